@@ -1,0 +1,1 @@
+"""Pure functions of records: statistics and summaries."""

@@ -1,0 +1,1 @@
+"""What the network is fed: sizes, image files, batches, padded tensors."""

@@ -1,0 +1,45 @@
+"""The exceptions that vnbench raises on purpose.
+
+VnbenchError
+├── InputError          the user's option or file is wrong            exit code 2
+├── CorpusError         an image file cannot be used as asked         (in a trial: status ``crashed``)
+└── ChildError          a helper process did not answer               exit code 3
+
+Out of memory, a timeout and a crash of a trial are not exceptions but data: the ``status`` of its record.
+"""
+
+from __future__ import annotations
+
+
+class VnbenchError(Exception):
+    """Base of every error that vnbench raises on purpose."""
+
+    exit_code = 3
+
+
+class InputError(VnbenchError):
+    """An option or a file that cannot be used, told in four parts.
+
+    The message reads ``WHERE GIVEN: ALLOWED; REMEDY``, as in
+    ``--widths 12800:3200: start is greater than stop; write 3200:12800``.
+    """
+
+    exit_code = 2
+
+    def __init__(self, where: str, given: object = "", *, allowed: str, remedy: str) -> None:
+        self.where = where
+        self.given = str(given)
+        self.allowed = allowed
+        self.remedy = remedy
+        subject = f"{where} {self.given}".strip()
+        super().__init__(f"{subject}: {allowed}; {remedy}")
+
+
+class CorpusError(VnbenchError):
+    """An image or mask file that is missing, does not decode, or is not what its manifest says."""
+
+    exit_code = 2
+
+
+class ChildError(VnbenchError):
+    """A helper process (not a trial) ended without its answer."""

@@ -1,0 +1,1 @@
+"""The network under test: VeerNet, its normalization and its loss."""

@@ -1,0 +1,187 @@
+"""Conversion between what people write (12h, 24GiB, 3200:12800) and base units (seconds, bytes, pixels)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from vnbench.errors import InputError
+
+BYTES_PER_UNIT = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+SECONDS_PER_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+MAX_SIDE_PIXELS = 200_000
+"""Longest side that is taken for an image: ten times the longest raster log that was ever reported."""
+
+MAX_LIST_LENGTH = 64
+"""Longest comma list on one axis: a longer one is a typing error, and its sweep would take days."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PixelRange:
+    """An inclusive range of pixels, ``start <= n <= stop``."""
+
+    start: int
+    """Smallest length in pixels, at least 1."""
+    stop: int
+    """Largest length in pixels, at most MAX_SIDE_PIXELS."""
+
+    def __str__(self) -> str:
+        return f"{self.start}:{self.stop}"
+
+
+def parse_pixel_range(text: str, *, where: str) -> PixelRange:
+    """Return the inclusive range that ``A:B`` (or ``A`` alone, for ``A:A``) names.
+
+    Raises:
+        InputError: not two whole numbers, a bound below 1 or above MAX_SIDE_PIXELS, or start greater than stop.
+    """
+    match = re.fullmatch(r"\s*([+-]?\d+)\s*(?::\s*([+-]?\d+)\s*)?", text)
+    if match is None:
+        raise InputError(
+            where,
+            text,
+            allowed="a range is two whole numbers of pixels",
+            remedy="write START:STOP, as 3200:12800",
+        )
+    start = int(match[1])
+    stop = int(match[2]) if match[2] is not None else start
+    for bound in (start, stop):
+        if bound < 1:
+            raise InputError(
+                where,
+                text,
+                allowed=f"{bound} px is no size: a side is at least 1 px",
+                remedy="write positive numbers",
+            )
+        if bound > MAX_SIDE_PIXELS:
+            raise InputError(
+                where,
+                text,
+                allowed=f"{bound} px is above the largest side, {MAX_SIDE_PIXELS} px",
+                remedy="write pixels, not bytes or millimetres",
+            )
+    if start > stop:
+        raise InputError(where, text, allowed="start is greater than stop", remedy=f"write {stop}:{start}")
+    return PixelRange(start=start, stop=stop)
+
+
+def parse_int_list(text: str, *, where: str, minimum: int) -> tuple[int, ...]:
+    """Return the whole numbers of a comma list, each at least ``minimum``, in the order given, without repeats.
+
+    Raises:
+        InputError: an empty list or entry, a number that is not whole, or one below ``minimum``.
+    """
+    values: list[int] = []
+    for part in split_list(text, where=where):
+        if re.fullmatch(r"[+-]?\d+", part) is None or int(part) < minimum:
+            raise InputError(
+                where,
+                text,
+                allowed=f"{part!r} is not a whole number of at least {minimum}",
+                remedy="write a comma list, as " + ",".join(str(max(minimum, n)) for n in (1, 2, 4)),
+            )
+        values.append(int(part))
+    return tuple(dict.fromkeys(values))
+
+
+def split_list(text: str, *, where: str) -> tuple[str, ...]:
+    """Return the entries of a comma list, stripped.
+
+    Raises:
+        InputError: an empty entry, or more than MAX_LIST_LENGTH of them.
+    """
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise InputError(
+            where,
+            repr(text),
+            allowed="an entry of the comma list is empty",
+            remedy="write VALUE or VALUE,VALUE",
+        )
+    if len(parts) > MAX_LIST_LENGTH:
+        raise InputError(
+            where,
+            f"({len(parts)} entries)",
+            allowed=f"a list holds at most {MAX_LIST_LENGTH} entries",
+            remedy="split the sweep",
+        )
+    return parts
+
+
+def parse_int(text: str, *, where: str, minimum: int) -> int:
+    """Return one whole number of at least ``minimum``.
+
+    Raises:
+        InputError: anything else.
+    """
+    if re.fullmatch(r"\s*[+-]?\d+\s*", text) is None or int(text) < minimum:
+        raise InputError(
+            where,
+            text,
+            allowed=f"a whole number of at least {minimum} is needed",
+            remedy=f"write {max(minimum, 1)}",
+        )
+    return int(text)
+
+
+def parse_duration(text: str, *, where: str) -> float:
+    """Return the seconds that ``90s``, ``90m``, ``12h``, ``1.5d`` (or a bare number of seconds) name.
+
+    Raises:
+        InputError: another form, or a duration that is not positive.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
+    seconds = float(match[1]) * SECONDS_PER_UNIT[match[2] or "s"] if match else 0.0
+    if seconds <= 0:
+        raise InputError(
+            where,
+            text,
+            allowed="a duration is a positive number with s, m, h or d",
+            remedy="write 90s, 10m or 12h",
+        )
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration for people: ``35 ms``, ``4.2 s``, ``3 min 20 s``, ``9 h 10 min``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 59.95:
+        return f"{seconds:.3g} s"
+    whole = round(seconds)
+    if whole < 3600:
+        minutes, rest = divmod(whole, 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def format_bytes(num_bytes: float) -> str:
+    """Return a size for people, in binary units with three significant digits: ``512 B``, ``1.25 GiB``."""
+    value, unit = float(num_bytes), "B"
+    for candidate, factor in BYTES_PER_UNIT.items():
+        if abs(num_bytes) >= factor:
+            value, unit = num_bytes / factor, candidate
+    return f"{value:.0f} B" if unit == "B" else f"{_three_digits(value)} {unit}"
+
+
+def gib(num_bytes: float) -> float:
+    """Return bytes as GiB."""
+    return num_bytes / BYTES_PER_UNIT["GiB"]
+
+
+def mpx(num_pixels: float) -> float:
+    """Return pixels as megapixels (1e6 pixels)."""
+    return num_pixels / 1e6
+
+
+def format_percent(ratio: float) -> str:
+    """Return a ratio as a percentage with one decimal."""
+    return f"{100 * ratio:.1f} %"
+
+
+def _three_digits(value: float) -> str:
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
