@@ -20,7 +20,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 CauseKind = Literal[
     "torch-out-of-memory",  # the caching allocator could not serve a request
-    "library-allocation",  # cuDNN or cuBLAS could not allocate
+    "library-allocation",  # cuDNN, cuBLAS or the driver could not allocate
     "host-allocation",  # the CPU allocator could not serve a request
     "host-killed",  # the operating system killed the process for its memory
     "index-overflow",  # a kernel refused a tensor of 2^31 elements or more
@@ -125,7 +125,7 @@ class Block:
     """Padded pixels of the measured examples."""
 
 
-WarningCode = Literal["alloc-retries", "scaler-skipped-steps", "few-steps", "machine-busy", "device-shared"]
+WarningCode = Literal["alloc-retries", "scaler-skipped-steps", "few-steps", "device-shared"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

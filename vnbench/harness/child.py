@@ -1,0 +1,68 @@
+"""The first code that runs in a child process: its own session, its output in a file, its end with its parent's.
+
+A parent that is killed cannot end its children, and neither a forkserver nor PR_SET_PDEATHSIG does (the forkserver, not
+the parent, is the child's parent to the kernel). So a thread watches the parent's sentinel and ends the whole process
+group, loader workers included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+Entry = Callable[[str], str]
+"""The work of a child: takes its order as text, returns its answer as text."""
+
+
+def child_main(entry: str, payload: str, answer_pipe: Connection, log_path: str) -> None:
+    """Run ``module:function`` on the payload and write its answer, ended by a newline, to the pipe."""
+    os.setsid()
+    _redirect_output(log_path)
+    _offer_to_the_oom_killer()
+    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    answer = resolve(entry)(payload)
+    _write_all(answer_pipe.fileno(), answer.encode() + b"\n")
+
+
+def resolve(entry: str) -> Entry:
+    """Return the function that ``package.module:function`` names."""
+    module_name, _, function_name = entry.partition(":")
+    function: Entry = getattr(importlib.import_module(module_name), function_name)
+    return function
+
+
+def _redirect_output(log_path: str) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    os.close(log)
+
+
+def _offer_to_the_oom_killer() -> None:
+    # A trial that fills the host's memory should be the one that is killed, not its parent.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("900")
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,64 @@
+"""What an exception inside a trial means: its status and its cause."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+
+from vnbench.record import Cause, CauseKind, Status
+
+TEXTS: Sequence[tuple[CauseKind, Status, tuple[str, ...]]] = (
+    (
+        "library-allocation",
+        "oom",
+        ("CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory"),
+    ),
+    (
+        "host-allocation",
+        "oom",
+        ("DefaultCPUAllocator", "Cannot allocate memory", "not enough memory: you tried to allocate"),
+    ),
+    (
+        "index-overflow",
+        "crashed",
+        ("canUse32BitIndexMath", "INT_MAX", "integer out of range", "too many elements", "index out of 32 bit"),
+    ),
+)
+"""Messages of torch and its libraries that an exception's type alone does not tell apart."""
+
+MAX_MESSAGE_CHARACTERS = 400
+MAX_DETAIL_CHARACTERS = 8000
+"""Longest message and traceback that go into a record: C++ stacks run to tens of thousands of characters."""
+
+
+def classify(error: BaseException) -> tuple[Status, Cause]:
+    """Return the status and cause of a trial that ``error`` ended.
+
+    The type decides first, by name, so that this module needs no torch; then the texts of TEXTS.
+    """
+    kind: CauseKind = "exception"
+    status: Status = "crashed"
+    text = str(error)
+    if type(error).__name__ == "OutOfMemoryError":
+        kind, status = "torch-out-of-memory", "oom"
+    elif isinstance(error, MemoryError):
+        kind, status = "host-allocation", "oom"
+    else:
+        for candidate, meaning, needles in TEXTS:
+            if any(needle in text for needle in needles):
+                kind, status = candidate, meaning
+                break
+    detail = "".join(traceback.format_exception(error))
+    return status, Cause(kind=kind, message=summary_line(error), detail=detail[-MAX_DETAIL_CHARACTERS:])
+
+
+def summary_line(error: BaseException) -> str:
+    """Return an error in one line: its type and the first line that says something.
+
+    An error from a loader worker carries the worker's traceback, whose last line is the one that says something.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    line = lines[-1] if lines[0].startswith("Caught ") else f"{type(error).__name__}: {lines[0]}"
+    return line[:MAX_MESSAGE_CHARACTERS]

@@ -1,0 +1,174 @@
+"""The parent's side of one child process: start it, watch the clock, read its answer, see it end.
+
+Children come from a forkserver that has imported torch and never touched CUDA: a fresh process in milliseconds, and a
+parent that stays free of torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+from vnbench.harness.child import child_main
+
+MAX_ANSWER_BYTES = 64 * 2**20
+"""Longest answer that is read: a record of a thousand steps has 0.3 MB; more than this is no record."""
+
+TICK_S = 0.2
+"""How often the parent looks up while it waits: twenty readings of the device in the shortest useful trial."""
+
+EXIT_GRACE_S = 10.0
+"""Time for a child to end after its answer; loader workers are joined in it."""
+
+LOG_TAIL_CHARACTERS = 4000
+
+PRELOAD = ("torch", "vnbench.harness.trial", "vnbench.measure.environment")
+"""Modules that the forkserver imports once for all children."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildOutcome:
+    """How a child process ended and what it said."""
+
+    answer: bytes | None
+    """Its answer without the line end; None if no whole line came."""
+    num_answer_bytes: int
+    """Bytes that came on the pipe, whole or not."""
+    exit_code: int | None
+    """Its exit code; the negative signal number if a signal ended it; None if it had to be killed."""
+    is_timeout: bool
+    """Whether it ran past its time limit and was killed for it."""
+    is_oom_killed: bool
+    """Whether the kernel's out-of-memory killer was at work while a SIGKILL ended it."""
+    log_tail: str
+    """The end of what it printed."""
+    elapsed_s: float
+    """Wall clock from start to end."""
+
+
+def run_child(
+    entry: str,
+    payload: str,
+    *,
+    timeout_s: float,
+    on_tick: Callable[[], None] | None = None,
+    preload: Sequence[str] = PRELOAD,
+) -> ChildOutcome:
+    """Run ``module:function`` on the payload in a fresh process and return how it went.
+
+    The deadline is on the process, not on the pipe: a child that closes the pipe and lives on is killed like any other.
+    Whatever ends this function, an interrupt included, ends the child and its whole process group.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    with tempfile.TemporaryDirectory(prefix="vnbench-", ignore_cleanup_errors=True) as directory:
+        log_path = Path(directory) / "child.log"
+        log_path.touch()
+        return _run(context, entry, payload, log_path, timeout_s=timeout_s, on_tick=on_tick)
+
+
+def _run(
+    context: ForkServerContext,
+    entry: str,
+    payload: str,
+    log_path: Path,
+    *,
+    timeout_s: float,
+    on_tick: Callable[[], None] | None,
+) -> ChildOutcome:
+    reader, writer = context.Pipe(duplex=False)
+    start = time.monotonic()
+    kills_before = _oom_kill_count()
+    # Not a daemon: a daemon process may not have children of its own, and a trial has loader workers.
+    process = context.Process(target=child_main, args=(entry, payload, writer, str(log_path)), daemon=False)
+    answer = bytearray()
+    try:
+        process.start()
+        writer.close()
+        os.set_blocking(reader.fileno(), False)
+        is_timeout = _watch(process, reader, answer, deadline=start + timeout_s, on_tick=on_tick)
+        exit_code = process.exitcode
+    finally:
+        _end_group(process)
+        reader.close()
+    line, end, _ = bytes(answer).partition(b"\n")
+    return ChildOutcome(
+        answer=line if end else None,
+        num_answer_bytes=len(answer),
+        exit_code=exit_code,
+        is_timeout=is_timeout,
+        is_oom_killed=exit_code == -signal.SIGKILL and _oom_kill_count() > kills_before,
+        log_tail=log_path.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:].strip(),
+        elapsed_s=time.monotonic() - start,
+    )
+
+
+def _watch(
+    process: ForkServerProcess,
+    reader: Connection,
+    answer: bytearray,
+    *,
+    deadline: float,
+    on_tick: Callable[[], None] | None,
+) -> bool:
+    """Collect the answer until the process ends; return whether it ran past the deadline."""
+    is_open = True
+    while True:
+        waited: list[int | Connection] = [process.sentinel, reader] if is_open else [process.sentinel]
+        remaining = deadline - time.monotonic()
+        ready = multiprocessing.connection.wait(waited, timeout=max(0.0, min(TICK_S, remaining)))
+        if is_open:
+            is_open = _drain(reader.fileno(), answer)
+            if answer.endswith(b"\n") or len(answer) > MAX_ANSWER_BYTES:
+                # It has said everything: what is left to it is to end, within the grace and its own deadline.
+                process.join(min(EXIT_GRACE_S, max(0.0, deadline - time.monotonic())))
+                return False
+        if process.sentinel in ready:
+            return False
+        if time.monotonic() >= deadline:
+            return True
+        if on_tick is not None:
+            on_tick()
+
+
+def _drain(descriptor: int, answer: bytearray) -> bool:
+    """Read what is there without waiting; return whether more can come."""
+    while len(answer) <= MAX_ANSWER_BYTES:
+        try:
+            chunk = os.read(descriptor, 2**20)
+        except BlockingIOError:
+            return True
+        if not chunk:
+            return False
+        answer += chunk
+    return False
+
+
+def _end_group(process: ForkServerProcess) -> None:
+    if process.pid is None:
+        return
+    # The child is its group's leader once it has called setsid; before that there is no such group, only the process.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.exitcode is None:
+        process.kill()
+    process.join()
+    process.close()
+
+
+def _oom_kill_count() -> int:
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

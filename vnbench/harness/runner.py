@@ -1,0 +1,167 @@
+"""One trial in its own process, seen from the parent: a task goes in, a record comes out, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from vnbench.errors import ChildError, InputError
+from vnbench.harness.process import ChildOutcome, run_child
+from vnbench.measure.nvml import DeviceSampler
+from vnbench.record import Cause, Status, TrialRecord, TrialWarning
+from vnbench.spec import TrialSpec
+from vnbench.units import format_duration
+
+TRIAL_ENTRY = "vnbench.harness.trial:run"
+PROBE_ENTRY = "vnbench.measure.environment:probe"
+
+PROBE_TIMEOUT_S = 180.0
+"""A first import of torch from a cold disk takes tens of seconds; more than this is a broken installation."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialTask:
+    """What a child is told: the spec, which execution of it this is, and where the image files lie."""
+
+    spec: TrialSpec
+    """What to measure."""
+    replicate: int
+    """Which repetition of the spec, from 0."""
+    attempt: int
+    """Which try at this repetition, from 0."""
+    corpus_directory: str | None
+    """Folder of the image files; None in a ``memory`` trial."""
+
+    def to_json(self) -> str:
+        """Return the task as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> TrialTask:
+        """Return the task that ``to_json`` wrote."""
+        values = json.loads(text)
+        return cls(**(values | {"spec": TrialSpec.from_dict(values["spec"])}))
+
+
+def probe_environment(device: str) -> dict[str, Any]:
+    """Return the environment on a device (auto, cuda or cpu), asked of a child process.
+
+    Raises:
+        InputError: CUDA is asked for and there is none.
+        ChildError: the child did not answer, as when torch does not import.
+    """
+    outcome = run_child(PROBE_ENTRY, device, timeout_s=PROBE_TIMEOUT_S)
+    if outcome.answer is None:
+        raise ChildError(f"the machine could not be examined: {outcome.log_tail or _ending(outcome)}")
+    environment: dict[str, Any] = json.loads(outcome.answer)
+    if "error" in environment:
+        raise InputError(
+            "--device", device, allowed=environment["error"], remedy="write --device cpu, or run on a machine with CUDA"
+        )
+    return environment
+
+
+def run_trial(
+    task: TrialTask,
+    *,
+    environment: Mapping[str, Any],
+    timeout_s: float,
+    on_tick: Callable[[], None] | None = None,
+    entry: str = TRIAL_ENTRY,
+) -> TrialRecord:
+    """Run a trial in a fresh process and return its record.
+
+    ``environment`` stands in the record where the child did not live to describe its own. ``on_tick`` is called a few
+    times a second meanwhile. ``entry`` is the child's function.
+    """
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    uuid = environment.get("device_uuid")
+    sampler = DeviceSampler(uuid=uuid) if uuid else None
+
+    def tick() -> None:
+        if sampler is not None:
+            sampler.sample()
+        if on_tick is not None:
+            on_tick()
+
+    outcome = run_child(entry, task.to_json(), timeout_s=timeout_s, on_tick=tick)
+    record = _answered_record(outcome, task)
+    if record is None:
+        status, cause = _failure(outcome, timeout_s=timeout_s)
+        record = TrialRecord(
+            spec=task.spec,
+            replicate=task.replicate,
+            attempt=task.attempt,
+            status=status,
+            cause=cause,
+            environment=environment,
+            started_at=started_at,
+            elapsed_s=outcome.elapsed_s,
+        )
+    telemetry = sampler.telemetry() if sampler is not None else None
+    return replace(
+        record,
+        started_at=started_at,
+        elapsed_s=outcome.elapsed_s,
+        telemetry=telemetry,
+        warnings=(*record.warnings, *_shared_device_warning(telemetry)),
+    )
+
+
+def _answered_record(outcome: ChildOutcome, task: TrialTask) -> TrialRecord | None:
+    if outcome.answer is None:
+        return None
+    try:
+        record = TrialRecord.from_json(outcome.answer)
+    except ValueError:
+        return None
+    asked = (task.spec, task.replicate, task.attempt)
+    return record if (record.spec, record.replicate, record.attempt) == asked else None
+
+
+def _failure(outcome: ChildOutcome, *, timeout_s: float) -> tuple[Status, Cause]:
+    """Return what it means that a child ended without a record of its trial."""
+    detail = outcome.log_tail or None
+    if outcome.is_timeout:
+        message = f"still running after {format_duration(timeout_s)}; ended by its time limit"
+        return "timeout", Cause(kind="deadline", message=message, detail=detail)
+    if outcome.is_oom_killed:
+        message = "the operating system killed the process while memory ran out"
+        return "oom", Cause(kind="host-killed", message=message, detail=detail)
+    if outcome.num_answer_bytes:
+        message = f"the process sent {outcome.num_answer_bytes} bytes that are no record of this trial"
+        return "crashed", Cause(kind="garbage", message=message, detail=detail)
+    message = _ending(outcome)
+    if outcome.exit_code is not None and outcome.exit_code < 0:
+        return "crashed", Cause(kind="signal", message=message, detail=detail)
+    if outcome.exit_code:
+        return "crashed", Cause(kind="exit-code", message=message, detail=detail)
+    return "crashed", Cause(kind="no-record", message=message, detail=detail)
+
+
+def _ending(outcome: ChildOutcome) -> str:
+    code = outcome.exit_code
+    if code is None:
+        return "the process had to be ended"
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return f"the process was ended by {name}"
+    return f"the process ended with exit code {code} and without a record"
+
+
+def _shared_device_warning(telemetry: Mapping[str, Any] | None) -> tuple[TrialWarning, ...]:
+    processes = (telemetry or {}).get("num_processes")
+    if not processes or processes["max"] <= 1:
+        return ()
+    message = (
+        f"{processes['max'] - 1:.0f} other process(es) on the GPU during the trial: "
+        "times and free memory are theirs too; end them and use --retry ok"
+    )
+    return (TrialWarning(code="device-shared", message=message),)

@@ -1,0 +1,128 @@
+"""What a measurement ran on: device, driver, versions, flags, source revision, load."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import vnbench
+from vnbench.measure import nvml
+from vnbench.measure.memory import host_memory_bytes
+from vnbench.spec import DeviceType
+
+Environment = dict[str, Any]
+"""JSON values by name; what is unknown or does not apply is None."""
+
+
+def describe_environment(device: DeviceType) -> Environment:
+    """Return the machine and software as they are now, for trials on ``device``.
+
+    Raises:
+        RuntimeError: ``device`` is cuda and there is none.
+    """
+    return {
+        "vnbench_version": importlib.metadata.version("vnbench"),
+        "revision": source_revision(),
+        "python_version": platform.python_version(),
+        "platform": platform.platform(),
+        "torch_version": torch.__version__,
+        "cuda_version": torch.version.cuda,
+        "cudnn_version": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
+        "device_type": device,
+        **(_cuda_device() if device == "cuda" else _cpu_device()),
+        "cpu_name": _cpu_name(),
+        "num_cpus": len(os.sched_getaffinity(0)),
+        "num_threads": torch.get_num_threads(),
+        "host_memory_bytes": host_memory_bytes(),
+        "load_average_1min": round(os.getloadavg()[0], 2),
+        "allocator_settings": os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF"),
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def probe(payload: str) -> str:
+    """Return, as JSON, the environment on the device that ``payload`` asks for: auto, cuda or cpu.
+
+    ``auto`` takes CUDA where there is one. Where CUDA is asked for and absent the answer is ``{"error": reason}``.
+    """
+    available = torch.cuda.is_available()
+    if payload == "cuda" and not available:
+        built = torch.version.cuda is not None
+        reason = "no CUDA device is visible" if built else f"torch {torch.__version__} is built without CUDA"
+        return json.dumps({"error": reason})
+    device: DeviceType = "cuda" if available and payload != "cpu" else "cpu"
+    return json.dumps(describe_environment(device))
+
+
+def _cuda_device() -> Environment:
+    properties = torch.cuda.get_device_properties(0)
+    uuid = f"GPU-{properties.uuid}"
+    return {
+        "device_name": properties.name,
+        "device_uuid": uuid,
+        "device_memory_bytes": properties.total_memory,
+        "device_capability": f"{properties.major}.{properties.minor}",
+        "num_multiprocessors": properties.multi_processor_count,
+        "driver_version": nvml.driver_version(),
+    }
+
+
+def _cpu_device() -> Environment:
+    return {
+        "device_name": _cpu_name(),
+        "device_uuid": None,
+        "device_memory_bytes": host_memory_bytes(),
+        "device_capability": None,
+        "num_multiprocessors": None,
+        "driver_version": None,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+@functools.cache
+def source_revision() -> str:
+    """Return the revision of vnbench's own source: the commit of its checkout, or its version.
+
+    A digest of the source files follows where they differ from the commit, or where there is no checkout.
+    """
+    package = Path(vnbench.__file__).parent
+    commit = _git(package, "rev-parse", "--short=12", "HEAD")
+    if commit is None or _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return f"{importlib.metadata.version('vnbench')}+{_source_digest(package)}"
+    return f"{commit}+{_source_digest(package)}" if _git(package, "status", "--porcelain", "--", ".") else commit
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(directory), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _source_digest(package: Path) -> str:
+    content = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        content.update(str(path.relative_to(package)).encode())
+        content.update(path.read_bytes())
+    return content.hexdigest()[:8]

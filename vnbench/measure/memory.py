@@ -1,0 +1,145 @@
+"""Peak memory: the caching allocator's counters on CUDA, live tensor bytes by storage on the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from vnbench.record import MemoryReading
+
+M_MMAP_MAX = -4
+M_TRIM_THRESHOLD = -1
+"""Parameters of glibc's mallopt(3), from malloc.h."""
+
+
+def keep_freed_memory() -> bool:
+    """Make glibc keep freed buffers in the process; return whether it took the settings.
+
+    By default glibc hands each large buffer back to the system and page faults dominate a CPU step: 4 x 480 x 3,200 px
+    took 11.8 s, and 4.8 s with these settings. Other C libraries are left as they are.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:
+        return False
+    return bool(libc.mallopt(M_MMAP_MAX, 0)) and bool(libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+class LiveTensorTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
+    """Counts the bytes of live tensor storages, and their peak, while it is entered.
+
+    A storage counts once, from the operation that returns it until it is freed, however many tensors view it. What
+    existed before (parameters, gradients, optimizer state, inputs) has to be named to ``track``. Memory that never
+    becomes a tensor is invisible: oneDNN's workspace above all.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live_bytes = 0
+        """Bytes of the live storages now."""
+        self.peak_bytes = 0
+        """Most bytes live at once since the tracker was made."""
+        self._storages: dict[int, weakref.finalize[Any, Any]] = {}
+
+    def track(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Count the storages of tensors that exist already."""
+        for tensor in tensors:
+            self._count(tensor)
+
+    def close(self) -> None:
+        """Forget every storage without waiting for its end."""
+        for finalizer in self._storages.values():
+            finalizer.detach()
+        self._storages.clear()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operation and count the storages of what it returns."""
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._count(leaf)
+        return result
+
+    def _count(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, num_bytes = storage._cdata, storage.nbytes()
+        if key in self._storages or num_bytes == 0:
+            return
+        finalizer = weakref.finalize(storage, self._forget, key, num_bytes)
+        finalizer.atexit = False
+        self._storages[key] = finalizer
+        self.live_bytes += num_bytes
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+
+    def _forget(self, key: int, num_bytes: int) -> None:
+        del self._storages[key]
+        self.live_bytes -= num_bytes
+
+
+def cuda_memory(device: torch.device) -> MemoryReading:
+    """Return the caching allocator's peaks since ``torch.cuda.reset_peak_memory_stats``."""
+    stats = torch.cuda.memory_stats(device)
+    return MemoryReading(
+        instrument="cuda-caching-allocator",
+        peak_allocated_bytes=stats["allocated_bytes.all.peak"],
+        peak_reserved_bytes=stats["reserved_bytes.all.peak"],
+        num_alloc_retries=stats["num_alloc_retries"],
+        process_peak_rss_bytes=process_peak_rss_bytes(),
+        capacity_bytes=torch.cuda.get_device_properties(device).total_memory,
+    )
+
+
+def tracked_memory(peak_bytes: int) -> MemoryReading:
+    """Return a reading of the live-tensor tracker on the CPU."""
+    return MemoryReading(
+        instrument="live-tensor-tracker",
+        peak_allocated_bytes=peak_bytes,
+        peak_reserved_bytes=None,
+        num_alloc_retries=None,
+        process_peak_rss_bytes=process_peak_rss_bytes(),
+        capacity_bytes=host_memory_bytes(),
+    )
+
+
+def process_memory() -> MemoryReading:
+    """Return what the operating system says of this process, where no other instrument ran."""
+    return MemoryReading(
+        instrument="process",
+        peak_allocated_bytes=None,
+        peak_reserved_bytes=None,
+        num_alloc_retries=None,
+        process_peak_rss_bytes=process_peak_rss_bytes(),
+        capacity_bytes=host_memory_bytes(),
+    )
+
+
+def process_peak_rss_bytes() -> int | None:
+    """Return the largest resident set of this process, or None where /proc does not tell it."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def host_memory_bytes() -> int | None:
+    """Return the memory of the machine, or of its container where that is less."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return None
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        limit = "max"
+    return min(total, int(limit)) if limit.isdigit() else total
