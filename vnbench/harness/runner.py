@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from vnbench.errors import ChildError, InputError
 from vnbench.harness.process import ChildOutcome, run_child
+from vnbench.harness.task import TrialTask
 from vnbench.measure.nvml import DeviceSampler
 from vnbench.record import Cause, Status, TrialRecord, TrialWarning
-from vnbench.spec import TrialSpec
 from vnbench.units import format_duration
 
 TRIAL_ENTRY = "vnbench.harness.trial:run"
@@ -21,30 +21,6 @@ PROBE_ENTRY = "vnbench.measure.environment:probe"
 
 PROBE_TIMEOUT_S = 180.0
 """A first import of torch from a cold disk takes tens of seconds; more than this is a broken installation."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrialTask:
-    """What a child is told: the spec, which execution of it this is, and where the image files lie."""
-
-    spec: TrialSpec
-    """What to measure."""
-    replicate: int
-    """Which repetition of the spec, from 0."""
-    attempt: int
-    """Which try at this repetition, from 0."""
-    corpus_directory: str | None
-    """Folder of the image files; None in a ``memory`` trial."""
-
-    def to_json(self) -> str:
-        """Return the task as JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> TrialTask:
-        """Return the task that ``to_json`` wrote."""
-        values = json.loads(text)
-        return cls(**(values | {"spec": TrialSpec.from_dict(values["spec"])}))
 
 
 def probe_environment(device: str) -> dict[str, Any]:
@@ -105,6 +81,7 @@ def run_trial(
     telemetry = sampler.telemetry() if sampler is not None else None
     return replace(
         record,
+        environment=record.environment or environment,
         started_at=started_at,
         elapsed_s=outcome.elapsed_s,
         telemetry=telemetry,

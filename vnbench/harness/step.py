@@ -78,11 +78,9 @@ class OptimizerStep:
         with timer.phase("h2d"):
             images_BCHW, targets_BHW, valid_BHW = device_tensors(to_device(batch, self.device, non_blocking=True))
         with timer.phase("forward"):
-            with torch.autocast(
-                self.device.type, dtype=self._autocast_dtype, enabled=self._autocast_dtype is not None
-            ):
+            with torch.autocast(self.device.type, dtype=self._autocast_dtype, enabled=self._autocast_dtype is not None):
                 logits_BKHW = self.model(images_BCHW)
             loss = tversky_loss_sum(logits_BKHW, targets_BHW, valid_BHW) / num_examples
         with timer.phase("backward"):
-            self._scaler.scale(loss).backward()
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
         return loss.detach()

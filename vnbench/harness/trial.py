@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -21,8 +22,8 @@ from vnbench.data.raster import draw_example
 from vnbench.data.subset import choose_subset
 from vnbench.errors import CorpusError
 from vnbench.harness.failures import classify
-from vnbench.harness.runner import TrialTask
 from vnbench.harness.step import OptimizerStep, StepResult
+from vnbench.harness.task import TrialTask
 from vnbench.measure.environment import describe_environment
 from vnbench.measure.memory import (
     LiveTensorTracker,
@@ -108,9 +109,7 @@ def _measure_memory(task: TrialTask, record: TrialRecord) -> TrialRecord:
     )
 
 
-def _tracked(
-    step: OptimizerStep, batches: Sequence[Batch], run_step: Any
-) -> tuple[StepResult, MemoryReading]:
+def _tracked(step: OptimizerStep, batches: Sequence[Batch], run_step: Any) -> tuple[StepResult, MemoryReading]:
     tracker = LiveTensorTracker()
     existing = [*step.model.parameters(), *step.model.buffers()]
     existing += [parameter.grad for parameter in step.model.parameters() if parameter.grad is not None]
@@ -306,7 +305,7 @@ def _block(columns: dict[str, list[Any]], wall_time_s: float) -> Block:
 
 def _skipped_by_scaler(results: Sequence[StepResult]) -> list[bool]:
     counts = [0.0, *(float(result.num_updates) for result in results)]
-    return [after == before for before, after in zip(counts[:-1], counts[1:], strict=True)]
+    return [after == before for before, after in itertools.pairwise(counts)]
 
 
 def _checked_loss(record: TrialRecord, losses: Sequence[float], *, is_skipped: Sequence[bool]) -> TrialRecord:

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vnbench.errors import CorpusError
+from vnbench.harness.failures import MAX_DETAIL_CHARACTERS, classify
+
+
+def raised_by_torch(num_bytes: int) -> BaseException:
+    try:
+        torch.empty(num_bytes, dtype=torch.uint8)
+    except RuntimeError as error:
+        return error
+    raise AssertionError("the allocation succeeded")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "oom", "torch-out-of-memory"),
+        (MemoryError(), "oom", "host-allocation"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "oom", "library-allocation"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "oom", "library-allocation"),
+        (RuntimeError("CUDA error: out of memory\nCompile with"), "oom", "library-allocation"),
+        (RuntimeError("Expected canUse32BitIndexMath(input) to be true"), "crashed", "index-overflow"),
+        (RuntimeError("size mismatch"), "crashed", "exception"),
+        (CorpusError("a.png: does not decode"), "crashed", "exception"),
+    ],
+)
+def test_an_error_is_told_by_its_type_and_its_text(error: BaseException, status: str, kind: str) -> None:
+    found, cause = classify(error)
+    assert (found, cause.kind) == (status, kind)
+
+
+def test_a_refused_host_allocation_is_out_of_memory() -> None:
+    status, cause = classify(raised_by_torch(2**50))
+    assert (status, cause.kind) == ("oom", "host-allocation")
+
+
+def test_the_message_is_one_line_and_the_detail_is_bounded() -> None:
+    _, cause = classify(RuntimeError("first line\n" + "x" * 100_000))
+    assert cause.message == "RuntimeError: first line"
+    assert cause.detail is not None
+    assert len(cause.detail) <= MAX_DETAIL_CHARACTERS
+
+
+def test_an_error_of_a_loader_worker_is_told_by_its_last_line() -> None:
+    text = "Caught CorpusError in DataLoader worker process 1.\nOriginal Traceback (most recent call last):\n  x\nE: bad.png"
+    _, cause = classify(RuntimeError(text))
+    assert cause.message == "E: bad.png"

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vnbench.harness.process import ChildOutcome, run_child
+
+
+def child(behaviour: str, payload: str = "hello", *, timeout_s: float = 60.0) -> ChildOutcome:
+    return run_child(f"scripted_child:{behaviour}", payload, timeout_s=timeout_s)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def wait_until_dead(pid: int, *, within_s: float) -> bool:
+    end = time.monotonic() + within_s
+    while is_alive(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not is_alive(pid)
+
+
+def test_a_child_returns_its_answer() -> None:
+    outcome = child("echo")
+    assert outcome.answer == b"hello"
+    assert outcome.exit_code == 0
+    assert not outcome.is_timeout
+
+
+def test_an_answer_larger_than_the_pipe_arrives_whole() -> None:
+    payload = "x" * 3_000_000
+    assert child("echo", payload).answer == payload.encode()
+
+
+def test_what_a_child_prints_goes_to_its_log_and_not_to_our_output(capfd: pytest.CaptureFixture[str]) -> None:
+    outcome = child("print_a_lot")
+    assert outcome.answer == b"hello"
+    assert set(outcome.log_tail.splitlines()) == {"noise on stdout", "noise on stderr", "noise of a grandchild"}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_killed_child_is_told_by_its_signal() -> None:
+    outcome = child("be_killed")
+    assert (outcome.answer, outcome.exit_code, outcome.is_timeout) == (None, -9, False)
+
+
+def test_an_exit_code_is_told() -> None:
+    assert child("exit_with_7").exit_code == 7
+
+
+def test_exit_0_without_an_answer_is_no_answer() -> None:
+    outcome = child("exit_in_order_without_a_record")
+    assert (outcome.answer, outcome.exit_code, outcome.num_answer_bytes) == (None, 0, 0)
+
+
+def test_an_exception_leaves_its_traceback_in_the_log() -> None:
+    outcome = child("raise_an_error")
+    assert outcome.exit_code == 1
+    assert "scripted failure" in outcome.log_tail
+
+
+def test_a_hanging_child_is_ended_at_its_deadline() -> None:
+    outcome = child("hang", timeout_s=0.5)
+    assert outcome.is_timeout
+    assert outcome.answer is None
+    assert 0.5 <= outcome.elapsed_s < 5
+
+
+def test_a_child_that_closes_the_pipe_and_lives_on_is_ended_at_its_deadline() -> None:
+    outcome = child("close_the_pipe_and_live_on", timeout_s=0.5)
+    assert outcome.is_timeout
+    assert outcome.elapsed_s < 5
+
+
+def test_an_answer_counts_though_the_child_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vnbench.harness.process.EXIT_GRACE_S", 0.2)
+    outcome = child("answer_and_live_on")
+    assert outcome.answer == b"hello"
+    assert outcome.elapsed_s < 5
+
+
+def test_a_torn_answer_is_no_answer() -> None:
+    payload = task_json()
+    outcome = child("write_a_torn_record", payload)
+    assert outcome.answer is None
+    assert outcome.num_answer_bytes > 0
+
+
+def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vnbench.harness.process.MAX_ANSWER_BYTES", 100_000)
+    outcome = child("echo", "x" * 5_000_000)
+    assert outcome.answer is None
+    assert outcome.num_answer_bytes < 3_000_000
+
+
+def test_grandchildren_end_with_the_child() -> None:
+    outcome = child("leave_a_grandchild")
+    assert outcome.answer is not None
+    assert wait_until_dead(int(outcome.answer), within_s=2)
+
+
+def test_ticks_come_while_a_child_runs() -> None:
+    ticks: list[float] = []
+    run_child("scripted_child:hang", "", timeout_s=1.0, on_tick=lambda: ticks.append(time.monotonic()))
+    assert 2 <= len(ticks) <= 6
+
+
+def test_everything_ends_within_two_seconds_of_the_parents_kill(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "from vnbench.harness.process import run_child\n"
+        "if __name__ == '__main__':\n"
+        "    run_child('scripted_child:hang_with_a_grandchild', '31536001', timeout_s=600, preload=['json'])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    parent = subprocess.Popen([sys.executable, str(script)], env=environment)
+    family = _wait_for_family(parent.pid)
+    parent.kill()
+    parent.wait()
+    assert all(wait_until_dead(pid, within_s=2) for pid in family)
+
+
+def _wait_for_family(parent: int) -> list[int]:
+    """Return the descendants of a process once the grandchild of its script is among them."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        family = _descendants(parent)
+        if any("31536001" in _command_line(pid) and "sleep" in _command_line(pid) for pid in family):
+            return family
+        time.sleep(0.05)
+    raise AssertionError("the grandchild did not start")
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def _descendants(root: int) -> list[int]:
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+    found = [root]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found[1:]
+
+
+def task_json() -> str:
+    from record_factory import training_spec
+
+    from vnbench.harness.task import TrialTask
+
+    return TrialTask(spec=training_spec(), replicate=0, attempt=0, corpus_directory=None).to_json()

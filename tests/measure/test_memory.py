@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from vnbench.measure.memory import (
+    LiveTensorTracker,
+    host_memory_bytes,
+    process_memory,
+    process_peak_rss_bytes,
+    tracked_memory,
+)
+
+FLOAT_BYTES = 4
+
+
+def test_the_peak_is_the_most_that_lives_at_once() -> None:
+    tracker = LiveTensorTracker()
+    with tracker:
+        a = torch.zeros(1000)
+        b = torch.zeros(500)
+        del a
+        c = torch.zeros(700)
+    assert tracker.peak_bytes == 1500 * FLOAT_BYTES
+    assert tracker.live_bytes == 1200 * FLOAT_BYTES
+    del b, c
+    assert tracker.live_bytes == 0
+
+
+def test_views_of_one_storage_count_once() -> None:
+    tracker = LiveTensorTracker()
+    with tracker:
+        whole = torch.zeros(1000)
+        parts = [whole[:500], whole.view(10, 100), whole.detach()]
+    assert tracker.live_bytes == 1000 * FLOAT_BYTES
+    del whole
+    assert tracker.live_bytes == 1000 * FLOAT_BYTES, "a view keeps the storage alive"
+    del parts
+    assert tracker.live_bytes == 0
+
+
+def test_tensors_from_before_count_when_they_are_named() -> None:
+    existing = torch.zeros(300)
+    tracker = LiveTensorTracker()
+    with tracker:
+        tracker.track([existing, existing[:10]])
+        added = existing + 1
+    assert tracker.peak_bytes == 600 * FLOAT_BYTES
+    del added, existing
+    assert tracker.live_bytes == 0
+
+
+def test_what_backward_keeps_and_frees_is_seen() -> None:
+    # y = x * x keeps x alone (it is its own operand); sin keeps its input too.
+    x = torch.ones(1000, requires_grad=True)
+    tracker = LiveTensorTracker()
+    with tracker:
+        tracker.track([x])
+        y = (x * x).sin().sum()
+        kept = tracker.live_bytes
+        y.backward()
+    assert kept == 2 * 1000 * FLOAT_BYTES + FLOAT_BYTES
+    del y
+    assert tracker.live_bytes == 2 * 1000 * FLOAT_BYTES, "x and its gradient are left"
+
+
+def test_checkpointing_keeps_less() -> None:
+    def block(x: torch.Tensor) -> torch.Tensor:
+        for _ in range(8):
+            x = x.sin()
+        return x
+
+    def peak(*, is_checkpointed: bool) -> int:
+        x = torch.ones(10_000, requires_grad=True)
+        tracker = LiveTensorTracker()
+        with tracker:
+            y = x
+            for _ in range(4):
+                y = checkpoint(block, y, use_reentrant=False) if is_checkpointed else block(y)
+            y.sum().backward()
+        tracker.close()
+        return tracker.peak_bytes
+
+    assert peak(is_checkpointed=True) < 0.5 * peak(is_checkpointed=False)
+
+
+def test_nothing_is_left_behind_in_the_tracker() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.GroupNorm(1, 4), torch.nn.Conv2d(4, 1, 3))
+    tracker = LiveTensorTracker()
+    with tracker:
+        for _ in range(3):
+            model(torch.ones(1, 1, 16, 16)).sum().backward()
+            model.zero_grad(set_to_none=True)
+    gc.collect()
+    assert tracker.live_bytes == 0
+
+
+def test_a_tracked_reading_says_who_counted() -> None:
+    reading = tracked_memory(123)
+    assert (reading.instrument, reading.peak_allocated_bytes) == ("live-tensor-tracker", 123)
+    assert reading.peak_reserved_bytes is None
+    assert reading.num_alloc_retries is None
+
+
+def test_where_no_instrument_ran_the_peak_of_tensors_is_missing_and_not_zero() -> None:
+    assert process_memory().peak_allocated_bytes is None
+
+
+def test_the_process_peak_lies_within_the_hosts_memory() -> None:
+    peak, capacity = process_peak_rss_bytes(), host_memory_bytes()
+    assert peak is not None
+    assert capacity is not None
+    assert 10 * 2**20 < peak < capacity
+
+
+@pytest.mark.gpu
+def test_the_cuda_allocators_peak_is_exact_for_known_tensors() -> None:
+    from vnbench.measure.memory import cuda_memory
+
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    blocks = [torch.zeros(2**20, dtype=torch.uint8, device="cuda") for _ in range(8)]
+    del blocks
+    reading = cuda_memory(torch.device("cuda"))
+    assert reading.peak_allocated_bytes == before + 8 * 2**20
+    assert reading.peak_reserved_bytes is not None
+    assert reading.peak_reserved_bytes >= reading.peak_allocated_bytes
+    assert reading.num_alloc_retries == 0

@@ -1,0 +1,119 @@
+"""Children that behave in every way that a trial's process can: entries for vnbench.harness.process.run_child."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from vnbench.harness.task import TrialTask
+from vnbench.record import TrialRecord
+
+LONG_S = 600
+
+
+def record_of_task(task: TrialTask) -> TrialRecord:
+    return TrialRecord(
+        spec=task.spec,
+        replicate=task.replicate,
+        attempt=task.attempt,
+        status="ok",
+        cause=None,
+        environment={"device_name": "scripted"},
+        started_at="2026-01-01T00:00:00+00:00",
+        elapsed_s=0.0,
+    )
+
+
+def echo(payload: str) -> str:
+    return payload
+
+
+def answer_in_order(payload: str) -> str:
+    return record_of_task(TrialTask.from_json(payload)).to_json()
+
+
+def answer_for_another_trial(payload: str) -> str:
+    task = TrialTask.from_json(payload)
+    other = TrialTask(spec=task.spec, replicate=task.replicate + 1, attempt=0, corpus_directory=None)
+    return record_of_task(other).to_json()
+
+
+def hang(payload: str) -> str:
+    time.sleep(LONG_S)
+    return payload
+
+
+def raise_an_error(payload: str) -> str:
+    raise RuntimeError("scripted failure")
+
+
+def exit_with_7(payload: str) -> str:
+    os._exit(7)
+
+
+def exit_in_order_without_a_record(payload: str) -> str:
+    os._exit(0)
+
+
+def be_killed(payload: str) -> str:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return payload
+
+
+def write_garbage(payload: str) -> str:
+    return "no record at all \x00\x01"
+
+
+def write_a_torn_record(payload: str) -> str:
+    # The pipe is the highest descriptor that the child was handed; half a line goes through it, then the end.
+    record = record_of_task(TrialTask.from_json(payload)).to_json()
+    os.write(_pipe(), record[: len(record) // 2].encode())
+    os._exit(0)
+
+
+def close_the_pipe_and_live_on(payload: str) -> str:
+    os.close(_pipe())
+    time.sleep(LONG_S)
+    return payload
+
+
+def answer_and_live_on(payload: str) -> str:
+    os.write(_pipe(), payload.encode() + b"\n")
+    time.sleep(LONG_S)
+    return payload
+
+
+def print_a_lot(payload: str) -> str:
+    print("noise on stdout")
+    print("noise on stderr", file=sys.stderr)
+    os.system("echo noise of a grandchild")
+    return payload
+
+
+def leave_a_grandchild(payload: str) -> str:
+    grandchild = subprocess.Popen(["sleep", str(LONG_S)])
+    return str(grandchild.pid)
+
+
+def hang_with_a_grandchild(payload: str) -> str:
+    subprocess.Popen(["sleep", payload])
+    time.sleep(LONG_S)
+    return payload
+
+
+def fill_memory(payload: str) -> str:
+    bytearray(2**60)
+    return payload
+
+
+def _pipe() -> int:
+    import gc
+    from multiprocessing.connection import Connection
+
+    (writer,) = (
+        item for item in gc.get_objects() if isinstance(item, Connection) and not item.closed and item.writable
+    )
+    return writer.fileno()

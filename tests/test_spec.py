@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from record_factory import memory_spec, training_spec
+
+from vnbench.spec import TrialSpec
+
+
+def test_equal_specs_have_one_id_and_each_field_changes_it() -> None:
+    spec = training_spec()
+    assert spec.spec_id == training_spec().spec_id
+    changes: list[dict[str, Any]] = [
+        {"seed": 1},
+        {"precision": "bf16"},
+        {"sampler": "bucketed"},
+        {"num_workers": 2},
+        {"batch_size": 2},
+        {"norm_groups": "16"},
+        {"subset_size": 7},
+    ]
+    assert len({spec.spec_id, *(training_spec(**change).spec_id for change in changes)}) == len(changes) + 1
+
+
+def test_the_id_of_a_spec_is_pinned() -> None:
+    assert training_spec().spec_id == "c8351a09c0de"
+
+
+def test_a_field_at_its_default_is_no_part_of_the_id() -> None:
+    assert "norm_groups" not in training_spec().canonical()
+    assert training_spec(norm_groups="half-or-16").spec_id == training_spec().spec_id
+
+
+def test_specs_survive_a_round_trip() -> None:
+    for spec in (training_spec(), memory_spec(training_spec())):
+        assert TrialSpec.from_dict(asdict(spec)) == spec
+        assert TrialSpec.from_dict(spec.canonical()) == spec
+
+
+def test_families_differ_by_micro_batch_and_not_by_batch_or_sampler() -> None:
+    accumulated = training_spec(batch_size=4, micro_batch_size=1)
+    assert accumulated.accumulation_steps == 4
+    assert accumulated.family == training_spec(sampler="bucketed", num_workers=2).family
+    assert accumulated.family != training_spec(batch_size=4).family
+    assert accumulated.lever_key == training_spec(batch_size=4).lever_key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch_size": 4, "micro_batch_size": 3},
+        {"batch_size": 0, "micro_batch_size": 1},
+        {"precision": "fp8"},
+        {"norm_groups": "half"},
+        {"sampler": None},
+        {"worst_case_width": 12800},
+    ],
+)
+def test_a_spec_that_means_nothing_cannot_be_made(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must|needs|has no"):
+        training_spec(**change)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+
+from vnbench.errors import InputError
+from vnbench.units import (
+    PixelRange,
+    format_bytes,
+    format_duration,
+    parse_duration,
+    parse_int_list,
+    parse_pixel_range,
+)
+
+
+def test_a_range_is_inclusive_and_one_number_is_a_range() -> None:
+    assert parse_pixel_range("3200:12800", where="--widths") == PixelRange(start=3200, stop=12800)
+    assert parse_pixel_range("640", where="--widths") == PixelRange(start=640, stop=640)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("12800:3200", "--widths 12800:3200: start is greater than stop; write 3200:12800"),
+        ("0:100", "--widths 0:100: 0 px is no size"),
+        ("-5:100", "--widths -5:100: -5 px is no size"),
+        ("3200:200001", "above the largest side"),
+        ("3200-12800", "two whole numbers"),
+        ("3200:", "two whole numbers"),
+        ("a:b", "two whole numbers"),
+        ("", "two whole numbers"),
+        ("3200.5:12800", "two whole numbers"),
+    ],
+)
+def test_a_wrong_range_is_told_with_what_to_write(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_pixel_range(text, where="--widths")
+
+
+def test_a_list_keeps_its_order_and_drops_repeats() -> None:
+    assert parse_int_list("4,1,4, 2", where="--batch-size", minimum=1) == (4, 1, 2)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "1,,2", "", "one", "1;2", ",".join(["1"] * 65)])
+def test_a_wrong_list_names_its_option(text: str) -> None:
+    with pytest.raises(InputError, match="--batch-size"):
+        parse_int_list(text, where="--batch-size", minimum=1)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("12h", 43200), ("1.5d", 129600)])
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text, where="--window") == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "-1m", "ten", "5y", "", "1e3s"])
+def test_a_wrong_duration_names_its_option(text: str) -> None:
+    with pytest.raises(InputError, match="--window"):
+        parse_duration(text, where="--window")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0351, "35.1 ms"), (4.23, "4.23 s"), (59.99, "1 min"), (200, "3 min 20 s"), (33000, "9 h 10 min")],
+)
+def test_durations_for_people(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"), [(512, "512 B"), (2**30, "1.00 GiB"), (15 * 2**30, "15.0 GiB"), (0, "0 B")]
+)
+def test_sizes_for_people(num_bytes: int, text: str) -> None:
+    assert format_bytes(num_bytes) == text

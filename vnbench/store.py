@@ -1,0 +1,191 @@
+"""Results files: one JSON record per line, appended and flushed to disk when a trial ends."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vnbench.errors import InputError
+from vnbench.locks import try_lock
+from vnbench.record import SCHEMA_VERSION, TrialRecord
+
+COMPARED_KEYS = ("device_name", "torch_version", "revision")
+"""Keys of the environment that all records of one results file share."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedResults:
+    """What a results file holds."""
+
+    records: tuple[TrialRecord, ...]
+    """Its records, in the order of the file."""
+    notes: tuple[str, ...]
+    """Lines that could not be read, each named with its number and what is wrong."""
+    torn_bytes: int
+    """Bytes of an unfinished last line: 0 in a file that was not cut short."""
+
+
+def load_results(path: Path) -> LoadedResults:
+    """Return the records of a results file and what could not be read of it.
+
+    Raises:
+        InputError: the file is missing, a folder, not readable, or of another schema version.
+    """
+    if path.is_dir():
+        raise InputError(str(path), allowed="this is a folder, not a results file", remedy="name a .jsonl file")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            str(path), allowed=error.strerror or "not readable", remedy="name a results file that vnbench sweep wrote"
+        ) from error
+    *lines, tail = content.split(b"\n")
+    records: list[TrialRecord] = []
+    notes: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        _refuse_other_schema(line, where=f"{path}, line {number}")
+        try:
+            records.append(TrialRecord.from_json(line))
+        except ValueError as error:
+            notes.append(f"{path}, line {number}: left out, {error}")
+    if tail:
+        notes.append(f"{path}, line {len(lines) + 1}: the last line is torn ({len(tail)} bytes), as after a kill")
+    return LoadedResults(records=tuple(records), notes=tuple(notes), torn_bytes=len(tail))
+
+
+def load_all(paths: Sequence[Path]) -> LoadedResults:
+    """Return the records of several results files together.
+
+    Raises:
+        InputError: one of them cannot be read, or none of them holds a record.
+    """
+    parts = [load_results(path) for path in paths]
+    records = tuple(record for part in parts for record in part.records)
+    if not records:
+        raise InputError(
+            ", ".join(str(path) for path in paths),
+            allowed="there is no record in it",
+            remedy="run vnbench sweep --out " + str(paths[0]),
+        )
+    return LoadedResults(
+        records=records,
+        notes=tuple(note for part in parts for note in part.notes),
+        torn_bytes=sum(part.torn_bytes for part in parts),
+    )
+
+
+class ResultsFile:
+    """A results file open for appending, held by this process alone until it is closed."""
+
+    def __init__(self, path: Path, *, environment: Mapping[str, Any], where: str = "--out") -> None:
+        """Open a results file, or make a new one with its folders, and repair a torn last line.
+
+        Raises:
+            InputError: the path is a folder or cannot be written; another process holds the file; it has another schema
+                version, or records of another device, torch or revision. Nothing is written then.
+        """
+        self.path = path
+        self.records: tuple[TrialRecord, ...] = ()
+        self.notes: tuple[str, ...] = ()
+        is_new = not path.exists()
+        if is_new:
+            _make_parent(path, where=where)
+        elif path.is_dir():
+            raise InputError(where, path, allowed="this is a folder", remedy=f"write {path}/NAME.jsonl")
+        self._descriptor = _open(path, where=where, is_new=is_new)
+        try:
+            if not try_lock(self._descriptor):
+                raise InputError(
+                    where,
+                    path,
+                    allowed="another sweep is writing this file",
+                    remedy="wait for it, or name another file",
+                )
+            self._take_over(environment, where=where)
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, record: TrialRecord) -> None:
+        """Write a record and wait until it is on the disk."""
+        line = memoryview(record.to_json().encode() + b"\n")
+        while line:
+            line = line[os.write(self._descriptor, line) :]
+        os.fsync(self._descriptor)
+        self.records += (record,)
+
+    def close(self) -> None:
+        """Close the file and release its lock."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> ResultsFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take_over(self, environment: Mapping[str, Any], *, where: str) -> None:
+        loaded = load_results(self.path)
+        for record in loaded.records:
+            # A trial that died before it could look at its machine has the environment that its sweep saw.
+            different = [key for key in COMPARED_KEYS if record.environment.get(key) != environment.get(key)]
+            if different:
+                differences = ", ".join(
+                    f"{key} {record.environment.get(key)!r} there, {environment.get(key)!r} here" for key in different
+                )
+                raise InputError(
+                    where,
+                    self.path,
+                    allowed=f"its records are of another machine or version ({differences})",
+                    remedy="name another file, or move this one away",
+                )
+        notes = list(loaded.notes)
+        if loaded.torn_bytes:
+            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - loaded.torn_bytes)
+            notes[-1] += "; removed"
+        self.records, self.notes = loaded.records, tuple(notes)
+
+
+def _make_parent(path: Path, *, where: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            where, path, allowed=f"its folder cannot be made ({error.strerror})", remedy="name a writable folder"
+        ) from error
+
+
+def _open(path: Path, *, where: str, is_new: bool) -> int:
+    flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT if is_new else 0)
+    try:
+        return os.open(path, flags, 0o644)
+    except OSError as error:
+        raise InputError(
+            where, path, allowed=f"the file cannot be written ({error.strerror})", remedy="name a writable file"
+        ) from error
+
+
+def _refuse_other_schema(line: bytes, *, where: str) -> None:
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version != SCHEMA_VERSION:
+        raise InputError(
+            where,
+            f"schema version {version}",
+            allowed=f"this vnbench reads schema version {SCHEMA_VERSION}",
+            remedy="read it with the vnbench that wrote it, or name another file",
+        )
