@@ -1,0 +1,117 @@
+"""Normalization whose compute precision and number of groups are explicit, whatever autocast would do.
+
+CUDA autocast runs GroupNorm and LayerNorm in fp32 and hands fp32 on, CPU autocast leaves them in the precision of
+their input, and a trace on fake tensors follows whichever rules it finds. The layers here switch autocast off around
+the norm and convert by themselves, so that all three agree and the choice is a lever that can be measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vnbench.spec import NormPrecision
+
+HALF_OR_16 = "half-or-16"
+
+EPSILON = 1e-5
+"""Added to the variance: PyTorch's default for both norms. Kernels add it before they round to a reduced precision."""
+
+
+def num_groups(channels: int, rule: str) -> int:
+    """Return the number of groups into which GroupNorm divides ``channels``, a divisor of ``channels``.
+
+    ``half-or-16`` puts ``max(channels / 2, 16)`` channels into a group, and never more than there are: one group below
+    32 channels, two from there on. Digits are the wanted number of groups, clamped to ``channels``. Where the wanted
+    number does not divide ``channels``, the largest divisor below it is taken.
+
+    Raises:
+        ValueError: ``channels`` is not positive, or ``rule`` is neither ``half-or-16`` nor a positive number.
+    """
+    if channels < 1:
+        raise ValueError(f"channels {channels}: must be at least 1")
+    if rule == HALF_OR_16:
+        # channels / max(channels / 2, 16), in whole groups.
+        wanted = max(min(2, channels // 16), 1)
+    elif rule.isdecimal() and int(rule) > 0:
+        wanted = min(int(rule), channels)
+    else:
+        raise ValueError(f"norm_groups {rule!r}: must be {HALF_OR_16} or a positive number of groups")
+    return next(groups for groups in range(wanted, 0, -1) if channels % groups == 0)
+
+
+def compute_dtype(input_dtype: torch.dtype, precision: NormPrecision) -> torch.dtype:
+    """Return the dtype in which a norm computes and which it returns: ``fp32`` means fp32 or, for float64, more."""
+    return input_dtype if precision == "input" else torch.promote_types(input_dtype, torch.float32)
+
+
+class ExplicitGroupNorm(nn.Module):
+    """GroupNorm (Wu and He 2018, arXiv 1803.08494) in a stated precision, with a weight and a bias per channel.
+
+    ``fp32`` does what CUDA autocast does: the input is converted to fp32, kept so for the backward pass, and the output
+    is fp32. ``input`` computes in the dtype of its input, to which the parameters are converted because the CUDA kernel
+    wants one dtype throughout; kernels still accumulate in fp32, but mean and variance are rounded to that dtype.
+    """
+
+    def __init__(self, num_channels: int, *, num_groups: int, precision: NormPrecision) -> None:
+        super().__init__()
+        if num_channels % num_groups:
+            raise ValueError(f"num_groups {num_groups} must divide num_channels {num_channels}")
+        self.num_channels = num_channels
+        self.num_groups = num_groups
+        self.precision: NormPrecision = precision
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the normalized map, (B, C, H, W), in the dtype of ``compute_dtype``."""
+        dtype = compute_dtype(x_BCHW.dtype, self.precision)
+        with torch.autocast(x_BCHW.device.type, enabled=False):
+            return F.group_norm(x_BCHW.to(dtype), self.num_groups, self.weight.to(dtype), self.bias.to(dtype), EPSILON)
+
+    def extra_repr(self) -> str:
+        """Return what ``print(module)`` shows between the parentheses."""
+        return f"{self.num_channels}, num_groups={self.num_groups}, precision={self.precision}"
+
+
+class ExplicitLayerNorm(nn.Module):
+    """LayerNorm (Ba et al. 2016, arXiv 1607.06450) over the last dimension, its precision as in ExplicitGroupNorm."""
+
+    def __init__(self, dim: int, *, precision: NormPrecision) -> None:
+        super().__init__()
+        self.dim = dim
+        self.precision: NormPrecision = precision
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return the normalized tokens, (B, N, D), in the dtype of ``compute_dtype``."""
+        dtype = compute_dtype(x_BND.dtype, self.precision)
+        with torch.autocast(x_BND.device.type, enabled=False):
+            return F.layer_norm(x_BND.to(dtype), (self.dim,), self.weight.to(dtype), self.bias.to(dtype), EPSILON)
+
+    def extra_repr(self) -> str:
+        """Return what ``print(module)`` shows between the parentheses."""
+        return f"{self.dim}, precision={self.precision}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NormConfig:
+    """How every norm of a network is made."""
+
+    groups: str
+    """Rule for the groups of GroupNorm: ``half-or-16``, or a number of groups."""
+    precision: NormPrecision
+    """Whether norms compute in fp32 or in the precision of their input."""
+
+    def group_norm(self, num_channels: int) -> ExplicitGroupNorm:
+        """Return a GroupNorm over ``num_channels``."""
+        groups = num_groups(num_channels, self.groups)
+        return ExplicitGroupNorm(num_channels, num_groups=groups, precision=self.precision)
+
+    def layer_norm(self, dim: int) -> ExplicitLayerNorm:
+        """Return a LayerNorm over tokens of ``dim`` numbers."""
+        return ExplicitLayerNorm(dim, precision=self.precision)

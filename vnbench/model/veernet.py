@@ -1,0 +1,278 @@
+"""The network under test: VeerNet, a residual U-Net with self-attention at its bottleneck.
+
+A re-implementation from prose, not the authors' code: none was published, and the published accounts leave most sizes
+out. From those accounts: one grayscale channel in, five stride-2 stages of residual blocks down, five upsampling stages
+up with concatenated skips, a bottleneck of 128 channels refined by two self-attention layers on the flattened map, and
+GroupNorm. Ours: a stem at full resolution, the channels of the other levels, one basic residual block per encoder stage
+(two 3x3 convolutions), DECODER_CONVS 3x3 convolutions per decoder stage, nearest upsampling, ReLU, pre-norm transformer
+blocks with heads of HEAD_DIM numbers and an MLP of MLP_RATIO, no dropout, and fixed sinusoidal positions.
+
+Three of our choices keep padding out of the arithmetic as far as a layer can: convolutions before a norm have no bias,
+so that zeros stay zeros; nearest upsampling mixes no pixels; positions come from the row and column of a token, never
+from the size of its canvas. Norms and attention still see padding.
+
+Shape suffixes:
+    B  examples of the micro-batch
+    C  channels
+    H  height, in pixels of the map at hand
+    W  width, in pixels of the map at hand
+    N  tokens, one per pixel of the bottleneck map, row by row
+    D  numbers per token: the channels of the bottleneck
+    K  classes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vnbench.model.normalization import NormConfig
+from vnbench.spec import ALIGNMENT, Checkpointing, ModelName, NormPrecision
+
+PRESETS: Mapping[ModelName, tuple[int, ...]] = {
+    "veernet": (16, 32, 64, 128, 128, 128),
+    "veernet-tiny": (4, 8, 16, 32, 64, 64),
+}
+"""Channels of each level, from full resolution to the bottleneck at 1/32."""
+
+NUM_STAGES = 5
+"""Stride-2 stages down, and upsampling stages up."""
+
+DECODER_CONVS = 2
+"""3x3 convolutions of a decoder stage, as in U-Net (Ronneberger et al. 2015, arXiv 1505.04597)."""
+
+NUM_ATTENTION_LAYERS = 2
+
+HEAD_DIM = 32
+"""Numbers per attention head: four heads for 128 channels; a multiple of 8, as fused attention kernels want it."""
+
+MLP_RATIO = 2
+"""Hidden numbers of a transformer block's MLP, per number of a token."""
+
+POSITION_BASE = 10_000.0
+"""Wavelengths of the positions grow geometrically from 2 pi towards this times 2 pi, as in their source."""
+
+
+def build_model(
+    name: ModelName,
+    *,
+    num_classes: int,
+    norm_groups: str,
+    norm_precision: NormPrecision,
+    checkpointing: Checkpointing,
+) -> VeerNet:
+    """Return the preset ``name`` on the CPU in fp32, its weights drawn from torch's global generator.
+
+    Raises:
+        ValueError: ``num_classes`` below 2, or a ``norm_groups`` that is no rule.
+    """
+    return VeerNet(
+        PRESETS[name],
+        num_classes=num_classes,
+        norm=NormConfig(groups=norm_groups, precision=norm_precision),
+        checkpointing=checkpointing,
+    )
+
+
+class VeerNet(nn.Module):
+    """Residual encoder, self-attention at the bottleneck, decoder with skips: an image to the logits of its pixels.
+
+    With ``checkpointing="stages"`` the backward pass recomputes each stage from its input instead of keeping what is
+    inside. The head belongs to the last decoder stage then: its input, a full-resolution map, need not be kept either.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], *, num_classes: int, norm: NormConfig, checkpointing: Checkpointing
+    ) -> None:
+        super().__init__()
+        if len(channels) != NUM_STAGES + 1:
+            raise ValueError(f"channels {tuple(channels)}: must be {NUM_STAGES + 1} numbers, one per level")
+        if num_classes < 2:
+            raise ValueError(f"num_classes {num_classes}: must be at least 2, background included")
+        self.checkpointing: Checkpointing = checkpointing
+        self.stem = ConvNormReLU(1, channels[0], norm=norm)
+        self.encoder = nn.ModuleList(
+            EncoderStage(channels[level], channels[level + 1], norm=norm) for level in range(NUM_STAGES)
+        )
+        self.attention = BottleneckAttention(channels[-1], norm=norm)
+        self.decoder = nn.ModuleList(
+            DecoderStage(channels[level + 1], channels[level], norm=norm) for level in reversed(range(NUM_STAGES))
+        )
+        self.head = nn.Conv2d(channels[0], num_classes, kernel_size=1)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Return logits, (B, K, H, W), of images, (B, 1, H, W), floating point.
+
+        Under autocast logits are in its dtype, else in that of the images.
+
+        Raises:
+            ValueError: not one channel, or H or W not a positive multiple of ALIGNMENT.
+        """
+        shape = tuple(images_BCHW.shape)
+        if len(shape) != 4 or shape[1] != 1 or any(side < 1 or side % ALIGNMENT for side in shape[2:]):
+            raise ValueError(
+                f"images of shape {shape}: must be (B, 1, H, W) with H and W multiples of {ALIGNMENT}; pad the canvas"
+            )
+        x_BCHW = self._run(self.stem, images_BCHW)
+        skips = []
+        for encoder_stage in self.encoder:
+            skips.append(x_BCHW)
+            x_BCHW = self._run(encoder_stage, x_BCHW)
+        x_BCHW = self._run(self.attention, x_BCHW)
+        for decoder_stage in self.decoder[:-1]:
+            x_BCHW = self._run(decoder_stage, x_BCHW, skips.pop())
+        return self._run(self._last_stage_and_head, x_BCHW, skips.pop())
+
+    def _last_stage_and_head(self, x_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
+        logits_BKHW: Tensor = self.head(self.decoder[-1](x_BCHW, skip_BCHW))
+        return logits_BKHW
+
+    def _run(self, stage: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """Return ``stage(*inputs)``, recomputed in the backward pass where the network checkpoints its stages."""
+        if self.checkpointing == "none" or not torch.is_grad_enabled():
+            return stage(*inputs)
+        # Nothing here draws random numbers, so the generators' states need not be saved and restored.
+        output: Tensor = checkpoint(stage, *inputs, use_reentrant=False, preserve_rng_state=False)
+        return output
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias (the norm brings one), then GroupNorm."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, kernel_size: int = 3, stride: int = 1, norm: NormConfig
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
+        )
+        self.norm = norm.group_norm(out_channels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return a map of ``out_channels`` channels, its sides divided by the stride."""
+        y_BCHW: Tensor = self.norm(self.conv(x_BCHW))
+        return y_BCHW
+
+
+class ConvNormReLU(ConvNorm):
+    """ConvNorm, then ReLU."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return a map of ``out_channels`` channels, its sides divided by the stride."""
+        # In place: the norm's backward pass needs its input, not its output, so one map less stays alive.
+        return super().forward(x_BCHW).relu_()
+
+
+class EncoderStage(nn.Module):
+    """A basic residual block (He et al. 2015, arXiv 1512.03385, figure 5 left) that halves both sides of its map."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm: NormConfig) -> None:
+        super().__init__()
+        self.conv1 = ConvNormReLU(in_channels, out_channels, stride=2, norm=norm)
+        self.conv2 = ConvNorm(out_channels, out_channels, norm=norm)
+        self.shortcut = ConvNorm(in_channels, out_channels, kernel_size=1, stride=2, norm=norm)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return a map of ``out_channels`` channels and half the height and width."""
+        y_BCHW: Tensor = self.conv2(self.conv1(x_BCHW))
+        # In place, twice: neither a norm nor a sum needs its output in the backward pass.
+        y_BCHW += self.shortcut(x_BCHW)
+        return y_BCHW.relu_()
+
+
+class DecoderStage(nn.Module):
+    """Nearest upsampling by two, concatenation with the encoder's map of that size, and convolutions."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm: NormConfig) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            ConvNormReLU(in_channels + out_channels if index == 0 else out_channels, out_channels, norm=norm)
+            for index in range(DECODER_CONVS)
+        )
+
+    def forward(self, x_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
+        """Return a map of the shape of ``skip_BCHW``, whose sides are twice those of ``x_BCHW``."""
+        y_BCHW = torch.cat((F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"), skip_BCHW), dim=1)
+        for conv in self.convs:
+            y_BCHW = conv(y_BCHW)
+        return y_BCHW
+
+
+class BottleneckAttention(nn.Module):
+    """Self-attention between all pixels of the bottleneck map."""
+
+    def __init__(self, dim: int, *, norm: NormConfig) -> None:
+        super().__init__()
+        self.dim = dim
+        self.blocks = nn.ModuleList(TransformerBlock(dim, norm=norm) for _ in range(NUM_ATTENTION_LAYERS))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return a map of the shape of ``x_BCHW``."""
+        height, width = x_BCHW.shape[2:]
+        positions_ND = token_positions(height, width, dim=self.dim, device=x_BCHW.device, dtype=x_BCHW.dtype)
+        x_BND = x_BCHW.flatten(2).transpose(1, 2) + positions_ND
+        for block in self.blocks:
+            x_BND = block(x_BND)
+        # A mere view would be laid out channels last, and every layer of the decoder would inherit that.
+        return x_BND.transpose(1, 2).contiguous().view(-1, self.dim, height, width)
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm self-attention and MLP, each added to the tokens (Xiong et al. 2020, arXiv 2002.04745).
+
+    One product makes queries, keys and values, without bias: the true gradient of a key's bias is zero, and
+    rounding would leave noise in it.
+    """
+
+    def __init__(self, dim: int, *, norm: NormConfig) -> None:
+        super().__init__()
+        if dim % HEAD_DIM:
+            raise ValueError(f"dim {dim}: must be a multiple of {HEAD_DIM}, the numbers of an attention head")
+        self.attention_norm = norm.layer_norm(dim)
+        self.query_key_value = nn.Linear(dim, 3 * dim, bias=False)
+        self.projection = nn.Linear(dim, dim)
+        self.mlp_norm = norm.layer_norm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, MLP_RATIO * dim), nn.GELU(), nn.Linear(MLP_RATIO * dim, dim))
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Return refined tokens, (B, N, D)."""
+        x_BND = x_BND + self.projection(self._attend(self.attention_norm(x_BND)))
+        refined_BND: Tensor = x_BND + self.mlp(self.mlp_norm(x_BND))
+        return refined_BND
+
+    def _attend(self, x_BND: Tensor) -> Tensor:
+        """Return what each token gathers from all tokens, (B, N, D), heads side by side."""
+        # (B, N, 3 * D) to three tensors of shape (B, heads, N, HEAD_DIM).
+        query, key, value = self.query_key_value(x_BND).unflatten(2, (3, -1, HEAD_DIM)).permute(2, 0, 3, 1, 4)
+        gathered: Tensor = F.scaled_dot_product_attention(query, key, value)
+        return gathered.transpose(1, 2).flatten(2)
+
+
+def token_positions(height: int, width: int, *, dim: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return positions_ND, the position of each token of a ``height`` x ``width`` map, row by row.
+
+    The first half of the ``dim`` numbers tells the row, the second half the column, each as sines, then cosines of the
+    index (Vaswani et al. 2017, arXiv 1706.03762, section 3.5, once per axis). A token's position depends on its own
+    row and column only: it is the same on every canvas that holds the token.
+
+    Raises:
+        ValueError: ``dim`` is not a multiple of 4.
+    """
+    if dim % 4:
+        raise ValueError(f"dim {dim}: must be a multiple of 4, for a sine and a cosine per axis")
+    # Indices above 256 are not all whole numbers in bf16: compute in fp32 at least, convert last.
+    wide = torch.promote_types(dtype, torch.float32)
+    exponents = torch.arange(dim // 4, device=device, dtype=wide) / (dim // 4)
+    frequencies = POSITION_BASE**-exponents
+
+    def axis_positions(length: int) -> Tensor:
+        angles = torch.arange(length, device=device, dtype=wide)[:, None] * frequencies
+        return torch.cat((angles.sin(), angles.cos()), dim=1)
+
+    rows = axis_positions(height)[:, None].expand(height, width, dim // 2)
+    columns = axis_positions(width)[None].expand(height, width, dim // 2)
+    return torch.cat((rows, columns), dim=2).flatten(0, 1).to(dtype)
