@@ -151,6 +151,7 @@ def _measure_training(task: TrialTask, record: TrialRecord) -> TrialRecord:
         [micro_batch for planned in steps for micro_batch in planned],
         num_workers=spec.num_workers,
         pin_memory=device.type == "cuda",
+        num_classes=spec.num_classes,
     )
     batches: Iterator[Batch] = iter(loader)
     warm_up_times, _, warm_up_results = _run_block(step, batches, warm_up, timer=make_timer(device))

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from vnbench.data.collate import Batch, Example, collate
+from vnbench.data.corpus import Corpus
+from vnbench.data.gray_png import encode_mask
+from vnbench.data.loader import RasterDataset, RasterLoader, make_loader
+from vnbench.errors import CorpusError
+
+# Python 3.12 and later warn of every fork of a process that has threads, as one that computed with torch has.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+MICRO_BATCHES = [(3, 1), (0,), (2, 9, 4, 5), (3,), (7, 7)]
+
+
+def load(corpus: Corpus, *, num_workers: int) -> RasterLoader:
+    return make_loader(corpus, MICRO_BATCHES, num_workers=num_workers, pin_memory=True)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_are_the_given_micro_batches_in_order(built: Corpus, num_workers: int) -> None:
+    dataset = RasterDataset(built, num_classes=3)
+    loader = load(built, num_workers=num_workers)
+    batches = list(loader)
+    assert len(loader) == len(batches) == len(MICRO_BATCHES)
+    for batch, micro_batch in zip(batches, MICRO_BATCHES, strict=True):
+        assert isinstance(batch, Batch)
+        expected = collate([dataset[index] for index in micro_batch])
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(batch, expected, strict=True))
+        assert batch.sizes_B2.tolist() == built.sizes_N2[list(micro_batch)].tolist()
+
+
+def test_workers_collate_into_shared_memory(built: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    def report(examples: Sequence[Example], *, canvas: tuple[int, int] | None) -> list[bool]:
+        return [tensor.is_shared() for tensor in collate(examples, canvas=canvas)[:2]]
+
+    monkeypatch.setattr("vnbench.data.loader.collate", report)
+    assert list(make_loader(built, [(0, 1)], num_workers=1, pin_memory=False)) == [[True, True]]
+    assert list(make_loader(built, [(0, 1)], num_workers=0, pin_memory=False)) == [[False, False]]
+
+
+def test_workers_start_before_the_first_batch_is_asked_for(built: Corpus) -> None:
+    batches = iter(load(built, num_workers=2))
+    assert len(multiprocessing.active_children()) == 2
+    del batches
+    assert multiprocessing.active_children() == []
+
+
+def test_canvas_can_be_given(built: Corpus) -> None:
+    loader = make_loader(built, [(0,), (1, 2)], num_workers=0, pin_memory=False, canvas=(96, 256))
+    assert [tuple(batch.images_BHW.shape) for batch in loader] == [(1, 96, 256), (2, 96, 256)]
+
+
+def test_loading_leaves_the_global_generator_alone(built: Corpus) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    list(make_loader(built, [(0,)], num_workers=1, pin_memory=False))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Probe(RasterDataset):
+    """Reports in place of pixels what a worker's threads and generators are like."""
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        state = [torch.get_num_threads(), random.getrandbits(8), np.random.randint(256), int(torch.randint(256, ()))]
+        pixels_HW = np.array([state], dtype=np.uint8)
+        return pixels_HW, pixels_HW
+
+
+def test_workers_have_one_thread_and_seeds_of_their_own(built: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vnbench.data.loader.RasterDataset", Probe)
+
+    def reports(seed: int) -> list[list[int]]:
+        loader = make_loader(built, [(0,), (1,)], num_workers=2, pin_memory=False, seed=seed)
+        return [batch.images_BHW[0, 0, :4].tolist() for batch in loader]
+
+    first, second = reports(0)
+    assert first[0] == second[0] == 1
+    assert first[1:] != second[1:]
+    assert reports(0) == [first, second]
+    assert reports(1) != [first, second]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_broken_file_is_named_from_whatever_process(corpus: Corpus, num_workers: int) -> None:
+    path = corpus.image_path(9)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(CorpusError) as caught:
+        list(load(corpus, num_workers=num_workers))
+    assert str(caught.value).splitlines()[-1].endswith(f"{path}: does not decode: image file is truncated")
+    assert multiprocessing.active_children() == [], "no worker outlives the error"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_missing_mask_is_named_from_whatever_process(corpus: Corpus, num_workers: int) -> None:
+    corpus.mask_path(5).unlink()
+    with pytest.raises(CorpusError, match=r"masks/000005\.png: is missing"):
+        list(load(corpus, num_workers=num_workers))
+
+
+def test_class_that_the_task_does_not_know_is_refused(corpus: Corpus) -> None:
+    height, width = corpus.sizes_N2[1].tolist()
+    mask_HW = np.zeros((height, width), dtype=np.uint8)
+    mask_HW[0, 0] = 3
+    corpus.mask_path(1).write_bytes(encode_mask(mask_HW))
+    with pytest.raises(CorpusError, match=r"masks/000001\.png: holds class 3; its task has 3 classes"):
+        list(make_loader(corpus, [(1,)], num_workers=0, pin_memory=False))
+    list(make_loader(corpus, [(1,)], num_workers=0, pin_memory=False, num_classes=4))
+    with pytest.raises(CorpusError, match="its task has 2 classes"):
+        list(make_loader(corpus, [(0,)], num_workers=0, pin_memory=False, num_classes=2))
+
+
+def test_dataset_is_small_to_pickle(built: Corpus) -> None:
+    dataset = RasterDataset(built, num_classes=3)
+    assert len(dataset) == len(built)
+    assert len(pickle.dumps(dataset)) < 4000
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_are_pinned_where_cuda_is_there(built: Corpus, num_workers: int) -> None:
+    for batch in load(built, num_workers=num_workers):
+        assert isinstance(batch, Batch)
+        assert all(tensor.is_pinned() for tensor in batch)
