@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vnbench.data.collate import Batch, collate
+from vnbench.data.raster import draw_example
+from vnbench.harness.step import OptimizerStep
+from vnbench.measure.timing import Phase, WallTimer
+from vnbench.model.veernet import build_model
+from vnbench.spec import Precision
+
+RAGGED = [(33, 70), (64, 96), (50, 64), (20, 33)]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+def batch(sizes: list[tuple[int, int]], *, first: int = 0, canvas: tuple[int, int] = (64, 96)) -> Batch:
+    examples = [
+        draw_example(seed=0, index=first + i, height=height, width=width, task="multiclass")
+        for i, (height, width) in enumerate(sizes)
+    ]
+    return collate(examples, canvas=canvas)
+
+
+def small_model(**options: Any) -> nn.Module:
+    torch.manual_seed(0)
+    defaults: dict[str, Any] = {
+        "num_classes": 3,
+        "norm_groups": "half-or-16",
+        "norm_precision": "fp32",
+        "checkpointing": "none",
+    }
+    return build_model("veernet-tiny", **(defaults | options))
+
+
+def gradient_after(step: OptimizerStep, micro_batches: list[Batch]) -> Tensor:
+    num_examples = sum(len(item.sizes_B2) for item in micro_batches)
+    step.run(iter(micro_batches), num_examples=num_examples, timer=WallTimer())
+    return torch.cat([p.grad.flatten() for p in step.model.parameters() if p.grad is not None]).double().cpu()
+
+
+class OrderTimer(WallTimer):
+    """Notes the phases in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order: list[str] = []
+
+    def phase(self, name: Phase) -> AbstractContextManager[None]:
+        self.order.append(name)
+        return super().phase(name)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_step_of_four_equals_its_micro_batches_on_one_canvas(device: str) -> None:
+    def gradient(*micro_batches: Batch) -> Tensor:
+        model = small_model().to(device)
+        return gradient_after(OptimizerStep(model, precision="fp32", device=torch.device(device)), list(micro_batches))
+
+    whole = gradient(batch(RAGGED))
+    accumulated = gradient(batch(RAGGED[:1]), batch(RAGGED[1:3], first=1), batch(RAGGED[3:], first=3))
+    assert (whole - accumulated).norm() <= 1e-4 * whole.norm()
+
+
+def test_phases_follow_zero_forward_backward_step() -> None:
+    step = OptimizerStep(small_model(), precision="fp32", device=torch.device("cpu"))
+    timer = OrderTimer()
+    step.run(iter([batch(RAGGED[:1]), batch(RAGGED[1:2])]), num_examples=2, timer=timer)
+    one_pass = ["data_wait", "h2d", "forward", "backward"]
+    assert timer.order == ["optimizer", *one_pass, *one_pass, "optimizer"]
+
+
+def test_gradients_of_one_step_do_not_reach_the_next() -> None:
+    step = OptimizerStep(small_model(), precision="fp32", device=torch.device("cpu"))
+    for group in step.optimizer.param_groups:
+        group["lr"] = 0.0
+        group["weight_decay"] = 0.0
+    first = gradient_after(step, [batch(RAGGED)])
+    again = gradient_after(step, [batch(RAGGED)])
+    assert torch.equal(first, again)
+
+
+def test_a_step_takes_no_more_micro_batches_than_its_examples() -> None:
+    step = OptimizerStep(small_model(), precision="fp32", device=torch.device("cpu"))
+    batches: Iterator[Batch] = iter([batch(RAGGED[:2]), batch(RAGGED[2:3]), batch(RAGGED[3:])])
+    step.run(batches, num_examples=3, timer=WallTimer())
+    assert len(list(batches)) == 1
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+@pytest.mark.parametrize("norm_precision", ["fp32", "input"])
+def test_the_loss_falls_in_every_precision(device: str, precision: Precision, norm_precision: str) -> None:
+    model = small_model(norm_precision=norm_precision).to(device)
+    step = OptimizerStep(model, precision=precision, device=torch.device(device))
+    for group in step.optimizer.param_groups:
+        group["lr"] = 3e-3
+    data = batch(RAGGED)
+    losses = [float(step.run(iter([data]), num_examples=4, timer=WallTimer()).loss) for _ in range(12)]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_an_update_that_the_scaler_leaves_out_shows_in_the_count(device: str) -> None:
+    step = OptimizerStep(small_model().to(device), precision="fp16", device=torch.device(device))
+    data = batch(RAGGED)
+    before = step.run(iter([data]), num_examples=4, timer=WallTimer())
+    hook = next(step.model.parameters()).register_hook(lambda grad: grad * float("inf"))
+    skipped = step.run(iter([data]), num_examples=4, timer=WallTimer())
+    hook.remove()
+    after = step.run(iter([data]), num_examples=4, timer=WallTimer())
+    counts = [float(result.num_updates) for result in (before, skipped, after)]
+    assert counts[1] == counts[0]
+    assert counts[2] == counts[1] + 1
+
+
+def test_tf32_is_used_only_where_it_is_asked_for() -> None:
+    for precision, expected in (("tf32", "tf32"), ("fp32", "ieee"), ("bf16", "ieee")):
+        OptimizerStep(small_model(), precision=precision, device=torch.device("cpu"))  # type: ignore[arg-type]
+        assert torch.backends.cuda.matmul.fp32_precision == expected
+        assert torch.backends.cudnn.conv.fp32_precision == expected  # type: ignore[attr-defined]
+
+
+@pytest.mark.gpu
+def test_tf32_changes_the_result_and_fp32_does_not() -> None:
+    def logits(precision: Precision) -> Tensor:
+        model = small_model().cuda()
+        OptimizerStep(model, precision=precision, device=torch.device("cuda"))
+        torch.manual_seed(1)
+        return model(torch.rand(1, 1, 64, 96, device="cuda"))
+
+    exact, again, rounded = logits("fp32"), logits("fp32"), logits("tf32")
+    assert (exact - again).norm() <= 1e-5 * exact.norm()
+    assert (exact - rounded).norm() > 1e-5 * exact.norm()

@@ -1,0 +1,227 @@
+"""The command line: options in, one stage's call each, exit code out.
+
+Exit codes: 0 done, 2 bad usage or bad input, 3 nothing measured, 130 interrupted. Modules that import numpy, pandas or
+matplotlib are imported by the command that needs them, so that ``vnbench --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vnbench.errors import InputError, VnbenchError
+
+INTERRUPTED = 130
+NOTHING_MEASURED = 3
+
+app = typer.Typer(
+    name="vnbench",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Measure what training a segmentation network on images of very different sizes costs.",
+)
+
+Text = str | None
+Widths = Annotated[Text, typer.Option(metavar="A:B", help="Widths in pixels, both ends included, as 3200:12800.")]
+Heights = Annotated[Text, typer.Option(metavar="A:B", help="Heights in pixels, both ends included. [480:640]")]
+SizeLaw = Annotated[Text, typer.Option(metavar="LAW", help="uniform or log-uniform sides. [uniform]")]
+Sizes = Annotated[Text, typer.Option(metavar="FILE.csv", help="Sizes of the images, columns width,height.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Seed = Annotated[Text, typer.Option(metavar="N", help="Seed of everything random. [0]")]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line on these arguments and return its exit code."""
+    try:
+        result = app(args=list(arguments), standalone_mode=False, prog_name="vnbench")
+    except VnbenchError as error:
+        print(f"vnbench: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        # Typer raises click's exceptions, and from 0.2x on those of its own copy of click: their methods tell them.
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return 2
+        if not hasattr(error, "format_message"):
+            raise
+        print(f"vnbench: {_usage_message(error, arguments)}", file=sys.stderr)
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+@app.command()
+def sweep(
+    widths: Widths = None,
+    heights: Heights = None,
+    size_law: SizeLaw = None,
+    sizes: Sizes = None,
+    corpus: Annotated[Text, typer.Option(metavar="DIR", help="Image files to train on. [a synthetic corpus]")] = None,
+    examples: Annotated[Text, typer.Option(metavar="N", help="Images of the synthetic corpus.")] = None,
+    task: Annotated[Text, typer.Option(metavar="NAME", help="multiclass or binary. [multiclass]")] = None,
+    batch_size: Annotated[Text, typer.Option(metavar="N,...", help="Examples per optimizer step.")] = None,
+    micro_batch_size: Annotated[Text, typer.Option(metavar="N,...", help="Examples per pass, or same. [same]")] = None,
+    precision: Annotated[Text, typer.Option(metavar="NAME,...", help="fp32, tf32, bf16, fp16.")] = None,
+    norm_precision: Annotated[Text, typer.Option(metavar="NAME,...", help="fp32, input.")] = None,
+    checkpointing: Annotated[Text, typer.Option(metavar="NAME,...", help="none, stages.")] = None,
+    sampler: Annotated[Text, typer.Option(metavar="NAME,...", help="random, bucketed.")] = None,
+    num_workers: Annotated[Text, typer.Option(metavar="N,...", help="Loader processes.")] = None,
+    model: Annotated[Text, typer.Option(metavar="NAME", help="veernet or veernet-tiny.")] = None,
+    norm_groups: Annotated[Text, typer.Option(metavar="RULE", help="half-or-16, or a number of groups.")] = None,
+    device: Annotated[Text, typer.Option(metavar="NAME", help="auto, cuda or cpu. [auto]")] = None,
+    design: Annotated[Text, typer.Option(metavar="NAME", help="one-at-a-time or full. [one-at-a-time]")] = None,
+    center: Annotated[Text, typer.Option(metavar="AXIS=VALUE,...", help="Centre of one-at-a-time.")] = None,
+    subset: Annotated[Text, typer.Option(metavar="N", help="Training examples that each trial measures.")] = None,
+    warm_up_steps: Annotated[Text, typer.Option(metavar="N", help="Steps before the measured ones.")] = None,
+    replicates: Annotated[Text, typer.Option(metavar="N", help="Processes per configuration. [1]")] = None,
+    time_budget: Annotated[Text, typer.Option(metavar="TIME", help="Start no trial later, as 10m.")] = None,
+    trial_timeout: Annotated[Text, typer.Option(metavar="TIME", help="End a trial that runs longer. [10m]")] = None,
+    retry: Annotated[Text, typer.Option(metavar="STATUS,...", help="Try these again, as crashed,timeout.")] = None,
+    seed: Seed = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Options in a file; flags win.")] = None,
+    out: Annotated[Text, typer.Option(metavar="FILE.jsonl", help="Results file. [results/DEVICE/sweep.jsonl]")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be measured; write nothing.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Measure step time, worst-case peak memory and padding waste over batch, precision and other levers."""
+    from vnbench.config import OPTIONS, read_request
+    from vnbench.sweep_command import run_sweep_command
+
+    given = locals()
+    flags = {name: given[name.replace("-", "_")] for name in OPTIONS}
+    # A sweep that is told to end (a scheduler's SIGTERM) ends as it does on Ctrl-C: its finished trials are kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    report = run_sweep_command(read_request(flags, config_path=config), dry_run=dry_run, as_json=as_json)
+    if as_json:
+        _print_json(report.to_json())
+    return report.exit_code
+
+
+@app.command()
+def plot(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results files.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")],
+    as_json: AsJson = False,
+) -> int:
+    """Draw the capacity plots of results files."""
+    from vnbench.output.plots import draw_plots
+    from vnbench.store import load_all
+
+    loaded = load_all(results)
+    for note in loaded.notes:
+        print(note, file=sys.stderr)
+    if out.exists() and not out.is_dir():
+        raise InputError("--out", out, allowed="this is a file", remedy="name a folder")
+    drawn, left_out = draw_plots(loaded.records, out)
+    if as_json:
+        _print_json({"plots": [str(path) for path in drawn], "left_out": list(left_out)})
+        return 0
+    for path in drawn:
+        print(path)
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    return 0
+
+
+@app.command()
+def batching(
+    batch_size: Annotated[str, typer.Option(metavar="N", help="Examples per optimizer step.")],
+    sampler: Annotated[str, typer.Option(metavar="NAME", help="random or bucketed.")],
+    widths: Widths = None,
+    heights: Heights = None,
+    size_law: SizeLaw = None,
+    examples: Annotated[Text, typer.Option(metavar="N", help="Number of images drawn from --widths.")] = None,
+    sizes: Sizes = None,
+    micro_batch_size: Annotated[Text, typer.Option(metavar="N", help="Examples per pass. [the batch]")] = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> int:
+    """Account for the padding of one epoch's batches, without training."""
+    from vnbench.batching_command import batching_account, describe_account
+
+    given = locals()
+    names = ("widths", "heights", "size-law", "examples", "sizes", "batch-size", "micro-batch-size", "sampler", "seed")
+    account = batching_account({name: given[name.replace("-", "_")] for name in names})
+    if as_json:
+        _print_json(account)
+    else:
+        print(describe_account(account))
+    return 0
+
+
+@app.command()
+def corpus(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")],
+    examples: Annotated[str, typer.Option(metavar="N", help="Number of images.")],
+    widths: Widths = None,
+    heights: Heights = None,
+    size_law: SizeLaw = None,
+    sizes: Sizes = None,
+    task: Annotated[Text, typer.Option(metavar="NAME", help="multiclass or binary. [multiclass]")] = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> int:
+    """Write synthetic raster logs with their masks and a manifest."""
+    from vnbench.corpus_command import write_corpus
+
+    given = locals()
+    names = ("widths", "heights", "size-law", "examples", "sizes", "task", "seed")
+    summary = write_corpus(directory, {name: given[name.replace("-", "_")] for name in names})
+    if as_json:
+        _print_json(summary)
+    else:
+        print(f"{summary['num_examples']} images in {summary['directory']}")
+    return 0
+
+
+@app.command()
+def env(
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cuda or cpu.")] = "auto",
+    as_json: AsJson = False,
+) -> int:
+    """Tell what this machine is, and what would disturb a measurement on it."""
+    from vnbench.config import OPTIONS
+    from vnbench.harness.runner import probe_environment
+    from vnbench.measure.nvml import count_processes
+    from vnbench.output.environment import environment_lines, find_disturbances
+
+    environment = probe_environment(OPTIONS["device"](device, "--device"))
+    num_gpu_processes = count_processes(environment["device_uuid"])
+    if as_json:
+        disturbances = list(find_disturbances(environment, num_gpu_processes=num_gpu_processes))
+        _print_json(environment | {"disturbances": disturbances})
+        return 0
+    for line in environment_lines(environment, num_gpu_processes=num_gpu_processes):
+        print(line)
+    return 0
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, allow_nan=False))
+
+
+def _usage_message(error: Any, arguments: Sequence[str]) -> str:
+    """Return a usage error in the four parts of every other message."""
+    commands = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    command = next((argument for argument in arguments if argument in commands), None)
+    help_command = f"vnbench {command} --help" if command else "vnbench --help"
+    unknown = getattr(error, "option_name", None)
+    if type(error).__name__ == "NoSuchOption" and unknown:
+        from vnbench.config import OPTIONS
+
+        close = difflib.get_close_matches(unknown, [f"--{name}" for name in OPTIONS], n=1)
+        hint = f"write {close[0]}" if close else f"see {help_command}"
+        return f"{unknown}: there is no such option; {hint}"
+    message = str(error.format_message()).rstrip(".")
+    if message.startswith("No such command"):
+        return f"{arguments[0]}: there is no such command, but {', '.join(commands)}; see {help_command}"
+    return f"{message}; see {help_command}"

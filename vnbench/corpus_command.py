@@ -1,0 +1,183 @@
+"""``vnbench corpus``, and the image files of a sweep: which they are, and that they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from vnbench.config import OPTIONS, SweepConfig
+from vnbench.data.corpus import Corpus, load_corpus
+from vnbench.data.sizes import SizeArray, SizeDistribution, SizeLaw, read_sizes_csv
+from vnbench.data.synthesis import (
+    CorpusSpec,
+    build_corpus,
+    cached_directory,
+    default_cache_root,
+    estimate_bytes,
+    is_complete,
+    planned_corpus,
+)
+from vnbench.errors import InputError
+from vnbench.spec import Task
+from vnbench.units import PixelRange, format_bytes
+
+MIN_EXAMPLES = 2
+"""One to train on and one for validation."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorpusPlan:
+    """The image files of a sweep, before they are there."""
+
+    corpus_id: str
+    """Digest that tells equal corpora."""
+    train_sizes_N2: SizeArray
+    """Height and width in pixels of each training example."""
+    worst_case: tuple[int, int]
+    """Largest height and width in pixels."""
+    directory: Path
+    """Where the files lie, or will."""
+    spec: CorpusSpec | None
+    """How to make them; None where they are the user's own."""
+    num_examples: int
+    """Images of both splits."""
+
+    def describe(self) -> str:
+        """Return number, place and size on disk in one line."""
+        if self.spec is None:
+            return f"{self.num_examples} images in {self.directory}"
+        state = "there already" if is_complete(self.spec, self.directory) else "to be written"
+        size = format_bytes(estimate_bytes(self.spec))
+        return f"{self.num_examples} synthetic images, about {size}, {state}, in {self.directory}"
+
+
+def plan_corpus(config: SweepConfig) -> CorpusPlan:
+    """Return which image files a sweep will train on. Nothing is written.
+
+    Raises:
+        InputError: the user's corpus cannot be used: it is incomplete, of another task, larger than the ranges given,
+            or has too few training examples.
+    """
+    if config.corpus is not None:
+        return _plan_of_files(load_corpus(config.corpus), config)
+    spec = _synthetic_spec(
+        widths=config.widths,
+        heights=config.heights,
+        size_law=config.size_law,
+        sizes=config.sizes,
+        num_examples=config.num_examples,
+        task=config.task,
+        seed=config.seed,
+    )
+    planned = planned_corpus(spec, cached_directory(spec, default_cache_root()))
+    height, width = (int(side) for side in planned.sizes_N2.max(axis=0))
+    return CorpusPlan(
+        corpus_id=planned.corpus_id,
+        train_sizes_N2=planned.sizes_N2[planned.train_indices],
+        worst_case=(config.heights.stop if config.heights else height, config.widths.stop if config.widths else width),
+        directory=planned.directory,
+        spec=spec,
+        num_examples=len(planned),
+    )
+
+
+def prepare_corpus(plan: CorpusPlan, *, console: Console) -> Path:
+    """Return the folder of a sweep's image files, written first where they are not there yet."""
+    console.print(f"corpus: {plan.describe()}", highlight=False, markup=False, soft_wrap=True)
+    if plan.spec is not None and not is_complete(plan.spec, plan.directory):
+        _build(plan.spec, plan.directory, console=console)
+    return plan.directory
+
+
+def write_corpus(directory: Path, flags: Mapping[str, str | None]) -> dict[str, Any]:
+    """Write a synthetic corpus and return what it is.
+
+    Raises:
+        InputError: an option or the folder cannot be used.
+    """
+    values = {name: OPTIONS[name](text, f"--{name}") for name, text in flags.items() if text is not None}
+    if "sizes" not in values and "widths" not in values:
+        raise InputError(
+            "--widths",
+            allowed="the sizes of the images are needed",
+            remedy="write --widths A:B or --sizes FILE.csv",
+        )
+    spec = _synthetic_spec(
+        widths=values.get("widths"),
+        heights=values.get("heights"),
+        size_law=values.get("size-law", "uniform"),
+        sizes=values.get("sizes"),
+        num_examples=values["examples"],
+        task=values.get("task", "multiclass"),
+        seed=values.get("seed", 0),
+    )
+    console = Console(stderr=True)
+    console.print(
+        f"{spec.num_examples} images, about {format_bytes(estimate_bytes(spec))}, in {directory}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    corpus = _build(spec, directory, console=console)
+    return {"directory": str(directory), "num_examples": len(corpus), "corpus_id": corpus.corpus_id}
+
+
+def _build(spec: CorpusSpec, directory: Path, *, console: Console) -> Corpus:
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task("writing images", total=spec.num_examples)
+        return build_corpus(
+            spec, directory, on_progress=lambda done, total: progress.update(bar, completed=done, total=total)
+        )
+
+
+def _synthetic_spec(
+    *,
+    widths: PixelRange | None,
+    heights: PixelRange | None,
+    size_law: SizeLaw,
+    sizes: Path | None,
+    num_examples: int,
+    task: Task,
+    seed: int,
+) -> CorpusSpec:
+    if sizes is not None:
+        pairs = tuple((int(height), int(width)) for height, width in read_sizes_csv(sizes))
+        return CorpusSpec(num_examples=len(pairs), sizes=pairs, task=task, seed=seed)
+    if num_examples < MIN_EXAMPLES:
+        raise InputError(
+            "--examples", num_examples, allowed=f"at least {MIN_EXAMPLES} are needed, for two splits", remedy="write 60"
+        )
+    assert widths is not None
+    heights = heights or OPTIONS["heights"]("480:640", "--heights")
+    distribution = SizeDistribution(widths=widths, heights=heights, law=size_law)
+    return CorpusSpec(num_examples=num_examples, sizes=distribution, task=task, seed=seed)
+
+
+def _plan_of_files(corpus: Corpus, config: SweepConfig) -> CorpusPlan:
+    if corpus.task is not None and corpus.task != config.task:
+        raise InputError(
+            "--corpus", corpus.directory, allowed=f"its masks are {corpus.task}", remedy=f"write --task {corpus.task}"
+        )
+    height, width = (int(side) for side in corpus.sizes_N2.max(axis=0))
+    for name, limits, largest in (("widths", config.widths, width), ("heights", config.heights, height)):
+        if limits is not None and largest > limits.stop:
+            index = int(corpus.sizes_N2[:, 1 if name == "widths" else 0].argmax())
+            raise InputError(
+                f"--{name}",
+                limits,
+                allowed=f"image {index} of the corpus ({corpus.image_files[index]}) has {largest} px",
+                remedy=f"write --{name} {limits.start}:{largest}, or leave it out",
+            )
+    return CorpusPlan(
+        corpus_id=corpus.corpus_id,
+        train_sizes_N2=corpus.sizes_N2[corpus.train_indices],
+        worst_case=(config.heights.stop if config.heights else height, config.widths.stop if config.widths else width),
+        directory=corpus.directory,
+        spec=None,
+        num_examples=len(corpus),
+    )

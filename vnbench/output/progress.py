@@ -1,0 +1,102 @@
+"""How far a sweep is, on stderr: a live bar on a terminal, one plain line per trial elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from vnbench.harness.estimate import Workload, remaining_s
+from vnbench.record import TrialRecord
+from vnbench.spec import TrialSpec
+from vnbench.units import format_bytes, format_duration, mpx
+
+
+class SweepProgress:
+    """Tells of each trial as it starts and ends, with an estimate of the time that is left."""
+
+    def __init__(self, due: Sequence[TrialSpec], *, workload: Workload, console: Console) -> None:
+        self._remaining = list(due)
+        self._finished: list[TrialRecord] = []
+        self._workload = workload
+        self._console = console
+        self._total = len(due)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._bar = self._progress.add_task("starting", total=self._total, left=self._left())
+
+    def __enter__(self) -> SweepProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def started(self, spec: TrialSpec) -> None:
+        """Take note that a trial starts."""
+        self._progress.update(self._bar, description=describe_trial(spec), left=self._left())
+        if not self._console.is_terminal:
+            number = len(self._finished) + 1
+            self._say(f"[{number}/{self._total}] {describe_trial(spec)} ({self._left()})")
+
+    def finished(self, record: TrialRecord) -> None:
+        """Take note that a trial ended, or was skipped."""
+        self._finished.append(record)
+        self._remaining = self._remaining[1:]
+        self._progress.update(self._bar, advance=1, left=self._left())
+        number = len(self._finished)
+        prefix = f"[{number}/{self._total}] {describe_trial(record.spec)}"
+        self._say(f"{prefix}: {describe_outcome(record)}")
+        for warning in record.warnings:
+            self._say(f"    warning: {warning.message}")
+
+    def _left(self) -> str:
+        if not self._remaining:
+            return "last one"
+        seconds = remaining_s(self._remaining, finished=self._finished, workload=self._workload)
+        return f"about {format_duration(seconds)} left"
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def describe_trial(spec: TrialSpec) -> str:
+    """Return a trial in one line."""
+    size = f"micro-batch {spec.micro_batch_size}"
+    if spec.kind == "training":
+        size = f"batch {spec.batch_size}" + (
+            f" = {spec.accumulation_steps} x {spec.micro_batch_size}" if spec.accumulation_steps > 1 else ""
+        )
+    parts = [f"{spec.kind}: {size}", spec.precision, f"norm {spec.norm_precision}"]
+    if spec.checkpointing != "none":
+        parts.append(f"checkpointing {spec.checkpointing}")
+    if spec.kind == "training":
+        parts += [f"{spec.sampler}", f"{spec.num_workers} workers"]
+    return ", ".join(parts)
+
+
+def describe_outcome(record: TrialRecord) -> str:
+    """Return how a trial ended in a few words."""
+    if record.status != "ok":
+        reason = record.cause.message if record.cause else "no reason given"
+        return f"{record.status}, {reason}"
+    took = f"in {format_duration(record.elapsed_s)}"
+    if record.block is not None:
+        return f"{mpx(record.block.valid_pixels) / record.block.wall_time_s:.3g} valid Mpx/s {took}"
+    if record.memory is not None:
+        peak = record.memory.peak_reserved_bytes or record.memory.peak_allocated_bytes
+        return f"{format_bytes(peak)} {took}" if peak is not None else f"ok {took}"
+    return f"ok {took}"
