@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from vnbench.config import OPTIONS, SweepConfig, complete, default_out, read_request
+from vnbench.config import SweepConfig, complete, default_out, read_request
 from vnbench.errors import InputError
+from vnbench.options import OPTIONS
 
 CPU: dict[str, Any] = {"device_type": "cpu", "device_name": "Some CPU @ 2.0GHz", "num_cpus": 2}
 CUDA: dict[str, Any] = {"device_type": "cuda", "device_name": "NVIDIA H200", "num_cpus": 16}
@@ -115,7 +116,7 @@ def test_a_centre_that_is_not_on_its_axis_is_refused() -> None:
 def test_sizes_are_asked_for_once() -> None:
     with pytest.raises(InputError, match="--widths: the sizes of the images are needed"):
         read_request({}, config_path=None)
-    with pytest.raises(InputError, match="--sizes s.csv: the file names the sizes already"):
+    with pytest.raises(InputError, match=r"--sizes s\.csv: the file names the sizes already"):
         read_request({"widths": "1:2", "sizes": "s.csv"}, config_path=None)
 
 

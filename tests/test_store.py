@@ -95,7 +95,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "r.jsonl", Path("/proc/vnbench/r.jsonl")):
-        with pytest.raises(InputError, match="--out .* cannot be made"):
+        with pytest.raises(InputError, match=r"--out .* cannot be made"):
             ResultsFile(path, environment=ENVIRONMENT)
 
 

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vnbench.config import OPTIONS
 from vnbench.data.batching import account_for_sampler
 from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes, read_sizes_csv
 from vnbench.errors import InputError
+from vnbench.options import OPTIONS
 from vnbench.units import format_percent, mpx
 
 

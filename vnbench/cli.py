@@ -93,7 +93,8 @@ def sweep(
     as_json: AsJson = False,
 ) -> int:
     """Measure step time, worst-case peak memory and padding waste over batch, precision and other levers."""
-    from vnbench.config import OPTIONS, read_request
+    from vnbench.config import read_request
+    from vnbench.options import OPTIONS
     from vnbench.sweep_command import run_sweep_command
 
     given = locals()
@@ -189,9 +190,9 @@ def env(
     as_json: AsJson = False,
 ) -> int:
     """Tell what this machine is, and what would disturb a measurement on it."""
-    from vnbench.config import OPTIONS
     from vnbench.harness.runner import probe_environment
     from vnbench.measure.nvml import count_processes
+    from vnbench.options import OPTIONS
     from vnbench.output.environment import environment_lines, find_disturbances
 
     environment = probe_environment(OPTIONS["device"](device, "--device"))
@@ -216,7 +217,7 @@ def _usage_message(error: Any, arguments: Sequence[str]) -> str:
     help_command = f"vnbench {command} --help" if command else "vnbench --help"
     unknown = getattr(error, "option_name", None)
     if type(error).__name__ == "NoSuchOption" and unknown:
-        from vnbench.config import OPTIONS
+        from vnbench.options import OPTIONS
 
         close = difflib.get_close_matches(unknown, [f"--{name}" for name in OPTIONS], n=1)
         hint = f"write {close[0]}" if close else f"see {help_command}"

@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
-from vnbench.data.sizes import SIZE_LAWS, SizeLaw
+from vnbench.data.sizes import SizeLaw
 from vnbench.errors import InputError
-from vnbench.record import STATUSES
-from vnbench.spec import (
-    CHECKPOINTINGS,
-    DEVICE_TYPES,
-    MODEL_NAMES,
-    NORM_PRECISIONS,
-    PRECISIONS,
-    SAMPLER_NAMES,
-    TASKS,
-    Checkpointing,
-    DeviceType,
-    ModelName,
-    NormPrecision,
-    Precision,
-    SamplerName,
-    Task,
-)
-from vnbench.units import PixelRange, parse_duration, parse_int, parse_int_list, parse_pixel_range, split_list
-
-DesignName = Literal["one-at-a-time", "full"]
-DESIGN_NAMES: tuple[DesignName, ...] = get_args(DesignName)
-
-MAX_BATCH_SIZE = 4096
-"""Largest batch that is taken for one: on these images a larger number is a typing error."""
+from vnbench.options import AXIS_OPTIONS, OPTIONS, DesignName
+from vnbench.spec import Checkpointing, DeviceType, ModelName, NormPrecision, Precision, SamplerName, Task
+from vnbench.units import PixelRange
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,115 +83,6 @@ class SweepConfig:
     out: Path | None
     """Results file; None for the default under results/."""
 
-
-def _choice(allowed: Sequence[str]) -> Callable[[str, str], str]:
-    def parse(text: str, where: str) -> str:
-        if text not in allowed:
-            close = difflib.get_close_matches(text, allowed, n=1)
-            raise InputError(
-                where,
-                text,
-                allowed=f"must be one of {', '.join(allowed)}",
-                remedy=f"write {close[0] if close else allowed[0]}",
-            )
-        return text
-
-    return parse
-
-
-def _choices(allowed: Sequence[str]) -> Callable[[str, str], tuple[str, ...]]:
-    one = _choice(allowed)
-
-    def parse(text: str, where: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(one(part, where) for part in split_list(text, where=where)))
-
-    return parse
-
-
-def _ints(minimum: int, maximum: int) -> Callable[[str, str], tuple[int, ...]]:
-    def parse(text: str, where: str) -> tuple[int, ...]:
-        values = parse_int_list(text, where=where, minimum=minimum)
-        _refuse_above(max(values), maximum, text=text, where=where)
-        return values
-
-    return parse
-
-
-def _int(minimum: int, maximum: int) -> Callable[[str, str], int]:
-    def parse(text: str, where: str) -> int:
-        value = parse_int(text, where=where, minimum=minimum)
-        _refuse_above(value, maximum, text=text, where=where)
-        return value
-
-    return parse
-
-
-def _refuse_above(value: int, maximum: int, *, text: str, where: str) -> None:
-    if value > maximum:
-        raise InputError(where, text, allowed=f"{value} is above {maximum}", remedy=f"write at most {maximum}")
-
-
-def _micro_batches(text: str, where: str) -> tuple[int | None, ...]:
-    values: list[int | None] = []
-    for part in split_list(text, where=where):
-        values.append(None if part == "same" else _int(1, MAX_BATCH_SIZE)(part, where))
-    return tuple(dict.fromkeys(values))
-
-
-def _norm_groups(text: str, where: str) -> str:
-    return text if text == "half-or-16" else str(_int(1, 1024)(text, where))
-
-
-def _center(text: str, where: str) -> dict[str, Any]:
-    chosen: dict[str, Any] = {}
-    for part in split_list(text, where=where):
-        name, _, value = part.partition("=")
-        if name not in AXIS_OPTIONS or not value:
-            raise InputError(
-                where,
-                part,
-                allowed=f"the centre is a list of AXIS=VALUE with an axis of {', '.join(AXIS_OPTIONS)}",
-                remedy="write --center batch-size=4,precision=bf16",
-            )
-        (chosen[name],) = AXIS_OPTIONS[name](value, f"{where} {name}=")
-    return chosen
-
-
-AXIS_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
-    "batch-size": _ints(1, MAX_BATCH_SIZE),
-    "micro-batch-size": _micro_batches,
-    "precision": _choices(PRECISIONS),
-    "norm-precision": _choices(NORM_PRECISIONS),
-    "checkpointing": _choices(CHECKPOINTINGS),
-    "sampler": _choices(SAMPLER_NAMES),
-    "num-workers": _ints(0, 256),
-}
-"""Parsers of the axes, by option name."""
-
-OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
-    **AXIS_OPTIONS,
-    "widths": lambda text, where: parse_pixel_range(text, where=where),
-    "heights": lambda text, where: parse_pixel_range(text, where=where),
-    "size-law": _choice(SIZE_LAWS),
-    "sizes": lambda text, _: Path(text),
-    "task": _choice(TASKS),
-    "model": _choice(MODEL_NAMES),
-    "norm-groups": _norm_groups,
-    "device": _choice(("auto", *DEVICE_TYPES)),
-    "design": _choice(DESIGN_NAMES),
-    "center": _center,
-    "corpus": lambda text, _: Path(text),
-    "examples": _int(1, 10_000_000),
-    "subset": _int(1, 1_000_000),
-    "warm-up-steps": _int(1, 1000),
-    "replicates": _int(1, 1000),
-    "seed": _int(0, 2**31 - 1),
-    "time-budget": lambda text, where: parse_duration(text, where=where),
-    "trial-timeout": lambda text, where: parse_duration(text, where=where),
-    "retry": _choices(STATUSES),
-    "out": lambda text, _: Path(text),
-}
-"""Parsers of every option that a configuration file can hold: ``(text, where) -> value``."""
 
 COMMON_DEFAULTS: Mapping[str, str] = {
     "micro-batch-size": "same",
@@ -403,9 +272,3 @@ def default_out(environment: Mapping[str, Any]) -> Path:
     name = f"cpu {environment['device_name']}" if environment["device_type"] == "cpu" else environment["device_name"]
     slug = "".join(character if character.isalnum() else " " for character in name.lower())
     return Path("results") / "-".join(slug.split()) / "sweep.jsonl"
-
-
-def is_writable_place(path: Path) -> bool:
-    """Return whether a file can be made or written at ``path``, its missing folders included."""
-    place = path if path.exists() else next(parent for parent in path.absolute().parents if parent.exists())
-    return os.access(place, os.W_OK)

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from vnbench.config import OPTIONS, SweepConfig
+from vnbench.config import SweepConfig
 from vnbench.data.corpus import Corpus, load_corpus
 from vnbench.data.sizes import SizeArray, SizeDistribution, SizeLaw, read_sizes_csv
 from vnbench.data.synthesis import (
@@ -23,6 +23,7 @@ from vnbench.data.synthesis import (
     planned_corpus,
 )
 from vnbench.errors import InputError
+from vnbench.options import OPTIONS
 from vnbench.spec import Task
 from vnbench.units import PixelRange, format_bytes
 

@@ -46,6 +46,6 @@ def test_the_message_is_one_line_and_the_detail_is_bounded() -> None:
 
 
 def test_an_error_of_a_loader_worker_is_told_by_its_last_line() -> None:
-    text = "Caught CorpusError in DataLoader worker process 1.\nOriginal Traceback (most recent call last):\n  x\nE: bad.png"
+    text = "Caught CorpusError in DataLoader worker process 1.\nOriginal Traceback:\n  x\nE: bad.png"
     _, cause = classify(RuntimeError(text))
     assert cause.message == "E: bad.png"

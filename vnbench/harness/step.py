@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from vnbench.data.collate import Batch, device_tensors, to_device
+from vnbench.measure.memory import keep_freed_memory
 from vnbench.measure.timing import StepTimer
 from vnbench.model.loss import tversky_loss_sum
-from vnbench.spec import Precision
+from vnbench.model.veernet import build_model
+from vnbench.spec import Precision, TrialSpec
 
 AUTOCAST_DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -84,3 +86,18 @@ class OptimizerStep:
         with timer.phase("backward"):
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
         return loss.detach()
+
+
+def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
+    """Return the optimizer step of a spec, its model on the device with weights drawn from the spec's seed."""
+    if device.type == "cpu":
+        keep_freed_memory()
+    torch.manual_seed(spec.seed)
+    model = build_model(
+        spec.model,
+        num_classes=spec.num_classes,
+        norm_groups=spec.norm_groups,
+        norm_precision=spec.norm_precision,
+        checkpointing=spec.checkpointing,
+    )
+    return OptimizerStep(model.to(device).train(), precision=spec.precision, device=device)

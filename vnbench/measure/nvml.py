@@ -36,6 +36,15 @@ def driver_version() -> str | None:
     return _ask(pynvml.nvmlSystemGetDriverVersion)
 
 
+def count_processes(uuid: str | None) -> int | None:
+    """Return how many processes compute on a GPU, or None where that is not known."""
+    if uuid is None or not _initialised():
+        return None
+    handle = _ask(pynvml.nvmlDeviceGetHandleByUUID, uuid)
+    processes = None if handle is None else _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
+    return None if processes is None else len(processes)
+
+
 @dataclass(kw_only=True, slots=True)
 class DeviceSampler:
     """Collects readings of one GPU; ``sample`` takes one, ``telemetry`` returns what was collected."""

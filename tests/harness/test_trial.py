@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from record_factory import memory_spec, training_spec
+
+from vnbench.data.batching import account_for_sampler
+from vnbench.data.corpus import Corpus
+from vnbench.data.sizes import SizeDistribution
+from vnbench.data.synthesis import CorpusSpec, build_corpus
+from vnbench.harness.runner import run_trial
+from vnbench.harness.task import TrialTask
+from vnbench.record import STEP_COLUMNS, TrialRecord
+from vnbench.spec import TrialSpec
+from vnbench.units import PixelRange
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+SIZES = SizeDistribution(widths=PixelRange(start=64, stop=160), heights=PixelRange(start=40, stop=80))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    spec = CorpusSpec(num_examples=15, sizes=SIZES, task="multiclass", seed=0)
+    return build_corpus(spec, tmp_path_factory.mktemp("corpus"))
+
+
+def training(corpus: Corpus, **changes: Any) -> TrialSpec:
+    values = {"corpus_id": corpus.corpus_id, "subset_size": 8, "num_warm_up_steps": 2}
+    return training_spec(**(values | changes))
+
+
+def run(spec: TrialSpec, directory: Path | None) -> TrialRecord:
+    place = None if directory is None else str(directory)
+    task = TrialTask(spec=spec, replicate=0, attempt=0, corpus_directory=place)
+    return run_trial(task, environment={"device_uuid": None}, timeout_s=120)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_training_trial_measures_its_subset_once_after_its_warm_up(corpus: Corpus, device: str) -> None:
+    record = run(training(corpus, device=device, batch_size=4, micro_batch_size=2), corpus.directory)
+    assert record.status == "ok", record.cause
+    assert record.steps is not None
+    assert record.block is not None
+    assert set(record.steps) == set(STEP_COLUMNS)
+    assert record.steps["is_warm_up"] == (True, True, False, False)
+    assert record.steps["num_micro_batches"] == (2, 2, 2, 2)
+    assert record.block.num_examples == 8
+    assert record.block.num_steps == 2
+    assert record.block.valid_pixels == sum(record.steps["valid_pixels"][2:])
+    assert record.block.padded_pixels == sum(record.steps["padded_pixels"][2:])
+    assert record.block.wall_time_s == pytest.approx(sum(record.steps["step_time_s"][2:]), rel=0.1)
+    phases = ("data_wait_s", "h2d_s", "forward_s", "backward_s", "optimizer_s")
+    for row in range(4):
+        parts = [record.steps[name][row] for name in phases]
+        assert min(parts[1:]) > 0
+        if device == "cpu":
+            assert sum(parts) <= record.steps["step_time_s"][row]
+    assert all(np.isfinite(loss) for loss in record.steps["loss"])
+
+
+def test_every_sampler_batch_and_worker_count_trains_on_the_same_examples(corpus: Corpus) -> None:
+    records = [
+        run(training(corpus, **changes), corpus.directory)
+        for changes in (
+            {"sampler": "random"},
+            {"sampler": "bucketed", "batch_size": 4},
+            {"sampler": "random", "batch_size": 3, "num_workers": 2},
+        )
+    ]
+    blocks = [record.block for record in records]
+    assert [record.status for record in records] == ["ok"] * 3
+    assert len({block.valid_pixels for block in blocks if block is not None}) == 1
+    assert [block.num_steps for block in blocks if block is not None] == [8, 2, 3]
+
+
+def test_the_padding_ratio_is_that_of_the_full_plan(corpus: Corpus) -> None:
+    record = run(training(corpus, batch_size=4, sampler="bucketed"), corpus.directory)
+    expected = account_for_sampler(
+        corpus.sizes_N2[corpus.train_indices], sampler="bucketed", batch_size=4, micro_batch_size=4, seed=0
+    )
+    assert record.batching == expected
+    assert record.batching.num_examples == 12
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_memory_trial_reads_the_peak_of_a_worst_case_step(device: str) -> None:
+    def peak(**changes: Any) -> int:
+        spec = memory_spec(training_spec(device=device, **changes), height=96, width=256)
+        record = run(spec, None)
+        assert record.status == "ok", record.cause
+        assert record.memory is not None
+        assert record.memory.peak_allocated_bytes is not None
+        assert record.memory.instrument == ("live-tensor-tracker" if device == "cpu" else "cuda-caching-allocator")
+        return record.memory.peak_allocated_bytes
+
+    one, two, checkpointed = peak(), peak(batch_size=2), peak(checkpointing="stages")
+    assert 1.5 * one < two < 2.5 * one
+    assert checkpointed < 0.9 * one
+
+
+def test_the_tracked_peak_is_the_same_in_every_run() -> None:
+    spec = memory_spec(training_spec(precision="bf16"), height=64, width=160)
+    first, second = (run(spec, None).memory for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert first.peak_allocated_bytes == second.peak_allocated_bytes
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_image_that_does_not_decode_is_named_and_the_trial_crashed(tmp_path: Path, num_workers: int) -> None:
+    spec = CorpusSpec(num_examples=4, sizes=SIZES, task="multiclass", seed=0)
+    broken = build_corpus(spec, tmp_path / "corpus")
+    for index in broken.train_indices:
+        broken.image_path(int(index)).write_bytes(b"this is no image")
+    record = run(training(broken, num_workers=num_workers, subset_size=3), broken.directory)
+    assert record.cause is not None
+    assert (record.status, record.cause.kind) == ("crashed", "exception")
+    assert str(tmp_path / "corpus" / "images") in record.cause.message
+
+
+def test_a_corpus_that_changed_since_the_plan_crashes_the_trial(corpus: Corpus) -> None:
+    record = run(training(corpus, corpus_id="0" * 12), corpus.directory)
+    assert record.cause is not None
+    assert record.status == "crashed"
+    assert "the corpus changed" in record.cause.message
+
+
+def test_running_out_of_memory_is_a_status_with_torchs_words() -> None:
+    spec = memory_spec(training_spec(batch_size=4096), height=199_968, width=199_968)
+    record = run(spec, None)
+    assert record.cause is not None
+    assert (record.status, record.cause.kind) == ("oom", "host-allocation")
+
+
+def test_a_loss_that_is_no_number_makes_the_trial_wrong() -> None:
+    from vnbench.harness.soundness import checked_loss
+
+    record = TrialRecord(
+        spec=training_spec(),
+        replicate=0,
+        attempt=0,
+        status="ok",
+        cause=None,
+        environment={},
+        started_at="2026-01-01T00:00:00+00:00",
+        elapsed_s=1.0,
+    )
+    assert checked_loss(record, [1.0, 2.0], is_skipped=[False, False]).status == "ok"
+    assert checked_loss(record, [1.0, float("inf")], is_skipped=[False, True]).status == "ok"
+    wrong = checked_loss(record, [1.0, float("nan")], is_skipped=[False, False])
+    assert wrong.status == "wrong"
+    assert wrong.cause is not None
+    assert wrong.cause.kind == "non-finite-loss"
+
+
+@pytest.mark.gpu
+def test_a_card_that_is_too_small_is_out_of_memory() -> None:
+    capacity = torch.cuda.get_device_properties(0).total_memory
+    micro_batch_size = 2 + capacity // (640 * 12_800 * 100)
+    record = run(memory_spec(training_spec(device="cuda", batch_size=micro_batch_size)), None)
+    assert record.cause is not None
+    assert (record.status, record.cause.kind) == ("oom", "torch-out-of-memory")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+def test_every_precision_trains_on_cuda(corpus: Corpus, precision: str) -> None:
+    record = run(training(corpus, device="cuda", precision=precision, num_workers=2), corpus.directory)
+    assert record.status == "ok", record.cause
+    assert record.memory is not None
+    assert record.memory.num_alloc_retries == 0

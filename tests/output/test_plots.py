@@ -1,0 +1,319 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import record_factory as factory
+from matplotlib import rcParams
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from vnbench.analysis.summary import latest_attempts, summarize, summarize_memory
+from vnbench.errors import InputError
+from vnbench.output.plots import PLOTS, draw_plots
+from vnbench.output.provenance import CPU_LABEL, provenance
+from vnbench.record import TrialRecord
+
+NAMES = ("step_time", "peak_memory", "padding", "workers", "epoch_time")
+
+
+def figure_of(name: str, records: Sequence[TrialRecord]) -> Figure:
+    (plot,) = [plot for plot in PLOTS if plot.name == name]
+    latest = latest_attempts(records)
+    figure = plot.draw(summarize(latest), summarize_memory(latest), provenance(latest))
+    assert figure is not None
+    return figure
+
+
+def texts(figure: Figure) -> str:
+    return " ".join(text.get_text() for text in figure.texts).replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ")
+
+
+def bars(figure: Figure) -> dict[str, ErrorbarContainer]:
+    containers = figure.axes[0].containers
+    return {str(one.get_label()): one for one in containers if isinstance(one, ErrorbarContainer)}
+
+
+def legend(figure: Figure) -> list[str]:
+    found = figure.axes[0].get_legend()
+    assert found is not None
+    return [text.get_text() for text in found.get_texts()]
+
+
+def test_every_figure_is_written_as_png_and_svg(tmp_path) -> None:
+    files, left_out = draw_plots(factory.cuda_sweep(), tmp_path / "new")
+    assert {file.name for file in files} == {f"{name}.{suffix}" for name in NAMES for suffix in ("png", "svg")}
+    assert all(file.stat().st_size > 1000 for file in files)
+    assert left_out == ()
+
+
+def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp_path) -> None:
+    record = factory.measured_training_record(factory.training_spec())
+    files, left_out = draw_plots([record], tmp_path)
+    assert {file.stem for file in files} == {"step_time", "padding", "epoch_time"}
+    assert left_out == (
+        "peak_memory.png is left out: no worst-case memory trial has a peak; "
+        "measure with: vnbench sweep --batch-size 1,2,4,8,16",
+        "workers.png is left out: no two trials differ in their number of loader workers alone; "
+        "measure with: vnbench sweep --num-workers 0,2,4",
+    )
+
+
+def test_no_records_give_no_files_and_a_line_per_figure(tmp_path) -> None:
+    files, left_out = draw_plots([], tmp_path)
+    assert files == ()
+    assert len(left_out) == len(NAMES)
+    assert all("vnbench sweep" in line for line in left_out)
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone(tmp_path) -> None:
+    before = dict(rcParams)
+    draw_plots([factory.measured_training_record(factory.training_spec())], tmp_path)
+    assert dict(rcParams) == before
+
+
+def test_the_same_records_give_the_same_svg(tmp_path) -> None:
+    record = factory.measured_training_record(factory.training_spec())
+    first, second = (draw_plots([record], tmp_path / name)[0] for name in "ab")
+    for one, other in zip(first, second, strict=True):
+        if one.suffix == ".svg":
+            assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_axis_has_a_unit(name) -> None:
+    axes = figure_of(name, factory.cuda_sweep()).axes[0]
+    for label in (axes.get_xlabel(), axes.get_ylabel()):
+        assert "(" in label
+        assert label.endswith(")")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_says_where_and_when_and_how_many_trials(name) -> None:
+    cuda, cpu = texts(figure_of(name, factory.cuda_sweep())), texts(figure_of(name, factory.cpu_sweep()))
+    assert "NVIDIA H200, torch 2.13.0+cu130, 2026-01-05, " in cuda
+    assert "trials" in cuda
+    assert CPU_LABEL not in cuda
+    assert "CPU Intel" in cpu
+    assert CPU_LABEL in cpu
+
+
+@pytest.mark.parametrize("name", ["step_time", "workers", "epoch_time"])
+def test_every_measured_point_carries_an_interval(name) -> None:
+    figure = figure_of(name, factory.cuda_sweep())
+    assert bars(figure)
+    for container in bars(figure).values():
+        segments = container.lines[2][0].get_segments()
+        assert len(segments) == len(container.lines[0].get_xdata())
+        assert all(segment[1][1] > segment[0][1] for segment in segments)
+    assert "95 % intervals over the steps of one process" in texts(figure)
+
+
+def test_a_point_of_one_step_is_drawn_without_a_bar_and_said_to_be() -> None:
+    steps = factory.steps_of([2.0])
+    record = factory.record_of(factory.training_spec(), steps=steps, block=factory.block_of(steps))
+    figure = figure_of("step_time", [record])
+    assert not bars(figure)["fp32"].lines[2]
+    assert "A point without a bar rests on one step." in texts(figure)
+
+
+def test_batch_sizes_stand_at_their_own_ticks() -> None:
+    axes = figure_of("step_time", factory.cuda_sweep()).axes[0]
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4", "8", "16"]
+
+
+def test_a_line_holds_trials_that_differ_in_batch_size_alone() -> None:
+    lines = bars(figure_of("step_time", factory.cpu_sweep()))
+    assert set(lines) == {
+        "fp32",
+        "bf16",
+        "fp32, checkpointing stages",
+        "fp32, bucketed sampler",
+        "fp32, 2 workers",
+    }
+    assert [len(one.lines[0].get_xdata()) for one in lines.values()] == [3, 1, 1, 1, 1]
+    assert lines["fp32"].lines[0].get_linestyle() == "-"
+    assert lines["fp32, 2 workers"].lines[0].get_linestyle() == "None"
+
+
+def test_levers_that_the_legend_does_not_name_stand_in_the_subtitle() -> None:
+    subtitle = texts(figure_of("step_time", factory.cpu_sweep()))
+    assert "Unless named otherwise: model veernet-tiny, no checkpointing, random sampler, 0 workers." in subtitle
+
+
+def test_trials_that_are_not_drawn_are_counted() -> None:
+    subtitle = texts(figure_of("step_time", factory.cuda_sweep()))
+    assert "Not drawn: 3 trials with other levers. Without a valid time: 3 skipped." in subtitle
+
+
+def test_precisions_differ_in_marker_and_variants_in_fill() -> None:
+    lines = [one.lines[0] for one in bars(figure_of("step_time", factory.cuda_sweep())).values()]
+    looks = {(line.get_marker(), line.get_fillstyle(), line.get_markerfacecolor()) for line in lines}
+    assert len(looks) == len(lines) == 6
+
+
+def test_points_that_share_a_batch_size_stand_apart() -> None:
+    lines = bars(figure_of("step_time", factory.cpu_sweep())).values()
+    places = [x for one in lines for x in one.lines[0].get_xdata() if 1.5 < x < 3]
+    assert len(places) == len({round(x, 3) for x in places}) == 5
+
+
+def test_many_replicates_of_single_points_stay_on_their_side_of_the_next_batch_size() -> None:
+    levers = ({}, {"sampler": "bucketed"}, {"checkpointing": "stages"}, {"precision": "bf16"})
+    records = [
+        factory.measured_training_record(factory.training_spec(batch_size=2, **lever), replicate=n)
+        for lever in levers
+        for n in range(6)
+    ]
+    records.append(factory.measured_training_record(factory.training_spec(batch_size=4)))
+    axes = figure_of("step_time", records).axes[0]
+    places = [x for one in axes.containers for x in one.lines[0].get_xdata()]
+    assert len({round(x, 4) for x in places}) == 25
+    assert sum(2 / 2**0.5 < x < 2 * 2**0.5 for x in places) == 24
+
+
+def test_more_levers_than_a_figure_can_show_are_counted_even_without_their_centre() -> None:
+    # Every trial differs from the most common value of some lever: the centre itself is not among them.
+    changes = [
+        {"precision": "bf16"},
+        {"precision": "fp16"},
+        {"checkpointing": "stages"},
+        {"sampler": "bucketed"},
+        {"num_workers": 1},
+        {"num_workers": 2},
+        {"num_workers": 4},
+        {"task": "binary"},
+        {"norm_groups": "16"},
+    ]
+    records = [factory.measured_training_record(factory.training_spec(**change)) for change in changes]
+    figure = figure_of("step_time", records)
+    assert len(legend(figure)) == 6
+    assert "Not drawn: 3 trials with other levers." in texts(figure)
+
+
+def test_an_interval_below_zero_does_not_break_a_logarithmic_axis() -> None:
+    wild = factory.steps_of([0.1, 3.0])
+    calm = factory.steps_of([30.0, 30.1])
+    records = [
+        factory.record_of(factory.training_spec(batch_size=n), steps=steps, block=factory.block_of(steps))
+        for n, steps in ((1, wild), (2, calm))
+    ]
+    axes = figure_of("step_time", records).axes[0]
+    assert axes.get_yscale() == "log"
+    assert 0.1 < axes.get_ylim()[0] < 1.55
+
+
+def test_replicates_are_points_of_one_line_through_their_means() -> None:
+    records = [
+        factory.measured_training_record(factory.training_spec(batch_size=size), replicate=n)
+        for size in (1, 2)
+        for n in (0, 1)
+    ]
+    axes = figure_of("step_time", records).axes[0]
+    drawn = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"]
+    assert len(drawn) == 1
+    assert list(drawn[0].get_xdata()) == pytest.approx([1, 2], rel=1e-3)
+
+
+def test_workers_are_compared_at_equal_levers_only() -> None:
+    figure = figure_of("workers", factory.cuda_sweep())
+    assert legend(figure) == ["fp32"]
+    assert list(bars(figure)["fp32"].lines[0].get_xdata()) == [0, 2, 4, 8]
+    assert "batch 4" in texts(figure)
+
+
+def test_capacity_is_a_line_and_failed_families_are_crossed_out_there() -> None:
+    figure = figure_of("peak_memory", factory.cuda_sweep())
+    assert legend(figure)[-3:] == [
+        "capacity 139.0 GiB",
+        "out of memory",
+        "skipped: a smaller one ran out of memory",
+    ]
+    crosses = [line for line in figure.axes[0].lines if line.get_marker() in ("x", "+")]
+    assert sorted(line.get_marker() for line in crosses) == ["+", "x", "x"]
+    assert all(line.get_ydata()[0] == 139 for line in crosses)
+    assert figure.axes[0].get_ylim()[1] > 139
+
+
+def test_a_capacity_far_above_the_data_is_said_and_not_drawn() -> None:
+    records = [factory.measured_memory_record(factory.training_spec())]
+    figure = figure_of("peak_memory", records)
+    assert figure.axes[0].get_ylim()[1] < 5
+    assert "Capacity, far above: 24.0 GiB." in texts(figure)
+    assert legend(figure) == ["fp32"]
+
+
+def test_failures_of_an_unknown_capacity_stand_above_the_data() -> None:
+    small, large = factory.training_spec(), factory.training_spec(batch_size=2)
+    spec = factory.memory_spec(small)
+    reading = factory.reading_of(spec, peak_bytes=factory.GIB, capacity_bytes=None)
+    records = [
+        factory.record_of(spec, memory=reading),
+        factory.record_of(factory.memory_spec(large), status="crashed"),
+    ]
+    figure = figure_of("peak_memory", records)
+    assert "Capacity unknown" in texts(figure)
+    assert legend(figure) == ["fp32", "did not finish"]
+
+
+def test_the_memory_figure_says_what_was_counted_on_which_size() -> None:
+    cuda, cpu = (texts(figure_of("peak_memory", sweep())) for sweep in (factory.cuda_sweep, factory.cpu_sweep))
+    assert "examples of 640 x 12,800 px; most bytes reserved by the caching allocator" in cuda
+    assert "held by tensors, without the workspace of oneDNN" in cpu
+    assert "no interval" in cuda
+
+
+def test_padding_has_a_bar_per_plan_with_its_lower_bound() -> None:
+    figure = figure_of("padding", factory.cpu_sweep())
+    axes = figure.axes[0]
+    assert sorted(round(bar.get_height(), 1) for bar in axes.patches) == [4.0, 5.0, 23.0, 32.5]
+    assert len(axes.collections) == 4
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4"]
+    assert {bar.get_hatch() for bar in axes.patches} == {"", "////"}
+    assert legend(figure) == ["random sampler", "bucketed sampler", "lower bound: no grouping pads less"]
+
+
+def test_padding_names_a_micro_batch_that_is_not_the_batch() -> None:
+    axes = figure_of("padding", factory.cuda_sweep()).axes[0]
+    assert axes.get_xticklabels()[-1].get_text() == "16\n(micro 4)"
+
+
+def test_plans_that_differ_by_seed_share_a_bar_with_their_span() -> None:
+    first = factory.record_of(
+        factory.training_spec(), batching=factory.account(valid_pixels=80, padded_pixels=100, lower_bound=0.1)
+    )
+    second = factory.record_of(
+        factory.training_spec(seed=1), batching=factory.account(valid_pixels=90, padded_pixels=100, lower_bound=0.1)
+    )
+    axes = figure_of("padding", [first, second]).axes[0]
+    assert [bar.get_height() for bar in axes.patches] == [pytest.approx(15)]
+
+
+def test_epoch_time_says_that_it_is_scaled_from_a_subset() -> None:
+    figure = figure_of("epoch_time", factory.cuda_sweep())
+    assert figure.axes[0].get_ylabel() == "estimated time per epoch (min)"
+    assert "seconds per padded pixel of the measured subset" in texts(figure)
+    assert "all 15,000 training examples" in texts(figure)
+
+
+def test_no_text_leaves_the_figure(tmp_path) -> None:
+    for sweep in (factory.cpu_sweep(), factory.cuda_sweep()):
+        for name in NAMES:
+            figure = figure_of(name, sweep)
+            figure.savefig(tmp_path / "drawn.png")
+            box = figure.axes[0].get_tightbbox()
+            assert box is not None
+            assert box.x0 >= -1
+            assert box.y0 >= -1
+            assert box.x1 <= figure.bbox.width + 1
+            footer, heading = figure.texts[2].get_window_extent(), figure.texts[1].get_window_extent()
+            assert box.y0 >= footer.y1
+            assert box.y1 <= heading.y0
+            assert max(text.get_window_extent().x1 for text in figure.texts) <= figure.bbox.width
+
+
+def test_records_of_two_devices_are_refused(tmp_path) -> None:
+    other = {"device_name": "NVIDIA H100", "torch_version": "2.13.0"}
+    records = [replace(record, environment=other) for record in factory.cuda_sweep()[:1]]
+    with pytest.raises(InputError, match="one device"):
+        draw_plots([*factory.cuda_sweep(), *records], tmp_path)

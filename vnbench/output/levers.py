@@ -1,0 +1,122 @@
+"""The levers of a spec in words for people: which of them vary, and how a trial differs from the sweep's centre."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from vnbench.spec import CHECKPOINTINGS, MODEL_NAMES, PRECISIONS, SAMPLER_NAMES, TASKS, TrialSpec
+
+LeverValue = str | int | None
+"""Value of a lever; None where the kind of trial has no such lever."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lever:
+    """One thing that a sweep can vary."""
+
+    header: str
+    """Heading of its column; a line break where a narrow column may break it."""
+    value: Callable[[TrialSpec], LeverValue]
+    """Reads it from a spec."""
+    phrase: Callable[[LeverValue], str]
+    """Names a value so that it stands on its own: ``batch 4``, ``random sampler``."""
+
+
+def _micro_batch(spec: TrialSpec) -> LeverValue:
+    """Return the micro-batch, or None where it is the whole batch: it then varies with the batch and is no lever."""
+    return spec.micro_batch_size if spec.accumulation_steps > 1 else None
+
+
+LEVERS: Mapping[str, Lever] = {
+    "model": Lever(header="model", value=lambda spec: spec.model, phrase=lambda value: f"model {value}"),
+    "task": Lever(header="task", value=lambda spec: spec.task, phrase=lambda value: f"{value} task"),
+    "batch_size": Lever(header="batch", value=lambda spec: spec.batch_size, phrase=lambda value: f"batch {value}"),
+    "micro_batch_size": Lever(
+        header="micro",
+        value=_micro_batch,
+        phrase=lambda value: "micro-batch = batch" if value is None else f"micro-batch {value}",
+    ),
+    "precision": Lever(header="preci-\nsion", value=lambda spec: spec.precision, phrase=str),
+    "norm_precision": Lever(
+        header="norm",
+        value=lambda spec: spec.norm_precision,
+        phrase=lambda value: "norm in input precision" if value == "input" else f"norm in {value}",
+    ),
+    "norm_groups": Lever(
+        header="norm\ngroups", value=lambda spec: spec.norm_groups, phrase=lambda value: f"norm groups {value}"
+    ),
+    "checkpointing": Lever(
+        header="check-\npoint",
+        value=lambda spec: spec.checkpointing,
+        phrase=lambda value: "no checkpointing" if value == "none" else f"checkpointing {value}",
+    ),
+    "sampler": Lever(header="sampler", value=lambda spec: spec.sampler, phrase=lambda value: f"{value} sampler"),
+    "num_workers": Lever(
+        header="work-\ners",
+        value=lambda spec: spec.num_workers,
+        phrase=lambda value: f"{value} worker" if value == 1 else f"{value} workers",
+    ),
+    "corpus_id": Lever(header="corpus", value=lambda spec: spec.corpus_id, phrase=lambda value: f"corpus {value}"),
+}
+"""Every lever by the name of its spec field, in the order in which columns and phrases stand.
+
+Seeds, subset sizes and warm-up counts are no levers: they choose how a thing is measured, not what.
+"""
+
+Levers = Mapping[str, LeverValue]
+"""Values by lever name."""
+
+
+def levers_of(spec: TrialSpec) -> dict[str, LeverValue]:
+    """Return the value of every lever of a spec; None for those that its kind of trial does not have."""
+    return {name: lever.value(spec) for name, lever in LEVERS.items()}
+
+
+def varying(specs: Iterable[TrialSpec]) -> tuple[str, ...]:
+    """Return the names of the levers that have more than one value among ``specs``."""
+    values = [levers_of(spec) for spec in specs]
+    return tuple(name for name in LEVERS if len({value[name] for value in values}) > 1)
+
+
+def centre_of(specs: Sequence[TrialSpec]) -> dict[str, LeverValue]:
+    """Return the most common value of every lever, the configuration that a one-at-a-time sweep varies from.
+
+    Of equally common values (a full design) the one that comes first counts: no micro-batching, the smallest number,
+    and among words the order of the spec's domain (fp32 before bf16, none before stages, random before bucketed).
+
+    Raises:
+        ValueError: no specs.
+    """
+    if not specs:
+        raise ValueError("no specs have no centre")
+    centre: dict[str, LeverValue] = {}
+    for name in LEVERS:
+        counts = Counter(LEVERS[name].value(spec) for spec in specs)
+        most = max(counts.values())
+        centre[name] = min((value for value, times in counts.items() if times == most), key=_rank)
+    return centre
+
+
+def differences(levers: Levers, *, centre: Levers, ignored: Iterable[str] = ()) -> dict[str, LeverValue]:
+    """Return the levers whose values are not the centre's, without the ``ignored`` ones."""
+    skipped = set(ignored)
+    return {name: value for name, value in levers.items() if name not in skipped and value != centre[name]}
+
+
+def phrases(levers: Levers, *, names: Iterable[str]) -> str:
+    """Return the values of the named levers as one phrase: ``batch 4, bf16, random sampler``."""
+    chosen = set(names)
+    return ", ".join(LEVERS[name].phrase(levers[name]) for name in LEVERS if name in chosen)
+
+
+_WORDS = (*MODEL_NAMES, *TASKS, *PRECISIONS, "input", *CHECKPOINTINGS, *SAMPLER_NAMES, "half-or-16")
+
+
+def _rank(value: LeverValue) -> tuple[int, int, str]:
+    if value is None:
+        return 0, 0, ""
+    if isinstance(value, int):
+        return 1, value, ""
+    return 2, _WORDS.index(value) if value in _WORDS else len(_WORDS), value
