@@ -207,3 +207,17 @@ def test_only_the_largest_size_of_a_family_is_its_worst_case() -> None:
     (family,) = summarize_memory(records)
     assert family.peak_bytes == 2
     assert family.spec.worst_case_width == 6400
+
+
+def test_steps_on_canvases_of_different_sizes_are_no_uncertainty_of_their_mean() -> None:
+    steps = factory.steps_of([2.0, 4.0, 6.0], valid_pixels=[900, 1800, 2700], padded_pixels=[1000, 2000, 3000])
+    (row,) = summarize([factory.record_of(factory.training_spec(), steps=steps, block=factory.block_of(steps))])
+    assert row.step_time_s == 4
+    assert row.step_time_half_width_s == pytest.approx(0, abs=1e-12)
+
+
+def test_steps_that_the_scaler_skipped_are_left_out_of_throughput() -> None:
+    steps = factory.steps_of([10.0, 2.0, 2.0], valid_pixels=[900] * 3, padded_pixels=[1000] * 3, skipped=[0])
+    (row,) = summarize([factory.record_of(factory.training_spec(), steps=steps, block=factory.block_of(steps))])
+    assert row.valid_px_per_s == pytest.approx(450)
+    assert row.padded_px_per_s == pytest.approx(500)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vnbench.analysis.stats import Estimate, mean, ratio_of_sums
+from vnbench.analysis.stats import Estimate, ratio_of_sums
 from vnbench.record import MemoryReading, Status, TrialRecord, TrialWarning
 from vnbench.spec import TrialSpec
 
@@ -56,17 +56,21 @@ class TrialSummary:
     num_skipped_steps: int | None = None
     """Measured steps whose update the gradient scaler left out."""
     valid_px_per_s: float | None = None
-    """Valid pixels of the measured block per second of its wall clock."""
+    """Valid pixels of the measured block per second of its wall clock, skipped steps left out."""
     valid_relative_half_width: float | None = None
     """Half-width of valid_px_per_s, relative to it."""
     padded_px_per_s: float | None = None
-    """Padded pixels of the measured block per second of its wall clock."""
+    """Padded pixels of the measured block per second of its wall clock, skipped steps left out."""
     padded_relative_half_width: float | None = None
     """Half-width of padded_px_per_s, relative to it."""
     step_time_s: float | None = None
     """Mean seconds per optimizer step, skipped steps left out."""
     step_time_half_width_s: float | None = None
-    """Half-width of step_time_s, in seconds."""
+    """Half-width of step_time_s, in seconds.
+
+    It is that of the seconds per padded pixel: the canvases of the subset are fixed, so that steps on them take
+    different times is no uncertainty.
+    """
     data_wait_ratio: float | None = None
     """Share of the measured steps' time that the training process waited for the loader."""
     padding_ratio: float | None = None
@@ -183,36 +187,38 @@ def _summarize_training(record: TrialRecord, memory: MemorySummary | None) -> Tr
 
 def _with_times(bare: TrialSummary, record: TrialRecord) -> TrialSummary:
     """Return the summary with every time and throughput that the record's steps and block support."""
-    steps = _measured(record.steps)
-    skipped = [bool(flag) for flag in steps.get("is_skipped_by_scaler", ())]
+    measured = _measured(record.steps)
+    skipped = [bool(flag) for flag in measured.get("is_skipped_by_scaler", ())]
+    steps = {name: _without(column, skipped) for name, column in measured.items()}
     times = steps.get("step_time_s", ())
-    updated = [time for time, is_skipped in zip(times, skipped or [False] * len(times), strict=True) if not is_skipped]
-    step_time = mean(updated) if updated else None
-    # The block holds the skipped steps too, so the intervals of its ratios rest on all measured steps.
+    step_time_s = sum(times) / len(times) if times else None
     per_valid_px = _ratio(times, steps.get("valid_pixels", ()))
     per_padded_px = _ratio(times, steps.get("padded_pixels", ()))
     data_wait = _ratio(steps.get("data_wait_s", ()), times)
     padded_relative = per_padded_px.relative_half_width if per_padded_px else None
     valid_px_per_s = padded_px_per_s = epoch_time_s = None
-    if (block := record.block) and block.wall_time_s > 0 and block.padded_pixels > 0:
+    if any(skipped):
+        # The block's wall clock holds the skipped steps too, so only the steps' own times are of use.
+        valid_px_per_s = 1 / per_valid_px.value if per_valid_px else None
+        padded_px_per_s = 1 / per_padded_px.value if per_padded_px else None
+    elif (block := record.block) and block.wall_time_s > 0 and block.padded_pixels > 0:
         valid_px_per_s = block.valid_pixels / block.wall_time_s
         padded_px_per_s = block.padded_pixels / block.wall_time_s
-        epoch_time_s = record.batching.padded_pixels / padded_px_per_s if record.batching else None
+    if padded_px_per_s and record.batching:
+        epoch_time_s = record.batching.padded_pixels / padded_px_per_s
     return replace(
         bare,
-        num_steps=len(updated) if times else None,
+        num_steps=len(times) if measured else None,
         num_skipped_steps=sum(skipped) if skipped else None,
         valid_px_per_s=valid_px_per_s,
         valid_relative_half_width=per_valid_px.relative_half_width if per_valid_px else None,
         padded_px_per_s=padded_px_per_s,
         padded_relative_half_width=padded_relative,
-        step_time_s=step_time.value if step_time else None,
-        step_time_half_width_s=step_time.half_width if step_time else None,
+        step_time_s=step_time_s,
+        step_time_half_width_s=_times(step_time_s, padded_relative),
         data_wait_ratio=data_wait.value if data_wait else None,
         epoch_time_s=epoch_time_s,
-        epoch_time_half_width_s=epoch_time_s * padded_relative
-        if epoch_time_s and padded_relative is not None
-        else None,
+        epoch_time_half_width_s=_times(epoch_time_s, padded_relative),
     )
 
 
@@ -226,6 +232,14 @@ def _measured(steps: Mapping[str, tuple[Any, ...]] | None) -> dict[str, tuple[An
         for name, column in steps.items()
     }
     return {name: column for name, column in measured.items() if None not in column}
+
+
+def _without(column: tuple[Any, ...], left_out: Sequence[bool]) -> tuple[Any, ...]:
+    return tuple(value for value, skip in zip(column, left_out, strict=True) if not skip) if left_out else column
+
+
+def _times(value: float | None, factor: float | None) -> float | None:
+    return None if value is None or factor is None else value * factor
 
 
 def _ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:

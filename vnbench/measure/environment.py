@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-import vnbench
 from vnbench.measure import nvml
 from vnbench.measure.memory import host_memory_bytes
 from vnbench.spec import DeviceType
@@ -103,7 +102,7 @@ def source_revision() -> str:
 
     A digest of the source files follows where they differ from the commit, or where there is no checkout.
     """
-    package = Path(vnbench.__file__).parent
+    package = Path(__file__).parents[1]
     commit = _git(package, "rev-parse", "--short=12", "HEAD")
     if commit is None or _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
         return f"{importlib.metadata.version('vnbench')}+{_source_digest(package)}"
