@@ -86,11 +86,13 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     out = config.out or default_out(environment)
     corpus = plan_corpus(config)
     design = make_design(config, corpus_id=corpus.corpus_id, worst_case=corpus.worst_case)
-    _tell_device(config, environment, console)
     if dry_run:
-        return _dry_run(config, design, corpus, out, console=console, start=start)
+        records = load_results(out).records if out.exists() else ()
+        _tell_device(config, environment, console)
+        return _dry_run(config, design, corpus, out, records=records, console=console, start=start)
 
     with gpu_lock(environment["device_uuid"]), ResultsFile(out, environment=environment) as results:
+        _tell_device(config, environment, console)
         for note in results.notes:
             console.print(note, highlight=False, markup=False)
         due = due_trials(design.trials, records=results.records, retry=config.retry)
@@ -157,9 +159,15 @@ def _run(
 
 
 def _dry_run(
-    config: SweepConfig, design: Design, corpus: CorpusPlan, out: Path, *, console: Console, start: float
+    config: SweepConfig,
+    design: Design,
+    corpus: CorpusPlan,
+    out: Path,
+    *,
+    records: Sequence[TrialRecord],
+    console: Console,
+    start: float,
 ) -> SweepReport:
-    records = load_results(out).records if out.exists() else ()
     due = due_trials(design.trials, records=records, retry=config.retry)
     _tell_plan(design, due, out, console)
     workload = _workload(config, corpus)

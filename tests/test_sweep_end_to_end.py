@@ -1,0 +1,262 @@
+"""The command as a user runs it, in processes of its own, on images that are small enough for seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vnbench.record import TrialRecord
+from vnbench.store import load_results
+
+SMALL = ["--widths", "64:160", "--heights", "32:64", "--device", "cpu", "--examples", "10", "--subset", "2"]
+ONE_CELL = ["--batch-size", "1", "--precision", "fp32", "--norm-precision", "fp32", "--checkpointing", "none"]
+ONE_CELL += ["--sampler", "bucketed", "--num-workers", "0"]
+NUM_DEFAULT_TRIALS = 12
+NUM_KILLS = 10
+
+
+class Vnbench:
+    """Runs the command in one folder; every process it starts carries a mark by which it is found again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.mark = uuid.uuid4().hex
+        self.environment = os.environ | {"VNBENCH_TEST_MARK": self.mark, "COLUMNS": "200"}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "vnbench", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    def processes(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                is_marked = self.mark.encode() in (entry / "environ").read_bytes()
+                is_zombie = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+            except OSError:
+                continue
+            if is_marked and not is_zombie:
+                found.append(int(entry.name))
+        return found
+
+    def children(self, *, of: int) -> list[int]:
+        """Return the processes of trials: marked ones that lead a session of their own, and are not the parent."""
+        return [pid for pid in self.processes() if pid != of and os.getsid(pid) == pid]
+
+    def is_empty_within(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while self.processes() and time.monotonic() < end:
+            time.sleep(0.05)
+        return not self.processes()
+
+
+@pytest.fixture
+def vnbench(tmp_path: Path) -> Iterator[Vnbench]:
+    runner = Vnbench(tmp_path)
+    yield runner
+    for pid in runner.processes():
+        os.kill(pid, signal.SIGKILL)
+
+
+def wait_for(condition: Any, *, within_s: float = 60) -> Any:
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
+
+
+def records_in(path: Path) -> tuple[TrialRecord, ...]:
+    return load_results(path).records if path.exists() else ()
+
+
+def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbench: Vnbench) -> None:
+    done = vnbench.run("sweep", *SMALL)
+    assert done.returncode == 0, done.stderr
+    (path,) = vnbench.folder.glob("results/cpu-*/sweep.jsonl")
+    records = records_in(path)
+    assert len(records) == NUM_DEFAULT_TRIALS
+    assert {record.status for record in records} == {"ok"}
+    assert {record.environment["device_type"] for record in records} == {"cpu"}
+    for word in ("valid", "Mpx/s", "padding", "CPU figures"):
+        assert word in done.stdout
+    for line in ("device: CPU", "10 synthetic images", "[12/12]", "left)", f"records: {path.relative_to(vnbench.folder)}"):
+        assert line in done.stderr
+    assert "next: " in done.stderr
+    names = {figure.name for figure in (path.parent / "sweep").glob("*.png")}
+    assert names == {"step_time.png", "peak_memory.png", "padding.png", "workers.png", "epoch_time.png"}
+
+
+def test_run_again_it_repeats_nothing(vnbench: Vnbench) -> None:
+    arguments = ["sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl"]
+    first = vnbench.json(*arguments)
+    content = (vnbench.folder / "r.jsonl").read_bytes()
+    second = vnbench.json(*arguments)
+    assert (vnbench.folder / "r.jsonl").read_bytes() == content
+    assert first["num_trials"] == second["num_trials"] == 2
+    assert first["statuses"] == second["statuses"] == {"ok": 2}
+
+
+def test_json_is_all_there_is_on_stdout(vnbench: Vnbench) -> None:
+    report = vnbench.json("sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl")
+    assert {"out", "num_trials", "statuses", "elapsed_s"} <= set(report)
+    assert report["out"] == "r.jsonl"
+    assert 0 < report["elapsed_s"] < 120
+
+
+def test_replicates_run_in_processes_of_their_own(vnbench: Vnbench) -> None:
+    vnbench.json("sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl", "--replicates", "2")
+    training = [record for record in records_in(vnbench.folder / "r.jsonl") if record.kind == "training"]
+    assert [record.replicate for record in training] == [0, 1]
+    assert len({record.spec_id for record in training}) == 1
+    assert len({record.trial_id for record in training}) == 2
+
+
+def test_accumulation_and_the_binary_task_train_too(vnbench: Vnbench) -> None:
+    changes = ["--batch-size", "4", "--micro-batch-size", "2", "--task", "binary", "--subset", "4"]
+    vnbench.json("sweep", *SMALL, *ONE_CELL, *changes, "--out", "r.jsonl")
+    (training,) = [record for record in records_in(vnbench.folder / "r.jsonl") if record.kind == "training"]
+    assert training.status == "ok"
+    assert training.steps is not None
+    assert set(training.steps["num_micro_batches"]) == {2}
+
+
+def test_a_time_budget_ends_the_sweep_and_the_rest_is_named(vnbench: Vnbench) -> None:
+    done = vnbench.run("sweep", *SMALL, "--out", "r.jsonl", "--time-budget", "4s")
+    measured = len(records_in(vnbench.folder / "r.jsonl"))
+    assert measured < NUM_DEFAULT_TRIALS
+    assert "not measured within the time budget of 4 s" in done.stderr
+    assert vnbench.json("sweep", *SMALL, "--out", "r.jsonl")["num_trials"] == NUM_DEFAULT_TRIALS
+
+
+def test_a_budget_in_which_nothing_is_measured_exits_with_3(vnbench: Vnbench) -> None:
+    assert vnbench.run("sweep", *SMALL, "--out", "r.jsonl", "--time-budget", "0.001s").returncode == 3
+
+
+def test_a_second_sweep_on_the_same_file_is_refused(vnbench: Vnbench) -> None:
+    first = vnbench.start("sweep", *SMALL, "--out", "r.jsonl")
+    wait_for(lambda: records_in(vnbench.folder / "r.jsonl"))
+    second = vnbench.run("sweep", *SMALL, "--out", "r.jsonl")
+    assert second.returncode == 2
+    assert "another sweep is writing this file" in second.stderr
+    first.communicate(timeout=120)
+    assert first.returncode == 0
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_keeps_what_is_finished_and_says_how_to_go_on(
+    vnbench: Vnbench, signal_number: signal.Signals
+) -> None:
+    process = vnbench.start("sweep", *SMALL, "--out", "r.jsonl")
+    wait_for(lambda: len(records_in(vnbench.folder / "r.jsonl")) >= 2)
+    process.send_signal(signal_number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == ""
+    assert "run the same command again to go on" in err
+    assert "Traceback" not in err
+    assert vnbench.is_empty_within(2)
+    kept = (vnbench.folder / "r.jsonl").read_bytes()
+    assert vnbench.json("sweep", *SMALL, "--out", "r.jsonl")["num_trials"] == NUM_DEFAULT_TRIALS
+    assert (vnbench.folder / "r.jsonl").read_bytes().startswith(kept)
+
+
+def test_a_trial_that_is_killed_becomes_a_record_and_the_sweep_goes_on(vnbench: Vnbench) -> None:
+    process = vnbench.start("sweep", *SMALL, "--out", "r.jsonl")
+    wait_for(lambda: len(records_in(vnbench.folder / "r.jsonl")) >= 2)
+    for pid in wait_for(lambda: vnbench.children(of=process.pid)):
+        os.kill(pid, signal.SIGKILL)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0
+    records = records_in(vnbench.folder / "r.jsonl")
+    assert len(records) == NUM_DEFAULT_TRIALS
+    (crashed,) = (record for record in records if record.status != "ok")
+    assert crashed.cause is not None
+    assert (crashed.status, crashed.cause.kind) == ("crashed", "signal")
+    assert "--retry crashed" in err
+    report = vnbench.json("sweep", *SMALL, "--out", "r.jsonl", "--retry", "crashed,timeout")
+    assert report["statuses"] == {"ok": NUM_DEFAULT_TRIALS}
+    (retried,) = (record for record in records_in(vnbench.folder / "r.jsonl") if record.attempt == 1)
+    assert retried.spec_id == crashed.spec_id
+
+
+def test_trials_that_run_too_long_are_timeouts(vnbench: Vnbench) -> None:
+    done = vnbench.run("sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl", "--trial-timeout", "0.05s")
+    assert done.returncode == 3
+    assert [record.status for record in records_in(vnbench.folder / "r.jsonl")] == ["timeout", "timeout"]
+
+
+def test_an_image_that_does_not_decode_is_named_and_the_sweep_goes_on(vnbench: Vnbench) -> None:
+    vnbench.json("corpus", "logs", "--examples", "5", "--widths", "64:160", "--heights", "32:64")
+    for image in (vnbench.folder / "logs" / "images").iterdir():
+        image.write_bytes(b"\x89PNG\r\n\x1a\n" + b"broken")
+    options = ["--corpus", "logs", "--device", "cpu", "--subset", "2", *ONE_CELL, "--out", "r.jsonl"]
+    report = vnbench.json("sweep", *options)
+    assert report["statuses"] == {"ok": 1, "crashed": 1}
+    (crashed,) = (record for record in records_in(vnbench.folder / "r.jsonl") if record.status == "crashed")
+    assert crashed.cause is not None
+    assert "logs/images/" in crashed.cause.message
+
+
+def test_the_users_own_corpus_and_its_largest_image_are_measured(vnbench: Vnbench) -> None:
+    vnbench.json("corpus", "logs", "--examples", "5", "--widths", "64:160", "--heights", "32:64", "--task", "binary")
+    options = ["--corpus", "logs", "--task", "binary", "--device", "cpu", "--subset", "2", *ONE_CELL, "--out", "r.jsonl"]
+    assert vnbench.json("sweep", *options)["statuses"] == {"ok": 2}
+    refused = vnbench.run("sweep", *options, "--widths", "64:80")
+    assert refused.returncode == 2
+    assert "--widths 64:80" in refused.stderr
+    assert "images/" in refused.stderr
+
+
+@pytest.mark.slow
+def test_ten_kills_lose_and_repeat_no_finished_trial_and_leave_no_process(vnbench: Vnbench) -> None:
+    path = vnbench.folder / "r.jsonl"
+    moments = random.Random(20_260_101)
+    kept: list[str] = []
+    arguments = ["sweep", *SMALL, "--out", "r.jsonl", "--replicates", "4"]
+    for _ in range(NUM_KILLS):
+        process = vnbench.start(*arguments)
+        time.sleep(moments.uniform(0.5, 6.0))
+        process.kill()
+        process.communicate()
+        assert vnbench.is_empty_within(2)
+        finished = [record.trial_id for record in records_in(path)]
+        assert finished[: len(kept)] == kept, "a finished trial was lost"
+        kept = finished
+    report = vnbench.json(*arguments)
+    finished = [record.trial_id for record in records_in(path)]
+    assert finished[: len(kept)] == kept
+    assert len(finished) == len(set(finished)), "a finished trial was repeated"
+    assert len(finished) == report["num_trials"] == 5 + 4 * 7
