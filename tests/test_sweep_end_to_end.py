@@ -24,6 +24,7 @@ ONE_CELL = ["--batch-size", "1", "--precision", "fp32", "--norm-precision", "fp3
 ONE_CELL += ["--sampler", "bucketed", "--num-workers", "0"]
 NUM_DEFAULT_TRIALS = 12
 NUM_KILLS = 10
+NUM_REPLICATES = 20
 
 
 class Vnbench:
@@ -119,46 +120,34 @@ def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbenc
     assert names == {"step_time.png", "peak_memory.png", "padding.png", "workers.png", "epoch_time.png"}
 
 
-def test_run_again_it_repeats_nothing(vnbench: Vnbench) -> None:
+def test_run_again_it_repeats_nothing_and_json_is_all_there_is_on_stdout(vnbench: Vnbench) -> None:
     arguments = ["sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl"]
     first = vnbench.json(*arguments)
     content = (vnbench.folder / "r.jsonl").read_bytes()
     second = vnbench.json(*arguments)
     assert (vnbench.folder / "r.jsonl").read_bytes() == content
-    assert first["num_trials"] == second["num_trials"] == 2
-    assert first["statuses"] == second["statuses"] == {"ok": 2}
+    for report in (first, second):
+        assert {"out", "num_trials", "statuses", "elapsed_s"} <= set(report)
+        assert (report["out"], report["num_trials"], report["statuses"]) == ("r.jsonl", 2, {"ok": 2})
+        assert 0 < report["elapsed_s"] < 120
 
 
-def test_json_is_all_there_is_on_stdout(vnbench: Vnbench) -> None:
-    report = vnbench.json("sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl")
-    assert {"out", "num_trials", "statuses", "elapsed_s"} <= set(report)
-    assert report["out"] == "r.jsonl"
-    assert 0 < report["elapsed_s"] < 120
-
-
-def test_replicates_run_in_processes_of_their_own(vnbench: Vnbench) -> None:
-    vnbench.json("sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl", "--replicates", "2")
+def test_accumulated_binary_training_runs_in_a_process_per_replicate(vnbench: Vnbench) -> None:
+    changes = ["--batch-size", "4", "--micro-batch-size", "2", "--task", "binary", "--subset", "4"]
+    vnbench.json("sweep", *SMALL, *ONE_CELL, *changes, "--out", "r.jsonl", "--replicates", "2")
     training = [record for record in records_in(vnbench.folder / "r.jsonl") if record.kind == "training"]
-    assert [record.replicate for record in training] == [0, 1]
+    assert [(record.replicate, record.status) for record in training] == [(0, "ok"), (1, "ok")]
     assert len({record.spec_id for record in training}) == 1
     assert len({record.trial_id for record in training}) == 2
-
-
-def test_accumulation_and_the_binary_task_train_too(vnbench: Vnbench) -> None:
-    changes = ["--batch-size", "4", "--micro-batch-size", "2", "--task", "binary", "--subset", "4"]
-    vnbench.json("sweep", *SMALL, *ONE_CELL, *changes, "--out", "r.jsonl")
-    (training,) = [record for record in records_in(vnbench.folder / "r.jsonl") if record.kind == "training"]
-    assert training.status == "ok"
-    assert training.steps is not None
-    assert set(training.steps["num_micro_batches"]) == {2}
+    assert all(set((record.steps or {})["num_micro_batches"]) == {2} for record in training)
 
 
 def test_a_time_budget_ends_the_sweep_and_the_rest_is_named(vnbench: Vnbench) -> None:
-    done = vnbench.run("sweep", *SMALL, "--out", "r.jsonl", "--time-budget", "4s")
+    done = vnbench.run("sweep", *SMALL, "--out", "r.jsonl", "--time-budget", "3s")
     measured = len(records_in(vnbench.folder / "r.jsonl"))
     assert measured < NUM_DEFAULT_TRIALS
-    assert "not measured within the time budget of 4 s" in done.stderr
-    assert vnbench.json("sweep", *SMALL, "--out", "r.jsonl")["num_trials"] == NUM_DEFAULT_TRIALS
+    assert "not measured within the time budget of 3 s" in done.stderr
+    assert "measures the rest" in done.stderr
 
 
 def test_a_budget_in_which_nothing_is_measured_exits_with_3(vnbench: Vnbench) -> None:
@@ -188,9 +177,7 @@ def test_an_interrupted_sweep_keeps_what_is_finished_and_says_how_to_go_on(
     assert "run the same command again to go on" in err
     assert "Traceback" not in err
     assert vnbench.is_empty_within(2)
-    kept = (vnbench.folder / "r.jsonl").read_bytes()
-    assert vnbench.json("sweep", *SMALL, "--out", "r.jsonl")["num_trials"] == NUM_DEFAULT_TRIALS
-    assert (vnbench.folder / "r.jsonl").read_bytes().startswith(kept)
+    assert {record.status for record in records_in(vnbench.folder / "r.jsonl")} == {"ok"}
 
 
 def test_a_trial_that_is_killed_becomes_a_record_and_the_sweep_goes_on(vnbench: Vnbench) -> None:
@@ -245,10 +232,10 @@ def test_ten_kills_lose_and_repeat_no_finished_trial_and_leave_no_process(vnbenc
     path = vnbench.folder / "r.jsonl"
     moments = random.Random(20_260_101)
     kept: list[str] = []
-    arguments = ["sweep", *SMALL, "--out", "r.jsonl", "--replicates", "4"]
+    arguments = ["sweep", *SMALL, "--out", "r.jsonl", "--replicates", str(NUM_REPLICATES)]
     for _ in range(NUM_KILLS):
         process = vnbench.start(*arguments)
-        time.sleep(moments.uniform(0.5, 6.0))
+        time.sleep(moments.uniform(0.5, 5.0))
         process.kill()
         process.communicate()
         assert vnbench.is_empty_within(2)
@@ -259,4 +246,4 @@ def test_ten_kills_lose_and_repeat_no_finished_trial_and_leave_no_process(vnbenc
     finished = [record.trial_id for record in records_in(path)]
     assert finished[: len(kept)] == kept
     assert len(finished) == len(set(finished)), "a finished trial was repeated"
-    assert len(finished) == report["num_trials"] == 5 + 4 * 7
+    assert len(finished) == report["num_trials"] == 5 + 7 * NUM_REPLICATES

@@ -115,6 +115,27 @@ def test_ticks_come_while_a_child_runs() -> None:
     assert 2 <= len(ticks) <= 6
 
 
+def test_what_the_forkserver_imports_asks_cuda_nothing() -> None:
+    script = """
+import importlib, sys, types
+import torch
+from vnbench.harness.process import PRELOAD
+asked = []
+for module in (torch.cuda, torch.accelerator):
+    for name, function in list(vars(module).items()):
+        if isinstance(function, types.FunctionType):
+            def noted(*args, _name=name, _function=function, **kwargs):
+                asked.append(_name)
+                return _function(*args, **kwargs)
+            setattr(module, name, noted)
+for name in PRELOAD:
+    importlib.import_module(name)
+sys.exit(repr(asked) if set(asked) - {"_is_compiled"} else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_everything_ends_within_two_seconds_of_the_parents_kill(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(

@@ -43,7 +43,10 @@ def resolve(entry: str) -> Entry:
 def _redirect_output(log_path: str) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
-    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        log = os.open(log_path, os.O_WRONLY | os.O_APPEND)
+    except FileNotFoundError:
+        os._exit(1)  # the parent was interrupted while it started this child, and has cleared up already
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
     os.close(log)

@@ -9,7 +9,7 @@ from vnbench.record import TrialRecord
 from vnbench.spec import DeviceType, ModelName, TrialSpec
 from vnbench.units import mpx
 
-START_UP_S: Mapping[DeviceType, float] = {"cuda": 8.0, "cpu": 1.0}
+START_UP_S: Mapping[DeviceType, float] = {"cuda": 8.0, "cpu": 0.3}
 """Seconds of a trial before its first step: on CUDA the context and the libraries' kernels."""
 
 ROUGH_S_PER_MPX: Mapping[tuple[DeviceType, ModelName], float] = {

@@ -32,8 +32,9 @@ EXIT_GRACE_S = 10.0
 
 LOG_TAIL_CHARACTERS = 4000
 
-PRELOAD = ("torch", "vnbench.harness.trial", "vnbench.measure.environment")
-"""Modules that the forkserver imports once for all children."""
+PRELOAD = ("torch", "torch._dynamo", "vnbench.harness.trial", "vnbench.measure.environment")
+"""Modules that the forkserver imports once for all children. An optimizer imports torch._dynamo when it is made, 1.3 s
+in each child otherwise. None of them may ask CUDA anything on import: a process forked after that could not use it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
