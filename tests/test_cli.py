@@ -177,8 +177,18 @@ def test_batching_tells_people_in_words(capsys: pytest.CaptureFixture[str]) -> N
         (["--widths", "64:128", "--examples", "5", "--batch-size", "4,8", "--sampler", "random"], "one value"),
         (["--widths", "64:128", "--examples", "5", "--batch-size", "4"], "--sampler"),
         (
-            ["--widths", "64:128", "--examples", "5", "--batch-size", "4", "--sampler", "random"]
-            + ["--micro-batch-size", "3"],
+            [
+                "--widths",
+                "64:128",
+                "--examples",
+                "5",
+                "--batch-size",
+                "4",
+                "--sampler",
+                "random",
+                "--micro-batch-size",
+                "3",
+            ],
             "does not divide",
         ),
     ],

@@ -113,7 +113,13 @@ def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbenc
     assert {record.environment["device_type"] for record in records} == {"cpu"}
     for word in ("valid", "Mpx/s", "padding", "CPU figures"):
         assert word in done.stdout
-    for line in ("device: CPU", "10 synthetic images", "[12/12]", "left)", f"records: {path.relative_to(vnbench.folder)}"):
+    for line in (
+        "device: CPU",
+        "10 synthetic images",
+        "[12/12]",
+        "left)",
+        f"records: {path.relative_to(vnbench.folder)}",
+    ):
         assert line in done.stderr
     assert "next: " in done.stderr
     names = {figure.name for figure in (path.parent / "sweep").glob("*.png")}
@@ -185,7 +191,7 @@ def test_a_trial_that_is_killed_becomes_a_record_and_the_sweep_goes_on(vnbench: 
     wait_for(lambda: len(records_in(vnbench.folder / "r.jsonl")) >= 2)
     for pid in wait_for(lambda: vnbench.children(of=process.pid)):
         os.kill(pid, signal.SIGKILL)
-    out, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 0
     records = records_in(vnbench.folder / "r.jsonl")
     assert len(records) == NUM_DEFAULT_TRIALS
@@ -219,7 +225,19 @@ def test_an_image_that_does_not_decode_is_named_and_the_sweep_goes_on(vnbench: V
 
 def test_the_users_own_corpus_and_its_largest_image_are_measured(vnbench: Vnbench) -> None:
     vnbench.json("corpus", "logs", "--examples", "5", "--widths", "64:160", "--heights", "32:64", "--task", "binary")
-    options = ["--corpus", "logs", "--task", "binary", "--device", "cpu", "--subset", "2", *ONE_CELL, "--out", "r.jsonl"]
+    options = [
+        "--corpus",
+        "logs",
+        "--task",
+        "binary",
+        "--device",
+        "cpu",
+        "--subset",
+        "2",
+        *ONE_CELL,
+        "--out",
+        "r.jsonl",
+    ]
     assert vnbench.json("sweep", *options)["statuses"] == {"ok": 2}
     refused = vnbench.run("sweep", *options, "--widths", "64:80")
     assert refused.returncode == 2

@@ -24,6 +24,7 @@ from vnbench.data.synthesis import (
 )
 from vnbench.errors import InputError
 from vnbench.options import OPTIONS
+from vnbench.output.console import say, stderr_console
 from vnbench.spec import Task
 from vnbench.units import PixelRange, format_bytes
 
@@ -89,7 +90,7 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
 
 def prepare_corpus(plan: CorpusPlan, *, console: Console) -> Path:
     """Return the folder of a sweep's image files, written first where they are not there yet."""
-    console.print(f"corpus: {plan.describe()}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"corpus: {plan.describe()}")
     if plan.spec is not None and not is_complete(plan.spec, plan.directory):
         _build(plan.spec, plan.directory, console=console)
     return plan.directory
@@ -117,13 +118,8 @@ def write_corpus(directory: Path, flags: Mapping[str, str | None]) -> dict[str, 
         task=values.get("task", "multiclass"),
         seed=values.get("seed", 0),
     )
-    console = Console(stderr=True)
-    console.print(
-        f"{spec.num_examples} images, about {format_bytes(estimate_bytes(spec))}, in {directory}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    console = stderr_console()
+    say(console, f"{spec.num_examples} images, about {format_bytes(estimate_bytes(spec))}, in {directory}")
     corpus = _build(spec, directory, console=console)
     return {"directory": str(directory), "num_examples": len(corpus), "corpus_id": corpus.corpus_id}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,17 @@ from vnbench.corpus_command import CorpusPlan, plan_corpus, prepare_corpus
 from vnbench.data.batching import align
 from vnbench.data.subset import choose_subset
 from vnbench.harness.design import Design, make_design
-from vnbench.harness.estimate import Workload, rough_trial_s
+from vnbench.harness.estimate import Workload
 from vnbench.harness.runner import probe_environment, run_trial
 from vnbench.harness.sweep import DueTrial, due_trials, run_sweep
 from vnbench.locks import gpu_lock
+from vnbench.output.console import say, stderr_console
 from vnbench.output.plots import draw_plots
-from vnbench.output.progress import SweepProgress, describe_trial
+from vnbench.output.progress import SweepProgress
+from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
 from vnbench.output.tables import summary_table
 from vnbench.record import STATUSES, TrialRecord
 from vnbench.store import ResultsFile, load_results
-from vnbench.units import format_bytes, format_duration
 
 TABLE_WIDTH = 120
 """Characters of the table where stdout is no terminal and tells no width."""
@@ -80,52 +81,51 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         KeyboardInterrupt: the user ended it; what had finished is in the results file.
     """
     start = time.monotonic()
-    console = Console(stderr=True)
+    console = stderr_console()
     environment = probe_environment(request.device)
     config = complete(request, environment=environment)
     out = config.out or default_out(environment)
     corpus = plan_corpus(config)
     design = make_design(config, corpus_id=corpus.corpus_id, worst_case=corpus.worst_case)
     if dry_run:
-        records = load_results(out).records if out.exists() else ()
-        _tell_device(config, environment, console)
-        return _dry_run(config, design, corpus, out, records=records, console=console, start=start)
+        return _show_plan(config, design, corpus, environment, out, console=console, start=start)
 
     with gpu_lock(environment["device_uuid"]), ResultsFile(out, environment=environment) as results:
-        _tell_device(config, environment, console)
-        for note in results.notes:
-            console.print(note, highlight=False, markup=False)
         due = due_trials(design.trials, records=results.records, retry=config.retry)
-        _tell_plan(design, due, out, console)
+        _say_all(console, results.notes)
+        say(console, device_line(config, environment))
+        _say_all(console, plan_lines(design, num_due=len(due), out=out))
+        deadline = None if config.time_budget_s is None else start + config.time_budget_s
         try:
             directory = prepare_corpus(corpus, console=console)
-            deadline = None if config.time_budget_s is None else start + config.time_budget_s
             num_run = _run(config, due, results, directory, corpus, environment, console=console, deadline=deadline)
         except KeyboardInterrupt:
-            finished = len(_of_design(design, results.records))
-            console.print(
-                f"interrupted: {finished} finished trials are in {out}; run the same command again to go on",
-                highlight=False,
-                markup=False,
-            )
+            say(console, interrupted_line(len(_of_design(design, results.records)), out=out))
             raise
         records = _of_design(design, results.records)
 
-    drawn, plots_left_out = draw_plots(records, out.with_suffix(""))
+    plots, plots_left_out = draw_plots(records, out.with_suffix(""))
+    not_started = [trial.planned.spec for trial in due[num_run:]]
     report = SweepReport(
         out=out,
         statuses=_statuses(records),
-        num_not_started=len(due) - num_run,
+        num_not_started=len(not_started),
         left_out=design.left_out,
-        plots=drawn,
+        plots=plots,
         elapsed_s=time.monotonic() - start,
     )
-    _tell_result(report, due[num_run:], plots_left_out, config, console)
     if not as_json:
         stdout = Console()
-        if not stdout.is_terminal:
-            stdout = Console(width=TABLE_WIDTH)
-        stdout.print(summary_table(records))
+        (stdout if stdout.is_terminal else Console(width=TABLE_WIDTH)).print(summary_table(records))
+    lines = result_lines(
+        out=out,
+        statuses=report.statuses,
+        not_started=not_started,
+        time_budget_s=config.time_budget_s,
+        plots=plots,
+        plots_left_out=plots_left_out,
+    )
+    _say_all(console, lines)
     return report
 
 
@@ -158,32 +158,24 @@ def _run(
     return num_run
 
 
-def _dry_run(
+def _show_plan(
     config: SweepConfig,
     design: Design,
     corpus: CorpusPlan,
+    environment: dict[str, Any],
     out: Path,
     *,
-    records: Sequence[TrialRecord],
     console: Console,
     start: float,
 ) -> SweepReport:
-    due = due_trials(design.trials, records=records, retry=config.retry)
-    _tell_plan(design, due, out, console)
+    """Say what a sweep would do; write nothing."""
+    records = load_results(out).records if out.exists() else ()
+    due = [trial.planned.spec for trial in due_trials(design.trials, records=records, retry=config.retry)]
+    say(console, device_line(config, environment))
+    _say_all(console, plan_lines(design, num_due=len(due), out=out))
     workload = _workload(config, corpus)
-    total_s = 0.0
-    for number, trial in enumerate(due, start=1):
-        spec = trial.planned.spec
-        seconds = rough_trial_s(spec, workload)
-        total_s += seconds
-        console.print(
-            f"[{number}/{len(due)}] {describe_trial(spec)}, about {format_duration(seconds)}",
-            highlight=False,
-            markup=False,
-        )
-    budget = f", at most {format_duration(config.time_budget_s)} of it" if config.time_budget_s else ""
-    console.print(f"estimated time: {format_duration(total_s)}{budget} (a first guess, before any measurement)")
-    console.print(f"corpus: {corpus.describe()}", highlight=False, markup=False)
+    _say_all(console, dry_run_lines(due, workload=workload, time_budget_s=config.time_budget_s))
+    say(console, f"corpus: {corpus.describe()}")
     return SweepReport(
         out=out,
         statuses=_statuses(_of_design(design, records)),
@@ -193,6 +185,11 @@ def _dry_run(
         elapsed_s=time.monotonic() - start,
         is_dry_run=True,
     )
+
+
+def _say_all(console: Console, lines: Iterable[str]) -> None:
+    for line in lines:
+        say(console, line)
 
 
 def _of_design(design: Design, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
@@ -210,61 +207,3 @@ def _workload(config: SweepConfig, corpus: CorpusPlan) -> Workload:
     height, width = corpus.worst_case
     padded = [align(int(h)) * align(int(w)) for h, w in chosen]
     return Workload(mean_padded_pixels=float(np.mean(padded)), worst_case_pixels=align(height) * align(width))
-
-
-def _tell_device(config: SweepConfig, environment: dict[str, Any], console: Console) -> None:
-    memory = environment["device_memory_bytes"]
-    size = f", {format_bytes(memory)}" if memory else ""
-    name = f"{environment['device_name']}{size}, torch {environment['torch_version']}"
-    if config.device == "cuda":
-        console.print(f"device: {name}", highlight=False, markup=False)
-        return
-    console.print(
-        f"device: CPU, {name}. These are CPU figures ({config.model}, {config.design}): "
-        "they show how the levers work here, not what a GPU would do.",
-        highlight=False,
-        markup=False,
-    )
-
-
-def _tell_plan(design: Design, due: Sequence[DueTrial], out: Path, console: Console) -> None:
-    done = len(design.trials) - len(due)
-    already = f", {done} of them finished before" if done else ""
-    console.print(
-        f"{len(design.cells)} configurations in {len(design.trials)} trials{already}; records: {out}",
-        highlight=False,
-        markup=False,
-    )
-    for line in design.left_out:
-        console.print(f"left out: {line}", highlight=False, markup=False)
-
-
-def _tell_result(
-    report: SweepReport,
-    not_started: Sequence[DueTrial],
-    plots_left_out: Sequence[str],
-    config: SweepConfig,
-    console: Console,
-) -> None:
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    if not_started:
-        say(f"not measured within the time budget of {format_duration(config.time_budget_s or 0)}:")
-        for trial in not_started:
-            say(f"    {describe_trial(trial.planned.spec)}")
-    for line in plots_left_out:
-        say(f"plot left out: {line}")
-    if report.plots:
-        say(f"plots: {report.plots[0].parent}")
-    say(f"records: {report.out}")
-    say(f"next: {_next_command(report, not_started)}")
-
-
-def _next_command(report: SweepReport, not_started: Sequence[DueTrial]) -> str:
-    if not_started:
-        return "the same command again, with a larger --time-budget, measures the rest"
-    again = sorted(report.statuses.keys() & {"crashed", "timeout"})
-    if again:
-        return f"the same command with --retry {','.join(again)}"
-    return f"vnbench plot {report.out} --out {report.out.with_suffix('')} draws the plots again"

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from vnbench.harness.estimate import Workload, remaining_s
+from vnbench.output.console import say
 from vnbench.record import TrialRecord
 from vnbench.spec import TrialSpec
 from vnbench.units import format_bytes, format_duration, mpx
@@ -70,7 +71,7 @@ class SweepProgress:
         return f"about {format_duration(seconds)} left"
 
     def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(self._console, line)
 
 
 def describe_trial(spec: TrialSpec) -> str:

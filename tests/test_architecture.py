@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "vnbench"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES = 300
+
+
+def parent_modules() -> list[str]:
+    """Return the modules that the import contract keeps free of torch, with those of their packages."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (contract,) = (contract for contract in contracts if contract["type"] == "forbidden")
+    names: list[str] = []
+    for name in contract["source_modules"]:
+        place = ROOT / Path(*name.split("."))
+        files = sorted(place.glob("*.py")) if place.is_dir() else []
+        names += [f"{name}.{file.stem}" for file in files if file.stem != "__init__"] or [name]
+    return names
+
+
+def test_the_parent_process_is_free_of_torch() -> None:
+    imports = "; ".join(f"import {name}" for name in parent_modules() if not name.endswith("__main__"))
+    script = f"import sys; {imports}; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_the_command_line_does_not_import_torch() -> None:
+    script = "import sys; import vnbench.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_running_sweep_is_free_of_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys; from vnbench.cli import run\n"
+        "if __name__ == '__main__':\n"
+        "    code = run(['sweep', '--widths', '64:96', '--heights', '32:64', '--device', 'cpu', '--examples', '5',\n"
+        "        '--subset', '2', '--batch-size', '1', '--precision', 'fp32', '--checkpointing', 'none',\n"
+        "        '--num-workers', '0', '--sampler', 'random', '--out', 'r.jsonl'])\n"
+        "    sys.exit(code or 'torch' in sys.modules)\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=str)
+def test_a_package_root_holds_a_docstring_and_nothing_else(path: Path) -> None:
+    (only,) = ast.parse(path.read_text()).body
+    assert isinstance(only, ast.Expr)
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_is_short_and_says_its_job(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= MAX_LINES
+    assert ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_imports_a_package_root(path: Path) -> None:
+    packages = {"vnbench"} | {
+        f"vnbench.{place.name}" for place in PACKAGE.iterdir() if (place / "__init__.py").exists()
+    }
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not {alias.name for alias in node.names} & packages
+        elif isinstance(node, ast.ImportFrom) and node.module in packages:
+            # ``from vnbench.measure import nvml`` names a module, not something re-exported.
+            place = ROOT / Path(*node.module.split("."))
+            assert all((place / f"{alias.name}.py").exists() for alias in node.names)

@@ -1,0 +1,80 @@
+"""What a sweep says in lines: the machine, the plan, what is left, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vnbench.config import SweepConfig
+from vnbench.harness.design import Design
+from vnbench.harness.estimate import Workload, rough_trial_s
+from vnbench.output.progress import describe_trial
+from vnbench.spec import TrialSpec
+from vnbench.units import format_bytes, format_duration
+
+
+def device_line(config: SweepConfig, environment: Mapping[str, Any]) -> str:
+    """Return where the sweep runs, and on the CPU what its figures are not."""
+    memory = environment["device_memory_bytes"]
+    size = f", {format_bytes(memory)}" if memory else ""
+    name = f"{environment['device_name']}{size}, torch {environment['torch_version']}"
+    if config.device == "cuda":
+        return f"device: {name}"
+    return (
+        f"device: CPU, {name}. These are CPU figures ({config.model}, {config.design}): "
+        "they show how the levers work here, not what a GPU would do."
+    )
+
+
+def plan_lines(design: Design, *, num_due: int, out: Path) -> Iterator[str]:
+    """Yield how much there is to do, and what was left out."""
+    done = len(design.trials) - num_due
+    already = f", {done} of them finished before" if done else ""
+    yield f"{len(design.cells)} configurations in {len(design.trials)} trials{already}; records: {out}"
+    for line in design.left_out:
+        yield f"left out: {line}"
+
+
+def dry_run_lines(due: Sequence[TrialSpec], *, workload: Workload, time_budget_s: float | None) -> Iterator[str]:
+    """Yield each trial with a first guess at its time, then their sum."""
+    guesses_s = [rough_trial_s(spec, workload) for spec in due]
+    for number, (spec, seconds) in enumerate(zip(due, guesses_s, strict=True), start=1):
+        yield f"[{number}/{len(due)}] {describe_trial(spec)}, about {format_duration(seconds)}"
+    budget = f", at most {format_duration(time_budget_s)} of it" if time_budget_s else ""
+    yield f"estimated time: {format_duration(sum(guesses_s))}{budget} (a first guess, before any measurement)"
+
+
+def interrupted_line(num_finished: int, *, out: Path) -> str:
+    """Return what is left after an interruption, and how to go on."""
+    return f"interrupted: {num_finished} finished trials are in {out}; run the same command again to go on"
+
+
+def result_lines(
+    *,
+    out: Path,
+    statuses: Mapping[str, int],
+    not_started: Sequence[TrialSpec],
+    time_budget_s: float | None,
+    plots: Sequence[Path],
+    plots_left_out: Sequence[str],
+) -> Iterator[str]:
+    """Yield what was not measured, where everything lies, and the next command to try."""
+    if not_started:
+        yield f"not measured within the time budget of {format_duration(time_budget_s or 0)}:"
+        yield from (f"    {describe_trial(spec)}" for spec in not_started)
+    for line in plots_left_out:
+        yield f"plot left out: {line}"
+    if plots:
+        yield f"plots: {plots[0].parent}"
+    yield f"records: {out}"
+    yield f"next: {_next_command(out, statuses, has_rest=bool(not_started))}"
+
+
+def _next_command(out: Path, statuses: Mapping[str, int], *, has_rest: bool) -> str:
+    if has_rest:
+        return "the same command again, with a larger --time-budget, measures the rest"
+    again = sorted(statuses.keys() & {"crashed", "timeout"})
+    if again:
+        return f"the same command with --retry {','.join(again)} tries those again"
+    return "the same command with --replicates 3 shows how much figures differ between processes"
