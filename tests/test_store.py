@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -124,6 +125,33 @@ def test_the_lock_goes_with_its_holder_even_when_it_is_killed(tmp_path: Path) ->
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
     ResultsFile(path, environment=ENVIRONMENT).close()
+
+
+def test_a_record_that_the_disk_does_not_take_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "r.jsonl"
+    write(path, 1)
+    before = path.read_bytes()
+    real_write = os.write
+
+    def write_half(descriptor: int, content: bytes) -> int:
+        if len(content) < 100:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_write(descriptor, bytes(content)[: len(content) // 2 + 1])
+
+    with ResultsFile(path, environment=ENVIRONMENT) as results:
+        monkeypatch.setattr("vnbench.store.os.write", write_half)
+        with pytest.raises(InputError, match="No space left on device"):
+            results.append(record(1))
+    assert path.read_bytes() == before
+
+
+def test_records_that_ship_can_be_read_to_the_last_line() -> None:
+    shipped = sorted((Path(__file__).parents[1] / "results").glob("*/*.jsonl"))
+    for path in shipped:
+        if path.name != "sweep.jsonl":
+            assert load_results(path).notes == ()
 
 
 def test_files_without_records_are_refused_together(tmp_path: Path) -> None:

@@ -32,8 +32,7 @@ def gpu_lock(uuid: str | None) -> Iterator[None]:
         yield
         return
     path = Path(tempfile.gettempdir()) / f"vnbench-{uuid}.lock"
-    # Other users of the machine must be able to take the same lock, whatever this user's umask is.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = _open_shared(path)
     try:
         if not try_lock(descriptor):
             raise InputError(
@@ -45,3 +44,15 @@ def gpu_lock(uuid: str | None) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _open_shared(path: Path) -> int:
+    """Return the descriptor of a lock file that any user of the machine may have made.
+
+    Only reading is asked for: a lock needs no more, and Linux refuses to open another user's file in a sticky folder
+    with O_CREAT (fs.protected_regular).
+    """
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)

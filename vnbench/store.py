@@ -114,11 +114,24 @@ class ResultsFile:
             raise
 
     def append(self, record: TrialRecord) -> None:
-        """Write a record and wait until it is on the disk."""
+        """Write a record and wait until it is on the disk.
+
+        Raises:
+            InputError: the disk does not take it; an unfinished line is taken back.
+        """
+        size = os.fstat(self._descriptor).st_size
         line = memoryview(record.to_json().encode() + b"\n")
-        while line:
-            line = line[os.write(self._descriptor, line) :]
-        os.fsync(self._descriptor)
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+            os.fsync(self._descriptor)
+        except OSError as error:
+            os.ftruncate(self._descriptor, size)
+            raise InputError(
+                str(self.path),
+                allowed=f"the record cannot be written ({error.strerror})",
+                remedy="make room, and run the same command again",
+            ) from error
         self.records += (record,)
 
     def close(self) -> None:

@@ -1,0 +1,56 @@
+"""Every command that the README shows is run, in a folder that holds what the README's reader has."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vnbench.cli import run
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```bash\n(.*?)^```$", README, flags=re.M | re.S)
+LINES = [line for block in BLOCKS for line in block.splitlines()]
+SET_UP_LINES = [line for line in LINES if line.startswith("python3 -m venv")]
+COMMANDS = [line for line in LINES if line.startswith("vnbench ")]
+
+
+def test_two_lines_do_all_the_set_up() -> None:
+    main_job, tests = SET_UP_LINES
+    assert main_job.endswith("vnbench sweep --widths 3200:12800")
+    assert tests.endswith("pytest")
+
+
+def test_ci_runs_both_lines_as_they_are_shown() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "readme_line pytest" in script
+    assert "readme_line 'vnbench sweep'" in script
+
+
+def test_every_line_shown_is_one_that_is_tested() -> None:
+    assert set(LINES) == set(SET_UP_LINES) | set(COMMANDS)
+    assert len(COMMANDS) >= 9
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("benchmarks", "results"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("sweep*"))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_runs(command: str, reader: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(reader)
+    arguments = shlex.split(command)[1:]
+    if "sweep" in arguments:
+        # A real start of each sweep, cut short; definitions for a GPU are read and planned here.
+        is_for_a_gpu = "--config" in arguments
+        arguments += ["--device", "cpu", "--dry-run"] if is_for_a_gpu else ["--time-budget", "1s"]
+    assert run(arguments) in ((0, 3) if "--time-budget" in arguments else (0,))
