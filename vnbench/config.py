@@ -110,7 +110,7 @@ DEVICE_DEFAULTS: Mapping[DeviceType, Mapping[str, str]] = {
         "warm-up-steps": "3",
     },
     # On two cores an example of 640 x 12,800 px takes seconds a step: one lever at a time, a handful of examples, and
-    # an end in under five minutes whatever the machine.
+    # an end in under five minutes.
     "cpu": {
         "model": "veernet-tiny",
         "batch-size": "1,2",
@@ -119,7 +119,7 @@ DEVICE_DEFAULTS: Mapping[DeviceType, Mapping[str, str]] = {
         "examples": "60",
         "subset": "6",
         "warm-up-steps": "1",
-        "time-budget": "4m",
+        "time-budget": "225s",
     },
 }
 """Defaults that depend on the device. The first value of an axis is its value at the centre of the design."""

@@ -73,7 +73,7 @@ def result_lines(
 
 def _next_command(out: Path, statuses: Mapping[str, int], *, has_rest: bool) -> str:
     if has_rest:
-        return "the same command again, with a larger --time-budget, measures the rest"
+        return "the same command again measures the rest (--time-budget counts anew)"
     again = sorted(statuses.keys() & {"crashed", "timeout"})
     if again:
         return f"the same command with --retry {','.join(again)} tries those again"

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import io
+
+from record_factory import measured_memory_record, measured_training_record, memory_spec, record_of, training_spec
+from rich.console import Console
+
+from vnbench.harness.estimate import Workload
+from vnbench.output.progress import SweepProgress, describe_outcome, describe_trial
+from vnbench.record import Cause, TrialWarning
+
+WORKLOAD = Workload(mean_padded_pixels=4.6e6, worst_case_pixels=640 * 12_800)
+
+
+def test_without_a_terminal_each_trial_is_a_plain_line_with_an_estimate() -> None:
+    text = io.StringIO()
+    specs = [memory_spec(training_spec()), training_spec()]
+    warning = TrialWarning(code="few-steps", message="only 3 steps")
+    records = [measured_memory_record(specs[1]), measured_training_record(specs[1], warnings=(warning,))]
+    with SweepProgress(specs, workload=WORKLOAD, console=Console(file=text, width=60)) as progress:
+        for spec, record in zip(specs, records, strict=True):
+            progress.started(spec)
+            progress.finished(record)
+    lines = text.getvalue().splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("[1/2] memory: micro-batch 1, fp32, norm fp32 (about ")
+    assert lines[0].endswith(" left)")
+    assert lines[2].startswith("[2/2] training: batch 1,")
+    assert " valid Mpx/s in " in lines[3]
+    assert lines[4] == "    warning: only 3 steps"
+    assert "\x1b" not in text.getvalue()
+
+
+def test_on_a_terminal_there_is_a_bar_and_one_line_per_trial() -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=120)
+    with SweepProgress([training_spec()], workload=WORKLOAD, console=console) as progress:
+        progress.started(training_spec())
+        progress.finished(measured_training_record(training_spec()))
+    assert "0/1" in text.getvalue()
+    assert "[1/1] training" in text.getvalue()
+
+
+def test_accumulation_is_told_as_a_product() -> None:
+    assert "batch 16 = 4 x 4" in describe_trial(training_spec(batch_size=16, micro_batch_size=4))
+
+
+def test_a_failure_is_told_with_its_reason() -> None:
+    cause = Cause(kind="deadline", message="still running after 10 min")
+    record = record_of(training_spec(), status="timeout", cause=cause)
+    assert describe_outcome(record) == "timeout, still running after 10 min"

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from record_factory import training_spec
+
+from vnbench.harness.estimate import Workload
+from vnbench.output.sweep_lines import dry_run_lines, interrupted_line, result_lines
+
+OUT = Path("results/cpu/sweep.jsonl")
+
+
+def lines(**changes: object) -> list[str]:
+    values = {
+        "out": OUT,
+        "statuses": {"ok": 2},
+        "not_started": [],
+        "time_budget_s": None,
+        "plots": [Path("results/cpu/sweep/step_time.png")],
+        "plots_left_out": ["workers: run vnbench sweep --num-workers 0,2"],
+    }
+    return list(result_lines(**(values | changes)))  # type: ignore[arg-type]
+
+
+def test_the_end_names_records_plots_what_was_left_out_and_the_next_command() -> None:
+    assert lines() == [
+        "plot left out: workers: run vnbench sweep --num-workers 0,2",
+        "plots: results/cpu/sweep",
+        "records: results/cpu/sweep.jsonl",
+        "next: the same command with --replicates 3 shows how much figures differ between processes",
+    ]
+
+
+def test_what_the_budget_left_is_named_one_by_one() -> None:
+    told = lines(not_started=[training_spec(), training_spec(batch_size=2)], time_budget_s=240.0)
+    assert told[0] == "not measured within the time budget of 4 min:"
+    assert "batch 1" in told[1]
+    assert "batch 2" in told[2]
+    assert "the same command again measures the rest" in told[-1]
+
+
+def test_failed_trials_are_to_be_tried_again() -> None:
+    assert "--retry crashed,timeout" in lines(statuses={"ok": 1, "timeout": 1, "crashed": 2})[-1]
+
+
+def test_an_interruption_says_what_is_kept() -> None:
+    assert interrupted_line(3, out=OUT) == (
+        "interrupted: 3 finished trials are in results/cpu/sweep.jsonl; run the same command again to go on"
+    )
+
+
+def test_a_dry_run_sums_its_guesses() -> None:
+    workload = Workload(mean_padded_pixels=1e6, worst_case_pixels=8_192_000)
+    told = list(dry_run_lines([training_spec()] * 2, workload=workload, time_budget_s=60.0))
+    assert len(told) == 3
+    assert told[-1].startswith("estimated time: ")
+    assert "at most 1 min of it" in told[-1]
