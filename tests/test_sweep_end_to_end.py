@@ -250,7 +250,7 @@ def test_ten_kills_lose_and_repeat_no_finished_trial_and_leave_no_process(vnbenc
     path = vnbench.folder / "r.jsonl"
     moments = random.Random(20_260_101)
     kept: list[str] = []
-    arguments = ["sweep", *SMALL, "--out", "r.jsonl", "--replicates", str(NUM_REPLICATES)]
+    arguments = ["sweep", *SMALL, "--out", "r.jsonl", "--replicates", str(NUM_REPLICATES), "--time-budget", "20m"]
     for _ in range(NUM_KILLS):
         process = vnbench.start(*arguments)
         time.sleep(moments.uniform(0.5, 5.0))

@@ -106,7 +106,7 @@ DEVICE_DEFAULTS: Mapping[DeviceType, Mapping[str, str]] = {
         "precision": "bf16,fp32,tf32,fp16",
         "num-workers": "0,2,4,8",
         "examples": "240",
-        "subset": "64",
+        "subset": "128",
         "warm-up-steps": "3",
     },
     # On two cores an example of 640 x 12,800 px takes seconds a step: one lever at a time, a handful of examples, and

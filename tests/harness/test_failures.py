@@ -33,6 +33,17 @@ def test_an_error_is_told_by_its_type_and_its_text(error: BaseException, status:
     assert (found, cause.kind) == (status, kind)
 
 
+@pytest.mark.parametrize(
+    ("num_device_ooms", "expected"), [(0, ("crashed", "index-overflow")), (2, ("oom", "library-allocation"))]
+)
+def test_a_convolution_without_an_engine_is_told_by_the_allocators_count(
+    num_device_ooms: int, expected: tuple[str, str]
+) -> None:
+    error = RuntimeError("GET was unable to find an engine to execute this computation")
+    status, cause = classify(error, num_device_ooms=num_device_ooms)
+    assert (status, cause.kind) == expected
+
+
 def test_a_refused_host_allocation_is_out_of_memory() -> None:
     status, cause = classify(raised_by_torch(2**50))
     assert (status, cause.kind) == ("oom", "host-allocation")

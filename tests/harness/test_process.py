@@ -143,7 +143,8 @@ def test_everything_ends_within_two_seconds_of_the_parents_kill(tmp_path: Path) 
         "if __name__ == '__main__':\n"
         "    run_child('scripted_child:hang_with_a_grandchild', '31536001', timeout_s=600, preload=['json'])\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     parent = subprocess.Popen([sys.executable, str(script)], env=environment)
     family = _wait_for_family(parent.pid)
     parent.kill()

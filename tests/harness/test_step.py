@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vnbench.data.collate import Batch, collate
+from vnbench.data.collate import Batch, blank_batch, collate
 from vnbench.data.raster import draw_example
 from vnbench.harness.step import OptimizerStep
 from vnbench.measure.timing import Phase, WallTimer
@@ -119,6 +119,15 @@ def test_an_update_that_the_scaler_leaves_out_shows_in_the_count(device: str) ->
     counts = [float(result.num_updates) for result in (before, skipped, after)]
     assert counts[1] == counts[0]
     assert counts[2] == counts[1] + 1
+
+
+def test_visiting_a_shape_leaves_no_gradient_and_no_update() -> None:
+    step = OptimizerStep(small_model(), precision="fp32", device=torch.device("cpu"))
+    before = [parameter.clone() for parameter in step.model.parameters()]
+    step.visit(blank_batch(2, height=64, width=96), timer=WallTimer())
+    assert all(parameter.grad is None for parameter in step.model.parameters())
+    assert all(map(torch.equal, before, step.model.parameters()))
+    assert float(step.run(iter([batch(RAGGED)]), num_examples=4, timer=WallTimer()).num_updates) == 1
 
 
 def test_tf32_is_used_only_where_it_is_asked_for() -> None:

@@ -80,6 +80,15 @@ def collate(examples: Sequence[Example], *, canvas: tuple[int, int] | None = Non
     return Batch(images_BHW=images_BHW, masks_BHW=masks_BHW, sizes_B2=torch.from_numpy(sizes_B2))
 
 
+def blank_batch(num_examples: int, *, height: int, width: int) -> Batch:
+    """Return a batch of blank paper that fills its canvas."""
+    return Batch(
+        images_BHW=torch.full((num_examples, height, width), WHITE, dtype=torch.uint8),
+        masks_BHW=torch.full((num_examples, height, width), BACKGROUND, dtype=torch.uint8),
+        sizes_B2=torch.tensor([(height, width)] * num_examples, dtype=torch.int32),
+    )
+
+
 def to_device(batch: Batch, device: torch.device, *, non_blocking: bool) -> Batch:
     """Return the batch on a device. From pinned memory, a ``non_blocking`` copy lets the host run on."""
     return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in batch))

@@ -31,10 +31,15 @@ MAX_DETAIL_CHARACTERS = 8000
 """Longest message and traceback that go into a record: C++ stacks run to tens of thousands of characters."""
 
 
-def classify(error: BaseException) -> tuple[Status, Cause]:
+NO_ENGINE = "unable to find an engine"
+"""What cuDNN's front end says when every engine failed: for want of memory, or because none takes so large a tensor."""
+
+
+def classify(error: BaseException, *, num_device_ooms: int = 0) -> tuple[Status, Cause]:
     """Return the status and cause of a trial that ``error`` ended.
 
-    The type decides first, by name, so that this module needs no torch; then the texts of TEXTS.
+    The type decides first, by name, so that this module needs no torch; then the texts of TEXTS. ``num_device_ooms``
+    tells how often the device's allocator found no memory, which an error of cuDNN does not say.
     """
     kind: CauseKind = "exception"
     status: Status = "crashed"
@@ -43,6 +48,8 @@ def classify(error: BaseException) -> tuple[Status, Cause]:
         kind, status = "torch-out-of-memory", "oom"
     elif isinstance(error, MemoryError):
         kind, status = "host-allocation", "oom"
+    elif NO_ENGINE in text:
+        kind, status = ("library-allocation", "oom") if num_device_ooms else ("index-overflow", "crashed")
     else:
         for candidate, meaning, needles in TEXTS:
             if any(needle in text for needle in needles):

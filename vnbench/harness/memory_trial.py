@@ -12,7 +12,7 @@ from vnbench.data.raster import draw_example
 from vnbench.harness.soundness import checked_loss, memory_warnings
 from vnbench.harness.step import OptimizerStep, StepResult, build_step
 from vnbench.harness.task import TrialTask
-from vnbench.measure.memory import LiveTensorTracker, cuda_memory, tracked_memory
+from vnbench.measure.memory import LiveTensorTracker, cuda_memory, reset_cuda_peaks, tracked_memory
 from vnbench.measure.timing import make_timer
 from vnbench.record import MemoryReading, TrialRecord
 from vnbench.spec import ALIGNMENT, TrialSpec
@@ -38,11 +38,10 @@ def measure_memory(task: TrialTask, record: TrialRecord) -> TrialRecord:
         return step.run(batches, num_examples=1 + spec.micro_batch_size, timer=make_timer(device))
 
     if device.type == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
+        num_retries_before = reset_cuda_peaks(device)
         result = worst_case_step()
         torch.cuda.synchronize()
-        memory = cuda_memory(device)
+        memory = cuda_memory(device, num_retries_before=num_retries_before)
     else:
         result, memory = _tracked(step, (smallest, worst_case), worst_case_step)
     loss = float(result.loss)

@@ -31,8 +31,13 @@ class StepResult:
     """Scalar: the optimizer's own count of updates; it stands still when the gradient scaler left one out."""
 
 
-def set_float32_precision(precision: Precision) -> None:
-    """Let fp32 convolutions and matrix products use TF32 if ``precision`` is tf32, and full fp32 otherwise."""
+def set_arithmetic(precision: Precision) -> None:
+    """Let fp32 convolutions and matrix products use TF32 if ``precision`` is tf32, and full fp32 otherwise.
+
+    Attention leaves cuDNN out: it builds a plan for each new number of tokens, up to half a second a pass, and ragged
+    canvases rarely have the same number twice.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
     fp32_precision = "tf32" if precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = fp32_precision
     torch.backends.cudnn.conv.fp32_precision = fp32_precision  # type: ignore[attr-defined]  # torch 2.13 types it not
@@ -46,7 +51,7 @@ class OptimizerStep:
     """
 
     def __init__(self, model: nn.Module, *, precision: Precision, device: torch.device) -> None:
-        set_float32_precision(precision)
+        set_arithmetic(precision)
         self.model = model
         self.device = device
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
@@ -74,6 +79,12 @@ class OptimizerStep:
             self._scaler.update()
         num_updates: Tensor = self.optimizer.state[self._first_parameter]["step"].clone()
         return StepResult(loss=loss, num_updates=num_updates)
+
+    def visit(self, batch: Batch, *, timer: StepTimer) -> None:
+        """Run one pass over a batch and drop its gradient: what a shape costs when it is first seen is paid here."""
+        timer.begin_step()
+        self._accumulate(batch, num_examples=len(batch.sizes_B2), timer=timer)
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _accumulate(self, batch: Batch, *, num_examples: int, timer: StepTimer) -> Tensor:
         """Add one micro-batch's share of the step's gradient; return its share of the loss."""

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from vnbench.data.batching import BatchPlan, account_for_sampler, align, plan_epoch
-from vnbench.data.collate import Batch
+from vnbench.data.collate import Batch, blank_batch
 from vnbench.data.corpus import Corpus, load_corpus
 from vnbench.data.loader import make_loader
 from vnbench.data.subset import choose_subset
@@ -21,7 +21,7 @@ from vnbench.errors import CorpusError
 from vnbench.harness.soundness import checked_loss, memory_warnings, step_warnings
 from vnbench.harness.step import OptimizerStep, StepResult, build_step
 from vnbench.harness.task import TrialTask
-from vnbench.measure.memory import cuda_memory, process_memory
+from vnbench.measure.memory import cuda_memory, process_memory, reset_cuda_peaks
 from vnbench.measure.timing import PhaseTimes, StepTimer, make_timer
 from vnbench.record import STEP_COLUMNS, Block, TrialRecord
 from vnbench.spec import TrialSpec
@@ -56,6 +56,8 @@ def measure_training(task: TrialTask, record: TrialRecord) -> TrialRecord:
     record = replace(record, batching=batching)
 
     step = build_step(spec, device=device)
+    if device.type == "cuda":
+        _visit_shapes(step, measured, corpus.sizes_N2)
     steps = (*warm_up, *measured)
     loader = make_loader(
         corpus,
@@ -66,10 +68,9 @@ def measure_training(task: TrialTask, record: TrialRecord) -> TrialRecord:
     )
     batches: Iterator[Batch] = iter(loader)
     warm_up_times, _, warm_up_results = _run_block(step, batches, warm_up, timer=make_timer(device))
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    num_retries_before = reset_cuda_peaks(device) if device.type == "cuda" else 0
     measured_times, wall_time_s, results = _run_block(step, batches, measured, timer=make_timer(device))
-    memory = cuda_memory(device) if device.type == "cuda" else process_memory()
+    memory = cuda_memory(device, num_retries_before=num_retries_before) if device.type == "cuda" else process_memory()
 
     is_skipped = _skipped_by_scaler([*warm_up_results, *results])
     losses = [float(result.loss) for result in (*warm_up_results, *results)]
@@ -86,6 +87,20 @@ def measure_training(task: TrialTask, record: TrialRecord) -> TrialRecord:
         warnings=tuple(memory_warnings(memory)) + tuple(step_warnings(is_skipped[len(warm_up) :])),
     )
     return checked_loss(record, losses, is_skipped=is_skipped)
+
+
+def _visit_shapes(step: OptimizerStep, steps: Sequence[PlannedStep], sizes_N2: NDArray[np.int64]) -> None:
+    """Run one pass over each canvas of some steps, largest first, on blank paper and without an update.
+
+    On CUDA the first pass over a shape pays for its plans: a quarter of a second and more. Which share of the measured
+    steps would be a first one depends on batch and sampler, so without this they could not be compared.
+    """
+    shapes = {
+        (len(micro_batch), *_canvas(micro_batch, sizes_N2)) for micro_batches in steps for micro_batch in micro_batches
+    }
+    timer = make_timer(step.device)
+    for num_examples, height, width in sorted(shapes, key=math.prod, reverse=True):
+        step.visit(blank_batch(num_examples, height=height, width=width), timer=timer)
 
 
 def _load_the_corpus(task: TrialTask) -> Corpus:

@@ -11,6 +11,7 @@ from vnbench.harness.memory_trial import measure_memory
 from vnbench.harness.task import TrialTask
 from vnbench.harness.training_trial import measure_training
 from vnbench.measure.environment import describe_environment
+from vnbench.measure.memory import num_cuda_ooms
 from vnbench.record import TrialRecord
 
 MEASURES = {"memory": measure_memory, "training": measure_training}
@@ -36,6 +37,6 @@ def run(payload: str) -> str:
         record = replace(record, environment=describe_environment(task.spec.device))
         record = MEASURES[task.spec.kind](task, record)
     except Exception as error:  # the outermost frame of the child: whatever happened becomes the record
-        status, cause = classify(error)
+        status, cause = classify(error, num_device_ooms=num_cuda_ooms())
         record = replace(record, status=status, cause=cause)
     return replace(record, elapsed_s=time.monotonic() - start).to_json()

@@ -29,7 +29,7 @@ def describe_environment(device: DeviceType) -> Environment:
         RuntimeError: ``device`` is cuda and there is none.
     """
     return {
-        "vnbench_version": importlib.metadata.version("vnbench"),
+        "vnbench_version": _installed_version(),
         "revision": source_revision(),
         "python_version": platform.python_version(),
         "platform": platform.platform(),
@@ -105,8 +105,15 @@ def source_revision() -> str:
     package = Path(__file__).parents[1]
     commit = _git(package, "rev-parse", "--short=12", "HEAD")
     if commit is None or _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
-        return f"{importlib.metadata.version('vnbench')}+{_source_digest(package)}"
+        return f"{_installed_version() or 'uninstalled'}+{_source_digest(package)}"
     return f"{commit}+{_source_digest(package)}" if _git(package, "status", "--porcelain", "--", ".") else commit
+
+
+def _installed_version() -> str | None:
+    try:
+        return importlib.metadata.version("vnbench")
+    except importlib.metadata.PackageNotFoundError:
+        return None  # run from its source tree
 
 
 def _git(directory: Path, *arguments: str) -> str | None:

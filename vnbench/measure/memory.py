@@ -86,14 +86,30 @@ class LiveTensorTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # 
         self.live_bytes -= num_bytes
 
 
-def cuda_memory(device: torch.device) -> MemoryReading:
-    """Return the caching allocator's peaks since ``torch.cuda.reset_peak_memory_stats``."""
+def reset_cuda_peaks(device: torch.device) -> int:
+    """Let the peaks start anew; return the allocator's retries so far, which no reset touches."""
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    num_retries: int = torch.cuda.memory_stats(device)["num_alloc_retries"]
+    return num_retries
+
+
+def num_cuda_ooms() -> int:
+    """Return how often the caching allocator found no memory, also where a library hid it behind another error."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
+        return 0
+    num_ooms: int = torch.cuda.memory_stats().get("num_ooms", 0)
+    return num_ooms
+
+
+def cuda_memory(device: torch.device, *, num_retries_before: int) -> MemoryReading:
+    """Return the caching allocator's peaks and retries since ``reset_cuda_peaks``."""
     stats = torch.cuda.memory_stats(device)
     return MemoryReading(
         instrument="cuda-caching-allocator",
         peak_allocated_bytes=stats["allocated_bytes.all.peak"],
         peak_reserved_bytes=stats["reserved_bytes.all.peak"],
-        num_alloc_retries=stats["num_alloc_retries"],
+        num_alloc_retries=stats["num_alloc_retries"] - num_retries_before,
         process_peak_rss_bytes=process_peak_rss_bytes(),
         capacity_bytes=torch.cuda.get_device_properties(device).total_memory,
     )
