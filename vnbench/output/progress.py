@@ -66,7 +66,7 @@ class SweepProgress:
 
     def _left(self) -> str:
         if not self._remaining:
-            return "last one"
+            return ""
         seconds = remaining_s(self._remaining, finished=self._finished, workload=self._workload)
         return f"about {format_duration(seconds)} left"
 
