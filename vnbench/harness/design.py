@@ -162,20 +162,17 @@ def _training_spec(cell: Cell, config: SweepConfig, corpus_id: str) -> TrialSpec
 
 def _memory_spec(training: TrialSpec, worst_case: tuple[int, int]) -> TrialSpec:
     height, width = worst_case
-    return TrialSpec(
+    return dataclasses.replace(
+        training,
         kind="memory",
-        device=training.device,
-        model=training.model,
-        task=training.task,
         batch_size=training.micro_batch_size,
-        micro_batch_size=training.micro_batch_size,
-        precision=training.precision,
-        norm_precision=training.norm_precision,
-        checkpointing=training.checkpointing,
-        norm_groups=training.norm_groups,
-        seed=training.seed,
         worst_case_height=height,
         worst_case_width=width,
+        sampler=None,
+        num_workers=None,
+        corpus_id=None,
+        subset_size=None,
+        num_warm_up_steps=None,
     )
 
 
