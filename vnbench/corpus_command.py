@@ -65,26 +65,29 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
         InputError: the user's corpus cannot be used: it is incomplete, of another task, larger than the ranges given,
             or has too few training examples.
     """
+    spec: CorpusSpec | None = None
     if config.corpus is not None:
-        return _plan_of_files(load_corpus(config.corpus), config)
-    spec = _synthetic_spec(
-        widths=config.widths,
-        heights=config.heights,
-        size_law=config.size_law,
-        sizes=config.sizes,
-        num_examples=config.num_examples,
-        task=config.task,
-        seed=config.seed,
-    )
-    planned = planned_corpus(spec, cached_directory(spec, default_cache_root()))
-    height, width = (int(side) for side in planned.sizes_N2.max(axis=0))
+        corpus = load_corpus(config.corpus)
+        _check_files(corpus, config)
+    else:
+        spec = _synthetic_spec(
+            widths=config.widths,
+            heights=config.heights,
+            size_law=config.size_law,
+            sizes=config.sizes,
+            num_examples=config.num_examples,
+            task=config.task,
+            seed=config.seed,
+        )
+        corpus = planned_corpus(spec, cached_directory(spec, default_cache_root()))
+    height, width = (int(side) for side in corpus.sizes_N2.max(axis=0))
     return CorpusPlan(
-        corpus_id=planned.corpus_id,
-        train_sizes_N2=planned.sizes_N2[planned.train_indices],
+        corpus_id=corpus.corpus_id,
+        train_sizes_N2=corpus.sizes_N2[corpus.train_indices],
         worst_case=(config.heights.stop if config.heights else height, config.widths.stop if config.widths else width),
-        directory=planned.directory,
+        directory=corpus.directory,
         spec=spec,
-        num_examples=len(planned),
+        num_examples=len(corpus),
     )
 
 
@@ -155,7 +158,8 @@ def _synthetic_spec(
     return CorpusSpec(num_examples=num_examples, sizes=distribution, task=task, seed=seed)
 
 
-def _plan_of_files(corpus: Corpus, config: SweepConfig) -> CorpusPlan:
+def _check_files(corpus: Corpus, config: SweepConfig) -> None:
+    """Refuse a corpus of another task than the sweep's, or with images beyond its ranges."""
     if corpus.task is not None and corpus.task != config.task:
         raise InputError(
             "--corpus", corpus.directory, allowed=f"its masks are {corpus.task}", remedy=f"write --task {corpus.task}"
@@ -170,11 +174,3 @@ def _plan_of_files(corpus: Corpus, config: SweepConfig) -> CorpusPlan:
                 allowed=f"image {index} of the corpus ({corpus.image_files[index]}) has {largest} px",
                 remedy=f"write --{name} {limits.start}:{largest}, or leave it out",
             )
-    return CorpusPlan(
-        corpus_id=corpus.corpus_id,
-        train_sizes_N2=corpus.sizes_N2[corpus.train_indices],
-        worst_case=(config.heights.stop if config.heights else height, config.widths.stop if config.widths else width),
-        directory=corpus.directory,
-        spec=None,
-        num_examples=len(corpus),
-    )
