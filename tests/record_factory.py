@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from vnbench.record import BatchingAccount, Block, Cause, MemoryReading, Status, TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.data.batching import align
+from vnbench.readings import BatchingAccount, Block, CanvasReading, MemoryReading, Stop
+from vnbench.record import Cause, Status, TrialRecord
+from vnbench.spec import FLAG_FIELDS, TrialSpec
 
 GIB = 2**30
 CPU_ENVIRONMENT = {"device_name": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "torch_version": "2.13.0+cpu"}
@@ -17,6 +21,20 @@ CAPACITY_BYTES = {"cpu": 24 * GIB, "cuda": 139 * GIB}
 SECONDS_PER_PIXEL = {"cpu": 0.9e-6, "cuda": 6e-9}
 SPEED = {"fp32": 1.0, "tf32": 1.9, "bf16": 2.4, "fp16": 2.5}
 BYTES_PER_PIXEL = {"cpu": 420, "cuda": 2400}
+POWER_W = 580.0
+BETWEEN_PROCESSES = 0.03
+"""Relative standard deviation of a figure between processes of one spec."""
+CANVAS_SIZES = (
+    (640, 12_800),
+    (608, 11_904),
+    (640, 10_000),
+    (512, 11_000),
+    (480, 10_048),
+    (608, 6_560),
+    (640, 4_992),
+    (480, 4_896),
+    (480, 3_200),
+)
 MEMORY_FACTOR = {"fp32": 1.0, "tf32": 1.0, "bf16": 0.62, "fp16": 0.62}
 
 
@@ -57,7 +75,31 @@ def memory_spec(training: TrialSpec, *, height: int = 640, width: int = 12_800) 
         seed=training.seed,
         worst_case_height=height,
         worst_case_width=width,
+        **{name: getattr(training, name) for name in FLAG_FIELDS},
     )
+
+
+def compute_spec(**changes: Any) -> TrialSpec:
+    """Return a CPU compute spec of nine canvases; a change of micro_batch_size moves the batch with it."""
+    values: dict[str, Any] = {
+        "kind": "compute",
+        "device": "cpu",
+        "model": "veernet-tiny",
+        "task": "multiclass",
+        "batch_size": changes.get("micro_batch_size", 1),
+        "micro_batch_size": 1,
+        "precision": "fp32",
+        "norm_precision": "fp32",
+        "checkpointing": "none",
+        "seed": 0,
+        "canvas_sizes": CANVAS_SIZES,
+        "num_warm_up_steps": 2,
+        "noise_target": 0.01,
+        "min_steps": 5,
+        "max_steps": 30,
+        "max_measuring_s": 10.0,
+    }
+    return TrialSpec(**(values | changes))
 
 
 def steps_of(
@@ -150,17 +192,26 @@ def reading_of(spec: TrialSpec, *, peak_bytes: int | None, **changes: Any) -> Me
     return MemoryReading(**(values | changes))
 
 
-def measured_training_record(spec: TrialSpec, **changes: Any) -> TrialRecord:
+def started_at(minute: float) -> str:
+    """Return the start of a trial, so many minutes into a sweep."""
+    return (datetime(2026, 1, 5, 10, tzinfo=UTC) + timedelta(minutes=minute)).isoformat(timespec="seconds")
+
+
+def telemetry_of(spec: TrialSpec) -> dict[str, Any]:
+    """Return what is seen from outside: the power of a GPU, nothing of a CPU's."""
+    return {"device": {"power_w": {"mean": POWER_W}} if spec.device == "cuda" else None}
+
+
+def measured_training_record(spec: TrialSpec, *, replicate: int = 0, **changes: Any) -> TrialRecord:
     """Return a training record with the step times, padding and waiting that its levers would plausibly give."""
-    random = np.random.Generator(np.random.Philox(key=[spec.seed, int(spec.spec_id[:8], 16)]))
+    random, process_factor = _draws(spec, replicate=replicate)
     num_warm_up = spec.num_warm_up_steps or 0
     num_steps = num_warm_up + max(2, (spec.subset_size or 0) // spec.batch_size)
     waste = 0.04 if spec.micro_batch_size == 1 else 0.38 * (1 - 1 / spec.micro_batch_size) + 0.04
     waste = 0.05 if spec.sampler == "bucketed" else waste
     valid = random.integers(2_000_000, 7_000_000, size=(num_steps, spec.batch_size)).sum(axis=1)
     padded = (valid / (1 - waste)).astype(int)
-    factor = SPEED[spec.precision] * (0.75 if spec.checkpointing == "stages" else 1.0)
-    compute_s = padded * SECONDS_PER_PIXEL[spec.device] / factor * random.normal(1, 0.02, size=num_steps)
+    compute_s = padded * _seconds_per_pixel(spec) * process_factor * random.normal(1, 0.02, size=num_steps)
     wait_s = compute_s * {0: 0.35, 1: 0.12, 2: 0.03, 4: 0.01, 8: 0.01}[spec.num_workers or 0]
     steps = steps_of(
         (compute_s + wait_s).tolist(),
@@ -178,7 +229,70 @@ def measured_training_record(spec: TrialSpec, **changes: Any) -> TrialRecord:
         lower_bound=min(waste, 0.035),
         num_examples=num_examples,
     )
-    return record_of(spec, **({"steps": steps, "block": block_of(steps), "batching": plan} | changes))
+    measured = {"steps": steps, "block": block_of(steps), "batching": plan, "telemetry": telemetry_of(spec)}
+    return record_of(spec, replicate=replicate, **(measured | changes))
+
+
+def measured_compute_record(spec: TrialSpec, *, replicate: int = 0, **changes: Any) -> TrialRecord:
+    """Return a compute record with the step times that its levers would plausibly give, canvas by canvas."""
+    random, process_factor = _draws(spec, replicate=replicate)
+    is_cuda = spec.device == "cuda"
+    sizes = spec.canvas_sizes or ()
+    num_warm_up, num_steps = spec.num_warm_up_steps or 0, 12
+    parts, canvases = [], []
+    for height, width in sizes:
+        valid = spec.batch_size * height * width
+        padded = spec.batch_size * align(height) * align(width)
+        step_s = (0.02 if is_cuda else 0.1) + padded * _seconds_per_pixel(spec)
+        times_s = step_s * process_factor * random.normal(1, 0.01, size=num_warm_up + num_steps)
+        times_s[0] += 0.3 if is_cuda else 0.6
+        part = steps_of(
+            times_s.tolist(),
+            valid_pixels=[valid] * len(times_s),
+            padded_pixels=[padded] * len(times_s),
+            num_warm_up=num_warm_up,
+            num_examples=spec.batch_size,
+        )
+        parts.append(
+            part | {"canvas_height": (align(height),) * len(times_s), "canvas_width": (align(width),) * len(times_s)}
+        )
+        canvases.append(
+            CanvasReading(
+                height=align(height),
+                width=align(width),
+                first_seen_s=float(times_s[0]),
+                peak_allocated_bytes=int(0.9 * padded * BYTES_PER_PIXEL["cuda"]) if is_cuda else None,
+                peak_reserved_bytes=padded * BYTES_PER_PIXEL["cuda"] if is_cuda else None,
+                host_growth_bytes=padded // 3,
+                flop_per_step=padded * 26_000,
+                stop=Stop(
+                    rule="noise-target",
+                    noise_target=spec.noise_target,
+                    relative_half_width=0.008,
+                    num_steps=num_steps,
+                    num_observations=num_steps,
+                    measuring_s=float(times_s[num_warm_up:].sum()),
+                ),
+            )
+        )
+    steps = {name: tuple(value for part in parts for value in part[name]) for name in parts[0]}
+    measured = {
+        "steps": steps,
+        "block": block_of(steps),
+        "canvases": tuple(canvases),
+        "telemetry": telemetry_of(spec),
+    }
+    return record_of(spec, replicate=replicate, **(measured | changes))
+
+
+def _draws(spec: TrialSpec, *, replicate: int) -> tuple[np.random.Generator, float]:
+    """Return the noise of one process and the factor by which it differs from the others of its spec."""
+    random = np.random.Generator(np.random.Philox(key=[replicate, int(spec.spec_id[:8], 16)]))
+    return random, float(random.normal(1, BETWEEN_PROCESSES))
+
+
+def _seconds_per_pixel(spec: TrialSpec) -> float:
+    return SECONDS_PER_PIXEL[spec.device] / SPEED[spec.precision] / (0.75 if spec.checkpointing == "stages" else 1.0)
 
 
 def measured_memory_record(training: TrialSpec, **changes: Any) -> TrialRecord:
@@ -196,7 +310,10 @@ def measured_memory_record(training: TrialSpec, **changes: Any) -> TrialRecord:
 
 
 def cpu_sweep() -> tuple[TrialRecord, ...]:
-    """Return seven training trials, one at a time around batch 2, and the memory trials of their families."""
+    """Return seven training trials, one at a time around batch 2, and the memory trials of their families.
+
+    One process each, as in the first records.
+    """
     centre: dict[str, Any] = {"batch_size": 2}
     specs = [
         training_spec(**(centre | changes))
@@ -214,7 +331,10 @@ def cpu_sweep() -> tuple[TrialRecord, ...]:
 
 
 def cuda_sweep() -> tuple[TrialRecord, ...]:
-    """Return batches 1 to 16 in fp32 and bf16 with single levers around batch 4; large families run out of memory."""
+    """Return batches 1 to 16 in fp32 and bf16 with single levers around batch 4; large families run out of memory.
+
+    The reference trial, batch 4 in fp32, runs at the start, in the middle and at the end.
+    """
     common: dict[str, Any] = {"device": "cuda", "model": "veernet", "num_workers": 4, "subset_size": 256}
     specs = [training_spec(**common, batch_size=n, precision=p) for p in ("fp32", "bf16") for n in (1, 2, 4, 8, 16)]
     specs += [
@@ -229,7 +349,29 @@ def cuda_sweep() -> tuple[TrialRecord, ...]:
             {"batch_size": 16, "micro_batch_size": 4},
         )
     ]
-    return _sweep(specs)
+    memory_and_training = _sweep(specs)
+    reference = training_spec(**common, batch_size=4)
+    others = [record for record in memory_and_training if record.spec != reference]
+    runs = [measured_training_record(reference, replicate=n) for n in range(3)]
+    middle = (len(others) + sum(record.kind == "memory" for record in others)) // 2
+    first = next(index for index, record in enumerate(others) if record.kind == "training")
+    ordered = [*others[:first], runs[0], *others[first:middle], runs[1], *others[middle:], runs[2]]
+    return tuple(replace(record, started_at=started_at(index)) for index, record in enumerate(ordered))
+
+
+def compute_sweep(*, device: str = "cuda", replicates: int = 1) -> tuple[TrialRecord, ...]:
+    """Return compute trials of micro-batches 1 and 4 in fp32 and bf16, the first one in three processes or more."""
+    model = "veernet" if device == "cuda" else "veernet-tiny"
+    specs = [
+        compute_spec(device=device, model=model, micro_batch_size=n, precision=precision)
+        for n in (1, 4)
+        for precision in ("fp32", "bf16")
+    ]
+    trials = [(spec, n) for n in range(max(replicates, 3)) for spec in (specs if n < replicates else specs[:1])]
+    return tuple(
+        measured_compute_record(spec, replicate=n, started_at=started_at(2 * minute))
+        for minute, (spec, n) in enumerate(trials)
+    )
 
 
 def _sweep(specs: Sequence[TrialSpec]) -> tuple[TrialRecord, ...]:

@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 from vnbench.harness.task import TrialTask
 from vnbench.record import TrialRecord
 
 LONG_S = 600
+MEASURED_S = 1.2
 
 
 def record_of_task(task: TrialTask) -> TrialRecord:
@@ -33,6 +36,15 @@ def echo(payload: str) -> str:
 
 def answer_in_order(payload: str) -> str:
     return record_of_task(TrialTask.from_json(payload)).to_json()
+
+
+def measure_while_asleep(payload: str) -> str:
+    return _measured(payload, lambda: time.sleep(MEASURED_S))
+
+
+def measure_while_a_worker_computes(payload: str) -> str:
+    script = f"import time; end = time.process_time() + {MEASURED_S}\nwhile time.process_time() < end: pass"
+    return _measured(payload, lambda: subprocess.run([sys.executable, "-c", script], check=True))
 
 
 def answer_for_another_trial(payload: str) -> str:
@@ -116,6 +128,13 @@ def run_on_half_a_percent_of_the_card(payload: str) -> str:
 
     torch.cuda.set_per_process_memory_fraction(0.005)
     return run(payload)
+
+
+def _measured(payload: str, work: Callable[[], object]) -> str:
+    start = time.monotonic()
+    work()
+    record = record_of_task(TrialTask.from_json(payload))
+    return replace(record, measured_span_s=(start, time.monotonic())).to_json()
 
 
 def _pipe() -> int:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from vnbench.config import SweepConfig, complete, default_out, read_request
+from vnbench.config import SweepConfig, complete, default_out
 from vnbench.errors import InputError
 from vnbench.options import OPTIONS
+from vnbench.request import read_request
 
 CPU: dict[str, Any] = {"device_type": "cpu", "device_name": "Some CPU @ 2.0GHz", "num_cpus": 2}
 CUDA: dict[str, Any] = {"device_type": "cuda", "device_name": "NVIDIA H200", "num_cpus": 16}
@@ -68,6 +69,21 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "subset": "4",
         "warm-up-steps": "1",
         "replicates": "2",
+        "reference-runs": "3",
+        "max-attempts": "2",
+        "kind": "memory,compute,training",
+        "compute-sizes": "9",
+        "noise-target": "1%",
+        "min-steps": "2",
+        "max-steps": "9",
+        "max-epochs": "2",
+        "measuring-time": "9s",
+        "memory-format": "channels-last",
+        "compile": "default",
+        "cudnn-benchmark": "on",
+        "allocator": "expandable-segments",
+        "optimizer": "foreach",
+        "price-per-hour": "2.5",
         "seed": "1",
         "time-budget": "1m",
         "trial-timeout": "1m",
@@ -101,6 +117,13 @@ def test_the_subset_fills_the_largest_batch() -> None:
         ("retry", "failed"),
         ("time-budget", "soon"),
         ("micro-batch-size", "all"),
+        ("noise-target", "0"),
+        ("noise-target", "120%"),
+        ("kind", "loader"),
+        ("max-attempts", "0"),
+        ("min-steps", "1"),
+        ("price-per-hour", "-1"),
+        ("compile", "max"),
     ],
 )
 def test_a_wrong_value_names_its_option_and_what_is_allowed(name: str, text: str) -> None:
@@ -144,3 +167,14 @@ def test_a_missing_file_is_told() -> None:
 def test_records_go_to_a_folder_named_after_the_device() -> None:
     assert default_out(CUDA) == Path("results/nvidia-h200/sweep.jsonl")
     assert default_out(CPU) == Path("results/cpu-some-cpu-2-0ghz/sweep.jsonl")
+
+
+def test_a_floor_above_its_cap_is_refused_and_lifts_a_cap_that_nobody_gave() -> None:
+    with pytest.raises(InputError, match="--max-steps 5: it is below --min-steps 9"):
+        config(min_steps="9", max_steps="5")
+    assert config(min_steps="9000").max_steps == 9000
+
+
+def test_the_noise_target_is_one_percent() -> None:
+    assert config().noise_target == config(CUDA).noise_target == 0.01
+    assert config(noise_target="2.5%").noise_target == 0.025

@@ -20,6 +20,13 @@ def test_equal_specs_have_one_id_and_each_field_changes_it() -> None:
         {"batch_size": 2},
         {"norm_groups": "16"},
         {"subset_size": 7},
+        {"memory_format": "channels-last"},
+        {"compile": "default"},
+        {"cudnn_benchmark": "on"},
+        {"allocator": "expandable-segments"},
+        {"optimizer": "foreach"},
+        {"max_epochs": 2},
+        {"noise_target": 0.01},
     ]
     assert len({spec.spec_id, *(training_spec(**change).spec_id for change in changes)}) == len(changes) + 1
 
@@ -56,8 +63,19 @@ def test_families_differ_by_micro_batch_and_not_by_batch_or_sampler() -> None:
         {"norm_groups": "half"},
         {"sampler": None},
         {"worst_case_width": 12800},
+        {"canvas_sizes": ((640, 12800),)},
+        {"min_steps": 3},
+        {"compile": "max"},
     ],
 )
 def test_a_spec_that_means_nothing_cannot_be_made(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must|needs|has no"):
         training_spec(**change)
+
+
+def test_switches_of_torch_make_families_and_defaults_leave_the_name_as_it_was() -> None:
+    assert (
+        training_spec().family
+        == "cpu/veernet-tiny/multiclass/fp32/norm-fp32/checkpointing-none/groups-half-or-16/micro-1"
+    )
+    assert training_spec(optimizer="foreach").lever_key == training_spec().lever_key + "/optimizer-foreach"

@@ -20,9 +20,11 @@ from vnbench.record import TrialRecord
 from vnbench.store import load_results
 
 SMALL = ["--widths", "64:160", "--heights", "32:64", "--device", "cpu", "--examples", "10", "--subset", "2"]
+# What else runs on this machine is no matter of these tests.
+SMALL += ["--max-attempts", "1"]
 ONE_CELL = ["--batch-size", "1", "--precision", "fp32", "--norm-precision", "fp32", "--checkpointing", "none"]
 ONE_CELL += ["--sampler", "bucketed", "--num-workers", "0"]
-NUM_DEFAULT_TRIALS = 12
+NUM_DEFAULT_TRIALS = 14
 NUM_KILLS = 10
 NUM_REPLICATES = 20
 
@@ -116,14 +118,29 @@ def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbenc
     for line in (
         "device: CPU",
         "10 synthetic images",
-        "[12/12]",
+        "[14/14]",
         "left)",
         f"records: {path.relative_to(vnbench.folder)}",
     ):
         assert line in done.stderr
     assert "next: " in done.stderr
     names = {figure.name for figure in (path.parent / "sweep").glob("*.png")}
-    assert names == {"step_time.png", "peak_memory.png", "padding.png", "workers.png", "epoch_time.png"}
+    drawn = {"step_time.png", "peak_memory.png", "padding.png", "workers.png", "epoch_time.png", "drift.png"}
+    assert names == drawn
+    assert "from 3 repeated trials" in done.stdout
+
+
+def test_compute_trials_alone_have_a_table_of_canvases_and_a_price_per_epoch(vnbench: Vnbench) -> None:
+    options = ["--kind", "compute", "--compute-sizes", "3", "--min-steps", "2", "--max-steps", "4"]
+    done = vnbench.run("sweep", *SMALL, *ONE_CELL, *options, "--price-per-hour", "3.6", "--out", "r.jsonl")
+    assert done.returncode == 0, done.stderr
+    (record,) = records_in(vnbench.folder / "r.jsonl")
+    assert record.kind == "compute"
+    assert [canvas.stop.rule in ("noise-target", "max-steps") for canvas in record.canvases] == [True] * 3
+    for word in ("64 x 160", "32 x 64", "first", "epoch", "cost"):
+        assert word in done.stdout
+    names = {figure.name for figure in (vnbench.folder / "r").glob("*.png")}
+    assert "compute.png" in names
 
 
 def test_run_again_it_repeats_nothing_and_json_is_all_there_is_on_stdout(vnbench: Vnbench) -> None:
@@ -215,7 +232,19 @@ def test_an_image_that_does_not_decode_is_named_and_the_sweep_goes_on(vnbench: V
     vnbench.json("corpus", "logs", "--examples", "5", "--widths", "64:160", "--heights", "32:64")
     for image in (vnbench.folder / "logs" / "images").iterdir():
         image.write_bytes(b"\x89PNG\r\n\x1a\n" + b"broken")
-    options = ["--corpus", "logs", "--device", "cpu", "--subset", "2", *ONE_CELL, "--out", "r.jsonl"]
+    options = [
+        "--corpus",
+        "logs",
+        "--device",
+        "cpu",
+        "--subset",
+        "2",
+        "--max-attempts",
+        "1",
+        *ONE_CELL,
+        "--out",
+        "r.jsonl",
+    ]
     report = vnbench.json("sweep", *options)
     assert report["statuses"] == {"ok": 1, "crashed": 1}
     (crashed,) = (record for record in records_in(vnbench.folder / "r.jsonl") if record.status == "crashed")
@@ -234,6 +263,8 @@ def test_the_users_own_corpus_and_its_largest_image_are_measured(vnbench: Vnbenc
         "cpu",
         "--subset",
         "2",
+        "--max-attempts",
+        "1",
         *ONE_CELL,
         "--out",
         "r.jsonl",

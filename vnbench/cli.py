@@ -75,17 +75,32 @@ def sweep(
     checkpointing: Annotated[Text, typer.Option(metavar="NAME,...", help="none, stages.")] = None,
     sampler: Annotated[Text, typer.Option(metavar="NAME,...", help="random, bucketed.")] = None,
     num_workers: Annotated[Text, typer.Option(metavar="N,...", help="Loader processes.")] = None,
+    memory_format: Annotated[Text, typer.Option(metavar="NAME,...", help="contiguous, channels-last.")] = None,
+    compile: Annotated[Text, typer.Option(metavar="NAME,...", help="torch.compile: none, default.")] = None,
+    cudnn_benchmark: Annotated[Text, typer.Option(metavar="NAME,...", help="off, on.")] = None,
+    allocator: Annotated[Text, typer.Option(metavar="NAME,...", help="native, expandable-segments.")] = None,
+    optimizer: Annotated[Text, typer.Option(metavar="NAME,...", help="Loop: fused, foreach, for-loop.")] = None,
     model: Annotated[Text, typer.Option(metavar="NAME", help="veernet or veernet-tiny.")] = None,
     norm_groups: Annotated[Text, typer.Option(metavar="RULE", help="half-or-16, or a number of groups.")] = None,
     device: Annotated[Text, typer.Option(metavar="NAME", help="auto, cuda or cpu. [auto]")] = None,
     design: Annotated[Text, typer.Option(metavar="NAME", help="one-at-a-time or full. [one-at-a-time]")] = None,
     center: Annotated[Text, typer.Option(metavar="AXIS=VALUE,...", help="Centre of one-at-a-time.")] = None,
-    subset: Annotated[Text, typer.Option(metavar="N", help="Training examples that each trial measures.")] = None,
+    kind: Annotated[Text, typer.Option(metavar="NAME,...", help="memory, compute, training. [memory,training]")] = None,
+    subset: Annotated[Text, typer.Option(metavar="N", help="Training examples of one measured epoch.")] = None,
+    compute_sizes: Annotated[Text, typer.Option(metavar="N", help="Canvases of a compute trial. [9]")] = None,
     warm_up_steps: Annotated[Text, typer.Option(metavar="N", help="Steps before the measured ones.")] = None,
-    replicates: Annotated[Text, typer.Option(metavar="N", help="Processes per configuration. [1]")] = None,
+    noise_target: Annotated[Text, typer.Option(metavar="RATIO", help="Measure until the mean is this certain.")] = None,
+    min_steps: Annotated[Text, typer.Option(metavar="N", help="Measured steps per canvas, at least.")] = None,
+    max_steps: Annotated[Text, typer.Option(metavar="N", help="Measured steps per canvas, at most.")] = None,
+    max_epochs: Annotated[Text, typer.Option(metavar="N", help="Measured epochs of the subset, at most.")] = None,
+    measuring_time: Annotated[Text, typer.Option(metavar="TIME", help="Cap per canvas or training trial.")] = None,
+    replicates: Annotated[Text, typer.Option(metavar="N", help="Processes per timed configuration. [1]")] = None,
+    reference_runs: Annotated[Text, typer.Option(metavar="N", help="Processes of the centre, spread out. [3]")] = None,
+    max_attempts: Annotated[Text, typer.Option(metavar="N", help="Tries where the machine was disturbed. [3]")] = None,
     time_budget: Annotated[Text, typer.Option(metavar="TIME", help="Start no trial later, as 10m.")] = None,
     trial_timeout: Annotated[Text, typer.Option(metavar="TIME", help="End a trial that runs longer. [10m]")] = None,
     retry: Annotated[Text, typer.Option(metavar="STATUS,...", help="Try these again, as crashed,timeout.")] = None,
+    price_per_hour: Annotated[Text, typer.Option(metavar="AMOUNT", help="Adds cost per epoch to the table.")] = None,
     seed: Seed = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Options in a file; flags win.")] = None,
     out: Annotated[Text, typer.Option(metavar="FILE.jsonl", help="Results file. [results/DEVICE/sweep.jsonl]")] = None,
@@ -93,8 +108,8 @@ def sweep(
     as_json: AsJson = False,
 ) -> int:
     """Measure step time, worst-case peak memory and padding waste over batch, precision and other levers."""
-    from vnbench.config import read_request
     from vnbench.options import OPTIONS
+    from vnbench.request import read_request
     from vnbench.sweep_command import run_sweep_command
 
     given = locals()
@@ -191,17 +206,17 @@ def env(
 ) -> int:
     """Tell what this machine is, and what would disturb a measurement on it."""
     from vnbench.harness.runner import probe_environment
-    from vnbench.measure.nvml import count_processes
+    from vnbench.measure.activity import watch_activity
     from vnbench.options import OPTIONS
     from vnbench.output.environment import environment_lines, find_disturbances
 
     environment = probe_environment(OPTIONS["device"](device, "--device"))
-    num_gpu_processes = count_processes(environment["device_uuid"])
+    activity = watch_activity(environment["device_uuid"])
+    disturbances = list(find_disturbances(environment, activity=activity))
     if as_json:
-        disturbances = list(find_disturbances(environment, num_gpu_processes=num_gpu_processes))
-        _print_json(environment | {"disturbances": disturbances})
+        _print_json(environment | {"now": activity, "disturbances": [found.to_json() for found in disturbances]})
         return 0
-    for line in environment_lines(environment, num_gpu_processes=num_gpu_processes):
+    for line in environment_lines(environment, activity=activity, disturbances=disturbances):
         print(line)
     return 0
 

@@ -1,18 +1,31 @@
-"""What a sweep is asked to do: flags over a TOML file over defaults that suit the device."""
+"""A sweep, completely: what was asked over defaults that suit the device."""
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from vnbench.data.sizes import SizeLaw
 from vnbench.errors import InputError
 from vnbench.options import AXIS_OPTIONS, OPTIONS, DesignName
-from vnbench.spec import Checkpointing, DeviceType, ModelName, NormPrecision, Precision, SamplerName, Task
+from vnbench.request import Request
+from vnbench.spec import (
+    Allocator,
+    Checkpointing,
+    Compile,
+    CudnnBenchmark,
+    DeviceType,
+    MemoryFormat,
+    ModelName,
+    NormPrecision,
+    OptimizerLoop,
+    Precision,
+    SamplerName,
+    Task,
+    TrialKind,
+)
 from vnbench.units import PixelRange
 
 
@@ -34,6 +47,16 @@ class Axes:
     """How examples are grouped into batches."""
     num_workers: tuple[int, ...]
     """Loader processes."""
+    memory_format: tuple[MemoryFormat, ...]
+    """Order of the numbers of a map in memory."""
+    compile: tuple[Compile, ...]
+    """Modes of torch.compile."""
+    cudnn_benchmark: tuple[CudnnBenchmark, ...]
+    """Whether cuDNN times its algorithms on each new shape."""
+    allocator: tuple[Allocator, ...]
+    """How the caching allocator takes memory from the driver."""
+    optimizer: tuple[OptimizerLoop, ...]
+    """How the optimizer goes over the parameters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +77,8 @@ class SweepConfig:
     """Values of the centre that are not the first of their axis, by field of Axes."""
     design: DesignName
     """Which cells of the axes' product are measured."""
+    kinds: tuple[TrialKind, ...]
+    """Kinds of trial that each cell gets."""
     widths: PixelRange | None
     """Widths in pixels; None takes them from the corpus."""
     heights: PixelRange | None
@@ -68,10 +93,26 @@ class SweepConfig:
     """Images of the synthetic corpus, 80 % of them for training."""
     subset_size: int
     """Training examples that each trial measures, the same in all."""
+    num_compute_sizes: int
+    """Canvases of each compute trial, from the smallest size to the worst case."""
     num_warm_up_steps: int
     """Steps before the measured ones."""
+    noise_target: float
+    """Relative half-width of the 95 % interval at which measuring ends."""
+    min_steps: int
+    """Measured steps per canvas of a compute trial, at least."""
+    max_steps: int
+    """Measured steps per canvas of a compute trial, at most."""
+    max_epochs: int
+    """Measured epochs of the subset in a training trial, at most."""
+    max_measuring_s: float
+    """Seconds after which a canvas or a training trial gets no further block."""
     replicates: int
-    """Processes per spec."""
+    """Processes per timed spec."""
+    reference_runs: int | None
+    """Processes of the centre's spec, spread over the sweep; None for REFERENCE_RUNS where there is room for drift."""
+    max_attempts: int
+    """Tries at a trial whose machine was disturbed, the first counted."""
     seed: int
     """Seed of corpus, weights, plans and the order of trials."""
     time_budget_s: float | None
@@ -80,6 +121,8 @@ class SweepConfig:
     """A trial is ended when it runs longer."""
     retry: tuple[str, ...]
     """Statuses whose trials are tried again."""
+    price_per_hour: float | None
+    """Price of an hour of the device, in any currency."""
     out: Path | None
     """Results file; None for the default under results/."""
 
@@ -93,8 +136,17 @@ COMMON_DEFAULTS: Mapping[str, str] = {
     "size-law": "uniform",
     "task": "multiclass",
     "norm-groups": "half-or-16",
+    "memory-format": "contiguous",
+    "compile": "none",
+    "cudnn-benchmark": "off",
+    "allocator": "native",
+    "optimizer": "fused",
     "design": "one-at-a-time",
+    "kind": "memory,training",
+    "noise-target": "1%",
+    "compute-sizes": "9",
     "replicates": "1",
+    "max-attempts": "3",
     "seed": "0",
     "trial-timeout": "10m",
 }
@@ -108,6 +160,10 @@ DEVICE_DEFAULTS: Mapping[DeviceType, Mapping[str, str]] = {
         "examples": "240",
         "subset": "128",
         "warm-up-steps": "3",
+        "min-steps": "10",
+        "max-steps": "200",
+        "max-epochs": "4",
+        "measuring-time": "15s",
     },
     # On two cores an example of 640 x 12,800 px takes seconds a step: one lever at a time, a handful of examples, and
     # an end in under five minutes.
@@ -119,7 +175,11 @@ DEVICE_DEFAULTS: Mapping[DeviceType, Mapping[str, str]] = {
         "examples": "60",
         "subset": "6",
         "warm-up-steps": "1",
-        "time-budget": "225s",
+        "min-steps": "3",
+        "max-steps": "30",
+        "max-epochs": "1",
+        "measuring-time": "10s",
+        "time-budget": "240s",
     },
 }
 """Defaults that depend on the device. The first value of an axis is its value at the centre of the design."""
@@ -131,56 +191,11 @@ CENTER_DEFAULTS: Mapping[DeviceType, Mapping[str, Any]] = {
 """Centre values that are not the first of their axis, taken where the axis holds them."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """What the user said: parsed values by option name, and where each was said, before defaults."""
-
-    values: Mapping[str, Any] = field(default_factory=dict)
-    """Parsed values of the options that were given."""
-
-    @property
-    def device(self) -> str:
-        """The device asked for: auto, cuda or cpu."""
-        return str(self.values.get("device", "auto"))
-
-
-def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -> Request:
-    """Return what the flags say, and for the rest what the configuration file says.
-
-    Raises:
-        InputError: a value that its option does not take, an unknown name in the file, or a file that is no TOML.
-    """
-    given = {name: (text, f"{config_path}: {name}") for name, text in _read_toml(config_path).items()}
-    given |= {name: (text, f"--{name}") for name, text in flags.items() if text is not None}
-    values = {name: OPTIONS[name](text, where) for name, (text, where) in given.items()}
-    if "sizes" in values and ("widths" in values or "heights" in values):
-        raise InputError(
-            "--sizes",
-            values["sizes"],
-            allowed="the file names the sizes already",
-            remedy="leave --widths and --heights out",
-        )
-    if "corpus" in values and "sizes" in values:
-        raise InputError(
-            "--sizes",
-            values["sizes"],
-            allowed="the images of --corpus have sizes already",
-            remedy="leave one of them out",
-        )
-    if not values.keys() & {"widths", "sizes", "corpus"}:
-        raise InputError(
-            "--widths",
-            allowed="the sizes of the images are needed",
-            remedy="write --widths 3200:12800, --sizes FILE.csv or --corpus DIR",
-        )
-    return Request(values=values)
-
-
 def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig:
     """Return the sweep that a request means on the machine that ``environment`` describes.
 
     Raises:
-        InputError: a value of the centre is not on its axis.
+        InputError: a value of the centre is not on its axis, or a floor above its cap.
     """
     device = cast(DeviceType, environment["device_type"])
     defaults = {**COMMON_DEFAULTS, **DEVICE_DEFAULTS[device]}
@@ -191,6 +206,15 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         num_cpus = int(environment["num_cpus"])
         values["num-workers"] = tuple(n for n in values["num-workers"] if n <= max(num_cpus, 2))
     values |= request.values
+    if "max-steps" not in request.values:
+        values["max-steps"] = max(values["max-steps"], values["min-steps"])
+    elif values["max-steps"] < values["min-steps"]:
+        raise InputError(
+            "--max-steps",
+            values["max-steps"],
+            allowed=f"it is below --min-steps {values['min-steps']}",
+            remedy=f"write --min-steps {values['max-steps']} or less",
+        )
     axes = Axes(**{name.replace("-", "_"): values[name] for name in AXIS_OPTIONS})
     return SweepConfig(
         device=device,
@@ -200,6 +224,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         axes=axes,
         center=_center_on_axes(values, device),
         design=values["design"],
+        kinds=values["kind"],
         widths=values.get("widths"),
         heights=values.get("heights"),
         size_law=values["size-law"],
@@ -208,12 +233,21 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         num_examples=values["examples"],
         # Every trial measures the same examples, so they must fill the largest batch at least once.
         subset_size=max(values["subset"], *axes.batch_size) if "subset" not in request.values else values["subset"],
+        num_compute_sizes=values["compute-sizes"],
         num_warm_up_steps=values["warm-up-steps"],
+        noise_target=values["noise-target"],
+        min_steps=values["min-steps"],
+        max_steps=values["max-steps"],
+        max_epochs=values["max-epochs"],
+        max_measuring_s=values["measuring-time"],
         replicates=values["replicates"],
+        reference_runs=values.get("reference-runs"),
+        max_attempts=values["max-attempts"],
         seed=values["seed"],
         time_budget_s=values.get("time-budget"),
         trial_timeout_s=values["trial-timeout"],
         retry=values.get("retry", ()),
+        price_per_hour=values.get("price-per-hour"),
         out=values.get("out"),
     )
 
@@ -231,40 +265,6 @@ def _center_on_axes(values: Mapping[str, Any], device: DeviceType) -> dict[str, 
             )
         center[name] = value
     return {name.replace("-", "_"): value for name, value in center.items()}
-
-
-def _read_toml(path: Path | None) -> dict[str, str]:
-    if path is None:
-        return {}
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise InputError(
-            "--config", path, allowed=f"the file cannot be read ({error.strerror})", remedy="name a TOML file"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError("--config", path, allowed=f"this is no TOML: {error}", remedy="mend the line") from error
-    for name in content:
-        if name not in OPTIONS:
-            close = difflib.get_close_matches(name, OPTIONS, n=1)
-            raise InputError(
-                str(path),
-                name,
-                allowed=f"no option has this name; known are {', '.join(sorted(OPTIONS))}",
-                remedy=f"write {close[0] if close else 'one of these'}",
-            )
-    # A path in a configuration file is relative to the working folder, as on the command line.
-    return {name: _as_text(value, where=f"{path}: {name}") for name, value in content.items()}
-
-
-def _as_text(value: object, *, where: str) -> str:
-    if isinstance(value, list):
-        return ",".join(_as_text(item, where=where) for item in value)
-    if isinstance(value, dict):
-        return ",".join(f"{name}={_as_text(item, where=where)}" for name, item in value.items())
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise InputError(where, repr(value), allowed="a text, a number or a list is needed", remedy="quote the value")
-    return str(value)
 
 
 def default_out(environment: Mapping[str, Any]) -> Path:

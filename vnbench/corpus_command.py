@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vnbench.config import SweepConfig
+from vnbench.data.canvases import Size
 from vnbench.data.corpus import Corpus, load_corpus
 from vnbench.data.sizes import SizeArray, SizeDistribution, SizeLaw, read_sizes_csv
 from vnbench.data.synthesis import (
@@ -40,7 +41,9 @@ class CorpusPlan:
     """Digest that tells equal corpora."""
     train_sizes_N2: SizeArray
     """Height and width in pixels of each training example."""
-    worst_case: tuple[int, int]
+    smallest: Size
+    """Smallest height and width in pixels."""
+    worst_case: Size
     """Largest height and width in pixels."""
     directory: Path
     """Where the files lie, or will."""
@@ -80,11 +83,14 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
             seed=config.seed,
         )
         corpus = planned_corpus(spec, cached_directory(spec, default_cache_root()))
+    low_height, low_width = (int(side) for side in corpus.sizes_N2.min(axis=0))
     height, width = (int(side) for side in corpus.sizes_N2.max(axis=0))
+    heights, widths = config.heights, config.widths
     return CorpusPlan(
         corpus_id=corpus.corpus_id,
         train_sizes_N2=corpus.sizes_N2[corpus.train_indices],
-        worst_case=(config.heights.stop if config.heights else height, config.widths.stop if config.widths else width),
+        smallest=(heights.start if heights else low_height, widths.start if widths else low_width),
+        worst_case=(heights.stop if heights else height, widths.stop if widths else width),
         directory=corpus.directory,
         spec=spec,
         num_examples=len(corpus),

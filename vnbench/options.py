@@ -11,15 +11,29 @@ from vnbench.data.sizes import SIZE_LAWS
 from vnbench.errors import InputError
 from vnbench.record import STATUSES
 from vnbench.spec import (
+    ALLOCATORS,
     CHECKPOINTINGS,
+    COMPILES,
+    CUDNN_BENCHMARKS,
     DEVICE_TYPES,
+    MEMORY_FORMATS,
     MODEL_NAMES,
     NORM_PRECISIONS,
+    OPTIMIZER_LOOPS,
     PRECISIONS,
     SAMPLER_NAMES,
     TASKS,
+    TRIAL_KINDS,
 )
-from vnbench.units import parse_duration, parse_int, parse_int_list, parse_pixel_range, split_list
+from vnbench.units import (
+    parse_amount,
+    parse_duration,
+    parse_int,
+    parse_int_list,
+    parse_pixel_range,
+    parse_ratio,
+    split_list,
+)
 
 DesignName = Literal["one-at-a-time", "full"]
 DESIGN_NAMES: tuple[DesignName, ...] = get_args(DesignName)
@@ -109,6 +123,11 @@ AXIS_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "checkpointing": _choices(CHECKPOINTINGS),
     "sampler": _choices(SAMPLER_NAMES),
     "num-workers": _ints(0, 256),
+    "memory-format": _choices(MEMORY_FORMATS),
+    "compile": _choices(COMPILES),
+    "cudnn-benchmark": _choices(CUDNN_BENCHMARKS),
+    "allocator": _choices(ALLOCATORS),
+    "optimizer": _choices(OPTIMIZER_LOOPS),
 }
 """Parsers of the axes, by option name."""
 
@@ -123,16 +142,26 @@ OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "norm-groups": _norm_groups,
     "device": _choice(("auto", *DEVICE_TYPES)),
     "design": _choice(DESIGN_NAMES),
+    "kind": _choices(TRIAL_KINDS),
     "center": _center,
     "corpus": lambda text, _: Path(text),
     "examples": _int(1, 10_000_000),
     "subset": _int(1, 1_000_000),
     "warm-up-steps": _int(1, 1000),
+    "noise-target": lambda text, where: parse_ratio(text, where=where),
+    "min-steps": _int(2, 10_000),
+    "max-steps": _int(2, 10_000),
+    "max-epochs": _int(1, 1000),
+    "measuring-time": lambda text, where: parse_duration(text, where=where),
+    "compute-sizes": _int(2, 100),
     "replicates": _int(1, 1000),
+    "reference-runs": _int(1, 1000),
+    "max-attempts": _int(1, 10),
     "seed": _int(0, 2**31 - 1),
     "time-budget": lambda text, where: parse_duration(text, where=where),
     "trial-timeout": lambda text, where: parse_duration(text, where=where),
     "retry": _choices(STATUSES),
+    "price-per-hour": lambda text, where: parse_amount(text, where=where),
     "out": lambda text, _: Path(text),
 }
 """Parsers of every option that a configuration file can hold: ``(text, where) -> value``."""

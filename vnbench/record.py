@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from vnbench.readings import BatchingAccount, Block, CanvasReading, MemoryReading, Stop
 from vnbench.spec import TrialKind, TrialSpec, trial_id
 
 SCHEMA_VERSION = 1
@@ -36,7 +37,8 @@ CauseKind = Literal[
 CAUSE_KINDS: tuple[CauseKind, ...] = get_args(CauseKind)
 
 STEP_COLUMNS: Mapping[str, str] = {
-    "is_warm_up": "whether the step came before the measured block",
+    "is_warm_up": "whether the step came before the measured ones",
+    "block": "which synchronised block the step belongs to, from 0, those of warm-up counted",
     "num_examples": "examples of the step",
     "num_micro_batches": "forward and backward passes of the step",
     "valid_pixels": "sum of height x width of the examples, in pixels",
@@ -51,8 +53,10 @@ STEP_COLUMNS: Mapping[str, str] = {
     "optimizer_s": "zeroing of gradients and the optimizer's update, in seconds",
     "loss": "loss of the step; null where it was not finite",
     "is_skipped_by_scaler": "whether the gradient scaler left the update out",
+    "is_outlier": "whether the step took far longer or shorter than the others; it counts nevertheless",
 }
-"""Columns of ``TrialRecord.steps``; each holds one value per optimizer step."""
+"""Columns of ``TrialRecord.steps``; each holds one value per optimizer step. A duration that a clock stepping backwards
+made negative is null. The first records lack ``block`` and ``is_outlier``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,65 +71,22 @@ class Cause:
     """Traceback or last output lines, where there are any."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchingAccount:
-    """Padding accounts of one epoch's plan."""
+WarningCode = Literal[
+    "alloc-retries",  # the caching allocator ran full: times are not valid
+    "scaler-skipped-steps",  # the gradient scaler left updates out
+    "few-steps",  # too few measured steps to tell their spread
+    "noisy",  # a cap ended measuring before the noise target was reached
+    "outliers",  # steps far from the others
+    "data-wait",  # the training process waited for its loader
+    "clock-stepped",  # the clock went backwards
+    "device-shared",  # other processes computed on the GPU
+    "throttled",  # the GPU lowered its clocks
+    "busy-cores",  # other programs used the CPU cores
+]
+WARNING_CODES: tuple[WarningCode, ...] = get_args(WarningCode)
 
-    num_examples: int
-    """Examples in the plan."""
-    num_batches: int
-    """Micro-batches: forward and backward passes."""
-    num_steps: int
-    """Optimizer steps."""
-    valid_pixels: int
-    """Sum of height x width."""
-    padded_pixels: int
-    """Sum of the canvases' pixels."""
-    padding_ratio: float
-    """1 - valid_pixels / padded_pixels."""
-    lower_bound_padding_ratio: float
-    """No grouping into as many micro-batches pads less than this."""
-    distinct_shapes: int
-    """Number of different (examples, height, width) canvases."""
-    repeated_pair_ratio: float | None
-    """Share of the pairs within a batch that were together in the epoch before; None where there are no pairs."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MemoryReading:
-    """Peak memory of a trial, in bytes. What an instrument does not see is None."""
-
-    instrument: Literal["cuda-caching-allocator", "live-tensor-tracker", "process"]
-    """Who counted. The live-tensor tracker does not see oneDNN's workspace."""
-    peak_allocated_bytes: int | None
-    """Most bytes held by tensors at once."""
-    peak_reserved_bytes: int | None
-    """Most bytes held by the caching allocator (CUDA): what has to fit on the card."""
-    num_alloc_retries: int | None
-    """Times that the caching allocator gave its cache back and tried again (CUDA)."""
-    process_peak_rss_bytes: int | None
-    """Largest resident set of the trial's process on the host."""
-    capacity_bytes: int | None
-    """Memory of the device; of the host, or its container, on the CPU."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Block:
-    """The measured block of a training trial as a whole."""
-
-    wall_time_s: float
-    """Wall clock from the synchronised start to the synchronised end."""
-    num_steps: int
-    """Measured optimizer steps."""
-    num_examples: int
-    """Measured examples."""
-    valid_pixels: int
-    """Valid pixels of the measured examples."""
-    padded_pixels: int
-    """Padded pixels of the measured examples."""
-
-
-WarningCode = Literal["alloc-retries", "scaler-skipped-steps", "few-steps", "device-shared"]
+DISTURBANCES: tuple[WarningCode, ...] = ("device-shared", "throttled", "busy-cores")
+"""Warnings of something outside the trial that may be gone when it is tried again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +97,8 @@ class TrialWarning:
     """Closed list, for programs."""
     message: str
     """One line, for people."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """The message's numbers by name, in base units."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,13 +124,19 @@ class TrialRecord:
     steps: Mapping[str, tuple[Any, ...]] | None = None
     """Raw values per optimizer step, warm-up included (STEP_COLUMNS); None where none ended."""
     block: Block | None = None
-    """Totals of the measured block."""
+    """Totals of the measured blocks."""
+    stop: Stop | None = None
+    """Why measuring ended (``training``)."""
+    canvases: tuple[CanvasReading, ...] = field(default=())
+    """What was seen of each canvas, in the order measured (``compute``)."""
+    measured_span_s: tuple[float, float] | None = None
+    """Start and end of the measured blocks, in seconds after the start of the process; warm-up lies before."""
     batching: BatchingAccount | None = None
     """Padding accounts of the plan of all training examples, of which the trial measured a subset."""
     memory: MemoryReading | None = None
     """Peak memory."""
     telemetry: Mapping[str, Any] | None = None
-    """What NVML saw of the device meanwhile (measure.nvml)."""
+    """What was seen from outside in the measured span: ``device`` (measure.nvml), ``host`` (measure.host)."""
     warnings: tuple[TrialWarning, ...] = field(default=())
     """Reasons for doubt."""
 
@@ -233,6 +202,12 @@ class TrialRecord:
                 chosen[name] = kind(**chosen[name])
         if chosen.get("steps") is not None:
             chosen["steps"] = {name: tuple(column) for name, column in chosen["steps"].items()}
+        chosen["canvases"] = tuple(
+            CanvasReading(**(canvas | {"stop": Stop(**canvas["stop"])})) for canvas in chosen.get("canvases", ())
+        )
+        if chosen.get("measured_span_s") is not None:
+            start_s, end_s = chosen["measured_span_s"]
+            chosen["measured_span_s"] = (start_s, end_s)
         chosen["warnings"] = tuple(TrialWarning(**warning) for warning in chosen.get("warnings", ()))
         return cls(**chosen)
 
@@ -240,6 +215,7 @@ class TrialRecord:
 _NESTED: Mapping[str, type] = {
     "cause": Cause,
     "block": Block,
+    "stop": Stop,
     "batching": BatchingAccount,
     "memory": MemoryReading,
 }

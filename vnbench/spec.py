@@ -9,13 +9,18 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 DeviceType = Literal["cuda", "cpu"]
-TrialKind = Literal["memory", "training"]
+TrialKind = Literal["memory", "compute", "training"]
 ModelName = Literal["veernet", "veernet-tiny"]
 Task = Literal["multiclass", "binary"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 NormPrecision = Literal["fp32", "input"]
 Checkpointing = Literal["none", "stages"]
 SamplerName = Literal["random", "bucketed"]
+MemoryFormat = Literal["contiguous", "channels-last"]
+Compile = Literal["none", "default"]
+CudnnBenchmark = Literal["off", "on"]
+Allocator = Literal["native", "expandable-segments"]
+OptimizerLoop = Literal["fused", "foreach", "for-loop"]
 
 DEVICE_TYPES: tuple[DeviceType, ...] = get_args(DeviceType)
 TRIAL_KINDS: tuple[TrialKind, ...] = get_args(TrialKind)
@@ -25,6 +30,11 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 NORM_PRECISIONS: tuple[NormPrecision, ...] = get_args(NormPrecision)
 CHECKPOINTINGS: tuple[Checkpointing, ...] = get_args(Checkpointing)
 SAMPLER_NAMES: tuple[SamplerName, ...] = get_args(SamplerName)
+MEMORY_FORMATS: tuple[MemoryFormat, ...] = get_args(MemoryFormat)
+COMPILES: tuple[Compile, ...] = get_args(Compile)
+CUDNN_BENCHMARKS: tuple[CudnnBenchmark, ...] = get_args(CudnnBenchmark)
+ALLOCATORS: tuple[Allocator, ...] = get_args(Allocator)
+OPTIMIZER_LOOPS: tuple[OptimizerLoop, ...] = get_args(OptimizerLoop)
 
 REDUCED_PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16")
 """Precisions that run under autocast; only there can the norm's precision differ from its input's."""
@@ -40,8 +50,9 @@ NUM_CLASSES: Mapping[Task, int] = {"multiclass": 3, "binary": 2}
 class TrialSpec:
     """One trial, completely: two runs of equal specs on one machine measure the same thing.
 
-    A ``memory`` trial runs one optimizer step on a micro-batch made only of worst-case examples and has no sampler,
-    workers or corpus. A ``training`` trial trains on image files.
+    A ``memory`` trial runs one optimizer step on a micro-batch made only of worst-case examples. A ``compute`` trial
+    times steps on batches that lie on the device already, canvas by canvas. A ``training`` trial trains on image files.
+    Fields that a kind does not have are None.
     """
 
     kind: TrialKind
@@ -66,20 +77,44 @@ class TrialSpec:
     """Seed of weights, subset and batch order."""
     norm_groups: str = "half-or-16"
     """Rule for the groups of GroupNorm: ``half-or-16``, or a number of groups."""
+    memory_format: MemoryFormat = "contiguous"
+    """Order of the numbers of a map in memory."""
+    compile: Compile = "none"
+    """Mode of torch.compile; ``none`` runs the network operation by operation."""
+    cudnn_benchmark: CudnnBenchmark = "off"
+    """Whether cuDNN times its algorithms on each new shape."""
+    allocator: Allocator = "native"
+    """How the caching allocator takes memory from the driver (PYTORCH_ALLOC_CONF)."""
+    optimizer: OptimizerLoop = "fused"
+    """How the optimizer goes over the parameters."""
     worst_case_height: int | None = None
-    """Height in pixels of the examples of a ``memory`` trial; None otherwise."""
+    """Height in pixels of the examples (``memory``)."""
     worst_case_width: int | None = None
-    """Width in pixels of the examples of a ``memory`` trial; None otherwise."""
+    """Width in pixels of the examples (``memory``)."""
+    canvas_sizes: tuple[tuple[int, int], ...] | None = None
+    """Height and width in pixels of the examples of each canvas, in the order measured (``compute``)."""
     sampler: SamplerName | None = None
-    """How examples are grouped into batches; None in a ``memory`` trial."""
+    """How examples are grouped into batches (``training``)."""
     num_workers: int | None = None
-    """Loader processes; 0 decodes in the training process; None in a ``memory`` trial."""
+    """Loader processes; 0 decodes in the training process (``training``)."""
     corpus_id: str | None = None
-    """Digest of the image files' manifest; None in a ``memory`` trial."""
+    """Digest of the image files' manifest (``training``)."""
     subset_size: int | None = None
-    """Examples that are trained on once, measured; None in a ``memory`` trial."""
+    """Examples of one measured epoch (``training``)."""
     num_warm_up_steps: int | None = None
-    """Optimizer steps before the measured ones, kept in the record and marked; None in a ``memory`` trial."""
+    """Optimizer steps before the measured ones, per canvas (``compute``) or in all (``training``); in the record and
+    marked."""
+    noise_target: float | None = None
+    """Measuring ends when the 95 % interval of the mean is no wider than this to either side, relative to it
+    (``compute``, ``training``)."""
+    min_steps: int | None = None
+    """Measured steps per canvas, at least (``compute``)."""
+    max_steps: int | None = None
+    """Measured steps per canvas, at most (``compute``)."""
+    max_epochs: int | None = None
+    """Measured epochs of the subset, at most; None for one (``training``)."""
+    max_measuring_s: float | None = None
+    """Seconds after which no further block is measured, per canvas (``compute``) or in all (``training``)."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.micro_batch_size < 1 or self.batch_size % self.micro_batch_size:
@@ -90,15 +125,15 @@ class TrialSpec:
                 raise ValueError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
         if self.norm_groups != "half-or-16" and not (self.norm_groups.isdigit() and int(self.norm_groups) > 0):
             raise ValueError(f"norm_groups {self.norm_groups!r}: must be half-or-16 or a positive number of groups")
-        absent, present = (
-            (_TRAINING_FIELDS, _MEMORY_FIELDS) if self.kind == "memory" else (_MEMORY_FIELDS, _TRAINING_FIELDS)
-        )
-        for name in present:
-            if getattr(self, name) is None:
+        needed, optional = _KIND_FIELDS[self.kind]
+        for name in _ALL_KIND_FIELDS:
+            is_given = getattr(self, name) is not None
+            if name in needed and not is_given:
                 raise ValueError(f"a {self.kind} trial needs {name}")
-        for name in absent:
-            if getattr(self, name) is not None:
+            if is_given and name not in (*needed, *optional):
                 raise ValueError(f"a {self.kind} trial has no {name}")
+        if self.canvas_sizes is not None and not self.canvas_sizes:
+            raise ValueError("canvas_sizes must hold a canvas")
 
     @property
     def num_classes(self) -> int:
@@ -113,6 +148,7 @@ class TrialSpec:
     @property
     def lever_key(self) -> str:
         """The family without its micro-batch: members differ in memory by micro_batch_size alone."""
+        canonical = self.canonical()
         return "/".join(
             (
                 self.device,
@@ -122,6 +158,7 @@ class TrialSpec:
                 f"norm-{self.norm_precision}",
                 f"checkpointing-{self.checkpointing}",
                 f"groups-{self.norm_groups}",
+                *(f"{name.replace('_', '-')}-{canonical[name]}" for name in FLAG_FIELDS if name in canonical),
             )
         )
 
@@ -159,11 +196,29 @@ class TrialSpec:
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(f"unknown spec field {', '.join(unknown)}")
+        canvas_sizes = values.get("canvas_sizes")
+        if canvas_sizes is not None:
+            values = {**values, "canvas_sizes": tuple((height, width) for height, width in canvas_sizes)}
         return cls(**values)
 
 
-_TRAINING_FIELDS = ("sampler", "num_workers", "corpus_id", "subset_size", "num_warm_up_steps")
-_MEMORY_FIELDS = ("worst_case_height", "worst_case_width")
+FLAG_FIELDS = ("memory_format", "compile", "cudnn_benchmark", "allocator", "optimizer")
+"""Fields of switches of torch and its libraries, each at its default unless asked for."""
+
+_KIND_FIELDS: Mapping[TrialKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "memory": (("worst_case_height", "worst_case_width"), ()),
+    "compute": (
+        ("canvas_sizes", "num_warm_up_steps", "noise_target", "min_steps", "max_steps", "max_measuring_s"),
+        (),
+    ),
+    # Without the optional ones, as in the first records, a trial measures one epoch.
+    "training": (
+        ("sampler", "num_workers", "corpus_id", "subset_size", "num_warm_up_steps"),
+        ("noise_target", "max_epochs", "max_measuring_s"),
+    ),
+}
+"""Fields that each kind needs, and those that it may have; it must leave the others out."""
+_ALL_KIND_FIELDS = sorted({name for groups in _KIND_FIELDS.values() for group in groups for name in group})
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "kind": TRIAL_KINDS,
     "device": DEVICE_TYPES,
@@ -173,6 +228,11 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "norm_precision": NORM_PRECISIONS,
     "checkpointing": CHECKPOINTINGS,
     "sampler": SAMPLER_NAMES,
+    "memory_format": MEMORY_FORMATS,
+    "compile": COMPILES,
+    "cudnn_benchmark": CUDNN_BENCHMARKS,
+    "allocator": ALLOCATORS,
+    "optimizer": OPTIMIZER_LOOPS,
 }
 
 

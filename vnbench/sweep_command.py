@@ -13,21 +13,25 @@ import numpy as np
 from rich.console import Console
 
 from vnbench.analysis.summary import latest_attempts
-from vnbench.config import Request, SweepConfig, complete, default_out
+from vnbench.config import SweepConfig, complete, default_out
 from vnbench.corpus_command import CorpusPlan, plan_corpus, prepare_corpus
-from vnbench.data.batching import align
+from vnbench.data.batching import align, plan_epoch
+from vnbench.data.canvases import canvas_grid
 from vnbench.data.subset import choose_subset
 from vnbench.harness.design import Design, make_design
+from vnbench.harness.device_loss import is_device_there
 from vnbench.harness.estimate import Workload
 from vnbench.harness.runner import probe_environment, run_trial
 from vnbench.harness.sweep import DueTrial, due_trials, run_sweep
 from vnbench.locks import gpu_lock
+from vnbench.output.compute_table import compute_table
 from vnbench.output.console import say, stderr_console
 from vnbench.output.plots import draw_plots
 from vnbench.output.progress import SweepProgress
 from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
 from vnbench.output.tables import summary_table
 from vnbench.record import STATUSES, TrialRecord
+from vnbench.request import Request
 from vnbench.store import ResultsFile, load_results
 
 TABLE_WIDTH = 120
@@ -86,7 +90,8 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     config = complete(request, environment=environment)
     out = config.out or default_out(environment)
     corpus = plan_corpus(config)
-    design = make_design(config, corpus_id=corpus.corpus_id, worst_case=corpus.worst_case)
+    canvas_sizes = canvas_grid(smallest=corpus.smallest, largest=corpus.worst_case, count=config.num_compute_sizes)
+    design = make_design(config, corpus_id=corpus.corpus_id, worst_case=corpus.worst_case, canvas_sizes=canvas_sizes)
     if dry_run:
         return _show_plan(config, design, corpus, environment, out, console=console, start=start)
 
@@ -115,8 +120,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         elapsed_s=time.monotonic() - start,
     )
     if not as_json:
-        stdout = Console()
-        (stdout if stdout.is_terminal else Console(width=TABLE_WIDTH)).print(summary_table(records))
+        _print_tables(records, config, corpus)
     lines = result_lines(
         out=out,
         statuses=report.statuses,
@@ -127,6 +131,41 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     )
     _say_all(console, lines)
     return report
+
+
+def _print_tables(records: Sequence[TrialRecord], config: SweepConfig, corpus: CorpusPlan) -> None:
+    stdout = Console()
+    if not stdout.is_terminal:
+        stdout = Console(width=TABLE_WIDTH)
+    if any(record.kind != "compute" for record in records) or not records:
+        stdout.print(summary_table(records, price_per_hour=config.price_per_hour))
+    of_canvases = compute_table(
+        records,
+        price_per_hour=config.price_per_hour,
+        passes=_padded_pixels_of_passes(records, config, corpus),
+    )
+    if of_canvases is not None:
+        stdout.print(of_canvases)
+
+
+def _padded_pixels_of_passes(
+    records: Sequence[TrialRecord], config: SweepConfig, corpus: CorpusPlan
+) -> dict[int, tuple[int, ...]]:
+    """Return the padded pixels of each pass of an epoch of all training examples, by micro-batch."""
+    sizes_N2 = corpus.train_sizes_N2
+    passes: dict[int, tuple[int, ...]] = {}
+    for size in sorted({record.spec.micro_batch_size for record in records if record.kind == "compute"}):
+        plan = plan_epoch(
+            sizes_N2,
+            sampler=config.axes.sampler[0],
+            batch_size=size,
+            micro_batch_size=size,
+            seed=config.seed,
+            epoch=1,
+        )
+        canvases = ((len(batch), *sizes_N2[list(batch)].max(axis=0)) for batch in plan.micro_batches)
+        passes[size] = tuple(number * align(int(height)) * align(int(width)) for number, height, width in canvases)
+    return passes
 
 
 def _run(
@@ -141,7 +180,7 @@ def _run(
     deadline: float | None,
 ) -> int:
     """Run the trials that are due, storing each as it ends; return how many got a record."""
-    num_run = 0
+    run: set[tuple[str, int]] = set()
     specs = [trial.planned.spec for trial in due]
     with SweepProgress(specs, workload=_workload(config, corpus), console=console) as progress:
         for record in run_sweep(
@@ -151,11 +190,13 @@ def _run(
             corpus_directory=str(directory),
             environment=environment,
             observer=progress,
+            max_attempts=config.max_attempts,
+            is_device_there=lambda: is_device_there(environment),
             deadline=deadline,
         ):
             results.append(record)
-            num_run += 1
-    return num_run
+            run.add((record.spec_id, record.replicate))
+    return len(run)
 
 
 def _show_plan(

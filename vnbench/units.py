@@ -143,6 +143,30 @@ def parse_duration(text: str, *, where: str) -> float:
     return seconds
 
 
+def parse_ratio(text: str, *, where: str) -> float:
+    """Return the ratio that ``1.5%`` or ``0.015`` names, above 0 and below 1.
+
+    Raises:
+        InputError: anything else.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*", text)
+    ratio = float(match[1]) / (100.0 if match[2] else 1.0) if match else 0.0
+    if not 0 < ratio < 1:
+        raise InputError(where, text, allowed="a share lies above 0 % and below 100 %", remedy="write 1% or 0.01")
+    return ratio
+
+
+def parse_amount(text: str, *, where: str) -> float:
+    """Return a number of at least 0, as of money.
+
+    Raises:
+        InputError: anything else.
+    """
+    if re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*", text) is None:
+        raise InputError(where, text, allowed="a number of at least 0 is needed", remedy="write 2.5")
+    return float(text)
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration for people: ``35 ms``, ``4.2 s``, ``3 min 20 s``, ``9 h 10 min``."""
     if seconds < 1:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vnbench.analysis.stats import mean, ratio_of_sums, t_quantile
+from vnbench.analysis.stats import correlated_ratio_of_sums, find_outliers, mean, ratio_of_sums, t_quantile
 
 T_2 = 4.302652729911275
 """Student's t at 0.975 with two degrees of freedom, from its closed form 0.95 sqrt(2 / (1 - 0.95^2))."""
@@ -94,3 +94,68 @@ def test_interval_of_a_ratio_covers_the_truth_about_as_often_as_it_says() -> Non
         hits += abs(estimate.value - 3) <= estimate.half_width
     # 400 draws at 95 % have a standard deviation of 1.1 %; the linearisation costs about one per cent more.
     assert 0.91 <= hits / 400 <= 0.98
+
+
+def autoregressive(random: np.random.Generator, *, n: int, phi: float) -> list[float]:
+    """Return n values around 1 with a standard deviation of 0.02, each pulled towards the one before."""
+    noise = random.normal(0, 0.02 * math.sqrt(1 - phi**2), size=n)
+    values = [random.normal(0, 0.02)]
+    for shock in noise[1:]:
+        values.append(phi * values[-1] + shock)
+    return [1 + value for value in values]
+
+
+def test_intervals_of_correlated_steps_hold_where_those_of_independent_draws_do_not() -> None:
+    random = np.random.Generator(np.random.Philox(key=3))
+    n, runs = 256, 400
+    plain = grouped = 0
+    for _ in range(runs):
+        values = autoregressive(random, n=n, phi=0.9)
+        naive, honest = mean(values), correlated_ratio_of_sums(values, [1.0] * n)
+        assert naive.half_width is not None
+        assert honest.half_width is not None
+        plain += abs(naive.value - 1) <= naive.half_width
+        grouped += abs(honest.value - 1) <= honest.half_width
+    assert plain / runs < 0.5, "95 % intervals that take steps as independent"
+    assert grouped / runs > 0.85
+
+
+def test_intervals_of_independent_steps_lose_little_by_looking_for_correlation() -> None:
+    random = np.random.Generator(np.random.Philox(key=4))
+    runs = 400
+    covered = 0
+    num_grouped = 0
+    for _ in range(runs):
+        values = random.normal(1, 0.02, size=64).tolist()
+        estimate = correlated_ratio_of_sums(values, [1.0] * 64)
+        assert estimate.half_width is not None
+        covered += abs(estimate.value - 1) <= estimate.half_width
+        num_grouped += estimate.num_observations < 64
+    assert covered / runs > 0.92
+    assert num_grouped / runs < 0.1
+
+
+def test_few_steps_are_not_grouped() -> None:
+    assert correlated_ratio_of_sums([1.0, 1.0, 1.0, 2.0, 2.0, 2.0], [1.0] * 6).num_observations == 6
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=2, max_size=60))
+def test_grouping_leaves_the_ratio_as_it_is(values: list[float]) -> None:
+    pixels = [float(i + 1) for i in range(len(values))]
+    assert correlated_ratio_of_sums(values, pixels).value == pytest.approx(ratio_of_sums(values, pixels).value)
+
+
+def test_a_planted_outlier_is_found_and_nothing_else() -> None:
+    values = [1.0, 1.02, 0.98, 1.01, 0.99, 3.0, 1.0, 1.02]
+    assert find_outliers(values) == (False,) * 5 + (True,) + (False,) * 2
+    assert find_outliers([1.0, 1.02, 0.98, 1.01, 0.2, 1.0])[4], "far too short is far too"
+
+
+def test_what_lies_within_a_tenth_of_the_median_is_no_outlier_however_still_the_rest() -> None:
+    assert not any(find_outliers([1.0] * 10 + [1.09]))
+    assert find_outliers([1.0] * 10 + [1.11])[-1]
+
+
+def test_a_handful_of_values_has_no_outliers() -> None:
+    assert find_outliers([1.0, 1.0, 1.0, 100.0]) == (False,) * 4
+    assert find_outliers([]) == ()

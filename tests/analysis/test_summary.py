@@ -21,7 +21,7 @@ def worked_record(**changes) -> TrialRecord:
     )
     plan = factory.account(valid_pixels=75_000, padded_pixels=100_000, lower_bound=0.05)
     values = {"steps": steps, "block": factory.block_of(steps), "batching": plan}
-    return factory.record_of(factory.training_spec(), **(values | changes))
+    return factory.record_of(**({"spec": factory.training_spec()} | values | changes))
 
 
 def test_throughput_is_the_blocks_pixels_over_its_wall_clock() -> None:
@@ -61,7 +61,8 @@ def test_a_block_of_skipped_steps_only_has_no_step_time() -> None:
     steps = factory.steps_of([1.0, 2.0], skipped=[0, 1])
     (row,) = summarize([worked_record(steps=steps, block=factory.block_of(steps))])
     assert row.step_time_s is None
-    assert (row.num_steps, row.num_skipped_steps) == (0, 2)
+    assert (row.status, row.num_processes) == ("ok", 0)
+    assert row.cause == "the gradient scaler skipped every measured step"
 
 
 def test_data_wait_is_a_share_of_the_steps_time() -> None:
@@ -122,12 +123,25 @@ def test_a_trial_whose_allocator_retried_has_no_timing() -> None:
     assert row.cause == "the allocator retried 3 times: its timing is not valid"
 
 
-def test_a_record_without_steps_or_block_has_no_figures() -> None:
+def test_a_record_without_steps_has_no_figures_and_a_reason() -> None:
     (row,) = summarize([factory.record_of(factory.training_spec())])
     figures = dataclasses.asdict(row)
-    for name in ("spec", "replicate", "status", "warnings"):
+    for name in ("spec", "status", "warnings"):
         del figures[name]
+    assert (figures.pop("cause"), figures.pop("failures")) == (
+        "no measured step in the record",
+        ("ok: no measured step in the record",),
+    )
+    assert figures.pop("num_processes") == 0
     assert set(figures.values()) == {None}
+
+
+def test_a_trial_whose_clock_stepped_backwards_has_no_timing() -> None:
+    record = worked_record()
+    assert record.steps is not None
+    (row,) = summarize([worked_record(steps={**record.steps, "step_time_s": (9.0, 2.0, None, 6.0)}, block=None)])
+    assert row.step_time_s is None
+    assert row.cause == "the clock stepped backwards: its timing is not valid"
 
 
 def test_warnings_are_handed_on() -> None:
@@ -141,7 +155,8 @@ def test_only_the_last_attempt_of_a_replicate_counts() -> None:
     second = worked_record(attempt=1)
     other = worked_record(replicate=1)
     assert latest_attempts([second, first, other]) == (second, other)
-    assert [row.replicate for row in summarize([first, other, second])] == [0, 1]
+    (row,) = summarize([first, other, second])
+    assert (row.num_processes, row.failures) == (2, ())
 
 
 def test_worst_case_memory_is_joined_by_family() -> None:
@@ -221,3 +236,80 @@ def test_steps_that_the_scaler_skipped_are_left_out_of_throughput() -> None:
     (row,) = summarize([factory.record_of(factory.training_spec(), steps=steps, block=factory.block_of(steps))])
     assert row.valid_px_per_s == pytest.approx(450)
     assert row.padded_px_per_s == pytest.approx(500)
+
+
+def replicates(*times_s: float, **changes) -> list[TrialRecord]:
+    """Processes of one spec, of three steps each, whose mean step takes so long."""
+    records = []
+    for n, time_s in enumerate(times_s):
+        steps = factory.steps_of([0.9 * time_s, time_s, 1.1 * time_s])
+        values = {"steps": steps, "block": factory.block_of(steps), "replicate": n}
+        records.append(worked_record(**(values | changes)))
+    return records
+
+
+def test_the_processes_of_a_spec_make_one_row_with_their_mean() -> None:
+    (row,) = summarize(replicates(9.0, 10.0, 11.0))
+    assert (row.num_processes, row.num_steps) == (3, 9)
+    assert row.step_time_s == pytest.approx(10)
+    assert row.padded_px_per_s == pytest.approx(1000 / 10)
+    assert row.valid_px_per_s == pytest.approx(900 / 10)
+    assert row.epoch_time_s == pytest.approx(10 / 1000 * 100_000)
+
+
+def test_the_interval_of_a_repeated_spec_holds_what_differs_between_its_processes() -> None:
+    (row,) = summarize(replicates(9.0, 10.0, 11.0))
+    # Within: 0.1 / sqrt(3) with 2 degrees of freedom in each; between: 0.1^2 less that squared.
+    within = 0.1 / math.sqrt(3)
+    between = math.sqrt(0.1**2 - within**2)
+    assert row.relative_within == pytest.approx(within)
+    assert row.relative_between == pytest.approx(between)
+    expected = T_2 * 0.1 / math.sqrt(3)
+    assert row.padded_relative_half_width == pytest.approx(expected)
+    assert row.step_time_half_width_s == pytest.approx(10 * expected)
+    assert row.epoch_time_half_width_s == pytest.approx(1000 * expected)
+
+
+def test_a_spec_of_one_process_takes_the_spread_of_the_repeated_ones() -> None:
+    single = worked_record(spec=factory.training_spec(precision="bf16"))
+    (alone,) = summarize([single])
+    _, beside = summarize([*replicates(9.0, 10.0, 11.0), single])
+    assert alone.relative_between is None
+    assert beside.relative_between is not None
+    assert alone.padded_relative_half_width is not None
+    assert beside.padded_relative_half_width is not None
+    assert beside.num_processes == 1
+
+
+def test_failed_processes_are_counted_and_the_good_ones_used() -> None:
+    records = replicates(9.0, 10.0, 11.0)
+    failed = worked_record(status="crashed", replicate=3)
+    (row,) = summarize([failed, *records])
+    assert (row.status, row.cause, row.num_processes) == ("ok", None, 3)
+    assert row.failures == ("crashed: made to end crashed",)
+    assert row.step_time_s == pytest.approx(10)
+
+
+def test_a_disturbed_process_keeps_its_tag_in_the_row() -> None:
+    warning = TrialWarning(code="throttled", message="SM clock at 60 %", figures={"sm_clock_mhz": 990.0})
+    calm, disturbed = replicates(9.0, 10.0)
+    (row,) = summarize([calm, dataclasses.replace(disturbed, warnings=(warning, warning))])
+    assert row.warnings == (warning,)
+    assert row.num_processes == 2
+
+
+def test_power_is_weighted_by_the_time_of_each_process() -> None:
+    slow, fast = replicates(30.0, 10.0)
+    slow, fast = (
+        dataclasses.replace(record, telemetry={"device": {"power_w": {"mean": power}}})
+        for record, power in ((slow, 400.0), (fast, 600.0))
+    )
+    (row,) = summarize([slow, fast])
+    # 12,000 J and 6,000 J a step: 9,000 J in the mean 20 s.
+    assert row.power_w == pytest.approx(450)
+
+
+@pytest.mark.parametrize("telemetry", [None, {"device": None}, {"device": {"power_w": None}}, {"host": {}}])
+def test_power_that_nothing_told_is_missing(telemetry) -> None:
+    (row,) = summarize([worked_record(telemetry=telemetry)])
+    assert row.power_w is None

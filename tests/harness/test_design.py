@@ -4,18 +4,20 @@ from typing import Any
 
 import pytest
 
-from vnbench.config import complete, read_request
+from vnbench.config import complete
 from vnbench.errors import InputError
 from vnbench.harness.design import Cell, Design, make_design
+from vnbench.request import read_request
 
 CPU: dict[str, Any] = {"device_type": "cpu", "num_cpus": 2}
+CANVASES = ((640, 12_800), (480, 3200))
 CUDA: dict[str, Any] = {"device_type": "cuda", "num_cpus": 16}
 
 
 def design(environment: dict[str, Any] = CPU, **flags: str) -> Design:
     names = {name.replace("_", "-"): text for name, text in flags.items()}
     config = complete(read_request({"widths": "3200:12800"} | names, config_path=None), environment=environment)
-    return make_design(config, corpus_id="0" * 12, worst_case=(640, 12_800))
+    return make_design(config, corpus_id="0" * 12, worst_case=(640, 12_800), canvas_sizes=CANVASES)
 
 
 def cells_that_differ(made: Design, name: str) -> set[object]:
@@ -95,8 +97,73 @@ def test_the_order_is_random_and_seeded() -> None:
 
 
 def test_replicates_are_interleaved() -> None:
-    training = [trial for trial in design(replicates="3").trials if trial.spec.kind == "training"]
-    assert [trial.replicate for trial in training] == [0] * 7 + [1] * 7 + [2] * 7
+    timed = [trial for trial in design(replicates="3").trials if trial.spec.kind == "training"]
+    assert len(timed) == 21
+    others = [trial.replicate for trial in timed if trial.spec != timed[0].spec]
+    assert others == [0] * 6 + [1] * 6 + [2] * 6
+
+
+def reference_places(made: Design) -> list[int]:
+    timed = [trial for trial in made.trials if trial.spec.kind != "memory"]
+    center = made.cells[0]
+    places = [
+        i
+        for i, trial in enumerate(timed)
+        if (trial.spec.batch_size, trial.spec.precision, trial.spec.sampler, trial.spec.num_workers)
+        == (center.batch_size, center.precision, center.sampler, center.num_workers)
+        and (trial.spec.norm_precision, trial.spec.checkpointing) == (center.norm_precision, center.checkpointing)
+    ]
+    assert [timed[place].replicate for place in places] == list(range(len(places)))
+    return places
+
+
+def test_the_reference_trial_runs_first_in_the_middle_and_last() -> None:
+    assert reference_places(design()) == [0, 4, 8]
+    assert reference_places(design(reference_runs="5")) == [0, 2, 5, 7, 10]
+    assert reference_places(design(replicates="4")) == [0, 9, 18, 27]
+
+
+def test_a_short_sweep_repeats_its_reference_only_when_asked() -> None:
+    short = {"batch_size": "1", "precision": "fp32", "num_workers": "0", "checkpointing": "none", "sampler": "random"}
+    assert reference_places(design(**short)) == [0]
+    assert reference_places(design(**short, reference_runs="3")) == [0, 1, 2]
+
+
+def test_one_run_of_the_reference_takes_its_place_in_the_random_order() -> None:
+    places = [reference_places(design(reference_runs="1", seed=str(seed))) for seed in range(8)]
+    assert all(len(place) == 1 for place in places)
+    assert len({place[0] for place in places}) > 1
+
+
+def test_compute_trials_are_one_for_each_family_on_the_given_canvases() -> None:
+    made = design(CUDA, kind="memory,compute", micro_batch_size="same,1")
+    compute = [trial.spec for trial in made.trials if trial.spec.kind == "compute"]
+    assert {spec.canvas_sizes for spec in compute} == {CANVASES}
+    assert all(spec.batch_size == spec.micro_batch_size for spec in compute)
+    families = {trial.spec.family for trial in made.trials if trial.spec.kind == "memory"}
+    assert {spec.family for spec in compute} == families
+    assert len({spec.spec_id for spec in compute}) == len(families)
+
+
+def test_only_the_asked_kinds_are_planned() -> None:
+    for kinds in (("training",), ("compute",), ("memory",), ("compute", "training")):
+        made = design(kind=",".join(kinds))
+        assert {trial.spec.kind for trial in made.trials} == set(kinds)
+
+
+def test_switches_of_torch_are_axes_and_off_unless_asked_for() -> None:
+    assert all(not cell.changed_flags for cell in design(CUDA).cells)
+    made = design(CUDA, memory_format="contiguous,channels-last", cudnn_benchmark="off,on", optimizer="fused,foreach")
+    changed = [cell.changed_flags for cell in made.cells if cell.changed_flags]
+    assert changed == [{"memory_format": "channels-last"}, {"cudnn_benchmark": "on"}, {"optimizer": "foreach"}]
+    specs = [trial.spec for trial in made.trials if trial.spec.memory_format == "channels-last"]
+    assert {spec.kind for spec in specs} == {"memory", "training"}
+    assert all("memory-format-channels-last" in spec.family for spec in specs)
+
+
+def test_switches_of_cuda_are_left_out_on_the_cpu() -> None:
+    made = design(allocator="native,expandable-segments", cudnn_benchmark="off,on")
+    assert sum("is a switch of CUDA" in line for line in made.left_out) == 2
 
 
 def test_no_spec_stands_twice() -> None:

@@ -1,19 +1,73 @@
 from __future__ import annotations
 
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
 import pytest
-from record_factory import training_spec
+from fake_nvml import UUID, FakeNvml, fake_nvml, gpu_is_lost, not_supported
+from record_factory import memory_spec, training_spec
+from scripted_child import MEASURED_S
 
 from vnbench.errors import InputError
 from vnbench.harness.runner import probe_environment, run_trial
 from vnbench.harness.task import TrialTask
+from vnbench.measure.host import busy_threshold, watch_host
+from vnbench.measure.nvml import HARMFUL_THROTTLE_REASONS
 from vnbench.record import TrialRecord
 
+__all__ = ["fake_nvml"]  # the fixture ``nvml``
+
 ENVIRONMENT = {"device_name": "here", "device_uuid": None}
+WITH_GPU = {"device_name": "here", "device_uuid": UUID}
+
+needs_proc = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs /proc")
 
 
-def trial(behaviour: str, *, timeout_s: float = 60.0) -> TrialRecord:
-    task = TrialTask(spec=training_spec(), replicate=0, attempt=2, corpus_directory=None)
-    return run_trial(task, environment=ENVIRONMENT, timeout_s=timeout_s, entry=f"scripted_child:{behaviour}")
+def trial(
+    behaviour: str,
+    *,
+    timeout_s: float = 60.0,
+    environment: Mapping[str, Any] = ENVIRONMENT,
+    is_memory: bool = False,
+) -> TrialRecord:
+    spec = memory_spec(training_spec()) if is_memory else training_spec()
+    task = TrialTask(spec=spec, replicate=0, attempt=2, corpus_directory=None)
+    return run_trial(task, environment=environment, timeout_s=timeout_s, entry=f"scripted_child:{behaviour}")
+
+
+def device_telemetry(record: TrialRecord) -> dict[str, Any]:
+    assert record.telemetry is not None
+    device: dict[str, Any] = record.telemetry["device"]
+    return device
+
+
+def host_telemetry(record: TrialRecord) -> dict[str, Any]:
+    assert record.telemetry is not None
+    host: dict[str, Any] = record.telemetry["host"]
+    return host
+
+
+def codes(record: TrialRecord) -> list[str]:
+    return [warning.code for warning in record.warnings]
+
+
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """Keep a core busy with a program that is no descendant of this process: those count as the trial's own."""
+    program = f"{shlex.quote(sys.executable)} -c 'while True: pass' > /dev/null 2>&1 & echo $!"
+    done = subprocess.run(program, shell=True, stdout=subprocess.PIPE, text=True, check=True)
+    try:
+        yield
+    finally:
+        os.kill(int(done.stdout), signal.SIGKILL)
 
 
 def test_a_good_trial_comes_back_as_its_record() -> None:
@@ -73,3 +127,120 @@ def test_cuda_is_refused_where_there_is_none() -> None:
         pytest.skip("there is a CUDA device")
     with pytest.raises(InputError, match="--device cuda: "):
         probe_environment("cuda")
+
+
+def test_the_measured_span_is_told_in_seconds_after_the_start_of_the_process() -> None:
+    record = trial("measure_while_asleep")
+    assert record.measured_span_s is not None
+    start_s, end_s = record.measured_span_s
+    assert 0 < start_s < end_s < record.elapsed_s
+    assert end_s - start_s == pytest.approx(MEASURED_S, abs=0.3)
+
+
+def test_only_what_was_seen_in_the_measured_span_counts(nvml: FakeNvml) -> None:
+    record = trial("measure_while_asleep", environment=WITH_GPU)
+    device = device_telemetry(record)
+    assert 3 <= device["num_readings"] <= MEASURED_S / device["period_s"] + 1
+    assert device["power_w"]["mean"] == 512.5
+    assert device["notes"] == []
+
+
+def test_a_trial_on_the_cpu_has_no_device_telemetry() -> None:
+    record = trial("answer_in_order")
+    assert record.telemetry is not None
+    assert record.telemetry["device"] is None
+    assert set(record.telemetry) == {"device", "host"}
+
+
+def test_a_trial_without_a_span_is_watched_as_a_whole(nvml: FakeNvml) -> None:
+    record = trial("hang", timeout_s=1.0, environment=WITH_GPU)
+    assert record.status == "timeout"
+    assert device_telemetry(record)["num_readings"] >= 3
+
+
+@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetPowerUsage"])
+def test_an_nvml_that_hangs_costs_a_note_and_no_trial(
+    nvml: FakeNvml, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vnbench.measure.nvml.SILENCE_S", 0.5)
+    nvml.changes[function] = nvml.hang
+    start = time.monotonic()
+    record = trial("measure_while_asleep", environment=WITH_GPU)
+    assert record.status == "ok"
+    device = device_telemetry(record)
+    assert device["num_readings"] == 0
+    assert device["power_w"] is None
+    (note,) = device["notes"]
+    assert note.startswith("no reading for ")
+    again = trial("answer_in_order", environment=WITH_GPU)
+    assert again.status == "ok"
+    assert device_telemetry(again)["notes"] == ["NVML: not asked, because an earlier call has not returned"]
+    assert time.monotonic() - start < 15
+    assert nvml.num_calls[function] == 1
+
+
+def test_an_nvml_that_hangs_in_the_middle_keeps_what_it_told_before(
+    nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vnbench.measure.nvml.SILENCE_S", 0.5)
+    name = "nvmlDeviceGetPowerUsage"
+    nvml.changes[name] = nvml.after(2, nvml.hang, name=name)
+    device = device_telemetry(trial("hang", timeout_s=1.5, environment=WITH_GPU))
+    assert device["num_readings"] == 2
+    assert device["notes"][0].startswith("no reading for ")
+
+
+def test_a_gpu_that_is_lost_leaves_a_note_and_what_was_read_before(nvml: FakeNvml) -> None:
+    name = "nvmlDeviceGetPowerUsage"
+    nvml.changes[name] = nvml.after(2, gpu_is_lost, name=name)
+    device = device_telemetry(trial("hang", timeout_s=1.0, environment=WITH_GPU))
+    assert device["num_readings"] == 2
+    assert device["notes"] == ["power_w: GPU is lost"]
+
+
+def test_a_half_working_nvml_gives_nulls_with_notes_and_no_warning(nvml: FakeNvml) -> None:
+    for name in ("nvmlDeviceGetClockInfo", "nvmlDeviceGetCurrentClocksThrottleReasons"):
+        nvml.changes[name] = not_supported
+    record = trial("measure_while_asleep", environment=WITH_GPU)
+    device = device_telemetry(record)
+    assert device["sm_clock_mhz"] is device["throttle_shares"] is None
+    assert device["power_w"] is not None
+    assert len(device["notes"]) == 3
+    assert not {"throttled", "device-shared"} & set(codes(record))
+
+
+def test_a_slowed_and_shared_gpu_is_told(nvml: FakeNvml) -> None:
+    nvml.changes["nvmlDeviceGetCurrentClocksThrottleReasons"] = HARMFUL_THROTTLE_REASONS["hardware slowdown"]
+    nvml.changes["nvmlDeviceGetComputeRunningProcesses"] = ["ours", "theirs"]
+    assert {"throttled", "device-shared"} <= set(codes(trial("measure_while_asleep", environment=WITH_GPU)))
+    assert codes(trial("measure_while_asleep", environment=WITH_GPU, is_memory=True)) == ["device-shared"]
+
+
+@needs_proc
+def test_a_busy_core_is_told_with_its_numbers() -> None:
+    with busy_core():
+        record = trial("measure_while_asleep")
+        memory_record = trial("measure_while_asleep", is_memory=True)
+    host = host_telemetry(record)
+    (warning,) = (warning for warning in record.warnings if warning.code == "busy-cores")
+    assert warning.figures["other_busy_cores"] == host["other_busy_cores"] > 0.5
+    assert warning.figures["threshold_cores"] == busy_threshold(host["num_cpus"])
+    assert "busy-cores" not in codes(memory_record), "bytes do not depend on load"
+
+
+@needs_proc
+def test_without_a_busy_core_there_is_no_warning() -> None:
+    record = trial("measure_while_asleep")
+    now = watch_host(0.6)
+    assert now is not None
+    host = host_telemetry(record)
+    if max(now["other_busy_cores"], host["other_busy_cores"]) >= busy_threshold(now["num_cpus"]):
+        pytest.skip("other programs are at work on this machine")
+    assert record.warnings == ()
+
+
+@needs_proc
+def test_what_the_workers_of_a_trial_compute_is_no_disturbance() -> None:
+    host = host_telemetry(trial("measure_while_a_worker_computes"))
+    assert host["own_busy_cores"] > 0.4
+    assert host["own_busy_cores"] + host["other_busy_cores"] <= 1.1 * host["num_cpus"]

@@ -4,7 +4,6 @@ import json
 
 import torch
 
-from vnbench.measure import nvml
 from vnbench.measure.environment import describe_environment, probe, source_revision
 from vnbench.store import COMPARED_KEYS
 
@@ -26,7 +25,10 @@ def test_auto_takes_what_there_is() -> None:
     assert json.loads(probe("auto"))["device_type"] == expected
 
 
-def test_without_a_device_nothing_is_sampled() -> None:
-    sampler = nvml.DeviceSampler(uuid="GPU-00000000-0000-0000-0000-000000000000")
-    sampler.sample()
-    assert sampler.telemetry() is None
+def test_the_settings_of_the_machine_are_among_the_facts_and_a_gpus_are_null_on_the_cpu() -> None:
+    environment = describe_environment("cpu")
+    assert environment["anomaly_detection"] is False
+    for name in ("cpu_governor", "cpu_quota_cores", "shared_memory_free_bytes", "debugging_variables"):
+        assert name in environment
+    for name in ("driver_version", "power_limit_w", "is_mig_enabled", "nvml_notes"):
+        assert environment[name] is None

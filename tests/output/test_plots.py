@@ -7,19 +7,26 @@ from matplotlib import rcParams
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from vnbench.analysis.summary import latest_attempts, summarize, summarize_memory
 from vnbench.errors import InputError
-from vnbench.output.plots import PLOTS, draw_plots
-from vnbench.output.provenance import CPU_LABEL, provenance
+from vnbench.output.plots import PLOTS, Summaries, draw_plots
+from vnbench.output.provenance import CPU_LABEL
 from vnbench.record import TrialRecord
 
-NAMES = ("step_time", "peak_memory", "padding", "workers", "epoch_time")
+NAMES = ("step_time", "peak_memory", "padding", "workers", "epoch_time", "compute", "drift")
+
+
+def cuda_sweep() -> tuple[TrialRecord, ...]:
+    return (*factory.cuda_sweep(), *factory.compute_sweep())
+
+
+def cpu_sweep() -> tuple[TrialRecord, ...]:
+    """Training in one process per configuration, as in the first records, and repeated compute trials."""
+    return (*factory.cpu_sweep(), *factory.compute_sweep(device="cpu", replicates=3))
 
 
 def figure_of(name: str, records: Sequence[TrialRecord]) -> Figure:
     (plot,) = [plot for plot in PLOTS if plot.name == name]
-    latest = latest_attempts(records)
-    figure = plot.draw(summarize(latest), summarize_memory(latest), provenance(latest))
+    figure = plot.draw(Summaries.of(records))
     assert figure is not None
     return figure
 
@@ -40,7 +47,7 @@ def legend(figure: Figure) -> list[str]:
 
 
 def test_every_figure_is_written_as_png_and_svg(tmp_path) -> None:
-    files, left_out = draw_plots(factory.cuda_sweep(), tmp_path / "new")
+    files, left_out = draw_plots(cuda_sweep(), tmp_path / "new")
     assert {file.name for file in files} == {f"{name}.{suffix}" for name in NAMES for suffix in ("png", "svg")}
     assert all(file.stat().st_size > 1000 for file in files)
     assert left_out == ()
@@ -55,6 +62,9 @@ def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp
         "measure with: vnbench sweep --batch-size 1,2,4,8,16",
         "workers.png is left out: no two trials differ in their number of loader workers alone; "
         "measure with: vnbench sweep --num-workers 0,2,4",
+        "compute.png is left out: no compute trial has a valid step time; measure with: vnbench sweep --kind compute",
+        "drift.png is left out: no timed trial ran 3 times; "
+        "measure with: vnbench sweep --replicates 3 or --reference-runs 3",
     )
 
 
@@ -81,7 +91,7 @@ def test_the_same_records_give_the_same_svg(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_axis_has_a_unit(name) -> None:
-    axes = figure_of(name, factory.cuda_sweep()).axes[0]
+    axes = figure_of(name, cuda_sweep()).axes[0]
     for label in (axes.get_xlabel(), axes.get_ylabel()):
         assert "(" in label
         assert label.endswith(")")
@@ -89,9 +99,9 @@ def test_every_axis_has_a_unit(name) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_figure_says_where_and_when_and_how_many_trials(name) -> None:
-    cuda, cpu = texts(figure_of(name, factory.cuda_sweep())), texts(figure_of(name, factory.cpu_sweep()))
+    cuda, cpu = texts(figure_of(name, cuda_sweep())), texts(figure_of(name, cpu_sweep()))
     assert "NVIDIA H200, torch 2.13.0+cu130, 2026-01-05, " in cuda
-    assert "trials" in cuda
+    assert "configurations" in cuda or "trials" in cuda
     assert CPU_LABEL not in cuda
     assert "CPU Intel" in cpu
     assert CPU_LABEL in cpu
@@ -105,7 +115,12 @@ def test_every_measured_point_carries_an_interval(name) -> None:
         segments = container.lines[2][0].get_segments()
         assert len(segments) == len(container.lines[0].get_xdata())
         assert all(segment[1][1] > segment[0][1] for segment in segments)
-    assert "95 % intervals over the steps of one process" in texts(figure)
+    assert "Bars: 95 % intervals, between processes included (spread 2.2 % from 3 repeated" in texts(figure)
+
+
+def test_bars_of_single_processes_are_said_to_cover_one_process_only() -> None:
+    text = texts(figure_of("step_time", factory.cpu_sweep()))
+    assert "Bars: 95 % intervals, one process only, what differs between processes is not in them" in text
 
 
 def test_a_point_of_one_step_is_drawn_without_a_bar_and_said_to_be() -> None:
@@ -143,7 +158,7 @@ def test_levers_that_the_legend_does_not_name_stand_in_the_subtitle() -> None:
 
 def test_trials_that_are_not_drawn_are_counted() -> None:
     subtitle = texts(figure_of("step_time", factory.cuda_sweep()))
-    assert "Not drawn: 3 trials with other levers. Without a valid time: 3 skipped." in subtitle
+    assert "Not drawn: 3 configurations with other levers. Without a valid time: 3 skipped." in subtitle
 
 
 def test_precisions_differ_in_marker_and_variants_in_fill() -> None:
@@ -158,12 +173,12 @@ def test_points_that_share_a_batch_size_stand_apart() -> None:
     assert len(places) == len({round(x, 3) for x in places}) == 5
 
 
-def test_many_replicates_of_single_points_stay_on_their_side_of_the_next_batch_size() -> None:
+def test_many_trials_of_single_points_stay_on_their_side_of_the_next_batch_size() -> None:
     levers = ({}, {"sampler": "bucketed"}, {"checkpointing": "stages"}, {"precision": "bf16"})
     records = [
-        factory.measured_training_record(factory.training_spec(batch_size=2, **lever), replicate=n)
+        factory.measured_training_record(factory.training_spec(batch_size=2, seed=seed, **lever))
         for lever in levers
-        for n in range(6)
+        for seed in range(6)
     ]
     records.append(factory.measured_training_record(factory.training_spec(batch_size=4)))
     axes = figure_of("step_time", records).axes[0]
@@ -188,7 +203,7 @@ def test_more_levers_than_a_figure_can_show_are_counted_even_without_their_centr
     records = [factory.measured_training_record(factory.training_spec(**change)) for change in changes]
     figure = figure_of("step_time", records)
     assert len(legend(figure)) == 6
-    assert "Not drawn: 3 trials with other levers." in texts(figure)
+    assert "Not drawn: 3 configurations with other levers." in texts(figure)
 
 
 def test_an_interval_below_zero_does_not_break_a_logarithmic_axis() -> None:
@@ -203,16 +218,30 @@ def test_an_interval_below_zero_does_not_break_a_logarithmic_axis() -> None:
     assert 0.1 < axes.get_ylim()[0] < 1.55
 
 
-def test_replicates_are_points_of_one_line_through_their_means() -> None:
+def test_the_processes_of_a_configuration_are_one_point() -> None:
+    spec = factory.training_spec()
+    records = [factory.measured_training_record(spec, replicate=n) for n in range(3)]
+    (one,) = bars(figure_of("step_time", records)).values()
+    assert len(one.lines[0].get_xdata()) == 1
+
+
+def test_trials_that_differ_in_their_seed_are_points_of_one_line_through_their_means() -> None:
     records = [
-        factory.measured_training_record(factory.training_spec(batch_size=size), replicate=n)
+        factory.measured_training_record(factory.training_spec(batch_size=size, seed=seed))
         for size in (1, 2)
-        for n in (0, 1)
+        for seed in (0, 1)
     ]
     axes = figure_of("step_time", records).axes[0]
     drawn = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"]
     assert len(drawn) == 1
     assert list(drawn[0].get_xdata()) == pytest.approx([1, 2], rel=1e-3)
+
+
+def test_a_switch_that_all_trials_have_stands_in_the_subtitle() -> None:
+    record = factory.measured_training_record(factory.training_spec(optimizer="foreach"))
+    assert "foreach optimizer" in texts(figure_of("step_time", [record]))
+    plain = factory.measured_training_record(factory.training_spec())
+    assert "optimizer" not in texts(figure_of("step_time", [plain])).replace("optimizer step", "")
 
 
 def test_workers_are_compared_at_equal_levers_only() -> None:
@@ -297,7 +326,7 @@ def test_epoch_time_says_that_it_is_scaled_from_a_subset() -> None:
 
 
 def test_no_text_leaves_the_figure(tmp_path) -> None:
-    for sweep in (factory.cpu_sweep(), factory.cuda_sweep()):
+    for sweep in (cpu_sweep(), cuda_sweep()):
         for name in NAMES:
             figure = figure_of(name, sweep)
             figure.savefig(tmp_path / "drawn.png")

@@ -19,7 +19,7 @@ def test_without_a_terminal_each_trial_is_a_plain_line_with_an_estimate() -> Non
     records = [measured_memory_record(specs[1]), measured_training_record(specs[1], warnings=(warning,))]
     with SweepProgress(specs, workload=WORKLOAD, console=Console(file=text, width=60)) as progress:
         for spec, record in zip(specs, records, strict=True):
-            progress.started(spec)
+            progress.started(spec, 1)
             progress.finished(record)
     lines = text.getvalue().splitlines()
     assert len(lines) == 5
@@ -35,7 +35,7 @@ def test_on_a_terminal_there_is_a_bar_and_one_line_per_trial() -> None:
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=120)
     with SweepProgress([training_spec()], workload=WORKLOAD, console=console) as progress:
-        progress.started(training_spec())
+        progress.started(training_spec(), 1)
         progress.finished(measured_training_record(training_spec()))
     assert "0/1" in text.getvalue()
     assert "[1/1] training" in text.getvalue()
@@ -49,3 +49,35 @@ def test_a_failure_is_told_with_its_reason() -> None:
     cause = Cause(kind="deadline", message="still running after 10 min")
     record = record_of(training_spec(), status="timeout", cause=cause)
     assert describe_outcome(record) == "timeout, still running after 10 min"
+
+
+def test_a_repeated_trial_is_told_when_it_is_tried_again() -> None:
+    text = io.StringIO()
+    specs = [training_spec(), training_spec(batch_size=2)]
+    warning = TrialWarning(code="throttled", message="the GPU lowered its clocks")
+    with SweepProgress(specs, workload=WORKLOAD, console=Console(file=text, width=60)) as progress:
+        progress.started(specs[0], 1)
+        progress.repeated(measured_training_record(specs[0], warnings=(warning,)))
+        progress.started(specs[1], 1)
+        progress.finished(measured_training_record(specs[1]))
+        progress.started(specs[0], 2)
+        progress.finished(measured_training_record(specs[0], attempt=1))
+        progress.noted("all is over")
+    lines = text.getvalue().splitlines()
+    assert lines[1].endswith("; disturbed, so once more at the end")
+    assert lines[2] == "    warning: the GPU lowered its clocks"
+    assert "batch 2" in lines[3]
+    assert "try" not in lines[3]
+    assert lines[5].startswith("[2/2] training: batch 1")
+    assert ", try 2 (about " in lines[5]
+    assert lines[-1] == "warning: all is over"
+
+
+def test_a_try_that_was_told_is_not_told_twice() -> None:
+    text = io.StringIO()
+    record = measured_training_record(training_spec())
+    with SweepProgress([record.spec], workload=WORKLOAD, console=Console(file=text, width=60)) as progress:
+        progress.started(record.spec, 1)
+        progress.repeated(record)
+        progress.finished(record)
+    assert text.getvalue().count("valid Mpx/s") == 1

@@ -1,5 +1,6 @@
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import record_factory as factory
@@ -7,13 +8,14 @@ from rich.console import Console
 
 from vnbench.errors import InputError
 from vnbench.output.provenance import CPU_LABEL
-from vnbench.output.tables import format_estimate, summary_table
+from vnbench.output.tables import summary_table
 from vnbench.record import TrialRecord, TrialWarning
+from vnbench.store import load_results
 
 
-def render(records: Sequence[TrialRecord], *, width: int = 100) -> str:
+def render(records: Sequence[TrialRecord], *, width: int = 100, price_per_hour: float | None = None) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=width).print(summary_table(records))
+    Console(file=stream, width=width).print(summary_table(records, price_per_hour=price_per_hour))
     return stream.getvalue()
 
 
@@ -22,28 +24,6 @@ def body(text: str) -> list[str]:
     lines = text.splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith("──")) + 1
     return [line for line in lines[start : lines.index("", start)] if line.strip()]
-
-
-@pytest.mark.parametrize(
-    ("value", "half_width", "text"),
-    [
-        (1.2345, 0.0432, "1.23 ± 0.04"),
-        (1.2345, 0.0132, "1.234 ± 0.013"),
-        (1.2345, 0.0196, "1.23 ± 0.02"),
-        (123.4, 45.0, "120 ± 40"),
-        (1234.0, 17.0, "1234 ± 17"),
-        (0.98, 0.0999, "0.98 ± 0.10"),
-        (0.98, 0.16, "0.98 ± 0.16"),
-        (5.0, 0.0, "5.00 ± 0"),
-        (0.0, 0.2, "0.0 ± 0.2"),
-        (12.345, None, "12"),
-        (0.012345, None, "0.012"),
-        (1234.5, None, "1200"),
-        (None, None, "-"),
-    ],
-)
-def test_a_figure_has_no_more_digits_than_its_half_width_supports(value, half_width, text) -> None:
-    assert format_estimate(value, half_width) == text
 
 
 @pytest.mark.parametrize("sweep", [factory.cpu_sweep, factory.cuda_sweep])
@@ -111,10 +91,58 @@ def test_a_missing_worst_case_is_said_to_be_missing() -> None:
 
 def test_notes_say_device_torch_date_trials_and_what_the_intervals_cover() -> None:
     text = " ".join(render(factory.cuda_sweep()).split())
-    note = "NVIDIA H200, torch 2.13.0+cu130, 2026-01-05, 17 training trials, 12 worst-case memory trials"
+    note = "NVIDIA H200, torch 2.13.0+cu130, 2026-01-05, 19 training trials of 17 configurations, 12 worst-case memory"
     assert note in text
-    assert "cover the steps of one process only" in text
+    assert (
+        "Intervals: 95 %, between processes included (spread 2.2 % from 3 repeated trials of 1 configuration)" in text
+    )
     assert CPU_LABEL not in text
+
+
+def test_a_sweep_of_single_processes_says_that_its_intervals_cover_one_process_only() -> None:
+    text = " ".join(render(factory.cpu_sweep()).split())
+    assert "95 %, one process only, what differs between processes is not in them (--replicates 3" in text
+    assert "drift" not in text
+
+
+def repeated(*, minutes: float, drift_per_hour: float = 0.0, noise: float = 0.002) -> list[TrialRecord]:
+    """Four runs of one trial, alternately above and below a drifting time."""
+    records = []
+    for n in range(4):
+        time_s = 10 * (1 + drift_per_hour * n * minutes / 60) * (1 + noise * (-1) ** n)
+        steps = factory.steps_of([time_s] * 4)
+        values = {"steps": steps, "block": factory.block_of(steps), "started_at": factory.started_at(n * minutes)}
+        records.append(factory.record_of(factory.training_spec(), replicate=n, **values))
+    return records
+
+
+def drift_line_of(records: Sequence[TrialRecord]) -> str:
+    (line,) = [line for line in render(records, width=200).splitlines() if line.startswith("drift:")]
+    return line
+
+
+def test_one_line_tells_the_drift_and_whether_it_is_any() -> None:
+    assert drift_line_of(repeated(minutes=60, noise=0.002)) == (
+        "drift: -0.1 ± 0.5 % per hour, -0.2 ± 1.5 % over the sweep's 3 h, from 4 repeated trials "
+        "(not told apart from none)."
+    )
+    assert drift_line_of(repeated(minutes=60, drift_per_hour=0.05)).endswith("(told apart from none).")
+
+
+def test_a_drift_per_hour_that_says_nothing_is_left_out_of_a_short_sweep() -> None:
+    line = drift_line_of(repeated(minutes=0.5, noise=0.05))
+    assert "per hour" not in line
+    assert "over the sweep's 1 min 45 s" in line
+
+
+def test_a_drift_that_nothing_can_be_said_of_has_no_number() -> None:
+    assert drift_line_of(repeated(minutes=1, noise=0.4)) == (
+        "drift: not to be told from 4 repeated trials over the sweep's 3 min 15 s "
+        "(more --reference-runs narrow its interval)."
+    )
+    assert drift_line_of(repeated(minutes=1)[:2]) == (
+        "drift: not known from 2 repeated trials (--replicates 3 or --reference-runs 3 measures it)."
+    )
 
 
 def test_cpu_figures_are_labelled() -> None:
@@ -135,10 +163,86 @@ def test_square_brackets_in_a_message_are_printed_as_they_are() -> None:
     assert "[bold]size[/] 3" in render([factory.record_of(spec, status="crashed", cause=cause)])
 
 
-def test_replicates_are_told_apart() -> None:
+def test_the_processes_of_a_configuration_share_a_row_that_counts_them() -> None:
     spec = factory.training_spec()
     text = render([factory.measured_training_record(spec, replicate=n) for n in (0, 1)])
-    assert "repli-" in text
+    (row,) = body(text)
+    assert row.split()[0] == "2"
+    heading = text.split("──")[0].splitlines()[-2].split()
+    assert "n" in [*heading, *text.split("──")[0].splitlines()[-1].split()]
+
+
+def test_single_processes_are_not_counted() -> None:
+    heading = render(factory.cpu_sweep()).split("──")[0]
+    assert "n" not in heading.split()
+
+
+def test_a_row_says_which_of_its_processes_failed_and_why() -> None:
+    spec = factory.training_spec()
+    records = [factory.measured_training_record(spec, replicate=n) for n in (0, 1)]
+    records.append(factory.record_of(spec, status="timeout", replicate=2))
+    text = render(records)
+    assert "ok !" in text
+    assert "! batch 1: 1 of 3 processes without figures (timeout: made to end timeout)" in text
+
+
+def test_a_warning_that_many_rows_share_takes_one_line_with_their_number() -> None:
+    warning = TrialWarning(code="few-steps", message="only 3 steps", figures={"num_steps": 3})
+    specs = [factory.training_spec(batch_size=size) for size in (1, 2, 4)]
+    records = [factory.measured_training_record(spec, warnings=(warning,)) for spec in specs]
+    lines = [line for line in render(records).splitlines() if line.startswith("!")]
+    assert lines == ["! 3 configurations, as batch 1: only 3 steps (few-steps)"]
+    assert len([line for line in render(records[:2]).splitlines() if line.startswith("!")]) == 2
+
+
+def test_a_warning_of_several_processes_of_a_row_takes_one_line() -> None:
+    spec = factory.training_spec()
+    records = [
+        factory.measured_training_record(
+            spec, replicate=n, warnings=(TrialWarning(code="throttled", message=f"SM clock at {60 + n} %"),)
+        )
+        for n in (0, 1)
+    ]
+    assert "! batch 1: SM clock at 60 % (throttled, 2 times)" in render(records)
+
+
+def test_switches_stand_in_the_table_only_where_a_trial_has_another_than_the_default() -> None:
+    plain, switched = factory.training_spec(), factory.training_spec(memory_format="channels-last")
+    text = render([factory.measured_training_record(spec) for spec in (plain, switched)])
+    assert "memory" in text.split("──")[0]
+    assert sorted(row.split()[0] for row in body(text)) == ["channels-last", "contiguous"]
+    alone = render([factory.measured_training_record(switched)])
+    assert "channels-last memory" in alone.split("──")[0]
+    default = render([factory.measured_training_record(plain)])
+    for word in ("contiguous", "compile", "allocator", "optimizer", "cudnn"):
+        assert word not in default
+
+
+def test_a_price_adds_what_an_epoch_takes_and_costs_with_intervals() -> None:
+    text = render(factory.cuda_sweep(), price_per_hour=3.5)
+    assert "An epoch of all 15,000 training examples, at 3.5 per hour, energy at the mean power of the device:" in text
+    heading, rows = text.split("An epoch of all")[1].split("──", maxsplit=1)
+    assert "cost per" in heading
+    assert "kWh per" in heading
+    first = rows.splitlines()[1].split()
+    minutes, cost, energy = (float(first[i]) for i in (-9, -6, -3))
+    assert cost == pytest.approx(3.5 * minutes / 60, rel=0.05)
+    assert energy == pytest.approx(factory.POWER_W / 1000 * minutes / 60, rel=0.05)
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_energy_that_nothing_told_has_no_column() -> None:
+    text = render(factory.cpu_sweep(), price_per_hour=0.5)
+    assert "cost per" in text
+    assert "kWh" not in text
+
+
+def test_the_first_records_are_still_drawn_as_a_table() -> None:
+    records = load_results(Path(__file__).parents[2] / "results" / "cpu-amd-epyc" / "readme.jsonl").records
+    text = render(records, width=120)
+    assert len(body(text)) == 7
+    assert "1.99 ± 0.17 2180 ± 160" in " ".join(text.split())
+    assert "7 training trials, 5 worst-case memory trials" in text
 
 
 def test_records_without_training_trials_give_their_notes_only() -> None:

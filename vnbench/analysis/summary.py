@@ -1,14 +1,16 @@
-"""One line per trial from its raw record: throughput, step time, padding, waiting, worst-case memory, epoch time."""
+"""One line per configuration from its raw records: throughput, step time, padding, waiting, memory, epoch time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from vnbench.analysis.stats import Estimate, ratio_of_sums
-from vnbench.record import MemoryReading, Status, TrialRecord, TrialWarning
-from vnbench.spec import TrialSpec
+from vnbench.analysis.between import PooledFigure, ProcessFigure, Spread, pooled
+from vnbench.analysis.noise import measure_noise
+from vnbench.analysis.process import StepFigures, training_figures, weighted_power_w, why_not_timed
+from vnbench.readings import MemoryReading
+from vnbench.record import Status, TrialRecord, TrialWarning
+from vnbench.spec import TrialKind, TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,33 +36,41 @@ class MemorySummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialSummary:
-    """One replicate of one training spec. A figure that was not measured, or must not be used, is None.
+    """One training spec over its processes. A figure that was not measured, or must not be used, is None.
 
-    Times and throughputs are None unless the trial ended ``ok`` and the caching allocator never had to retry: a retry
-    gives the cache back to the driver in the middle of a step. Half-widths are of two-sided 95 % intervals over the
-    steps of this one process (vnbench.analysis.stats).
+    Times and throughputs are None unless a process ended ``ok`` and its caching allocator never had to retry. They are
+    means of times over such processes, a throughput the inverse of such a mean. Half-widths are of two-sided 95 %
+    intervals; what differs between processes is in them where relative_between is known (vnbench.analysis.between), and
+    otherwise they cover the steps of one process only (vnbench.analysis.stats).
     """
 
     spec: TrialSpec
     """What was asked."""
-    replicate: int
-    """Which repetition of the spec, from 0."""
     status: Status
-    """How it ended."""
+    """``ok`` if any process ended so, else how the first one ended."""
     cause: str | None
     """Why it has no figures, in one line; None where it has."""
     warnings: tuple[TrialWarning, ...]
-    """Reasons for doubt, from the record."""
+    """Reasons for doubt, from the records of all processes; equal ones once."""
+    num_processes: int = 0
+    """Processes with a valid timing."""
+    failures: tuple[str, ...] = ()
+    """How each process without one ended, as ``oom: CUDA out of memory``."""
+    relative_within: float | None = None
+    """Standard error of padded_px_per_s over the steps of a process, relative, root mean square of the processes."""
+    relative_between: float | None = None
+    """Standard deviation between processes beyond that, relative, pooled over the sweep's repeated specs; None where no
+    spec ran in two processes."""
     num_steps: int | None = None
-    """Measured optimizer steps, those that the gradient scaler skipped left out."""
+    """Measured optimizer steps of all processes, those that the gradient scaler skipped left out."""
     num_skipped_steps: int | None = None
     """Measured steps whose update the gradient scaler left out."""
     valid_px_per_s: float | None = None
-    """Valid pixels of the measured block per second of its wall clock, skipped steps left out."""
+    """Valid pixels of the measured blocks per second of their wall clock, skipped steps left out."""
     valid_relative_half_width: float | None = None
     """Half-width of valid_px_per_s, relative to it."""
     padded_px_per_s: float | None = None
-    """Padded pixels of the measured block per second of its wall clock, skipped steps left out."""
+    """Padded pixels of the measured blocks per second of their wall clock, skipped steps left out."""
     padded_relative_half_width: float | None = None
     """Half-width of padded_px_per_s, relative to it."""
     step_time_s: float | None = None
@@ -73,18 +83,20 @@ class TrialSummary:
     """
     data_wait_ratio: float | None = None
     """Share of the measured steps' time that the training process waited for the loader."""
+    power_w: float | None = None
+    """Mean power of the device while it measured, in watts, each process by its time; energy is this times time."""
     padding_ratio: float | None = None
     """Padding waste of the plan of all training examples."""
     lower_bound_padding_ratio: float | None = None
     """No grouping of all training examples into as many micro-batches pads less than this."""
     subset_padding_ratio: float | None = None
-    """Padding waste of the measured block."""
+    """Padding waste of the measured blocks."""
     num_examples: int | None = None
     """Training examples of the whole plan."""
     epoch_time_s: float | None = None
-    """Seconds per epoch of all training examples: seconds per padded pixel of the block times the plan's padded pixels.
+    """Seconds per epoch of all training examples: seconds per padded pixel of the blocks times the plan's pixels.
 
-    Taken as proportional to padded pixels: it is off where the canvases of the block are not those of the plan.
+    Taken as proportional to padded pixels: it is off where the canvases of the blocks are not those of the plan.
     """
     epoch_time_half_width_s: float | None = None
     """Half-width of epoch_time_s, in seconds."""
@@ -123,15 +135,35 @@ def summarize_memory(records: Iterable[TrialRecord]) -> tuple[MemorySummary, ...
 
 
 def summarize(records: Iterable[TrialRecord]) -> tuple[TrialSummary, ...]:
-    """Return one summary per training spec and replicate, in the order of first appearance.
+    """Return one summary per training spec, in the order of first appearance.
 
-    Worst-case memory comes from the memory trials of the same family.
+    Worst-case memory comes from the memory trials of the same family, run-to-run spread from every repeated spec.
     """
     latest = latest_attempts(records)
     memory = {summary.family: summary for summary in summarize_memory(latest)}
+    spread = measure_noise(latest).spread_for("training")
     return tuple(
-        _summarize_training(record, memory.get(record.spec.family)) for record in latest if record.kind == "training"
+        _summarize_training(processes, memory.get(processes[0].spec.family), spread)
+        for processes in by_spec(latest, "training")
     )
+
+
+def by_spec(latest: Iterable[TrialRecord], kind: TrialKind) -> tuple[tuple[TrialRecord, ...], ...]:
+    """Return the records of each spec of a kind, in the order of first appearance."""
+    specs: dict[str, list[TrialRecord]] = {}
+    for record in latest:
+        if record.kind == kind:
+            specs.setdefault(record.spec_id, []).append(record)
+    return tuple(map(tuple, specs.values()))
+
+
+def distinct_warnings(processes: Iterable[TrialRecord]) -> tuple[TrialWarning, ...]:
+    """Return the warnings of all processes, equal ones once."""
+    distinct: list[TrialWarning] = []
+    for warning in (warning for record in processes for warning in record.warnings):
+        if warning not in distinct:
+            distinct.append(warning)
+    return tuple(distinct)
 
 
 def _summarize_family(records: Sequence[TrialRecord]) -> MemorySummary:
@@ -161,88 +193,71 @@ def _peak_bytes(reading: MemoryReading | None) -> int | None:
     return reading.peak_allocated_bytes
 
 
-def _summarize_training(record: TrialRecord, memory: MemorySummary | None) -> TrialSummary:
-    plan, block, reading = record.batching, record.block, record.memory
-    own_capacity = reading.capacity_bytes if reading else None
+def _summarize_training(
+    processes: Sequence[TrialRecord], memory: MemorySummary | None, spread: Spread | None
+) -> TrialSummary:
+    plan = next((record.batching for record in processes if record.batching), None)
+    blocks = [record.block for record in processes if record.block and record.block.padded_pixels]
+    capacities = [record.memory.capacity_bytes for record in processes if record.memory]
+    padding_ratios = [1 - block.valid_pixels / block.padded_pixels for block in blocks]
+    reasons = [(record.status, reason) for record in processes if (reason := why_not_timed(record)) is not None]
+    timed = [(record, figures) for record in processes if (figures := training_figures(record)) is not None]
     bare = TrialSummary(
-        spec=record.spec,
-        replicate=record.replicate,
-        status=record.status,
-        cause=record.cause.message if record.cause else None,
-        warnings=record.warnings,
+        spec=processes[0].spec,
+        status="ok" if any(record.status == "ok" for record in processes) else processes[0].status,
+        cause=None if timed else reasons[0][1],
+        warnings=distinct_warnings(processes),
+        num_processes=len(timed),
+        failures=tuple(f"{status}: {reason}" for status, reason in reasons),
         num_examples=plan.num_examples if plan else None,
         padding_ratio=plan.padding_ratio if plan else None,
         lower_bound_padding_ratio=plan.lower_bound_padding_ratio if plan else None,
-        subset_padding_ratio=1 - block.valid_pixels / block.padded_pixels if block and block.padded_pixels else None,
+        subset_padding_ratio=sum(padding_ratios) / len(padding_ratios) if padding_ratios else None,
         worst_case_status=memory.status if memory else None,
         worst_case_peak_bytes=memory.peak_bytes if memory else None,
-        capacity_bytes=memory.capacity_bytes if memory and memory.capacity_bytes else own_capacity,
+        capacity_bytes=memory.capacity_bytes if memory and memory.capacity_bytes else next(iter(capacities), None),
     )
-    if record.status != "ok":
-        return bare
-    if reading and reading.num_alloc_retries:
-        return replace(bare, cause=f"the allocator retried {reading.num_alloc_retries} times: its timing is not valid")
-    return _with_times(bare, record)
+    return _with_times(bare, timed, spread, padded_pixels=plan.padded_pixels if plan else None) if timed else bare
 
 
-def _with_times(bare: TrialSummary, record: TrialRecord) -> TrialSummary:
-    """Return the summary with every time and throughput that the record's steps and block support."""
-    measured = _measured(record.steps)
-    skipped = [bool(flag) for flag in measured.get("is_skipped_by_scaler", ())]
-    steps = {name: _without(column, skipped) for name, column in measured.items()}
-    times = steps.get("step_time_s", ())
-    step_time_s = sum(times) / len(times) if times else None
-    per_valid_px = _ratio(times, steps.get("valid_pixels", ()))
-    per_padded_px = _ratio(times, steps.get("padded_pixels", ()))
-    data_wait = _ratio(steps.get("data_wait_s", ()), times)
-    padded_relative = per_padded_px.relative_half_width if per_padded_px else None
-    valid_px_per_s = padded_px_per_s = epoch_time_s = None
-    if any(skipped):
-        # The block's wall clock holds the skipped steps too, so only the steps' own times are of use.
-        valid_px_per_s = 1 / per_valid_px.value if per_valid_px else None
-        padded_px_per_s = 1 / per_padded_px.value if per_padded_px else None
-    elif (block := record.block) and block.wall_time_s > 0 and block.padded_pixels > 0:
-        valid_px_per_s = block.valid_pixels / block.wall_time_s
-        padded_px_per_s = block.padded_pixels / block.wall_time_s
-    if padded_px_per_s and record.batching:
-        epoch_time_s = record.batching.padded_pixels / padded_px_per_s
+def _with_times(
+    bare: TrialSummary,
+    timed: Sequence[tuple[TrialRecord, StepFigures]],
+    spread: Spread | None,
+    *,
+    padded_pixels: int | None,
+) -> TrialSummary:
+    """Return the summary with every time and throughput that its processes support."""
+    figures = [one for _, one in timed]
+
+    def over_processes(choose: Callable[[StepFigures], ProcessFigure | None]) -> PooledFigure | None:
+        known = [figure for one in figures if (figure := choose(one)) is not None]
+        return pooled(known, spread=spread) if known else None
+
+    valid = over_processes(lambda one: one.valid_time)
+    padded = over_processes(lambda one: one.padded_time)
+    step = over_processes(lambda one: one.step_time)
+    epoch_time_s = padded.value * padded_pixels if padded and padded_pixels else None
+    waits = [one.data_wait_ratio for one in figures if one.data_wait_ratio is not None]
+    has_steps = any(one.num_steps or one.num_skipped_steps for one in figures)
     return replace(
         bare,
-        num_steps=len(times) if measured else None,
-        num_skipped_steps=sum(skipped) if skipped else None,
-        valid_px_per_s=valid_px_per_s,
-        valid_relative_half_width=per_valid_px.relative_half_width if per_valid_px else None,
-        padded_px_per_s=padded_px_per_s,
-        padded_relative_half_width=padded_relative,
-        step_time_s=step_time_s,
-        step_time_half_width_s=_times(step_time_s, padded_relative),
-        data_wait_ratio=data_wait.value if data_wait else None,
+        relative_within=padded.relative_within if padded else None,
+        relative_between=padded.relative_between if padded else None,
+        num_steps=sum(one.num_steps for one in figures) if has_steps else None,
+        num_skipped_steps=sum(one.num_skipped_steps for one in figures) if has_steps else None,
+        valid_px_per_s=1 / valid.value if valid else None,
+        valid_relative_half_width=valid.relative_half_width if valid else None,
+        padded_px_per_s=1 / padded.value if padded else None,
+        padded_relative_half_width=padded.relative_half_width if padded else None,
+        step_time_s=step.value if step else None,
+        step_time_half_width_s=step.half_width if step else None,
+        data_wait_ratio=sum(waits) / len(waits) if waits else None,
+        power_w=weighted_power_w([(record, one.padded_time) for record, one in timed]),
         epoch_time_s=epoch_time_s,
-        epoch_time_half_width_s=_times(epoch_time_s, padded_relative),
+        epoch_time_half_width_s=_times(epoch_time_s, padded.relative_half_width if padded else None),
     )
-
-
-def _measured(steps: Mapping[str, tuple[Any, ...]] | None) -> dict[str, tuple[Any, ...]]:
-    """Return the columns without warm-up steps; those with a missing value are left out, as nothing sums over them."""
-    if not steps:
-        return {}
-    is_warm_up = steps["is_warm_up"]
-    measured = {
-        name: tuple(value for value, warm_up in zip(column, is_warm_up, strict=True) if not warm_up)
-        for name, column in steps.items()
-    }
-    return {name: column for name, column in measured.items() if None not in column}
-
-
-def _without(column: tuple[Any, ...], left_out: Sequence[bool]) -> tuple[Any, ...]:
-    return tuple(value for value, skip in zip(column, left_out, strict=True) if not skip) if left_out else column
 
 
 def _times(value: float | None, factor: float | None) -> float | None:
     return None if value is None or factor is None else value * factor
-
-
-def _ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:
-    if len(numerators) != len(denominators) or not sum(denominators) > 0:
-        return None
-    return ratio_of_sums(numerators, denominators)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vnbench.data.sizes import MAX_SEED, SizeArray
-from vnbench.record import BatchingAccount
+from vnbench.readings import BatchingAccount
 from vnbench.spec import ALIGNMENT, SamplerName
 from vnbench.units import MAX_SIDE_PIXELS
 

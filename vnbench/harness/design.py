@@ -7,10 +7,31 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vnbench.config import SweepConfig
+from vnbench.data.canvases import Size
 from vnbench.errors import InputError
-from vnbench.spec import REDUCED_PRECISIONS, Checkpointing, NormPrecision, Precision, SamplerName, TrialSpec
+from vnbench.spec import (
+    FLAG_FIELDS,
+    REDUCED_PRECISIONS,
+    Allocator,
+    Checkpointing,
+    Compile,
+    CudnnBenchmark,
+    MemoryFormat,
+    NormPrecision,
+    OptimizerLoop,
+    Precision,
+    SamplerName,
+    TrialSpec,
+)
+
+REFERENCE_RUNS = 3
+"""Runs of the reference trial where no other number is asked for: at the start, in the middle and at the end."""
+
+MIN_SPECS_FOR_DRIFT = 4
+"""Timed specs from which on the reference trial is repeated unasked: a shorter sweep ends before anything drifts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +52,16 @@ class Cell:
     """How examples are grouped into batches."""
     num_workers: int
     """Loader processes."""
+    memory_format: MemoryFormat = "contiguous"
+    """Order of the numbers of a map in memory."""
+    compile: Compile = "none"
+    """Mode of torch.compile."""
+    cudnn_benchmark: CudnnBenchmark = "off"
+    """Whether cuDNN times its algorithms on each new shape."""
+    allocator: Allocator = "native"
+    """How the caching allocator takes memory from the driver."""
+    optimizer: OptimizerLoop = "fused"
+    """How the optimizer goes over the parameters."""
 
     @property
     def examples_per_pass(self) -> int:
@@ -38,11 +69,18 @@ class Cell:
         return self.batch_size if self.micro_batch_size is None else self.micro_batch_size
 
     def __str__(self) -> str:
+        flags = "".join(f", {name.replace('_', '-')} {value}" for name, value in self.changed_flags.items())
         return (
             f"batch {self.batch_size}, micro-batch {self.examples_per_pass}, {self.precision}, "
             f"norm {self.norm_precision}, checkpointing {self.checkpointing}, {self.sampler}, "
-            f"{self.num_workers} workers"
+            f"{self.num_workers} workers{flags}"
         )
+
+    @property
+    def changed_flags(self) -> dict[str, str]:
+        """The switches of torch that are not at their defaults."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        return {name: getattr(self, name) for name in FLAG_FIELDS if getattr(self, name) != defaults[name]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,12 +105,13 @@ class Design:
     """All trials in the order in which they run."""
 
 
-def make_design(config: SweepConfig, *, corpus_id: str, worst_case: tuple[int, int]) -> Design:
+def make_design(config: SweepConfig, *, corpus_id: str, worst_case: Size, canvas_sizes: tuple[Size, ...]) -> Design:
     """Return the cells and the trials of a sweep.
 
     Memory trials come first, each family's members by ascending micro-batch, so that what does not fit is known before
-    anything is timed; within these bounds the order is random, drawn from the sweep's seed. ``worst_case`` is (height,
-    width) in pixels.
+    anything is timed; within these bounds the order is random, drawn from the sweep's seed. The reference trial, the
+    centre's, is repeated at even steps among the timed ones. ``worst_case`` is (height, width) in pixels,
+    ``canvas_sizes`` those of compute trials.
 
     Raises:
         InputError: nothing is left to measure.
@@ -85,9 +124,22 @@ def make_design(config: SweepConfig, *, corpus_id: str, worst_case: tuple[int, i
         raise InputError(
             "the axes", allowed="no combination of their values can be measured", remedy="; ".join(left_out[:3])
         )
-    training = [_training_spec(cell, config, corpus_id) for cell in cells]
-    memory = dict.fromkeys(_memory_spec(spec, worst_case) for spec in training)
-    return Design(cells=cells, left_out=left_out, trials=tuple(_ordered(list(memory), training, config)))
+    memory = [_memory_spec(cell, config, worst_case) for cell in cells] if "memory" in config.kinds else []
+    timed: list[TrialSpec] = []
+    for cell in cells:
+        if "training" in config.kinds:
+            timed.append(_training_spec(cell, config, corpus_id))
+        if "compute" in config.kinds:
+            timed.append(_compute_spec(cell, config, canvas_sizes))
+    generator = random.Random(config.seed)
+    return Design(
+        cells=cells,
+        left_out=left_out,
+        trials=(
+            *_ordered_memory(list(dict.fromkeys(memory)), generator),
+            *_ordered_timed(list(dict.fromkeys(timed)), config, generator),
+        ),
+    )
 
 
 def _full(config: SweepConfig) -> Iterator[Cell]:
@@ -129,6 +181,8 @@ def _reason_to_leave_out(cell: Cell, config: SweepConfig) -> str | None:
         return "the micro-batch is the batch, as in the cell with micro-batch same"
     if cell.precision == "tf32" and config.device == "cpu":
         return "TF32 is an arithmetic of NVIDIA GPUs"
+    if config.device == "cpu" and (cuda_only := cell.changed_flags.keys() & {"cudnn_benchmark", "allocator"}):
+        return f"{sorted(cuda_only)[0].replace('_', '-')} is a switch of CUDA"
     if cell.norm_precision == "input" and cell.precision not in REDUCED_PRECISIONS and _has_fp32_norm(config):
         return f"in {cell.precision} the norm's input is fp32 already"
     return None
@@ -141,49 +195,86 @@ def _has_fp32_norm(config: SweepConfig) -> bool:
 def _training_spec(cell: Cell, config: SweepConfig, corpus_id: str) -> TrialSpec:
     return TrialSpec(
         kind="training",
-        device=config.device,
-        model=config.model,
-        task=config.task,
         batch_size=cell.batch_size,
-        micro_batch_size=cell.examples_per_pass,
-        precision=cell.precision,
-        # One name for one thing: outside autocast both settings compute in fp32.
-        norm_precision=cell.norm_precision if cell.precision in REDUCED_PRECISIONS else "fp32",
-        checkpointing=cell.checkpointing,
-        norm_groups=config.norm_groups,
-        seed=config.seed,
         sampler=cell.sampler,
         num_workers=cell.num_workers,
         corpus_id=corpus_id,
         subset_size=config.subset_size,
         num_warm_up_steps=config.num_warm_up_steps,
+        noise_target=config.noise_target,
+        max_epochs=config.max_epochs,
+        max_measuring_s=config.max_measuring_s,
+        **_shared_fields(cell, config),
     )
 
 
-def _memory_spec(training: TrialSpec, worst_case: tuple[int, int]) -> TrialSpec:
+def _compute_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...]) -> TrialSpec:
+    return TrialSpec(
+        kind="compute",
+        batch_size=cell.examples_per_pass,
+        canvas_sizes=canvas_sizes,
+        num_warm_up_steps=config.num_warm_up_steps,
+        noise_target=config.noise_target,
+        min_steps=config.min_steps,
+        max_steps=config.max_steps,
+        max_measuring_s=config.max_measuring_s,
+        **_shared_fields(cell, config),
+    )
+
+
+def _memory_spec(cell: Cell, config: SweepConfig, worst_case: Size) -> TrialSpec:
     height, width = worst_case
-    return dataclasses.replace(
-        training,
+    return TrialSpec(
         kind="memory",
-        batch_size=training.micro_batch_size,
+        batch_size=cell.examples_per_pass,
         worst_case_height=height,
         worst_case_width=width,
-        sampler=None,
-        num_workers=None,
-        corpus_id=None,
-        subset_size=None,
-        num_warm_up_steps=None,
+        **_shared_fields(cell, config),
     )
 
 
-def _ordered(memory: Sequence[TrialSpec], training: Sequence[TrialSpec], config: SweepConfig) -> Iterator[PlannedTrial]:
-    generator = random.Random(config.seed)
-    levers = sorted({spec.lever_key for spec in memory})
+def _shared_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
+    """Return the fields that every kind of trial of a cell has in common, its batch apart."""
+    return {
+        "device": config.device,
+        "model": config.model,
+        "task": config.task,
+        "micro_batch_size": cell.examples_per_pass,
+        "precision": cell.precision,
+        # One name for one thing: outside autocast both settings compute in fp32.
+        "norm_precision": cell.norm_precision if cell.precision in REDUCED_PRECISIONS else "fp32",
+        "checkpointing": cell.checkpointing,
+        "norm_groups": config.norm_groups,
+        "seed": config.seed,
+        **cell.changed_flags,
+    }
+
+
+def _ordered_memory(specs: Sequence[TrialSpec], generator: random.Random) -> Iterator[PlannedTrial]:
+    levers = sorted({spec.lever_key for spec in specs})
     generator.shuffle(levers)
-    by_size = sorted(memory, key=lambda spec: (levers.index(spec.lever_key), spec.micro_batch_size))
-    yield from (PlannedTrial(spec=spec, replicate=0) for spec in by_size)
-    # Replicates are interleaved: all specs once, then all again, so that a drift of the machine meets all alike.
+    for spec in sorted(specs, key=lambda spec: (levers.index(spec.lever_key), spec.micro_batch_size)):
+        yield PlannedTrial(spec=spec, replicate=0)
+
+
+def _ordered_timed(specs: Sequence[TrialSpec], config: SweepConfig, generator: random.Random) -> Iterator[PlannedTrial]:
+    """Yield all specs once, then all again, so that a drift of the machine meets all alike.
+
+    The first spec is the reference: its runs lie at even steps, one of them first and one last.
+    """
+    num_reference_runs = config.replicates
+    if config.reference_runs is not None or len(specs) >= MIN_SPECS_FOR_DRIFT:
+        num_reference_runs = max(num_reference_runs, config.reference_runs or REFERENCE_RUNS)
+    is_spread = num_reference_runs > 1
+    others: list[PlannedTrial] = []
     for replicate in range(config.replicates):
-        order = list(dict.fromkeys(training))
+        order = list(specs[1:] if is_spread else specs)
         generator.shuffle(order)
-        yield from (PlannedTrial(spec=spec, replicate=replicate) for spec in order)
+        others += [PlannedTrial(spec=spec, replicate=replicate) for spec in order]
+    if not is_spread:
+        yield from others
+        return
+    gaps = num_reference_runs - 1
+    for run in range(num_reference_runs):
+        yield PlannedTrial(spec=specs[0], replicate=run)
+        yield from others[run * len(others) // gaps : (run + 1) * len(others) // gaps] if run < gaps else ()

@@ -36,6 +36,12 @@ def rough_trial_s(spec: TrialSpec, workload: Workload) -> float:
     """Return a first guess at the seconds that a trial takes."""
     if spec.kind == "memory":
         pixels = float(spec.micro_batch_size * workload.worst_case_pixels)
+    elif spec.kind == "compute":
+        assert spec.canvas_sizes is not None
+        assert spec.num_warm_up_steps is not None
+        assert spec.min_steps is not None
+        area = sum(height * width for height, width in spec.canvas_sizes)
+        pixels = float(spec.batch_size * area * (spec.num_warm_up_steps + spec.min_steps))
     else:
         assert spec.subset_size is not None
         assert spec.num_warm_up_steps is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,12 +14,13 @@ from vnbench.harness.step import OptimizerStep, StepResult, build_step
 from vnbench.harness.task import TrialTask
 from vnbench.measure.memory import LiveTensorTracker, cuda_memory, reset_cuda_peaks, tracked_memory
 from vnbench.measure.timing import make_timer
-from vnbench.record import MemoryReading, TrialRecord
+from vnbench.readings import MemoryReading
+from vnbench.record import TrialRecord
 from vnbench.spec import ALIGNMENT, TrialSpec
 
 
-def measure_memory(task: TrialTask, record: TrialRecord) -> TrialRecord:
-    """Return the record with the peak memory of one training step on worst-case examples."""
+def measure_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
+    """Yield the record with the peak memory of one training step on worst-case examples."""
     spec = task.spec
     assert spec.worst_case_height is not None
     assert spec.worst_case_width is not None
@@ -45,7 +46,7 @@ def measure_memory(task: TrialTask, record: TrialRecord) -> TrialRecord:
     else:
         result, memory = _tracked(step, (smallest, worst_case), worst_case_step)
     loss = float(result.loss)
-    return checked_loss(
+    yield checked_loss(
         replace(record, memory=memory, warnings=tuple(memory_warnings(memory))), [loss], is_skipped=[False]
     )
 

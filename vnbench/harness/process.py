@@ -13,7 +13,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -23,9 +23,6 @@ from vnbench.harness.child import child_main
 
 MAX_ANSWER_BYTES = 64 * 2**20
 """Longest answer that is read: a record of a thousand steps has 0.3 MB; more than this is no record."""
-
-TICK_S = 0.2
-"""How often the parent looks up while it waits: twenty readings of the device in the shortest useful trial."""
 
 EXIT_GRACE_S = 10.0
 """Time for a child to end after its answer; loader workers are joined in it."""
@@ -62,7 +59,6 @@ def run_child(
     payload: str,
     *,
     timeout_s: float,
-    on_tick: Callable[[], None] | None = None,
     preload: Sequence[str] = PRELOAD,
 ) -> ChildOutcome:
     """Run ``module:function`` on the payload in a fresh process and return how it went.
@@ -75,7 +71,7 @@ def run_child(
     with tempfile.TemporaryDirectory(prefix="vnbench-", ignore_cleanup_errors=True) as directory:
         log_path = Path(directory) / "child.log"
         log_path.touch()
-        return _run(context, entry, payload, log_path, timeout_s=timeout_s, on_tick=on_tick)
+        return _run(context, entry, payload, log_path, timeout_s=timeout_s)
 
 
 def _run(
@@ -85,7 +81,6 @@ def _run(
     log_path: Path,
     *,
     timeout_s: float,
-    on_tick: Callable[[], None] | None,
 ) -> ChildOutcome:
     reader, writer = context.Pipe(duplex=False)
     start = time.monotonic()
@@ -97,7 +92,7 @@ def _run(
         process.start()
         writer.close()
         os.set_blocking(reader.fileno(), False)
-        is_timeout = _watch(process, reader, answer, deadline=start + timeout_s, on_tick=on_tick)
+        is_timeout = _watch(process, reader, answer, deadline=start + timeout_s)
         exit_code = process.exitcode
     finally:
         _end_group(process)
@@ -120,14 +115,13 @@ def _watch(
     answer: bytearray,
     *,
     deadline: float,
-    on_tick: Callable[[], None] | None,
 ) -> bool:
     """Collect the answer until the process ends; return whether it ran past the deadline."""
     is_open = True
     while True:
         waited: list[int | Connection] = [process.sentinel, reader] if is_open else [process.sentinel]
         remaining = deadline - time.monotonic()
-        ready = multiprocessing.connection.wait(waited, timeout=max(0.0, min(TICK_S, remaining)))
+        ready = multiprocessing.connection.wait(waited, timeout=max(0.0, remaining))
         if is_open:
             is_open = _drain(reader.fileno(), answer)
             if answer.endswith(b"\n") or len(answer) > MAX_ANSWER_BYTES:
@@ -138,8 +132,6 @@ def _watch(
             return False
         if time.monotonic() >= deadline:
             return True
-        if on_tick is not None:
-            on_tick()
 
 
 def _drain(descriptor: int, answer: bytearray) -> bool:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from vnbench.errors import ChildError, InputError
+from vnbench.harness.disturbances import find_disturbances
 from vnbench.harness.process import ChildOutcome, run_child
 from vnbench.harness.task import TrialTask
-from vnbench.measure.nvml import DeviceSampler
-from vnbench.record import Cause, Status, TrialRecord, TrialWarning
+from vnbench.harness.telemetry import MachineWatch
+from vnbench.record import Cause, Status, TrialRecord
 from vnbench.units import format_duration
 
 TRIAL_ENTRY = "vnbench.harness.trial:run"
@@ -42,29 +44,18 @@ def probe_environment(device: str) -> dict[str, Any]:
 
 
 def run_trial(
-    task: TrialTask,
-    *,
-    environment: Mapping[str, Any],
-    timeout_s: float,
-    on_tick: Callable[[], None] | None = None,
-    entry: str = TRIAL_ENTRY,
+    task: TrialTask, *, environment: Mapping[str, Any], timeout_s: float, entry: str = TRIAL_ENTRY
 ) -> TrialRecord:
-    """Run a trial in a fresh process and return its record.
+    """Run a trial in a fresh process and return its record, with what was seen of the machine from outside.
 
-    ``environment`` stands in the record where the child did not live to describe its own. ``on_tick`` is called a few
-    times a second meanwhile. ``entry`` is the child's function.
+    ``environment`` stands in the record where the child did not live to describe its own. ``entry`` is the child's
+    function; the span that its record names is in seconds of ``time.monotonic()``, and afterwards in seconds after the
+    start of the process.
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    uuid = environment.get("device_uuid")
-    sampler = DeviceSampler(uuid=uuid) if uuid else None
-
-    def tick() -> None:
-        if sampler is not None:
-            sampler.sample()
-        if on_tick is not None:
-            on_tick()
-
-    outcome = run_child(entry, task.to_json(), timeout_s=timeout_s, on_tick=tick)
+    start_s = time.monotonic()
+    with MachineWatch(device_uuid=environment.get("device_uuid")) as watch:
+        outcome = run_child(entry, task.to_json(), timeout_s=timeout_s)
     record = _answered_record(outcome, task)
     if record is None:
         status, cause = _failure(outcome, timeout_s=timeout_s)
@@ -78,14 +69,16 @@ def run_trial(
             started_at=started_at,
             elapsed_s=outcome.elapsed_s,
         )
-    telemetry = sampler.telemetry() if sampler is not None else None
+    span = record.measured_span_s
+    telemetry = watch.telemetry(span)
     return replace(
         record,
         environment=record.environment or environment,
         started_at=started_at,
         elapsed_s=outcome.elapsed_s,
+        measured_span_s=None if span is None else (span[0] - start_s, span[1] - start_s),
         telemetry=telemetry,
-        warnings=(*record.warnings, *_shared_device_warning(telemetry)),
+        warnings=(*record.warnings, *find_disturbances(telemetry, kind=task.spec.kind)),
     )
 
 
@@ -131,14 +124,3 @@ def _ending(outcome: ChildOutcome) -> str:
             name = f"signal {-code}"
         return f"the process was ended by {name}"
     return f"the process ended with exit code {code} and without a record"
-
-
-def _shared_device_warning(telemetry: Mapping[str, Any] | None) -> tuple[TrialWarning, ...]:
-    processes = (telemetry or {}).get("num_processes")
-    if not processes or processes["max"] <= 1:
-        return ()
-    message = (
-        f"{processes['max'] - 1:.0f} other process(es) on the GPU during the trial: "
-        "times and free memory are theirs too; end them and use --retry ok"
-    )
-    return (TrialWarning(code="device-shared", message=message),)

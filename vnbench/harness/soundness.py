@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from vnbench.record import Cause, MemoryReading, TrialRecord, TrialWarning
+from vnbench.readings import MemoryReading
+from vnbench.record import Cause, TrialRecord, TrialWarning
+from vnbench.units import format_percent
 
 MIN_MEASURED_STEPS = 5
 """Fewer measured steps than this say little about their own spread; the record then warns."""
+
+NOISY_HALF_WIDTH = 0.05
+"""Relative half-width above which a cap that ended measuring is warned of: of two configurations a tenth apart neither
+could then be said to be faster."""
+
+MAX_DATA_WAIT = 0.1
+"""Share of the steps' time that the training process may wait for its loader: an accelerator is held to be fed at 90 %
+utilisation (MLPerf Storage)."""
 
 
 def checked_loss(record: TrialRecord, losses: Sequence[float], *, is_skipped: Sequence[bool]) -> TrialRecord:
@@ -24,24 +35,107 @@ def checked_loss(record: TrialRecord, losses: Sequence[float], *, is_skipped: Se
     return replace(record, status="wrong", cause=Cause(kind="non-finite-loss", message=message))
 
 
+def warnings_of(record: TrialRecord) -> tuple[TrialWarning, ...]:
+    """Return what a trial's own readings say against its figures."""
+    measured = _measured(record.steps or {})
+    return (
+        *(memory_warnings(record.memory) if record.memory else ()),
+        *_clock_warnings(measured),
+        *_scaler_warnings(measured),
+        *(tuple(_number_warnings(record, measured)) or _noise_warnings(record)),
+        *_outlier_warnings(measured),
+        *_data_wait_warnings(record, measured),
+    )
+
+
 def memory_warnings(memory: MemoryReading) -> Iterator[TrialWarning]:
     """Yield what a memory reading says against the trial's times."""
     if memory.num_alloc_retries:
         message = (
             f"the allocator ran full {memory.num_alloc_retries} times and flushed its cache: times are not valid; "
-            "try a smaller micro-batch or PYTORCH_ALLOC_CONF=expandable_segments:True"
+            "try a smaller micro-batch or --allocator expandable-segments"
         )
-        yield TrialWarning(code="alloc-retries", message=message)
+        yield TrialWarning(code="alloc-retries", message=message, figures={"num_retries": memory.num_alloc_retries})
 
 
-def step_warnings(is_skipped: Sequence[bool]) -> Iterator[TrialWarning]:
-    """Yield what the measured steps say against themselves; ``is_skipped`` tells which the scaler left out."""
+def _measured(steps: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    is_warm_up = steps.get("is_warm_up", ())
+    return {
+        name: [value for value, warm_up in zip(column, is_warm_up, strict=True) if not warm_up]
+        for name, column in steps.items()
+    }
+
+
+def _clock_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
+    num_unknown = sum(value is None for value in measured.get("step_time_s", ()))
+    if num_unknown:
+        message = (
+            f"the clock stepped backwards in {num_unknown} of {len(measured['step_time_s'])} measured steps: the trial "
+            "has no valid times; mend the machine's clock source and use --retry ok"
+        )
+        yield TrialWarning(code="clock-stepped", message=message, figures={"num_steps": num_unknown})
+
+
+def _scaler_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
+    is_skipped = measured.get("is_skipped_by_scaler", ())
     if any(is_skipped):
         message = (
             f"the gradient scaler left out {sum(is_skipped)} of {len(is_skipped)} measured steps; "
             "they are excluded from times: try more --warm-up-steps or bf16"
         )
-        yield TrialWarning(code="scaler-skipped-steps", message=message)
-    if len(is_skipped) < MIN_MEASURED_STEPS:
-        message = f"only {len(is_skipped)} steps were measured: the interval is wide; try a larger --subset"
-        yield TrialWarning(code="few-steps", message=message)
+        yield TrialWarning(code="scaler-skipped-steps", message=message, figures={"num_steps": sum(is_skipped)})
+
+
+def _number_warnings(record: TrialRecord, measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
+    num_steps = len(measured.get("step_time_s", ()))
+    if record.kind == "training" and num_steps < MIN_MEASURED_STEPS:
+        message = f"only {num_steps} steps were measured: the interval is wide; try a larger --subset or --max-epochs"
+        yield TrialWarning(code="few-steps", message=message, figures={"num_steps": num_steps})
+
+
+def _noise_warnings(record: TrialRecord) -> Iterator[TrialWarning]:
+    """Yield a warning where a cap ended measuring long before the target was reached."""
+    stops = [record.stop] if record.stop else [canvas.stop for canvas in record.canvases]
+    noisy = {
+        stop.relative_half_width: stop
+        for stop in stops
+        if stop.rule != "noise-target" and stop.relative_half_width and stop.relative_half_width > NOISY_HALF_WIDTH
+    }
+    if not noisy:
+        return
+    worst = max(noisy)
+    stop = noisy[worst]
+    target = format_percent(stop.noise_target) if stop.noise_target is not None else "no"
+    where = f"{len(noisy)} of {len(stops)} canvases, at worst " if record.kind == "compute" else ""
+    remedy = {"max-epochs": "--max-epochs", "max-steps": "--max-steps"}.get(stop.rule, "--measuring-time")
+    message = (
+        f"{where}± {format_percent(worst)} when {stop.rule} ended measuring ({target} target): "
+        f"try a larger {remedy}, or a quieter machine"
+    )
+    yield TrialWarning(code="noisy", message=message, figures={"relative_half_width": worst})
+
+
+def _outlier_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
+    flags = measured.get("is_outlier", ())
+    if not any(flags):
+        return
+    times = [value or 0.0 for value in measured["step_time_s"]]
+    share = sum(seconds for seconds, flag in zip(times, flags, strict=True) if flag) / (sum(times) or 1.0)
+    message = (
+        f"{sum(flags)} of {len(flags)} measured steps lie far from the others and hold {format_percent(share)} of the "
+        "time; they are kept: see is_outlier in the record, and vnbench env for what disturbs this machine"
+    )
+    yield TrialWarning(code="outliers", message=message, figures={"num_steps": sum(flags), "share_of_time": share})
+
+
+def _data_wait_warnings(record: TrialRecord, measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
+    waits, times = measured.get("data_wait_s", ()), measured.get("step_time_s", ())
+    if record.kind != "training" or None in waits or None in times or not sum(times) > 0:
+        return
+    share = sum(waits) / sum(times)
+    if share > MAX_DATA_WAIT:
+        message = (
+            f"the training process waited for its loader in {format_percent(share)} of the time: "
+            f"try more --num-workers than {record.spec.num_workers}, or files that decode faster"
+        )
+        yield TrialWarning(code="data-wait", message=message, figures={"share_of_time": share})

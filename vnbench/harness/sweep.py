@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from vnbench.harness.design import PlannedTrial
+from vnbench.harness.device_loss import may_have_lost_device
+from vnbench.harness.repeats import Repeats
 from vnbench.harness.task import TrialTask
 from vnbench.record import Cause, TrialRecord
 from vnbench.spec import TrialSpec
@@ -19,15 +22,27 @@ Clock = Callable[[], float]
 Runner = Callable[[TrialTask], TrialRecord]
 """Runs one trial in its own process."""
 
+DEVICE_LOST = (
+    "the GPU is gone (dmesg may tell why, as an Xid): the sweep ends here, and what had finished is kept; bring the "
+    "GPU back, and run the same command with --retry crashed,timeout"
+)
+"""What is said when a sweep ends for want of its device."""
+
 
 class SweepObserver(Protocol):
     """Who is told how a sweep goes on."""
 
-    def started(self, spec: TrialSpec) -> None:
-        """Take note that a trial starts."""
+    def started(self, spec: TrialSpec, number: int) -> None:
+        """Take note that a try at a trial starts, the first with ``number`` 1."""
+
+    def repeated(self, record: TrialRecord) -> None:
+        """Take note that a trial ended disturbed, and waits behind all others for another try."""
 
     def finished(self, record: TrialRecord) -> None:
-        """Take note that a trial ended, or was skipped."""
+        """Take note that a trial ended for good, or was skipped; ``record`` is of its last try."""
+
+    def noted(self, message: str) -> None:
+        """Take note of something about the sweep as a whole."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +78,8 @@ def run_sweep(
     corpus_directory: str,
     environment: dict[str, Any],
     observer: SweepObserver,
+    max_attempts: int,
+    is_device_there: Callable[[], bool],
     deadline: float | None = None,
     clock: Clock = time.monotonic,
 ) -> Iterator[TrialRecord]:
@@ -70,34 +87,54 @@ def run_sweep(
 
     A trial whose family ran out of memory in this or a smaller micro-batch is not run: its record is ``skipped`` and
     names the trial that failed. ``records`` are those of earlier runs, which count for this too. No trial starts after
-    ``deadline`` on ``clock``.
+    ``deadline`` on ``clock``, nor after a failure that looks like the loss of the GPU if ``is_device_there`` denies it.
+
+    A disturbed trial is run again after all others, when what disturbed it may have passed, up to ``max_attempts``
+    tries, each of which is yielded; repeats.Repeats says when that is given up.
     """
     known = list(records)
-    for trial in due:
-        if deadline is not None and clock() >= deadline:
-            return
-        spec = trial.planned.spec
-        task = TrialTask(
-            spec=spec,
-            replicate=trial.planned.replicate,
-            attempt=trial.attempt,
-            corpus_directory=corpus_directory if spec.kind == "training" else None,
-        )
-        blocker = find_blocker(spec, known)
+    repeats = Repeats(max_attempts=max_attempts)
+    waiting = deque(_Try(task=_task_of(trial, corpus_directory), number=1, last=None) for trial in due)
+
+    def end(record: TrialRecord) -> None:
+        repeats.finished(record)
+        observer.finished(record)
+
+    while waiting and not (deadline is not None and clock() >= deadline):
+        this = waiting.popleft()
+        blocker = find_blocker(this.task.spec, known)
+        if this.last is not None and (repeats.is_given_up or blocker is not None):
+            end(this.last)
+            continue
         if blocker is None:
-            observer.started(spec)
-            record = run(task)
+            observer.started(this.task.spec, this.number)
+            record = run(this.task)
         else:
-            record = _skipped(task, blocker, environment)
+            record = _skipped(this.task, blocker, environment)
         known.append(record)
         yield record
-        observer.finished(record)
+        if repeats.is_wanted_after(record, num_tries=this.number):
+            observer.repeated(record)
+            waiting.append(_next_try(this, record))
+        else:
+            end(record)
+        if this.last is not None and (message := repeats.tried_again(record)) is not None:
+            observer.noted(message)
+        if may_have_lost_device(record) and not is_device_there():
+            observer.noted(DEVICE_LOST)
+            break
+    for this in waiting:
+        if this.last is not None:
+            end(this.last)
+    verdict = repeats.verdict()
+    if verdict is not None:
+        observer.noted(verdict)
 
 
 def find_blocker(spec: TrialSpec, records: Sequence[TrialRecord]) -> TrialRecord | None:
     """Return a trial that ran out of memory and whose configuration ``spec`` can only exceed, or None.
 
-    Memory grows with the micro-batch and with nothing else inside a lever key. A memory trial blocks the training
+    Memory grows with the micro-batch and with nothing else inside a lever key. A memory trial blocks the timed
     trials of its own micro-batch too: a configuration that does not survive the worst case is none to train with.
     """
     for record in _last_records(records).values():
@@ -105,9 +142,33 @@ def find_blocker(spec: TrialSpec, records: Sequence[TrialRecord]) -> TrialRecord
             continue
         is_larger = spec.micro_batch_size > record.spec.micro_batch_size
         is_same = spec.micro_batch_size == record.spec.micro_batch_size
-        if is_larger or (is_same and record.kind == "memory" and spec.kind == "training"):
+        if is_larger or (is_same and record.kind == "memory" and spec.kind != "memory"):
             return record
     return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Try:
+    task: TrialTask
+    number: int
+    """Which try of this sweep, from 1."""
+    last: TrialRecord | None
+    """What the try before left."""
+
+
+def _next_try(this: _Try, record: TrialRecord) -> _Try:
+    task = replace(this.task, attempt=this.task.attempt + 1)
+    return _Try(task=task, number=this.number + 1, last=record)
+
+
+def _task_of(trial: DueTrial, corpus_directory: str) -> TrialTask:
+    spec = trial.planned.spec
+    return TrialTask(
+        spec=spec,
+        replicate=trial.planned.replicate,
+        attempt=trial.attempt,
+        corpus_directory=corpus_directory if spec.kind == "training" else None,
+    )
 
 
 def _skipped(task: TrialTask, blocker: TrialRecord, environment: dict[str, Any]) -> TrialRecord:

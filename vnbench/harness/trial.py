@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from vnbench.harness.compute_trial import measure_compute
 from vnbench.harness.failures import classify
 from vnbench.harness.memory_trial import measure_memory
 from vnbench.harness.task import TrialTask
@@ -13,9 +15,17 @@ from vnbench.harness.training_trial import measure_training
 from vnbench.measure.environment import describe_environment
 from vnbench.measure.memory import num_cuda_ooms
 from vnbench.record import TrialRecord
+from vnbench.spec import TrialKind
 
-MEASURES = {"memory": measure_memory, "training": measure_training}
-"""What each kind of trial runs: ``(task, record) -> record`` with what was observed."""
+Measure = Callable[[TrialTask, TrialRecord], Iterator[TrialRecord]]
+"""Yields the record as it grows: after a failure the last one stands, with what had been observed by then."""
+
+MEASURES: Mapping[TrialKind, Measure] = {
+    "memory": measure_memory,
+    "compute": measure_compute,
+    "training": measure_training,
+}
+"""What each kind of trial runs."""
 
 
 def run(payload: str) -> str:
@@ -35,7 +45,8 @@ def run(payload: str) -> str:
     )
     try:
         record = replace(record, environment=describe_environment(task.spec.device))
-        record = MEASURES[task.spec.kind](task, record)
+        for grown in MEASURES[task.spec.kind](task, record):
+            record = grown
     except Exception as error:  # the outermost frame of the child: whatever happened becomes the record
         status, cause = classify(error, num_device_ooms=num_cuda_ooms())
         record = replace(record, status=status, cause=cause)

@@ -1,4 +1,4 @@
-"""What a measurement ran on: device, driver, versions, flags, source revision, load."""
+"""What a measurement ran on: device, driver, versions, flags, settings of the machine, source revision, load."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from vnbench.measure import nvml
+from vnbench.measure.gpu_state import gpu_settings
+from vnbench.measure.machine import machine_settings
 from vnbench.measure.memory import host_memory_bytes
 from vnbench.spec import DeviceType
 
@@ -46,6 +47,8 @@ def describe_environment(device: DeviceType) -> Environment:
         "allocator_settings": os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF"),
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "anomaly_detection": torch.is_anomaly_enabled(),
+        **machine_settings(),
     }
 
 
@@ -72,7 +75,7 @@ def _cuda_device() -> Environment:
         "device_memory_bytes": properties.total_memory,
         "device_capability": f"{properties.major}.{properties.minor}",
         "num_multiprocessors": properties.multi_processor_count,
-        "driver_version": nvml.driver_version(),
+        **gpu_settings(uuid),
     }
 
 
@@ -83,7 +86,7 @@ def _cpu_device() -> Environment:
         "device_memory_bytes": host_memory_bytes(),
         "device_capability": None,
         "num_multiprocessors": None,
-        "driver_version": None,
+        **gpu_settings(None),
     }
 
 

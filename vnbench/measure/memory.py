@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vnbench.record import MemoryReading
+from vnbench.readings import MemoryReading
 
 M_MMAP_MAX = -4
 M_TRIM_THRESHOLD = -1
@@ -141,11 +141,20 @@ def process_memory() -> MemoryReading:
 
 def process_peak_rss_bytes() -> int | None:
     """Return the largest resident set of this process, or None where /proc does not tell it."""
+    return _process_status("VmHWM")
+
+
+def process_rss_bytes() -> int | None:
+    """Return the resident set of this process now, or None where /proc does not tell it."""
+    return _process_status("VmRSS")
+
+
+def _process_status(name: str) -> int | None:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
 
 
 def host_memory_bytes() -> int | None:

@@ -1,115 +1,133 @@
 """What NVML sees of a GPU while a trial runs: clocks, power, temperature, throttling, memory, other processes.
 
-The parent process reads it, so that nothing polls inside the measured process. Without NVML, or without a GPU, there is
-no telemetry, and each counter that a driver does not offer is None.
+The parent process reads it, so that nothing polls inside the measured process. Each counter that a driver or a virtual
+GPU does not offer is None, and a note says so.
 """
 
 from __future__ import annotations
 
-import functools
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-with warnings.catch_warnings():
-    # The unmaintained pynvml distribution announces its successor, nvidia-ml-py, on import; both serve here.
-    warnings.simplefilter("ignore", FutureWarning)
-    import pynvml
+from vnbench.measure import nvml_calls
+from vnbench.measure.nvml_calls import NvmlClient
+from vnbench.measure.sampling import Span, Stamped, longest_silence_s, readings_in
 
-T = TypeVar("T")
+PERIOD_S = 0.2
+"""Time between two readings: NVML's own power and utilisation figures are renewed every 0.1 s or more slowly."""
 
-HARMFUL_THROTTLE_REASONS = {
-    "software power cap": pynvml.nvmlClocksThrottleReasonSwPowerCap,
-    "hardware slowdown": pynvml.nvmlClocksThrottleReasonHwSlowdown,
-    "software thermal slowdown": pynvml.nvmlClocksThrottleReasonSwThermalSlowdown,
-    "hardware thermal slowdown": pynvml.nvmlClocksThrottleReasonHwThermalSlowdown,
-    "hardware power brake": pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown,
+SILENCE_S = 2.0
+"""A time without a reading that is worth a note: ten periods."""
+
+POWER_CAP = "software power cap"
+
+SLOWDOWNS: Mapping[str, int] = {
+    "hardware slowdown": nvml_calls.HARDWARE_SLOWDOWN,
+    "software thermal slowdown": nvml_calls.SOFTWARE_THERMAL_SLOWDOWN,
+    "hardware thermal slowdown": nvml_calls.HARDWARE_THERMAL_SLOWDOWN,
+    "hardware power brake": nvml_calls.HARDWARE_POWER_BRAKE,
+}
+"""Throttle reasons that mean too much heat or too little current."""
+
+HARMFUL_THROTTLE_REASONS: Mapping[str, int] = {
+    POWER_CAP: nvml_calls.SOFTWARE_POWER_CAP,
+    **SLOWDOWNS,
 }
 """Throttle reasons that slow a running kernel; idling and application clocks are not among them."""
 
+Counter = tuple[str, tuple[Any, ...], Callable[[Any], float]]
 
-def driver_version() -> str | None:
-    """Return the version of the NVIDIA driver, or None where NVML does not answer."""
-    if not _initialised():
-        return None
-    return _ask(pynvml.nvmlSystemGetDriverVersion)
-
-
-def count_processes(uuid: str | None) -> int | None:
-    """Return how many processes compute on a GPU, or None where that is not known."""
-    if uuid is None or not _initialised():
-        return None
-    handle = _ask(pynvml.nvmlDeviceGetHandleByUUID, uuid)
-    processes = None if handle is None else _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
-    return None if processes is None else len(processes)
+COUNTERS: Mapping[str, Counter] = {
+    "sm_clock_mhz": ("nvmlDeviceGetClockInfo", (nvml_calls.SM_CLOCK,), float),
+    "memory_clock_mhz": ("nvmlDeviceGetClockInfo", (nvml_calls.MEMORY_CLOCK,), float),
+    "power_w": ("nvmlDeviceGetPowerUsage", (), lambda milliwatts: milliwatts / 1000),
+    "temperature_c": ("nvmlDeviceGetTemperature", (nvml_calls.GPU_TEMPERATURE,), float),
+    "device_used_bytes": ("nvmlDeviceGetMemoryInfo", (), lambda memory: int(memory.used)),
+    "sm_utilisation_percent": ("nvmlDeviceGetUtilizationRates", (), lambda rates: float(rates.gpu)),
+    "num_processes": ("nvmlDeviceGetComputeRunningProcesses", (), len),
+}
+"""Function of pynvml, arguments after the device, and conversion of each counter that is read."""
 
 
-@dataclass(kw_only=True, slots=True)
-class DeviceSampler:
-    """Collects readings of one GPU; ``sample`` takes one, ``telemetry`` returns what was collected."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceReading:
+    """One look at a GPU."""
 
-    uuid: str
-    """The device, as ``GPU-...``."""
-    _handle: Any = field(default=None, init=False)
-    _columns: dict[str, list[float | None]] = field(default_factory=dict, init=False)
-    _throttle_bits: int = field(default=0, init=False)
-    _num_samples: int = field(default=0, init=False)
+    counters: Mapping[str, float | None]
+    """Values by the names of COUNTERS; None where the driver does not tell."""
+    throttle_bits: int | None
+    """Throttle reasons at this moment, as nvml.h numbers them."""
 
-    def __post_init__(self) -> None:
-        if _initialised():
-            self._handle = _ask(pynvml.nvmlDeviceGetHandleByUUID, self.uuid)
 
-    def sample(self) -> None:
-        """Read the counters once."""
+class DeviceReader:
+    """Reads one GPU; made for the thread that alone calls ``read``."""
+
+    def __init__(self, uuid: str) -> None:
+        """``uuid`` is the device, as ``GPU-...``."""
+        self.client = NvmlClient()
+        self.max_sm_clock_mhz: float | None = None
+        """Highest SM clock of the card; known after the first reading."""
+        self._uuid = uuid
+        self._handle: Any = None
+
+    def read(self) -> DeviceReading | None:
+        """Return a reading, or None where there is no device (any more)."""
         if self._handle is None:
-            return
-        handle = self._handle
-        power_mw = _ask(pynvml.nvmlDeviceGetPowerUsage, handle)
-        memory = _ask(pynvml.nvmlDeviceGetMemoryInfo, handle)
-        utilisation = _ask(pynvml.nvmlDeviceGetUtilizationRates, handle)
-        processes = _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
-        readings: dict[str, float | None] = {
-            "sm_clock_mhz": _ask(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
-            "memory_clock_mhz": _ask(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
-            "power_w": None if power_mw is None else power_mw / 1000,
-            "temperature_c": _ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
-            "device_used_bytes": None if memory is None else memory.used,
-            "sm_utilisation_percent": None if utilisation is None else utilisation.gpu,
-            "num_processes": None if processes is None else len(processes),
-        }
-        for name, value in readings.items():
-            self._columns.setdefault(name, []).append(value)
-        self._throttle_bits |= _ask(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
-        self._num_samples += 1
-
-    def telemetry(self) -> dict[str, Any] | None:
-        """Return minimum, mean and maximum of each counter and the throttle reasons; None if nothing was read."""
-        if not self._num_samples:
-            return None
-        summary: dict[str, Any] = {"num_samples": self._num_samples}
-        for name, column in self._columns.items():
-            present = [value for value in column if value is not None]
-            summary[name] = (
-                {"min": min(present), "mean": sum(present) / len(present), "max": max(present)} if present else None
+            self._handle = self.client.find_device(self._uuid) if self.client.open() else None
+            if self._handle is None:
+                return None
+            self.max_sm_clock_mhz = self.client.ask(
+                "max_sm_clock_mhz", "nvmlDeviceGetMaxClockInfo", self._handle, nvml_calls.SM_CLOCK, convert=float
             )
-        summary["throttle_reasons"] = [
-            name for name, bit in HARMFUL_THROTTLE_REASONS.items() if self._throttle_bits & bit
-        ]
-        return summary
+        counters = {
+            name: self.client.ask(name, function, self._handle, *arguments, convert=convert)
+            for name, (function, arguments, convert) in COUNTERS.items()
+        }
+        bits = self.client.ask(
+            "throttle_shares", "nvmlDeviceGetCurrentClocksThrottleReasons", self._handle, convert=int
+        )
+        return None if self.client.is_device_lost else DeviceReading(counters=counters, throttle_bits=bits)
 
 
-@functools.cache
-def _initialised() -> bool:
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return False
-    return True
+def summarise_device(
+    readings: Sequence[Stamped[DeviceReading]],
+    *,
+    watched: Span,
+    measured: Span | None,
+    max_sm_clock_mhz: float | None,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Return the ``device`` part of a record's telemetry.
+
+    Minimum, mean and maximum of each counter and the share of readings under each harmful throttle reason, over the
+    readings in the ``measured`` span: all of them where it is None, the nearest one where none fell inside. ``watched``
+    is the time that readings were taken in.
+    """
+    chosen = [item.reading for item in readings_in(readings, measured)]
+    silence_s = longest_silence_s(readings, watched)
+    silence = [f"no reading for {silence_s:.1f} s"] if silence_s > SILENCE_S else []
+    summary: dict[str, Any] = {"num_readings": len(chosen), "period_s": PERIOD_S}
+    for name in COUNTERS:
+        present = [value for reading in chosen if (value := reading.counters[name]) is not None]
+        summary[name] = (
+            {"min": min(present), "mean": sum(present) / len(present), "max": max(present)} if present else None
+        )
+    summary["max_sm_clock_mhz"] = max_sm_clock_mhz
+    summary["throttle_shares"] = _throttle_shares(chosen)
+    summary["notes"] = [*notes, *silence]
+    return summary
 
 
-def _ask(query: Callable[..., T], *arguments: Any) -> T | None:
-    try:
-        return query(*arguments)
-    except pynvml.NVMLError:
+def throttle_reasons(bits: int) -> tuple[str, ...]:
+    """Return the names of the harmful throttle reasons among the bits of nvml.h."""
+    return tuple(name for name, bit in HARMFUL_THROTTLE_REASONS.items() if bits & bit)
+
+
+def _throttle_shares(readings: Sequence[DeviceReading]) -> dict[str, float] | None:
+    """Return the share of readings under each harmful reason that was seen; None where reasons are not told."""
+    told = [throttle_reasons(reading.throttle_bits) for reading in readings if reading.throttle_bits is not None]
+    if not told:
         return None
+    shares = {name: sum(name in names for names in told) / len(told) for name in HARMFUL_THROTTLE_REASONS}
+    return {name: share for name, share in shares.items() if share}

@@ -6,7 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vnbench.spec import CHECKPOINTINGS, MODEL_NAMES, PRECISIONS, SAMPLER_NAMES, TASKS, TrialSpec
+from vnbench.spec import (
+    ALLOCATORS,
+    CHECKPOINTINGS,
+    COMPILES,
+    CUDNN_BENCHMARKS,
+    MEMORY_FORMATS,
+    MODEL_NAMES,
+    OPTIMIZER_LOOPS,
+    PRECISIONS,
+    SAMPLER_NAMES,
+    TASKS,
+    TrialSpec,
+)
 
 LeverValue = str | int | None
 """Value of a lever; None where the kind of trial has no such lever."""
@@ -22,6 +34,9 @@ class Lever:
     """Reads it from a spec."""
     phrase: Callable[[LeverValue], str]
     """Names a value so that it stands on its own: ``batch 4``, ``random sampler``."""
+    default: LeverValue = None
+    """Value at which nobody asks for it, so that it is named only where a trial has another; None for a lever that is
+    always named."""
 
 
 def _micro_batch(spec: TrialSpec) -> LeverValue:
@@ -58,6 +73,36 @@ LEVERS: Mapping[str, Lever] = {
         value=lambda spec: spec.num_workers,
         phrase=lambda value: f"{value} worker" if value == 1 else f"{value} workers",
     ),
+    "memory_format": Lever(
+        header="memory\nformat",
+        value=lambda spec: spec.memory_format,
+        phrase=lambda value: f"{value} memory",
+        default="contiguous",
+    ),
+    "compile": Lever(
+        header="com-\npile",
+        value=lambda spec: spec.compile,
+        phrase=lambda value: "not compiled" if value == "none" else f"compile {value}",
+        default="none",
+    ),
+    "cudnn_benchmark": Lever(
+        header="cudnn\nbench",
+        value=lambda spec: spec.cudnn_benchmark,
+        phrase=lambda value: f"cudnn-benchmark {value}",
+        default="off",
+    ),
+    "allocator": Lever(
+        header="allo-\ncator",
+        value=lambda spec: spec.allocator,
+        phrase=lambda value: f"{value} allocator",
+        default="native",
+    ),
+    "optimizer": Lever(
+        header="opti-\nmizer",
+        value=lambda spec: spec.optimizer,
+        phrase=lambda value: f"{value} optimizer",
+        default="fused",
+    ),
     "corpus_id": Lever(header="corpus", value=lambda spec: spec.corpus_id, phrase=lambda value: f"corpus {value}"),
 }
 """Every lever by the name of its spec field, in the order in which columns and phrases stand.
@@ -78,6 +123,16 @@ def varying(specs: Iterable[TrialSpec]) -> tuple[str, ...]:
     """Return the names of the levers that have more than one value among ``specs``."""
     values = [levers_of(spec) for spec in specs]
     return tuple(name for name in LEVERS if len({value[name] for value in values}) > 1)
+
+
+def worth_naming(specs: Iterable[TrialSpec]) -> tuple[str, ...]:
+    """Return the names of the levers that a reader of ``specs`` asks for: all but switches at their defaults."""
+    values = [levers_of(spec) for spec in specs]
+    return tuple(
+        name
+        for name, lever in LEVERS.items()
+        if lever.default is None or any(value[name] != lever.default for value in values)
+    )
 
 
 def centre_of(specs: Sequence[TrialSpec]) -> dict[str, LeverValue]:
@@ -111,7 +166,31 @@ def phrases(levers: Levers, *, names: Iterable[str]) -> str:
     return ", ".join(LEVERS[name].phrase(levers[name]) for name in LEVERS if name in chosen)
 
 
-_WORDS = (*MODEL_NAMES, *TASKS, *PRECISIONS, "input", *CHECKPOINTINGS, *SAMPLER_NAMES, "half-or-16")
+def describe(spec: TrialSpec, *, names: Iterable[str]) -> str:
+    """Return the named levers of a spec as one phrase, without those that its kind of trial does not have."""
+    levers = levers_of(spec)
+    if spec.kind != "compute":
+        return phrases(levers, names=names)
+    # Its batch is one pass: a micro-batch, whatever the optimizer step is made of.
+    chosen = [name for name in names if levers[name] is not None and name != "batch_size"]
+    size = LEVERS["micro_batch_size"].phrase(spec.micro_batch_size) if "batch_size" in names else ""
+    return ", ".join(filter(None, (size, phrases(levers, names=chosen))))
+
+
+_WORDS = (
+    *MODEL_NAMES,
+    *TASKS,
+    *PRECISIONS,
+    "input",
+    *CHECKPOINTINGS,
+    *SAMPLER_NAMES,
+    "half-or-16",
+    *MEMORY_FORMATS,
+    *COMPILES,
+    *CUDNN_BENCHMARKS,
+    *ALLOCATORS,
+    *OPTIMIZER_LOOPS,
+)
 
 
 def _rank(value: LeverValue) -> tuple[int, int, str]:

@@ -24,17 +24,17 @@ Group = tuple[int, int]
 def padding_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> Figure | None:
     """Return bars of the full plan's padding ratio in per cent; None where no trial has a plan.
 
-    Trials that share a plan share a bar; where seeds or image files give several plans, the bar is their mean and a
-    line spans them.
+    Configurations that share a plan share a bar; where seeds or image files give several plans, the bar is their mean
+    and a line spans them.
     """
     plans: dict[tuple[Group, SamplerName], set[tuple[float, float]]] = {}
-    num_trials = 0
+    num_rows = 0
     for row in summaries:
         if row.padding_ratio is None or row.lower_bound_padding_ratio is None or row.spec.sampler is None:
             continue
         group = (row.spec.batch_size, row.spec.micro_batch_size)
         account = (100 * row.padding_ratio, 100 * row.lower_bound_padding_ratio)
-        num_trials += 1
+        num_rows += 1
         plans.setdefault((group, row.spec.sampler), set()).add(account)
     if not plans:
         return None
@@ -46,7 +46,7 @@ def padding_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> 
         subtitle=f"Share of padded pixels that hold no image, in the plan of all "
         f"{' or '.join(f'{size:,}' for size in sizes)} training examples: counted exactly, so without an interval.",
         origin=origin,
-        trials=f"{count(num_trials, 'trial')} with {count(sum(map(len, plans.values())), 'plan')}",
+        trials=f"{count(num_rows, 'configuration')} with {count(sum(map(len, plans.values())), 'plan')}",
     )
     for index, group in enumerate(groups):
         present = [name for name in samplers if (group, name) in plans]

@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from vnbench.output.levers import Levers, LeverValue, differences, levers_of, phrases, varying
+from vnbench.output.levers import LEVERS, Levers, LeverValue, differences, levers_of, phrases, varying, worth_naming
 from vnbench.output.plot_style import (
     NO_BREAK_SPACE,
     PRECISION_COLOURS,
@@ -54,7 +54,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """Trials that differ in the lever on the x axis alone (and in their replicate)."""
+    """Trials that differ in the lever on the x axis alone (and in what is no lever, as their seed)."""
 
     label: str
     """Its precision, and the levers in which it differs from the centre."""
@@ -134,18 +134,22 @@ def _first_of(variants: Sequence[Levers], different: Levers) -> int:
 
 def centre_phrase(centre: Levers, *, ignored: Iterable[str], specs: Iterable[TrialSpec]) -> str:
     """Return the centre's levers for a subtitle: those that vary, and those that every reader asks for."""
-    names = ({"model", "checkpointing", "sampler", "num_workers"} | {*varying(specs)}) - {"precision", *ignored}
+    specs = tuple(specs)
+    switches = {name for name in worth_naming(specs) if LEVERS[name].default is not None}
+    names = {"model", "checkpointing", "sampler", "num_workers"} | {*varying(specs)} | switches
+    names -= {"precision", *ignored}
     return phrases(centre, names=names).replace(" ", NO_BREAK_SPACE).replace(f",{NO_BREAK_SPACE}", ", ")
 
 
 def draw_series(axes: Axes, series: Sequence[Series], *, scale: Scale) -> None:
     """Draw every series with the interval of every point, and scale both axes to them.
 
-    Points at the same x stand side by side. A line runs through the mean of the replicates at each x.
+    Points at the same x stand side by side. Where trials of one series share an x, its line runs
+    through their mean.
     """
     for one in set_apart(series, scale=scale):
         style = one.style()
-        has_replicates = one.num_x < len(one.points)
+        shares_x = one.num_x < len(one.points)
         axes.errorbar(
             [_place(point) for point in one.points],
             [point.y for point in one.points],
@@ -154,9 +158,9 @@ def draw_series(axes: Axes, series: Sequence[Series], *, scale: Scale) -> None:
             capsize=4,  # wider than a marker, so that a short bar still shows
             elinewidth=1.1,
             linewidth=1.3,
-            **(style | ({"linestyle": "none"} if has_replicates else {})),
+            **(style | ({"linestyle": "none"} if shares_x else {})),
         )
-        if has_replicates and one.num_x > 1:
+        if shares_x and one.num_x > 1:
             means = _means(one)
             axes.plot(
                 *zip(*means, strict=True), color=style["color"], linestyle=style["linestyle"], linewidth=1.3, zorder=1.5

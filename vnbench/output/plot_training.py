@@ -8,8 +8,10 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
+from vnbench.analysis.noise import Noise
 from vnbench.analysis.summary import TrialSummary
 from vnbench.output.levers import centre_of
+from vnbench.output.noise_lines import bars_line
 from vnbench.output.plot_series import (
     Point,
     Series,
@@ -18,33 +20,29 @@ from vnbench.output.plot_series import (
     label_of,
     series_over,
 )
-from vnbench.output.plot_style import NO_BREAK_SPACE, legend_below, new_figure
+from vnbench.output.plot_style import legend_below, new_figure
 from vnbench.output.provenance import Provenance, count
 from vnbench.units import mpx
-
-INTERVALS = (
-    f"Bars: 95{NO_BREAK_SPACE}% intervals over the steps of one process, not between processes; the shortest hide "
-    "behind their markers."
-)
 
 Reading = tuple[float | None, float | None]
 """A figure and the half-width of its interval, in one unit; None where missing."""
 
 
-def step_time_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> Figure | None:
+def step_time_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin: Provenance) -> Figure | None:
     """Return mean seconds per optimizer step against examples per step; None where no trial has a step time."""
     return _figure(
         summaries,
         lambda row: (row.step_time_s, row.step_time_half_width_s),
+        noise=noise,
         origin=origin,
         lever="batch_size",
         title="Time per optimizer step",
-        subtitle="Mean over the measured steps.",
+        subtitle="Mean over the measured steps of all processes.",
         y_label="step time (s)",
     )
 
 
-def epoch_time_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> Figure | None:
+def epoch_time_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin: Provenance) -> Figure | None:
     """Return the estimated wall clock of a whole epoch against examples per step; None where there is no estimate."""
     longest = max((row.epoch_time_s for row in summaries if row.epoch_time_s is not None), default=0.0)
     unit, seconds = ("h", 3600.0) if longest >= 3 * 3600 else ("min", 60.0) if longest >= 180 else ("s", 1.0)
@@ -53,6 +51,7 @@ def epoch_time_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
     return _figure(
         summaries,
         lambda row: (_divided(row.epoch_time_s, seconds), _divided(row.epoch_time_half_width_s, seconds)),
+        noise=noise,
         origin=origin,
         lever="batch_size",
         title="Wall clock per epoch",
@@ -62,7 +61,7 @@ def epoch_time_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
     )
 
 
-def workers_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> Figure | None:
+def workers_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin: Provenance) -> Figure | None:
     """Return valid megapixels per second against loader processes; None where none ran with two numbers of them."""
 
     def reading(row: TrialSummary) -> Reading:
@@ -74,6 +73,7 @@ def workers_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> 
     return _figure(
         summaries,
         reading,
+        noise=noise,
         origin=origin,
         lever="num_workers",
         title="Throughput by loader workers",
@@ -89,6 +89,7 @@ def _figure(
     summaries: Sequence[TrialSummary],
     reading: Callable[[TrialSummary], Reading],
     *,
+    noise: Noise,
     origin: Provenance,
     lever: Literal["batch_size", "num_workers"],
     title: str,
@@ -116,9 +117,9 @@ def _figure(
     notes = [
         subtitle,
         f"Unless named otherwise: {centre_phrase(centre, ignored={lever}, specs=specs)}.",
-        INTERVALS,
+        bars_line(noise, kind="training"),
         "A point without a bar rests on one step." if _lacks_interval(drawn) else "",
-        f"Not drawn: {count(num_left_out, 'trial')} with other levers." if num_left_out else "",
+        f"Not drawn: {count(num_left_out, 'configuration')} with other levers." if num_left_out else "",
         f"Without a valid time: {', '.join(f'{number} {name}' for name, number in untimed.items())}."
         if untimed
         else "",
@@ -127,7 +128,7 @@ def _figure(
         title=title,
         subtitle=" ".join(filter(None, notes)),
         origin=origin,
-        trials=count(sum(len(one.points) for one in drawn), "trial"),
+        trials=count(sum(len(one.points) for one in drawn), "configuration"),
     )
     draw_series(axes, drawn, scale="log2" if by_batch else "linear")
     axes.set_xlabel(_X_LABELS[lever])

@@ -8,7 +8,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from vnbench.analysis.compute import ComputeSummary, summarize_compute
+from vnbench.analysis.noise import Noise, measure_noise
 from vnbench.analysis.summary import MemorySummary, TrialSummary, latest_attempts, summarize, summarize_memory
+from vnbench.output.noise_lines import REPEAT_COMMAND
+from vnbench.output.plot_compute import compute_figure
+from vnbench.output.plot_drift import MIN_RUNS, drift_figure
 from vnbench.output.plot_memory import peak_memory_figure
 from vnbench.output.plot_padding import padding_figure
 from vnbench.output.plot_style import save, styled
@@ -18,12 +23,44 @@ from vnbench.record import TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Summaries:
+    """What the records of one device say, for all figures."""
+
+    training: tuple[TrialSummary, ...]
+    """One per training spec."""
+    memory: tuple[MemorySummary, ...]
+    """One per family with memory trials."""
+    compute: tuple[ComputeSummary, ...]
+    """One per compute spec."""
+    noise: Noise
+    """What repeated trials say."""
+    origin: Provenance
+    """Where and when they were measured."""
+
+    @classmethod
+    def of(cls, records: Sequence[TrialRecord]) -> Summaries:
+        """Return what records say.
+
+        Raises:
+            InputError: they come from more than one device.
+        """
+        latest = latest_attempts(records)
+        return cls(
+            training=summarize(latest),
+            memory=summarize_memory(latest),
+            compute=summarize_compute(latest),
+            noise=measure_noise(latest),
+            origin=provenance(latest),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plot:
     """One figure that a sweep can give."""
 
     name: str
     """File name without its suffix."""
-    draw: Callable[[Sequence[TrialSummary], Sequence[MemorySummary], Provenance], Figure | None]
+    draw: Callable[[Summaries], Figure | None]
     """Returns the figure, or None where its data are absent."""
     lack: str
     """What is absent then."""
@@ -34,33 +71,45 @@ class Plot:
 PLOTS = (
     Plot(
         name="step_time",
-        draw=lambda training, _, origin: step_time_figure(training, origin=origin),
+        draw=lambda has: step_time_figure(has.training, noise=has.noise, origin=has.origin),
         lack="no training trial has a valid step time",
         command="vnbench sweep --batch-size 1,2,4,8,16",
     ),
     Plot(
         name="peak_memory",
-        draw=lambda _, memory, origin: peak_memory_figure(memory, origin=origin),
+        draw=lambda has: peak_memory_figure(has.memory, origin=has.origin),
         lack="no worst-case memory trial has a peak",
         command="vnbench sweep --batch-size 1,2,4,8,16",
     ),
     Plot(
         name="padding",
-        draw=lambda training, _, origin: padding_figure(training, origin=origin),
+        draw=lambda has: padding_figure(has.training, origin=has.origin),
         lack="no training trial holds the padding of its plan",
         command="vnbench sweep --sampler random,bucketed",
     ),
     Plot(
         name="workers",
-        draw=lambda training, _, origin: workers_figure(training, origin=origin),
+        draw=lambda has: workers_figure(has.training, noise=has.noise, origin=has.origin),
         lack="no two trials differ in their number of loader workers alone",
         command="vnbench sweep --num-workers 0,2,4",
     ),
     Plot(
         name="epoch_time",
-        draw=lambda training, _, origin: epoch_time_figure(training, origin=origin),
+        draw=lambda has: epoch_time_figure(has.training, noise=has.noise, origin=has.origin),
         lack="no training trial holds both a valid time and a plan to scale it by",
         command="vnbench sweep --batch-size 1,2,4,8,16",
+    ),
+    Plot(
+        name="compute",
+        draw=lambda has: compute_figure(has.compute, noise=has.noise, origin=has.origin),
+        lack="no compute trial has a valid step time",
+        command="vnbench sweep --kind compute",
+    ),
+    Plot(
+        name="drift",
+        draw=lambda has: drift_figure(has.noise, origin=has.origin),
+        lack=f"no timed trial ran {MIN_RUNS} times",
+        command=f"vnbench sweep {REPEAT_COMMAND}",
     ),
 )
 """Every figure, in the order in which they are drawn."""
@@ -76,15 +125,13 @@ def draw_plots(records: Sequence[TrialRecord], directory: Path) -> tuple[tuple[P
         InputError: the records come from more than one device.
         OSError: the directory cannot be written to.
     """
-    latest = latest_attempts(records)
-    origin = provenance(latest)
-    training, memory = summarize(latest), summarize_memory(latest)
+    summaries = Summaries.of(records)
     directory.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     left_out: list[str] = []
     with styled():
         for plot in PLOTS:
-            figure = plot.draw(training, memory, origin)
+            figure = plot.draw(summaries)
             if figure is None:
                 left_out.append(f"{plot.name}.png is left out: {plot.lack}; measure with: {plot.command}")
             else:

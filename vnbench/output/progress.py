@@ -20,7 +20,9 @@ class SweepProgress:
 
     def __init__(self, due: Sequence[TrialSpec], *, workload: Workload, console: Console) -> None:
         self._remaining = list(due)
-        self._finished: list[TrialRecord] = []
+        self._measured: list[TrialRecord] = []
+        self._num_finished = 0
+        self._waiting: dict[str, TrialRecord] = {}
         self._workload = workload
         self._console = console
         self._total = len(due)
@@ -46,28 +48,45 @@ class SweepProgress:
     ) -> None:
         self._progress.stop()
 
-    def started(self, spec: TrialSpec) -> None:
-        """Take note that a trial starts."""
-        self._progress.update(self._bar, description=describe_trial(spec), left=self._left())
+    def started(self, spec: TrialSpec, number: int) -> None:
+        """Take note that a try at a trial starts, the first with ``number`` 1."""
+        again = f", try {number}" if number > 1 else ""
+        self._progress.update(self._bar, description=f"{describe_trial(spec)}{again}", left=self._left())
         if not self._console.is_terminal:
-            number = len(self._finished) + 1
-            self._say(f"[{number}/{self._total}] {describe_trial(spec)} ({self._left()})")
+            self._say(f"{self._place()} {describe_trial(spec)}{again} ({self._left()})")
+
+    def repeated(self, record: TrialRecord) -> None:
+        """Take note that a trial ended disturbed, and waits behind all others for another try."""
+        self._tell(record, then="; disturbed, so once more at the end")
+        self._waiting[record.trial_id] = record
+        self._remaining = [*self._remaining[1:], self._remaining[0]]
+        self._progress.update(self._bar, left=self._left())
 
     def finished(self, record: TrialRecord) -> None:
-        """Take note that a trial ended, or was skipped."""
-        self._finished.append(record)
+        """Take note that a trial ended for good, or was skipped; of a try that was told before it says nothing."""
+        if record is not self._waiting.pop(record.trial_id, None):
+            self._tell(record)
+        self._num_finished += 1
         self._remaining = self._remaining[1:]
         self._progress.update(self._bar, advance=1, left=self._left())
-        number = len(self._finished)
-        prefix = f"[{number}/{self._total}] {describe_trial(record.spec)}"
-        self._say(f"{prefix}: {describe_outcome(record)}")
+
+    def noted(self, message: str) -> None:
+        """Take note of something about the sweep as a whole."""
+        self._say(f"warning: {message}")
+
+    def _tell(self, record: TrialRecord, *, then: str = "") -> None:
+        self._measured.append(record)
+        self._say(f"{self._place()} {describe_trial(record.spec)}: {describe_outcome(record)}{then}")
         for warning in record.warnings:
             self._say(f"    warning: {warning.message}")
+
+    def _place(self) -> str:
+        return f"[{self._num_finished + 1}/{self._total}]"
 
     def _left(self) -> str:
         if not self._remaining:
             return ""
-        seconds = remaining_s(self._remaining, finished=self._finished, workload=self._workload)
+        seconds = remaining_s(self._remaining, finished=self._measured, workload=self._workload)
         return f"about {format_duration(seconds)} left"
 
     def _say(self, line: str) -> None:

@@ -61,7 +61,8 @@ def result_lines(
 ) -> Iterator[str]:
     """Yield what was not measured, where everything lies, and the next command to try."""
     if not_started:
-        yield f"not measured within the time budget of {format_duration(time_budget_s or 0)}:"
+        budget = f" within the time budget of {format_duration(time_budget_s)}" if time_budget_s else ""
+        yield f"not measured{budget}:"
         yield from (f"    {describe_trial(spec)}" for spec in not_started)
     for line in plots_left_out:
         yield f"plot left out: {line}"

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import math
-import textwrap
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vnbench.analysis.noise import measure_noise
 from vnbench.analysis.summary import TrialSummary, latest_attempts, summarize, summarize_memory
-from vnbench.output.levers import LEVERS, levers_of, phrases, varying
+from vnbench.output.epoch_table import epoch_table
+from vnbench.output.lever_columns import add_lever_columns, lever_cells, shared_levers
+from vnbench.output.levers import varying
+from vnbench.output.noise_lines import coverage_line, drift_line
+from vnbench.output.numbers import MISSING, format_estimate, times
 from vnbench.output.provenance import CPU_LABEL, count, provenance
+from vnbench.output.row_notes import row_notes, short, status_cell, subject
 from vnbench.record import TrialRecord
 from vnbench.units import BYTES_PER_UNIT, format_bytes, mpx
 
-MISSING = "-"
-"""Stands for a figure that was not measured."""
 
-
-def summary_table(records: Sequence[TrialRecord]) -> RenderableType:
+def summary_table(records: Sequence[TrialRecord], *, price_per_hour: float | None = None) -> RenderableType:
     """Return the table of all training trials with its notes, for a console of 100 columns or more.
 
-    Trials are sorted by valid pixels per second, the fastest first; those without a valid timing stand below, in the
-    order of the records, with their reasons under the table. Levers with one value in all rows stand above the table.
+    One row per configuration, its processes pooled, sorted by valid pixels per second, the fastest first; those without
+    a valid timing stand below, in the order of the records, with their reasons under the table. Levers with one value
+    in all rows stand above the table. ``price_per_hour``, in any currency, adds what an epoch costs.
 
     Raises:
         InputError: the records come from more than one device.
@@ -37,25 +39,21 @@ def summary_table(records: Sequence[TrialRecord]) -> RenderableType:
     latest = latest_attempts(records)
     timed, untimed = split_by_timing(summarize(latest))
     rows = (*timed, *untimed)
-    num_memory = len(latest) - len(rows)
     parts: list[RenderableType] = []
     if rows:
-        parts += [Text(_shared_levers(rows)), _table(timed, untimed)]
+        columns = _Columns.of(rows)
+        parts += [Text(shared_levers([row.spec for row in rows])), _table(timed, untimed, columns)]
+        if price_per_hour is not None and timed:
+            parts += [Text(), epoch_table(timed, names=columns.levers, price_per_hour=price_per_hour)]
     else:
         parts.append(Text("No training trial in these records."))
-    capacity = max((row.capacity_bytes for row in rows if row.capacity_bytes), default=None)
-    notes = [*_reasons(untimed), *_warnings(rows), *_failed_families(latest, rows)]
-    if timed:
-        notes.append(
-            "Intervals are 95 % and cover the steps of one process only, not differences between processes; padding is "
-            "that of the full plan; peak is the memory of one worst-case step"
-            + (f" (capacity {format_bytes(capacity)})." if capacity else ".")
-        )
+    notes = [*row_notes(rows), *_failed_families(latest, rows)]
+    notes += _what_figures_are(latest, timed)
     if any(row.worst_case_status is None for row in rows):
         notes.append(f"{MISSING} under peak: no worst-case trial covers this configuration.")
     if origin.is_cpu:
         notes.append(f"{CPU_LABEL}.")
-    notes.append(origin.line(f"{count(len(rows), 'training trial')}, {count(num_memory, 'worst-case memory trial')}"))
+    notes.append(origin.line(_trials(latest, num_rows=len(rows))))
     return Group(*parts, Text(), *map(Text, notes))
 
 
@@ -66,89 +64,70 @@ def split_by_timing(summaries: Sequence[TrialSummary]) -> tuple[tuple[TrialSumma
     return tuple(timed), tuple(row for row in summaries if row.valid_px_per_s is None)
 
 
-def format_estimate(value: float | None, half_width: float | None) -> str:
-    """Return ``value ± half_width`` with no more digits than the half-width supports.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Columns:
+    """What the columns of a table are."""
 
-    The half-width keeps one significant digit, two if the first is a 1, and the value ends at the same place. Without
-    a half-width the value keeps two significant digits; without a value the answer is MISSING.
-    """
-    if value is None:
-        return MISSING
-    if half_width is None:
-        return _fixed(value, decimals=1 - _exponent(value))
-    if half_width == 0:
-        return f"{_fixed(value, decimals=2 - _exponent(value))} ± 0"
-    leading = half_width / 10.0 ** _exponent(half_width)
-    decimals = (1 if leading < 1.95 else 0) - _exponent(half_width)
-    return f"{_fixed(value, decimals=decimals)} ± {_fixed(half_width, decimals=decimals)}"
+    levers: tuple[str, ...]
+    has_replicates: bool
+    per_second: float
+    """Factor from seconds to the unit of step times."""
+    memory_unit: str
+
+    @classmethod
+    def of(cls, rows: Sequence[TrialSummary]) -> _Columns:
+        longest_s = max((row.step_time_s or 0.0 for row in rows), default=0.0)
+        largest = max((row.worst_case_peak_bytes or 0 for row in rows), default=0)
+        return cls(
+            levers=varying(row.spec for row in rows),
+            has_replicates=any(row.num_processes > 1 for row in rows),
+            # Milliseconds as long as the longest step needs no more than four digits.
+            per_second=1e3 if longest_s < 10 else 1.0,
+            memory_unit="GiB" if largest >= BYTES_PER_UNIT["GiB"] else "MiB",
+        )
+
+    def headers(self) -> tuple[str, ...]:
+        unit = "ms" if self.per_second > 1 else "s"
+        return (
+            *(("n",) if self.has_replicates else ()),
+            "valid\nMpx/s",
+            f"step time\n{unit}",
+            "pad-\nding %",
+            "data\nwait %",
+            f"peak\n{self.memory_unit}",
+        )
+
+    def figures(self, row: TrialSummary) -> tuple[str, ...]:
+        valid_mpx = None if row.valid_px_per_s is None else mpx(row.valid_px_per_s)
+        step_time = times(row.step_time_s, self.per_second)
+        step_half_width = times(row.step_time_half_width_s, self.per_second)
+        return (
+            *((str(row.num_processes or MISSING),) if self.has_replicates else ()),
+            format_estimate(valid_mpx, times(valid_mpx, row.valid_relative_half_width)),
+            format_estimate(step_time, step_half_width),
+            MISSING if row.padding_ratio is None else f"{100 * row.padding_ratio:.1f}",
+            MISSING if row.data_wait_ratio is None else f"{100 * row.data_wait_ratio:.0f}",
+            _peak(row, unit=self.memory_unit),
+        )
 
 
-def _exponent(value: float) -> int:
-    """Return the power of ten of the first significant digit."""
-    return 0 if value == 0 else math.floor(math.log10(abs(value)))
-
-
-def _fixed(value: float, *, decimals: int) -> str:
-    return f"{round(value, decimals):.{max(decimals, 0)}f}"
-
-
-def _shared_levers(rows: Sequence[TrialSummary]) -> str:
-    """Return what all rows have in common as one sentence."""
-    differing = varying(row.spec for row in rows)
-    shared = phrases(levers_of(rows[0].spec), names=[name for name in LEVERS if name not in differing])
-    return f"All trials: {shared}."
-
-
-def _table(timed: Sequence[TrialSummary], untimed: Sequence[TrialSummary]) -> Table:
-    rows = (*timed, *untimed)
-    names = varying(row.spec for row in rows)
-    has_replicates = any(row.replicate for row in rows)
-    # Milliseconds as long as the longest step needs no more than four digits.
-    unit, per_second = ("ms", 1e3) if max((row.step_time_s or 0.0 for row in timed), default=0.0) < 10 else ("s", 1.0)
+def _table(timed: Sequence[TrialSummary], untimed: Sequence[TrialSummary], columns: _Columns) -> Table:
     # Two spaces between columns where a hundred columns of text allow it.
-    padding = (0, 1, 0, 0) if len(names) + has_replicates <= 5 else (0, 0)
-    largest = max((row.worst_case_peak_bytes or 0 for row in rows), default=0)
-    memory_unit = "GiB" if largest >= BYTES_PER_UNIT["GiB"] else "MiB"
-    table = Table(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False, show_edge=False)
-    for name in names:
-        is_number = name in ("batch_size", "micro_batch_size", "num_workers")
-        justify: Literal["left", "right"] = "right" if is_number else "left"
-        table.add_column(LEVERS[name].header, justify=justify, no_wrap=is_number, overflow="fold")
-    if has_replicates:
-        table.add_column("repli-\ncate", justify="right", no_wrap=True)
-    for header in ("valid\nMpx/s", f"step time\n{unit}", "pad-\nding %", "data\nwait %", f"peak\n{memory_unit}"):
+    num_columns = len(columns.levers) + len(columns.headers())
+    table = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0) if num_columns <= 10 else (0, 0), pad_edge=False, show_edge=False
+    )
+    add_lever_columns(table, columns.levers)
+    for header in columns.headers():
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
-    for index, row in enumerate(rows, start=1):
-        levers = [_lever_cell(name, row) for name in names]
-        replicate = [str(row.replicate)] if has_replicates else []
-        cells = (*levers, *replicate, *_figures(row, per_second=per_second, memory_unit=memory_unit), _status(row))
+    for index, row in enumerate((*timed, *untimed), start=1):
+        levers = lever_cells(columns.levers, row.spec)
         table.add_row(
-            *(Text(cell, overflow="fold") for cell in cells), end_section=index == len(timed) and bool(untimed)
+            *(Text(cell, overflow="fold") for cell in (*levers, *columns.figures(row), status_cell(row))),
+            end_section=index == len(timed) and bool(untimed),
         )
     return table
-
-
-def _lever_cell(name: str, row: TrialSummary) -> str:
-    if name == "micro_batch_size":
-        return str(row.spec.micro_batch_size)
-    value = LEVERS[name].value(row.spec)
-    return MISSING if value is None else str(value)
-
-
-def _figures(row: TrialSummary, *, per_second: float, memory_unit: str) -> tuple[str, ...]:
-    valid_mpx = None if row.valid_px_per_s is None else mpx(row.valid_px_per_s)
-    return (
-        format_estimate(valid_mpx, _times(valid_mpx, row.valid_relative_half_width)),
-        format_estimate(_times(row.step_time_s, per_second), _times(row.step_time_half_width_s, per_second)),
-        MISSING if row.padding_ratio is None else f"{100 * row.padding_ratio:.1f}",
-        MISSING if row.data_wait_ratio is None else f"{100 * row.data_wait_ratio:.0f}",
-        _peak(row, unit=memory_unit),
-    )
-
-
-def _times(value: float | None, factor: float | None) -> float | None:
-    return None if value is None or factor is None else value * factor
 
 
 def _peak(row: TrialSummary, *, unit: str) -> str:
@@ -160,42 +139,34 @@ def _peak(row: TrialSummary, *, unit: str) -> str:
     return "skip" if row.worst_case_status == "skipped" else str(row.worst_case_status)
 
 
-def _status(row: TrialSummary) -> str:
-    return f"{row.status} !" if row.warnings or (row.status == "ok" and row.valid_px_per_s is None) else row.status
-
-
-def _subject(row: TrialSummary, rows: Sequence[TrialSummary]) -> str:
-    """Return what tells this row from the others."""
-    names = {"batch_size", *varying(other.spec for other in rows)}
-    levers = levers_of(row.spec)
-    if levers["micro_batch_size"] is None:
-        names.discard("micro_batch_size")
-    replicate = f", replicate {row.replicate}" if any(other.replicate for other in rows) else ""
-    return phrases(levers, names=names) + replicate
-
-
-def _reasons(untimed: Sequence[TrialSummary]) -> list[str]:
-    return [f"{row.status}: {_subject(row, untimed)}: {_short(row.cause)}" for row in untimed]
-
-
-def _warnings(rows: Sequence[TrialSummary]) -> list[str]:
-    return [
-        f"! {_subject(row, rows)}: {_short(warning.message)} ({warning.code})"
-        for row in rows
-        for warning in row.warnings
+def _what_figures_are(latest: Sequence[TrialRecord], timed: Sequence[TrialSummary]) -> list[str]:
+    """Return what the intervals cover, and how far the machine drifted."""
+    if not timed:
+        return []
+    noise = measure_noise(latest)
+    capacity = max((row.capacity_bytes for row in timed if row.capacity_bytes), default=None)
+    lines = [
+        f"Intervals: 95 %, {coverage_line(noise, kind='training')}; padding is that of the full plan; peak is the "
+        f"memory of one worst-case step{f' (capacity {format_bytes(capacity)})' if capacity else ''}."
     ]
+    if noise.drift is not None:
+        lines.append(drift_line(noise.drift))
+    return lines
 
 
 def _failed_families(latest: Sequence[TrialRecord], rows: Sequence[TrialSummary]) -> list[str]:
     """Return a line per family whose worst case did not end ok although a trial that needs it has figures."""
     needed = {row.spec.family: row for row in rows if row.valid_px_per_s is not None}
     return [
-        f"worst case {memory.status}: {_subject(needed[memory.family], rows)}: {_short(memory.cause)}"
+        f"worst case {memory.status}: {subject(needed[memory.family], rows)}: {short(memory.cause)}"
         for memory in summarize_memory(latest)
         if memory.status != "ok" and memory.family in needed
     ]
 
 
-def _short(cause: str | None) -> str:
-    """Return a cause in at most two lines of a terminal; the record holds all of it."""
-    return textwrap.shorten(cause or "no cause recorded", width=180, placeholder=" ...")
+def _trials(latest: Sequence[TrialRecord], *, num_rows: int) -> str:
+    """Return how many trials a table rests on, as ``9 training trials of 7 configurations``."""
+    kinds = [record.kind for record in latest]
+    num_training = kinds.count("training")
+    of = f" of {count(num_rows, 'configuration')}" if num_training != num_rows else ""
+    return f"{count(num_training, 'training trial')}{of}, {count(kinds.count('memory'), 'worst-case memory trial')}"

@@ -1,0 +1,178 @@
+"""Who uses the CPU cores while a trial runs: its own processes, others, or another guest of the same machine.
+
+Read from /proc, from outside the measured process. Without /proc nothing is known.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vnbench.measure.sampling import Span, Stamped, readings_in
+
+PERIOD_S = 0.2
+"""Time between two readings: a reading costs well under a millisecond, so less than 1 % of a core."""
+
+MIN_OBSERVED_S = 0.5
+"""Shortest time between first and last reading that says something: /proc counts in ticks of 10 ms, and fifty of them
+tell a quarter of a core to about an eighth."""
+
+BUSY_CORES = 0.25
+"""Cores used by others from which a trial counts as disturbed: a single program that computes takes one, an idle
+desktop or server a few percent of one."""
+
+BUSY_SHARE = 0.05
+"""Share of all cores from which a trial counts as disturbed where that is more than BUSY_CORES: the daily noise of a
+large machine grows with its cores, and so does the room beside it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostReading:
+    """Counters of CPU time, in core seconds since some time before the first reading."""
+
+    busy_s: float
+    """Time that the cores which this process may use worked for anyone."""
+    stolen_s: float
+    """Time that the hypervisor gave those cores to other guests."""
+    own_s: float
+    """CPU time of the watched process and all its descendants, those that have ended and were waited for included."""
+
+
+class HostReader:
+    """Reads /proc/stat and the CPU time of a process tree."""
+
+    def __init__(
+        self, *, root_pid: int | None = None, cpus: Set[int] | None = None, proc: Path = Path("/proc")
+    ) -> None:
+        """``root_pid`` is the tree's root, by default this process; ``cpus`` those that it may use."""
+        self._root_pid = os.getpid() if root_pid is None else root_pid
+        self._cpus = os.sched_getaffinity(0) if cpus is None else cpus
+        self._proc = str(proc)
+        self._ticks_per_s = os.sysconf("SC_CLK_TCK")
+        root = f"{self._root_pid}/task/{self._root_pid}/children"
+        # Kernels without CONFIG_PROC_CHILDREN have no such file; then all processes are asked for their parents.
+        self._has_children_files = self._read(root) is not None
+
+    @property
+    def num_cpus(self) -> int:
+        """Number of CPUs that are watched."""
+        return len(self._cpus)
+
+    def read(self) -> HostReading | None:
+        """Return a reading, or None without /proc."""
+        content = self._read("stat")
+        if content is None:
+            return None
+        busy = stolen = 0
+        names = {b"cpu%d" % number for number in self._cpus}
+        for line in content.splitlines():
+            if not line.startswith(b"cpu"):
+                break
+            name, *values = line.split()
+            if name in names:
+                user, nice, system, _idle, _iowait, irq, softirq, steal = (int(value) for value in values[:8])
+                busy += user + nice + system + irq + softirq
+                stolen += steal
+        return HostReading(
+            busy_s=busy / self._ticks_per_s,
+            stolen_s=stolen / self._ticks_per_s,
+            own_s=sum(self._tree_ticks()) / self._ticks_per_s,
+        )
+
+    def _tree_ticks(self) -> Iterator[int]:
+        """Yield the CPU time of each process of the tree with that of its ended children.
+
+        A child's time passes to its parent when the parent waits for it, so the sum neither loses nor doubles it.
+        """
+        children = None if self._has_children_files else self._children_by_parent()
+        pids = [self._root_pid]
+        for pid in pids:
+            stat = self._read(f"{pid}/stat")
+            if stat is None:
+                continue  # it ended since its parent named it
+            fields = stat.rpartition(b")")[2].split()
+            yield sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
+            pids += self._children_of(pid) if children is None else children.get(pid, [])
+
+    def _children_of(self, pid: int) -> list[int]:
+        try:
+            threads = os.listdir(f"{self._proc}/{pid}/task")
+        except OSError:
+            return []
+        files = (self._read(f"{pid}/task/{thread}/children") for thread in threads)
+        return [int(child) for content in files if content is not None for child in content.split()]
+
+    def _children_by_parent(self) -> dict[int, list[int]]:
+        children: dict[int, list[int]] = {}
+        for name in os.listdir(self._proc):
+            stat = self._read(f"{name}/stat") if name.isdigit() else None
+            if stat is not None:
+                parent = int(stat.rpartition(b")")[2].split()[1])
+                children.setdefault(parent, []).append(int(name))
+        return children
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            with open(f"{self._proc}/{name}", "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+
+def summarise_host(
+    readings: Sequence[Stamped[HostReading]], *, num_cpus: int, measured: Span | None
+) -> dict[str, Any] | None:
+    """Return the ``host`` part of a record's telemetry; None where /proc told nothing.
+
+    Mean cores used by the trial's own processes, by other programs and by other guests between the first and the last
+    reading in the ``measured`` span (of all readings where it is None). They are None if those are less than
+    MIN_OBSERVED_S apart.
+    """
+    if not readings:
+        return None
+    # A process that its parent never waited for takes its time away with it; time does not run backwards for that.
+    own_s = itertools.accumulate((item.reading.own_s for item in readings), max)
+    own_s_at = dict(zip((item.at_s for item in readings), own_s, strict=True))
+    chosen = readings_in(readings, measured)
+    observed_s = chosen[-1].at_s - chosen[0].at_s if chosen else 0.0
+    summary: dict[str, Any] = {
+        "num_cpus": num_cpus,
+        "num_readings": len(chosen),
+        "period_s": PERIOD_S,
+        "observed_s": observed_s,
+        "own_busy_cores": None,
+        "other_busy_cores": None,
+        "stolen_cores": None,
+    }
+    if observed_s >= MIN_OBSERVED_S:
+        first, last = chosen[0], chosen[-1]
+        own = (own_s_at[last.at_s] - own_s_at[first.at_s]) / observed_s
+        busy = (last.reading.busy_s - first.reading.busy_s) / observed_s
+        stolen = (last.reading.stolen_s - first.reading.stolen_s) / observed_s
+        summary["own_busy_cores"] = own
+        summary["other_busy_cores"] = max(0.0, busy - own)
+        summary["stolen_cores"] = max(0.0, stolen)
+    return summary
+
+
+def busy_threshold(num_cpus: int) -> float:
+    """Return how many cores others may use before a measurement counts as disturbed."""
+    return max(BUSY_CORES, BUSY_SHARE * num_cpus)
+
+
+def watch_host(duration_s: float) -> dict[str, Any] | None:
+    """Watch the cores for a while and return what ``summarise_host`` says of it."""
+    reader = HostReader()
+    readings: list[Stamped[HostReading]] = []
+    for pause_s in (0.0, duration_s):
+        time.sleep(pause_s)
+        at_s = time.monotonic()
+        reading = reader.read()
+        if reading is not None:
+            readings.append(Stamped(at_s=at_s, reading=reading))
+    return summarise_host(readings, num_cpus=reader.num_cpus, measured=None)

@@ -1,0 +1,123 @@
+"""How a machine and its shell are set up, as far as it changes what a trial takes: clocks, quotas, switches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def _is_on(value: str) -> bool:
+    return value.strip().lower() not in ("", "0", "false", "off", "no")
+
+
+def _is_given(value: str) -> bool:
+    return bool(value)
+
+
+def _is_debug_allocator(value: str) -> bool:
+    return value == "malloc" or "debug" in value
+
+
+DEBUGGING_VARIABLES: Mapping[str, Callable[[str], bool]] = {
+    "CUDA_LAUNCH_BLOCKING": _is_on,  # each kernel is waited for
+    "PYTORCH_NO_CUDA_MEMORY_CACHING": _is_given,  # each tensor is a cudaMalloc; torch looks only whether it is set
+    "TORCH_SHOW_DISPATCH_TRACE": _is_on,  # each operation is printed
+    "TORCH_LOGS": _is_given,
+    "TORCH_SHOW_CPP_STACKTRACES": _is_on,
+    "NVIDIA_TF32_OVERRIDE": _is_given,  # cuBLAS and cuDNN take another precision than the one asked for
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": _is_on,
+    "CUBLAS_LOGINFO_DBG": _is_on,
+    "CUDNN_LOGINFO_DBG": _is_on,
+    "CUDNN_LOGLEVEL_DBG": _is_on,
+    "CUDA_INJECTION64_PATH": _is_given,  # a profiler
+    "ONEDNN_VERBOSE": _is_on,
+    "DNNL_VERBOSE": _is_on,
+    "MKL_VERBOSE": _is_on,
+    "PYTHONDEVMODE": _is_given,  # CPython takes any text for yes
+    "PYTHONMALLOC": _is_debug_allocator,
+    "PYTHONTRACEMALLOC": _is_on,
+    "PYTHONASYNCIODEBUG": _is_given,
+    "MALLOC_CHECK_": _is_on,
+    "MALLOC_PERTURB_": _is_on,
+}
+"""Environment variables that make programs slower or compute something else, and which of their values do."""
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Environment variables that limit how many CPUs a computation uses."""
+
+
+def machine_settings(*, variables: Mapping[str, str] = os.environ, root: Path = Path("/")) -> dict[str, Any]:
+    """Return JSON values by name; what is unknown is None. ``root`` holds proc, sys and dev."""
+    total_bytes, free_bytes = _shared_memory(root)
+    return {
+        "cpu_governor": _governor(root),
+        "is_cpu_turbo": _turbo(root),
+        "cpu_quota_cores": _cpu_quota(root),
+        "shared_memory_bytes": total_bytes,
+        "shared_memory_free_bytes": free_bytes,
+        "debugging_variables": {
+            name: variables[name] for name, matters in DEBUGGING_VARIABLES.items() if matters(variables.get(name, ""))
+        },
+        "thread_variables": {name: variables[name] for name in THREAD_VARIABLES if variables.get(name)},
+    }
+
+
+def _governor(root: Path) -> str | None:
+    """Return the frequency governors of the CPUs that this process may use, joined by commas if they differ."""
+    paths = (root / f"sys/devices/system/cpu/cpu{n}/cpufreq/scaling_governor" for n in os.sched_getaffinity(0))
+    governors = {text for path in paths if (text := _text(path)) is not None}
+    return ",".join(sorted(governors)) or None
+
+
+def _turbo(root: Path) -> bool | None:
+    """Return whether the CPUs may go above their base clock."""
+    no_turbo = _text(root / "sys/devices/system/cpu/intel_pstate/no_turbo")
+    if no_turbo is not None:
+        return no_turbo == "0"
+    boost = _text(root / "sys/devices/system/cpu/cpufreq/boost")
+    return None if boost is None else boost == "1"
+
+
+def _cpu_quota(root: Path) -> float | None:
+    """Return the CPU time that the control groups of this process allow, in cores; None for no limit."""
+    quotas = list(_quotas(root))
+    return min(quotas) if quotas else None
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    for line in (_text(root / "proc/self/cgroup") or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":  # version 2
+            for folder in _folders(root / "sys/fs/cgroup", path):
+                quota, _, period = (_text(folder / "cpu.max") or "max").partition(" ")
+                if quota != "max":
+                    yield int(quota) / int(period)
+        elif "cpu" in controllers.split(","):
+            for folder in _folders(root / "sys/fs/cgroup/cpu", path):
+                quota_us, period_us = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
+                if quota_us is not None and period_us is not None and int(quota_us) > 0:
+                    yield int(quota_us) / int(period_us)
+
+
+def _folders(mount: Path, path: str) -> Iterator[Path]:
+    """Yield a control group's folder and those of its parents: each may have a limit of its own."""
+    place = Path(path.lstrip("/"))
+    yield from (mount / part for part in (place, *place.parents))
+
+
+def _shared_memory(root: Path) -> tuple[int | None, int | None]:
+    """Return size and free bytes of /dev/shm, through which loader workers hand over their batches."""
+    try:
+        status = os.statvfs(root / "dev/shm")
+    except OSError:
+        return None, None
+    return status.f_frsize * status.f_blocks, status.f_frsize * status.f_bavail
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None

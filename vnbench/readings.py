@@ -1,0 +1,108 @@
+"""What the instruments of a trial read: the parts of its record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchingAccount:
+    """Padding accounts of one epoch's plan."""
+
+    num_examples: int
+    """Examples in the plan."""
+    num_batches: int
+    """Micro-batches: forward and backward passes."""
+    num_steps: int
+    """Optimizer steps."""
+    valid_pixels: int
+    """Sum of height x width."""
+    padded_pixels: int
+    """Sum of the canvases' pixels."""
+    padding_ratio: float
+    """1 - valid_pixels / padded_pixels."""
+    lower_bound_padding_ratio: float
+    """No grouping into as many micro-batches pads less than this."""
+    distinct_shapes: int
+    """Number of different (examples, height, width) canvases."""
+    repeated_pair_ratio: float | None
+    """Share of the pairs within a batch that were together in the epoch before; None where there are no pairs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryReading:
+    """Peak memory of a trial, in bytes. What an instrument does not see is None."""
+
+    instrument: Literal["cuda-caching-allocator", "live-tensor-tracker", "process"]
+    """Who counted. The live-tensor tracker does not see oneDNN's workspace."""
+    peak_allocated_bytes: int | None
+    """Most bytes held by tensors at once."""
+    peak_reserved_bytes: int | None
+    """Most bytes held by the caching allocator (CUDA): what has to fit on the card."""
+    num_alloc_retries: int | None
+    """Times that the caching allocator gave its cache back and tried again (CUDA)."""
+    process_peak_rss_bytes: int | None
+    """Largest resident set of the trial's process on the host."""
+    capacity_bytes: int | None
+    """Memory of the device; of the host, or its container, on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """The measured blocks of a trial as a whole."""
+
+    wall_time_s: float
+    """Wall clock from the synchronised start to the synchronised end, summed over the blocks."""
+    num_steps: int
+    """Measured optimizer steps."""
+    num_examples: int
+    """Measured examples."""
+    valid_pixels: int
+    """Valid pixels of the measured examples."""
+    padded_pixels: int
+    """Padded pixels of the measured examples."""
+
+
+StopRule = Literal["noise-target", "max-steps", "max-epochs", "max-measuring-time"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """Why measuring ended where it did."""
+
+    rule: StopRule
+    """The rule that fired first."""
+    noise_target: float | None
+    """Relative half-width that was asked for; None where the number of steps was fixed."""
+    relative_half_width: float | None
+    """Relative half-width of the 95 % interval when it ended; None below two observations."""
+    num_steps: int
+    """Measured steps."""
+    num_observations: int | None
+    """What the interval rests on: the steps, or where neighbouring ones were alike, groups of steps."""
+    measuring_s: float
+    """Seconds of wall clock in the measured blocks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CanvasReading:
+    """What a compute trial saw of one canvas."""
+
+    height: int
+    """Height of the canvas in pixels."""
+    width: int
+    """Width of the canvas in pixels."""
+    first_seen_s: float
+    """The first step on this canvas; against later ones it pays for plans, compilation and new memory."""
+    peak_allocated_bytes: int | None
+    """Most bytes held by tensors at once in the measured steps (CUDA)."""
+    peak_reserved_bytes: int | None
+    """Most bytes held by the caching allocator by the end of the measured steps (CUDA)."""
+    host_growth_bytes: int | None
+    """Growth of the process's resident set from before the first step on this canvas to after the last."""
+    flop_per_step: int | None
+    """Floating-point operations of forward and backward passes of one step, a multiplication and an addition as two,
+    without recomputation under checkpointing; torch's counter."""
+    stop: Stop
+    """Why measuring this canvas ended."""

@@ -1,0 +1,92 @@
+"""What the user said of a sweep: flags over a TOML file, before defaults."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vnbench.errors import InputError
+from vnbench.options import OPTIONS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What the user said: parsed values by option name, and where each was said, before defaults."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Parsed values of the options that were given."""
+
+    @property
+    def device(self) -> str:
+        """The device asked for: auto, cuda or cpu."""
+        return str(self.values.get("device", "auto"))
+
+
+def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -> Request:
+    """Return what the flags say, and for the rest what the configuration file says.
+
+    Raises:
+        InputError: a value that its option does not take, an unknown name in the file, or a file that is no TOML.
+    """
+    given = {name: (text, f"{config_path}: {name}") for name, text in _read_toml(config_path).items()}
+    given |= {name: (text, f"--{name}") for name, text in flags.items() if text is not None}
+    values = {name: OPTIONS[name](text, where) for name, (text, where) in given.items()}
+    if "sizes" in values and ("widths" in values or "heights" in values):
+        raise InputError(
+            "--sizes",
+            values["sizes"],
+            allowed="the file names the sizes already",
+            remedy="leave --widths and --heights out",
+        )
+    if "corpus" in values and "sizes" in values:
+        raise InputError(
+            "--sizes",
+            values["sizes"],
+            allowed="the images of --corpus have sizes already",
+            remedy="leave one of them out",
+        )
+    if not values.keys() & {"widths", "sizes", "corpus"}:
+        raise InputError(
+            "--widths",
+            allowed="the sizes of the images are needed",
+            remedy="write --widths 3200:12800, --sizes FILE.csv or --corpus DIR",
+        )
+    return Request(values=values)
+
+
+def _read_toml(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InputError(
+            "--config", path, allowed=f"the file cannot be read ({error.strerror})", remedy="name a TOML file"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError("--config", path, allowed=f"this is no TOML: {error}", remedy="mend the line") from error
+    for name in content:
+        if name not in OPTIONS:
+            close = difflib.get_close_matches(name, OPTIONS, n=1)
+            raise InputError(
+                str(path),
+                name,
+                allowed=f"no option has this name; known are {', '.join(sorted(OPTIONS))}",
+                remedy=f"write {close[0] if close else 'one of these'}",
+            )
+    # A path in a configuration file is relative to the working folder, as on the command line.
+    return {name: _as_text(value, where=f"{path}: {name}") for name, value in content.items()}
+
+
+def _as_text(value: object, *, where: str) -> str:
+    if isinstance(value, list):
+        return ",".join(_as_text(item, where=where) for item in value)
+    if isinstance(value, dict):
+        return ",".join(f"{name}={_as_text(item, where=where)}" for name, item in value.items())
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InputError(where, repr(value), allowed="a text, a number or a list is needed", remedy="quote the value")
+    return str(value)
