@@ -126,6 +126,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         statuses=report.statuses,
         not_started=not_started,
         time_budget_s=config.time_budget_s,
+        replicates=config.replicates,
         plots=plots,
         plots_left_out=plots_left_out,
     )

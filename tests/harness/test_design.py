@@ -161,6 +161,13 @@ def test_switches_of_torch_are_axes_and_off_unless_asked_for() -> None:
     assert all("memory-format-channels-last" in spec.family for spec in specs)
 
 
+def test_compiled_code_has_a_memory_trial_on_cuda_alone() -> None:
+    for environment, expected in ((CPU, {"none"}), (CUDA, {"none", "default"})):
+        trials = design(environment, compile="none,default").trials
+        assert {trial.spec.compile for trial in trials if trial.spec.kind == "memory"} == expected
+        assert {trial.spec.compile for trial in trials if trial.spec.kind == "training"} == {"none", "default"}
+
+
 def test_switches_of_cuda_are_left_out_on_the_cpu() -> None:
     made = design(allocator="native,expandable-segments", cudnn_benchmark="off,on")
     assert sum("is a switch of CUDA" in line for line in made.left_out) == 2

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from record_factory import training_spec
 from torch import Tensor, nn
 
 from vnbench.data.collate import Batch, blank_batch, collate
 from vnbench.data.raster import draw_example
-from vnbench.harness.step import OptimizerStep
+from vnbench.harness.step import OptimizerStep, build_step
 from vnbench.measure.timing import Phase, WallTimer
 from vnbench.model.veernet import build_model
-from vnbench.spec import Precision
+from vnbench.spec import Checkpointing, OptimizerLoop, Precision
 
 RAGGED = [(33, 70), (64, 96), (50, 64), (20, 33)]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -135,6 +136,74 @@ def test_tf32_is_used_only_where_it_is_asked_for() -> None:
         OptimizerStep(small_model(), precision=precision, device=torch.device("cpu"))  # type: ignore[arg-type]
         assert torch.backends.cuda.matmul.fp32_precision == expected
         assert torch.backends.cudnn.conv.fp32_precision == expected  # type: ignore[attr-defined]
+
+
+SWITCHES: list[dict[str, Any]] = [
+    {"memory_format": "channels-last"},
+    {"memory_format": "channels-last", "checkpointing": "stages"},
+    {"optimizer": "foreach"},
+    {"optimizer": "for-loop"},
+    {"cudnn_benchmark": "on"},
+]
+
+
+def loss_and_gradient(device: str, **changes: Any) -> tuple[float, Tensor]:
+    step = build_step(training_spec(device=device, batch_size=4, **changes), device=torch.device(device))
+    result = step.run(iter([batch(RAGGED[:1]), batch(RAGGED[1:], first=1)]), num_examples=4, timer=WallTimer())
+    gradients = [parameter.grad for parameter in step.model.parameters()]
+    assert all(gradient is not None for gradient in gradients)
+    return float(result.loss), torch.cat([p.flatten() for p in gradients if p is not None]).double().cpu()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: "-".join(switch.values()))
+def test_every_switch_gives_the_loss_and_gradient_of_the_plain_step(device: str, switch: dict[str, Any]) -> None:
+    plain_loss, plain = loss_and_gradient(device)
+    loss, gradient = loss_and_gradient(device, **switch)
+    assert loss == pytest.approx(plain_loss, rel=1e-5)
+    assert (gradient - plain).norm() <= 1e-4 * plain.norm()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("checkpointing", ["none", "stages"])
+def test_channels_last_is_no_less_exact_in_reduced_precision(
+    device: str, precision: Precision, checkpointing: Checkpointing
+) -> None:
+    _, exact = loss_and_gradient(device)
+    scale = 2.0**16 if precision == "fp16" else 1.0  # the gradient scaler's first factor
+    errors = [
+        loss_and_gradient(device, precision=precision, checkpointing=checkpointing, memory_format=memory_format)[1]
+        / scale
+        - exact
+        for memory_format in ("contiguous", "channels-last")
+    ]
+    assert errors[1].norm() <= 2 * errors[0].norm()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("optimizer", ["foreach", "for-loop"])
+def test_every_way_over_the_parameters_makes_the_same_update_and_counts_it(
+    device: str, optimizer: OptimizerLoop
+) -> None:
+    def parameters_after(way: OptimizerLoop) -> tuple[Tensor, list[float]]:
+        step = build_step(training_spec(device=device, optimizer=way), device=torch.device(device))
+        results = [step.run(iter([batch(RAGGED[:1])]), num_examples=1, timer=WallTimer()) for _ in range(3)]
+        parameters = torch.cat([parameter.detach().flatten() for parameter in step.model.parameters()])
+        return parameters, [float(result.num_updates) for result in results]
+
+    fused, fused_counts = parameters_after("fused")
+    parameters, counts = parameters_after(optimizer)
+    assert (parameters - fused).norm() <= 1e-5 * fused.norm()
+    assert counts == fused_counts == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("optimizer", ["fused", "foreach", "for-loop"])
+def test_a_first_update_that_the_scaler_leaves_out_counts_as_none(device: str, optimizer: OptimizerLoop) -> None:
+    step = build_step(training_spec(device=device, precision="fp16", optimizer=optimizer), device=torch.device(device))
+    next(step.model.parameters()).register_hook(lambda grad: grad * float("inf"))
+    assert float(step.run(iter([batch(RAGGED[:1])]), num_examples=1, timer=WallTimer()).num_updates) == 0
 
 
 @pytest.mark.gpu

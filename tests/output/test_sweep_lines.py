@@ -16,6 +16,7 @@ def lines(**changes: object) -> list[str]:
         "statuses": {"ok": 2},
         "not_started": [],
         "time_budget_s": None,
+        "replicates": 1,
         "plots": [Path("results/cpu/sweep/step_time.png")],
         "plots_left_out": ["workers: run vnbench sweep --num-workers 0,2"],
     }
@@ -27,8 +28,12 @@ def test_the_end_names_records_plots_what_was_left_out_and_the_next_command() ->
         "plot left out: workers: run vnbench sweep --num-workers 0,2",
         "plots: results/cpu/sweep",
         "records: results/cpu/sweep.jsonl",
-        "next: the same command with --replicates 3 shows how much figures differ between processes",
+        "next: the same command with --replicates 3 adds processes, which narrows the intervals",
     ]
+
+
+def test_more_processes_than_there_were_are_the_next_thing_to_try() -> None:
+    assert "--replicates 10" in lines(replicates=5)[-1]
 
 
 def test_what_the_budget_left_is_named_one_by_one() -> None:

@@ -124,7 +124,9 @@ def make_design(config: SweepConfig, *, corpus_id: str, worst_case: Size, canvas
         raise InputError(
             "the axes", allowed="no combination of their values can be measured", remedy="; ".join(left_out[:3])
         )
-    memory = [_memory_spec(cell, config, worst_case) for cell in cells] if "memory" in config.kinds else []
+    # On the CPU memory is counted tensor by tensor, which compiled code makes and drops unseen.
+    countable = [cell for cell in cells if config.device == "cuda" or cell.compile == "none"]
+    memory = [_memory_spec(cell, config, worst_case) for cell in countable] if "memory" in config.kinds else []
     timed: list[TrialSpec] = []
     for cell in cells:
         if "training" in config.kinds:

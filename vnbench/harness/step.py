@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from vnbench.data.collate import Batch, device_tensors, to_device
+from vnbench.harness.compilation import compile_model
+from vnbench.harness.layout import lay_out, lay_out_images
+from vnbench.harness.switches import set_arithmetic, set_switches
 from vnbench.measure.memory import keep_freed_memory
 from vnbench.measure.timing import StepTimer
 from vnbench.model.loss import tversky_loss_sum
 from vnbench.model.veernet import build_model
-from vnbench.spec import Precision, TrialSpec
+from vnbench.spec import MemoryFormat, OptimizerLoop, Precision, TrialSpec
 
 AUTOCAST_DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -31,18 +34,6 @@ class StepResult:
     """Scalar: the optimizer's own count of updates; it stands still when the gradient scaler left one out."""
 
 
-def set_arithmetic(precision: Precision) -> None:
-    """Let fp32 convolutions and matrix products use TF32 if ``precision`` is tf32, and full fp32 otherwise.
-
-    Attention leaves cuDNN out: it builds a plan for each new number of tokens, up to half a second a pass, and ragged
-    canvases rarely have the same number twice.
-    """
-    torch.backends.cuda.enable_cudnn_sdp(False)
-    fp32_precision = "tf32" if precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = fp32_precision
-    torch.backends.cudnn.conv.fp32_precision = fp32_precision  # type: ignore[attr-defined]  # torch 2.13 types it not
-
-
 class OptimizerStep:
     """A model with its optimizer, precision and gradient scaler.
 
@@ -50,11 +41,22 @@ class OptimizerStep:
     whole step: it does not depend on how they were grouped into micro-batches.
     """
 
-    def __init__(self, model: nn.Module, *, precision: Precision, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        precision: Precision,
+        device: torch.device,
+        memory_format: MemoryFormat = "contiguous",
+        optimizer: OptimizerLoop = "fused",
+    ) -> None:
         set_arithmetic(precision)
         self.model = model
         self.device = device
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=LEARNING_RATE, fused=optimizer == "fused", foreach=optimizer == "foreach"
+        )
+        self._memory_format: MemoryFormat = memory_format
         self._autocast_dtype = AUTOCAST_DTYPES.get(precision)
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._first_parameter = next(iter(model.parameters()))
@@ -77,8 +79,7 @@ class OptimizerStep:
         with timer.phase("optimizer"):
             self._scaler.step(self.optimizer)
             self._scaler.update()
-        num_updates: Tensor = self.optimizer.state[self._first_parameter]["step"].clone()
-        return StepResult(loss=loss, num_updates=num_updates)
+        return StepResult(loss=loss, num_updates=self._num_updates())
 
     def visit(self, batch: Batch, *, timer: StepTimer) -> None:
         """Run one pass over a batch and drop its gradient: what a shape costs when it is first seen is paid here."""
@@ -86,13 +87,19 @@ class OptimizerStep:
         self._accumulate(batch, num_examples=len(batch.sizes_B2), timer=timer)
         self.optimizer.zero_grad(set_to_none=True)
 
+    def _num_updates(self) -> Tensor:
+        """Return a copy of the optimizer's count, which lies on the host unless it is fused; 0 before any update."""
+        state = self.optimizer.state[self._first_parameter]
+        num_updates: Tensor = state["step"] if "step" in state else torch.zeros(())
+        return num_updates.clone()
+
     def _accumulate(self, batch: Batch, *, num_examples: int, timer: StepTimer) -> Tensor:
         """Add one micro-batch's share of the step's gradient; return its share of the loss."""
         with timer.phase("h2d"):
             images_BCHW, targets_BHW, valid_BHW = device_tensors(to_device(batch, self.device, non_blocking=True))
         with timer.phase("forward"):
             with torch.autocast(self.device.type, dtype=self._autocast_dtype, enabled=self._autocast_dtype is not None):
-                logits_BKHW = self.model(images_BCHW)
+                logits_BKHW = self.model(lay_out_images(images_BCHW, self._memory_format))
             loss = tversky_loss_sum(logits_BKHW, targets_BHW, valid_BHW) / num_examples
         with timer.phase("backward"):
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
@@ -103,12 +110,18 @@ def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
     """Return the optimizer step of a spec, its model on the device with weights drawn from the spec's seed."""
     if device.type == "cpu":
         keep_freed_memory()
+    set_switches(spec)
     torch.manual_seed(spec.seed)
-    model = build_model(
+    model: nn.Module = build_model(
         spec.model,
         num_classes=spec.num_classes,
         norm_groups=spec.norm_groups,
         norm_precision=spec.norm_precision,
         checkpointing=spec.checkpointing,
     )
-    return OptimizerStep(model.to(device).train(), precision=spec.precision, device=device)
+    model = lay_out(model, spec.memory_format, device=device).train()
+    if spec.compile != "none":
+        compile_model(model, precision=spec.precision, device=device)
+    return OptimizerStep(
+        model, precision=spec.precision, device=device, memory_format=spec.memory_format, optimizer=spec.optimizer
+    )

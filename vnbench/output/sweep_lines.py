@@ -56,6 +56,7 @@ def result_lines(
     statuses: Mapping[str, int],
     not_started: Sequence[TrialSpec],
     time_budget_s: float | None,
+    replicates: int,
     plots: Sequence[Path],
     plots_left_out: Sequence[str],
 ) -> Iterator[str]:
@@ -69,13 +70,14 @@ def result_lines(
     if plots:
         yield f"plots: {plots[0].parent}"
     yield f"records: {out}"
-    yield f"next: {_next_command(out, statuses, has_rest=bool(not_started))}"
+    yield f"next: {_next_command(statuses, has_rest=bool(not_started), replicates=replicates)}"
 
 
-def _next_command(out: Path, statuses: Mapping[str, int], *, has_rest: bool) -> str:
+def _next_command(statuses: Mapping[str, int], *, has_rest: bool, replicates: int) -> str:
     if has_rest:
         return "the same command again measures the rest (--time-budget counts anew)"
     again = sorted(statuses.keys() & {"crashed", "timeout"})
     if again:
         return f"the same command with --retry {','.join(again)} tries those again"
-    return "the same command with --replicates 3 shows how much figures differ between processes"
+    more = 3 if replicates < 3 else 2 * replicates
+    return f"the same command with --replicates {more} adds processes, which narrows the intervals"

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from record_factory import training_spec
+from torch import Tensor, nn
+
+from vnbench.data.collate import Batch, collate
+from vnbench.data.raster import draw_example
+from vnbench.harness.compilation import MAX_GRAPHS, compile_model
+from vnbench.harness.process import run_child
+from vnbench.harness.step import OptimizerStep, build_step
+from vnbench.measure.timing import WallTimer
+from vnbench.model.normalization import NormConfig
+from vnbench.model.veernet import ConvNormReLU, EncoderStage
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+TIMEOUT_S = 1_800.0
+CANVASES = [(1, 480, 704), (1, 512, 736), (1, 640, 960), (2, 480, 704), (3, 480, 736), (2, 512, 512)]
+"""Examples, height and width. Below these sizes the CPU takes other kernels for small maps, and graphs with them."""
+
+
+def batch_of(canvas: tuple[int, int, int]) -> Batch:
+    num_examples, height, width = canvas
+    examples = [
+        draw_example(seed=0, index=index, height=height - 3, width=width - 5, task="multiclass")
+        for index in range(num_examples)
+    ]
+    return collate(examples, canvas=(height, width))
+
+
+def observed(step: OptimizerStep, canvas: tuple[int, int, int]) -> tuple[float, Tensor]:
+    result = step.run(iter([batch_of(canvas)]), num_examples=canvas[0], timer=WallTimer())
+    gradients = [parameter.grad for parameter in step.model.parameters() if parameter.grad is not None]
+    return float(result.loss), torch.cat([gradient.flatten() for gradient in gradients]).double().cpu()
+
+
+def frozen_step(device: str, **changes: Any) -> OptimizerStep:
+    """Return a step whose weights stay, so that compiled and plain ones see the same on every canvas."""
+    step = build_step(training_spec(device=device, **changes), device=torch.device(device))
+    for group in step.optimizer.param_groups:
+        group["lr"] = group["weight_decay"] = 0.0
+    return step
+
+
+def train_compiled(payload: str) -> str:
+    """Run in a child: train on canvases, compiled and plain; return how far they are apart and what was compiled."""
+    asked = json.loads(payload)
+    changes: dict[str, Any] = asked["changes"]
+    exact, plain = frozen_step(asked["device"]), frozen_step(asked["device"], **changes)
+    compiled = frozen_step(asked["device"], **changes, compile="default")
+    rows = []
+    for canvas in map(tuple, asked["canvases"]):
+        (_, exact_gradient), (plain_loss, plain_gradient), (loss, gradient) = (
+            observed(step, canvas) for step in (exact, plain, compiled)
+        )
+        # Reduced precision scales its gradients; directions are compared.
+        exact_gradient, plain_gradient, gradient = (
+            one / one.norm() for one in (exact_gradient, plain_gradient, gradient)
+        )
+        rows.append(
+            {
+                "loss_error": abs(loss - plain_loss),
+                "gradient_error": float((gradient - plain_gradient).norm()),
+                "error": float((gradient - exact_gradient).norm()),
+                "plain_error": float((plain_gradient - exact_gradient).norm()),
+            }
+        )
+    return json.dumps(
+        {
+            "rows": rows,
+            "num_graphs": torch._dynamo.utils.counters["stats"]["unique_graphs"],
+            "graph_breaks": sum(torch._dynamo.utils.counters["graph_break"].values()),
+            "names": list(compiled.model.state_dict()) == list(plain.model.state_dict()),
+            "cache": os.environ["TORCHINDUCTOR_CACHE_DIR"],
+            "num_cached": len(os.listdir(os.environ["TORCHINDUCTOR_CACHE_DIR"])),
+            "children": Path(f"/proc/self/task/{os.getpid()}/children").read_text().split(),
+        }
+    )
+
+
+def trained_compiled(device: str, canvases: list[tuple[int, int, int]], **changes: Any) -> dict[str, Any]:
+    payload = json.dumps({"device": device, "canvases": canvases, "changes": changes})
+    outcome = run_child("test_compilation:train_compiled", payload, timeout_s=TIMEOUT_S)
+    assert outcome.answer is not None, outcome.log_tail
+    answer: dict[str, Any] = json.loads(outcome.answer)
+    assert outcome.exit_code == 0
+    assert not Path(answer["cache"]).exists(), "the cache is removed when the process ends"
+    assert answer["children"] == [], "nothing is compiled in other processes"
+    assert answer["num_cached"] > 0
+    return answer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_compiled_step_gives_the_plain_loss_and_gradient_and_two_graphs_serve_all_canvases(device: str) -> None:
+    answer = trained_compiled(device, CANVASES)
+    assert answer["num_graphs"] == 2, "one for single examples, one for more"
+    assert answer["graph_breaks"] == 0
+    assert answer["names"], "state_dict has the names of the plain model"
+    for row in answer["rows"]:
+        assert row["loss_error"] <= 1e-5
+        assert row["gradient_error"] <= 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_compiled_checkpointed_step_in_reduced_precision_is_no_less_exact(device: str, precision: str) -> None:
+    answer = trained_compiled(device, CANVASES[:3], precision=precision, checkpointing="stages")
+    assert answer["num_graphs"] == 1
+    for row in answer["rows"]:
+        assert row["error"] <= 2 * row["plain_error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES)
+def test_channels_last_compiles_too(device: str) -> None:
+    answer = trained_compiled(device, CANVASES[:2], memory_format="channels-last")
+    assert answer["num_graphs"] == 1
+    assert all(row["gradient_error"] <= 1e-3 for row in answer["rows"])
+
+
+def stages() -> nn.Module:
+    torch.manual_seed(0)
+    norm = NormConfig(groups="half-or-16", precision="fp32")
+    return nn.Sequential(ConvNormReLU(1, 4, norm=norm), EncoderStage(4, 8, norm=norm))
+
+
+def compile_stages(payload: str) -> str:
+    """Run in a child: compile two stages and train them on maps of many sizes; return the number of graphs."""
+    model = stages()
+    compile_model(model, precision="fp32", device=torch.device("cpu"))
+    for height, width in ((256, 320), (288, 352), (320, 256), (352, 288), (384, 512)):
+        model(torch.rand(2, 1, height, width)).square().mean().backward()
+    return str(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+@pytest.mark.slow
+def test_one_graph_serves_maps_of_many_sizes() -> None:
+    outcome = run_child("test_compilation:compile_stages", "", timeout_s=TIMEOUT_S)
+    assert outcome.answer == b"1", outcome.log_tail
+
+
+def branch_by_width(payload: str) -> str:
+    """Run in a child: a function that needs a graph for each width goes past the limit of graphs."""
+
+    class Branching(nn.Module):
+        def forward(self, x_BCHW: Tensor) -> Tensor:
+            return x_BCHW * int(payload) if x_BCHW.shape[3] == seen[-1] else x_BCHW
+
+    seen = [0]
+    model = Branching()
+    compile_model(model, precision="fp32", device=torch.device("cpu"))
+    try:
+        for width in range(2, MAX_GRAPHS + 4):
+            seen[0] = width
+            model(torch.rand(1, 1, 4, width))
+    except Exception as error:
+        return type(error).__name__
+    return "ran on"
+
+
+@pytest.mark.slow
+def test_past_the_limit_of_graphs_the_trial_fails_and_does_not_run_uncompiled() -> None:
+    outcome = run_child("test_compilation:branch_by_width", "2", timeout_s=TIMEOUT_S)
+    assert outcome.answer == b"FailOnRecompileLimitHit", outcome.log_tail
+
+
+def compile_without_a_compiler(payload: str) -> str:
+    """Run in a child: the message where there is no C++ compiler."""
+    os.environ["PATH"] = payload
+    os.environ.pop("CXX", None)
+    try:
+        compile_model(stages(), precision="fp32", device=torch.device("cpu"))
+    except RuntimeError as error:
+        return str(error)
+    return "compiled"
+
+
+def test_a_missing_compiler_is_named_with_its_remedy(tmp_path: Path) -> None:
+    outcome = run_child("test_compilation:compile_without_a_compiler", str(tmp_path), timeout_s=TIMEOUT_S)
+    assert outcome.answer is not None, outcome.log_tail
+    assert b"install g++ or name one in CXX, or write --compile none" in outcome.answer

@@ -1,0 +1,59 @@
+"""Switches of torch and its libraries that hold for a whole process, set as the spec says whatever they were before."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from vnbench.spec import Allocator, Precision, TrialSpec
+
+EXPANDABLE_SEGMENTS = "expandable_segments"
+"""The allocator's setting, as PYTORCH_ALLOC_CONF spells it."""
+
+
+def set_switches(spec: TrialSpec) -> None:
+    """Set the arithmetic, cuDNN's choice of algorithms and the allocator; before anything is put on the device.
+
+    The process's environment and torch's flags then say what holds, so describe them afterwards.
+
+    Raises:
+        RuntimeError: PYTORCH_ALLOC_CONF has put another allocator in the place of torch's own (CUDA).
+    """
+    set_arithmetic(spec.precision)
+    # How many algorithms are timed (torch.backends.cudnn.benchmark_limit) stays at torch's default, ten.
+    torch.backends.cudnn.benchmark = spec.cudnn_benchmark == "on"
+    if spec.device == "cuda":
+        _set_allocator(spec.allocator)
+
+
+def set_arithmetic(precision: Precision) -> None:
+    """Let fp32 convolutions and matrix products use TF32 if ``precision`` is tf32, and full fp32 otherwise.
+
+    Attention leaves cuDNN out: it builds a plan for each new number of tokens, up to half a second a pass, and ragged
+    canvases rarely have the same number twice.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = fp32_precision
+    torch.backends.cudnn.conv.fp32_precision = fp32_precision  # type: ignore[attr-defined]  # torch 2.13 types it not
+
+
+def _set_allocator(allocator: Allocator) -> None:
+    backend = torch.cuda.get_allocator_backend()
+    if backend != "native":
+        raise RuntimeError(
+            f"PYTORCH_ALLOC_CONF asks for backend:{backend}, which --allocator {allocator} is not; "
+            "take backend: out of it: trials measure torch's own allocator"
+        )
+    # In the order in which torch reads them for CUDA.
+    given = os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or os.environ.get("PYTORCH_ALLOC_CONF") or ""
+    if allocator == "native" and EXPANDABLE_SEGMENTS not in given:
+        return
+    # The last of equal names counts; what is not repeated here would go back to its default.
+    wanted = f"{EXPANDABLE_SEGMENTS}:{allocator == 'expandable-segments'}"
+    settings = f"{given},{wanted}" if given else wanted
+    # By call, because torch read the environment when it was imported, before this process was forked.
+    torch._C._accelerator_setAllocatorSettings(settings)
+    os.environ.pop("PYTORCH_CUDA_ALLOC_CONF", None)
+    os.environ["PYTORCH_ALLOC_CONF"] = settings
