@@ -117,6 +117,7 @@ def steps_of(
     valid = tuple(valid_pixels or [900] * n)
     return {
         "is_warm_up": tuple(i < num_warm_up for i in range(n)),
+        "block": tuple(int(i >= num_warm_up > 0) for i in range(n)),
         "num_examples": (num_examples,) * n,
         "num_micro_batches": (1,) * n,
         "valid_pixels": valid,
@@ -131,6 +132,7 @@ def steps_of(
         "optimizer_s": (0.002,) * n,
         "loss": (0.9,) * n,
         "is_skipped_by_scaler": tuple(i in skipped for i in range(n)),
+        "is_outlier": (False,) * n,
     }
 
 
