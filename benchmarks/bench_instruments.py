@@ -35,6 +35,7 @@ from vnbench.data.raster import draw_example
 from vnbench.harness.blocks import BlockLog, StepShape
 from vnbench.harness.runner import probe_environment
 from vnbench.harness.step import OptimizerStep, build_step
+from vnbench.harness.switches import set_switches
 from vnbench.harness.telemetry import MachineWatch
 from vnbench.measure.timing import PHASES, Phase, PhaseTimes, StepTimer, make_timer
 from vnbench.spec import DeviceType, TrialSpec
@@ -109,6 +110,7 @@ def prepare(device_type: DeviceType) -> tuple[OptimizerStep, Iterator[Batch], li
     )
     example = draw_example(seed=0, index=0, height=HEIGHT, width=WIDTH, task="multiclass")
     batches = itertools.repeat(to_device(collate([example]), device, non_blocking=False))
+    set_switches(spec)
     step = build_step(spec, device=device)
     shape = StepShape(
         num_examples=1,

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from vnbench.harness.task import TrialTask
 from vnbench.record import TrialRecord
@@ -73,6 +75,16 @@ def exit_in_order_without_a_record(payload: str) -> str:
 def be_killed(payload: str) -> str:
     os.kill(os.getpid(), signal.SIGKILL)
     return payload
+
+
+def leave_a_temporary_file_and_end(payload: str) -> str:
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        Path(payload).write_text(file.name)
+    return payload
+
+
+def leave_a_temporary_file_and_be_killed(payload: str) -> str:
+    return be_killed(leave_a_temporary_file_and_end(payload))
 
 
 def write_garbage(payload: str) -> str:

@@ -5,7 +5,7 @@ import pytest
 import record_factory as factory
 
 from vnbench.analysis.summary import latest_attempts, summarize, summarize_memory
-from vnbench.record import TrialRecord, TrialWarning
+from vnbench.record import Status, TrialRecord, TrialWarning
 
 T_2 = 4.302652729911275
 
@@ -157,6 +157,19 @@ def test_only_the_last_attempt_of_a_replicate_counts() -> None:
     assert latest_attempts([second, first, other]) == (second, other)
     (row,) = summarize([first, other, second])
     assert (row.num_processes, row.failures) == (2, ())
+
+
+@pytest.mark.parametrize("status", ["crashed", "timeout", "skipped"])
+def test_a_repeat_without_figures_does_not_displace_an_attempt_that_had_them(status: Status) -> None:
+    measured = worked_record(attempt=0)
+    repeat = worked_record(status=status, cause="killed by the host", attempt=1)
+    assert latest_attempts([measured, repeat]) == latest_attempts([repeat, measured]) == (measured,)
+
+
+@pytest.mark.parametrize("status", ["oom", "wrong"])
+def test_a_repeat_that_shows_a_fault_of_the_configuration_counts(status: Status) -> None:
+    repeat = worked_record(status=status, cause="shown by the repeat", attempt=1)
+    assert latest_attempts([worked_record(attempt=0), repeat]) == (repeat,)
 
 
 def test_worst_case_memory_is_joined_by_family() -> None:

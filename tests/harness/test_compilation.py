@@ -15,6 +15,7 @@ from vnbench.data.raster import draw_example
 from vnbench.harness.compilation import MAX_GRAPHS, compile_model
 from vnbench.harness.process import run_child
 from vnbench.harness.step import OptimizerStep, build_step
+from vnbench.harness.switches import set_switches
 from vnbench.measure.timing import WallTimer
 from vnbench.model.normalization import NormConfig
 from vnbench.model.veernet import ConvNormReLU, EncoderStage
@@ -42,7 +43,9 @@ def observed(step: OptimizerStep, canvas: tuple[int, int, int]) -> tuple[float, 
 
 def frozen_step(device: str, **changes: Any) -> OptimizerStep:
     """Return a step whose weights stay, so that compiled and plain ones see the same on every canvas."""
-    step = build_step(training_spec(device=device, **changes), device=torch.device(device))
+    spec = training_spec(device=device, **changes)
+    set_switches(spec)
+    step = build_step(spec, device=torch.device(device))
     for group in step.optimizer.param_groups:
         group["lr"] = group["weight_decay"] = 0.0
     return step

@@ -49,6 +49,15 @@ def test_what_a_child_prints_goes_to_its_log_and_not_to_our_output(capfd: pytest
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("ending", ["end", "be_killed"])
+def test_temporary_files_of_a_child_go_with_it_however_it_ends(tmp_path: Path, ending: str) -> None:
+    told = tmp_path / "told"
+    child("leave_a_temporary_file_and_" + ending, str(told))
+    left = Path(told.read_text())
+    assert not left.exists()
+    assert not left.parent.exists()
+
+
 def test_a_killed_child_is_told_by_its_signal() -> None:
     outcome = child("be_killed")
     assert (outcome.answer, outcome.exit_code, outcome.is_timeout) == (None, -9, False)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vnbench.data.collate import Batch, blank_batch, collate
 from vnbench.data.raster import draw_example
 from vnbench.harness.step import OptimizerStep, build_step
+from vnbench.harness.switches import set_switches
 from vnbench.measure.timing import Phase, WallTimer
 from vnbench.model.veernet import build_model
 from vnbench.spec import Checkpointing, OptimizerLoop, Precision
@@ -131,13 +132,6 @@ def test_visiting_a_shape_leaves_no_gradient_and_no_update() -> None:
     assert float(step.run(iter([batch(RAGGED)]), num_examples=4, timer=WallTimer()).num_updates) == 1
 
 
-def test_tf32_is_used_only_where_it_is_asked_for() -> None:
-    for precision, expected in (("tf32", "tf32"), ("fp32", "ieee"), ("bf16", "ieee")):
-        OptimizerStep(small_model(), precision=precision, device=torch.device("cpu"))  # type: ignore[arg-type]
-        assert torch.backends.cuda.matmul.fp32_precision == expected
-        assert torch.backends.cudnn.conv.fp32_precision == expected  # type: ignore[attr-defined]
-
-
 SWITCHES: list[dict[str, Any]] = [
     {"memory_format": "channels-last"},
     {"memory_format": "channels-last", "checkpointing": "stages"},
@@ -148,7 +142,9 @@ SWITCHES: list[dict[str, Any]] = [
 
 
 def loss_and_gradient(device: str, **changes: Any) -> tuple[float, Tensor]:
-    step = build_step(training_spec(device=device, batch_size=4, **changes), device=torch.device(device))
+    spec = training_spec(device=device, batch_size=4, **changes)
+    set_switches(spec)
+    step = build_step(spec, device=torch.device(device))
     result = step.run(iter([batch(RAGGED[:1]), batch(RAGGED[1:], first=1)]), num_examples=4, timer=WallTimer())
     gradients = [parameter.grad for parameter in step.model.parameters()]
     assert all(gradient is not None for gradient in gradients)
@@ -210,7 +206,7 @@ def test_a_first_update_that_the_scaler_leaves_out_counts_as_none(device: str, o
 def test_tf32_changes_the_result_and_fp32_does_not() -> None:
     def logits(precision: Precision) -> Tensor:
         model = small_model().cuda()
-        OptimizerStep(model, precision=precision, device=torch.device("cuda"))
+        set_switches(training_spec(device="cuda", precision=precision))
         torch.manual_seed(1)
         return model(torch.rand(1, 1, 64, 96, device="cuda"))
 

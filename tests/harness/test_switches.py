@@ -112,7 +112,9 @@ def test_a_child_of_the_forkserver_takes_the_setting_after_torch_was_imported(al
 
 def segments_of_the_allocator(payload: str) -> str:
     """Run in a child: return whether each segment is expandable after the model and a map were put on the GPU."""
-    build_step(training_spec(device="cuda", allocator=payload), device=torch.device("cuda"))
+    spec = training_spec(device="cuda", allocator=payload)
+    set_switches(spec)
+    build_step(spec, device=torch.device("cuda"))
     large = torch.zeros(2**24, device="cuda")
     segments = [segment["is_expandable"] for segment in torch.cuda.memory_snapshot()]
     del large
@@ -129,8 +131,8 @@ def test_every_segment_of_a_trial_is_expandable_or_none(allocator: str) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("cudnn_benchmark", ["off", "on"])
-def test_building_a_step_sets_cudnn_as_the_spec_says(cudnn_benchmark: str) -> None:
+def test_cudnn_times_as_many_algorithms_as_torch_says(cudnn_benchmark: str) -> None:
     torch.backends.cudnn.benchmark = cudnn_benchmark == "off"
-    build_step(training_spec(device="cuda", cudnn_benchmark=cudnn_benchmark), device=torch.device("cuda"))
+    set_switches(training_spec(device="cuda", cudnn_benchmark=cudnn_benchmark))
     assert torch.backends.cudnn.benchmark == (cudnn_benchmark == "on")
     assert torch.backends.cudnn.benchmark_limit == 10

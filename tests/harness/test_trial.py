@@ -38,6 +38,12 @@ def run(spec: TrialSpec, directory: Path | None) -> TrialRecord:
     return run_trial(task, environment={"device_uuid": None}, timeout_s=120)
 
 
+@pytest.mark.parametrize("switch", ["off", "on"])
+def test_the_environment_is_described_with_the_switches_set(corpus: Corpus, switch: str) -> None:
+    record = run(training(corpus, cudnn_benchmark=switch), corpus.directory)
+    assert record.environment["cudnn_benchmark"] is (switch == "on")
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_training_trial_measures_its_subset_once_after_its_warm_up(corpus: Corpus, device: str) -> None:
     record = run(training(corpus, device=device, batch_size=4, micro_batch_size=2), corpus.directory)

@@ -13,6 +13,10 @@ from vnbench.record import Status, TrialRecord, TrialWarning
 from vnbench.spec import TrialKind, TrialSpec
 
 
+SAYING_NOTHING: tuple[Status, ...] = ("timeout", "crashed", "skipped")
+"""How a repeat may end without a word against an earlier attempt that measured: those that got no figures."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemorySummary:
     """Worst-case memory of one family: the trials that share memory behaviour."""
@@ -109,17 +113,26 @@ class TrialSummary:
 
 
 def latest_attempts(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
-    """Return the last attempt of every (spec_id, replicate), in the order of first appearance.
+    """Return the last attempt of every (spec_id, replicate) that says something, in the order of first appearance.
 
+    A repeat that crashed, hung or was left out says less than the attempt before it that ended ``ok``, if with a tag.
     Of two records with the same attempt the later one counts. A spec does not name the machine: records of several
     machines have to be told apart before.
     """
     latest: dict[tuple[str, int], TrialRecord] = {}
     for record in records:
         key = (record.spec_id, record.replicate)
-        if key not in latest or record.attempt >= latest[key].attempt:
+        if key not in latest or _displaces(record, latest[key]):
             latest[key] = record
     return tuple(latest.values())
+
+
+def _displaces(record: TrialRecord, other: TrialRecord) -> bool:
+    if other.status == "ok" and record.status in SAYING_NOTHING:
+        return False
+    if record.status == "ok" and other.status in SAYING_NOTHING:
+        return True
+    return record.attempt >= other.attempt
 
 
 def summarize_memory(records: Iterable[TrialRecord]) -> tuple[MemorySummary, ...]:

@@ -14,6 +14,7 @@ import multiprocessing.connection
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -27,6 +28,8 @@ def child_main(entry: str, payload: str, answer_pipe: Connection, log_path: str)
     """Run ``module:function`` on the payload and write its answer, ended by a newline, to the pipe."""
     os.setsid()
     _redirect_output(log_path)
+    # The parent removes the log's folder when this process has ended, however it ended.
+    tempfile.tempdir = str(Path(log_path).parent)
     _offer_to_the_oom_killer()
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
     answer = resolve(entry)(payload)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing.util
 import os
-import shutil
 import tempfile
 from typing import Any
 
@@ -41,12 +39,8 @@ def compile_model(model: nn.Module, *, precision: Precision, device: torch.devic
 
 
 def _use_own_cache() -> None:
-    """Point the compiler's caches to an empty directory that is removed when this process ends in order."""
+    """Point the compiler's caches to an empty directory; a trial's own is removed with its log."""
     directory = tempfile.mkdtemp(prefix="vnbench-compile-")
-    # Not atexit, which the processes of multiprocessing do not run.
-    multiprocessing.util.Finalize(
-        None, shutil.rmtree, args=(directory,), kwargs={"ignore_errors": True}, exitpriority=0
-    )
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = directory
     os.environ["TRITON_CACHE_DIR"] = os.path.join(directory, "triton")
 

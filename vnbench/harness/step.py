@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from vnbench.data.collate import Batch, device_tensors, to_device
 from vnbench.harness.compilation import compile_model
 from vnbench.harness.layout import lay_out, lay_out_images
-from vnbench.harness.switches import set_arithmetic, set_switches
 from vnbench.measure.memory import keep_freed_memory
 from vnbench.measure.timing import StepTimer
 from vnbench.model.loss import tversky_loss_sum
@@ -50,7 +49,6 @@ class OptimizerStep:
         memory_format: MemoryFormat = "contiguous",
         optimizer: OptimizerLoop = "fused",
     ) -> None:
-        set_arithmetic(precision)
         self.model = model
         self.device = device
         self.optimizer = torch.optim.AdamW(
@@ -107,10 +105,12 @@ class OptimizerStep:
 
 
 def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
-    """Return the optimizer step of a spec, its model on the device with weights drawn from the spec's seed."""
+    """Return the optimizer step of a spec, its model on the device with weights drawn from the spec's seed.
+
+    What holds for a whole process (vnbench.harness.switches) is set before.
+    """
     if device.type == "cpu":
         keep_freed_memory()
-    set_switches(spec)
     torch.manual_seed(spec.seed)
     model: nn.Module = build_model(
         spec.model,

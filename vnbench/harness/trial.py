@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from vnbench.harness.compute_trial import measure_compute
 from vnbench.harness.failures import classify
 from vnbench.harness.memory_trial import measure_memory
+from vnbench.harness.switches import set_switches
 from vnbench.harness.task import TrialTask
 from vnbench.harness.training_trial import measure_training
 from vnbench.measure.environment import describe_environment
@@ -44,6 +45,7 @@ def run(payload: str) -> str:
         elapsed_s=0.0,
     )
     try:
+        set_switches(task.spec)
         record = replace(record, environment=describe_environment(task.spec.device))
         for grown in MEASURES[task.spec.kind](task, record):
             record = grown
