@@ -1,6 +1,7 @@
-"""Time of one sampler's padding account: two epochs planned, the second accounted for.
+"""Time of planning an epoch, and of accounting for it, by sampler.
 
-Run with ``pytest benchmarks/bench_batching.py --benchmark-only``.
+Run with ``pytest benchmarks/bench_batching.py --benchmark-only``. How the time grows with the number of examples, and
+how the plans compare with those of other projects' samplers, is told by ``sampler_peers.py``.
 """
 
 from __future__ import annotations
@@ -8,17 +9,34 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from vnbench.data.batching import SAMPLERS, account_for_sampler
-from vnbench.data.sizes import SizeDistribution, draw_sizes
+from vnbench.data.accounts import account_for_epoch
+from vnbench.data.batching import plan_epoch, worst_case_budget
+from vnbench.data.plan import BUDGETED_SAMPLER, PlanConfig
+from vnbench.data.samplers import SAMPLERS
+from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes
 from vnbench.spec import SamplerName
 from vnbench.units import PixelRange
 
 LOGS = SizeDistribution(widths=PixelRange(start=3200, stop=12800), heights=PixelRange(start=480, stop=640))
 
+every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
+
+
+def settings(sizes_N2: SizeArray, sampler: SamplerName) -> PlanConfig:
+    budget = worst_case_budget(sizes_N2, micro_batch_size=4) if sampler == BUDGETED_SAMPLER else None
+    return PlanConfig(sampler=sampler, batch_size=16, micro_batch_size=4, pixel_budget=budget)
+
 
 @pytest.mark.parametrize("num_examples", [12_000, 100_000])
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_account_for_sampler(benchmark: BenchmarkFixture, sampler: SamplerName, num_examples: int) -> None:
+@every_sampler
+def test_plan_epoch(benchmark: BenchmarkFixture, sampler: SamplerName, num_examples: int) -> None:
     sizes_N2 = draw_sizes(LOGS, num_examples, seed=0)
-    accounted = benchmark(account_for_sampler, sizes_N2, sampler=sampler, batch_size=16, micro_batch_size=4, seed=0)
-    assert accounted.num_examples == num_examples
+    plan = benchmark(plan_epoch, sizes_N2, settings(sizes_N2, sampler), epoch=0)
+    assert len(plan.order_N) == num_examples
+
+
+@every_sampler
+def test_account_for_epoch(benchmark: BenchmarkFixture, sampler: SamplerName) -> None:
+    sizes_N2 = draw_sizes(LOGS, 12_000, seed=0)
+    accounted = benchmark(account_for_epoch, sizes_N2, settings(sizes_N2, sampler))
+    assert accounted.num_examples == 12_000

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vnbench.data.batching import align
+from vnbench.data.alignment import align
 from vnbench.readings import BatchingAccount, Block, CanvasReading, MemoryReading, Stop
 from vnbench.record import Cause, Status, TrialRecord
 from vnbench.spec import FLAG_FIELDS, TrialSpec

@@ -10,6 +10,7 @@ from record_factory import cpu_sweep, record_of, training_spec
 
 from vnbench.cli import run
 from vnbench.harness.runner import probe_environment
+from vnbench.spec import SAMPLER_NAMES
 
 WIDTHS = ["--widths", "64:160"]
 
@@ -48,7 +49,7 @@ def refuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ([*WIDTHS, "--batch-size", "1.5"], ["--batch-size 1.5", "whole number of at least 1"]),
         ([*WIDTHS, "--batch-size", "two"], ["--batch-size two", "whole number of at least 1"]),
         ([*WIDTHS, "--precision", "fp8"], ["--precision fp8", "fp32, tf32, bf16, fp16", "write"]),
-        ([*WIDTHS, "--sampler", "bucket"], ["--sampler bucket", "random, bucketed", "write bucketed"]),
+        ([*WIDTHS, "--sampler", "bucket"], ["--sampler bucket", "random, step-sorted, bucketed", "write bucketed"]),
         ([*WIDTHS, "--model", "unet"], ["--model unet", "veernet, veernet-tiny"]),
         ([*WIDTHS, "--design", "half"], ["--design half", "one-at-a-time, full"]),
         ([*WIDTHS, "--bach-size", "1"], ["--bach-size", "no such option", "write --batch-size"]),
@@ -160,6 +161,45 @@ def test_batching_accounts_hold_the_promised_keys(capsys: pytest.CaptureFixture[
         assert 0 < account["lower_bound_padding_ratio"] <= account["padding_ratio"] < 1
 
 
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_batching_accounts_for_every_sampler_shapes_and_ranks(sampler: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--widths", "3200:12800", "--examples", "200", "--batch-size", "16", "--micro-batch-size", "2"]
+    assert run(["batching", *arguments, "--sampler", sampler, "--shapes", "6", "--ranks", "4", "--json"]) == 0
+    account = json.loads(capsys.readouterr().out)
+    assert account["sampler"] == sampler
+    assert 0 < account["step_efficiency"] <= 1
+    assert account["shapes_cost_ratio"] > 0
+    assert account["largest_padded_pixels"] <= 16 * 640 * 12_800
+    assert account["pixel_budget"] == (2 * 640 * 12_800 if sampler == "pixel-budget" else None)
+    assert run(["batching", *arguments, "--sampler", sampler, "--shapes", "6", "--ranks", "4"]) == 0
+    told = capsys.readouterr().out
+    assert "over 4 ranks" in told
+    assert "cost of few shapes" in told
+
+
+def test_a_written_plan_is_resumed_where_its_state_says(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["batching", "--widths", "64:128", "--examples", "50", "--batch-size", "8", "--sampler", "bucketed"]
+    assert run([*arguments, "--epoch", "5", "--plan-out", "plan.jsonl", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["remaining_examples"] == 50
+    head, *steps = [json.loads(line) for line in (here / "plan.jsonl").read_text().splitlines()]
+    assert (head["epoch"], head["next_step"], len(steps)) == (5, 0, 7)
+    assert sorted(index for step in steps for micro in step["micro_batches"] for index in micro["examples"]) == list(
+        range(50)
+    )
+
+    (here / "state.json").write_text(json.dumps(head | {"next_step": 4}))
+    assert run([*arguments, "--resume", "state.json", "--plan-out", "rest.jsonl", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["epoch"], answer["next_step"], answer["remaining_steps"]) == (5, 4, 3)
+    _, *rest = [json.loads(line) for line in (here / "rest.jsonl").read_text().splitlines()]
+    assert rest == steps[4:]
+
+    assert "batch_size 8 there, 4 here" in refuse([*arguments, "--batch-size", "4", "--resume", "state.json"], capsys)
+    assert "the state is of epoch 5" in refuse([*arguments, "--epoch", "6", "--resume", "state.json"], capsys)
+    assert "cannot be read" in refuse([*arguments, "--resume", "none.json"], capsys)
+    assert "cannot be written" in refuse([*arguments, "--plan-out", "none/plan.jsonl"], capsys)
+
+
 def test_batching_tells_people_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--widths", "64:128", "--examples", "9", "--batch-size", "4", "--micro-batch-size", "2"]
     assert run(["batching", *arguments, "--sampler", "bucketed"]) == 0
@@ -175,6 +215,13 @@ def test_batching_tells_people_in_words(capsys: pytest.CaptureFixture[str]) -> N
         (["--widths", "64:128", "--batch-size", "4"], "--examples"),
         (["--widths", "64:128", "--examples", "0", "--batch-size", "4"], "--examples 0"),
         (["--widths", "64:128", "--examples", "5", "--batch-size", "4,8"], "one value"),
+        (["--widths", "64:128", "--examples", "5", "--batch-size", "6"], "--batch-size 6: there are only 5 examples"),
+        (["--widths", "64:128", "--examples", "5", "--batch-size", "4", "--ranks", "5"], "only 4 examples in a step"),
+        (["--widths", "64:128", "--examples", "5", "--batch-size", "4", "--ranks", "0"], "--ranks 0"),
+        (["--widths", "64:128", "--examples", "5", "--batch-size", "4", "--shapes", "2,4"], "one value"),
+        (["--widths", "64:128", "--examples", "5", "--batch-size", "4", "--shapes", "few"], "--shapes few"),
+        (["--widths", "64:128", "--examples", "5", "--batch-size", "4", "--pixel-budget", "1Mpx"], "has no budget"),
+        (["--widths", "64:128", "--examples", "5", "--batch-size", "4", "--epoch", "-1"], "--epoch -1"),
         (["--widths", "64:128", "--examples", "5", "--batch-size", "4"], "--sampler"),
         (["--widths", "64:128", "--examples", "5", "--batch-size", "4", "--micro-batch-size", "3"], "does not divide"),
     ],
@@ -184,6 +231,24 @@ def test_batching_refuses_what_it_cannot_account_for(
 ) -> None:
     sampler = [] if part == "--sampler" else ["--sampler", "random"]
     assert part in refuse(["batching", *arguments, *sampler], capsys)
+
+
+@pytest.mark.parametrize(
+    ("budget", "parts"),
+    [
+        ("8191999", ["--pixel-budget 8191999: the largest example alone is above it", "write 8192000 or more"]),
+        ("1x640x3200", ["alone is above it"]),
+        ("0", ["--pixel-budget 0", "2x640x12800"]),
+        ("lots", ["--pixel-budget lots", "2x640x12800"]),
+    ],
+)
+def test_a_pixel_budget_below_one_example_is_refused(
+    budget: str, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ["--widths", "12800", "--heights", "640", "--examples", "20", "--batch-size", "4"]
+    message = refuse(["batching", *sizes, "--sampler", "pixel-budget", "--pixel-budget", budget], capsys)
+    for part in parts:
+        assert part in message
 
 
 def test_corpus_writes_images_masks_and_a_manifest(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "norm-precision": "fp32",
         "checkpointing": "stages",
         "sampler": "random",
+        "shapes": "24,any",
         "num-workers": "0",
         "model": "veernet-tiny",
         "norm-groups": "16",

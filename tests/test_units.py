@@ -10,6 +10,7 @@ from vnbench.units import (
     parse_duration,
     parse_int_list,
     parse_pixel_range,
+    parse_pixels,
 )
 
 
@@ -71,3 +72,17 @@ def test_durations_for_people(seconds: float, text: str) -> None:
 )
 def test_sizes_for_people(num_bytes: int, text: str) -> None:
     assert format_bytes(num_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "pixels"),
+    [("16384000", 16_384_000), ("2x640x12800", 16_384_000), ("640 x 12800", 8_192_000), ("16.4Mpx", 16_400_000)],
+)
+def test_pixels_are_a_number_megapixels_or_a_product(text: str, pixels: int) -> None:
+    assert parse_pixels(text, where="--pixel-budget") == pixels
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "0x640", "1x2x3x4", "5MB", "Mpx", "9" * 20])
+def test_what_is_no_number_of_pixels_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"--pixel-budget.*2x640x12800"):
+        parse_pixels(text, where="--pixel-budget")

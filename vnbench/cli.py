@@ -36,6 +36,7 @@ Heights = Annotated[Text, typer.Option(metavar="A:B", help="Heights in pixels, b
 SizeLaw = Annotated[Text, typer.Option(metavar="LAW", help="uniform or log-uniform sides. [uniform]")]
 Sizes = Annotated[Text, typer.Option(metavar="FILE.csv", help="Sizes of the images, columns width,height.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+SAMPLERS_HELP = "random, step-sorted, bucketed, pixel-budget, sorted."
 Seed = Annotated[Text, typer.Option(metavar="N", help="Seed of everything random. [0]")]
 
 
@@ -73,7 +74,8 @@ def sweep(
     precision: Annotated[Text, typer.Option(metavar="NAME,...", help="fp32, tf32, bf16, fp16.")] = None,
     norm_precision: Annotated[Text, typer.Option(metavar="NAME,...", help="fp32, input.")] = None,
     checkpointing: Annotated[Text, typer.Option(metavar="NAME,...", help="none, stages.")] = None,
-    sampler: Annotated[Text, typer.Option(metavar="NAME,...", help="random, bucketed.")] = None,
+    sampler: Annotated[Text, typer.Option(metavar="NAME,...", help=SAMPLERS_HELP)] = None,
+    shapes: Annotated[Text, typer.Option(metavar="N,...", help="Canvases at most, or any. [any]")] = None,
     num_workers: Annotated[Text, typer.Option(metavar="N,...", help="Loader processes.")] = None,
     memory_format: Annotated[Text, typer.Option(metavar="NAME,...", help="contiguous, channels-last.")] = None,
     compile: Annotated[Text, typer.Option(metavar="NAME,...", help="torch.compile: none, default.")] = None,
@@ -151,21 +153,31 @@ def plot(
 @app.command()
 def batching(
     batch_size: Annotated[str, typer.Option(metavar="N", help="Examples per optimizer step.")],
-    sampler: Annotated[str, typer.Option(metavar="NAME", help="random or bucketed.")],
+    sampler: Annotated[str, typer.Option(metavar="NAME", help=SAMPLERS_HELP)],
     widths: Widths = None,
     heights: Heights = None,
     size_law: SizeLaw = None,
     examples: Annotated[Text, typer.Option(metavar="N", help="Number of images drawn from --widths.")] = None,
     sizes: Sizes = None,
     micro_batch_size: Annotated[Text, typer.Option(metavar="N", help="Examples per pass. [the batch]")] = None,
+    pixel_budget: Annotated[
+        Text, typer.Option(metavar="PIXELS", help="Of a pass under pixel-budget. [micro-batch x the largest canvas]")
+    ] = None,
+    shapes: Annotated[Text, typer.Option(metavar="N", help="Canvases at most, or any. [any]")] = None,
+    ranks: Annotated[Text, typer.Option(metavar="N", help="Share each step among this many processes.")] = None,
+    epoch: Annotated[Text, typer.Option(metavar="N", help="Epoch to account for. [2]")] = None,
+    resume: Annotated[Text, typer.Option(metavar="FILE", help="State of a run: what remains of its epoch.")] = None,
+    plan_out: Annotated[Text, typer.Option(metavar="FILE.jsonl", help="Write the plan: a state, then steps.")] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> int:
     """Account for the padding of one epoch's batches, without training."""
     from vnbench.batching_command import batching_account, describe_account
+    from vnbench.options import PLAN_OPTIONS
 
     given = locals()
-    names = ("widths", "heights", "size-law", "examples", "sizes", "batch-size", "micro-batch-size", "sampler", "seed")
+    sizes_names = ("widths", "heights", "size-law", "examples", "sizes", "seed")
+    names = (*sizes_names, "batch-size", "micro-batch-size", "sampler", "shapes", *PLAN_OPTIONS)
     account = batching_account({name: given[name.replace("-", "_")] for name in names})
     if as_json:
         _print_json(account)

@@ -45,6 +45,8 @@ class Axes:
     """Which activations are recomputed."""
     sampler: tuple[SamplerName, ...]
     """How examples are grouped into batches."""
+    shapes: tuple[int | None, ...]
+    """Different canvases, at most; None for as many as come up."""
     num_workers: tuple[int, ...]
     """Loader processes."""
     memory_format: tuple[MemoryFormat, ...]
@@ -132,6 +134,7 @@ COMMON_DEFAULTS: Mapping[str, str] = {
     "norm-precision": "fp32,input",
     "checkpointing": "none,stages",
     "sampler": "bucketed,random",
+    "shapes": "any",
     "heights": "480:640",
     "size-law": "uniform",
     "task": "multiclass",
@@ -179,7 +182,7 @@ DEVICE_DEFAULTS: Mapping[DeviceType, Mapping[str, str]] = {
         "max-steps": "30",
         "max-epochs": "1",
         "measuring-time": "10s",
-        "time-budget": "240s",
+        "time-budget": "255s",
     },
 }
 """Defaults that depend on the device. The first value of an axis is its value at the centre of the design."""

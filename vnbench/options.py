@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vnbench.data.batching import MAX_EPOCH
 from vnbench.data.sizes import SIZE_LAWS
 from vnbench.errors import InputError
 from vnbench.record import STATUSES
@@ -31,6 +32,7 @@ from vnbench.units import (
     parse_int,
     parse_int_list,
     parse_pixel_range,
+    parse_pixels,
     parse_ratio,
     split_list,
 )
@@ -40,6 +42,10 @@ DESIGN_NAMES: tuple[DesignName, ...] = get_args(DesignName)
 
 MAX_BATCH_SIZE = 4096
 """Largest batch that is taken for one: on these images a larger number is a typing error."""
+
+
+MAX_SHAPES = 4096
+"""Most canvases that training may be held to: more than an epoch of logs has without being held to any."""
 
 
 def _choice(allowed: Sequence[str]) -> Callable[[str, str], str]:
@@ -96,6 +102,13 @@ def _micro_batches(text: str, where: str) -> tuple[int | None, ...]:
     return tuple(dict.fromkeys(values))
 
 
+def _shapes(text: str, where: str) -> tuple[int | None, ...]:
+    values: list[int | None] = []
+    for part in split_list(text, where=where):
+        values.append(None if part == "any" else _int(1, MAX_SHAPES)(part, where))
+    return tuple(dict.fromkeys(values))
+
+
 def _norm_groups(text: str, where: str) -> str:
     return text if text == "half-or-16" else str(_int(1, 1024)(text, where))
 
@@ -122,6 +135,7 @@ AXIS_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "norm-precision": _choices(NORM_PRECISIONS),
     "checkpointing": _choices(CHECKPOINTINGS),
     "sampler": _choices(SAMPLER_NAMES),
+    "shapes": _shapes,
     "num-workers": _ints(0, 256),
     "memory-format": _choices(MEMORY_FORMATS),
     "compile": _choices(COMPILES),
@@ -165,3 +179,12 @@ OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "out": lambda text, _: Path(text),
 }
 """Parsers of every option that a configuration file can hold: ``(text, where) -> value``."""
+
+PLAN_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
+    "pixel-budget": lambda text, where: parse_pixels(text, where=where),
+    "ranks": _int(1, 1_000_000),
+    "epoch": _int(0, MAX_EPOCH),
+    "resume": lambda text, _: Path(text),
+    "plan-out": lambda text, _: Path(text),
+}
+"""Parsers of the options that only ``vnbench batching`` has."""

@@ -27,7 +27,13 @@ class BatchingAccount:
     distinct_shapes: int
     """Number of different (examples, height, width) canvases."""
     repeated_pair_ratio: float | None
-    """Share of the pairs within a batch that were together in the epoch before; None where there are no pairs."""
+    """Share of the pairs within a step that were together in the epoch before; None where there are no pairs."""
+    repeated_pair_ratio_two_before: float | None = None
+    """The same with the epoch before that one."""
+    largest_padded_pixels: int | None = None
+    """Pixels of the largest micro-batch: what sets the memory of the plan."""
+    lag_1_width_correlation: float | None = None
+    """Correlation of the mean widths of neighbouring full steps; near 0 where their order is random."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

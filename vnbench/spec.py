@@ -15,7 +15,7 @@ Task = Literal["multiclass", "binary"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 NormPrecision = Literal["fp32", "input"]
 Checkpointing = Literal["none", "stages"]
-SamplerName = Literal["random", "bucketed"]
+SamplerName = Literal["random", "step-sorted", "bucketed", "pixel-budget", "sorted"]
 MemoryFormat = Literal["contiguous", "channels-last"]
 Compile = Literal["none", "default"]
 CudnnBenchmark = Literal["off", "on"]
@@ -95,6 +95,10 @@ class TrialSpec:
     """Height and width in pixels of the examples of each canvas, in the order measured (``compute``)."""
     sampler: SamplerName | None = None
     """How examples are grouped into batches (``training``)."""
+    pixel_budget: int | None = None
+    """Padded pixels of a pass, at most, where the sampler is ``pixel-budget`` (``training``)."""
+    shapes: int | None = None
+    """Different canvases, at most; None for as many as come up (``training``)."""
     num_workers: int | None = None
     """Loader processes; 0 decodes in the training process (``training``)."""
     corpus_id: str | None = None
@@ -214,7 +218,7 @@ _KIND_FIELDS: Mapping[TrialKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # Without the optional ones, as in the first records, a trial measures one epoch.
     "training": (
         ("sampler", "num_workers", "corpus_id", "subset_size", "num_warm_up_steps"),
-        ("noise_target", "max_epochs", "max_measuring_s"),
+        ("noise_target", "max_epochs", "max_measuring_s", "pixel_budget", "shapes"),
     ),
 }
 """Fields that each kind needs, and those that it may have; it must leave the others out."""

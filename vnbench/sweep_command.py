@@ -15,8 +15,10 @@ from rich.console import Console
 from vnbench.analysis.summary import latest_attempts
 from vnbench.config import SweepConfig, complete, default_out
 from vnbench.corpus_command import CorpusPlan, plan_corpus, prepare_corpus
-from vnbench.data.batching import align, plan_epoch
+from vnbench.data.alignment import align
+from vnbench.data.batching import plan_epoch
 from vnbench.data.canvases import canvas_grid
+from vnbench.data.plan import PlanConfig
 from vnbench.data.subset import choose_subset
 from vnbench.harness.design import Design, make_design
 from vnbench.harness.device_loss import is_device_there
@@ -91,7 +93,13 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     out = config.out or default_out(environment)
     corpus = plan_corpus(config)
     canvas_sizes = canvas_grid(smallest=corpus.smallest, largest=corpus.worst_case, count=config.num_compute_sizes)
-    design = make_design(config, corpus_id=corpus.corpus_id, worst_case=corpus.worst_case, canvas_sizes=canvas_sizes)
+    design = make_design(
+        config,
+        corpus_id=corpus.corpus_id,
+        num_train=len(corpus.train_sizes_N2),
+        worst_case=corpus.worst_case,
+        canvas_sizes=canvas_sizes,
+    )
     if dry_run:
         return _show_plan(config, design, corpus, environment, out, console=console, start=start)
 
@@ -152,20 +160,16 @@ def _print_tables(records: Sequence[TrialRecord], config: SweepConfig, corpus: C
 def _padded_pixels_of_passes(
     records: Sequence[TrialRecord], config: SweepConfig, corpus: CorpusPlan
 ) -> dict[int, tuple[int, ...]]:
-    """Return the padded pixels of each pass of an epoch of all training examples, by micro-batch."""
+    """Return the padded pixels of each pass of a bucketed epoch of all training examples, by micro-batch."""
     sizes_N2 = corpus.train_sizes_N2
     passes: dict[int, tuple[int, ...]] = {}
     for size in sorted({record.spec.micro_batch_size for record in records if record.kind == "compute"}):
         plan = plan_epoch(
             sizes_N2,
-            sampler=config.axes.sampler[0],
-            batch_size=size,
-            micro_batch_size=size,
-            seed=config.seed,
+            PlanConfig(sampler="bucketed", batch_size=size, micro_batch_size=size, seed=config.seed),
             epoch=1,
         )
-        canvases = ((len(batch), *sizes_N2[list(batch)].max(axis=0)) for batch in plan.micro_batches)
-        passes[size] = tuple(number * align(int(height)) * align(int(width)) for number, height, width in canvases)
+        passes[size] = tuple(plan.padded_pixels_M.tolist())
     return passes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -12,6 +13,11 @@ SECONDS_PER_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 MAX_SIDE_PIXELS = 200_000
 """Longest side that is taken for an image: ten times the longest raster log that was ever reported."""
+
+PIXELS_PER_MPX = 1_000_000
+
+MAX_PIXELS = 10**12
+"""Largest number of pixels that is taken for a micro-batch: no device holds a thousandth of it."""
 
 MAX_LIST_LENGTH = 64
 """Longest comma list on one axis: a longer one is a typing error, and its sweep would take days."""
@@ -28,6 +34,30 @@ class PixelRange:
 
     def __str__(self) -> str:
         return f"{self.start}:{self.stop}"
+
+
+def parse_pixels(text: str, *, where: str) -> int:
+    """Return the number of pixels that ``N``, ``X.YMpx`` or ``[COUNT x] HEIGHT x WIDTH`` names, as 2x640x12800.
+
+    Raises:
+        InputError: none of these, or not a positive whole number of pixels.
+    """
+    compact = text.replace(" ", "")
+    megapixels = re.fullmatch(r"(\d+(?:\.\d*)?)Mpx", compact)
+    factors = re.fullmatch(r"\d+(?:x\d+){0,2}", compact)
+    pixels = 0
+    if megapixels is not None:
+        pixels = round(float(megapixels[1]) * PIXELS_PER_MPX)
+    elif factors is not None:
+        pixels = math.prod(int(factor) for factor in compact.split("x"))
+    if not 1 <= pixels <= MAX_PIXELS:
+        raise InputError(
+            where,
+            text,
+            allowed="pixels are a positive number, as 16384000, 16.4Mpx or 2x640x12800",
+            remedy="write COUNTxHEIGHTxWIDTH",
+        )
+    return pixels
 
 
 def parse_pixel_range(text: str, *, where: str) -> PixelRange:

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from vnbench.data.alignment import align
 from vnbench.data.collate import Batch, Example, collate
 from vnbench.data.corpus import Corpus
 from vnbench.data.gray_png import encode_mask
 from vnbench.data.loader import RasterDataset, RasterLoader, make_loader
+from vnbench.data.plan import MicroBatch
 from vnbench.errors import CorpusError
 
 # Python 3.12 and later warn of every fork of a process that has threads, as one that computed with torch has.
@@ -21,8 +23,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:De
 MICRO_BATCHES = [(3, 1), (0,), (2, 9, 4, 5), (3,), (7, 7)]
 
 
+def padded(corpus: Corpus, *micro_batches: tuple[int, ...]) -> list[MicroBatch]:
+    """Return micro-batches on the smallest canvases."""
+    canvases = (align(corpus.sizes_N2[list(examples)].max(axis=0)).tolist() for examples in micro_batches)
+    return [
+        MicroBatch(examples, (height, width)) for examples, (height, width) in zip(micro_batches, canvases, strict=True)
+    ]
+
+
 def load(corpus: Corpus, *, num_workers: int) -> RasterLoader:
-    return make_loader(corpus, MICRO_BATCHES, num_workers=num_workers, pin_memory=True)
+    return make_loader(corpus, padded(corpus, *MICRO_BATCHES), num_workers=num_workers, pin_memory=True)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -43,8 +53,8 @@ def test_workers_collate_into_shared_memory(built: Corpus, monkeypatch: pytest.M
         return [tensor.is_shared() for tensor in collate(examples, canvas=canvas)[:2]]
 
     monkeypatch.setattr("vnbench.data.loader.collate", report)
-    assert list(make_loader(built, [(0, 1)], num_workers=1, pin_memory=False)) == [[True, True]]
-    assert list(make_loader(built, [(0, 1)], num_workers=0, pin_memory=False)) == [[False, False]]
+    assert list(make_loader(built, padded(built, (0, 1)), num_workers=1, pin_memory=False)) == [[True, True]]
+    assert list(make_loader(built, padded(built, (0, 1)), num_workers=0, pin_memory=False)) == [[False, False]]
 
 
 def test_workers_start_before_the_first_batch_is_asked_for(built: Corpus) -> None:
@@ -54,15 +64,16 @@ def test_workers_start_before_the_first_batch_is_asked_for(built: Corpus) -> Non
     assert multiprocessing.active_children() == []
 
 
-def test_canvas_can_be_given(built: Corpus) -> None:
-    loader = make_loader(built, [(0,), (1, 2)], num_workers=0, pin_memory=False, canvas=(96, 256))
+def test_the_canvas_is_that_of_the_plan(built: Corpus) -> None:
+    micro_batches = [MicroBatch((0,), (96, 256)), MicroBatch((1, 2), (96, 256))]
+    loader = make_loader(built, micro_batches, num_workers=0, pin_memory=False)
     assert [tuple(batch.images_BHW.shape) for batch in loader] == [(1, 96, 256), (2, 96, 256)]
 
 
 def test_loading_leaves_the_global_generator_alone(built: Corpus) -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    list(make_loader(built, [(0,)], num_workers=1, pin_memory=False))
+    list(make_loader(built, padded(built, (0,)), num_workers=1, pin_memory=False))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -79,7 +90,7 @@ def test_workers_have_one_thread_and_seeds_of_their_own(built: Corpus, monkeypat
     monkeypatch.setattr("vnbench.data.loader.RasterDataset", Probe)
 
     def reports(seed: int) -> list[list[int]]:
-        loader = make_loader(built, [(0,), (1,)], num_workers=2, pin_memory=False, seed=seed)
+        loader = make_loader(built, padded(built, (0,), (1,)), num_workers=2, pin_memory=False, seed=seed)
         return [batch.images_BHW[0, 0, :4].tolist() for batch in loader]
 
     first, second = reports(0)
@@ -112,10 +123,10 @@ def test_class_that_the_task_does_not_know_is_refused(corpus: Corpus) -> None:
     mask_HW[0, 0] = 3
     corpus.mask_path(1).write_bytes(encode_mask(mask_HW))
     with pytest.raises(CorpusError, match=r"masks/000001\.png: holds class 3; its task has 3 classes"):
-        list(make_loader(corpus, [(1,)], num_workers=0, pin_memory=False))
-    list(make_loader(corpus, [(1,)], num_workers=0, pin_memory=False, num_classes=4))
+        list(make_loader(corpus, padded(corpus, (1,)), num_workers=0, pin_memory=False))
+    list(make_loader(corpus, padded(corpus, (1,)), num_workers=0, pin_memory=False, num_classes=4))
     with pytest.raises(CorpusError, match="its task has 2 classes"):
-        list(make_loader(corpus, [(0,)], num_workers=0, pin_memory=False, num_classes=2))
+        list(make_loader(corpus, padded(corpus, (0,)), num_workers=0, pin_memory=False, num_classes=2))
 
 
 def test_dataset_is_small_to_pickle(built: Corpus) -> None:

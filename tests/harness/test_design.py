@@ -6,7 +6,8 @@ import pytest
 
 from vnbench.config import complete
 from vnbench.errors import InputError
-from vnbench.harness.design import Cell, Design, make_design
+from vnbench.harness.cells import Cell
+from vnbench.harness.design import Design, make_design
 from vnbench.request import read_request
 
 CPU: dict[str, Any] = {"device_type": "cpu", "num_cpus": 2}
@@ -14,10 +15,10 @@ CANVASES = ((640, 12_800), (480, 3200))
 CUDA: dict[str, Any] = {"device_type": "cuda", "num_cpus": 16}
 
 
-def design(environment: dict[str, Any] = CPU, **flags: str) -> Design:
+def design(environment: dict[str, Any] = CPU, num_train: int = 48, **flags: str) -> Design:
     names = {name.replace("_", "-"): text for name, text in flags.items()}
     config = complete(read_request({"widths": "3200:12800"} | names, config_path=None), environment=environment)
-    return make_design(config, corpus_id="0" * 12, worst_case=(640, 12_800), canvas_sizes=CANVASES)
+    return make_design(config, corpus_id="0" * 12, num_train=num_train, worst_case=(640, 12_790), canvas_sizes=CANVASES)
 
 
 def cells_that_differ(made: Design, name: str) -> set[object]:
@@ -86,7 +87,7 @@ def test_each_family_has_one_memory_trial_and_they_come_first_in_ascending_order
     for spec in memory:
         sizes.setdefault(spec.lever_key, []).append(spec.micro_batch_size)
     assert all(order == sorted(order) for order in sizes.values())
-    assert {(spec.worst_case_height, spec.worst_case_width) for spec in memory} == {(640, 12_800)}
+    assert {(spec.worst_case_height, spec.worst_case_width) for spec in memory} == {(640, 12_790)}
 
 
 def test_the_order_is_random_and_seeded() -> None:
@@ -177,3 +178,33 @@ def test_no_spec_stands_twice() -> None:
     made = design(design="full", micro_batch_size="same,1,2", batch_size="1,2,4")
     keys = [(trial.spec.spec_id, trial.replicate) for trial in made.trials]
     assert len(keys) == len(set(keys))
+
+
+def test_a_budget_is_that_of_a_worst_case_micro_batch() -> None:
+    made = design(sampler="pixel-budget,random", batch_size="4", micro_batch_size="2", num_workers="0")
+    training = [trial.spec for trial in made.trials if trial.spec.kind == "training"]
+    # The worst case of 640 x 12,790 px is padded to 640 x 12,800.
+    assert {spec.sampler: spec.pixel_budget for spec in training} == {"pixel-budget": 2 * 640 * 12_800, "random": None}
+
+
+def test_shapes_are_an_axis_of_training_and_no_matter_of_memory() -> None:
+    made = design(shapes="any,24", batch_size="4")
+    assert {trial.spec.shapes for trial in made.trials if trial.spec.kind == "training"} == {None, 24}
+    assert {trial.spec.shapes for trial in made.trials if trial.spec.kind == "memory"} == {None}
+
+
+@pytest.mark.parametrize("micro_batch_size", ["1", "same"])
+def test_step_sorted_is_left_out_where_it_is_random_itself(micro_batch_size: str) -> None:
+    made = design(sampler="random,step-sorted", batch_size="4", micro_batch_size=micro_batch_size)
+    assert {cell.sampler for cell in made.cells} == {"random"}
+    assert any("step-sorted is random itself" in line for line in made.left_out)
+
+
+def test_a_batch_above_what_a_trial_measures_is_left_out_by_name() -> None:
+    made = design(batch_size="1,2,8", subset="4")
+    assert {cell.batch_size for cell in made.cells} == {1, 2}
+    assert any("measures only 4 training examples" in line for line in made.left_out)
+    assert {cell.batch_size for cell in design(batch_size="1,2,8", num_train=3).cells} == {1, 2}
+    assert {cell.batch_size for cell in design(batch_size="1,8", subset="4", kind="memory,compute").cells} == {1, 8}
+    with pytest.raises(InputError, match="measures only 4 training examples"):
+        design(batch_size="8", subset="4")

@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 from record_factory import memory_spec, training_spec
 
-from vnbench.data.batching import account_for_sampler
+from vnbench.data.accounts import account_for_epoch
+from vnbench.data.alignment import align
 from vnbench.data.corpus import Corpus
+from vnbench.data.plan import PlanConfig
 from vnbench.data.sizes import SizeDistribution
+from vnbench.data.subset import choose_subset
 from vnbench.data.synthesis import CorpusSpec, build_corpus
 from vnbench.harness.runner import run_trial
 from vnbench.harness.task import TrialTask
 from vnbench.record import STEP_COLUMNS, TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.spec import SAMPLER_NAMES, TrialSpec
 from vnbench.units import PixelRange
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -84,11 +87,39 @@ def test_every_sampler_batch_and_worker_count_trains_on_the_same_examples(corpus
 
 def test_the_padding_ratio_is_that_of_the_full_plan(corpus: Corpus) -> None:
     record = run(training(corpus, batch_size=4, sampler="bucketed"), corpus.directory)
-    expected = account_for_sampler(
-        corpus.sizes_N2[corpus.train_indices], sampler="bucketed", batch_size=4, micro_batch_size=4, seed=0
-    )
+    config = PlanConfig(sampler="bucketed", batch_size=4, micro_batch_size=4)
+    expected = account_for_epoch(corpus.sizes_N2[corpus.train_indices], config)
     assert record.batching == expected
     assert record.batching.num_examples == 12
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_every_sampler_trains_on_the_same_examples(corpus: Corpus, device: str, sampler: str) -> None:
+    budget = 2 * 96 * 256 if sampler == "pixel-budget" else None
+    changes = {"batch_size": 4, "micro_batch_size": 2, "sampler": sampler, "pixel_budget": budget}
+    record = run(training(corpus, device=device, **changes), corpus.directory)
+    assert record.status == "ok", record.cause
+    assert record.block is not None
+    chosen = corpus.train_indices[choose_subset(corpus.sizes_N2[corpus.train_indices], subset_size=8)]
+    assert record.block.num_examples == 8
+    assert record.block.num_steps == 2
+    assert record.block.valid_pixels == corpus.sizes_N2[chosen].prod(axis=1).sum()
+
+
+def test_few_shapes_are_what_the_measured_steps_are_padded_to(corpus: Corpus) -> None:
+    free, few = (run(training(corpus, shapes=shapes), corpus.directory) for shapes in (None, 1))
+    assert free.steps is not None
+    assert few.steps is not None
+    assert few.status == "ok", few.cause
+    assert len({*zip(few.steps["canvas_height"], few.steps["canvas_width"], strict=True)}) == 1
+    assert sum(few.steps["padded_pixels"]) > sum(free.steps["padded_pixels"])
+    assert few.block is not None
+    assert free.block is not None
+    assert few.block.valid_pixels == free.block.valid_pixels
+    # The canvas is that of all training examples, not of the few that are measured.
+    largest = align(corpus.sizes_N2[corpus.train_indices].max(axis=0)).tolist()
+    assert [few.steps["canvas_height"][0], few.steps["canvas_width"][0]] == largest
 
 
 @pytest.mark.parametrize("device", DEVICES)

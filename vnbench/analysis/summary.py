@@ -12,7 +12,6 @@ from vnbench.readings import MemoryReading
 from vnbench.record import Status, TrialRecord, TrialWarning
 from vnbench.spec import TrialKind, TrialSpec
 
-
 SAYING_NOTHING: tuple[Status, ...] = ("timeout", "crashed", "skipped")
 """How a repeat may end without a word against an earlier attempt that measured: those that got no figures."""
 

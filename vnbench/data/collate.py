@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from vnbench.data.batching import align
+from vnbench.data.alignment import align
 from vnbench.spec import ALIGNMENT
 
 Example: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8]]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -12,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from vnbench.data.collate import Batch, Example, collate
 from vnbench.data.corpus import Corpus
 from vnbench.data.gray_png import read_gray
+from vnbench.data.plan import MicroBatch
 from vnbench.errors import CorpusError
 from vnbench.spec import NUM_CLASSES
 
@@ -46,7 +46,18 @@ class RasterDataset(Dataset[Example]):
         return image_HW, mask_HW
 
 
-class RasterLoader(DataLoader[Example]):
+class MicroBatchDataset(Dataset[Batch]):
+    """The micro-batches of a plan, decoded and padded to their canvas when they are asked for."""
+
+    def __init__(self, examples: RasterDataset) -> None:
+        self._examples = examples
+
+    def __getitem__(self, micro_batch: MicroBatch) -> Batch:
+        """Return the batch of a micro-batch."""
+        return collate([self._examples[index] for index in micro_batch.examples], canvas=micro_batch.canvas)
+
+
+class RasterLoader(DataLoader[Batch]):
     """A DataLoader that yields ``Batch`` and ends its workers at once when one of them fails."""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch promises its own iterator class
@@ -56,18 +67,17 @@ class RasterLoader(DataLoader[Example]):
 
 def make_loader(
     corpus: Corpus,
-    micro_batches: Iterable[Sequence[int]],
+    micro_batches: Sequence[MicroBatch],
     *,
     num_workers: int,
     pin_memory: bool,
-    canvas: tuple[int, int] | None = None,
     num_classes: int | None = None,
     seed: int = 0,
 ) -> RasterLoader:
     """Return a loader that yields the batches of the given micro-batches, in their order, once per iteration.
 
-    A micro-batch is a sequence of indices of examples. ``canvas`` is passed to ``collate``. Masks are checked against
-    ``num_classes``, which is that of the corpus's task where it is None; a corpus without a task goes unchecked.
+    Masks are checked against ``num_classes``, which is that of the corpus's task where it is None; a corpus without a
+    task goes unchecked.
 
     A CorpusError of a worker is raised in this process as a CorpusError whose message is the worker's traceback: its
     last line names the file. With ``num_workers`` 0 it comes as it is.
@@ -75,9 +85,10 @@ def make_loader(
     if num_classes is None and corpus.task is not None:
         num_classes = NUM_CLASSES[corpus.task]
     return RasterLoader(
-        RasterDataset(corpus, num_classes=num_classes),
-        batch_sampler=[list(micro_batch) for micro_batch in micro_batches],
-        collate_fn=partial(collate, canvas=canvas),
+        MicroBatchDataset(RasterDataset(corpus, num_classes=num_classes)),
+        # The dataset makes whole batches: torch's own batching knows no canvas.
+        batch_size=None,
+        sampler=micro_batches,
         num_workers=num_workers,
         # Forked workers start in milliseconds; spawned ones would each import torch first, 1.4 s and 200 MB. It is safe
         # here although the process may hold a CUDA context: a worker touches neither CUDA nor a thread pool.

@@ -83,6 +83,20 @@ def draw_sizes(distribution: SizeDistribution, num_examples: int, *, seed: int) 
     return np.minimum(lengths_N2.astype(np.int64), stops_2)
 
 
+def check_sizes(sizes_N2: SizeArray) -> None:
+    """Refuse what are no sizes of examples.
+
+    Raises:
+        ValueError: not an int64 array of shape (N, 2) with N at least 1, or a side outside 1 to MAX_SIDE_PIXELS.
+    """
+    if sizes_N2.ndim != 2 or sizes_N2.shape[1] != 2 or len(sizes_N2) == 0:
+        raise ValueError(f"sizes of shape {sizes_N2.shape}: must be (N, 2) with at least one example")
+    if sizes_N2.dtype != np.int64:
+        raise ValueError(f"sizes of type {sizes_N2.dtype}: must be int64")
+    if sizes_N2.min() < 1 or sizes_N2.max() > MAX_SIDE_PIXELS:
+        raise ValueError(f"sizes from {sizes_N2.min()} to {sizes_N2.max()} px: must be within 1 to {MAX_SIDE_PIXELS}")
+
+
 def read_sizes_csv(path: Path) -> SizeArray:
     """Return the sizes of a CSV file, shape (N, 2), columns height and width in pixels, int64, in the file's order.
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from vnbench.data.batching import align
+from vnbench.data.alignment import align
 from vnbench.data.collate import Batch, collate, to_device
 from vnbench.data.raster import draw_example
 from vnbench.harness.blocks import BlockLog, StepShape

@@ -10,10 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vnbench.data.batching import BatchPlan, account_for_sampler, align, plan_epoch
+from vnbench.data.accounts import account_for_epoch
+from vnbench.data.alignment import align
+from vnbench.data.batching import plan_epoch
 from vnbench.data.collate import Batch, blank_batch
 from vnbench.data.corpus import Corpus, load_corpus
 from vnbench.data.loader import make_loader
+from vnbench.data.plan import MicroBatch, PlanConfig
+from vnbench.data.shapes import choose_grid
 from vnbench.data.subset import choose_subset
 from vnbench.errors import CorpusError
 from vnbench.harness.blocks import BlockLog, StepShape
@@ -28,32 +32,24 @@ from vnbench.spec import TrialSpec
 MEASURED_EPOCH = 1
 """Epoch of the subset whose plan is measured; warm-up takes its steps from epoch 0."""
 
-PlannedStep = tuple[tuple[int, ...], ...]
-"""Micro-batches of example indices."""
+PlannedStep = tuple[MicroBatch, ...]
+"""The passes of an optimizer step, their examples as indices of the corpus."""
 
 
 def measure_training(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
     """Yield the record after each measured epoch of the subset; warm-up steps come before the first."""
     spec = task.spec
-    assert spec.sampler is not None
     assert spec.subset_size is not None
     corpus = _load_the_corpus(task)
     device = torch.device(spec.device)
     train_sizes = corpus.sizes_N2[corpus.train_indices]
     chosen = corpus.train_indices[choose_subset(train_sizes, subset_size=spec.subset_size)]
     warm_up, measured = _planned_steps(spec, corpus, chosen)
-    batching = account_for_sampler(
-        train_sizes,
-        sampler=spec.sampler,
-        batch_size=spec.batch_size,
-        micro_batch_size=spec.micro_batch_size,
-        seed=spec.seed,
-    )
-    record = replace(record, batching=batching)
+    record = replace(record, batching=account_for_epoch(train_sizes, plan_config(spec)))
 
     step = build_step(spec, device=device)
     if device.type == "cuda" or spec.compile != "none":
-        _visit_shapes(step, measured, corpus.sizes_N2)
+        _visit_shapes(step, measured)
     max_epochs = spec.max_epochs or 1
     batches = _batches(spec, corpus, (*warm_up, *measured * max_epochs), device=device)
     log = BlockLog(step)
@@ -80,8 +76,8 @@ def _planned_steps(
     """
     assert spec.num_warm_up_steps is not None
     first_epoch = _plan(spec, corpus, chosen, epoch=0)
-    warm_up = _warm_up_steps(first_epoch, corpus.sizes_N2, count=spec.num_warm_up_steps)
-    return warm_up, _plan(spec, corpus, chosen, epoch=MEASURED_EPOCH).steps
+    warm_up = _warm_up_steps(first_epoch, count=spec.num_warm_up_steps)
+    return warm_up, _plan(spec, corpus, chosen, epoch=MEASURED_EPOCH)
 
 
 def _batches(spec: TrialSpec, corpus: Corpus, steps: Sequence[PlannedStep], *, device: torch.device) -> Iterator[Batch]:
@@ -96,15 +92,13 @@ def _batches(spec: TrialSpec, corpus: Corpus, steps: Sequence[PlannedStep], *, d
     return iter(loader)
 
 
-def _visit_shapes(step: OptimizerStep, steps: Sequence[PlannedStep], sizes_N2: NDArray[np.int64]) -> None:
+def _visit_shapes(step: OptimizerStep, steps: Sequence[PlannedStep]) -> None:
     """Run one pass over each canvas of some steps, largest first, on blank paper and without an update.
 
     On CUDA the first pass over a shape pays for its plans: a quarter of a second and more. Which share of the measured
     steps would be a first one depends on batch and sampler, so without this they could not be compared.
     """
-    shapes = {
-        (len(micro_batch), *_canvas(micro_batch, sizes_N2)) for micro_batches in steps for micro_batch in micro_batches
-    }
+    shapes = {(len(examples), *canvas) for micro_batches in steps for examples, canvas in micro_batches}
     timer = make_timer(step.device)
     for num_examples, height, width in sorted(shapes, key=math.prod, reverse=True):
         step.visit(blank_batch(num_examples, height=height, width=width), timer=timer)
@@ -121,56 +115,50 @@ def _load_the_corpus(task: TrialTask) -> Corpus:
     return corpus
 
 
-def _plan(spec: TrialSpec, corpus: Corpus, chosen: NDArray[np.int64], *, epoch: int) -> BatchPlan:
-    """Return the plan of one epoch of the chosen examples, in indices of the corpus."""
+def plan_config(spec: TrialSpec) -> PlanConfig:
+    """Return the settings of a training trial's plans."""
     assert spec.sampler is not None
-    plan = plan_epoch(
-        corpus.sizes_N2[chosen],
+    return PlanConfig(
         sampler=spec.sampler,
         batch_size=spec.batch_size,
         micro_batch_size=spec.micro_batch_size,
+        pixel_budget=spec.pixel_budget,
+        shapes=spec.shapes,
         seed=spec.seed,
-        epoch=epoch,
-    )
-    return BatchPlan(
-        steps=tuple(
-            tuple(tuple(int(chosen[index]) for index in micro_batch) for micro_batch in step) for step in plan.steps
-        )
     )
 
 
-def _warm_up_steps(plan: BatchPlan, sizes_N2: NDArray[np.int64], *, count: int) -> tuple[PlannedStep, ...]:
-    """Return ``count`` steps of a plan, the one with the largest canvas first.
+def _plan(spec: TrialSpec, corpus: Corpus, chosen: NDArray[np.int64], *, epoch: int) -> tuple[PlannedStep, ...]:
+    """Return the steps of one epoch of the chosen examples, in indices of the corpus."""
+    grid = None
+    if spec.shapes is not None:
+        # Training pads to the canvases that are chosen for all examples, of which only some are measured.
+        grid = choose_grid(align(corpus.sizes_N2[corpus.train_indices]), count=spec.shapes)
+    plan = plan_epoch(corpus.sizes_N2[chosen], plan_config(spec), epoch=epoch, grid=grid)
+    return replace(plan, order_N=chosen[plan.order_N]).steps
+
+
+def _warm_up_steps(steps: Sequence[PlannedStep], *, count: int) -> tuple[PlannedStep, ...]:
+    """Return ``count`` of some steps, the one with the largest canvas first.
 
     The largest canvas makes the allocator (or the heap) take at once what it will need; ascending ones would make it
     ask again and again, inside the measured block too.
     """
 
     def largest_canvas(step: PlannedStep) -> int:
-        return max(_canvas_pixels(micro_batch, sizes_N2) for micro_batch in step)
+        return max(micro_batch.padded_pixels for micro_batch in step)
 
-    ordered = sorted(plan.steps, key=largest_canvas, reverse=True)
+    ordered = sorted(steps, key=largest_canvas, reverse=True)
     return tuple(ordered[i % len(ordered)] for i in range(count))
 
 
-def _canvas(micro_batch: Sequence[int], sizes_N2: NDArray[np.int64]) -> tuple[int, int]:
-    height, width = sizes_N2[list(micro_batch)].max(axis=0)
-    return align(int(height)), align(int(width))
-
-
-def _canvas_pixels(micro_batch: Sequence[int], sizes_N2: NDArray[np.int64]) -> int:
-    height, width = _canvas(micro_batch, sizes_N2)
-    return len(micro_batch) * height * width
-
-
-def _shape(micro_batches: PlannedStep, sizes_N2: NDArray[np.int64]) -> StepShape:
-    examples = [index for micro_batch in micro_batches for index in micro_batch]
-    canvases = [_canvas(micro_batch, sizes_N2) for micro_batch in micro_batches]
+def _shape(planned: PlannedStep, sizes_N2: NDArray[np.int64]) -> StepShape:
+    examples = [index for micro_batch in planned for index in micro_batch.examples]
     return StepShape(
         num_examples=len(examples),
-        num_micro_batches=len(micro_batches),
+        num_micro_batches=len(planned),
         valid_pixels=int(sizes_N2[examples].prod(axis=1).sum()),
-        padded_pixels=sum(_canvas_pixels(micro_batch, sizes_N2) for micro_batch in micro_batches),
-        canvas_height=max(height for height, _ in canvases),
-        canvas_width=max(width for _, width in canvases),
+        padded_pixels=sum(micro_batch.padded_pixels for micro_batch in planned),
+        canvas_height=max(micro_batch.canvas[0] for micro_batch in planned),
+        canvas_width=max(micro_batch.canvas[1] for micro_batch in planned),
     )

@@ -68,6 +68,12 @@ LEVERS: Mapping[str, Lever] = {
         phrase=lambda value: "no checkpointing" if value == "none" else f"checkpointing {value}",
     ),
     "sampler": Lever(header="sampler", value=lambda spec: spec.sampler, phrase=lambda value: f"{value} sampler"),
+    "shapes": Lever(
+        header="shapes",
+        value=lambda spec: "any" if spec.shapes is None else spec.shapes,
+        phrase=lambda value: f"{value} shapes",
+        default="any",
+    ),
     "num_workers": Lever(
         header="work-\ners",
         value=lambda spec: spec.num_workers,

@@ -15,10 +15,11 @@ from vnbench.output.plot_style import SAMPLER_COLOURS, SAMPLER_HATCHES, legend_b
 from vnbench.output.provenance import Provenance, count
 from vnbench.spec import SAMPLER_NAMES, SamplerName
 
-BAR_WIDTH = 0.36
+GROUP_WIDTH = 0.72
+"""Width of all bars of one batch size together; neighbouring groups are 1 apart."""
 
-Group = tuple[int, int]
-"""Batch size and micro-batch: what a plan depends on beside the sampler."""
+Group = tuple[int, int, int]
+"""Batch size, micro-batch and number of shapes (0 for any): what a plan depends on beside the sampler."""
 
 
 def padding_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> Figure | None:
@@ -32,7 +33,7 @@ def padding_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> 
     for row in summaries:
         if row.padding_ratio is None or row.lower_bound_padding_ratio is None or row.spec.sampler is None:
             continue
-        group = (row.spec.batch_size, row.spec.micro_batch_size)
+        group = (row.spec.batch_size, row.spec.micro_batch_size, row.spec.shapes or 0)
         account = (100 * row.padding_ratio, 100 * row.lower_bound_padding_ratio)
         num_rows += 1
         plans.setdefault((group, row.spec.sampler), set()).add(account)
@@ -40,6 +41,7 @@ def padding_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> 
         return None
     groups = sorted({group for group, _ in plans})
     samplers = [name for name in SAMPLER_NAMES if any(sampler == name for _, sampler in plans)]
+    bar_width = GROUP_WIDTH / max(len(samplers), 2)
     sizes = sorted({row.num_examples for row in summaries if row.num_examples is not None})
     figure, axes = new_figure(
         title="Padding by sampler",
@@ -51,13 +53,13 @@ def padding_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> 
     for index, group in enumerate(groups):
         present = [name for name in samplers if (group, name) in plans]
         for rank, sampler in enumerate(present):
-            x = index + (rank - (len(present) - 1) / 2) * BAR_WIDTH
+            x = index + (rank - (len(present) - 1) / 2) * bar_width
             ratios, bounds = zip(*plans[group, sampler], strict=True)
             mean = math.fsum(ratios) / len(ratios)
-            axes.bar(x, mean, width=0.92 * BAR_WIDTH, linewidth=0.6, **_bar_style(sampler))
+            axes.bar(x, mean, width=0.92 * bar_width, linewidth=0.6, **_bar_style(sampler))
             if len(ratios) > 1:
                 axes.vlines(x, min(ratios), max(ratios), color="black")
-            axes.hlines(min(bounds), x - 0.5 * BAR_WIDTH, x + 0.5 * BAR_WIDTH, color="black", linewidth=2)
+            axes.hlines(min(bounds), x - 0.5 * bar_width, x + 0.5 * bar_width, color="black", linewidth=2)
             axes.annotate(
                 f"{mean:.1f}", (x, max(ratios)), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8
             )
@@ -79,5 +81,6 @@ def _bar_style(sampler: SamplerName) -> dict[str, Any]:
 
 
 def _group_label(group: Group) -> str:
-    batch_size, micro_batch_size = group
-    return str(batch_size) if batch_size == micro_batch_size else f"{batch_size}\n(micro {micro_batch_size})"
+    batch_size, micro_batch_size, shapes = group
+    label = str(batch_size) if batch_size == micro_batch_size else f"{batch_size}\n(micro {micro_batch_size})"
+    return f"{label}\n({shapes} shapes)" if shapes else label

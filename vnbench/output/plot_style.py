@@ -43,8 +43,20 @@ PRECISION_MARKERS: Mapping[Precision, str] = {"fp32": "o", "tf32": "s", "bf16": 
 """Shape tells precisions apart without colour; fill and line tell the other levers."""
 VARIANT_FILLS = ("full", "none", "left", "bottom", "right", "top")
 VARIANT_LINES = ("-", "--", ":", "-.", (0, (6, 2)), (0, (1, 3)))
-SAMPLER_COLOURS: Mapping[SamplerName, str] = {"random": "#56B4E9", "bucketed": "#E69F00"}
-SAMPLER_HATCHES: Mapping[SamplerName, str] = {"random": "", "bucketed": "////"}
+SAMPLER_COLOURS: Mapping[SamplerName, str] = {
+    "random": "#56B4E9",
+    "step-sorted": "#F0E442",
+    "bucketed": "#E69F00",
+    "pixel-budget": "#009E73",
+    "sorted": "#BBBBBB",
+}
+SAMPLER_HATCHES: Mapping[SamplerName, str] = {
+    "random": "",
+    "step-sorted": "....",
+    "bucketed": "////",
+    "pixel-budget": "xxxx",
+    "sorted": "----",
+}
 
 _SETTINGS: Any = {  # matplotlib 3.11 types its keys as literals, 3.9 as str
     "font.size": 9.5,

@@ -1,0 +1,141 @@
+"""The configurations that a sweep's axes make: which ones are worth measuring, and which are left out."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vnbench.config import SweepConfig
+from vnbench.spec import (
+    FLAG_FIELDS,
+    REDUCED_PRECISIONS,
+    Allocator,
+    Checkpointing,
+    Compile,
+    CudnnBenchmark,
+    MemoryFormat,
+    NormPrecision,
+    OptimizerLoop,
+    Precision,
+    SamplerName,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One combination of the axes' values."""
+
+    batch_size: int
+    """Examples per optimizer step."""
+    micro_batch_size: int | None
+    """Examples per pass; None for the whole batch."""
+    precision: Precision
+    """Arithmetic of convolutions and matrix products."""
+    norm_precision: NormPrecision
+    """Arithmetic of the norms."""
+    checkpointing: Checkpointing
+    """Which activations are recomputed."""
+    sampler: SamplerName
+    """How examples are grouped into batches."""
+    num_workers: int
+    """Loader processes."""
+    shapes: int | None = None
+    """Different canvases, at most; None for as many as come up."""
+    memory_format: MemoryFormat = "contiguous"
+    """Order of the numbers of a map in memory."""
+    compile: Compile = "none"
+    """Mode of torch.compile."""
+    cudnn_benchmark: CudnnBenchmark = "off"
+    """Whether cuDNN times its algorithms on each new shape."""
+    allocator: Allocator = "native"
+    """How the caching allocator takes memory from the driver."""
+    optimizer: OptimizerLoop = "fused"
+    """How the optimizer goes over the parameters."""
+
+    @property
+    def examples_per_pass(self) -> int:
+        """The micro-batch size as a number."""
+        return self.batch_size if self.micro_batch_size is None else self.micro_batch_size
+
+    def __str__(self) -> str:
+        flags = "".join(f", {name.replace('_', '-')} {value}" for name, value in self.changed_flags.items())
+        return (
+            f"batch {self.batch_size}, micro-batch {self.examples_per_pass}, {self.precision}, "
+            f"norm {self.norm_precision}, checkpointing {self.checkpointing}, {self.sampler}, "
+            f"{self.num_workers} workers{self._held_to}{flags}"
+        )
+
+    @property
+    def _held_to(self) -> str:
+        return "" if self.shapes is None else f", {self.shapes} shapes"
+
+    @property
+    def changed_flags(self) -> dict[str, str]:
+        """The switches of torch that are not at their defaults."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        return {name: getattr(self, name) for name in FLAG_FIELDS if getattr(self, name) != defaults[name]}
+
+
+def candidate_cells(config: SweepConfig) -> tuple[Cell, ...]:
+    """Return the cells of the sweep's design, the centre of a one-at-a-time design first, each once."""
+    return tuple(dict.fromkeys(_full(config) if config.design == "full" else _one_at_a_time(config)))
+
+
+def _full(config: SweepConfig) -> Iterator[Cell]:
+    values = dataclasses.asdict(config.axes)
+    for combination in itertools.product(*values.values()):
+        yield Cell(**dict(zip(values, combination, strict=True)))
+
+
+def _one_at_a_time(config: SweepConfig) -> Iterator[Cell]:
+    """Yield the centre, then each other value of each axis with the rest at the centre.
+
+    Samplers differ only where a pass holds several examples. Where the centre's pass holds one, the sampler axis is
+    varied at the smallest larger batch instead, against that batch's own cell.
+    """
+    center = _center(config)
+    yield center
+    for name in dataclasses.asdict(config.axes):
+        for value in getattr(config.axes, name):
+            base = _with_several_examples(center, config) if name == "sampler" else center
+            yield dataclasses.replace(base, **{name: value})
+
+
+def _center(config: SweepConfig) -> Cell:
+    names = [axis.name for axis in dataclasses.fields(config.axes)]
+    return Cell(**({name: getattr(config.axes, name)[0] for name in names} | dict(config.center)))
+
+
+def _with_several_examples(center: Cell, config: SweepConfig) -> Cell:
+    if center.examples_per_pass > 1:
+        return center
+    larger = [batch_size for batch_size in config.axes.batch_size if batch_size > 1]
+    return dataclasses.replace(center, batch_size=min(larger), micro_batch_size=None) if larger else center
+
+
+def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -> str | None:
+    """Return why a cell means nothing, or the same as another; None for one that is to be measured.
+
+    ``num_measured`` is the number of training examples that a trial measures.
+    """
+    if cell.batch_size > num_measured and "training" in config.kinds:
+        return f"a trial measures only {num_measured} training examples (--subset, --examples or --corpus)"
+    if cell.batch_size % cell.examples_per_pass:
+        return f"a micro-batch of {cell.examples_per_pass} does not divide a batch of {cell.batch_size}"
+    if cell.micro_batch_size == cell.batch_size and None in config.axes.micro_batch_size:
+        return "the micro-batch is the batch, as in the cell with micro-batch same"
+    if cell.sampler == "step-sorted" and cell.examples_per_pass in (1, cell.batch_size):
+        return "step-sorted is random itself where a pass holds one example or the whole batch"
+    if cell.precision == "tf32" and config.device == "cpu":
+        return "TF32 is an arithmetic of NVIDIA GPUs"
+    if config.device == "cpu" and (cuda_only := cell.changed_flags.keys() & {"cudnn_benchmark", "allocator"}):
+        return f"{sorted(cuda_only)[0].replace('_', '-')} is a switch of CUDA"
+    if cell.norm_precision == "input" and cell.precision not in REDUCED_PRECISIONS and _has_fp32_norm(config):
+        return f"in {cell.precision} the norm's input is fp32 already"
+    return None
+
+
+def _has_fp32_norm(config: SweepConfig) -> bool:
+    return "fp32" in config.axes.norm_precision
