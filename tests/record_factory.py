@@ -230,6 +230,7 @@ def measured_training_record(spec: TrialSpec, *, replicate: int = 0, **changes: 
         padded_pixels=int(epoch_valid / (1 - waste)),
         lower_bound=min(waste, 0.035),
         num_examples=num_examples,
+        repeated_pair_ratio=None if spec.batch_size == 1 else 0.1 if spec.sampler == "bucketed" else 0.001,
     )
     measured = {"steps": steps, "block": block_of(steps), "batching": plan, "telemetry": telemetry_of(spec)}
     return record_of(spec, replicate=replicate, **(measured | changes))

@@ -12,7 +12,7 @@ from vnbench.output.plots import PLOTS, Summaries, draw_plots
 from vnbench.output.provenance import CPU_LABEL
 from vnbench.record import TrialRecord
 
-NAMES = ("step_time", "peak_memory", "padding", "workers", "epoch_time", "compute", "drift")
+NAMES = ("step_time", "peak_memory", "padding", "repetition", "workers", "epoch_time", "compute", "drift")
 
 
 def cuda_sweep() -> tuple[TrialRecord, ...]:
@@ -60,6 +60,8 @@ def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp
     assert left_out == (
         "peak_memory.png is left out: no worst-case memory trial has a peak; "
         "measure with: vnbench sweep --batch-size 1,2,4,8,16",
+        "repetition.png is left out: no two samplers have a plan with pairs of examples; "
+        "measure with: vnbench sweep --batch-size 16 --micro-batch-size 4 --sampler random,bucketed",
         "workers.png is left out: no two trials differ in their number of loader workers alone; "
         "measure with: vnbench sweep --num-workers 0,2,4",
         "compute.png is left out: no compute trial has a valid step time; measure with: vnbench sweep --kind compute",
@@ -300,6 +302,24 @@ def test_padding_has_a_bar_per_plan_with_its_lower_bound() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4"]
     assert {bar.get_hatch() for bar in axes.patches} == {"", "////"}
     assert legend(figure) == ["random sampler", "bucketed sampler", "lower bound: no grouping pads less"]
+
+
+def test_repetition_has_a_point_per_plan_and_its_throughput_in_the_legend() -> None:
+    figure = figure_of("repetition", factory.cuda_sweep())
+    axes = figure.axes[0]
+    points = {(line.get_xdata()[0], round(line.get_ydata()[0], 1)) for line in axes.lines[:-1]}
+    # Batches 2, 4, 8, and 16 in passes of 4 of random; one of bucketed. A whole batch of 16 ran out of memory.
+    assert len(axes.lines) - 1 == 5
+    assert {x for x, _ in points} == {0.1, 10.0}
+    assert sum("random, batch" in text for text in legend(figure)) == 4
+    assert sum("bucketed, batch 4:" in text for text in legend(figure)) == 1
+    assert all("±" in text for text in legend(figure)[:-1])
+
+
+def test_repetition_needs_two_samplers() -> None:
+    records = [factory.measured_training_record(factory.training_spec(batch_size=n)) for n in (2, 4)]
+    (plot,) = [plot for plot in PLOTS if plot.name == "repetition"]
+    assert plot.draw(Summaries.of(records)) is None
 
 
 def test_padding_names_a_micro_batch_that_is_not_the_batch() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from vnbench.analysis.between import PooledFigure, ProcessFigure, Spread, pooled
 from vnbench.analysis.noise import measure_noise
 from vnbench.analysis.process import StepFigures, training_figures, weighted_power_w, why_not_timed
-from vnbench.readings import MemoryReading
+from vnbench.readings import BatchingAccount, MemoryReading
 from vnbench.record import Status, TrialRecord, TrialWarning
 from vnbench.spec import TrialKind, TrialSpec
 
@@ -92,6 +92,12 @@ class TrialSummary:
     """Padding waste of the plan of all training examples."""
     lower_bound_padding_ratio: float | None = None
     """No grouping of all training examples into as many micro-batches pads less than this."""
+    repeated_pair_ratio: float | None = None
+    """Share of the pairs within a step that one of the two epochs before had too, the larger of both."""
+    num_passes: int | None = None
+    """Forward and backward passes of the plan of all training examples."""
+    largest_padded_pixels: int | None = None
+    """Padded pixels of the largest micro-batch of that plan."""
     subset_padding_ratio: float | None = None
     """Padding waste of the measured blocks."""
     num_examples: int | None = None
@@ -224,12 +230,20 @@ def _summarize_training(
         num_examples=plan.num_examples if plan else None,
         padding_ratio=plan.padding_ratio if plan else None,
         lower_bound_padding_ratio=plan.lower_bound_padding_ratio if plan else None,
+        repeated_pair_ratio=_most_repeated(plan) if plan else None,
+        num_passes=plan.num_batches if plan else None,
+        largest_padded_pixels=plan.largest_padded_pixels if plan else None,
         subset_padding_ratio=sum(padding_ratios) / len(padding_ratios) if padding_ratios else None,
         worst_case_status=memory.status if memory else None,
         worst_case_peak_bytes=memory.peak_bytes if memory else None,
         capacity_bytes=memory.capacity_bytes if memory and memory.capacity_bytes else next(iter(capacities), None),
     )
     return _with_times(bare, timed, spread, padded_pixels=plan.padded_pixels if plan else None) if timed else bare
+
+
+def _most_repeated(plan: BatchingAccount) -> float | None:
+    ratios = (plan.repeated_pair_ratio, plan.repeated_pair_ratio_two_before)
+    return max((ratio for ratio in ratios if ratio is not None), default=None)
 
 
 def _with_times(

@@ -16,6 +16,7 @@ from vnbench.output.plot_compute import compute_figure
 from vnbench.output.plot_drift import MIN_RUNS, drift_figure
 from vnbench.output.plot_memory import peak_memory_figure
 from vnbench.output.plot_padding import padding_figure
+from vnbench.output.plot_repetition import repetition_figure
 from vnbench.output.plot_style import save, styled
 from vnbench.output.plot_training import epoch_time_figure, step_time_figure, workers_figure
 from vnbench.output.provenance import Provenance, provenance
@@ -86,6 +87,12 @@ PLOTS = (
         draw=lambda has: padding_figure(has.training, origin=has.origin),
         lack="no training trial holds the padding of its plan",
         command="vnbench sweep --sampler random,bucketed",
+    ),
+    Plot(
+        name="repetition",
+        draw=lambda has: repetition_figure(has.training, origin=has.origin),
+        lack="no two samplers have a plan with pairs of examples",
+        command="vnbench sweep --batch-size 16 --micro-batch-size 4 --sampler random,bucketed",
     ),
     Plot(
         name="workers",
