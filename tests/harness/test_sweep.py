@@ -165,6 +165,17 @@ def test_no_trial_starts_after_the_deadline() -> None:
     assert sweep(due_trials(TRIALS, records=(), retry=()), deadline=0.0)[0] == []
 
 
+def test_the_last_run_of_the_reference_is_brought_forward_where_time_runs_out() -> None:
+    # Each trial takes 2 s; the clock advances by 1 before each.
+    reference, *others = LADDER
+    trials = (*planned(reference, *others), PlannedTrial(spec=reference, replicate=1))
+    run = lambda task: replace(executed(task, "ok"), elapsed_s=2.0)  # noqa: E731
+    whole, _ = sweep(due_trials(trials, records=(), retry=()), run=run)
+    assert [record.replicate for record in whole] == [0, 0, 0, 0, 1]
+    cut, _ = sweep(due_trials(trials, records=(), retry=()), run=run, deadline=4.0)
+    assert [(record.spec.batch_size, record.replicate) for record in cut] == [(1, 0), (2, 0), (1, 1), (4, 0)]
+
+
 def test_only_training_trials_are_told_where_the_corpus_is() -> None:
     seen: list[TrialTask] = []
 

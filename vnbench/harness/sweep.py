@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -89,6 +90,8 @@ def run_sweep(
     names the trial that failed. ``records`` are those of earlier runs, which count for this too. No trial starts after
     ``deadline`` on ``clock``, nor after a failure that looks like the loss of the GPU if ``is_device_there`` denies it.
 
+    Where ``deadline`` comes near, the last trial is run first if it repeats another.
+
     A disturbed trial is run again after all others, when what disturbed it may have passed, up to ``max_attempts``
     tries, each of which is yielded; repeats.Repeats says when that is given up.
     """
@@ -100,8 +103,8 @@ def run_sweep(
         repeats.finished(record)
         observer.finished(record)
 
-    while waiting and not (deadline is not None and clock() >= deadline):
-        this = waiting.popleft()
+    while waiting and (left_s := math.inf if deadline is None else deadline - clock()) > 0:
+        this = _take_next(waiting, known, left_s=left_s)
         blocker = find_blocker(this.task.spec, known)
         if this.last is not None and (repeats.is_given_up or blocker is not None):
             end(this.last)
@@ -129,6 +132,20 @@ def run_sweep(
     verdict = repeats.verdict()
     if verdict is not None:
         observer.noted(verdict)
+
+
+def _take_next(waiting: deque[_Try], known: Sequence[TrialRecord], *, left_s: float) -> _Try:
+    """Take the first trial, or the last one if it repeats another and will hardly start before the deadline otherwise.
+
+    The last trial of a sweep is the last run of its reference, on which the intervals of all others rest. Any other may
+    take as long as the longest one so far.
+    """
+    last = next((this for this in reversed(waiting) if this.last is None), None)
+    is_repeat = last is not None and any(record.spec == last.task.spec for record in known)
+    if last is None or not is_repeat or left_s > max(record.elapsed_s for record in known):
+        return waiting.popleft()
+    waiting.remove(last)
+    return last
 
 
 def find_blocker(spec: TrialSpec, records: Sequence[TrialRecord]) -> TrialRecord | None:

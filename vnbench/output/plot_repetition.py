@@ -50,6 +50,7 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
         trials=f"{count(len(rows), 'configuration')} with {count(len(plans), 'plan')}",
     )
     handles = []
+    places = []
     for (sampler, batch_size, micro_batch_size, shapes), members in plans.items():
         assert sampler is not None
         first = members[0]
@@ -63,6 +64,7 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
         is_cross = SAMPLER_MARKERS[sampler] == "x"
         style |= {"markeredgewidth": 2} if is_cross else {"markeredgewidth": 0.6, "markeredgecolor": "#333333"}
         x = max(100 * first.repeated_pair_ratio, FEWEST_REPEATS)
+        places.append(x)
         axes.plot(x, 100 * first.padding_ratio, markersize=8, **style)
         passes = f"{batch_size}" if batch_size == micro_batch_size else f"{batch_size} in passes of {micro_batch_size}"
         held_to = f", {shapes} shapes" if shapes else ""
@@ -72,7 +74,7 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
     axes.axhline(100 * bound, color="black", linewidth=1)
     handles.append(Line2D([], [], color="black", linewidth=1, label="lower bound: no grouping pads less"))
     axes.set_xscale("log")
-    axes.set_xlim(FEWEST_REPEATS / 1.3, 130)
+    axes.set_xlim(max(min(places) / 3, FEWEST_REPEATS / 1.3), 130)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0, 1.12 * 100 * max(row.padding_ratio or 0 for row in rows) or 1)

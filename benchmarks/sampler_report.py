@@ -1,0 +1,142 @@
+"""What samplers cost in training: throughput, padding, repeats and worst-case memory side by side.
+
+Run with: vnbench sweep --config benchmarks/samplers.toml --out results/cpu-amd-epyc/samplers.jsonl
+          python benchmarks/sampler_report.py results/cpu-amd-epyc/samplers.jsonl --out reports
+
+All samplers train on the same examples, with as many per optimizer step and the same loss, so that valid pixels per
+second compare them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vnbench.analysis.summary import TrialSummary
+from vnbench.config import default_out
+from vnbench.output.levers import describe, varying
+from vnbench.output.numbers import MISSING, format_estimate
+from vnbench.output.plot_repetition import repetition_figure
+from vnbench.output.plot_style import save, styled
+from vnbench.output.plots import Summaries
+from vnbench.spec import SAMPLER_NAMES
+from vnbench.store import load_all
+from vnbench.units import format_percent, mpx
+
+BASE = "random"
+"""The sampler that the others are compared with."""
+
+BYTES_PER_GIB = 2**30
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the report")
+    options = parser.parse_args(arguments)
+
+    records = load_all([options.results]).records
+    summaries = Summaries.of(records)
+    rows = sorted(summaries.training, key=lambda row: SAMPLER_NAMES.index(row.spec.sampler or BASE))
+    if {*varying([row.spec for row in rows])} != {"sampler"}:
+        print(f"{options.results}: its trials must differ in their sampler, and in nothing else", file=sys.stderr)
+        return 2
+    name = f"batching_{default_out(records[0].environment).parent.name}_{records[0].started_at[:7].replace('-', '')}"
+    options.out.mkdir(parents=True, exist_ok=True)
+    with styled():
+        figure = repetition_figure(rows, origin=summaries.origin)
+        assert figure is not None, "several samplers with pairs of examples"
+        save(figure, options.out, name=name)
+    command = shlex.join(["python", "benchmarks/sampler_report.py", *arguments])
+    footer = summaries.origin.line(f"{sum(record.kind == 'training' for record in records)} training trials")
+    report = options.out / f"{name}.md"
+    report.write_text(report_text(rows, figure_name=f"{name}.png", footer=footer, command=command))
+    print(report)
+    return 0
+
+
+def report_text(rows: Sequence[TrialSummary], *, figure_name: str, footer: str, command: str) -> str:
+    spec = rows[0].spec
+    base = next((row for row in rows if row.spec.sampler == BASE), None)
+    bound = percent(min(row.lower_bound_padding_ratio or 0.0 for row in rows))
+    shared = describe(spec, names=("model", "task", "batch_size", "micro_batch_size", "precision", "num_workers"))
+    lines = [
+        f"# Samplers in training: {shared}",
+        "",
+        f"Each trained on the same {spec.subset_size} examples, {spec.batch_size} per optimizer step, with the same "
+        f"loss. The plan is that of all {rows[0].num_examples:,} training examples; what was measured is the plan of "
+        f"the {spec.subset_size}. Of so few, like sizes are rare: bucketed pads more and repeats more than it would "
+        "in a training of thousands. Intervals are 95 %, between processes included.",
+        "",
+        f"| sampler | valid Mpx/s | times {BASE} | step, ms | padding measured | padding of the plan | pairs repeated "
+        "| passes per epoch | largest pass, Mpx | worst case, GiB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        *(f"| {' | '.join(cells(row, base))} |" for row in rows),
+        "",
+        f"![Padding against repeated pairs]({figure_name})",
+        "",
+        f"No plan of as many passes pads less than {bound}. Pairs repeated: the share of a step's pairs that shared "
+        "one in one or two epochs before, the larger. Largest pass: the padded pixels that set the memory of an epoch. "
+        "Worst case: the peak of one step on a micro-batch of the largest images; no sampler can ask for more, and "
+        "pixel-budget fills passes of smaller images up to as many pixels.",
+        "",
+        footer,
+        "",
+        "Made by:",
+        "",
+        "```bash",
+        command,
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def cells(row: TrialSummary, base: TrialSummary | None) -> list[str]:
+    peak_bytes, largest = row.worst_case_peak_bytes, row.largest_padded_pixels
+    return [
+        str(row.spec.sampler),
+        estimate(row.valid_px_per_s, row.valid_relative_half_width, scale=mpx(1)),
+        MISSING if base is None else ratio_to(row, base),
+        estimate(row.step_time_s, None, scale=1000, half_width=row.step_time_half_width_s),
+        percent(row.subset_padding_ratio),
+        percent(row.padding_ratio),
+        percent(row.repeated_pair_ratio),
+        MISSING if row.num_passes is None else f"{row.num_passes:,}",
+        MISSING if largest is None else f"{mpx(largest):.2f}",
+        MISSING if peak_bytes is None else f"{peak_bytes / BYTES_PER_GIB:.2f}",
+    ]
+
+
+def estimate(
+    value: float | None, relative_half_width: float | None, *, scale: float, half_width: float | None = None
+) -> str:
+    if value is None:
+        return MISSING
+    if relative_half_width is not None:
+        half_width = relative_half_width * value
+    return format_estimate(scale * value, None if half_width is None else scale * half_width)
+
+
+def ratio_to(row: TrialSummary, base: TrialSummary) -> str:
+    """Return the throughput as a multiple of another's, both known to their own intervals."""
+    if row is base:
+        return "1"
+    if row.valid_px_per_s is None or base.valid_px_per_s is None:
+        return MISSING
+    ratio = row.valid_px_per_s / base.valid_px_per_s
+    widths = (row.valid_relative_half_width, base.valid_relative_half_width)
+    relative = None if None in widths else math.hypot(*(width or 0.0 for width in widths))
+    return estimate(ratio, relative, scale=1)
+
+
+def percent(ratio: float | None) -> str:
+    return MISSING if ratio is None else format_percent(ratio)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
