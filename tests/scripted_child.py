@@ -77,6 +77,17 @@ def be_killed(payload: str) -> str:
     return payload
 
 
+def fail_in_a_library(payload: str) -> str:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return payload
+
+
+def die_of_an_allocation(payload: str) -> str:
+    os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
+    os.kill(os.getpid(), signal.SIGABRT)
+    return payload
+
+
 def leave_a_temporary_file_and_end(payload: str) -> str:
     with tempfile.NamedTemporaryFile(delete=False) as file:
         Path(payload).write_text(file.name)

@@ -85,6 +85,8 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "allocator": "expandable-segments",
         "optimizer": "foreach",
         "price-per-hour": "2.5",
+        "memory-limit": "8GiB",
+        "find-max-batch": "no",
         "seed": "1",
         "time-budget": "1m",
         "trial-timeout": "1m",

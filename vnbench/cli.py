@@ -102,6 +102,10 @@ def sweep(
     time_budget: Annotated[Text, typer.Option(metavar="TIME", help="Start no trial later, as 10m.")] = None,
     trial_timeout: Annotated[Text, typer.Option(metavar="TIME", help="End a trial that runs longer. [10m]")] = None,
     retry: Annotated[Text, typer.Option(metavar="STATUS,...", help="Try these again, as crashed,timeout.")] = None,
+    memory_limit: Annotated[Text, typer.Option(metavar="SIZE", help="Memory of each trial, as 8GiB. [all]")] = None,
+    find_max_batch: Annotated[
+        bool, typer.Option("--find-max-batch", help="Search the largest micro-batch of each configuration.")
+    ] = False,
     price_per_hour: Annotated[Text, typer.Option(metavar="AMOUNT", help="Adds cost per epoch to the table.")] = None,
     seed: Seed = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Options in a file; flags win.")] = None,
@@ -110,12 +114,13 @@ def sweep(
     as_json: AsJson = False,
 ) -> int:
     """Measure step time, worst-case peak memory and padding waste over batch, precision and other levers."""
-    from vnbench.options import OPTIONS
+    from vnbench.options import OPTIONS, SWITCHES
     from vnbench.request import read_request
     from vnbench.sweep_command import run_sweep_command
 
     given = locals()
     flags = {name: given[name.replace("-", "_")] for name in OPTIONS}
+    flags |= {name: "yes" if flags[name] else None for name in SWITCHES}
     # A sweep that is told to end (a scheduler's SIGTERM) ends as it does on Ctrl-C: its finished trials are kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = run_sweep_command(read_request(flags, config_path=config), dry_run=dry_run, as_json=as_json)
@@ -184,6 +189,36 @@ def batching(
     else:
         print(describe_account(account))
     return 0
+
+
+@app.command()
+def profile(
+    widths: Widths = None,
+    heights: Heights = None,
+    micro_batch_size: Annotated[Text, typer.Option(metavar="N,...", help="Examples of the worst case. [1]")] = None,
+    precision: Annotated[Text, typer.Option(metavar="NAME,...", help="fp32, tf32, bf16, fp16.")] = None,
+    norm_precision: Annotated[Text, typer.Option(metavar="NAME,...", help="fp32, input.")] = None,
+    checkpointing: Annotated[Text, typer.Option(metavar="NAME,...", help="none, stages.")] = None,
+    memory_format: Annotated[Text, typer.Option(metavar="NAME,...", help="contiguous, channels-last.")] = None,
+    optimizer: Annotated[Text, typer.Option(metavar="NAME,...", help="Loop: fused, foreach, for-loop.")] = None,
+    task: Annotated[Text, typer.Option(metavar="NAME", help="multiclass or binary. [multiclass]")] = None,
+    model: Annotated[Text, typer.Option(metavar="NAME", help="veernet or veernet-tiny.")] = None,
+    device: Annotated[Text, typer.Option(metavar="NAME", help="auto, cuda or cpu. [auto]")] = None,
+    memory_limit: Annotated[Text, typer.Option(metavar="SIZE", help="Memory of the step, as 8GiB. [all]")] = None,
+    trial_timeout: Annotated[Text, typer.Option(metavar="TIME", help="End a step that runs longer. [10m]")] = None,
+    seed: Seed = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for figures and details.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Tell the memory of one worst-case training step apart, stage by stage and kind by kind."""
+    from vnbench.profile_command import PROFILE_OPTIONS, run_profile_command
+
+    given = locals()
+    flags = {name: given[name.replace("-", "_")] for name in PROFILE_OPTIONS}
+    report = run_profile_command(flags, out=out, as_json=as_json)
+    if as_json:
+        _print_json(report.to_json())
+    return report.exit_code
 
 
 @app.command()

@@ -123,6 +123,10 @@ class SweepConfig:
     """A trial is ended when it runs longer."""
     retry: tuple[str, ...]
     """Statuses whose trials are tried again."""
+    memory_limit_bytes: int | None
+    """Memory that each trial may take; None for all that is there."""
+    find_max_batch: bool
+    """Whether to search for the largest micro-batch of each configuration instead of measuring a design."""
     price_per_hour: float | None
     """Price of an hour of the device, in any currency."""
     out: Path | None
@@ -250,6 +254,8 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         time_budget_s=values.get("time-budget"),
         trial_timeout_s=values["trial-timeout"],
         retry=values.get("retry", ()),
+        memory_limit_bytes=values.get("memory-limit"),
+        find_max_batch=values.get("find-max-batch", False),
         price_per_hour=values.get("price-per-hour"),
         out=values.get("out"),
     )

@@ -28,6 +28,7 @@ from vnbench.spec import (
 )
 from vnbench.units import (
     parse_amount,
+    parse_bytes,
     parse_duration,
     parse_int,
     parse_int_list,
@@ -46,6 +47,12 @@ MAX_BATCH_SIZE = 4096
 
 MAX_SHAPES = 4096
 """Most canvases that training may be held to: more than an epoch of logs has without being held to any."""
+
+
+YES_OR_NO = ("yes", "no")
+
+SWITCHES = ("find-max-batch",)
+"""Options that are flags without a value on the command line, and true or false in a file."""
 
 
 def _choice(allowed: Sequence[str]) -> Callable[[str, str], str]:
@@ -175,6 +182,8 @@ OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "time-budget": lambda text, where: parse_duration(text, where=where),
     "trial-timeout": lambda text, where: parse_duration(text, where=where),
     "retry": _choices(STATUSES),
+    "memory-limit": lambda text, where: parse_bytes(text, where=where),
+    "find-max-batch": lambda text, where: _choice(YES_OR_NO)(text, where) == "yes",
     "price-per-hour": lambda text, where: parse_amount(text, where=where),
     "out": lambda text, _: Path(text),
 }

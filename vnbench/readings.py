@@ -51,7 +51,14 @@ class MemoryReading:
     process_peak_rss_bytes: int | None
     """Largest resident set of the trial's process on the host."""
     capacity_bytes: int | None
-    """Memory of the device; of the host, or its container, on the CPU."""
+    """Memory of the device, or the limit that was set; of the host, or its container, on the CPU."""
+    cold_peak_allocated_bytes: int | None = None
+    """Most bytes held by tensors in the first step on the worst case, in which libraries may try algorithms (CUDA)."""
+    peak_requested_bytes: int | None = None
+    """Most bytes asked for at once, before the caching allocator rounds them up (CUDA)."""
+    outside_allocator_bytes: int | None = None
+    """Bytes of the device that are in use and not the caching allocator's, after the step: the context, libraries, and
+    other processes if there are any (CUDA)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vnbench.errors import InputError
-from vnbench.options import OPTIONS
+from vnbench.options import OPTIONS, SWITCHES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +79,12 @@ def _read_toml(path: Path | None) -> dict[str, str]:
                 remedy=f"write {close[0] if close else 'one of these'}",
             )
     # A path in a configuration file is relative to the working folder, as on the command line.
-    return {name: _as_text(value, where=f"{path}: {name}") for name, value in content.items()}
+    return {
+        name: ("yes" if value else "no")
+        if name in SWITCHES and isinstance(value, bool)
+        else _as_text(value, where=f"{path}: {name}")
+        for name, value in content.items()
+    }
 
 
 def _as_text(value: object, *, where: str) -> str:

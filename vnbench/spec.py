@@ -87,6 +87,9 @@ class TrialSpec:
     """How the caching allocator takes memory from the driver (PYTORCH_ALLOC_CONF)."""
     optimizer: OptimizerLoop = "fused"
     """How the optimizer goes over the parameters."""
+    memory_limit_bytes: int | None = None
+    """Memory that the trial may take: of the caching allocator (CUDA), of its process's own data (CPU); None for all
+    that is there."""
     worst_case_height: int | None = None
     """Height in pixels of the examples (``memory``)."""
     worst_case_width: int | None = None
@@ -136,6 +139,8 @@ class TrialSpec:
                 raise ValueError(f"a {self.kind} trial needs {name}")
             if is_given and name not in (*needed, *optional):
                 raise ValueError(f"a {self.kind} trial has no {name}")
+        if self.memory_limit_bytes is not None and self.memory_limit_bytes < 1:
+            raise ValueError(f"memory_limit_bytes {self.memory_limit_bytes}: must be positive")
         if self.canvas_sizes is not None and not self.canvas_sizes:
             raise ValueError("canvas_sizes must hold a canvas")
 
@@ -163,6 +168,7 @@ class TrialSpec:
                 f"checkpointing-{self.checkpointing}",
                 f"groups-{self.norm_groups}",
                 *(f"{name.replace('_', '-')}-{canonical[name]}" for name in FLAG_FIELDS if name in canonical),
+                *(["limit-" + str(self.memory_limit_bytes)] if self.memory_limit_bytes is not None else []),
             )
         )
 

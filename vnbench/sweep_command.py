@@ -27,17 +27,15 @@ from vnbench.harness.runner import probe_environment, run_trial
 from vnbench.harness.sweep import DueTrial, due_trials, run_sweep
 from vnbench.locks import gpu_lock
 from vnbench.output.compute_table import compute_table
-from vnbench.output.console import say, stderr_console
+from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plots import draw_plots
 from vnbench.output.progress import SweepProgress
 from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
 from vnbench.output.tables import summary_table
 from vnbench.record import STATUSES, TrialRecord
 from vnbench.request import Request
+from vnbench.search_command import SearchReport, run_search_command
 from vnbench.store import ResultsFile, load_results
-
-TABLE_WIDTH = 120
-"""Characters of the table where stdout is no terminal and tells no width."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +75,7 @@ class SweepReport:
         }
 
 
-def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> SweepReport:
+def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> SweepReport | SearchReport:
     """Run a sweep and tell of it: progress on stderr, the table on stdout unless it is kept for JSON.
 
     Everything that can be wrong with the input is looked at before anything is written.
@@ -92,6 +90,10 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     config = complete(request, environment=environment)
     out = config.out or default_out(environment)
     corpus = plan_corpus(config)
+    if config.find_max_batch:
+        return run_search_command(
+            config, corpus, environment=environment, out=out, dry_run=dry_run, as_json=as_json, console=console
+        )
     canvas_sizes = canvas_grid(smallest=corpus.smallest, largest=corpus.worst_case, count=config.num_compute_sizes)
     design = make_design(
         config,
@@ -143,9 +145,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
 
 
 def _print_tables(records: Sequence[TrialRecord], config: SweepConfig, corpus: CorpusPlan) -> None:
-    stdout = Console()
-    if not stdout.is_terminal:
-        stdout = Console(width=TABLE_WIDTH)
+    stdout = stdout_console()
     if any(record.kind != "compute" for record in records) or not records:
         stdout.print(summary_table(records, price_per_hour=config.price_per_hour))
     of_canvases = compute_table(

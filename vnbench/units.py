@@ -197,6 +197,21 @@ def parse_amount(text: str, *, where: str) -> float:
     return float(text)
 
 
+def parse_bytes(text: str, *, where: str) -> int:
+    """Return the bytes of a size such as ``24GiB`` or ``512MiB``.
+
+    Raises:
+        InputError: not a positive number followed by B, KiB, MiB, GiB or TiB.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(B|KiB|MiB|GiB|TiB)\s*", text)
+    size = round(float(match[1]) * BYTES_PER_UNIT[match[2]]) if match else 0
+    if size < 1:
+        raise InputError(
+            where, text, allowed="a size is a positive number with B, KiB, MiB, GiB or TiB", remedy="write 24GiB"
+        )
+    return size
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration for people: ``35 ms``, ``4.2 s``, ``3 min 20 s``, ``9 h 10 min``."""
     if seconds < 1:

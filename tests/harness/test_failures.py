@@ -44,6 +44,13 @@ def test_a_convolution_without_an_engine_is_told_by_the_allocators_count(
     assert (status, cause.kind) == expected
 
 
+@pytest.mark.parametrize(("has_limit", "expected"), [(False, "crashed"), (True, "oom")])
+def test_onednn_without_a_workspace_is_told_by_the_limit(has_limit: bool, expected: str) -> None:
+    status, cause = classify(RuntimeError("could not create a primitive"), has_memory_limit=has_limit)
+    assert status == expected
+    assert cause.kind == ("library-allocation" if has_limit else "exception")
+
+
 def test_a_refused_host_allocation_is_out_of_memory() -> None:
     status, cause = classify(raised_by_torch(2**50))
     assert (status, cause.kind) == ("oom", "host-allocation")

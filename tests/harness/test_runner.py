@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,10 @@ def trial(
     timeout_s: float = 60.0,
     environment: Mapping[str, Any] = ENVIRONMENT,
     is_memory: bool = False,
+    memory_limit_bytes: int | None = None,
 ) -> TrialRecord:
     spec = memory_spec(training_spec()) if is_memory else training_spec()
+    spec = replace(spec, memory_limit_bytes=memory_limit_bytes)
     task = TrialTask(spec=spec, replicate=0, attempt=2, corpus_directory=None)
     return run_trial(task, environment=environment, timeout_s=timeout_s, entry=f"scripted_child:{behaviour}")
 
@@ -110,6 +113,22 @@ def test_a_kill_while_the_system_ran_out_of_memory_is_out_of_memory(monkeypatch:
     record = trial("be_killed")
     assert record.cause is not None
     assert (record.status, record.cause.kind) == ("oom", "host-killed")
+
+
+def test_a_process_that_dies_of_an_allocation_is_told_by_what_it_said() -> None:
+    record = trial("die_of_an_allocation")
+    assert record.cause is not None
+    assert (record.status, record.cause.kind) == ("oom", "host-allocation")
+    assert "SIGABRT" in record.cause.message
+
+
+def test_a_library_that_fails_under_a_memory_limit_is_held_to_have_run_out_of_memory() -> None:
+    limited, free = trial("fail_in_a_library", memory_limit_bytes=2**30), trial("fail_in_a_library")
+    assert limited.cause is not None
+    assert free.cause is not None
+    assert (limited.status, limited.cause.kind) == ("oom", "host-allocation")
+    assert "SIGSEGV, under a memory limit" in limited.cause.message
+    assert (free.status, free.cause.kind) == ("crashed", "signal")
 
 
 def test_the_machine_tells_what_it_is() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,46 @@ def test_a_memory_trial_reads_the_peak_of_a_worst_case_step(device: str) -> None
     one, two, checkpointed = peak(), peak(batch_size=2), peak(checkpointing="stages")
     assert 1.5 * one < two < 2.5 * one
     assert checkpointed < 0.9 * one
+
+
+@pytest.mark.gpu
+def test_a_memory_trial_tells_cold_from_warm_and_what_is_not_the_allocators() -> None:
+    memory = run(memory_spec(training_spec(device="cuda"), height=320, width=3200), None).memory
+    assert memory is not None
+    assert memory.peak_allocated_bytes is not None
+    assert memory.peak_reserved_bytes is not None
+    assert memory.cold_peak_allocated_bytes is not None
+    assert memory.peak_requested_bytes is not None
+    assert memory.outside_allocator_bytes is not None
+    assert memory.peak_requested_bytes <= memory.peak_allocated_bytes <= memory.peak_reserved_bytes
+    assert memory.cold_peak_allocated_bytes >= 0.9 * memory.peak_allocated_bytes
+    # A context alone takes more than a hundred MiB.
+    assert memory.outside_allocator_bytes > 100 * 2**20
+
+
+@pytest.mark.gpu
+def test_a_memory_limit_on_the_gpu_is_that_of_its_allocator() -> None:
+    spec = memory_spec(training_spec(device="cuda"), height=320, width=3200)
+    free = run(spec, None).memory
+    assert free is not None
+    assert free.peak_reserved_bytes is not None
+    tight = run(dataclasses.replace(spec, memory_limit_bytes=free.peak_reserved_bytes // 2), None)
+    assert (tight.status, tight.cause.kind if tight.cause else None) == ("oom", "torch-out-of-memory")
+    roomy = run(dataclasses.replace(spec, memory_limit_bytes=2 * free.peak_reserved_bytes), None)
+    assert roomy.status == "ok", roomy.cause
+    assert roomy.memory is not None
+    assert roomy.memory.capacity_bytes == 2 * free.peak_reserved_bytes
+
+
+def test_a_memory_limit_on_the_cpu_turns_a_trial_into_out_of_memory() -> None:
+    spec = memory_spec(training_spec(), height=128, width=1280)
+    tight = run(dataclasses.replace(spec, memory_limit_bytes=30 * 2**20), None)
+    assert (tight.status, tight.cause.kind if tight.cause else None) == ("oom", "host-allocation")
+    roomy = run(dataclasses.replace(spec, memory_limit_bytes=2 * 2**30), None)
+    assert roomy.status == "ok", roomy.cause
+    assert roomy.memory is not None
+    assert roomy.memory.capacity_bytes == 2 * 2**30
+    assert roomy.spec.family != spec.family, "another memory is another family"
 
 
 def test_the_tracked_peak_is_the_same_in_every_run() -> None:

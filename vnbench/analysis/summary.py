@@ -191,7 +191,7 @@ def _summarize_family(records: Sequence[TrialRecord]) -> MemorySummary:
     largest = [record for record in records if area(record) == max(map(area, records))]
     by_status = {record.status: record for record in reversed(largest)}
     decisive = by_status.get("oom") or by_status.get("ok") or largest[0]
-    peaks = [peak for record in largest if (peak := _peak_bytes(record.memory)) is not None]
+    peaks = [peak for record in largest if (peak := peak_bytes(record.memory)) is not None]
     capacities = [reading.capacity_bytes for record in largest if (reading := record.memory) and reading.capacity_bytes]
     return MemorySummary(
         spec=decisive.spec,
@@ -202,7 +202,7 @@ def _summarize_family(records: Sequence[TrialRecord]) -> MemorySummary:
     )
 
 
-def _peak_bytes(reading: MemoryReading | None) -> int | None:
+def peak_bytes(reading: MemoryReading | None) -> int | None:
     """Return the peak that has to fit, in bytes; None where the instrument saw only the whole process."""
     if reading is None or reading.instrument == "process":
         return None

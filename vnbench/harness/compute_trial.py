@@ -123,5 +123,6 @@ def _whole(readings: list[MemoryReading]) -> MemoryReading:
         last,
         peak_allocated_bytes=max(reading.peak_allocated_bytes or 0 for reading in readings),
         peak_reserved_bytes=max(reading.peak_reserved_bytes or 0 for reading in readings),
+        peak_requested_bytes=max(reading.peak_requested_bytes or 0 for reading in readings),
         num_alloc_retries=sum(count or 0 for count in retries),
     )

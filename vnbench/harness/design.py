@@ -144,6 +144,7 @@ def _shared_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
         "checkpointing": cell.checkpointing,
         "norm_groups": config.norm_groups,
         "seed": config.seed,
+        "memory_limit_bytes": config.memory_limit_bytes,
         **cell.changed_flags,
     }
 

@@ -35,11 +35,16 @@ NO_ENGINE = "unable to find an engine"
 """What cuDNN's front end says when every engine failed: for want of memory, or because none takes so large a tensor."""
 
 
-def classify(error: BaseException, *, num_device_ooms: int = 0) -> tuple[Status, Cause]:
+NO_PRIMITIVE = ("could not create a primitive", "could not execute a primitive", "could not create a memory")
+"""What oneDNN says when it cannot make its workspace, among other reasons; only under a memory limit it means that."""
+
+
+def classify(error: BaseException, *, num_device_ooms: int = 0, has_memory_limit: bool = False) -> tuple[Status, Cause]:
     """Return the status and cause of a trial that ``error`` ended.
 
     The type decides first, by name, so that this module needs no torch; then the texts of TEXTS. ``num_device_ooms``
-    tells how often the device's allocator found no memory, which an error of cuDNN does not say.
+    tells how often the device's allocator found no memory, which an error of cuDNN does not say; ``has_memory_limit``
+    whether the process has one, which an error of oneDNN does not say.
     """
     kind: CauseKind = "exception"
     status: Status = "crashed"
@@ -48,6 +53,8 @@ def classify(error: BaseException, *, num_device_ooms: int = 0) -> tuple[Status,
         kind, status = "torch-out-of-memory", "oom"
     elif isinstance(error, MemoryError):
         kind, status = "host-allocation", "oom"
+    elif has_memory_limit and any(needle in text for needle in NO_PRIMITIVE):
+        kind, status = "library-allocation", "oom"
     elif NO_ENGINE in text:
         kind, status = ("library-allocation", "oom") if num_device_ooms else ("index-overflow", "crashed")
     else:

@@ -26,8 +26,8 @@ def measure_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord
     assert spec.worst_case_width is not None
     device = torch.device(spec.device)
     step = build_step(spec, device=device)
-    smallest = _drawn_batch(spec, height=ALIGNMENT, width=ALIGNMENT, num_examples=1)
-    worst_case = _drawn_batch(
+    smallest = drawn_batch(spec, height=ALIGNMENT, width=ALIGNMENT, num_examples=1)
+    worst_case = drawn_batch(
         spec, height=spec.worst_case_height, width=spec.worst_case_width, num_examples=spec.micro_batch_size
     )
     # The first step makes the optimizer's state. In the second a smallest micro-batch goes first, so that the worst
@@ -39,10 +39,17 @@ def measure_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord
         return step.run(batches, num_examples=1 + spec.micro_batch_size, timer=make_timer(device))
 
     if device.type == "cuda":
+        # Cold, then warm: in the first step on a shape libraries choose their algorithms, and may try them.
         num_retries_before = reset_cuda_peaks(device)
+        worst_case_step()
+        torch.cuda.synchronize()
+        cold_bytes = cuda_memory(device, num_retries_before=num_retries_before).peak_allocated_bytes
+        reset_cuda_peaks(device)
         result = worst_case_step()
         torch.cuda.synchronize()
-        memory = cuda_memory(device, num_retries_before=num_retries_before)
+        memory = replace(
+            cuda_memory(device, num_retries_before=num_retries_before), cold_peak_allocated_bytes=cold_bytes
+        )
     else:
         result, memory = _tracked(step, (smallest, worst_case), worst_case_step)
     loss = float(result.loss)
@@ -66,6 +73,7 @@ def _tracked(
     return result, tracked_memory(tracker.peak_bytes)
 
 
-def _drawn_batch(spec: TrialSpec, *, height: int, width: int, num_examples: int) -> Batch:
+def drawn_batch(spec: TrialSpec, *, height: int, width: int, num_examples: int) -> Batch:
+    """Return a batch of so many examples of a size, drawn from the spec's seed."""
     example = draw_example(seed=spec.seed, index=0, height=height, width=width, task=spec.task)
     return collate([example] * num_examples)

@@ -25,6 +25,14 @@ PROBE_TIMEOUT_S = 180.0
 """A first import of torch from a cold disk takes tens of seconds; more than this is a broken installation."""
 
 
+NO_MEMORY_TEXTS = ("std::bad_alloc", "Cannot allocate memory", "DefaultCPUAllocator: ", "out of memory")
+"""What a process has said at its end that died of a failed allocation, where no exception could be raised."""
+
+
+DEATHS_BY_LIMIT = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
+"""How a process ends that goes on with memory that it did not get; oneDNN was seen to."""
+
+
 def probe_environment(device: str) -> dict[str, Any]:
     """Return the environment on a device (auto, cuda or cpu), asked of a child process.
 
@@ -58,7 +66,9 @@ def run_trial(
         outcome = run_child(entry, task.to_json(), timeout_s=timeout_s)
     record = _answered_record(outcome, task)
     if record is None:
-        status, cause = _failure(outcome, timeout_s=timeout_s)
+        status, cause = failure_of(
+            outcome, timeout_s=timeout_s, has_memory_limit=task.spec.memory_limit_bytes is not None
+        )
         record = TrialRecord(
             spec=task.spec,
             replicate=task.replicate,
@@ -93,7 +103,7 @@ def _answered_record(outcome: ChildOutcome, task: TrialTask) -> TrialRecord | No
     return record if (record.spec, record.replicate, record.attempt) == asked else None
 
 
-def _failure(outcome: ChildOutcome, *, timeout_s: float) -> tuple[Status, Cause]:
+def failure_of(outcome: ChildOutcome, *, timeout_s: float, has_memory_limit: bool) -> tuple[Status, Cause]:
     """Return what it means that a child ended without a record of its trial."""
     detail = outcome.log_tail or None
     if outcome.is_timeout:
@@ -105,7 +115,13 @@ def _failure(outcome: ChildOutcome, *, timeout_s: float) -> tuple[Status, Cause]
     if outcome.num_answer_bytes:
         message = f"the process sent {outcome.num_answer_bytes} bytes that are no record of this trial"
         return "crashed", Cause(kind="garbage", message=message, detail=detail)
+    if any(text in outcome.log_tail for text in NO_MEMORY_TEXTS):
+        message = f"{_ending(outcome)}, after an allocation on the host failed"
+        return "oom", Cause(kind="host-allocation", message=message, detail=detail)
     message = _ending(outcome)
+    if has_memory_limit and outcome.exit_code in DEATHS_BY_LIMIT:
+        message += ", under a memory limit: libraries that do not look at a failed allocation end so"
+        return "oom", Cause(kind="host-allocation", message=message, detail=detail)
     if outcome.exit_code is not None and outcome.exit_code < 0:
         return "crashed", Cause(kind="signal", message=message, detail=detail)
     if outcome.exit_code:

@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from vnbench.measure.memory import limit_memory
 from vnbench.spec import Allocator, Precision, TrialSpec
 
 EXPANDABLE_SEGMENTS = "expandable_segments"
@@ -13,7 +14,7 @@ EXPANDABLE_SEGMENTS = "expandable_segments"
 
 
 def set_switches(spec: TrialSpec) -> None:
-    """Set the arithmetic, cuDNN's choice of algorithms and the allocator; before anything is put on the device.
+    """Set the arithmetic, cuDNN's choice of algorithms, the allocator and a memory limit; before anything else.
 
     The process's environment and torch's flags then say what holds, so describe them afterwards.
 
@@ -25,6 +26,8 @@ def set_switches(spec: TrialSpec) -> None:
     torch.backends.cudnn.benchmark = spec.cudnn_benchmark == "on"
     if spec.device == "cuda":
         _set_allocator(spec.allocator)
+    if spec.memory_limit_bytes is not None:
+        limit_memory(spec.memory_limit_bytes, device=torch.device(spec.device))
 
 
 def set_arithmetic(precision: Precision) -> None:

@@ -50,6 +50,18 @@ def run(payload: str) -> str:
         for grown in MEASURES[task.spec.kind](task, record):
             record = grown
     except Exception as error:  # the outermost frame of the child: whatever happened becomes the record
-        status, cause = classify(error, num_device_ooms=num_cuda_ooms())
+        status, cause = classify(
+            error, num_device_ooms=num_cuda_ooms(), has_memory_limit=task.spec.memory_limit_bytes is not None
+        )
         record = replace(record, status=status, cause=cause)
-    return replace(record, elapsed_s=time.monotonic() - start).to_json()
+    return _within_limit(replace(record, elapsed_s=time.monotonic() - start)).to_json()
+
+
+def _within_limit(record: TrialRecord) -> TrialRecord:
+    """Return the record with the memory that the trial could have had as the capacity."""
+    limit_bytes, memory = record.spec.memory_limit_bytes, record.memory
+    if limit_bytes is None or memory is None:
+        return record
+    return replace(
+        record, memory=replace(memory, capacity_bytes=min(limit_bytes, memory.capacity_bytes or limit_bytes))
+    )

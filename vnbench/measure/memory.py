@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,6 +32,27 @@ def keep_freed_memory() -> bool:
     except OSError:
         return False
     return bool(libc.mallopt(M_MMAP_MAX, 0)) and bool(libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def limit_memory(limit_bytes: int, *, device: torch.device) -> None:
+    """Let this process take no more memory than this from now on: an allocation beyond it fails.
+
+    On CUDA the limit is of the caching allocator, without the context. On the CPU it is of the process's own writable
+    memory (RLIMIT_DATA) beyond what it has now, oneDNN's workspace included; a machine without /proc has none.
+
+    Raises:
+        RuntimeError: the operating system does not tell how much memory the process has.
+        ValueError: the limit is above the device's memory (CUDA).
+    """
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(limit_bytes / total, device)
+        return
+    held_bytes = _process_status("VmData")
+    if held_bytes is None:
+        raise RuntimeError("--memory-limit needs /proc to tell how much memory the process has")
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (held_bytes + limit_bytes, hard_limit))
 
 
 class LiveTensorTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
@@ -105,6 +127,7 @@ def num_cuda_ooms() -> int:
 def cuda_memory(device: torch.device, *, num_retries_before: int) -> MemoryReading:
     """Return the caching allocator's peaks and retries since ``reset_cuda_peaks``."""
     stats = torch.cuda.memory_stats(device)
+    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
     return MemoryReading(
         instrument="cuda-caching-allocator",
         peak_allocated_bytes=stats["allocated_bytes.all.peak"],
@@ -112,6 +135,8 @@ def cuda_memory(device: torch.device, *, num_retries_before: int) -> MemoryReadi
         num_alloc_retries=stats["num_alloc_retries"] - num_retries_before,
         process_peak_rss_bytes=process_peak_rss_bytes(),
         capacity_bytes=torch.cuda.get_device_properties(device).total_memory,
+        peak_requested_bytes=stats["requested_bytes.all.peak"],
+        outside_allocator_bytes=total_bytes - free_bytes - stats["reserved_bytes.all.current"],
     )
 
 

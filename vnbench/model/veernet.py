@@ -104,6 +104,17 @@ class VeerNet(nn.Module):
         )
         self.head = nn.Conv2d(channels[0], num_classes, kernel_size=1)
 
+    @property
+    def stages(self) -> dict[str, nn.Module]:
+        """The parts that run one after the other, by name, in the order of the forward pass."""
+        return {
+            "stem": self.stem,
+            **{f"encoder {level}": stage for level, stage in enumerate(self.encoder, start=1)},
+            "attention": self.attention,
+            **{f"decoder {NUM_STAGES - index}": stage for index, stage in enumerate(self.decoder)},
+            "head": self.head,
+        }
+
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return logits, (B, K, H, W), of images, (B, 1, H, W), floating point.
 

@@ -19,6 +19,7 @@ from vnbench.spec import (
     TASKS,
     TrialSpec,
 )
+from vnbench.units import format_bytes
 
 LeverValue = str | int | None
 """Value of a lever; None where the kind of trial has no such lever."""
@@ -108,6 +109,12 @@ LEVERS: Mapping[str, Lever] = {
         value=lambda spec: spec.optimizer,
         phrase=lambda value: f"{value} optimizer",
         default="fused",
+    ),
+    "memory_limit_bytes": Lever(
+        header="memory\nlimit",
+        value=lambda spec: "none" if spec.memory_limit_bytes is None else format_bytes(spec.memory_limit_bytes),
+        phrase=lambda value: f"memory limit {value}",
+        default="none",
     ),
     "corpus_id": Lever(header="corpus", value=lambda spec: spec.corpus_id, phrase=lambda value: f"corpus {value}"),
 }

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from record_factory import memory_spec, reading_of, record_of, training_spec
+
+from vnbench.analysis.max_batch import Probe, next_probe, probes_left, result, summarize_search
+from vnbench.record import Cause, Status, TrialRecord
+from vnbench.spec import TrialSpec
+
+BASE = memory_spec(training_spec(batch_size=1, device="cuda"))
+GIB = 2**30
+
+
+def probe(size: int, status: Status = "ok", *, replicate: int = 0, base: TrialSpec = BASE) -> TrialRecord:
+    spec = dataclasses.replace(base, batch_size=size, micro_batch_size=size)
+    cause = None if status == "ok" else Cause(kind="torch-out-of-memory", message="too large")
+    memory = reading_of(spec, peak_bytes=GIB + size * 2 * GIB) if status == "ok" else None
+    return record_of(spec, status=status, cause=cause, replicate=replicate, memory=memory)
+
+
+def searched(fits: Callable[[int, int], bool], *, most: int = 4096) -> list[TrialRecord]:
+    """Run a search to its end; ``fits(size, replicate)`` is the machine."""
+    records: list[TrialRecord] = []
+    while (asked := next_probe(records, most=most)) is not None:
+        fits_now = fits(asked.micro_batch_size, asked.replicate)
+        records.append(probe(asked.micro_batch_size, "ok" if fits_now else "oom", replicate=asked.replicate))
+        assert len(records) < 60, "the search does not end"
+    return records
+
+
+def test_doubling_then_bisection_then_both_neighbours_once_more() -> None:
+    records = searched(lambda size, _: size <= 11)
+    tried = [(record.spec.micro_batch_size, record.replicate, record.status) for record in records]
+    assert tried == [
+        *((size, 0, "ok") for size in (1, 2, 4, 8)),
+        (16, 0, "oom"),
+        (12, 0, "oom"),
+        (10, 0, "ok"),
+        (11, 0, "ok"),
+        (11, 1, "ok"),
+        (12, 1, "oom"),
+    ]
+
+
+@given(largest=st.integers(0, 300), most=st.integers(1, 400))
+def test_the_search_is_exact_confirmed_and_short(largest: int, most: int) -> None:
+    records = searched(lambda size, _: size <= largest, most=most)
+    found = result(records)
+    assert found.largest == min(largest, most)
+    assert found.is_confirmed
+    assert found.is_exact == (largest < most)
+    assert (found.blocker is None) == (largest >= most)
+    if found.blocker is not None:
+        assert found.blocker.spec.micro_batch_size == largest + 1
+    assert found.num_probes == len(records) <= 2 * max(largest, 1).bit_length() + 4
+    keys = [(record.spec.micro_batch_size, record.replicate) for record in records]
+    assert len(set(keys)) == len(keys), "no probe is run twice"
+
+
+@given(largest=st.integers(0, 40), cut=st.integers(0, 20))
+def test_a_search_goes_on_where_it_was_interrupted(largest: int, cut: int) -> None:
+    whole = searched(lambda size, _: size <= largest)
+    again = whole[:cut]
+    asked = next_probe(again, most=4096)
+    if cut < len(whole):
+        expected = whole[cut]
+        assert asked == Probe(micro_batch_size=expected.spec.micro_batch_size, replicate=expected.replicate)
+    else:
+        assert asked is None
+
+
+def test_what_failed_once_does_not_fit_and_the_search_goes_below() -> None:
+    # 8 fits in the first process and not in the second: memory so tight is none to rely on.
+    records = searched(lambda size, replicate: size < 8 or (size == 8 and replicate == 0))
+    found = result(records)
+    assert found.largest == 7
+    assert found.is_confirmed
+    assert found.blocker is not None
+    assert found.blocker.spec.micro_batch_size == 8
+
+
+def test_where_nothing_fits_the_first_failure_is_seen_twice() -> None:
+    records = searched(lambda size, _: False)
+    assert [(record.spec.micro_batch_size, record.replicate) for record in records] == [(1, 0), (1, 1)]
+    assert result(records).largest == 0
+    assert result(records).is_confirmed
+
+
+@pytest.mark.parametrize("status", ["timeout", "crashed", "wrong"])
+def test_another_failure_bounds_the_micro_batch_too_and_is_named(status: Status) -> None:
+    found = result([probe(1), probe(2, status)])
+    assert found.largest == 1
+    assert found.blocker is not None
+    assert found.blocker.status == status
+
+
+def test_an_unconfirmed_result_says_so() -> None:
+    assert not result([probe(1), probe(2, "oom")]).is_confirmed
+    assert not result([probe(1), probe(2)]).is_confirmed
+    assert result([probe(1), probe(2, "oom"), probe(1, replicate=1), probe(2, "oom", replicate=1)]).is_confirmed
+
+
+@given(largest=st.integers(0, 60))
+def test_the_estimate_of_what_is_left_never_grows_once_a_probe_failed(largest: int) -> None:
+    records = searched(lambda size, _: size <= largest)
+    left = [probes_left(records[:n], most=4096) for n in range(len(records) + 1)]
+    first_failure = next(n for n, record in enumerate(records, start=1) if record.status != "ok")
+    assert left[first_failure:] == sorted(left[first_failure:], reverse=True)
+    assert left[-1] == 0
+
+
+def test_the_summary_has_the_peak_of_the_largest_and_the_law_of_all() -> None:
+    records = searched(lambda size, _: size <= 5)
+    sizes_N2 = np.array([[480, 3200], [640, 12_800]] * 50)
+    summary = summarize_search(BASE, records, train_sizes_N2=sizes_N2, sampler="bucketed")
+    assert summary.peak_bytes == 11 * GIB
+    assert summary.law is not None
+    assert summary.law.bytes_fixed == pytest.approx(GIB, rel=1e-6)
+    assert summary.law.bytes_per_pixel * summary.pixels_per_example == pytest.approx(2 * GIB, rel=1e-6)
+    assert summary.by_mean_size is not None
+    assert summary.by_mean_size.micro_batch_size > 5
+
+
+def test_a_search_in_which_nothing_fitted_has_no_law() -> None:
+    records = searched(lambda size, _: False)
+    summary = summarize_search(BASE, records, train_sizes_N2=np.array([[640, 12_800]]), sampler="bucketed")
+    assert (summary.peak_bytes, summary.law) == (None, None)
+    assert summary.by_mean_size is not None
+    assert summary.by_mean_size.micro_batch_size == 0

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from vnbench.analysis.memory_law import GIB, MemoryLaw, PeakPoint, fit_memory_law, verdict
+
+
+def points_of(*pairs: tuple[int, float]) -> list[PeakPoint]:
+    return [PeakPoint(padded_pixels=pixels, peak_bytes=round(peak)) for pixels, peak in pairs]
+
+
+def law_of(*, fixed: float, per_pixel: float) -> MemoryLaw:
+    made = fit_memory_law(points_of(*((n, fixed + per_pixel * n) for n in (10**6, 3 * 10**6, 10**7))))
+    assert made is not None
+    return made
+
+
+def test_a_line_through_exact_points_is_found_and_misses_nothing() -> None:
+    law = law_of(fixed=5e8, per_pixel=300)
+    assert law.bytes_fixed == pytest.approx(5e8, rel=1e-6)
+    assert law.bytes_per_pixel == pytest.approx(300, rel=1e-6)
+    assert law.largest_residual < 1e-6
+    assert law.loo_error_max is not None
+    assert law.loo_error_max < 1e-6
+    assert (law.smallest_pixels, law.largest_pixels) == (10**6, 10**7)
+
+
+def test_two_sizes_worked_by_hand() -> None:
+    # 3 = a + b, 5 = a + 2 b.
+    law = fit_memory_law(points_of((1, 3e9), (2, 5e9)))
+    assert law is not None
+    assert law.bytes_fixed == pytest.approx(1e9)
+    assert law.bytes_per_pixel == pytest.approx(2e9)
+    assert law.loo_error_max is None, "two sizes leave none to try it on"
+
+
+def test_one_size_makes_no_law() -> None:
+    assert fit_memory_law([]) is None
+    assert fit_memory_law(points_of((8, 100), (8, 101))) is None
+
+
+def test_terms_are_never_negative() -> None:
+    # Peaks that grow faster than in proportion would have a fixed part below zero.
+    law = fit_memory_law(points_of((1, 1e9), (2, 3e9), (4, 9e9)))
+    assert law is not None
+    assert law.bytes_fixed == 0
+    falling = fit_memory_law(points_of((1, 9e9), (2, 3e9)))
+    assert falling is not None
+    assert falling.bytes_per_pixel == 0
+
+
+def test_the_error_left_out_is_that_of_a_law_without_that_size() -> None:
+    # 2, 4 and 9: without the last the law is 2 per pixel, which gives 6 at 3 pixels: a third too little.
+    law = fit_memory_law(points_of((1, 2e9), (2, 4e9), (3, 9e9)))
+    assert law is not None
+    assert law.loo_error_max == pytest.approx(1 / 3)
+
+
+def test_noise_of_one_percent_is_told_as_such() -> None:
+    generator = random.Random(0)
+    points = points_of(*((n * 10**6, (4e8 + 300e6 * n) * generator.gauss(1, 0.01)) for n in range(1, 13)))
+    law = fit_memory_law(points)
+    assert law is not None
+    assert law.loo_error_median is not None
+    assert law.loo_error_max is not None
+    assert law.bytes_per_pixel == pytest.approx(300, rel=0.02)
+    assert 0.002 < law.loo_error_median < 0.02
+    assert law.loo_error_median <= law.loo_error_max < 0.05
+
+
+@pytest.mark.parametrize(("memory", "largest"), [(1.0, 0), (1.9, 0), (2.0, 1), (10.5, 9), (10.999, 9), (11.0, 10)])
+def test_the_largest_micro_batch_is_rounded_down(memory: float, largest: int) -> None:
+    law = law_of(fixed=1e9, per_pixel=1000)
+    # A hair more than asked, since the fit is exact to rounding only.
+    assert law.largest_micro_batch(memory_bytes=memory * 1e9 + 10, pixels_per_example=10**6) == largest
+
+
+def test_a_law_without_a_cost_per_pixel_bounds_nothing() -> None:
+    flat = fit_memory_law(points_of((1, 9e9), (2, 3e9)))
+    assert flat is not None
+    with pytest.raises(ValueError, match="bounds no micro-batch"):
+        flat.largest_micro_batch(memory_bytes=1e9, pixels_per_example=1)
+
+
+@pytest.mark.parametrize(
+    ("need", "expected"), [(14.4, "fits"), (14.5, "tight"), (16.0, "tight"), (16.1, "does not fit")]
+)
+def test_a_verdict_keeps_a_tenth_of_the_card_free(need: float, expected: str) -> None:
+    assert verdict(need * GIB, card_bytes=16 * GIB) == expected

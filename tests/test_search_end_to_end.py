@@ -1,0 +1,82 @@
+"""The search for the largest micro-batch as a user runs it, under a memory limit that trials do run into."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vnbench.cli import run
+
+SMALL = ["sweep", "--find-max-batch", "--device", "cpu", "--widths", "640:1280", "--heights", "96:128"]
+ONE = ["--precision", "fp32", "--norm-precision", "fp32", "--checkpointing", "none", "--out", "r.jsonl"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_dry_run_names_the_configurations_and_writes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*SMALL, "--dry-run", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["num_trials"] == 0
+    # fp32, bf16 with either norm, each with and without checkpointing.
+    assert "the largest micro-batch of 6 configurations" in err
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_largest_micro_batch_under_a_limit_is_exact_and_seen_twice(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*SMALL, *ONE, "--memory-limit", "400MiB"]
+    assert run([*arguments, "--json"]) == 0
+    out, err = capsys.readouterr()
+    (found,) = json.loads(out)["max_batches"]
+    assert found["largest_micro_batch"] >= 1
+    assert found["is_exact"]
+    assert found["is_confirmed"]
+    assert found["blocker"]["status"] == "oom"
+    assert found["blocker"]["micro_batch_size"] == found["largest_micro_batch"] + 1
+    assert found["capacity_bytes"] == 400 * 2**20
+    assert "probes left" in err
+    lines = (here / "r.jsonl").read_text().splitlines()
+    assert len(lines) == found["num_probes"]
+
+    # Nothing is left to do, and the table says what there is.
+    assert run(arguments) == 0
+    out, _ = capsys.readouterr()
+    assert (here / "r.jsonl").read_text().splitlines() == lines
+    assert f"{found['blocker']['micro_batch_size']}: oom" in out
+    assert "memory limit 400 MiB" in out
+
+
+@pytest.mark.slow
+def test_a_limit_that_nothing_fits_ends_with_3_and_a_record_of_the_failure(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*SMALL, *ONE, "--memory-limit", "20MiB", "--json"]) == 3
+    (found,) = json.loads(capsys.readouterr().out)["max_batches"]
+    assert found["largest_micro_batch"] == 0
+    assert found["blocker"] == {"micro_batch_size": 1, "status": "oom", "cause": "host-allocation"}
+
+
+@pytest.mark.slow
+def test_a_search_cut_short_goes_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*SMALL, *ONE, "--memory-limit", "200MiB"]
+    assert run([*arguments, "--time-budget", "0.1s"]) in (0, 3)
+    assert "the same command again goes on" in capsys.readouterr().err
+    assert len((here / "r.jsonl").read_text().splitlines()) <= 1
+    assert run([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["max_batches"][0]["is_confirmed"]
+
+
+@pytest.mark.parametrize("limit", ["0GiB", "lots", "-1GiB", "4"])
+def test_what_is_no_limit_is_refused(here: Path, limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*SMALL, "--memory-limit", limit]) == 2
+    _, err = capsys.readouterr()
+    assert err.startswith(f"vnbench: --memory-limit {limit}: a size is a positive number")
+    assert list(here.iterdir()) == []

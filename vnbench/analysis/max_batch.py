@@ -1,0 +1,167 @@
+"""The search for the largest micro-batch that fits: doubling, then bisection, then both neighbours once more.
+
+What to try next follows from the records so far alone, so a search that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vnbench.analysis.mean_size import MeanSizePlan, plan_by_mean_size
+from vnbench.analysis.memory_law import MemoryLaw, PeakPoint, fit_memory_law
+from vnbench.analysis.summary import peak_bytes
+from vnbench.data.alignment import align
+from vnbench.data.sizes import SizeArray
+from vnbench.record import TrialRecord
+from vnbench.spec import SamplerName, TrialSpec
+
+NUM_CONFIRMATIONS = 2
+"""Processes in which the largest micro-batch must fit, and the next one must not."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """A micro-batch to try, in a process of its own."""
+
+    micro_batch_size: int
+    """Examples of the worst-case micro-batch."""
+    replicate: int
+    """Which process of this micro-batch, from 0."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaxBatch:
+    """What a search found."""
+
+    largest: int
+    """Largest micro-batch that fitted in every process that tried it; 0 where none did."""
+    blocker: TrialRecord | None
+    """How the smallest that did not fit ended; None where all that were tried did."""
+    is_exact: bool
+    """Whether the blocker's micro-batch is the next one."""
+    is_confirmed: bool
+    """Whether both were seen in NUM_CONFIRMATIONS processes."""
+    num_probes: int
+    """Trials that the search took."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaxBatchSummary:
+    """The largest micro-batch of one configuration, and what its probes say of its memory."""
+
+    spec: TrialSpec
+    """The memory spec of one example."""
+    found: MaxBatch
+    """What the search found."""
+    peak_bytes: int | None
+    """Largest peak of the largest micro-batch; None where none fitted."""
+    capacity_bytes: int | None
+    """Memory that there was."""
+    law: MemoryLaw | None
+    """Fitted to the probes that fitted; None below two sizes."""
+    by_mean_size: MeanSizePlan | None
+    """What planning by the mean size would have allowed; None where the search found no next one that does not fit."""
+
+    @property
+    def pixels_per_example(self) -> int:
+        """Padded pixels of a worst-case example."""
+        assert self.spec.worst_case_height is not None
+        assert self.spec.worst_case_width is not None
+        return align(self.spec.worst_case_height) * align(self.spec.worst_case_width)
+
+
+def summarize_search(
+    base: TrialSpec, records: Sequence[TrialRecord], *, train_sizes_N2: SizeArray, sampler: SamplerName
+) -> MaxBatchSummary:
+    """Return what the probes of one configuration say; ``train_sizes_N2`` are those that a training would plan with."""
+    found = result(records)
+    peaks = [(record, peak) for record in records if (peak := peak_bytes(record.memory)) is not None]
+    bare = MaxBatchSummary(
+        spec=base,
+        found=found,
+        peak_bytes=max((p for record, p in peaks if record.spec.micro_batch_size == found.largest), default=None),
+        capacity_bytes=next((r.memory.capacity_bytes for r in records if r.memory), None),
+        law=None,
+        by_mean_size=None,
+    )
+    law = fit_memory_law(
+        [
+            PeakPoint(padded_pixels=record.spec.micro_batch_size * bare.pixels_per_example, peak_bytes=peak)
+            for record, peak in peaks
+            if record.status == "ok"
+        ]
+    )
+    by_mean = None
+    if found.is_exact:
+        by_mean = plan_by_mean_size(
+            train_sizes_N2,
+            too_many_pixels=(found.largest + 1) * bare.pixels_per_example,
+            sampler=sampler,
+            seed=base.seed,
+        )
+    return replace(bare, law=law, by_mean_size=by_mean)
+
+
+def next_probe(records: Sequence[TrialRecord], *, most: int) -> Probe | None:
+    """Return what to try next, given the memory trials of one configuration so far; None where all is known.
+
+    No micro-batch above ``most`` is tried. A micro-batch fits if each of its trials ended ``ok``, and what is larger
+    than one that does not fit is not tried: memory grows with the micro-batch.
+    """
+    found = result(records)
+    tried = _counts(records)
+    if found.blocker is None:
+        if found.largest >= most:
+            return _confirmation(tried, [found.largest])
+        return Probe(micro_batch_size=min(max(1, 2 * found.largest), most), replicate=0)
+    smallest_failing = found.blocker.spec.micro_batch_size
+    if not found.is_exact:
+        middle = (found.largest + smallest_failing) // 2
+        return Probe(micro_batch_size=middle, replicate=tried.get(middle, 0))
+    return _confirmation(tried, [size for size in (found.largest, smallest_failing) if size > 0])
+
+
+def result(records: Sequence[TrialRecord]) -> MaxBatch:
+    """Return what the memory trials of one configuration say about its largest micro-batch."""
+    failing = [record for record in records if record.status != "ok"]
+    blocker = min(failing, key=lambda record: record.spec.micro_batch_size, default=None)
+    fitting = {
+        record.spec.micro_batch_size
+        for record in records
+        if blocker is None or record.spec.micro_batch_size < blocker.spec.micro_batch_size
+    }
+    largest = max(fitting, default=0)
+    tried = _counts(records)
+    is_exact = blocker is not None and blocker.spec.micro_batch_size == largest + 1
+    sizes = [size for size in (largest, blocker.spec.micro_batch_size if blocker else 0) if size > 0]
+    return MaxBatch(
+        largest=largest,
+        blocker=blocker,
+        is_exact=is_exact,
+        is_confirmed=all(tried[size] >= NUM_CONFIRMATIONS for size in sizes) and (is_exact or blocker is None),
+        num_probes=len(records),
+    )
+
+
+def probes_left(records: Sequence[TrialRecord], *, most: int) -> int:
+    """Return about how many trials the search still needs, if the next doubling fails."""
+    found = result(records)
+    above = found.blocker.spec.micro_batch_size if found.blocker else min(2 * max(found.largest, 1), most)
+    bisections = max(above - found.largest - 1, 0).bit_length()
+    confirmations = 0 if found.is_confirmed else NUM_CONFIRMATIONS
+    return bisections + confirmations + (found.blocker is None and found.largest < most)
+
+
+def _confirmation(tried: dict[int, int], sizes: Sequence[int]) -> Probe | None:
+    for size in sizes:
+        if tried[size] < NUM_CONFIRMATIONS:
+            return Probe(micro_batch_size=size, replicate=tried[size])
+    return None
+
+
+def _counts(records: Sequence[TrialRecord]) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for record in records:
+        counts[record.spec.micro_batch_size] = counts.get(record.spec.micro_batch_size, 0) + 1
+    return counts

@@ -1,0 +1,155 @@
+"""One worst-case training step with its memory told apart by stage and kind, inside its own process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vnbench.harness.failures import classify
+from vnbench.harness.memory_trial import drawn_batch
+from vnbench.harness.step import build_step
+from vnbench.harness.switches import set_switches
+from vnbench.harness.task import TrialTask
+from vnbench.measure import timing
+from vnbench.measure.environment import describe_environment
+from vnbench.measure.memory import num_cuda_ooms, process_peak_rss_bytes, process_rss_bytes, reset_cuda_peaks
+from vnbench.measure.stage_memory import OUTSIDE, Phase, StageMemory, StageTracker, optimizer_tensors, watched_stages
+from vnbench.model.veernet import VeerNet
+from vnbench.spec import ALIGNMENT, TrialSpec
+
+PHASES: dict[timing.Phase, Phase] = {
+    "data_wait": "forward",
+    "h2d": "forward",
+    "forward": "forward",
+    "backward": "backward",
+    "optimizer": "optimizer",
+}
+
+SNAPSHOT_NAME = "memory_snapshot.pickle"
+"""File of torch's own account of the allocator, for its viewer (CUDA)."""
+
+
+class PhaseTimer:
+    """Tells a tracker of a step's phases, and measures no time."""
+
+    def __init__(self, tracker: StageTracker) -> None:
+        self._tracker = tracker
+
+    def begin_block(self) -> None:
+        """Do nothing."""
+
+    def begin_step(self) -> None:
+        """Do nothing."""
+
+    def phase(self, name: timing.Phase) -> AbstractContextManager[None]:
+        """Tell the tracker that a phase begins."""
+        self._tracker.begin(PHASES[name])
+        return nullcontext()
+
+    def end_block(self) -> tuple[timing.PhaseTimes, float]:
+        """Return no times."""
+        return {}, 0.0
+
+
+def run(payload: str) -> str:
+    """Run the step of a TrialTask (JSON) and return its memory (JSON). No exception leaves this function.
+
+    ``corpus_directory`` of the task is the folder for torch's snapshot on CUDA; without it none is written.
+    """
+    task = TrialTask.from_json(payload)
+    answer: dict[str, Any] = {"spec": task.spec.canonical(), "status": "ok", "cause": None, "environment": {}}
+    try:
+        set_switches(task.spec)
+        answer["environment"] = describe_environment(task.spec.device)
+        answer |= _profile(task.spec, task.corpus_directory)
+    except Exception as error:  # the outermost frame of the child: whatever happened becomes the answer
+        status, cause = classify(
+            error, num_device_ooms=num_cuda_ooms(), has_memory_limit=task.spec.memory_limit_bytes is not None
+        )
+        answer |= {"status": status, "cause": {"kind": cause.kind, "message": cause.message}}
+    return json.dumps(answer)
+
+
+def _profile(spec: TrialSpec, directory: str | None) -> dict[str, Any]:
+    assert spec.worst_case_height is not None
+    assert spec.worst_case_width is not None
+    device = torch.device(spec.device)
+    step = build_step(spec, device=device)
+    assert isinstance(step.model, VeerNet)
+    smallest = drawn_batch(spec, height=ALIGNMENT, width=ALIGNMENT, num_examples=1)
+    batch = drawn_batch(
+        spec, height=spec.worst_case_height, width=spec.worst_case_width, num_examples=spec.micro_batch_size
+    )
+    # The optimizer's state is there before, as in every step of a training but the first.
+    step.run(iter([smallest]), num_examples=1, timer=timing.make_timer(device))
+    step.optimizer.zero_grad(set_to_none=True)
+
+    tracker = StageTracker()
+    stages = step.model.stages
+    with _snapshot(device, directory), tracker, watched_stages(tracker, stages):
+        for stage, module in stages.items():
+            tracker.track_as([*module.parameters(), *module.buffers()], kind="parameters", stage=stage)
+        tracker.track_as(optimizer_tensors(step.optimizer), kind="optimizer state", stage=OUTSIDE)
+        if device.type == "cuda":
+            reset_cuda_peaks(device)
+        else:
+            tracker.track_as(list(batch), kind="inputs", stage=OUTSIDE)
+        held_bytes = _reset_peak_rss()
+        step.run(iter([batch]), num_examples=spec.micro_batch_size, timer=PhaseTimer(tracker))
+        seen = tracker.result()
+        measured, instrument = _measured(device, held_bytes)
+    tracker.close()
+    return _answer(seen, measured_bytes=measured, instrument=instrument, stages=list(stages))
+
+
+def _measured(device: torch.device, held_bytes: int | None) -> tuple[int | None, str]:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device), "cuda-caching-allocator"
+    peak_bytes = process_peak_rss_bytes()
+    return None if peak_bytes is None or held_bytes is None else peak_bytes - held_bytes, "process"
+
+
+def _reset_peak_rss() -> int | None:
+    """Let the process's peak start anew and return what it holds now; None where the kernel does not offer it."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return process_rss_bytes()
+
+
+@contextmanager
+def _snapshot(device: torch.device, directory: str | None) -> Iterator[None]:
+    """Write torch's own history of the allocator for its viewer, pytorch.org/memory_viz (CUDA)."""
+    if device.type != "cuda" or directory is None:
+        yield
+        return
+    torch.cuda.memory._record_memory_history(max_entries=100_000)
+    try:
+        yield
+        torch.cuda.memory._dump_snapshot(  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
+            str(Path(directory) / SNAPSHOT_NAME)
+        )
+    finally:
+        torch.cuda.memory._record_memory_history(enabled=None)
+
+
+def _answer(seen: StageMemory, *, measured_bytes: int | None, instrument: str, stages: list[str]) -> dict[str, Any]:
+    def cells(live: Any) -> list[list[Any]]:
+        return [[stage, kind, size] for (stage, kind), size in live.items() if size]
+
+    return {
+        "stages": [*stages, OUTSIDE],
+        "tracked_peak_bytes": seen.peak_bytes,
+        "measured_peak_bytes": measured_bytes,
+        "instrument": instrument,
+        "peak_phase": seen.peak_phase,
+        "peak_stage": seen.peak_stage,
+        "at_peak": cells(seen.at_peak),
+        "timeline": [[phase, cells(live)] for phase, live in seen.timeline],
+    }

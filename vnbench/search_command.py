@@ -1,0 +1,201 @@
+"""``vnbench sweep --find-max-batch``: the largest micro-batch of the worst case, by configuration."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from vnbench.analysis.max_batch import MaxBatchSummary, summarize_search
+from vnbench.analysis.memory_law import CARD_SIZES_GIB, USABLE
+from vnbench.config import SweepConfig
+from vnbench.corpus_command import CorpusPlan
+from vnbench.data.plan import BUDGETED_SAMPLER
+from vnbench.errors import InputError
+from vnbench.harness.design import make_design
+from vnbench.harness.runner import run_trial
+from vnbench.harness.search import probes_of, search_max_batches, with_micro_batch
+from vnbench.locks import gpu_lock
+from vnbench.options import MAX_BATCH_SIZE
+from vnbench.output.console import say, stdout_console
+from vnbench.output.max_batch_table import max_batch_table
+from vnbench.output.progress import describe_trial
+from vnbench.output.search_progress import SearchProgress
+from vnbench.output.sweep_lines import device_line, interrupted_line
+from vnbench.record import STATUSES, TrialRecord
+from vnbench.spec import SamplerName, TrialSpec
+from vnbench.store import ResultsFile
+from vnbench.units import BYTES_PER_UNIT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchReport:
+    """What a search did."""
+
+    out: Path
+    """Results file."""
+    statuses: dict[str, int]
+    """Number of probes by status."""
+    searches: tuple[MaxBatchSummary, ...]
+    """What was found, by configuration."""
+    elapsed_s: float
+    """Wall clock."""
+    is_dry_run: bool = False
+    """Whether nothing was meant to run."""
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 where no configuration fits or nothing ran."""
+        return 0 if self.is_dry_run or any(search.found.largest for search in self.searches) else 3
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "out": str(self.out),
+            "num_trials": sum(self.statuses.values()),
+            "statuses": self.statuses,
+            "elapsed_s": self.elapsed_s,
+            "max_batches": [_as_json(search) for search in self.searches],
+        }
+
+
+def run_search_command(
+    config: SweepConfig,
+    corpus: CorpusPlan,
+    *,
+    environment: dict[str, Any],
+    out: Path,
+    dry_run: bool,
+    as_json: bool,
+    console: Console,
+) -> SearchReport:
+    """Search for the largest micro-batch of every precision, norm precision and checkpointing, and tell of it.
+
+    Raises:
+        InputError: the axes leave nothing to search, or the results file cannot be used.
+        KeyboardInterrupt: the user ended it; what had finished is in the results file.
+    """
+    start = time.monotonic()
+    bases = _bases(config, corpus)
+    say(console, device_line(config, environment))
+    say(console, f"the largest micro-batch of {len(bases)} configurations; records: {out}")
+    if dry_run:
+        for base in bases:
+            say(console, f"search: {describe_trial(base)} and more")
+        return SearchReport(out=out, statuses={}, searches=(), elapsed_s=time.monotonic() - start, is_dry_run=True)
+
+    deadline = None if config.time_budget_s is None else start + config.time_budget_s
+    with gpu_lock(environment["device_uuid"]), ResultsFile(out, environment=environment) as results:
+        for note in results.notes:
+            say(console, note)
+        probes = search_max_batches(
+            bases,
+            records=results.records,
+            run=lambda task: run_trial(task, environment=environment, timeout_s=config.trial_timeout_s),
+            observer=SearchProgress(num_configurations=len(bases), most=MAX_BATCH_SIZE, console=console),
+            most=MAX_BATCH_SIZE,
+            retry=config.retry,
+            deadline=deadline,
+        )
+        try:
+            for record in probes:
+                results.append(record)
+        except KeyboardInterrupt:
+            say(console, interrupted_line(sum(len(probes_of(base, results.records)) for base in bases), out=out))
+            raise
+        records = tuple(results.records)
+    sampler = _whole_batch_sampler(config)
+    searches = tuple(
+        summarize_search(base, own, train_sizes_N2=corpus.train_sizes_N2, sampler=sampler)
+        for base in bases
+        if (own := probes_of(base, records))
+    )
+    if searches and not as_json:
+        stdout_console().print(max_batch_table(searches))
+    if not all(search.found.is_confirmed for search in searches) or len(searches) < len(bases):
+        say(console, "next: the same command again goes on with the search (--time-budget counts anew)")
+    say(console, f"records: {out}")
+    return SearchReport(
+        out=out, statuses=_statuses(bases, records), searches=searches, elapsed_s=time.monotonic() - start
+    )
+
+
+def _bases(config: SweepConfig, corpus: CorpusPlan) -> list[TrialSpec]:
+    """Return the memory spec of one example of each configuration that memory depends on."""
+    axes = replace(
+        config.axes,
+        batch_size=(1,),
+        micro_batch_size=(None,),
+        sampler=config.axes.sampler[:1],
+        num_workers=config.axes.num_workers[:1],
+        shapes=config.axes.shapes[:1],
+    )
+    design = make_design(
+        replace(config, axes=axes, center={}, design="full", kinds=("memory",)),
+        corpus_id=corpus.corpus_id,
+        num_train=len(corpus.train_sizes_N2),
+        worst_case=corpus.worst_case,
+        canvas_sizes=(),
+    )
+    bases = list(dict.fromkeys(with_micro_batch(trial.spec, 1) for trial in design.trials))
+    if not bases:
+        raise InputError(
+            "--compile", allowed="the memory of compiled code is not counted on the CPU", remedy="write --compile none"
+        )
+    return bases
+
+
+def _whole_batch_sampler(config: SweepConfig) -> SamplerName:
+    """Return the sampler that the steps of a mean-size plan are made with: the sweep's own, unless it has a budget."""
+    return next((name for name in config.axes.sampler if name != BUDGETED_SAMPLER), "bucketed")
+
+
+def _statuses(bases: Sequence[TrialSpec], records: Sequence[TrialRecord]) -> dict[str, int]:
+    counts = Counter(record.status for base in bases for record in probes_of(base, records))
+    return {status: counts[status] for status in STATUSES if counts[status]}
+
+
+def _as_json(search: MaxBatchSummary) -> dict[str, Any]:
+    found, law, blocker = search.found, search.law, search.found.blocker
+    mean = search.by_mean_size
+    return {
+        "family": search.spec.lever_key,
+        "spec": search.spec.canonical(),
+        "largest_micro_batch": found.largest,
+        "is_exact": found.is_exact,
+        "is_confirmed": found.is_confirmed,
+        "num_probes": found.num_probes,
+        "peak_bytes": search.peak_bytes,
+        "capacity_bytes": search.capacity_bytes,
+        "blocker": None
+        if blocker is None
+        else {
+            "micro_batch_size": blocker.spec.micro_batch_size,
+            "status": blocker.status,
+            "cause": blocker.cause.kind if blocker.cause else None,
+        },
+        "law": None
+        if law is None
+        else {
+            "bytes_fixed": law.bytes_fixed,
+            "bytes_per_pixel": law.bytes_per_pixel,
+            "loo_error_median": law.loo_error_median,
+            "loo_error_max": law.loo_error_max,
+        },
+        "cards": None
+        if law is None or law.bytes_per_pixel <= 0
+        else {
+            f"{size}GiB": law.largest_micro_batch(
+                memory_bytes=USABLE * size * BYTES_PER_UNIT["GiB"], pixels_per_example=search.pixels_per_example
+            )
+            for size in CARD_SIZES_GIB
+        },
+        "by_mean_size": None
+        if mean is None
+        else {"micro_batch_size": mean.micro_batch_size, "failing_steps_ratio": mean.failing_steps_ratio},
+    }
