@@ -85,6 +85,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "allocator": "expandable-segments",
         "optimizer": "foreach",
         "price-per-hour": "2.5",
+        "soak": "none,largest-first",
         "memory-limit": "8GiB",
         "find-max-batch": "no",
         "seed": "1",

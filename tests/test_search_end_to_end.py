@@ -58,10 +58,21 @@ def test_the_largest_micro_batch_under_a_limit_is_exact_and_seen_twice(
 def test_a_limit_that_nothing_fits_ends_with_3_and_a_record_of_the_failure(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run([*SMALL, *ONE, "--memory-limit", "20MiB", "--json"]) == 3
-    (found,) = json.loads(capsys.readouterr().out)["max_batches"]
+    wide = [*SMALL, "--widths", "640:2560", *ONE[:-1]]
+    arguments = [*wide, "r.jsonl", "--memory-limit", "130MiB"]
+    assert run([*arguments, "--json"]) == 3
+    out, err = capsys.readouterr()
+    (found,) = json.loads(out)["max_batches"]
     assert found["largest_micro_batch"] == 0
-    assert found["blocker"] == {"micro_batch_size": 1, "status": "oom", "cause": "host-allocation"}
+    assert found["blocker"]["micro_batch_size"] == 1
+    assert found["blocker"]["status"] == "oom"
+    # Smaller canvases tell what it would need; the same network without a limit is the judge.
+    assert "no configuration fits; least memory takes fp32" in err
+    assert run([*wide, "free.jsonl", "--memory-limit", "20GiB", "--time-budget", "0.1s", "--json"]) == 0
+    (free,) = json.loads(capsys.readouterr().out)["max_batches"]
+    assert found["need_bytes"] == pytest.approx(free["peak_bytes"], rel=0.02)
+    assert run(arguments) == 3
+    assert "needs about" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from vnbench.spec import (
     OptimizerLoop,
     Precision,
     SamplerName,
+    Soak,
     Task,
     TrialKind,
 )
@@ -123,6 +124,8 @@ class SweepConfig:
     """A trial is ended when it runs longer."""
     retry: tuple[str, ...]
     """Statuses whose trials are tried again."""
+    soak: tuple[Soak, ...]
+    """Orders of the passes before the worst case of memory trials; ``none`` for the worst case alone."""
     memory_limit_bytes: int | None
     """Memory that each trial may take; None for all that is there."""
     find_max_batch: bool
@@ -139,6 +142,7 @@ COMMON_DEFAULTS: Mapping[str, str] = {
     "checkpointing": "none,stages",
     "sampler": "bucketed,random",
     "shapes": "any",
+    "soak": "none",
     "heights": "480:640",
     "size-law": "uniform",
     "task": "multiclass",
@@ -254,6 +258,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         time_budget_s=values.get("time-budget"),
         trial_timeout_s=values["trial-timeout"],
         retry=values.get("retry", ()),
+        soak=values["soak"],
         memory_limit_bytes=values.get("memory-limit"),
         find_max_batch=values.get("find-max-batch", False),
         price_per_hour=values.get("price-per-hour"),

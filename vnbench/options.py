@@ -23,6 +23,7 @@ from vnbench.spec import (
     OPTIMIZER_LOOPS,
     PRECISIONS,
     SAMPLER_NAMES,
+    SOAKS,
     TASKS,
     TRIAL_KINDS,
 )
@@ -182,6 +183,7 @@ OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "time-budget": lambda text, where: parse_duration(text, where=where),
     "trial-timeout": lambda text, where: parse_duration(text, where=where),
     "retry": _choices(STATUSES),
+    "soak": _choices(SOAKS),
     "memory-limit": lambda text, where: parse_bytes(text, where=where),
     "find-max-batch": lambda text, where: _choice(YES_OR_NO)(text, where) == "yes",
     "price-per-hour": lambda text, where: parse_amount(text, where=where),

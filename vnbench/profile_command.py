@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vnbench.config import SweepConfig, complete
 from vnbench.errors import InputError
 from vnbench.harness.design import make_design
@@ -130,7 +132,7 @@ def _specs(config: SweepConfig) -> list[TrialSpec]:
     design = make_design(
         config,
         corpus_id="",
-        num_train=1,
+        train_sizes_N2=np.ones((1, 2), dtype=np.int64),
         worst_case=(config.heights.stop, config.widths.stop),
         canvas_sizes=(),
     )

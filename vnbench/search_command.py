@@ -19,10 +19,11 @@ from vnbench.data.plan import BUDGETED_SAMPLER
 from vnbench.errors import InputError
 from vnbench.harness.design import make_design
 from vnbench.harness.runner import run_trial
-from vnbench.harness.search import probes_of, search_max_batches, with_micro_batch
+from vnbench.harness.search import probes_of, search_max_batches, smaller_probes_of, with_micro_batch
 from vnbench.locks import gpu_lock
 from vnbench.options import MAX_BATCH_SIZE
 from vnbench.output.console import say, stdout_console
+from vnbench.output.levers import describe
 from vnbench.output.max_batch_table import max_batch_table
 from vnbench.output.progress import describe_trial
 from vnbench.output.search_progress import SearchProgress
@@ -30,7 +31,7 @@ from vnbench.output.sweep_lines import device_line, interrupted_line
 from vnbench.record import STATUSES, TrialRecord
 from vnbench.spec import SamplerName, TrialSpec
 from vnbench.store import ResultsFile
-from vnbench.units import BYTES_PER_UNIT
+from vnbench.units import BYTES_PER_UNIT, format_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,12 +112,20 @@ def run_search_command(
         records = tuple(results.records)
     sampler = _whole_batch_sampler(config)
     searches = tuple(
-        summarize_search(base, own, train_sizes_N2=corpus.train_sizes_N2, sampler=sampler)
+        summarize_search(
+            base,
+            own,
+            train_sizes_N2=corpus.train_sizes_N2,
+            sampler=sampler,
+            smaller=smaller_probes_of(base, records),
+        )
         for base in bases
         if (own := probes_of(base, records))
     )
     if searches and not as_json:
         stdout_console().print(max_batch_table(searches))
+    if searches and not any(search.found.largest for search in searches):
+        say(console, _least_need(searches))
     if not all(search.found.is_confirmed for search in searches) or len(searches) < len(bases):
         say(console, "next: the same command again goes on with the search (--time-budget counts anew)")
     say(console, f"records: {out}")
@@ -136,9 +145,9 @@ def _bases(config: SweepConfig, corpus: CorpusPlan) -> list[TrialSpec]:
         shapes=config.axes.shapes[:1],
     )
     design = make_design(
-        replace(config, axes=axes, center={}, design="full", kinds=("memory",)),
+        replace(config, axes=axes, center={}, design="full", kinds=("memory",), soak=("none",)),
         corpus_id=corpus.corpus_id,
-        num_train=len(corpus.train_sizes_N2),
+        train_sizes_N2=corpus.train_sizes_N2,
         worst_case=corpus.worst_case,
         canvas_sizes=(),
     )
@@ -148,6 +157,18 @@ def _bases(config: SweepConfig, corpus: CorpusPlan) -> list[TrialSpec]:
             "--compile", allowed="the memory of compiled code is not counted on the CPU", remedy="write --compile none"
         )
     return bases
+
+
+def _least_need(searches: Sequence[MaxBatchSummary]) -> str:
+    """Return the smallest memory that would do, and the configuration that gets there."""
+    known = [(search.need_bytes, search) for search in searches if search.need_bytes is not None]
+    if not known:
+        return "no configuration fits; try smaller --widths or a larger --memory-limit"
+    need_bytes, search = min(known, key=lambda pair: pair[0])
+    levers = describe(search.spec, names=("precision", "norm_precision", "checkpointing"))
+    return (
+        f"no configuration fits; least memory takes {levers}: about {format_bytes(need_bytes)} of tensors, a forecast"
+    )
 
 
 def _whole_batch_sampler(config: SweepConfig) -> SamplerName:
@@ -172,6 +193,7 @@ def _as_json(search: MaxBatchSummary) -> dict[str, Any]:
         "num_probes": found.num_probes,
         "peak_bytes": search.peak_bytes,
         "capacity_bytes": search.capacity_bytes,
+        "need_bytes": search.need_bytes,
         "blocker": None
         if blocker is None
         else {

@@ -22,6 +22,8 @@ CudnnBenchmark = Literal["off", "on"]
 Allocator = Literal["native", "expandable-segments"]
 OptimizerLoop = Literal["fused", "foreach", "for-loop"]
 
+Soak = Literal["none", "sampler-order", "largest-first"]
+
 DEVICE_TYPES: tuple[DeviceType, ...] = get_args(DeviceType)
 TRIAL_KINDS: tuple[TrialKind, ...] = get_args(TrialKind)
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
@@ -35,6 +37,8 @@ COMPILES: tuple[Compile, ...] = get_args(Compile)
 CUDNN_BENCHMARKS: tuple[CudnnBenchmark, ...] = get_args(CudnnBenchmark)
 ALLOCATORS: tuple[Allocator, ...] = get_args(Allocator)
 OPTIMIZER_LOOPS: tuple[OptimizerLoop, ...] = get_args(OptimizerLoop)
+
+SOAKS: tuple[Soak, ...] = get_args(Soak)
 
 REDUCED_PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16")
 """Precisions that run under autocast; only there can the norm's precision differ from its input's."""
@@ -94,10 +98,14 @@ class TrialSpec:
     """Height in pixels of the examples (``memory``)."""
     worst_case_width: int | None = None
     """Width in pixels of the examples (``memory``)."""
+    soak: Soak | None = None
+    """Order of the passes before the worst case; None for none of them (``memory``)."""
+    soak_passes: tuple[tuple[int, int, int], ...] | None = None
+    """Examples, height and width in pixels of the canvas of each pass before the worst case (``memory``)."""
     canvas_sizes: tuple[tuple[int, int], ...] | None = None
     """Height and width in pixels of the examples of each canvas, in the order measured (``compute``)."""
     sampler: SamplerName | None = None
-    """How examples are grouped into batches (``training``)."""
+    """How examples are grouped into batches (``training``; ``memory`` after a soak)."""
     pixel_budget: int | None = None
     """Padded pixels of a pass, at most, where the sampler is ``pixel-budget`` (``training``)."""
     shapes: int | None = None
@@ -141,6 +149,8 @@ class TrialSpec:
                 raise ValueError(f"a {self.kind} trial has no {name}")
         if self.memory_limit_bytes is not None and self.memory_limit_bytes < 1:
             raise ValueError(f"memory_limit_bytes {self.memory_limit_bytes}: must be positive")
+        if (self.soak is None) != (not self.soak_passes) or self.soak == "none":
+            raise ValueError(f"soak {self.soak!r} and its passes: one goes with the other, and none is None")
         if self.canvas_sizes is not None and not self.canvas_sizes:
             raise ValueError("canvas_sizes must hold a canvas")
 
@@ -209,6 +219,9 @@ class TrialSpec:
         canvas_sizes = values.get("canvas_sizes")
         if canvas_sizes is not None:
             values = {**values, "canvas_sizes": tuple((height, width) for height, width in canvas_sizes)}
+        passes = values.get("soak_passes")
+        if passes is not None:
+            values = {**values, "soak_passes": tuple((count, height, width) for count, height, width in passes)}
         return cls(**values)
 
 
@@ -216,7 +229,7 @@ FLAG_FIELDS = ("memory_format", "compile", "cudnn_benchmark", "allocator", "opti
 """Fields of switches of torch and its libraries, each at its default unless asked for."""
 
 _KIND_FIELDS: Mapping[TrialKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "memory": (("worst_case_height", "worst_case_width"), ()),
+    "memory": (("worst_case_height", "worst_case_width"), ("soak", "soak_passes", "sampler")),
     "compute": (
         ("canvas_sizes", "num_warm_up_steps", "noise_target", "min_steps", "max_steps", "max_measuring_s"),
         (),
@@ -241,6 +254,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "memory_format": MEMORY_FORMATS,
     "compile": COMPILES,
     "cudnn_benchmark": CUDNN_BENCHMARKS,
+    "soak": SOAKS,
     "allocator": ALLOCATORS,
     "optimizer": OPTIMIZER_LOOPS,
 }

@@ -98,7 +98,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     design = make_design(
         config,
         corpus_id=corpus.corpus_id,
-        num_train=len(corpus.train_sizes_N2),
+        train_sizes_N2=corpus.train_sizes_N2,
         worst_case=corpus.worst_case,
         canvas_sizes=canvas_sizes,
     )

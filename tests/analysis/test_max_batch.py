@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_factory import memory_spec, reading_of, record_of, training_spec
 
-from vnbench.analysis.max_batch import Probe, next_probe, probes_left, result, summarize_search
+from vnbench.analysis.max_batch import (
+    Probe,
+    next_probe,
+    next_smaller,
+    pixels_per_example,
+    probes_left,
+    result,
+    summarize_search,
+)
 from vnbench.record import Cause, Status, TrialRecord
 from vnbench.spec import TrialSpec
 
@@ -125,6 +133,29 @@ def test_the_summary_has_the_peak_of_the_largest_and_the_law_of_all() -> None:
     assert summary.law.bytes_per_pixel * summary.pixels_per_example == pytest.approx(2 * GIB, rel=1e-6)
     assert summary.by_mean_size is not None
     assert summary.by_mean_size.micro_batch_size > 5
+
+
+def test_smaller_canvases_tell_what_the_worst_case_would_need() -> None:
+    failed = searched(lambda size, _: False)
+    tried: list[TrialRecord] = []
+    while (smaller := next_smaller(BASE, tried)) is not None:
+        pixels = pixels_per_example(smaller)
+        fits = pixels < 0.3 * pixels_per_example(BASE)
+        memory = reading_of(smaller, peak_bytes=GIB + 1000 * pixels) if fits else None
+        cause = None if fits else Cause(kind="torch-out-of-memory", message="too large")
+        tried.append(record_of(smaller, status="ok" if fits else "oom", cause=cause, memory=memory))
+    assert [record.spec.worst_case_width for record in tried] == [6400, 3200, 1600]
+    sizes_N2 = np.array([[640, 12_800]])
+    summary = summarize_search(BASE, failed, train_sizes_N2=sizes_N2, sampler="bucketed", smaller=tried)
+    assert summary.need_bytes == pytest.approx(GIB + 1000 * 640 * 12_800, rel=1e-6)
+
+
+def test_halving_ends_where_a_canvas_has_hardly_a_width() -> None:
+    tried: list[TrialRecord] = []
+    while (smaller := next_smaller(BASE, tried)) is not None:
+        cause = Cause(kind="torch-out-of-memory", message="too large")
+        tried.append(record_of(smaller, status="oom", cause=cause))
+    assert 5 <= len(tried) <= 9
 
 
 def test_a_search_in_which_nothing_fitted_has_no_law() -> None:

@@ -5,20 +5,29 @@ from typing import Any
 import pytest
 
 from vnbench.config import complete
+from vnbench.data.sizes import SizeDistribution, draw_sizes
 from vnbench.errors import InputError
 from vnbench.harness.cells import Cell
 from vnbench.harness.design import Design, make_design
 from vnbench.request import read_request
+from vnbench.units import PixelRange
 
 CPU: dict[str, Any] = {"device_type": "cpu", "num_cpus": 2}
 CANVASES = ((640, 12_800), (480, 3200))
+LOGS = SizeDistribution(widths=PixelRange(start=3200, stop=12_790), heights=PixelRange(start=480, stop=640))
 CUDA: dict[str, Any] = {"device_type": "cuda", "num_cpus": 16}
 
 
 def design(environment: dict[str, Any] = CPU, num_train: int = 48, **flags: str) -> Design:
     names = {name.replace("_", "-"): text for name, text in flags.items()}
     config = complete(read_request({"widths": "3200:12800"} | names, config_path=None), environment=environment)
-    return make_design(config, corpus_id="0" * 12, num_train=num_train, worst_case=(640, 12_790), canvas_sizes=CANVASES)
+    return make_design(
+        config,
+        corpus_id="0" * 12,
+        train_sizes_N2=draw_sizes(LOGS, num_train, seed=0),
+        worst_case=(640, 12_790),
+        canvas_sizes=CANVASES,
+    )
 
 
 def cells_that_differ(made: Design, name: str) -> set[object]:
@@ -208,3 +217,27 @@ def test_a_batch_above_what_a_trial_measures_is_left_out_by_name() -> None:
     assert {cell.batch_size for cell in design(batch_size="1,8", subset="4", kind="memory,compute").cells} == {1, 8}
     with pytest.raises(InputError, match="measures only 4 training examples"):
         design(batch_size="8", subset="4")
+
+
+def test_a_soak_is_a_memory_trial_of_its_own_for_each_order_and_sampler() -> None:
+    made = design(
+        CUDA, soak="none,sampler-order,largest-first", sampler="random,bucketed", batch_size="4", num_train=200
+    )
+    soaked = [trial.spec for trial in made.trials if trial.spec.soak is not None]
+    centre = [spec for spec in soaked if spec.precision == "bf16" and spec.norm_precision == "fp32"]
+    assert {(spec.soak, spec.sampler) for spec in centre} == {
+        (order, sampler) for order in ("sampler-order", "largest-first") for sampler in ("random", "bucketed")
+    }
+    for spec in soaked:
+        assert spec.soak_passes is not None
+        assert len(spec.soak_passes) == 48
+        pixels = [count * height * width for count, height, width in spec.soak_passes]
+        assert (pixels == sorted(pixels, reverse=True)) == (spec.soak == "largest-first")
+        assert {count for count, _, _ in spec.soak_passes} == {4}
+    assert any(trial.spec.kind == "memory" and trial.spec.soak is None for trial in made.trials)
+
+
+def test_there_is_no_soak_on_the_cpu_and_none_of_fewer_images_than_a_pass() -> None:
+    assert all(trial.spec.soak is None for trial in design(soak="none,largest-first").trials)
+    made = design(CUDA, soak="none,largest-first", batch_size="8", num_train=5, kind="memory")
+    assert all(trial.spec.soak is None for trial in made.trials)

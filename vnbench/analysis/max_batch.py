@@ -14,7 +14,10 @@ from vnbench.analysis.summary import peak_bytes
 from vnbench.data.alignment import align
 from vnbench.data.sizes import SizeArray
 from vnbench.record import TrialRecord
-from vnbench.spec import SamplerName, TrialSpec
+from vnbench.spec import ALIGNMENT, SamplerName, TrialSpec
+
+NUM_SMALLER = 2
+"""Smaller canvases that tell what the worst case would need: two points of a line."""
 
 NUM_CONFIRMATIONS = 2
 """Processes in which the largest micro-batch must fit, and the next one must not."""
@@ -60,21 +63,51 @@ class MaxBatchSummary:
     """Memory that there was."""
     law: MemoryLaw | None
     """Fitted to the probes that fitted; None below two sizes."""
+    need_bytes: float | None
+    """Memory that one example needs by the law of smaller canvases; None unless not even one fits."""
     by_mean_size: MeanSizePlan | None
     """What planning by the mean size would have allowed; None where the search found no next one that does not fit."""
 
     @property
     def pixels_per_example(self) -> int:
         """Padded pixels of a worst-case example."""
-        assert self.spec.worst_case_height is not None
-        assert self.spec.worst_case_width is not None
-        return align(self.spec.worst_case_height) * align(self.spec.worst_case_width)
+        return pixels_per_example(self.spec)
+
+
+def pixels_per_example(spec: TrialSpec) -> int:
+    """Return the padded pixels of an example of a memory spec."""
+    assert spec.worst_case_height is not None
+    assert spec.worst_case_width is not None
+    return align(spec.worst_case_height) * align(spec.worst_case_width)
+
+
+def next_smaller(base: TrialSpec, smaller: Sequence[TrialRecord]) -> TrialSpec | None:
+    """Return a spec of one example on a smaller canvas to try, where not even one of the worst case fits.
+
+    Widths are halved until NUM_SMALLER canvases fit, from which the need of the worst case is forecast; None when they
+    do, or at the end of halving.
+    """
+    assert base.worst_case_width is not None
+    if sum(record.status == "ok" for record in smaller) >= NUM_SMALLER:
+        return None
+    width = align(base.worst_case_width // 2 ** (len(smaller) + 1))
+    if width < 2 * ALIGNMENT:
+        return None
+    return replace(base, worst_case_width=width)
 
 
 def summarize_search(
-    base: TrialSpec, records: Sequence[TrialRecord], *, train_sizes_N2: SizeArray, sampler: SamplerName
+    base: TrialSpec,
+    records: Sequence[TrialRecord],
+    *,
+    train_sizes_N2: SizeArray,
+    sampler: SamplerName,
+    smaller: Sequence[TrialRecord] = (),
 ) -> MaxBatchSummary:
-    """Return what the probes of one configuration say; ``train_sizes_N2`` are those that a training would plan with."""
+    """Return what the probes of one configuration say.
+
+    ``train_sizes_N2`` are the sizes that a training would plan with, ``smaller`` the probes of smaller canvases.
+    """
     found = result(records)
     peaks = [(record, peak) for record in records if (peak := peak_bytes(record.memory)) is not None]
     bare = MaxBatchSummary(
@@ -83,15 +116,16 @@ def summarize_search(
         peak_bytes=max((p for record, p in peaks if record.spec.micro_batch_size == found.largest), default=None),
         capacity_bytes=next((r.memory.capacity_bytes for r in records if r.memory), None),
         law=None,
+        need_bytes=None,
         by_mean_size=None,
     )
-    law = fit_memory_law(
-        [
-            PeakPoint(padded_pixels=record.spec.micro_batch_size * bare.pixels_per_example, peak_bytes=peak)
-            for record, peak in peaks
-            if record.status == "ok"
-        ]
-    )
+    points = [
+        PeakPoint(padded_pixels=record.spec.micro_batch_size * pixels_per_example(record.spec), peak_bytes=peak)
+        for record in (*records, *smaller)
+        if record.status == "ok" and (peak := peak_bytes(record.memory)) is not None
+    ]
+    law = fit_memory_law(points)
+    need_bytes = law.peak_bytes(bare.pixels_per_example) if law is not None and found.largest == 0 else None
     by_mean = None
     if found.is_exact:
         by_mean = plan_by_mean_size(
@@ -100,7 +134,7 @@ def summarize_search(
             sampler=sampler,
             seed=base.seed,
         )
-    return replace(bare, law=law, by_mean_size=by_mean)
+    return replace(bare, law=law, need_bytes=need_bytes, by_mean_size=by_mean)
 
 
 def next_probe(records: Sequence[TrialRecord], *, most: int) -> Probe | None:

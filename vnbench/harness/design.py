@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vnbench.config import SweepConfig
 from vnbench.data.alignment import align
 from vnbench.data.canvases import Size
-from vnbench.data.plan import BUDGETED_SAMPLER
+from vnbench.data.plan import BUDGETED_SAMPLER, PlanConfig
+from vnbench.data.sizes import SizeArray
+from vnbench.data.soak import soak_passes
 from vnbench.errors import InputError
 from vnbench.harness.cells import Cell, candidate_cells, reason_to_leave_out
 from vnbench.spec import REDUCED_PRECISIONS, TrialSpec
@@ -45,19 +47,24 @@ class Design:
 
 
 def make_design(
-    config: SweepConfig, *, corpus_id: str, num_train: int, worst_case: Size, canvas_sizes: tuple[Size, ...]
+    config: SweepConfig,
+    *,
+    corpus_id: str,
+    train_sizes_N2: SizeArray,
+    worst_case: Size,
+    canvas_sizes: tuple[Size, ...],
 ) -> Design:
     """Return the cells and the trials of a sweep.
 
     Memory trials come first, each family's members by ascending micro-batch, so that what does not fit is known before
     anything is timed; within these bounds the order is random, drawn from the sweep's seed. The reference trial, the
-    centre's, is repeated at even steps among the timed ones. ``num_train`` is the number of training examples,
-    ``worst_case`` (height, width) in pixels, ``canvas_sizes`` those of compute trials.
+    centre's, is repeated at even steps among the timed ones. ``train_sizes_N2`` are height and width of the
+    training examples in pixels, ``worst_case`` the largest of each, ``canvas_sizes`` those of compute trials.
 
     Raises:
         InputError: nothing is left to measure.
     """
-    num_measured = min(config.subset_size, num_train)
+    num_measured = min(config.subset_size, len(train_sizes_N2))
     reasons = {cell: reason_to_leave_out(cell, config, num_measured=num_measured) for cell in candidate_cells(config)}
     cells = tuple(cell for cell, reason in reasons.items() if reason is None)
     left_out = tuple(f"{cell}: {reason}" for cell, reason in reasons.items() if reason is not None)
@@ -67,7 +74,12 @@ def make_design(
         )
     # On the CPU memory is counted tensor by tensor, which compiled code makes and drops unseen.
     countable = [cell for cell in cells if config.device == "cuda" or cell.compile == "none"]
-    memory = [_memory_spec(cell, config, worst_case) for cell in countable] if "memory" in config.kinds else []
+    memory: list[TrialSpec] = []
+    if "memory" in config.kinds:
+        for cell in countable:
+            alone = _memory_spec(cell, config, worst_case)
+            memory += [alone] if "none" in config.soak else []
+            memory += _soaked_specs(alone, cell, config, train_sizes_N2)
     timed: list[TrialSpec] = []
     for cell in cells:
         if "training" in config.kinds:
@@ -129,6 +141,27 @@ def _memory_spec(cell: Cell, config: SweepConfig, worst_case: Size) -> TrialSpec
         worst_case_width=width,
         **_shared_fields(cell, config),
     )
+
+
+def _soaked_specs(alone: TrialSpec, cell: Cell, config: SweepConfig, train_sizes_N2: SizeArray) -> Iterator[TrialSpec]:
+    """Yield a memory spec after each soak asked for; on the CPU, which has no caching allocator, there is none."""
+    if config.device == "cpu" or len(train_sizes_N2) < alone.micro_batch_size:
+        return
+    assert alone.worst_case_height is not None
+    assert alone.worst_case_width is not None
+    worst_case_pass = alone.micro_batch_size * align(alone.worst_case_height) * align(alone.worst_case_width)
+    plan = PlanConfig(
+        sampler=cell.sampler,
+        batch_size=alone.micro_batch_size,
+        micro_batch_size=alone.micro_batch_size,
+        pixel_budget=worst_case_pass if cell.sampler == BUDGETED_SAMPLER else None,
+        shapes=cell.shapes,
+        seed=config.seed,
+    )
+    for soak in config.soak:
+        if soak != "none":
+            passes = soak_passes(train_sizes_N2, plan, soak=soak)
+            yield replace(alone, soak=soak, sampler=cell.sampler, soak_passes=passes)
 
 
 def _shared_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from vnbench.data.collate import Batch, collate
+from vnbench.data.collate import Batch, blank_batch, collate
 from vnbench.data.raster import draw_example
 from vnbench.harness.soundness import checked_loss, memory_warnings
 from vnbench.harness.step import OptimizerStep, StepResult, build_step
@@ -33,6 +33,9 @@ def measure_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord
     # The first step makes the optimizer's state. In the second a smallest micro-batch goes first, so that the worst
     # case meets what it meets in training: optimizer state and, under accumulation, gradients of an earlier pass.
     step.run(iter([smallest]), num_examples=1, timer=make_timer(device))
+    for num_examples, height, width in spec.soak_passes or ():
+        mixed = blank_batch(num_examples, height=height, width=width)
+        step.run(iter([mixed]), num_examples=num_examples, timer=make_timer(device))
 
     def worst_case_step() -> StepResult:
         batches = iter([smallest, worst_case])

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from vnbench.analysis.max_batch import Probe, next_probe
+from vnbench.analysis.max_batch import next_probe, next_smaller, result
 from vnbench.harness.task import TrialTask
 from vnbench.record import TrialRecord
 from vnbench.spec import TrialSpec
@@ -40,19 +40,30 @@ def search_max_batches(
     ``retry``, whose trials are tried again. No probe starts after ``deadline`` on ``clock``.
     """
     known = list(records)
+
+    def run_one(task: TrialTask, own: Sequence[TrialRecord]) -> TrialRecord:
+        observer.started(task.spec, own)
+        record = run(task)
+        known.append(record)
+        observer.finished(record)
+        return record
+
     for base in bases:
         while not (deadline is not None and clock() >= deadline):
             probe = next_probe(probes_of(base, known, retry=retry), most=most)
             if probe is None:
                 break
-            task = _task(base, probe, known)
-            observer.started(task.spec, probes_of(base, known, retry=retry))
-            record = run(task)
-            known.append(record)
+            own = probes_of(base, known, retry=retry)
+            record = run_one(_task(with_micro_batch(base, probe.micro_batch_size), probe.replicate, known), own)
             # What was tried again counts, however it ended.
             retry = [status for status in retry if status != record.status]
-            observer.finished(record)
             yield record
+        own = probes_of(base, known)
+        while own and result(own).largest == 0 and next_probe(own, most=most) is None:
+            smaller = next_smaller(base, smaller_probes_of(base, known))
+            if smaller is None or (deadline is not None and clock() >= deadline):
+                break
+            yield run_one(_task(smaller, 0, known), own)
 
 
 def probes_of(base: TrialSpec, records: Sequence[TrialRecord], *, retry: Sequence[str] = ()) -> tuple[TrialRecord, ...]:
@@ -68,12 +79,24 @@ def probes_of(base: TrialSpec, records: Sequence[TrialRecord], *, retry: Sequenc
     return tuple(record for record in last.values() if record.status not in retry)
 
 
+def smaller_probes_of(base: TrialSpec, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """Return the trials of one example that differ from ``base`` in a smaller width alone, the widest first."""
+    assert base.worst_case_width is not None
+    found = [
+        record
+        for record in records
+        if record.kind == "memory"
+        and (record.spec.worst_case_width or 0) < base.worst_case_width
+        and dataclasses.replace(record.spec, worst_case_width=base.worst_case_width) == base
+    ]
+    return tuple(sorted(found, key=lambda record: -(record.spec.worst_case_width or 0)))
+
+
 def with_micro_batch(spec: TrialSpec, size: int) -> TrialSpec:
     """Return the spec with so many examples per pass and per step."""
     return dataclasses.replace(spec, batch_size=size, micro_batch_size=size)
 
 
-def _task(base: TrialSpec, probe: Probe, known: Sequence[TrialRecord]) -> TrialTask:
-    spec = with_micro_batch(base, probe.micro_batch_size)
-    attempts = [record.attempt for record in known if (record.spec, record.replicate) == (spec, probe.replicate)]
-    return TrialTask(spec=spec, replicate=probe.replicate, attempt=max(attempts, default=-1) + 1, corpus_directory=None)
+def _task(spec: TrialSpec, replicate: int, known: Sequence[TrialRecord]) -> TrialTask:
+    attempts = [record.attempt for record in known if (record.spec, record.replicate) == (spec, replicate)]
+    return TrialTask(spec=spec, replicate=replicate, attempt=max(attempts, default=-1) + 1, corpus_directory=None)

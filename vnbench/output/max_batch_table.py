@@ -95,7 +95,8 @@ def _next_one(row: MaxBatchSummary) -> str:
         return "not tried"
     size = blocker.spec.micro_batch_size
     kind = blocker.cause.kind if blocker.cause else "no reason given"
-    return f"{size}: {blocker.status}, {kind}"
+    need = "" if row.need_bytes is None else f"; needs about {format_bytes(row.need_bytes)}"
+    return f"{size}: {blocker.status}, {kind}{need}"
 
 
 def _lines(*, is_cuda: bool) -> list[str]:

@@ -105,6 +105,8 @@ def describe_trial(spec: TrialSpec) -> str:
         parts.append(f"checkpointing {spec.checkpointing}")
     if spec.kind == "training":
         parts += [f"{spec.sampler}", f"{spec.num_workers} workers"]
+    if spec.soak is not None:
+        parts.append(f"after a soak, {spec.sampler} {spec.soak}")
     return ", ".join(parts)
 
 

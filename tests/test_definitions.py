@@ -1,0 +1,26 @@
+"""Every sweep definition that ships is understood, and planned as far as a machine without a GPU can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vnbench.cli import run
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+DEFINITIONS = sorted(BENCHMARKS.glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.stem)
+def test_a_definition_is_planned(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["sweep", "--config", str(path), "--device", "cpu", "--dry-run", "--json"]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_definition_and_script_is_named_where_benchmarks_are_explained() -> None:
+    text = (BENCHMARKS / "README.md").read_text()
+    assert len(DEFINITIONS) >= 10
+    for path in [*DEFINITIONS, *BENCHMARKS.glob("*.py")]:
+        assert path.name in text, path.name
