@@ -161,7 +161,7 @@ def lever_table(
     lines = [
         "| recipe | largest micro-batch | GiB per example | step of one example, s | price of the lever, s per GiB |",
         "|---|---:|---:|---:|---:|",
-        f"| {', '.join(recipe[:1])}, norm in {recipe[1]}, checkpointing {recipe[2]} | {' | '.join(figures(cost))} | |",
+        f"| {told(recipe)} | {' | '.join(figures(cost))} | |",
     ]
     for lever in levers:
         price = format_estimate(lever.price_s_per_gib, lever.price_half_width_s_per_gib)
@@ -198,9 +198,7 @@ def card_table(searches: Sequence[MaxBatchSummary]) -> list[str]:
         f"|---|---|---|{'---:|' * len(CARD_SIZES_GIB)}",
     ]
     for search in searches:
-        cells = [MISSING] * len(CARD_SIZES_GIB)
-        if search.law is not None and search.law.bytes_per_pixel > 0:
-            cells = [on_card(search, size) for size in CARD_SIZES_GIB]
+        cells = [on_card(search, size) for size in CARD_SIZES_GIB]
         lines.append(f"| {' | '.join((*choice_of(search.spec), *cells))} |")
     return [
         "## On other cards",
@@ -235,21 +233,23 @@ def soak_table(records: Sequence[TrialRecord]) -> list[str]:
 
 
 def on_card(search: MaxBatchSummary, size_gib: int) -> str:
-    assert search.law is not None
     card_bytes = size_gib * BYTES_PER_UNIT["GiB"]
-    safe, tight = (
-        search.law.largest_micro_batch(memory_bytes=share * card_bytes, pixels_per_example=search.pixels_per_example)
-        for share in (USABLE, 1.0)
-    )
-    return str(safe) if safe == tight else f"{safe} ({tight})"
+    safe, tight = (search.on_card(card_bytes, share=share) for share in (USABLE, 1.0))
+    return MISSING if safe is None else str(safe) if safe == tight else f"{safe} ({tight})"
+
+
+def told(recipe: Choice) -> str:
+    precision, norm_precision, checkpointing = recipe
+    norm = "input precision" if norm_precision == "input" else norm_precision
+    return f"{precision}, norm in {norm}, checkpointing {checkpointing}"
 
 
 def waterfall(recipe: Choice, cost: Cost, levers: Sequence[LeverCost], *, origin: Provenance) -> Figure:
     """Draw the recipe's memory per example, and on top what it takes more without each lever."""
     figure, axes = new_figure(
         title="What each lever saves",
-        subtitle=f"Memory that one more worst-case example takes: {recipe[0]}, norm in {recipe[1]}, checkpointing "
-        f"{recipe[2]}, and the same without one lever at a time. Slopes of laws fitted to the probes that fitted.",
+        subtitle=f"Memory that one more worst-case example takes: {told(recipe)}, and the same without one lever at a "
+        "time. Slopes of laws fitted to the probes that fitted.",
         origin=origin,
         trials="beside the bars: largest micro-batch, step of one example",
     )

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from vnbench.analysis.max_batch import MaxBatchSummary, summarize_search
-from vnbench.analysis.memory_law import CARD_SIZES_GIB, USABLE
+from vnbench.analysis.memory_law import CARD_SIZES_GIB
 from vnbench.config import SweepConfig
 from vnbench.corpus_command import CorpusPlan
 from vnbench.data.plan import BUDGETED_SAMPLER
@@ -209,14 +209,8 @@ def _as_json(search: MaxBatchSummary) -> dict[str, Any]:
             "loo_error_median": law.loo_error_median,
             "loo_error_max": law.loo_error_max,
         },
-        "cards": None
-        if law is None or law.bytes_per_pixel <= 0
-        else {
-            f"{size}GiB": law.largest_micro_batch(
-                memory_bytes=USABLE * size * BYTES_PER_UNIT["GiB"], pixels_per_example=search.pixels_per_example
-            )
-            for size in CARD_SIZES_GIB
-        },
+        "outside_bytes": search.outside_bytes,
+        "cards": {f"{size}GiB": search.on_card(size * BYTES_PER_UNIT["GiB"]) for size in CARD_SIZES_GIB},
         "by_mean_size": None
         if mean is None
         else {"micro_batch_size": mean.micro_batch_size, "failing_steps_ratio": mean.failing_steps_ratio},

@@ -135,6 +135,23 @@ def test_the_summary_has_the_peak_of_the_largest_and_the_law_of_all() -> None:
     assert summary.by_mean_size.micro_batch_size > 5
 
 
+def test_other_cards_hold_what_the_law_and_the_context_leave_room_for() -> None:
+    # 1 GiB fixed, 2 GiB per example, half a GiB of context.
+    records = []
+    for record in searched(lambda size, _: size <= 5):
+        memory = record.memory and dataclasses.replace(record.memory, outside_allocator_bytes=GIB // 2)
+        records.append(dataclasses.replace(record, memory=memory))
+    summary = summarize_search(BASE, records, train_sizes_N2=np.array([[640, 12_800]] * 9), sampler="bucketed")
+    assert summary.outside_bytes == GIB // 2
+    assert summary.on_card(16 * GIB, share=1.0) == 7, "16 - 0.5 - 1 = 14.5 GiB"
+    assert summary.on_card(16 * GIB) == 6, "14.4 - 0.5 - 1 = 12.9 GiB"
+    assert summary.on_card(GIB) == 0
+    nothing = summarize_search(
+        BASE, searched(lambda size, _: False), train_sizes_N2=np.array([[640, 12_800]]), sampler="bucketed"
+    )
+    assert nothing.on_card(16 * GIB) is None
+
+
 def test_smaller_canvases_tell_what_the_worst_case_would_need() -> None:
     failed = searched(lambda size, _: False)
     tried: list[TrialRecord] = []

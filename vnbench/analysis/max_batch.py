@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vnbench.analysis.mean_size import MeanSizePlan, plan_by_mean_size
-from vnbench.analysis.memory_law import MemoryLaw, PeakPoint, fit_memory_law
+from vnbench.analysis.memory_law import USABLE, MemoryLaw, PeakPoint, fit_memory_law
 from vnbench.analysis.summary import peak_bytes
 from vnbench.data.alignment import align
 from vnbench.data.sizes import SizeArray
@@ -63,6 +63,8 @@ class MaxBatchSummary:
     """Memory that there was."""
     law: MemoryLaw | None
     """Fitted to the probes that fitted; None below two sizes."""
+    outside_bytes: int
+    """Most bytes in use outside of the allocator, the context above all; 0 where that is not known (CPU)."""
     need_bytes: float | None
     """Memory that one example needs by the law of smaller canvases; None unless not even one fits."""
     by_mean_size: MeanSizePlan | None
@@ -72,6 +74,16 @@ class MaxBatchSummary:
     def pixels_per_example(self) -> int:
         """Padded pixels of a worst-case example."""
         return pixels_per_example(self.spec)
+
+    def on_card(self, card_bytes: float, *, share: float = USABLE) -> int | None:
+        """Return the largest micro-batch that the law puts into a share of a card, the context beside it.
+
+        None without a law that bounds it.
+        """
+        if self.law is None or self.law.bytes_per_pixel <= 0:
+            return None
+        room = share * card_bytes - self.outside_bytes
+        return self.law.largest_micro_batch(memory_bytes=room, pixels_per_example=self.pixels_per_example)
 
 
 def pixels_per_example(spec: TrialSpec) -> int:
@@ -116,6 +128,7 @@ def summarize_search(
         peak_bytes=max((p for record, p in peaks if record.spec.micro_batch_size == found.largest), default=None),
         capacity_bytes=next((r.memory.capacity_bytes for r in records if r.memory), None),
         law=None,
+        outside_bytes=max((r.memory.outside_allocator_bytes or 0 for r in records if r.memory), default=0),
         need_bytes=None,
         by_mean_size=None,
     )

@@ -36,8 +36,8 @@ def search_max_batches(
 ) -> Iterator[TrialRecord]:
     """Run the probes of each configuration and yield their records as soon as they exist.
 
-    ``bases`` are memory specs of one example. ``records`` of earlier runs count, except those with a status in
-    ``retry``, whose trials are tried again. No probe starts after ``deadline`` on ``clock``.
+    ``bases`` are memory specs of one example. ``records`` of earlier runs count; those with a status in ``retry`` are
+    tried again first. No probe starts after ``deadline`` on ``clock``.
     """
     known = list(records)
 
@@ -48,35 +48,32 @@ def search_max_batches(
         observer.finished(record)
         return record
 
+    def is_late() -> bool:
+        return deadline is not None and clock() >= deadline
+
     for base in bases:
-        while not (deadline is not None and clock() >= deadline):
-            probe = next_probe(probes_of(base, known, retry=retry), most=most)
-            if probe is None:
-                break
-            own = probes_of(base, known, retry=retry)
-            record = run_one(_task(with_micro_batch(base, probe.micro_batch_size), probe.replicate, known), own)
-            # What was tried again counts, however it ended.
-            retry = [status for status in retry if status != record.status]
-            yield record
+        for old in probes_of(base, known):
+            if old.status in retry and not is_late():
+                yield run_one(_task(old.spec, old.replicate, known), probes_of(base, known))
+        while (probe := next_probe(probes_of(base, known), most=most)) is not None and not is_late():
+            spec = with_micro_batch(base, probe.micro_batch_size)
+            yield run_one(_task(spec, probe.replicate, known), probes_of(base, known))
         own = probes_of(base, known)
         while own and result(own).largest == 0 and next_probe(own, most=most) is None:
             smaller = next_smaller(base, smaller_probes_of(base, known))
-            if smaller is None or (deadline is not None and clock() >= deadline):
+            if smaller is None or is_late():
                 break
             yield run_one(_task(smaller, 0, known), own)
 
 
-def probes_of(base: TrialSpec, records: Sequence[TrialRecord], *, retry: Sequence[str] = ()) -> tuple[TrialRecord, ...]:
-    """Return the last attempts of the trials that differ from ``base`` in their micro-batch alone.
-
-    Those whose status is in ``retry`` are left out.
-    """
+def probes_of(base: TrialSpec, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """Return the last attempts of the trials that differ from ``base`` in their micro-batch alone."""
     last: dict[tuple[int, int], TrialRecord] = {}
     for record in records:
         key = (record.spec.micro_batch_size, record.replicate)
         if with_micro_batch(record.spec, 1) == base and (key not in last or record.attempt >= last[key].attempt):
             last[key] = record
-    return tuple(record for record in last.values() if record.status not in retry)
+    return tuple(last.values())
 
 
 def smaller_probes_of(base: TrialSpec, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:

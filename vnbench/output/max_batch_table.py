@@ -77,16 +77,8 @@ def _figures(row: MaxBatchSummary) -> list[str]:
 
 
 def _on_cards(row: MaxBatchSummary) -> list[str]:
-    if row.law is None or row.law.bytes_per_pixel <= 0:
-        return [MISSING] * len(CARD_SIZES_GIB)
-    return [
-        str(
-            row.law.largest_micro_batch(
-                memory_bytes=int(USABLE * size * BYTES_PER_UNIT["GiB"]), pixels_per_example=row.pixels_per_example
-            )
-        )
-        for size in CARD_SIZES_GIB
-    ]
+    fitting = [row.on_card(size * BYTES_PER_UNIT["GiB"]) for size in CARD_SIZES_GIB]
+    return [MISSING if number is None else str(number) for number in fitting]
 
 
 def _next_one(row: MaxBatchSummary) -> str:

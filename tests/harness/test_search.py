@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from record_factory import memory_spec, reading_of, record_of, training_spec
+
+from vnbench.harness.search import probes_of, search_max_batches, smaller_probes_of, with_micro_batch
+from vnbench.harness.task import TrialTask
+from vnbench.record import Cause, Status, TrialRecord
+from vnbench.spec import TrialSpec
+
+BASE = memory_spec(training_spec(batch_size=1, device="cuda"))
+OTHER = dataclasses.replace(BASE, checkpointing="stages")
+
+
+class Observer:
+    def __init__(self) -> None:
+        self.started_specs: list[TrialSpec] = []
+        self.finished_records: list[TrialRecord] = []
+
+    def started(self, spec: TrialSpec, records: Sequence[TrialRecord]) -> None:
+        self.started_specs.append(spec)
+
+    def finished(self, record: TrialRecord) -> None:
+        self.finished_records.append(record)
+
+
+def machine(limit: int, *, status: Status = "oom") -> Callable[[TrialTask], TrialRecord]:
+    """Return a runner in which so many worst-case examples fit, and smaller canvases in proportion."""
+
+    def run(task: TrialTask) -> TrialRecord:
+        spec = task.spec
+        assert spec.worst_case_width is not None
+        fits = spec.micro_batch_size * spec.worst_case_width <= max(limit, 0.4) * 12_800
+        cause = None if fits else Cause(kind="torch-out-of-memory", message="too large")
+        memory = reading_of(spec, peak_bytes=spec.micro_batch_size * spec.worst_case_width) if fits else None
+        return record_of(
+            spec,
+            status="ok" if fits else status,
+            cause=cause,
+            memory=memory,
+            replicate=task.replicate,
+            attempt=task.attempt,
+        )
+
+    return run
+
+
+def search(
+    *bases: TrialSpec,
+    run: Callable[[TrialTask], TrialRecord],
+    records: Sequence[TrialRecord] = (),
+    retry: Sequence[str] = (),
+    deadline: float | None = None,
+) -> tuple[list[TrialRecord], Observer]:
+    observer = Observer()
+    clock = iter(range(1000))
+    found = search_max_batches(
+        bases,
+        records=records,
+        run=run,
+        observer=observer,
+        most=64,
+        retry=retry,
+        deadline=deadline,
+        clock=lambda: float(next(clock)),
+    )
+    return list(found), observer
+
+
+def sizes(records: Sequence[TrialRecord]) -> list[tuple[int, int]]:
+    return [(record.spec.micro_batch_size, record.replicate) for record in records]
+
+
+def test_each_configuration_is_searched_in_turn_and_every_probe_told() -> None:
+    records, observer = search(BASE, OTHER, run=machine(3))
+    own = [(1, 0), (2, 0), (4, 0), (3, 0), (3, 1), (4, 1)]
+    assert sizes(records) == own * 2
+    assert observer.finished_records == records
+    assert observer.started_specs == [record.spec for record in records]
+    assert sizes(probes_of(BASE, records)) == own
+    assert sizes(probes_of(OTHER, records)) == own
+
+
+def test_a_finished_search_runs_nothing_and_a_broken_one_what_is_missing() -> None:
+    whole, _ = search(BASE, run=machine(3))
+    assert search(BASE, run=machine(3), records=whole)[0] == []
+    rest, _ = search(BASE, run=machine(3), records=whole[:4])
+    assert sizes(rest) == sizes(whole[4:])
+
+
+def test_a_status_to_be_tried_again_is_tried_once_as_another_attempt() -> None:
+    crashed, _ = search(BASE, run=machine(3, status="crashed"))
+    again, _ = search(BASE, run=machine(3, status="crashed"), records=crashed, retry=["crashed"])
+    assert [(record.spec.micro_batch_size, record.replicate, record.attempt) for record in again] == [
+        (4, 0, 1),
+        (4, 1, 1),
+    ]
+    # With the fault gone the search goes on above.
+    mended, _ = search(BASE, run=machine(5), records=crashed, retry=["crashed"])
+    assert sizes(mended) == [(4, 0), (4, 1), (8, 0), (6, 0), (5, 0), (5, 1), (6, 1)]
+
+
+def test_no_probe_starts_after_the_deadline() -> None:
+    records, _ = search(BASE, run=machine(3), deadline=2.0)
+    assert len(records) == 2
+    assert search(BASE, run=machine(3), deadline=0.0)[0] == []
+
+
+def test_where_nothing_fits_smaller_canvases_are_tried_until_two_do() -> None:
+    records, _ = search(BASE, run=machine(0))
+    assert sizes(records)[:2] == [(1, 0), (1, 1)]
+    assert [record.spec.worst_case_width for record in records[2:]] == [6400, 3200, 1600]
+    assert [record.status for record in records[2:]] == ["oom", "ok", "ok"]
+    assert smaller_probes_of(BASE, records) == tuple(records[2:])
+    assert sizes(probes_of(BASE, records)) == [(1, 0), (1, 1)], "a smaller canvas is no probe of the worst case"
+    assert search(BASE, run=machine(0), records=records)[0] == []
+
+
+def test_records_of_other_configurations_and_kinds_are_no_probes() -> None:
+    foreign = [
+        record_of(with_micro_batch(OTHER, 2)),
+        record_of(training_spec(batch_size=2)),
+        record_of(dataclasses.replace(BASE, memory_limit_bytes=2**30)),
+        record_of(dataclasses.replace(BASE, soak="largest-first", sampler="random", soak_passes=((1, 32, 32),))),
+    ]
+    assert probes_of(BASE, foreign) == ()
