@@ -123,7 +123,8 @@ def heading(search: MaxBatchSummary, origin: Provenance, *, num_records: int) ->
         f"{origin.line(f'{num_records} trials')}. {CPU_LABEL + '.' if origin.is_cpu else ''}",
         "Every figure is of whole training steps, each in a process of its own. The largest micro-batch and the next "
         "one were seen in two processes each (? where not). The law is peak = fixed + per example x examples; its "
-        "error is that at a micro-batch which it was fitted without. Planned by the mean size: what the mean of "
+        "error is that at a micro-batch which it was fitted without. The next one ran out where the law gives it so "
+        "much of the memory: the rest is what is no tensor. Planned by the mean size: what the mean of "
         f"{NUM_SIZES:,} images of a quarter of that width and more, and three quarters of that height and more, would "
         "suggest for the same memory, and the share of an epoch's bucketed steps that would then not fit.",
     ]
@@ -131,9 +132,9 @@ def heading(search: MaxBatchSummary, origin: Provenance, *, num_records: int) ->
 
 def search_table(searches: Sequence[MaxBatchSummary]) -> list[str]:
     lines = [
-        "| precision | norm | checkpointing | largest micro-batch | the next one | peak, GiB | fixed, GiB "
+        "| precision | norm | checkpointing | largest micro-batch | the next one | ran out at | peak, GiB | fixed, GiB "
         "| per example, GiB | law's error, median and worst | by the mean size | steps that fail |",
-        "|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|",
+        "|---|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for search in searches:
         found, law, mean, blocker = search.found, search.law, search.by_mean_size, search.found.blocker
@@ -142,6 +143,7 @@ def search_table(searches: Sequence[MaxBatchSummary]) -> list[str]:
             *choice_of(search.spec),
             f"{found.largest}{'' if found.is_confirmed else ' ?'}",
             why,
+            MISSING if search.ran_out_ratio is None else format_percent(search.ran_out_ratio),
             MISSING if search.peak_bytes is None else significant(gib(search.peak_bytes)),
             MISSING if law is None else significant(gib(law.bytes_fixed), digits=2),
             MISSING if law is None else significant(gib(law.bytes_per_pixel * search.pixels_per_example)),

@@ -6,8 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from record_factory import memory_spec, training_spec
 
+from vnbench.analysis.memory_law import PeakPoint, fit_memory_law
 from vnbench.cli import run
+from vnbench.harness.runner import run_trial
+from vnbench.harness.task import TrialTask
 
 SMALL = ["sweep", "--find-max-batch", "--device", "cpu", "--widths", "640:1280", "--heights", "96:128"]
 ONE = ["--precision", "fp32", "--norm-precision", "fp32", "--checkpointing", "none", "--out", "r.jsonl"]
@@ -52,6 +56,25 @@ def test_the_largest_micro_batch_under_a_limit_is_exact_and_seen_twice(
     assert (here / "r.jsonl").read_text().splitlines() == lines
     assert f"{found['blocker']['micro_batch_size']}: oom" in out
     assert "memory limit 400 MiB" in out
+
+
+@pytest.mark.slow
+def test_the_law_of_some_canvases_gives_the_peaks_of_others() -> None:
+    # Fitted to three, tried on others between, below and above them, of other shapes and micro-batches.
+    def point(height: int, width: int, micro_batch_size: int) -> PeakPoint:
+        training = training_spec(batch_size=micro_batch_size, precision="bf16", checkpointing="stages")
+        task = TrialTask(
+            spec=memory_spec(training, height=height, width=width), replicate=0, attempt=0, corpus_directory=None
+        )
+        memory = run_trial(task, environment={"device_uuid": None}, timeout_s=120).memory
+        assert memory is not None
+        assert memory.peak_allocated_bytes is not None
+        return PeakPoint(padded_pixels=micro_batch_size * height * width, peak_bytes=memory.peak_allocated_bytes)
+
+    law = fit_memory_law([point(96, 640, 1), point(128, 1280, 1), point(128, 1280, 3)])
+    assert law is not None
+    for other in (point(64, 320, 1), point(96, 1600, 2), point(256, 1280, 2)):
+        assert law.peak_bytes(other.padded_pixels) == pytest.approx(other.peak_bytes, rel=0.016)
 
 
 @pytest.mark.slow

@@ -193,6 +193,7 @@ def _as_json(search: MaxBatchSummary) -> dict[str, Any]:
         "num_probes": found.num_probes,
         "peak_bytes": search.peak_bytes,
         "capacity_bytes": search.capacity_bytes,
+        "ran_out_ratio": search.ran_out_ratio,
         "need_bytes": search.need_bytes,
         "blocker": None
         if blocker is None

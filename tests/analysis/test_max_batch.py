@@ -128,6 +128,8 @@ def test_the_summary_has_the_peak_of_the_largest_and_the_law_of_all() -> None:
     sizes_N2 = np.array([[480, 3200], [640, 12_800]] * 50)
     summary = summarize_search(BASE, records, train_sizes_N2=sizes_N2, sampler="bucketed")
     assert summary.peak_bytes == 11 * GIB
+    assert summary.capacity_bytes is not None
+    assert summary.ran_out_ratio == pytest.approx(13 * GIB / summary.capacity_bytes, rel=1e-6)
     assert summary.law is not None
     assert summary.law.bytes_fixed == pytest.approx(GIB, rel=1e-6)
     assert summary.law.bytes_per_pixel * summary.pixels_per_example == pytest.approx(2 * GIB, rel=1e-6)

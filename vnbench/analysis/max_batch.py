@@ -65,6 +65,9 @@ class MaxBatchSummary:
     """Fitted to the probes that fitted; None below two sizes."""
     outside_bytes: int
     """Most bytes in use outside of the allocator, the context above all; 0 where that is not known (CPU)."""
+    ran_out_ratio: float | None
+    """What the law gives to the smallest micro-batch that ran out of memory, over the memory that there was: the part
+    that the peaks can fill; None without such a law or failure."""
     need_bytes: float | None
     """Memory that one example needs by the law of smaller canvases; None unless not even one fits."""
     by_mean_size: MeanSizePlan | None
@@ -129,6 +132,7 @@ def summarize_search(
         capacity_bytes=next((r.memory.capacity_bytes for r in records if r.memory), None),
         law=None,
         outside_bytes=max((r.memory.outside_allocator_bytes or 0 for r in records if r.memory), default=0),
+        ran_out_ratio=None,
         need_bytes=None,
         by_mean_size=None,
     )
@@ -147,7 +151,11 @@ def summarize_search(
             sampler=sampler,
             seed=base.seed,
         )
-    return replace(bare, law=law, need_bytes=need_bytes, by_mean_size=by_mean)
+    ran_out_ratio = None
+    if law is not None and bare.capacity_bytes and found.blocker is not None and found.blocker.status == "oom":
+        failing_pixels = found.blocker.spec.micro_batch_size * bare.pixels_per_example
+        ran_out_ratio = law.peak_bytes(failing_pixels) / bare.capacity_bytes
+    return replace(bare, law=law, ran_out_ratio=ran_out_ratio, need_bytes=need_bytes, by_mean_size=by_mean)
 
 
 def next_probe(records: Sequence[TrialRecord], *, most: int) -> Probe | None:

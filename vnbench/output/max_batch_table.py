@@ -26,6 +26,7 @@ HEADERS = (
     "fixed\nGiB",
     "GiB per\nexample",
     "law off\nby %",
+    "ran out\nat %",
 )
 
 NOT_OF_MEMORY = ("batch_size", "micro_batch_size", "sampler", "shapes", "num_workers", "corpus_id")
@@ -73,6 +74,7 @@ def _figures(row: MaxBatchSummary) -> list[str]:
         MISSING if law is None else significant(gib(law.bytes_fixed), digits=2),
         MISSING if law is None else significant(gib(law.bytes_per_pixel * row.pixels_per_example)),
         MISSING if error is None else f"{100 * error:.1f}",
+        MISSING if row.ran_out_ratio is None else f"{100 * row.ran_out_ratio:.0f}",
     ]
 
 
@@ -95,7 +97,8 @@ def _lines(*, is_cuda: bool) -> list[str]:
     lines = [
         "Each was seen with whole training steps in fresh processes, the largest and the next one in two (? where "
         "not). By mean size: what a plan by the mean image would take, and the steps of an epoch that would not fit. "
-        "The law, fixed + per example x examples, is off by so much where it is worst, when fitted without that size."
+        "The law, fixed + per example x examples, is off by so much where it is worst, when fitted without that size; "
+        "at so much of the memory, by the law, the next one ran out."
     ]
     if is_cuda:
         lines.append(
