@@ -42,11 +42,10 @@ def limit_memory(limit_bytes: int, *, device: torch.device) -> None:
 
     Raises:
         RuntimeError: the operating system does not tell how much memory the process has.
-        ValueError: the limit is above the device's memory (CUDA).
     """
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(limit_bytes / total, device)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device)
         return
     held_bytes = _process_status("VmData")
     if held_bytes is None:
