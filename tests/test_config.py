@@ -182,3 +182,10 @@ def test_a_floor_above_its_cap_is_refused_and_lifts_a_cap_that_nobody_gave() -> 
 def test_the_noise_target_is_one_percent() -> None:
     assert config().noise_target == config(CUDA).noise_target == 0.01
     assert config(noise_target="2.5%").noise_target == 0.025
+
+
+@pytest.mark.parametrize("option", ["batch-size", "kind", "soak", "replicates"])
+def test_a_search_refuses_what_it_finds_itself(option: str) -> None:
+    values = {"batch-size": "4", "kind": "memory", "soak": "largest-first", "replicates": "2"}
+    with pytest.raises(InputError, match=f"--find-max-batch: the search itself sets --{option}"):
+        config(find_max_batch="yes", **{option.replace("-", "_"): values[option]})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from vnbench.errors import InputError
@@ -7,10 +9,13 @@ from vnbench.units import (
     PixelRange,
     format_bytes,
     format_duration,
+    parse_amount,
+    parse_bytes,
     parse_duration,
     parse_int_list,
     parse_pixel_range,
     parse_pixels,
+    parse_ratio,
 )
 
 
@@ -82,7 +87,26 @@ def test_pixels_are_a_number_megapixels_or_a_product(text: str, pixels: int) -> 
     assert parse_pixels(text, where="--pixel-budget") == pixels
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "0x640", "1x2x3x4", "5MB", "Mpx", "9" * 20])
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "1.5", "0x640", "1x2x3x4", "5MB", "Mpx", "9" * 20, "9" * 5000, "9" * 400 + "Mpx"]
+)
 def test_what_is_no_number_of_pixels_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"--pixel-budget.*2x640x12800"):
         parse_pixels(text, where="--pixel-budget")
+
+
+@pytest.mark.parametrize(("text", "size"), [("24GiB", 24 * 2**30), ("512 MiB", 2**29), ("1.5KiB", 1536), ("7B", 7)])
+def test_sizes_have_binary_units(text: str, size: int) -> None:
+    assert parse_bytes(text, where="--memory-limit") == size
+
+
+@pytest.mark.parametrize("text", ["", "24", "0GiB", "-1GiB", "24GB", "1" + "0" * 400 + "GiB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"--memory-limit.*write 24GiB"):
+        parse_bytes(text, where="--memory-limit")
+
+
+@pytest.mark.parametrize("parse", [parse_duration, parse_amount, parse_ratio, parse_pixel_range])
+def test_numbers_of_thousands_of_digits_are_refused_as_others_are(parse: Callable[..., object]) -> None:
+    with pytest.raises(InputError):
+        parse("9" * 5000, where="--it")

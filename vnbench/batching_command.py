@@ -158,6 +158,8 @@ def _understand(flags: Mapping[str, str | None]) -> _Asked:
                 remedy="leave --epoch out",
             )
         epoch = state.epoch
+        # Refused before anything is accounted for.
+        EpochSampler(sizes_N2, config).resume(state, where=f"--resume {values['resume']}")
     return _Asked(values=values, sizes_N2=sizes_N2, config=config, epoch=epoch)
 
 

@@ -136,6 +136,9 @@ class SweepConfig:
     """Results file; None for the default under results/."""
 
 
+NOT_OF_A_SEARCH = {"batch-size", "micro-batch-size", "kind", "soak", "replicates", "reference-runs", "center", "design"}
+"""Options that say what a search for the largest micro-batch finds by itself, or has no use for."""
+
 COMMON_DEFAULTS: Mapping[str, str] = {
     "micro-batch-size": "same",
     "norm-precision": "fp32,input",
@@ -226,6 +229,14 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
             allowed=f"it is below --min-steps {values['min-steps']}",
             remedy=f"write --min-steps {values['max-steps']} or less",
         )
+    if values.get("find-max-batch"):
+        clash = sorted(request.values.keys() & NOT_OF_A_SEARCH)
+        if clash:
+            raise InputError(
+                "--find-max-batch",
+                allowed=f"the search itself sets --{clash[0]}",
+                remedy=f"leave --{clash[0]} out, or search in a command of its own",
+            )
     axes = Axes(**{name.replace("-", "_"): values[name] for name in AXIS_OPTIONS})
     return SweepConfig(
         device=device,

@@ -45,7 +45,8 @@ class MemoryReading:
     peak_allocated_bytes: int | None
     """Most bytes held by tensors at once."""
     peak_reserved_bytes: int | None
-    """Most bytes held by the caching allocator (CUDA): what has to fit on the card."""
+    """Most bytes held by the caching allocator (CUDA), those from before the peaks were reset included: what has to fit
+    on the card."""
     num_alloc_retries: int | None
     """Times that the caching allocator gave its cache back and tried again (CUDA)."""
     process_peak_rss_bytes: int | None

@@ -163,7 +163,7 @@ def _least_need(searches: Sequence[MaxBatchSummary]) -> str:
     """Return the smallest memory that would do, and the configuration that gets there."""
     known = [(search.need_bytes, search) for search in searches if search.need_bytes is not None]
     if not known:
-        return "no configuration fits; try smaller --widths or a larger --memory-limit"
+        return "no configuration fits, nor do enough smaller images for a forecast; try a larger --memory-limit"
     need_bytes, search = min(known, key=lambda pair: pair[0])
     levers = describe(search.spec, names=("precision", "norm_precision", "checkpointing"))
     return (

@@ -137,6 +137,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         not_started=not_started,
         time_budget_s=config.time_budget_s,
         replicates=config.replicates,
+        kinds=config.kinds,
         plots=plots,
         plots_left_out=plots_left_out,
     )

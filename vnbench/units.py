@@ -43,8 +43,8 @@ def parse_pixels(text: str, *, where: str) -> int:
         InputError: none of these, or not a positive whole number of pixels.
     """
     compact = text.replace(" ", "")
-    megapixels = re.fullmatch(r"(\d+(?:\.\d*)?)Mpx", compact)
-    factors = re.fullmatch(r"\d+(?:x\d+){0,2}", compact)
+    megapixels = re.fullmatch(r"(\d{1,18}(?:\.\d{0,18})?)Mpx", compact)
+    factors = re.fullmatch(r"\d{1,18}(?:x\d{1,18}){0,2}", compact)
     pixels = 0
     if megapixels is not None:
         pixels = round(float(megapixels[1]) * PIXELS_PER_MPX)
@@ -66,7 +66,7 @@ def parse_pixel_range(text: str, *, where: str) -> PixelRange:
     Raises:
         InputError: not two whole numbers, a bound below 1 or above MAX_SIDE_PIXELS, or start greater than stop.
     """
-    match = re.fullmatch(r"\s*([+-]?\d+)\s*(?::\s*([+-]?\d+)\s*)?", text)
+    match = re.fullmatch(r"\s*([+-]?\d{1,18})\s*(?::\s*([+-]?\d{1,18})\s*)?", text)
     if match is None:
         raise InputError(
             where,
@@ -104,7 +104,7 @@ def parse_int_list(text: str, *, where: str, minimum: int) -> tuple[int, ...]:
     """
     values: list[int] = []
     for part in split_list(text, where=where):
-        if re.fullmatch(r"[+-]?\d+", part) is None or int(part) < minimum:
+        if re.fullmatch(r"[+-]?\d{1,18}", part) is None or int(part) < minimum:
             raise InputError(
                 where,
                 text,
@@ -145,7 +145,7 @@ def parse_int(text: str, *, where: str, minimum: int) -> int:
     Raises:
         InputError: anything else.
     """
-    if re.fullmatch(r"\s*[+-]?\d+\s*", text) is None or int(text) < minimum:
+    if re.fullmatch(r"\s*[+-]?\d{1,18}\s*", text) is None or int(text) < minimum:
         raise InputError(
             where,
             text,
@@ -161,7 +161,7 @@ def parse_duration(text: str, *, where: str) -> float:
     Raises:
         InputError: another form, or a duration that is not positive.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([smhd]?)\s*", text)
     seconds = float(match[1]) * SECONDS_PER_UNIT[match[2] or "s"] if match else 0.0
     if seconds <= 0:
         raise InputError(
@@ -179,7 +179,7 @@ def parse_ratio(text: str, *, where: str) -> float:
     Raises:
         InputError: anything else.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*(%?)\s*", text)
     ratio = float(match[1]) / (100.0 if match[2] else 1.0) if match else 0.0
     if not 0 < ratio < 1:
         raise InputError(where, text, allowed="a share lies above 0 % and below 100 %", remedy="write 1% or 0.01")
@@ -192,7 +192,7 @@ def parse_amount(text: str, *, where: str) -> float:
     Raises:
         InputError: anything else.
     """
-    if re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*", text) is None:
+    if re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*", text) is None:
         raise InputError(where, text, allowed="a number of at least 0 is needed", remedy="write 2.5")
     return float(text)
 
@@ -203,7 +203,7 @@ def parse_bytes(text: str, *, where: str) -> int:
     Raises:
         InputError: not a positive number followed by B, KiB, MiB, GiB or TiB.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(B|KiB|MiB|GiB|TiB)\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{0,18})?)\s*(B|KiB|MiB|GiB|TiB)\s*", text)
     size = round(float(match[1]) * BYTES_PER_UNIT[match[2]]) if match else 0
     if size < 1:
         raise InputError(

@@ -93,6 +93,22 @@ def test_what_failed_once_does_not_fit_and_the_search_goes_below() -> None:
     assert found.blocker.spec.micro_batch_size == 8
 
 
+def test_a_next_one_that_fits_now_and_then_is_tried_until_it_failed_twice() -> None:
+    outcomes = {(6, 0): False, (6, 1): True, (6, 2): False}
+    records = searched(lambda size, replicate: size < 6 or outcomes.get((size, replicate), False))
+    found = result(records)
+    assert (found.largest, found.is_exact, found.is_confirmed) == (5, True, True)
+    assert sum(record.spec.micro_batch_size == 6 for record in records) == 3
+
+
+def test_what_stays_unsteady_is_not_confirmed() -> None:
+    # 6 failed once and fits ever since.
+    records = searched(lambda size, replicate: size < 6 or (size == 6 and replicate > 0))
+    found = result(records)
+    assert (found.largest, found.is_exact, found.is_confirmed) == (5, True, False)
+    assert sum(record.spec.micro_batch_size == 6 for record in records) == 4
+
+
 def test_where_nothing_fits_the_first_failure_is_seen_twice() -> None:
     records = searched(lambda size, _: False)
     assert [(record.spec.micro_batch_size, record.replicate) for record in records] == [(1, 0), (1, 1)]

@@ -142,7 +142,7 @@ class TestFile:
 
     @pytest.mark.parametrize(
         "content",
-        ["", "{", "[]", "{}", '{"version": 1}', "\ud800".encode("utf-8", "surrogatepass")],
+        ["", "{", "[]", "{}", '{"version": 1}', "[" * 200_000, "\ud800".encode("utf-8", "surrogatepass")],
     )
     def test_what_is_no_state_is_refused(self, tmp_path: Path, content: str | bytes) -> None:
         path = tmp_path / "state.json"
@@ -156,6 +156,28 @@ class TestFile:
         path.write_text(json.dumps(json.loads(state.to_json()) | {"next_step": "4"}))
         with pytest.raises(InputError, match="next_step must be a whole number"):
             read_state(path)
+
+    @pytest.mark.parametrize("epoch", [-1, MAX_EPOCH + 1])
+    def test_an_epoch_that_there_is_not_is_refused(self, tmp_path: Path, epoch: int) -> None:
+        state = EpochSampler(SIZES_N2, config()).state(next_step=4)
+        path = tmp_path / "state.json"
+        path.write_text(json.dumps(json.loads(state.to_json()) | {"epoch": epoch}))
+        with pytest.raises(InputError, match=f"epoch {epoch} is not within"):
+            read_state(path)
+
+    def test_a_foreign_setting_is_told_in_one_line(self, tmp_path: Path) -> None:
+        state = EpochSampler(SIZES_N2, config()).state(next_step=4)
+        path = tmp_path / "state.json"
+        path.write_text(json.dumps(json.loads(state.to_json()) | {"settings": {**state.settings, "a\nb": 1}}))
+        with pytest.raises(InputError) as caught:
+            EpochSampler(SIZES_N2, config()).resume(read_state(path))
+        assert "\n" not in str(caught.value)
+
+    def test_a_plan_file_begins_with_its_state(self, tmp_path: Path) -> None:
+        state = EpochSampler(SIZES_N2, config()).state(next_step=0)
+        path = tmp_path / "plan.jsonl"
+        path.write_text(state.to_json() + '\n{"step": 0, "micro_batches": []}\n')
+        assert read_state(path) == state
 
     def test_a_missing_file_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="the file cannot be read"):

@@ -241,3 +241,9 @@ def test_there_is_no_soak_on_the_cpu_and_none_of_fewer_images_than_a_pass() -> N
     assert all(trial.spec.soak is None for trial in design(soak="none,largest-first").trials)
     made = design(CUDA, soak="none,largest-first", batch_size="8", num_train=5, kind="memory")
     assert all(trial.spec.soak is None for trial in made.trials)
+
+
+def test_memory_trials_alone_have_no_reference_to_repeat() -> None:
+    made = design(kind="memory", replicates="3")
+    assert {trial.spec.kind for trial in made.trials} == {"memory"}
+    assert {trial.replicate for trial in made.trials} == {0}

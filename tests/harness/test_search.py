@@ -118,6 +118,20 @@ def test_where_nothing_fits_smaller_canvases_are_tried_until_two_do() -> None:
     assert search(BASE, run=machine(0), records=records)[0] == []
 
 
+def test_smaller_canvases_that_other_searches_left_do_not_stop_the_halving() -> None:
+    # 1600 was the worst case of another search, seen in two processes.
+    narrow = dataclasses.replace(BASE, worst_case_width=1600)
+    foreign = [record_of(narrow, replicate=n, memory=reading_of(narrow, peak_bytes=9)) for n in (0, 1)]
+    records, _ = search(BASE, run=machine(0), records=foreign)
+    assert [record.spec.worst_case_width for record in records[2:]] == [6400, 3200]
+    assert all(record.attempt == 0 for record in records)
+
+
+def test_a_timed_trial_in_the_file_is_no_obstacle() -> None:
+    records, _ = search(BASE, run=machine(0), records=[record_of(training_spec(batch_size=1))])
+    assert len(records) == 5
+
+
 def test_records_of_other_configurations_and_kinds_are_no_probes() -> None:
     foreign = [
         record_of(with_micro_batch(OTHER, 2)),

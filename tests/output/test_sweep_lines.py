@@ -17,6 +17,7 @@ def lines(**changes: object) -> list[str]:
         "not_started": [],
         "time_budget_s": None,
         "replicates": 1,
+        "kinds": ("memory", "training"),
         "plots": [Path("results/cpu/sweep/step_time.png")],
         "plots_left_out": ["workers: run vnbench sweep --num-workers 0,2"],
     }
@@ -60,3 +61,8 @@ def test_a_dry_run_sums_its_guesses() -> None:
     assert len(told) == 3
     assert told[-1].startswith("estimated time: ")
     assert "at most 1 min of it" in told[-1]
+
+
+def test_memory_trials_alone_gain_nothing_from_more_processes() -> None:
+    assert not any(line.startswith("next: ") for line in lines(kinds=("memory",)))
+    assert any("measures the rest" in line for line in lines(kinds=("memory",), not_started=[training_spec()]))

@@ -22,6 +22,9 @@ NUM_SMALLER = 2
 NUM_CONFIRMATIONS = 2
 """Processes in which the largest micro-batch must fit, and the next one must not."""
 
+MAX_CONFIRMATIONS = 4
+"""Processes after which a micro-batch that now fits and now does not is left at that: unsteady, and not confirmed."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
@@ -105,10 +108,11 @@ def next_smaller(base: TrialSpec, smaller: Sequence[TrialRecord]) -> TrialSpec |
     assert base.worst_case_width is not None
     if sum(record.status == "ok" for record in smaller) >= NUM_SMALLER:
         return None
-    width = align(base.worst_case_width // 2 ** (len(smaller) + 1))
-    if width < 2 * ALIGNMENT:
-        return None
-    return replace(base, worst_case_width=width)
+    tried = {record.spec.worst_case_width for record in smaller}
+    width = align(base.worst_case_width // 2)
+    while width in tried and width >= 2 * ALIGNMENT:
+        width = align(width // 2)
+    return replace(base, worst_case_width=width) if width >= 2 * ALIGNMENT else None
 
 
 def summarize_search(
@@ -129,7 +133,7 @@ def summarize_search(
         spec=base,
         found=found,
         peak_bytes=max((p for record, p in peaks if record.spec.micro_batch_size == found.largest), default=None),
-        capacity_bytes=next((r.memory.capacity_bytes for r in records if r.memory), None),
+        capacity_bytes=next((r.memory.capacity_bytes for r in records if r.memory), base.memory_limit_bytes),
         law=None,
         outside_bytes=max((r.memory.outside_allocator_bytes or 0 for r in records if r.memory), default=0),
         ran_out_ratio=None,
@@ -168,13 +172,13 @@ def next_probe(records: Sequence[TrialRecord], *, most: int) -> Probe | None:
     tried = _counts(records)
     if found.blocker is None:
         if found.largest >= most:
-            return _confirmation(tried, [found.largest])
+            return _confirmation(records, [found.largest])
         return Probe(micro_batch_size=min(max(1, 2 * found.largest), most), replicate=0)
     smallest_failing = found.blocker.spec.micro_batch_size
     if not found.is_exact:
         middle = (found.largest + smallest_failing) // 2
         return Probe(micro_batch_size=middle, replicate=tried.get(middle, 0))
-    return _confirmation(tried, [size for size in (found.largest, smallest_failing) if size > 0])
+    return _confirmation(records, [size for size in (found.largest, smallest_failing) if size > 0])
 
 
 def result(records: Sequence[TrialRecord]) -> MaxBatch:
@@ -187,14 +191,13 @@ def result(records: Sequence[TrialRecord]) -> MaxBatch:
         if blocker is None or record.spec.micro_batch_size < blocker.spec.micro_batch_size
     }
     largest = max(fitting, default=0)
-    tried = _counts(records)
     is_exact = blocker is not None and blocker.spec.micro_batch_size == largest + 1
     sizes = [size for size in (largest, blocker.spec.micro_batch_size if blocker else 0) if size > 0]
     return MaxBatch(
         largest=largest,
         blocker=blocker,
         is_exact=is_exact,
-        is_confirmed=all(tried[size] >= NUM_CONFIRMATIONS for size in sizes) and (is_exact or blocker is None),
+        is_confirmed=(is_exact or blocker is None) and all(_is_confirmed(records, size) for size in sizes),
         num_probes=len(records),
     )
 
@@ -208,11 +211,19 @@ def probes_left(records: Sequence[TrialRecord], *, most: int) -> int:
     return bisections + confirmations + (found.blocker is None and found.largest < most)
 
 
-def _confirmation(tried: dict[int, int], sizes: Sequence[int]) -> Probe | None:
+def _confirmation(records: Sequence[TrialRecord], sizes: Sequence[int]) -> Probe | None:
+    tried = _counts(records)
     for size in sizes:
-        if tried[size] < NUM_CONFIRMATIONS:
+        if not _is_confirmed(records, size) and tried[size] < MAX_CONFIRMATIONS:
             return Probe(micro_batch_size=size, replicate=tried[size])
     return None
+
+
+def _is_confirmed(records: Sequence[TrialRecord], size: int) -> bool:
+    """Return whether a micro-batch was ok in NUM_CONFIRMATIONS processes and all others, or failed in so many."""
+    statuses = [record.status for record in records if record.spec.micro_batch_size == size]
+    num_failed = sum(status != "ok" for status in statuses)
+    return len(statuses) >= NUM_CONFIRMATIONS if num_failed == 0 else num_failed >= NUM_CONFIRMATIONS
 
 
 def _counts(records: Sequence[TrialRecord]) -> dict[int, int]:

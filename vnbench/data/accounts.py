@@ -13,6 +13,7 @@ from vnbench.data.alignment import IntArray, align
 from vnbench.data.batching import plan_epoch
 from vnbench.data.bounds import fewest_padded_pixels
 from vnbench.data.plan import BatchPlan, PlanConfig
+from vnbench.data.shapes import choose_grid
 from vnbench.data.sizes import SizeArray, check_sizes
 from vnbench.readings import BatchingAccount
 from vnbench.units import MAX_SIDE_PIXELS
@@ -63,8 +64,10 @@ def account_for_epoch(sizes_N2: SizeArray, config: PlanConfig, *, epoch: int = N
     Raises:
         ValueError: as ``plan_epoch``.
     """
+    grid = None if config.shapes is None else choose_grid(align(sizes_N2), count=config.shapes)
     plan, *previous = (
-        plan_epoch(sizes_N2, config, epoch=one) for one in range(epoch, max(epoch - NUM_EPOCHS_BEFORE, 0) - 1, -1)
+        plan_epoch(sizes_N2, config, epoch=one, grid=grid)
+        for one in range(epoch, max(epoch - NUM_EPOCHS_BEFORE, 0) - 1, -1)
     )
     return account(sizes_N2, plan, previous=previous)
 

@@ -13,6 +13,9 @@ MAX_STATES = 2**24
 """Largest table for which the bound takes the micro-batches' size into account: 128 MiB. A plan of fixed cuts needs a
 few states per example; one of a pixel budget may leave so many places free that it would need billions."""
 
+MAX_OPERATIONS = 2**30
+"""Most operations for the same: a few seconds."""
+
 _UNREACHABLE = 2**61
 """Cost of a state that no partition reaches: above the pixels of any data set, and twice it still fits 64 bits."""
 
@@ -26,11 +29,12 @@ def fewest_padded_pixels(areas_N: IntArray, *, num_micro_batches: int, micro_bat
     all and exchange its other members for the next largest: its own cost stays, no other group changes its number, and
     each gets a smaller member for a larger one, so no other maximum rises. Repeat with the remaining groups.
 
-    The cheapest consecutive grouping is found exactly where that needs no more than MAX_STATES states; else the size of
-    the groups is not bounded, only their number, which is a lower bound still.
+    The cheapest consecutive grouping is found exactly where that needs no more than MAX_STATES and MAX_OPERATIONS; else
+    the size of the groups is not bounded, only their number, which is a lower bound still.
     """
     slack = num_micro_batches * micro_batch_size - len(areas_N)
-    if (slack + 1) * (num_micro_batches + 1) <= MAX_STATES:
+    num_states = (slack + 1) * (num_micro_batches + 1)
+    if num_states <= MAX_STATES and num_states * min(slack + 1, micro_batch_size) <= MAX_OPERATIONS:
         return _with_bounded_groups(np.sort(areas_N), num_micro_batches, micro_batch_size)
     return _with_any_groups(areas_N, num_micro_batches)
 

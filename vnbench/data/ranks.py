@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,8 +17,8 @@ def deal_to_ranks(sizes_N2: SizeArray, plan: BatchPlan, config: PlanConfig, *, n
 
     Each step keeps its examples, whatever the number of ranks, so training does not depend on it. Its micro-batches go,
     by descending padded pixels, to the rank that has the fewest so far. Where their number is no multiple of the ranks,
-    the costliest ones are cut in halves until it is; no rank has more passes for it. Only a last step of fewer examples
-    than ranks cannot be shared: it is joined to the step before it.
+    the costliest ones of several examples are cut in halves until it is; no rank has more passes for it. Only a last
+    step of fewer examples than ranks cannot be shared: it is joined to the step before it.
 
     Raises:
         ValueError: ``num_ranks`` below 1 or above the batch size, or sizes that ``plan_epoch`` would refuse.
@@ -46,11 +47,11 @@ def _deal_step(step: Sequence[MicroBatch], canvases_N2: SizeArray, *, num_ranks:
     passes_per_rank = -(-len(step) // num_ranks)
     micro_batches = sorted(step, key=lambda micro_batch: -micro_batch.padded_pixels)
     while len(micro_batches) < passes_per_rank * num_ranks:
-        divisible = [index for index, micro_batch in enumerate(micro_batches) if len(micro_batch.examples) > 1]
-        if not divisible:
+        divisible = next((place for place, one in enumerate(micro_batches) if len(one.examples) > 1), None)
+        if divisible is None:
             break
-        micro_batches += _halves(micro_batches.pop(divisible[0]), canvases_N2)
-        micro_batches.sort(key=lambda micro_batch: -micro_batch.padded_pixels)
+        for half in _halves(micro_batches.pop(divisible), canvases_N2):
+            insort(micro_batches, half, key=lambda micro_batch: -micro_batch.padded_pixels)
     shares: list[list[MicroBatch]] = [[] for _ in range(num_ranks)]
     pixels = [0] * num_ranks
     for micro_batch in micro_batches:

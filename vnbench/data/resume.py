@@ -135,14 +135,17 @@ class EpochSampler:
         Raises:
             InputError: the state is of another plan; the message names what differs.
         """
-        ours = settings_of(self._sizes_N2, self._config)
+        ours, theirs = settings_of(self._sizes_N2, self._config), state.settings
         if state.version != STATE_VERSION:
             raise _mismatch(where, f"version {state.version} there, {STATE_VERSION} here")
-        different = [name for name in {**ours, **state.settings} if ours.get(name) != state.settings.get(name)]
+        different = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
         if different:
             raise _mismatch(
                 where,
-                ", ".join(f"{name} {state.settings.get(name)!r} there, {ours.get(name)!r} here" for name in different),
+                ", ".join(
+                    f"{name if name in ours else repr(name)} {theirs.get(name)!r} there, {ours.get(name)!r} here"
+                    for name in different
+                ),
             )
         if state.config_hash != digest(ours) or state.seed != self._config.seed:
             raise _mismatch(where, "its settings are not those that its config_hash was made from")
@@ -160,25 +163,29 @@ class EpochSampler:
 
 
 def read_state(path: Path) -> PlanState:
-    """Return the state that a file holds, as ``PlanState.to_json`` wrote it.
+    """Return the state that a file holds, as ``PlanState.to_json`` wrote it, or that a plan file begins with.
 
     Raises:
         InputError: the file cannot be read or holds no state.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        # A plan file begins with its state: one line of several.
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text.partition("\n")[0] if '\n{"step"' in text else text)
         known = {field.name for field in fields(PlanState)}
         if not isinstance(values, dict) or values.keys() != known or not isinstance(values["settings"], dict):
             raise ValueError(f"it must hold {', '.join(sorted(known))}")
         for name in ("version", "seed", "epoch", "next_step"):
             if type(values[name]) is not int:
                 raise ValueError(f"{name} must be a whole number")
+        if not 0 <= values["epoch"] <= MAX_EPOCH:
+            raise ValueError(f"epoch {values['epoch']} is not within 0 to {MAX_EPOCH}")
         return PlanState(**values)
     except OSError as error:
         raise InputError(
             str(path), allowed=f"the file cannot be read ({error.strerror})", remedy="name the file of a state"
         ) from error
-    except ValueError as error:  # text that is no JSON too
+    except (ValueError, RecursionError) as error:  # text that is no JSON too
         raise InputError(
             str(path), allowed=f"the file holds no state of a plan ({error})", remedy="write the state anew"
         ) from error

@@ -194,6 +194,8 @@ def _ordered_timed(specs: Sequence[TrialSpec], config: SweepConfig, generator: r
 
     The first spec is the reference: its runs lie at even steps, one of them first and one last.
     """
+    if not specs:
+        return
     num_reference_runs = config.replicates
     if config.reference_runs is not None or len(specs) >= MIN_SPECS_FOR_DRIFT:
         num_reference_runs = max(num_reference_runs, config.reference_runs or REFERENCE_RUNS)

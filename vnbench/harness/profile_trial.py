@@ -18,17 +18,26 @@ from vnbench.harness.task import TrialTask
 from vnbench.measure import timing
 from vnbench.measure.environment import describe_environment
 from vnbench.measure.memory import num_cuda_ooms, process_peak_rss_bytes, process_rss_bytes, reset_cuda_peaks
-from vnbench.measure.stage_memory import OUTSIDE, Phase, StageMemory, StageTracker, optimizer_tensors, watched_stages
+from vnbench.measure.stage_memory import (
+    OUTSIDE,
+    Kind,
+    Phase,
+    StageMemory,
+    StageTracker,
+    optimizer_tensors,
+    watched_stages,
+)
 from vnbench.model.veernet import VeerNet
 from vnbench.spec import ALIGNMENT, TrialSpec
 
-PHASES: dict[timing.Phase, Phase] = {
-    "data_wait": "forward",
-    "h2d": "forward",
-    "forward": "forward",
-    "backward": "backward",
-    "optimizer": "optimizer",
+PHASES: dict[timing.Phase, tuple[Phase, Kind | None]] = {
+    "data_wait": ("forward", "inputs"),
+    "h2d": ("forward", "inputs"),
+    "forward": ("forward", None),
+    "backward": ("backward", None),
+    "optimizer": ("optimizer", None),
 }
+"""Phase that a tracker knows, and the kind of what is made in it where the phase does not tell."""
 
 SNAPSHOT_NAME = "memory_snapshot.pickle"
 """File of torch's own account of the allocator, for its viewer (CUDA)."""
@@ -48,7 +57,8 @@ class PhaseTimer:
 
     def phase(self, name: timing.Phase) -> AbstractContextManager[None]:
         """Tell the tracker that a phase begins."""
-        self._tracker.begin(PHASES[name])
+        phase, kind = PHASES[name]
+        self._tracker.begin(phase, kind=kind)
         return nullcontext()
 
     def end_block(self) -> tuple[timing.PhaseTimes, float]:
@@ -132,10 +142,10 @@ def _snapshot(device: torch.device, directory: str | None) -> Iterator[None]:
     torch.cuda.memory._record_memory_history(max_entries=100_000)
     try:
         yield
+    finally:
         torch.cuda.memory._dump_snapshot(  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
             str(Path(directory) / SNAPSHOT_NAME)
         )
-    finally:
         torch.cuda.memory._record_memory_history(enabled=None)
 
 

@@ -79,14 +79,15 @@ def probes_of(base: TrialSpec, records: Sequence[TrialRecord]) -> tuple[TrialRec
 def smaller_probes_of(base: TrialSpec, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
     """Return the trials of one example that differ from ``base`` in a smaller width alone, the widest first."""
     assert base.worst_case_width is not None
-    found = [
-        record
-        for record in records
-        if record.kind == "memory"
-        and (record.spec.worst_case_width or 0) < base.worst_case_width
-        and dataclasses.replace(record.spec, worst_case_width=base.worst_case_width) == base
-    ]
-    return tuple(sorted(found, key=lambda record: -(record.spec.worst_case_width or 0)))
+    last: dict[int, TrialRecord] = {}
+    for record in records:
+        width = record.spec.worst_case_width
+        if record.kind != "memory" or record.replicate or width is None or width >= base.worst_case_width:
+            continue
+        is_own = dataclasses.replace(record.spec, worst_case_width=base.worst_case_width) == base
+        if is_own and (width not in last or record.attempt >= last[width].attempt):
+            last[width] = record
+    return tuple(last[width] for width in sorted(last, reverse=True))
 
 
 def with_micro_batch(spec: TrialSpec, size: int) -> TrialSpec:

@@ -45,7 +45,7 @@ def limit_memory(limit_bytes: int, *, device: torch.device) -> None:
     """
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total))
         return
     held_bytes = _process_status("VmData")
     if held_bytes is None:

@@ -61,6 +61,7 @@ class StageTracker(LiveTensorTracker):  # type: ignore[no-untyped-call]  # torch
         self._peak_place: tuple[Phase, str] = ("forward", OUTSIDE)
         self._timeline: list[tuple[Phase, Mapping[Cell, int]]] = []
         self._default_kind: Kind | None = None
+        self._phase_kind: Kind | None = None
 
     def result(self) -> StageMemory:
         """Return what was seen."""
@@ -84,9 +85,10 @@ class StageTracker(LiveTensorTracker):  # type: ignore[no-untyped-call]  # torch
                 self.track([tensor])
                 self._stage, self._default_kind = before, None
 
-    def begin(self, phase: Phase) -> None:
-        """Take note that a phase of the step begins, outside of all stages."""
+    def begin(self, phase: Phase, *, kind: Kind | None = None) -> None:
+        """Take note that a phase of the step begins, outside of all stages; ``kind`` is of what is made in it."""
         self._mark()
+        self._phase_kind = kind
         self.phase = phase
         self._stage = OUTSIDE
 
@@ -103,7 +105,8 @@ class StageTracker(LiveTensorTracker):  # type: ignore[no-untyped-call]  # torch
         key = tensor.untyped_storage()._cdata
         is_new = key not in self._storages and tensor.untyped_storage().nbytes() > 0
         if is_new:
-            kind: Kind = self._default_kind or ("activations" if self.phase == "forward" else "backward")
+            of_phase: Kind = "activations" if self.phase == "forward" else "backward"
+            kind: Kind = self._default_kind or self._phase_kind or of_phase
             self._cells[key] = (self._stage, kind)
             self._live[self._stage, kind] += tensor.untyped_storage().nbytes()
         peak_before = self.peak_bytes

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from vnbench.analysis.summary import TrialSummary
+from vnbench.data.plan import BUDGETED_SAMPLER
 from vnbench.output.numbers import MISSING, format_estimate
 from vnbench.output.plot_style import SAMPLER_COLOURS, legend_below, new_figure
 from vnbench.output.provenance import Provenance, count
@@ -67,6 +68,8 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
         places.append(x)
         axes.plot(x, 100 * first.padding_ratio, markersize=8, **style)
         passes = f"{batch_size}" if batch_size == micro_batch_size else f"{batch_size} in passes of {micro_batch_size}"
+        if sampler == BUDGETED_SAMPLER:
+            passes = f"{batch_size} in passes of at most {micro_batch_size} worst-case images' pixels"
         held_to = f", {shapes} shapes" if shapes else ""
         label = f"{sampler}, batch {passes}{held_to}: {_throughput(members)} valid Mpx/s"
         handles.append(Line2D([], [], markersize=8, label=label, **style))

@@ -10,7 +10,7 @@ from vnbench.config import SweepConfig
 from vnbench.harness.design import Design
 from vnbench.harness.estimate import Workload, rough_trial_s
 from vnbench.output.progress import describe_trial
-from vnbench.spec import TrialSpec
+from vnbench.spec import TrialKind, TrialSpec
 from vnbench.units import format_bytes, format_duration
 
 
@@ -57,6 +57,7 @@ def result_lines(
     not_started: Sequence[TrialSpec],
     time_budget_s: float | None,
     replicates: int,
+    kinds: Sequence[TrialKind],
     plots: Sequence[Path],
     plots_left_out: Sequence[str],
 ) -> Iterator[str]:
@@ -70,14 +71,19 @@ def result_lines(
     if plots:
         yield f"plots: {plots[0].parent}"
     yield f"records: {out}"
-    yield f"next: {_next_command(statuses, has_rest=bool(not_started), replicates=replicates)}"
+    is_timed = any(kind != "memory" for kind in kinds)
+    next_command = _next_command(statuses, has_rest=bool(not_started), replicates=replicates, is_timed=is_timed)
+    if next_command is not None:
+        yield f"next: {next_command}"
 
 
-def _next_command(statuses: Mapping[str, int], *, has_rest: bool, replicates: int) -> str:
+def _next_command(statuses: Mapping[str, int], *, has_rest: bool, replicates: int, is_timed: bool) -> str | None:
     if has_rest:
         return "the same command again measures the rest (--time-budget counts anew)"
     again = sorted(statuses.keys() & {"crashed", "timeout"})
     if again:
         return f"the same command with --retry {','.join(again)} tries those again"
+    if not is_timed:
+        return None
     more = 3 if replicates < 3 else 2 * replicates
     return f"the same command with --replicates {more} adds processes, which narrows the intervals"
