@@ -12,7 +12,7 @@ from vnbench.data.accounts import account_for_epoch
 from vnbench.data.batching import own_canvases, plan_epoch, worst_case_budget
 from vnbench.data.plan import BUDGETED_SAMPLER, PlanConfig
 from vnbench.data.ranks import deal_to_ranks, step_efficiency
-from vnbench.data.resume import EpochSampler, read_state
+from vnbench.data.resume import EpochSampler, PlanState, read_state
 from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes, read_sizes_csv
 from vnbench.errors import InputError
 from vnbench.options import OPTIONS, PLAN_OPTIONS
@@ -30,6 +30,8 @@ class _Asked:
     sizes_N2: SizeArray
     config: PlanConfig
     epoch: int
+    resumed: tuple[EpochSampler, PlanState] | None
+    """Where a state stands, and the state; None where none was given."""
 
 
 def batching_account(flags: Mapping[str, str | None]) -> dict[str, Any]:
@@ -148,6 +150,7 @@ def _understand(flags: Mapping[str, str | None]) -> _Asked:
     )
     _refuse_a_budget_below_one_example(sizes_N2, config, flags)
     epoch = values.get("epoch", DEFAULT_EPOCH)
+    resumed = None
     if "resume" in values:
         state = read_state(values["resume"])
         if values.get("epoch", state.epoch) != state.epoch:
@@ -159,8 +162,10 @@ def _understand(flags: Mapping[str, str | None]) -> _Asked:
             )
         epoch = state.epoch
         # Refused before anything is accounted for.
-        EpochSampler(sizes_N2, config).resume(state, where=f"--resume {values['resume']}")
-    return _Asked(values=values, sizes_N2=sizes_N2, config=config, epoch=epoch)
+        epochs = EpochSampler(sizes_N2, config)
+        epochs.resume(state, where=f"--resume {values['resume']}")
+        resumed = (epochs, state)
+    return _Asked(values=values, sizes_N2=sizes_N2, config=config, epoch=epoch, resumed=resumed)
 
 
 def _refuse_more_than(limit: int, number: int, *, name: str, what: str, more: str) -> None:
@@ -187,13 +192,13 @@ def _refuse_a_budget_below_one_example(
 
 def _rest_of_epoch(asked: _Asked) -> dict[str, Any]:
     """Return what remains of the epoch; write its steps where a file is asked for."""
-    sampler = EpochSampler(asked.sizes_N2, asked.config)
-    sampler.set_epoch(asked.epoch)
     next_step = 0
-    if "resume" in asked.values:
-        state = read_state(asked.values["resume"])
-        sampler.resume(state, where=f"--resume {asked.values['resume']}")
+    if asked.resumed is not None:
+        sampler, state = asked.resumed
         next_step = state.next_step
+    else:
+        sampler = EpochSampler(asked.sizes_N2, asked.config)
+        sampler.set_epoch(asked.epoch)
     steps = sampler.remaining_steps
     if "plan-out" in asked.values:
         path: Path = asked.values["plan-out"]

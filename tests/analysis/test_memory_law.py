@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from vnbench.analysis.memory_law import GIB, MemoryLaw, PeakPoint, fit_memory_law, verdict
+from vnbench.analysis.memory_law import MemoryLaw, PeakPoint, fit_memory_law
 
 
 def points_of(*pairs: tuple[int, float]) -> list[PeakPoint]:
@@ -82,10 +82,3 @@ def test_a_law_without_a_cost_per_pixel_bounds_nothing() -> None:
     assert flat is not None
     with pytest.raises(ValueError, match="bounds no micro-batch"):
         flat.largest_micro_batch(memory_bytes=1e9, pixels_per_example=1)
-
-
-@pytest.mark.parametrize(
-    ("need", "expected"), [(14.4, "fits"), (14.5, "tight"), (16.0, "tight"), (16.1, "does not fit")]
-)
-def test_a_verdict_keeps_a_tenth_of_the_card_free(need: float, expected: str) -> None:
-    assert verdict(need * GIB, card_bytes=16 * GIB) == expected

@@ -10,12 +10,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.optimize import nnls
-
-GIB = 2**30
 
 CARD_SIZES_GIB = (16, 24, 40, 48, 80, 141)
 """Memory of common cards, in GiB as they are named."""
@@ -26,8 +23,6 @@ widths, and what other programs and the driver hold, come out of the rest."""
 
 MIN_SIZES = 3
 """Different padded sizes from which on each can be left out in turn."""
-
-Verdict = Literal["fits", "tight", "does not fit"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,13 +83,6 @@ def fit_memory_law(points: Sequence[PeakPoint]) -> MemoryLaw | None:
         loo_error_median=statistics.median(errors) if errors else None,
         loo_error_max=max(errors) if errors else None,
     )
-
-
-def verdict(need_bytes: float, *, card_bytes: float) -> Verdict:
-    """Return whether a need fits a card with margin, without one (tight), or not at all."""
-    if need_bytes <= USABLE * card_bytes:
-        return "fits"
-    return "tight" if need_bytes <= card_bytes else "does not fit"
 
 
 def _fit(points: Sequence[PeakPoint]) -> tuple[float, float]:
