@@ -2,9 +2,11 @@
 
 Run with: vnbench sweep --config benchmarks/memory_search.toml --out results/cpu-amd-epyc/memory.jsonl
           vnbench sweep --config benchmarks/memory_times.toml --out results/cpu-amd-epyc/memory.jsonl
+          vnbench sweep --config benchmarks/memory_soak.toml --out results/cpu-amd-epyc/memory.jsonl
           python benchmarks/memory_report.py results/cpu-amd-epyc/memory.jsonl --out reports
 
-The first command searches, the second times one worst-case image; both write to one file.
+The first command searches, the second times one image on several canvases, the third looks at the worst case after
+passes of mixed widths; all write to one file.
 """
 
 from __future__ import annotations
@@ -17,13 +19,18 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from vnbench.analysis.certification import certify
 from vnbench.analysis.compute import summarize_compute
 from vnbench.analysis.max_batch import MaxBatchSummary, summarize_search
-from vnbench.analysis.memory_law import CARD_SIZES_GIB, USABLE
+from vnbench.analysis.memory_law import CARD_SIZES_GIB, NEAR_LIMIT, USABLE, fit_memory_law, fits_right_ratio
 from vnbench.analysis.recipe import Choice, Cost, LeverCost, choice_of, leanest, take_levers_away
 from vnbench.config import default_out
 from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes
 from vnbench.harness.search import probes_of, with_micro_batch
+from vnbench.output.certification_table import HEADERS, explanations, verdict
+from vnbench.output.certification_table import figures as certificate_figures
+from vnbench.output.lever_columns import lever_cells
+from vnbench.output.levers import LEVERS, varying
 from vnbench.output.numbers import MISSING, format_estimate, significant
 from vnbench.output.plot_style import legend_below, new_figure, save, styled
 from vnbench.output.provenance import CPU_LABEL, Provenance, provenance
@@ -64,7 +71,8 @@ def main(arguments: Sequence[str]) -> int:
         *lever_table(recipe, costs[recipe], levers, searches),
         f"![Memory of the recipe without each lever]({name}.png)",
         *(card_table(searches) if origin.device_type == "cuda" else ()),
-        *soak_table(records),
+        *canvas_table(records),
+        *certification(records),
         "Made by:",
         f"```bash\n{shlex.join(['python', 'benchmarks/memory_report.py', *arguments])}\n```",
     ]
@@ -210,27 +218,52 @@ def card_table(searches: Sequence[MaxBatchSummary]) -> list[str]:
     ]
 
 
-def soak_table(records: Sequence[TrialRecord]) -> list[str]:
-    """Return what the caching allocator reserved after passes of mixed widths, where that was measured."""
-    memory = [record for record in records if record.kind == "memory" and record.memory]
-    families = {record.spec.family for record in memory if record.spec.soak is not None}
-    rows = []
-    for record in memory:
-        spec, reading = record.spec, record.memory
-        if spec.family in families and reading and reading.peak_allocated_bytes and reading.peak_reserved_bytes:
-            order = "the worst case alone" if spec.soak is None else f"{spec.sampler}, {spec.soak}"
-            cells = [spec.checkpointing, spec.allocator, order, significant(gib(reading.peak_allocated_bytes))]
-            cells.append(significant(gib(reading.peak_reserved_bytes)))
-            cells.append(f"{reading.peak_reserved_bytes / reading.peak_allocated_bytes:.2f}")
-            cells.append(MISSING if reading.num_alloc_retries is None else str(reading.num_alloc_retries))
-            rows.append(f"| {' | '.join(cells)} |")
+def certification(records: Sequence[TrialRecord]) -> list[str]:
+    """Return what the worst case took after passes of mixed widths beside alone, where that was measured."""
+    certificates = certify(records)
+    families = {one.spec.family for one in certificates if one.spec.soak is not None}
+    rows = [one for one in certificates if one.spec.family in families]
     if not rows:
         return []
-    head = "| checkpointing | allocator | passes before | allocated, GiB | reserved, GiB | ratio | retries |"
+    names = [name for name in varying([row.spec for row in rows]) if name not in ("batch_size", "micro_batch_size")]
+    headers = [*(LEVERS[name].header for name in names), "micro-batch", *HEADERS, "verdict"]
+    lines = [
+        f"| {' | '.join(header.replace('-' + chr(10), '').replace(chr(10), ', ') for header in headers)} |",
+        f"|{'---|' * len(headers)}",
+    ]
+    for row in rows:
+        cells = [*lever_cells(names, row.spec), str(row.spec.micro_batch_size), *certificate_figures(row), verdict(row)]
+        lines.append(f"| {' | '.join(cells)} |")
+    notes = explanations(is_cpu=rows[0].spec.device == "cpu")
+    return ["## After passes of mixed widths", *notes, "\n".join(lines)]
+
+
+def canvas_table(records: Sequence[TrialRecord]) -> list[str]:
+    """Return the law fitted to peaks of one example on several canvases, and how far it is off at each left out."""
+    lines = [
+        "| precision | norm | checkpointing | canvases | fixed, MiB | bytes per padded pixel | error, median "
+        "| error, largest | fits or not, right |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in summarize_compute(record for record in records if record.kind == "compute"):
+        law, right = fit_memory_law(row.peaks), fits_right_ratio(row.peaks)
+        if law is None or law.loo_error_median is None or law.loo_error_max is None or right is None:
+            continue
+        cells = [*choice_of(row.spec), str(len(row.peaks)), f"{law.bytes_fixed / BYTES_PER_UNIT['MiB']:.1f}"]
+        cells += [
+            f"{law.bytes_per_pixel:.1f}",
+            f"{100 * law.loo_error_median:.3f} %",
+            f"{100 * law.loo_error_max:.3f} %",
+        ]
+        lines.append(f"| {' | '.join((*cells, format_percent(right)))} |")
+    if len(lines) == 2:
+        return []
+    margins = ", ".join(f"{100 * margin:.0f}" for margin in NEAR_LIMIT)
     return [
-        "## After passes of mixed widths",
-        "What has to fit a card is what the caching allocator reserves, which depends on the widths that came before.",
-        "\n".join([head, "|---|---|---|---:|---:|---:|---:|", *rows]),
+        "## The law over canvases",
+        "The same law fitted to the peaks of tensors of one example on several canvases. Its error is that at a canvas "
+        f"which it was fitted without; fits or not is asked of memory {margins} % below and above each such peak.",
+        "\n".join(lines),
     ]
 
 

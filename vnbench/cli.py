@@ -102,7 +102,7 @@ def sweep(
     time_budget: Annotated[Text, typer.Option(metavar="TIME", help="Start no trial later, as 10m.")] = None,
     trial_timeout: Annotated[Text, typer.Option(metavar="TIME", help="End a trial that runs longer. [10m]")] = None,
     retry: Annotated[Text, typer.Option(metavar="STATUS,...", help="Try these again, as crashed,timeout.")] = None,
-    soak: Annotated[Text, typer.Option(metavar="ORDER,...", help="Passes before the worst case (CUDA). [none]")] = None,
+    soak: Annotated[Text, typer.Option(metavar="ORDER,...", help="Passes before the worst case. [none]")] = None,
     memory_limit: Annotated[Text, typer.Option(metavar="SIZE", help="Memory of each trial, as 8GiB. [all]")] = None,
     find_max_batch: Annotated[
         bool, typer.Option("--find-max-batch", help="Search the largest micro-batch of each configuration.")

@@ -55,6 +55,8 @@ class MemoryReading:
     """Memory of the device, or the limit that was set; of the host, or its container, on the CPU."""
     cold_peak_allocated_bytes: int | None = None
     """Most bytes held by tensors in the first step on the worst case, in which libraries may try algorithms (CUDA)."""
+    soak_peak_allocated_bytes: int | None = None
+    """Most bytes held by tensors in the passes before the worst case; None where there were none."""
     peak_requested_bytes: int | None = None
     """Most bytes asked for at once, before the caching allocator rounds them up (CUDA)."""
     outside_allocator_bytes: int | None = None
@@ -110,7 +112,7 @@ class CanvasReading:
     first_seen_s: float
     """The first step on this canvas; against later ones it pays for plans, compilation and new memory."""
     peak_allocated_bytes: int | None
-    """Most bytes held by tensors at once in the measured steps (CUDA)."""
+    """Most bytes held by tensors at once: in the measured steps (CUDA), in a step of its own after them (CPU)."""
     peak_reserved_bytes: int | None
     """Most bytes held by the caching allocator by the end of the measured steps (CUDA)."""
     host_growth_bytes: int | None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from vnbench.analysis.certification import Certificate, certify
 from vnbench.analysis.summary import latest_attempts
 from vnbench.config import SweepConfig, complete, default_out
 from vnbench.corpus_command import CorpusPlan, plan_corpus, prepare_corpus
@@ -26,6 +27,7 @@ from vnbench.harness.estimate import Workload
 from vnbench.harness.runner import probe_environment, run_trial
 from vnbench.harness.sweep import DueTrial, due_trials, run_sweep
 from vnbench.locks import gpu_lock
+from vnbench.output.certification_table import certification_table
 from vnbench.output.compute_table import compute_table
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plots import draw_plots
@@ -54,6 +56,8 @@ class SweepReport:
     """Pictures drawn."""
     elapsed_s: float
     """Wall clock of the command."""
+    certificates: tuple[Certificate, ...] = ()
+    """What the worst-case memory trials tell."""
     is_dry_run: bool = False
     """Whether nothing was to be measured."""
 
@@ -72,6 +76,7 @@ class SweepReport:
             "num_not_started": self.num_not_started,
             "left_out": list(self.left_out),
             "plots": [str(path) for path in self.plots],
+            "certificates": [_as_json(certificate) for certificate in self.certificates],
         }
 
 
@@ -128,6 +133,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         left_out=design.left_out,
         plots=plots,
         elapsed_s=time.monotonic() - start,
+        certificates=certify(records),
     )
     if not as_json:
         _print_tables(records, config, corpus)
@@ -147,8 +153,10 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
 
 def _print_tables(records: Sequence[TrialRecord], config: SweepConfig, corpus: CorpusPlan) -> None:
     stdout = stdout_console()
-    if any(record.kind != "compute" for record in records) or not records:
+    if any(record.kind == "training" for record in records) or not records:
         stdout.print(summary_table(records, price_per_hour=config.price_per_hour))
+    if config.kinds == ("memory",) or any(record.spec.soak is not None for record in records):
+        stdout.print(certification_table(records))
     of_canvases = compute_table(
         records,
         price_per_hour=config.price_per_hour,
@@ -232,6 +240,22 @@ def _show_plan(
         elapsed_s=time.monotonic() - start,
         is_dry_run=True,
     )
+
+
+def _as_json(certificate: Certificate) -> dict[str, Any]:
+    spec = certificate.spec
+    return {
+        "spec_id": spec.spec_id,
+        "family": spec.family,
+        "sampler": spec.sampler,
+        "soak": spec.soak,
+        "status": certificate.status,
+        "cause": certificate.cause.kind if certificate.cause else None,
+        "need_bytes": certificate.need_bytes,
+        "capacity_bytes": certificate.capacity_bytes,
+        # A CPU's figures are no forecast for a GPU.
+        "cards": None if spec.device == "cpu" else {f"{size}GiB": one for size, one in certificate.cards.items()},
+    }
 
 
 def _say_all(console: Console, lines: Iterable[str]) -> None:

@@ -26,6 +26,7 @@ def canvas(padded_pixels: int, time_s: float, *, error: float | None = 0.0, proc
         phases_s={},
         num_steps=5,
         first_seen_s=None,
+        peak_allocated_bytes=None,
         peak_reserved_bytes=None,
         host_growth_bytes=None,
         flop_per_step=None,

@@ -23,12 +23,13 @@ from vnbench.spec import TrialSpec
 
 BASE = memory_spec(training_spec(batch_size=1, device="cuda"))
 GIB = 2**30
+CAPACITY = 12 * GIB
 
 
 def probe(size: int, status: Status = "ok", *, replicate: int = 0, base: TrialSpec = BASE) -> TrialRecord:
     spec = dataclasses.replace(base, batch_size=size, micro_batch_size=size)
     cause = None if status == "ok" else Cause(kind="torch-out-of-memory", message="too large")
-    memory = reading_of(spec, peak_bytes=GIB + size * 2 * GIB) if status == "ok" else None
+    memory = reading_of(spec, peak_bytes=GIB + size * 2 * GIB, capacity_bytes=CAPACITY) if status == "ok" else None
     return record_of(spec, status=status, cause=cause, replicate=replicate, memory=memory)
 
 
@@ -168,6 +169,20 @@ def test_other_cards_hold_what_the_law_and_the_context_leave_room_for() -> None:
         BASE, searched(lambda size, _: False), train_sizes_N2=np.array([[640, 12_800]]), sampler="bucketed"
     )
     assert nothing.on_card(16 * GIB) is None
+
+
+def test_a_probe_that_ran_out_where_the_peaks_let_it_fit_raises_the_law() -> None:
+    # 3 fit with 1 + 2 x 3 = 7 GiB, 4 would take 9 of 12 GiB by the law, and did not fit.
+    records = searched(lambda size, _: size <= 3)
+    plain = summarize_search(BASE, records, train_sizes_N2=np.array([[640, 12_800]] * 9), sampler="bucketed").law
+    assert plain is not None
+    assert plain.num_raising == 2, "the next one was tried twice"
+    assert plain.bytes_per_pixel * pixels_per_example(BASE) > 2 * GIB
+    on_the_cpu = dataclasses.replace(BASE, device="cpu")
+    records = [dataclasses.replace(one, spec=dataclasses.replace(one.spec, device="cpu")) for one in records]
+    law = summarize_search(on_the_cpu, records, train_sizes_N2=np.array([[640, 12_800]] * 9), sampler="bucketed").law
+    assert law is not None
+    assert law.num_raising == 0, "what counts against a limit there is more than tensors"
 
 
 def test_smaller_canvases_tell_what_the_worst_case_would_need() -> None:

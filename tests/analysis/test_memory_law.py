@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from vnbench.analysis.memory_law import MemoryLaw, PeakPoint, fit_memory_law
+from vnbench.analysis.memory_law import CensoredPoint, MemoryLaw, PeakPoint, fit_memory_law, fits_right_ratio
 
 
 def points_of(*pairs: tuple[int, float]) -> list[PeakPoint]:
@@ -68,6 +68,28 @@ def test_noise_of_one_percent_is_told_as_such() -> None:
     assert law.bytes_per_pixel == pytest.approx(300, rel=0.02)
     assert 0.002 < law.loo_error_median < 0.02
     assert law.loo_error_median <= law.loo_error_max < 0.05
+
+
+def test_a_censored_point_counts_only_where_the_law_lies_below_it() -> None:
+    points = points_of((1, 2e9), (2, 4e9), (3, 6e9))
+    harmless = fit_memory_law(points, censored=[CensoredPoint(padded_pixels=4, more_than_bytes=7 * 10**9)])
+    assert harmless == fit_memory_law(points)
+    raised = fit_memory_law(points, censored=[CensoredPoint(padded_pixels=4, more_than_bytes=16 * 10**9)])
+    assert raised is not None
+    assert raised.num_raising == 1
+    # Least squares of 1 - b x / peak, where x / peak is 1/2, 1/2, 1/2 and 1/4 per 1e9: b = (1.5 + 0.25) / (0.75 + 0.0625).
+    assert raised.bytes_per_pixel == pytest.approx(1.75 / 0.8125 * 1e9)
+    assert raised.bytes_fixed == 0
+
+
+def test_whether_it_fits_is_told_right_as_far_as_the_law_is() -> None:
+    exact = points_of(*((n, 1e9 + 2e9 * n) for n in (1, 2, 3, 4)))
+    assert fits_right_ratio(exact) == 1
+    assert fits_right_ratio(exact[:2]) is None
+    # 2, 4 and 9: without the last the law says 6, without the first 0 (slope 5), without the second 5.5: right only
+    # where each asks on the side on which the law errs.
+    off = points_of((1, 2e9), (2, 4e9), (3, 9e9))
+    assert fits_right_ratio(off, margins=(0.01,)) == pytest.approx(1 / 2)
 
 
 @pytest.mark.parametrize(("memory", "largest"), [(1.0, 0), (1.9, 0), (2.0, 1), (10.5, 9), (10.999, 9), (11.0, 10)])

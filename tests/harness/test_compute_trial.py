@@ -69,7 +69,12 @@ def test_each_canvas_is_warmed_up_and_measured_in_the_order_given(device: str) -
     for canvas in record.canvases:
         assert canvas.first_seen_s > 0
         assert canvas.host_growth_bytes is not None
+        assert canvas.peak_allocated_bytes is not None
         assert (canvas.peak_reserved_bytes is not None) == (device == "cuda")
+    peaks = [canvas.peak_allocated_bytes for canvas in record.canvases]
+    assert peaks == sorted(peaks, reverse=True)
+    assert record.memory is not None
+    assert record.memory.peak_allocated_bytes == peaks[0]
 
 
 def test_a_canvas_that_is_known_well_enough_stops_and_says_so() -> None:

@@ -183,6 +183,9 @@ def test_a_soak_leaves_the_allocated_peak_as_it_is(device: str) -> None:
         assert record.memory is not None
         assert record.memory.peak_allocated_bytes is not None
         peaks.append(record.memory.peak_allocated_bytes)
+        soak_bytes = record.memory.soak_peak_allocated_bytes
+        # One of its passes is the worst case; a step on that holds a smallest micro-batch's gradients as well.
+        assert soak_bytes is None if spec.soak is None else 0.9 * peaks[0] < soak_bytes <= peaks[0]
     assert peaks[1] == pytest.approx(peaks[0], rel=0 if device == "cpu" else 0.1)
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 
@@ -88,11 +89,27 @@ def test_a_line_holds_the_figures_of_its_canvas() -> None:
 
 def test_columns_that_the_device_does_not_tell_are_left_out() -> None:
     cuda, cpu = (render(factory.compute_sweep(device=device)) for device in ("cuda", "cpu"))
-    assert "peak" in cuda
-    assert "peak" not in cpu
+    assert "TFLOP" in cuda
+    assert "TFLOP" not in cpu
+    unseen = [
+        dataclasses.replace(
+            record, canvases=tuple(dataclasses.replace(one, peak_allocated_bytes=None) for one in record.canvases)
+        )
+        for record in factory.compute_sweep(device="cpu")
+    ]
+    assert "peak" in cpu
+    assert "peak" not in render(unseen)
+    assert "memory of tensors" not in render(unseen)
     assert "GFLOP" in cpu
     assert CPU_LABEL in cpu
     assert CPU_LABEL not in cuda
+
+
+def test_the_law_of_the_peaks_stands_below_with_its_error_at_a_canvas_left_out() -> None:
+    text = " ".join(render(factory.compute_sweep(device="cpu")).split())
+    # The peaks of these records are 378 bytes per padded pixel of the micro-batch.
+    assert "378 bytes per padded pixel" in text
+    assert "without a canvas it is off there by" in text
 
 
 def test_notes_say_what_the_intervals_cover_and_where_they_were_measured() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from vnbench.analysis.between import PooledFigure, Spread, pooled
+from vnbench.analysis.memory_law import PeakPoint
 from vnbench.analysis.noise import measure_noise, process_figure
 from vnbench.analysis.process import Canvas, StepFigures, compute_figures, weighted_power_w, why_not_timed
 from vnbench.analysis.summary import by_spec, distinct_warnings, latest_attempts
@@ -37,6 +38,8 @@ class CanvasSummary:
     """Measured steps of all processes."""
     first_seen_s: float | None
     """Mean over the processes of the first step on this canvas, in seconds."""
+    peak_allocated_bytes: int | None
+    """Largest peak of bytes held by tensors."""
     peak_reserved_bytes: int | None
     """Largest peak of the caching allocator (CUDA)."""
     host_growth_bytes: int | None
@@ -95,6 +98,15 @@ class ComputeSummary:
     power_w: float | None
     """Mean power of the device while it measured, over all canvases, in watts."""
 
+    @property
+    def peaks(self) -> tuple[PeakPoint, ...]:
+        """Bytes held by tensors at the peak of a step, canvas by canvas."""
+        return tuple(
+            PeakPoint(padded_pixels=round(canvas.padded_pixels), peak_bytes=canvas.peak_allocated_bytes)
+            for canvas in self.canvases
+            if canvas.peak_allocated_bytes is not None
+        )
+
 
 def summarize_compute(records: Iterable[TrialRecord]) -> tuple[ComputeSummary, ...]:
     """Return one summary per compute spec, in the order of first appearance."""
@@ -133,7 +145,8 @@ def _canvas(
         return None
     readings = [reading for record, _ in timed if (reading := _reading(record, canvas)) is not None]
     growths = [reading.host_growth_bytes for reading in readings if reading.host_growth_bytes is not None]
-    peaks = [reading.peak_reserved_bytes for reading in readings if reading.peak_reserved_bytes is not None]
+    reserved = [reading.peak_reserved_bytes for reading in readings if reading.peak_reserved_bytes is not None]
+    allocated = [reading.peak_allocated_bytes for reading in readings if reading.peak_allocated_bytes is not None]
     phases = {name: [one.phases_s[name] for one in figures if name in one.phases_s] for name in first.phases_s}
     height, width = canvas
     return CanvasSummary(
@@ -146,7 +159,8 @@ def _canvas(
         phases_s={name: fmean(seconds) for name, seconds in phases.items()},
         num_steps=sum(one.num_steps for one in figures),
         first_seen_s=fmean(reading.first_seen_s for reading in readings) if readings else None,
-        peak_reserved_bytes=max(peaks, default=None),
+        peak_allocated_bytes=max(allocated, default=None),
+        peak_reserved_bytes=max(reserved, default=None),
         host_growth_bytes=max(growths, default=None),
         flop_per_step=next((reading.flop_per_step for reading in readings), None),
         stop_rules=tuple(dict.fromkeys(reading.stop.rule for reading in readings)),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vnbench.analysis.mean_size import MeanSizePlan, plan_by_mean_size
-from vnbench.analysis.memory_law import USABLE, MemoryLaw, PeakPoint, fit_memory_law
+from vnbench.analysis.memory_law import USABLE, CensoredPoint, MemoryLaw, PeakPoint, fit_memory_law
 from vnbench.analysis.summary import peak_bytes
 from vnbench.data.alignment import align
 from vnbench.data.sizes import SizeArray
@@ -145,7 +145,7 @@ def summarize_search(
         for record in (*records, *smaller)
         if record.status == "ok" and (peak := peak_bytes(record.memory)) is not None
     ]
-    law = fit_memory_law(points)
+    law = fit_memory_law(points, censored=_censored(bare, records))
     need_bytes = law.peak_bytes(bare.pixels_per_example) if law is not None and found.largest == 0 else None
     by_mean = None
     if found.is_exact:
@@ -160,6 +160,24 @@ def summarize_search(
         failing_pixels = found.blocker.spec.micro_batch_size * bare.pixels_per_example
         ran_out_ratio = law.peak_bytes(failing_pixels) / bare.capacity_bytes
     return replace(bare, law=law, ran_out_ratio=ran_out_ratio, need_bytes=need_bytes, by_mean_size=by_mean)
+
+
+def _censored(bare: MaxBatchSummary, records: Sequence[TrialRecord]) -> list[CensoredPoint]:
+    """Return what the probes that ran out of memory exceed: what the caching allocator could have had.
+
+    None on the CPU, where the memory of tensors is not all that counts against the limit.
+    """
+    if bare.spec.device == "cpu" or bare.capacity_bytes is None:
+        return []
+    outside_bytes = bare.outside_bytes if bare.spec.memory_limit_bytes is None else 0
+    return [
+        CensoredPoint(
+            padded_pixels=record.spec.micro_batch_size * bare.pixels_per_example,
+            more_than_bytes=bare.capacity_bytes - outside_bytes,
+        )
+        for record in records
+        if record.status == "oom"
+    ]
 
 
 def next_probe(records: Sequence[TrialRecord], *, most: int) -> Probe | None:

@@ -1,8 +1,8 @@
 """The law of worst-case memory: a fixed part, and bytes per padded pixel of the micro-batch.
 
-Fitted to the peaks of memory trials that differ in their padded pixels alone. Activations of a convolutional network
-grow in proportion to the pixels, and what does not (parameters, optimizer state, workspaces of fixed size) is the fixed
-part.
+Fitted to the peaks of trials that differ in their padded pixels alone. Activations of a convolutional network grow in
+proportion to the pixels, and what does not (parameters, optimizer state, workspaces of fixed size) is the fixed part. A
+trial that ran out of memory has no peak, but says that its peak would have been above the memory that there was.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ widths, and what other programs and the driver hold, come out of the rest."""
 MIN_SIZES = 3
 """Different padded sizes from which on each can be left out in turn."""
 
+NEAR_LIMIT = (0.01, 0.02, 0.05)
+"""How far from a peak the memory lies in the cells near the limit, relative to it."""
+
+MAX_ROUNDS = 10
+"""Fits after which the censored points that count are left at that: one that alternates is as good in as out."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeakPoint:
@@ -33,6 +39,16 @@ class PeakPoint:
     """Examples x canvas pixels of the micro-batch."""
     peak_bytes: int
     """Its peak."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CensoredPoint:
+    """A peak that was not reached, because memory ran out before."""
+
+    padded_pixels: int
+    """Examples x canvas pixels of the micro-batch."""
+    more_than_bytes: int
+    """What its peak exceeds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +69,8 @@ class MemoryLaw:
     """Median relative error at a size that the law was fitted without; None below MIN_SIZES sizes."""
     loo_error_max: float | None
     """Largest such error."""
+    num_raising: int = 0
+    """Trials that ran out of memory where the peaks alone let them fit: the law is held up to what they exceed."""
 
     def peak_bytes(self, padded_pixels: float) -> float:
         """Return the peak in bytes that the law gives to a micro-batch of so many padded pixels."""
@@ -66,14 +84,19 @@ class MemoryLaw:
         return max(0, int(room / (self.bytes_per_pixel * pixels_per_example)))
 
 
-def fit_memory_law(points: Sequence[PeakPoint]) -> MemoryLaw | None:
-    """Return the law of least squares of relative residuals, both terms at least 0; None below two different sizes."""
+def fit_memory_law(points: Sequence[PeakPoint], *, censored: Sequence[CensoredPoint] = ()) -> MemoryLaw | None:
+    """Return the law of least squares of relative residuals, both terms at least 0; None below two different sizes.
+
+    A censored point counts, with what it exceeds as its peak, where the law would lie below that, and not otherwise.
+    Residuals and errors are those of ``points``.
+    """
     pixels = sorted({point.padded_pixels for point in points})
     if len(pixels) < 2:
         return None
-    fixed, per_pixel = _fit(points)
+    raising = _raising(points, censored)
+    fixed, per_pixel = _fit([*points, *raising])
     residuals = [abs(point.peak_bytes / (fixed + per_pixel * point.padded_pixels) - 1) for point in points]
-    errors = _leave_one_out_errors(points, pixels) if len(pixels) >= MIN_SIZES else []
+    errors = _leave_one_out_errors(points, pixels, censored) if len(pixels) >= MIN_SIZES else []
     return MemoryLaw(
         bytes_fixed=fixed,
         bytes_per_pixel=per_pixel,
@@ -82,7 +105,42 @@ def fit_memory_law(points: Sequence[PeakPoint]) -> MemoryLaw | None:
         largest_residual=max(residuals),
         loo_error_median=statistics.median(errors) if errors else None,
         loo_error_max=max(errors) if errors else None,
+        num_raising=len(raising),
     )
+
+
+def fits_right_ratio(points: Sequence[PeakPoint], *, margins: Sequence[float] = NEAR_LIMIT) -> float | None:
+    """Return how often a law fitted without a size is right on whether that fits a memory near its peak.
+
+    For every point and margin the memory is the peak less and plus that share of it. None below MIN_SIZES sizes.
+    """
+    pixels = sorted({point.padded_pixels for point in points})
+    if len(pixels) < MIN_SIZES:
+        return None
+    answers = []
+    for point in points:
+        fixed, per_pixel = _fit([other for other in points if other.padded_pixels != point.padded_pixels])
+        forecast = fixed + per_pixel * point.padded_pixels
+        for margin in margins:
+            answers.append(forecast > (1 - margin) * point.peak_bytes)
+            answers.append(forecast <= (1 + margin) * point.peak_bytes)
+    return statistics.fmean(answers)
+
+
+def _raising(points: Sequence[PeakPoint], censored: Sequence[CensoredPoint]) -> list[PeakPoint]:
+    """Return the censored points above the law, as points at what they exceed."""
+    raising: list[PeakPoint] = []
+    for _ in range(MAX_ROUNDS):
+        fixed, per_pixel = _fit([*points, *raising])
+        above = [
+            PeakPoint(padded_pixels=one.padded_pixels, peak_bytes=one.more_than_bytes)
+            for one in censored
+            if fixed + per_pixel * one.padded_pixels <= one.more_than_bytes
+        ]
+        if above == raising:
+            break
+        raising = above
+    return raising
 
 
 def _fit(points: Sequence[PeakPoint]) -> tuple[float, float]:
@@ -96,10 +154,13 @@ def _fit(points: Sequence[PeakPoint]) -> tuple[float, float]:
     return float(fixed * peaks.max()), float(slope * peaks.max() / scale)
 
 
-def _leave_one_out_errors(points: Sequence[PeakPoint], pixels: Sequence[int]) -> list[float]:
+def _leave_one_out_errors(
+    points: Sequence[PeakPoint], pixels: Sequence[int], censored: Sequence[CensoredPoint]
+) -> list[float]:
     errors = []
     for left_out in pixels:
-        fixed, per_pixel = _fit([point for point in points if point.padded_pixels != left_out])
+        others = [point for point in points if point.padded_pixels != left_out]
+        fixed, per_pixel = _fit([*others, *_raising(others, censored)])
         peaks = [point.peak_bytes for point in points if point.padded_pixels == left_out]
         errors.append(abs((fixed + per_pixel * left_out) / statistics.fmean(peaks) - 1))
     return errors

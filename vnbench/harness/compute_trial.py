@@ -16,6 +16,7 @@ from vnbench.harness.flops import FlopModel
 from vnbench.harness.step import OptimizerStep, build_step
 from vnbench.harness.stopping import Stopping
 from vnbench.harness.task import TrialTask
+from vnbench.harness.tracked_step import run_tracked
 from vnbench.measure.memory import cuda_memory, process_memory, process_rss_bytes, reset_cuda_peaks
 from vnbench.measure.timing import make_timer
 from vnbench.readings import CanvasReading, MemoryReading, Stop
@@ -61,8 +62,11 @@ def _measure_canvas(
         log.run(batches, [shape] * (spec.num_warm_up_steps - 1), is_warm_up=True)
     num_retries_before = reset_cuda_peaks(step.device) if is_cuda else 0
     stop = _measure_until_known(log, batches, shape, spec, is_cuda=is_cuda)
-    memory = cuda_memory(step.device, num_retries_before=num_retries_before) if is_cuda else process_memory()
     rss_after = process_rss_bytes()
+    if is_cuda:
+        memory = cuda_memory(step.device, num_retries_before=num_retries_before)
+    else:
+        memory = _cpu_memory(step, batch, spec)
     reading = CanvasReading(
         height=shape.canvas_height,
         width=shape.canvas_width,
@@ -74,6 +78,16 @@ def _measure_canvas(
         stop=stop,
     )
     return reading, memory
+
+
+def _cpu_memory(step: OptimizerStep, batch: Batch, spec: TrialSpec) -> MemoryReading:
+    """Return the peak of a step of its own, after the timed ones: the tracker slows what it watches."""
+    if spec.compile != "none":
+        # What compiled code allocates never passes the tracker.
+        return process_memory()
+    timer = make_timer(step.device)
+    _, memory = run_tracked(step, [batch], lambda: step.run(iter([batch]), num_examples=spec.batch_size, timer=timer))
+    return memory
 
 
 def _measure_until_known(
@@ -116,13 +130,15 @@ def _shape(spec: TrialSpec, size: tuple[int, int]) -> StepShape:
 def _whole(readings: list[MemoryReading]) -> MemoryReading:
     """Return the largest peaks and the sum of the retries of several readings of one process."""
     last = readings[-1]
-    if last.instrument == "process":
-        return last
-    retries = [reading.num_alloc_retries for reading in readings]
+
+    def largest(name: str) -> int | None:
+        return max((value for reading in readings if (value := getattr(reading, name)) is not None), default=None)
+
+    retries = [reading.num_alloc_retries for reading in readings if reading.num_alloc_retries is not None]
     return replace(
         last,
-        peak_allocated_bytes=max(reading.peak_allocated_bytes or 0 for reading in readings),
-        peak_reserved_bytes=max(reading.peak_reserved_bytes or 0 for reading in readings),
-        peak_requested_bytes=max(reading.peak_requested_bytes or 0 for reading in readings),
-        num_alloc_retries=sum(count or 0 for count in retries),
+        peak_allocated_bytes=largest("peak_allocated_bytes"),
+        peak_reserved_bytes=largest("peak_reserved_bytes"),
+        peak_requested_bytes=largest("peak_requested_bytes"),
+        num_alloc_retries=sum(retries) if retries else None,
     )

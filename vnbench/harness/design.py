@@ -144,8 +144,8 @@ def _memory_spec(cell: Cell, config: SweepConfig, worst_case: Size) -> TrialSpec
 
 
 def _soaked_specs(alone: TrialSpec, cell: Cell, config: SweepConfig, train_sizes_N2: SizeArray) -> Iterator[TrialSpec]:
-    """Yield a memory spec after each soak asked for; on the CPU, which has no caching allocator, there is none."""
-    if config.device == "cpu" or len(train_sizes_N2) < alone.micro_batch_size:
+    """Yield a memory spec after each soak asked for; images too few for a pass make none."""
+    if len(train_sizes_N2) < alone.micro_batch_size:
         return
     assert alone.worst_case_height is not None
     assert alone.worst_case_width is not None

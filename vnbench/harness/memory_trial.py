@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -12,9 +13,9 @@ from vnbench.data.raster import draw_example
 from vnbench.harness.soundness import checked_loss, memory_warnings
 from vnbench.harness.step import OptimizerStep, StepResult, build_step
 from vnbench.harness.task import TrialTask
-from vnbench.measure.memory import LiveTensorTracker, cuda_memory, reset_cuda_peaks, tracked_memory
+from vnbench.harness.tracked_step import run_tracked
+from vnbench.measure.memory import cuda_memory, reset_cuda_peaks
 from vnbench.measure.timing import make_timer
-from vnbench.readings import MemoryReading
 from vnbench.record import TrialRecord
 from vnbench.spec import ALIGNMENT, TrialSpec
 
@@ -33,9 +34,8 @@ def measure_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord
     # The first step makes the optimizer's state. In the second a smallest micro-batch goes first, so that the worst
     # case meets what it meets in training: optimizer state and, under accumulation, gradients of an earlier pass.
     step.run(iter([smallest]), num_examples=1, timer=make_timer(device))
-    for num_examples, height, width in spec.soak_passes or ():
-        mixed = blank_batch(num_examples, height=height, width=width)
-        step.run(iter([mixed]), num_examples=num_examples, timer=make_timer(device))
+    num_retries_before = reset_cuda_peaks(device) if device.type == "cuda" else 0
+    soak_bytes = _soak(step, spec) if spec.soak_passes else None
 
     def worst_case_step() -> StepResult:
         batches = iter([smallest, worst_case])
@@ -43,7 +43,7 @@ def measure_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord
 
     if device.type == "cuda":
         # Cold, then warm: in the first step on a shape libraries choose their algorithms, and may try them.
-        num_retries_before = reset_cuda_peaks(device)
+        reset_cuda_peaks(device)
         worst_case_step()
         torch.cuda.synchronize()
         cold_bytes = cuda_memory(device, num_retries_before=num_retries_before).peak_allocated_bytes
@@ -54,26 +54,29 @@ def measure_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord
             cuda_memory(device, num_retries_before=num_retries_before), cold_peak_allocated_bytes=cold_bytes
         )
     else:
-        result, memory = _tracked(step, (smallest, worst_case), worst_case_step)
+        result, memory = run_tracked(step, (smallest, worst_case), worst_case_step)
+    memory = replace(memory, soak_peak_allocated_bytes=soak_bytes)
     loss = float(result.loss)
     yield checked_loss(
         replace(record, memory=memory, warnings=tuple(memory_warnings(memory))), [loss], is_skipped=[False]
     )
 
 
-def _tracked(
-    step: OptimizerStep, batches: Sequence[Batch], run_step: Callable[[], StepResult]
-) -> tuple[StepResult, MemoryReading]:
-    tracker = LiveTensorTracker()
-    existing = [*step.model.parameters(), *step.model.buffers()]
-    existing += [parameter.grad for parameter in step.model.parameters() if parameter.grad is not None]
-    existing += [value for state in step.optimizer.state.values() for value in state.values()]
-    existing += [tensor for batch in batches for tensor in batch]
-    with tracker:
-        tracker.track(existing)
-        result = run_step()
-    tracker.close()
-    return result, tracked_memory(tracker.peak_bytes)
+def _soak(step: OptimizerStep, spec: TrialSpec) -> int:
+    """Train on the passes before the worst case; return the most bytes that tensors held meanwhile."""
+    batches = (blank_batch(count, height=height, width=width) for count, height, width in spec.soak_passes or ())
+    if step.device.type != "cuda":
+        readings = [run_tracked(step, [batch], partial(_train, step, batch))[1] for batch in batches]
+        return max(reading.peak_allocated_bytes or 0 for reading in readings)
+    num_retries_before = reset_cuda_peaks(step.device)
+    for batch in batches:
+        _train(step, batch)
+    torch.cuda.synchronize(step.device)
+    return cuda_memory(step.device, num_retries_before=num_retries_before).peak_allocated_bytes or 0
+
+
+def _train(step: OptimizerStep, batch: Batch) -> StepResult:
+    return step.run(iter([batch]), num_examples=len(batch.images_BHW), timer=make_timer(step.device))
 
 
 def drawn_batch(spec: TrialSpec, *, height: int, width: int, num_examples: int) -> Batch:

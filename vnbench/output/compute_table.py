@@ -12,6 +12,7 @@ from rich.text import Text
 
 from vnbench.analysis.compute import CanvasSummary, ComputeSummary, summarize_compute
 from vnbench.analysis.cost import cost_of_epoch, epoch_time, split_by_range
+from vnbench.analysis.memory_law import fit_memory_law
 from vnbench.analysis.noise import measure_noise
 from vnbench.analysis.summary import latest_attempts
 from vnbench.output.lever_columns import shared_levers
@@ -21,7 +22,7 @@ from vnbench.output.provenance import CPU_LABEL, count, provenance
 from vnbench.output.row_notes import row_notes, status_cell, subject
 from vnbench.readings import StopRule
 from vnbench.record import TrialRecord
-from vnbench.units import BYTES_PER_UNIT, gib, mpx
+from vnbench.units import BYTES_PER_UNIT, format_bytes, gib, mpx
 
 STOP_WORDS: Mapping[StopRule, str] = {
     "noise-target": "noise",
@@ -63,6 +64,7 @@ def compute_table(
             "first: the first step on a canvas, in its unit and over the mean of the measured ones; ended by: what "
             "ended measuring, the noise target or a cap on steps or time."
         ]
+        notes += [line for row in timed if (line := _memory_line(row, rows)) is not None]
         notes += [
             _epoch_line(row, rows, passes[row.spec.micro_batch_size], price_per_hour=price_per_hour)
             for row in timed
@@ -128,7 +130,8 @@ def _headers(*, per_second: float, flop_unit: float) -> tuple[str, ...]:
 
 def _cells(canvas: CanvasSummary, *, per_second: float, flop_unit: float) -> tuple[str, ...]:
     time = canvas.step_time
-    peak, growth = canvas.peak_reserved_bytes, canvas.host_growth_bytes
+    peak = canvas.peak_allocated_bytes if canvas.peak_reserved_bytes is None else canvas.peak_reserved_bytes
+    growth = canvas.host_growth_bytes
 
     def as_sure(value: float | None) -> str:
         """Return a figure with no more digits than the step time supports: its parts and inverses know no more."""
@@ -148,6 +151,19 @@ def _cells(canvas: CanvasSummary, *, per_second: float, flop_unit: float) -> tup
         significant(None if peak is None else gib(peak)),
         MISSING if growth is None else f"{growth / BYTES_PER_UNIT['MiB']:.0f}",
         "/".join(STOP_WORDS[rule] for rule in canvas.stop_rules) or MISSING,
+    )
+
+
+def _memory_line(row: ComputeSummary, rows: Sequence[ComputeSummary]) -> str | None:
+    """Return the law that the peaks of a configuration follow, and how far it is off; None without an error to tell."""
+    law = fit_memory_law(row.peaks)
+    if law is None or law.loo_error_median is None or law.loo_error_max is None:
+        return None
+    slope = significant(law.bytes_per_pixel)
+    return (
+        f"memory of tensors: {subject(row, rows)}: {format_bytes(law.bytes_fixed)} + {slope} "
+        f"bytes per padded pixel; without a canvas it is off there by {100 * law.loo_error_median:.2g} % (median), at "
+        f"most {100 * law.loo_error_max:.2g} %"
     )
 
 
