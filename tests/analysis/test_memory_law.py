@@ -77,7 +77,7 @@ def test_a_censored_point_counts_only_where_the_law_lies_below_it() -> None:
     raised = fit_memory_law(points, censored=[CensoredPoint(padded_pixels=4, more_than_bytes=16 * 10**9)])
     assert raised is not None
     assert raised.num_raising == 1
-    # Least squares of 1 - b x / peak, where x / peak is 1/2, 1/2, 1/2 and 1/4 per 1e9: b = (1.5 + 0.25) / (0.75 + 0.0625).
+    # Least squares of 1 - b x / peak, x / peak being 1/2, 1/2, 1/2 and 1/4 per 1e9: b = (1.5 + 0.25) / (0.75 + 0.0625).
     assert raised.bytes_per_pixel == pytest.approx(1.75 / 0.8125 * 1e9)
     assert raised.bytes_fixed == 0
 
