@@ -26,7 +26,7 @@ from vnbench.analysis.memory_law import CARD_SIZES_GIB, NEAR_LIMIT, USABLE, fit_
 from vnbench.analysis.recipe import Choice, Cost, LeverCost, choice_of, leanest, take_levers_away
 from vnbench.config import default_out
 from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes
-from vnbench.harness.search import probes_of, with_micro_batch
+from vnbench.harness.search import probes_of
 from vnbench.output.certification_table import HEADERS, explanations, verdict
 from vnbench.output.certification_table import figures as certificate_figures
 from vnbench.output.lever_columns import lever_cells
@@ -85,7 +85,12 @@ def main(arguments: Sequence[str]) -> int:
 def find_searches(records: Sequence[TrialRecord]) -> list[MaxBatchSummary]:
     memory = [record for record in records if record.kind == "memory" and record.spec.soak is None]
     widest = max((record.spec.worst_case_width or 0 for record in memory), default=0)
-    bases = list(dict.fromkeys(with_micro_batch(one.spec, 1) for one in memory if one.spec.worst_case_width == widest))
+    # A search begins with one example; what was certified at another micro-batch alone is none.
+    bases = list(
+        dict.fromkeys(
+            one.spec for one in memory if one.spec.worst_case_width == widest and one.spec.micro_batch_size == 1
+        )
+    )
     summaries = []
     for base in bases:
         assert base.worst_case_height is not None

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from vnbench.data.alignment import align
-from vnbench.readings import BatchingAccount, Block, CanvasReading, MemoryReading, Stop
+from vnbench.readings import (
+    BatchingAccount,
+    Block,
+    CanvasReading,
+    LoaderStage,
+    LoaderStageName,
+    MemoryReading,
+    Stop,
+)
 from vnbench.record import Cause, Status, TrialRecord
 from vnbench.spec import FLAG_FIELDS, TrialSpec
 
@@ -56,6 +64,29 @@ def training_spec(**changes: Any) -> TrialSpec:
         "corpus_id": "0123456789ab",
         "subset_size": 32,
         "num_warm_up_steps": 2,
+    }
+    return TrialSpec(**(values | changes))
+
+
+def loader_spec(**changes: Any) -> TrialSpec:
+    """Return a CPU loader spec; a change of batch_size moves the micro-batch with it."""
+    values: dict[str, Any] = {
+        "kind": "loader",
+        "device": "cpu",
+        "model": "veernet-tiny",
+        "task": "multiclass",
+        "batch_size": 1,
+        "micro_batch_size": changes.get("batch_size", 1),
+        "precision": "fp32",
+        "norm_precision": "fp32",
+        "checkpointing": "none",
+        "seed": 0,
+        "sampler": "random",
+        "num_workers": 0,
+        "corpus_id": "0123456789ab",
+        "subset_size": 32,
+        "max_epochs": 4,
+        "max_measuring_s": 60.0,
     }
     return TrialSpec(**(values | changes))
 
@@ -286,6 +317,58 @@ def measured_compute_record(spec: TrialSpec, *, replicate: int = 0, **changes: A
         "telemetry": telemetry_of(spec),
     }
     return record_of(spec, replicate=replicate, **(measured | changes))
+
+
+def loader_stage(
+    name: LoaderStageName, seconds_per_example: float, *, spec: TrialSpec, is_cold: bool = False, num_batches: int = 8
+) -> LoaderStage:
+    """Return a stage of equal batches of 4 Mpx examples, padded by a tenth."""
+    num_examples = num_batches * spec.micro_batch_size
+    padded = 4_400_000 * num_examples
+    has_workers = bool(spec.num_workers) and name not in ("plan", "decode", "collate")
+    is_from_processes = has_workers and spec.worker_kind == "processes" and name != "empty-workers"
+    return LoaderStage(
+        name=name,
+        waits_s=(seconds_per_example * spec.micro_batch_size,) * num_batches,
+        num_examples=num_examples,
+        valid_pixels=4_000_000 * num_examples,
+        padded_pixels=padded,
+        payload_bytes=2 * padded if is_from_processes else 0,
+        start_up_s=0.2 if has_workers else None,
+        host_bytes=GIB,
+        stop=Stop(
+            rule="max-epochs",
+            noise_target=0.01,
+            relative_half_width=0.02,
+            num_steps=num_batches,
+            num_observations=num_batches,
+            measuring_s=seconds_per_example * num_examples,
+        ),
+        is_cold=is_cold,
+        cached_ratio=0.0 if is_cold else None,
+    )
+
+
+def measured_loader_record(spec: TrialSpec, *, decode_s: float = 0.05, **changes: Any) -> TrialRecord:
+    """Return a loader record whose workers share the work evenly; an example takes 10 ms beyond ``decode_s``."""
+    whole_s = (decode_s + 0.01) / max(1, spec.num_workers or 0)
+    first: tuple[tuple[LoaderStageName, float], ...] = (("decode", decode_s), ("collate", whole_s))
+    if spec.num_workers:
+        first = (("empty-workers", 0.001), ("workers", whole_s))
+    stages = (
+        loader_stage("plan", 1e-4, spec=spec),
+        loader_stage(first[1][0], 2 * whole_s, spec=spec, is_cold=True),
+        *(loader_stage(name, seconds, spec=spec) for name, seconds in first),
+        loader_stage("device", whole_s + 0.004, spec=spec),
+    )
+    plan = account(
+        valid_pixels=4_000_000 * 32,
+        padded_pixels=4_400_000 * 32,
+        lower_bound=0.05,
+        num_examples=32,
+        num_batches=32 // spec.micro_batch_size,
+    )
+    return record_of(spec, **({"stages": stages, "batching": plan} | changes))
 
 
 def _draws(spec: TrialSpec, *, replicate: int) -> tuple[np.random.Generator, float]:

@@ -76,7 +76,16 @@ def sweep(
     checkpointing: Annotated[Text, typer.Option(metavar="NAME,...", help="none, stages.")] = None,
     sampler: Annotated[Text, typer.Option(metavar="NAME,...", help=SAMPLERS_HELP)] = None,
     shapes: Annotated[Text, typer.Option(metavar="N,...", help="Canvases at most, or any. [any]")] = None,
-    num_workers: Annotated[Text, typer.Option(metavar="N,...", help="Loader processes.")] = None,
+    num_workers: Annotated[Text, typer.Option(metavar="N,...", help="Loader workers.")] = None,
+    worker_kind: Annotated[Text, typer.Option(metavar="NAME,...", help="processes, threads.")] = None,
+    prefetch_factor: Annotated[Text, typer.Option(metavar="N,...", help="Batches ahead per worker. [2]")] = None,
+    pin_memory: Annotated[Text, typer.Option(metavar="NAME,...", help="on, off.")] = None,
+    persistent_workers: Annotated[Text, typer.Option(metavar="NAME,...", help="Over epochs: on, off.")] = None,
+    cache: Annotated[Text, typer.Option(metavar="NAME,...", help="Of decoded images: none, memory, disk.")] = None,
+    cache_limit: Annotated[Text, typer.Option(metavar="SIZE", help="Most that the cache keeps. [4GiB]")] = None,
+    appetite: Annotated[
+        Text, typer.Option(metavar="N", help="Examples/s that loading is to feed. [computing's]")
+    ] = None,
     memory_format: Annotated[Text, typer.Option(metavar="NAME,...", help="contiguous, channels-last.")] = None,
     compile: Annotated[Text, typer.Option(metavar="NAME,...", help="torch.compile: none, default.")] = None,
     cudnn_benchmark: Annotated[Text, typer.Option(metavar="NAME,...", help="off, on.")] = None,
@@ -87,7 +96,9 @@ def sweep(
     device: Annotated[Text, typer.Option(metavar="NAME", help="auto, cuda or cpu. [auto]")] = None,
     design: Annotated[Text, typer.Option(metavar="NAME", help="one-at-a-time or full. [one-at-a-time]")] = None,
     center: Annotated[Text, typer.Option(metavar="AXIS=VALUE,...", help="Centre of one-at-a-time.")] = None,
-    kind: Annotated[Text, typer.Option(metavar="NAME,...", help="memory, compute, training. [memory,training]")] = None,
+    kind: Annotated[
+        Text, typer.Option(metavar="NAME,...", help="memory, compute, loader, training. [memory,training]")
+    ] = None,
     subset: Annotated[Text, typer.Option(metavar="N", help="Training examples of one measured epoch.")] = None,
     compute_sizes: Annotated[Text, typer.Option(metavar="N", help="Canvases of a compute trial. [9]")] = None,
     warm_up_steps: Annotated[Text, typer.Option(metavar="N", help="Steps before the measured ones.")] = None,
@@ -101,6 +112,7 @@ def sweep(
     max_attempts: Annotated[Text, typer.Option(metavar="N", help="Tries where the machine was disturbed. [3]")] = None,
     time_budget: Annotated[Text, typer.Option(metavar="TIME", help="Start no trial later, as 10m.")] = None,
     trial_timeout: Annotated[Text, typer.Option(metavar="TIME", help="End a trial that runs longer. [10m]")] = None,
+    worker_timeout: Annotated[Text, typer.Option(metavar="TIME", help="A silent loader worker hangs. [2m]")] = None,
     retry: Annotated[Text, typer.Option(metavar="STATUS,...", help="Try these again, as crashed,timeout.")] = None,
     soak: Annotated[Text, typer.Option(metavar="ORDER,...", help="Passes before the worst case. [none]")] = None,
     memory_limit: Annotated[Text, typer.Option(metavar="SIZE", help="Memory of each trial, as 8GiB. [all]")] = None,

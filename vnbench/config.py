@@ -12,7 +12,9 @@ from vnbench.errors import InputError
 from vnbench.options import AXIS_OPTIONS, OPTIONS, DesignName
 from vnbench.request import Request
 from vnbench.spec import (
+    DEFAULT_PREFETCH_FACTOR,
     Allocator,
+    Cache,
     Checkpointing,
     Compile,
     CudnnBenchmark,
@@ -20,12 +22,14 @@ from vnbench.spec import (
     MemoryFormat,
     ModelName,
     NormPrecision,
+    OnOff,
     OptimizerLoop,
     Precision,
     SamplerName,
     Soak,
     Task,
     TrialKind,
+    WorkerKind,
 )
 from vnbench.units import PixelRange
 
@@ -60,6 +64,16 @@ class Axes:
     """How the caching allocator takes memory from the driver."""
     optimizer: tuple[OptimizerLoop, ...]
     """How the optimizer goes over the parameters."""
+    worker_kind: tuple[WorkerKind, ...]
+    """What the loader's workers are."""
+    prefetch_factor: tuple[int, ...]
+    """Micro-batches ahead per loader worker."""
+    pin_memory: tuple[OnOff, ...]
+    """Whether batches go to the device through pinned memory."""
+    persistent_workers: tuple[OnOff, ...]
+    """Whether loader workers live on from epoch to epoch."""
+    cache: tuple[Cache, ...]
+    """Where decoded images are kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +136,8 @@ class SweepConfig:
     """No trial starts later than this after the sweep did; None for no limit."""
     trial_timeout_s: float
     """A trial is ended when it runs longer."""
+    worker_timeout_s: float
+    """A loader worker that gives no batch for longer is taken to hang."""
     retry: tuple[str, ...]
     """Statuses whose trials are tried again."""
     soak: tuple[Soak, ...]
@@ -130,6 +146,10 @@ class SweepConfig:
     """Memory that each trial may take; None for all that is there."""
     find_max_batch: bool
     """Whether to search for the largest micro-batch of each configuration instead of measuring a design."""
+    cache_limit_bytes: int
+    """Bytes of decoded images and masks that a cache keeps, at most."""
+    appetite_examples_per_s: float | None
+    """Examples per second that the loader is to supply; None for what compute trials take."""
     price_per_hour: float | None
     """Price of an hour of the device, in any currency."""
     out: Path | None
@@ -155,6 +175,12 @@ COMMON_DEFAULTS: Mapping[str, str] = {
     "cudnn-benchmark": "off",
     "allocator": "native",
     "optimizer": "fused",
+    "worker-kind": "processes",
+    "prefetch-factor": str(DEFAULT_PREFETCH_FACTOR),
+    "pin-memory": "on",
+    "persistent-workers": "on",
+    "cache": "none",
+    "cache-limit": "4GiB",
     "design": "one-at-a-time",
     "kind": "memory,training",
     "noise-target": "1%",
@@ -162,6 +188,7 @@ COMMON_DEFAULTS: Mapping[str, str] = {
     "replicates": "1",
     "max-attempts": "3",
     "seed": "0",
+    "worker-timeout": "2m",
     "trial-timeout": "10m",
 }
 
@@ -268,10 +295,13 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         seed=values["seed"],
         time_budget_s=values.get("time-budget"),
         trial_timeout_s=values["trial-timeout"],
+        worker_timeout_s=values["worker-timeout"],
         retry=values.get("retry", ()),
         soak=values["soak"],
         memory_limit_bytes=values.get("memory-limit"),
         find_max_batch=values.get("find-max-batch", False),
+        cache_limit_bytes=values["cache-limit"],
+        appetite_examples_per_s=values.get("appetite"),
         price_per_hour=values.get("price-per-hour"),
         out=values.get("out"),
     )

@@ -3,6 +3,7 @@
 VnbenchError
 ├── InputError          the user's option or file is wrong            exit code 2
 ├── CorpusError         an image file cannot be used as asked         (in a trial: status ``crashed``)
+├── LoaderError         the loader's workers or room cannot do it     (in a trial: status ``crashed``)
 └── ChildError          a helper process did not answer               exit code 3
 
 Out of memory, a timeout and a crash of a trial are not exceptions but data: the ``status`` of its record.
@@ -39,6 +40,10 @@ class CorpusError(VnbenchError):
     """An image or mask file that is missing, does not decode, or is not what its manifest says."""
 
     exit_code = 2
+
+
+class LoaderError(VnbenchError):
+    """A loader worker that died or hangs, or room that the loader needs and there is not."""
 
 
 class ChildError(VnbenchError):

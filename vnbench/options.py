@@ -13,6 +13,7 @@ from vnbench.errors import InputError
 from vnbench.record import STATUSES
 from vnbench.spec import (
     ALLOCATORS,
+    CACHES,
     CHECKPOINTINGS,
     COMPILES,
     CUDNN_BENCHMARKS,
@@ -20,12 +21,14 @@ from vnbench.spec import (
     MEMORY_FORMATS,
     MODEL_NAMES,
     NORM_PRECISIONS,
+    ON_OFF,
     OPTIMIZER_LOOPS,
     PRECISIONS,
     SAMPLER_NAMES,
     SOAKS,
     TASKS,
     TRIAL_KINDS,
+    WORKER_KINDS,
 )
 from vnbench.units import (
     parse_amount,
@@ -150,6 +153,11 @@ AXIS_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "cudnn-benchmark": _choices(CUDNN_BENCHMARKS),
     "allocator": _choices(ALLOCATORS),
     "optimizer": _choices(OPTIMIZER_LOOPS),
+    "worker-kind": _choices(WORKER_KINDS),
+    "prefetch-factor": _ints(1, 64),
+    "pin-memory": _choices(ON_OFF),
+    "persistent-workers": _choices(ON_OFF),
+    "cache": _choices(CACHES),
 }
 """Parsers of the axes, by option name."""
 
@@ -181,11 +189,14 @@ OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "max-attempts": _int(1, 10),
     "seed": _int(0, 2**31 - 1),
     "time-budget": lambda text, where: parse_duration(text, where=where),
+    "worker-timeout": lambda text, where: parse_duration(text, where=where),
     "trial-timeout": lambda text, where: parse_duration(text, where=where),
     "retry": _choices(STATUSES),
     "soak": _choices(SOAKS),
     "memory-limit": lambda text, where: parse_bytes(text, where=where),
     "find-max-batch": lambda text, where: _choice(YES_OR_NO)(text, where) == "yes",
+    "cache-limit": lambda text, where: parse_bytes(text, where=where),
+    "appetite": lambda text, where: parse_amount(text, where=where),
     "price-per-hour": lambda text, where: parse_amount(text, where=where),
     "out": lambda text, _: Path(text),
 }

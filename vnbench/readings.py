@@ -101,6 +101,51 @@ class Stop:
     """Seconds of wall clock in the measured blocks."""
 
 
+LoaderStageName = Literal[
+    "plan",  # planning an epoch of all training examples; each plan is one wait
+    "decode",  # decoding, in the training process
+    "collate",  # decoding and padding, in the training process
+    "empty-workers",  # worker processes that hand over batches without pixels
+    "workers",  # decoding and padding in workers, and handing over
+    "pinned",  # with a copy into pinned memory
+    "h2d",  # with the copy to the device
+    "device",  # with the conversion on the device to what the network takes
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoaderStage:
+    """What the way of a batch takes up to some stage, where nothing is done with it but to ask for the next."""
+
+    name: LoaderStageName
+    """How far the way goes; each stage holds those before it."""
+    waits_s: tuple[float, ...]
+    """Seconds that the training process spent on each measured batch."""
+    num_examples: int
+    """Measured examples."""
+    valid_pixels: int
+    """Sum of their height x width."""
+    padded_pixels: int
+    """Sum of the canvases' pixels."""
+    payload_bytes: int
+    """Bytes of the batches that came from worker processes."""
+    start_up_s: float | None
+    """Seconds from asking for the workers to the first batch; None without workers."""
+    host_bytes: int | None
+    """Memory of the process and its workers after the last batch, shared memory counted once; None where unknown."""
+    stop: Stop
+    """Why measuring ended."""
+    is_cold: bool = False
+    """Whether the files had to come from the disk."""
+    cached_ratio: float | None = None
+    """Share of the files that the operating system still had in memory before a cold stage; None where unknown."""
+
+    @property
+    def wall_time_s(self) -> float:
+        """Seconds that all measured batches took."""
+        return sum(self.waits_s)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CanvasReading:
     """What a compute trial saw of one canvas."""

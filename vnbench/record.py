@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from vnbench.readings import BatchingAccount, Block, CanvasReading, MemoryReading, Stop
+from vnbench.readings import BatchingAccount, Block, CanvasReading, LoaderStage, MemoryReading, Stop
 from vnbench.spec import TrialKind, TrialSpec, trial_id
 
 SCHEMA_VERSION = 1
@@ -26,6 +26,9 @@ CauseKind = Literal[
     "host-killed",  # the operating system killed the process for its memory
     "index-overflow",  # a kernel refused a tensor of 2^31 elements or more
     "deadline",  # the trial ran past its time limit
+    "worker-died",  # a loader worker was killed or ended
+    "worker-hung",  # a loader worker gave no batch for too long
+    "shared-memory",  # /dev/shm has no room for the loader's batches
     "exception",  # an error was raised in the trial
     "exit-code",  # the process ended with a non-zero code and no record
     "signal",  # the process was killed
@@ -82,6 +85,7 @@ WarningCode = Literal[
     "device-shared",  # other processes computed on the GPU
     "throttled",  # the GPU lowered its clocks
     "busy-cores",  # other programs used the CPU cores
+    "many-workers",  # more loader workers than CPU cores
 ]
 WARNING_CODES: tuple[WarningCode, ...] = get_args(WarningCode)
 
@@ -129,6 +133,8 @@ class TrialRecord:
     """Why measuring ended (``training``)."""
     canvases: tuple[CanvasReading, ...] = field(default=())
     """What was seen of each canvas, in the order measured (``compute``)."""
+    stages: tuple[LoaderStage, ...] = field(default=())
+    """What was seen of each stage, in the order measured (``loader``)."""
     measured_span_s: tuple[float, float] | None = None
     """Start and end of the measured blocks, in seconds after the start of the process; warm-up lies before."""
     batching: BatchingAccount | None = None
@@ -204,6 +210,10 @@ class TrialRecord:
             chosen["steps"] = {name: tuple(column) for name, column in chosen["steps"].items()}
         chosen["canvases"] = tuple(
             CanvasReading(**(canvas | {"stop": Stop(**canvas["stop"])})) for canvas in chosen.get("canvases", ())
+        )
+        chosen["stages"] = tuple(
+            LoaderStage(**(stage | {"stop": Stop(**stage["stop"]), "waits_s": tuple(stage["waits_s"])}))
+            for stage in chosen.get("stages", ())
         )
         if chosen.get("measured_span_s") is not None:
             start_s, end_s = chosen["measured_span_s"]

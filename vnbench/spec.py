@@ -9,7 +9,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 DeviceType = Literal["cuda", "cpu"]
-TrialKind = Literal["memory", "compute", "training"]
+TrialKind = Literal["memory", "compute", "loader", "training"]
 ModelName = Literal["veernet", "veernet-tiny"]
 Task = Literal["multiclass", "binary"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -21,7 +21,9 @@ Compile = Literal["none", "default"]
 CudnnBenchmark = Literal["off", "on"]
 Allocator = Literal["native", "expandable-segments"]
 OptimizerLoop = Literal["fused", "foreach", "for-loop"]
-
+WorkerKind = Literal["processes", "threads"]
+OnOff = Literal["on", "off"]
+Cache = Literal["none", "memory", "disk"]
 Soak = Literal["none", "sampler-order", "largest-first"]
 
 DEVICE_TYPES: tuple[DeviceType, ...] = get_args(DeviceType)
@@ -37,11 +39,17 @@ COMPILES: tuple[Compile, ...] = get_args(Compile)
 CUDNN_BENCHMARKS: tuple[CudnnBenchmark, ...] = get_args(CudnnBenchmark)
 ALLOCATORS: tuple[Allocator, ...] = get_args(Allocator)
 OPTIMIZER_LOOPS: tuple[OptimizerLoop, ...] = get_args(OptimizerLoop)
-
+WORKER_KINDS: tuple[WorkerKind, ...] = get_args(WorkerKind)
+ON_OFF: tuple[OnOff, ...] = get_args(OnOff)
+CACHES: tuple[Cache, ...] = get_args(Cache)
 SOAKS: tuple[Soak, ...] = get_args(Soak)
 
 REDUCED_PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16")
 """Precisions that run under autocast; only there can the norm's precision differ from its input's."""
+
+DEFAULT_PREFETCH_FACTOR = 2
+"""Micro-batches ahead per worker: one in work, one waiting, which evens out the unequal times of ragged batches. Each
+more would hold up to 262 MB of shared memory (16 examples of 640 x 12,800)."""
 
 ALIGNMENT = 32
 """Canvas sides are rounded up to this many pixels: the encoder halves the map in five stages."""
@@ -55,8 +63,9 @@ class TrialSpec:
     """One trial, completely: two runs of equal specs on one machine measure the same thing.
 
     A ``memory`` trial runs one optimizer step on a micro-batch made only of worst-case examples. A ``compute`` trial
-    times steps on batches that lie on the device already, canvas by canvas. A ``training`` trial trains on image files.
-    Fields that a kind does not have are None.
+    times steps on batches that lie on the device already, canvas by canvas. A ``loader`` trial loads batches of image
+    files and trains on none. A ``training`` trial trains on image files. Fields that a kind does not have are None, or
+    at their defaults; the levers of a network say nothing in a ``loader`` trial.
     """
 
     kind: TrialKind
@@ -105,31 +114,44 @@ class TrialSpec:
     canvas_sizes: tuple[tuple[int, int], ...] | None = None
     """Height and width in pixels of the examples of each canvas, in the order measured (``compute``)."""
     sampler: SamplerName | None = None
-    """How examples are grouped into batches (``training``; ``memory`` after a soak)."""
+    """How examples are grouped into batches (``loader``, ``training``; ``memory`` after a soak)."""
     pixel_budget: int | None = None
-    """Padded pixels of a pass, at most, where the sampler is ``pixel-budget`` (``training``)."""
+    """Padded pixels of a pass, at most, where the sampler is ``pixel-budget`` (``loader``, ``training``)."""
     shapes: int | None = None
-    """Different canvases, at most; None for as many as come up (``training``)."""
+    """Different canvases, at most; None for as many as come up (``loader``, ``training``)."""
     num_workers: int | None = None
-    """Loader processes; 0 decodes in the training process (``training``)."""
+    """Loader workers; 0 decodes in the training process (``loader``, ``training``)."""
+    worker_kind: WorkerKind = "processes"
+    """What the loader's workers are (``loader``, ``training``)."""
+    prefetch_factor: int = DEFAULT_PREFETCH_FACTOR
+    """Micro-batches ahead per loader worker (``loader``, ``training``)."""
+    pin_memory: OnOff = "on"
+    """Whether batches go to the device through pinned memory; without CUDA nothing does (``loader``, ``training``)."""
+    persistent_workers: OnOff = "on"
+    """Whether loader workers live on from epoch to epoch (``loader``, ``training``)."""
+    cache: Cache = "none"
+    """Where decoded images are kept (``loader``, ``training``)."""
+    cache_limit_bytes: int | None = None
+    """Bytes of decoded images and masks that the cache keeps, at most (``loader``, ``training``)."""
     corpus_id: str | None = None
-    """Digest of the image files' manifest (``training``)."""
+    """Digest of the image files' manifest (``loader``, ``training``)."""
     subset_size: int | None = None
-    """Examples of one measured epoch (``training``)."""
+    """Examples of one measured epoch (``loader``, ``training``)."""
     num_warm_up_steps: int | None = None
     """Optimizer steps before the measured ones, per canvas (``compute``) or in all (``training``); in the record and
     marked."""
     noise_target: float | None = None
     """Measuring ends when the 95 % interval of the mean is no wider than this to either side, relative to it
-    (``compute``, ``training``)."""
+    (``compute``, ``loader``, ``training``)."""
     min_steps: int | None = None
     """Measured steps per canvas, at least (``compute``)."""
     max_steps: int | None = None
     """Measured steps per canvas, at most (``compute``)."""
     max_epochs: int | None = None
-    """Measured epochs of the subset, at most; None for one (``training``)."""
+    """Measured epochs of the subset, at most; None for one (``loader``, ``training``)."""
     max_measuring_s: float | None = None
-    """Seconds after which no further block is measured, per canvas (``compute``) or in all (``training``)."""
+    """Seconds after which no further block is measured, per canvas (``compute``), per stage (``loader``) or in all
+    (``training``)."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.micro_batch_size < 1 or self.batch_size % self.micro_batch_size:
@@ -147,6 +169,10 @@ class TrialSpec:
                 raise ValueError(f"a {self.kind} trial needs {name}")
             if is_given and name not in (*needed, *optional):
                 raise ValueError(f"a {self.kind} trial has no {name}")
+        if self.prefetch_factor < 1:
+            raise ValueError(f"prefetch_factor {self.prefetch_factor}: must be positive")
+        if (self.cache == "none") != (self.cache_limit_bytes is None):
+            raise ValueError("cache and cache_limit_bytes: one goes with the other")
         if self.memory_limit_bytes is not None and self.memory_limit_bytes < 1:
             raise ValueError(f"memory_limit_bytes {self.memory_limit_bytes}: must be positive")
         if (self.soak is None) != (not self.soak_passes) or self.soak == "none":
@@ -228,16 +254,23 @@ class TrialSpec:
 FLAG_FIELDS = ("memory_format", "compile", "cudnn_benchmark", "allocator", "optimizer")
 """Fields of switches of torch and its libraries, each at its default unless asked for."""
 
+LOADER_FIELDS = ("worker_kind", "prefetch_factor", "pin_memory", "persistent_workers", "cache")
+"""Fields of the loader's switches, each at its default unless asked for."""
+
 _KIND_FIELDS: Mapping[TrialKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "memory": (("worst_case_height", "worst_case_width"), ("soak", "soak_passes", "sampler")),
     "compute": (
         ("canvas_sizes", "num_warm_up_steps", "noise_target", "min_steps", "max_steps", "max_measuring_s"),
         (),
     ),
+    "loader": (
+        ("sampler", "num_workers", "corpus_id", "subset_size", "max_epochs", "max_measuring_s"),
+        ("noise_target", "pixel_budget", "shapes", "cache_limit_bytes"),
+    ),
     # Without the optional ones, as in the first records, a trial measures one epoch.
     "training": (
         ("sampler", "num_workers", "corpus_id", "subset_size", "num_warm_up_steps"),
-        ("noise_target", "max_epochs", "max_measuring_s", "pixel_budget", "shapes"),
+        ("noise_target", "max_epochs", "max_measuring_s", "pixel_budget", "shapes", "cache_limit_bytes"),
     ),
 }
 """Fields that each kind needs, and those that it may have; it must leave the others out."""
@@ -257,6 +290,10 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "soak": SOAKS,
     "allocator": ALLOCATORS,
     "optimizer": OPTIMIZER_LOOPS,
+    "worker_kind": WORKER_KINDS,
+    "pin_memory": ON_OFF,
+    "persistent_workers": ON_OFF,
+    "cache": CACHES,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from vnbench.locks import gpu_lock
 from vnbench.output.certification_table import certification_table
 from vnbench.output.compute_table import compute_table
 from vnbench.output.console import say, stderr_console, stdout_console
+from vnbench.output.loader_table import loader_table
 from vnbench.output.plots import draw_plots
 from vnbench.output.progress import SweepProgress
 from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
@@ -106,6 +107,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         train_sizes_N2=corpus.train_sizes_N2,
         worst_case=corpus.worst_case,
         canvas_sizes=canvas_sizes,
+        shared_memory_bytes=environment.get("shared_memory_free_bytes"),
     )
     if dry_run:
         return _show_plan(config, design, corpus, environment, out, console=console, start=start)
@@ -164,6 +166,9 @@ def _print_tables(records: Sequence[TrialRecord], config: SweepConfig, corpus: C
     )
     if of_canvases is not None:
         stdout.print(of_canvases)
+    of_stages = loader_table(records, appetite=config.appetite_examples_per_s)
+    if of_stages is not None:
+        stdout.print(of_stages)
 
 
 def _padded_pixels_of_passes(
@@ -200,7 +205,11 @@ def _run(
         for record in run_sweep(
             due,
             records=results.records,
-            run=lambda task: run_trial(task, environment=environment, timeout_s=config.trial_timeout_s),
+            run=lambda task: run_trial(
+                replace(task, worker_timeout_s=config.worker_timeout_s),
+                environment=environment,
+                timeout_s=config.trial_timeout_s,
+            ),
             corpus_directory=str(directory),
             environment=environment,
             observer=progress,

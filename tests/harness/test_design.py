@@ -243,6 +243,64 @@ def test_there_is_no_soak_of_fewer_images_than_a_pass() -> None:
     assert all(trial.spec.soak is None for trial in made.trials)
 
 
+def test_a_loader_trial_is_shared_by_cells_that_differ_in_the_network_alone() -> None:
+    made = design(kind="loader", num_workers="0,2", reference_runs="1")
+    specs = [trial.spec for trial in made.trials]
+    assert {spec.kind for spec in specs} == {"loader"}
+    assert len(set(specs)) == len(specs) == 4, "batch 1 with 0 and 2 workers, batch 2, and its random sampler"
+    assert {spec.precision for spec in specs} == {"fp32"}
+
+
+@pytest.mark.parametrize("name", ["worker_kind", "prefetch_factor", "persistent_workers"])
+def test_what_only_workers_have_is_varied_where_there_are_workers(name: str) -> None:
+    values = {"worker_kind": "processes,threads", "prefetch_factor": "2,4", "persistent_workers": "on,off"}
+    made = design(kind="loader", num_workers="0,2,4", **{name: values[name]})
+    (changed,) = cells_that_differ(made, name)
+    assert [cell.num_workers for cell in made.cells if getattr(cell, name) == changed] == [2]
+    assert not design(kind="loader", num_workers="0", **{name: values[name]}).cells[0].changed_loader
+
+
+def test_a_cache_has_its_limit_in_the_spec() -> None:
+    made = design(kind="loader,training", cache="none,memory", cache_limit="1GiB")
+    assert {(trial.spec.cache, trial.spec.cache_limit_bytes) for trial in made.trials} == {
+        ("none", None),
+        ("memory", 2**30),
+    }
+
+
+def test_switches_of_the_loader_that_say_nothing_are_left_out() -> None:
+    on_cpu = design(pin_memory="on,off")
+    assert any("only copies to a GPU go through pinned memory" in line for line in on_cpu.left_out)
+    threads = design(num_workers="2", worker_kind="threads", persistent_workers="on,off")
+    assert any("threads cost nothing to start" in line for line in threads.left_out)
+
+
+def test_workers_whose_batches_have_no_room_in_shared_memory_are_left_out_by_name() -> None:
+    def made(free: int | None, **flags: str) -> Design:
+        names = {name.replace("_", "-"): text for name, text in flags.items()}
+        config = complete(read_request({"widths": "3200:12800"} | names, config_path=None), environment=CUDA)
+        return make_design(
+            config,
+            corpus_id="0" * 12,
+            train_sizes_N2=draw_sizes(LOGS, 200, seed=0),
+            worst_case=(640, 12_790),
+            canvas_sizes=CANVASES,
+            shared_memory_bytes=free,
+        )
+
+    docker = made(64 * 2**20, kind="training", num_workers="0,8")
+    assert {trial.spec.num_workers for trial in docker.trials} == {0}
+    (line, *_) = [line for line in docker.left_out if "8 workers" in line]
+    assert "/dev/shm, which has 64.0 MiB free" in line
+    assert "--shm-size" in line
+    for roomy in (made(None, kind="training", num_workers="0,8"), made(2**40, kind="training", num_workers="0,8")):
+        assert {trial.spec.num_workers for trial in roomy.trials} == {0, 8}
+    threads = made(1, kind="training", num_workers="8", worker_kind="threads")
+    assert {trial.spec.num_workers for trial in threads.trials} == {8}
+    with pytest.raises(InputError, match=r"no trial is left to measure; .*64\.0 MiB free"):
+        made(64 * 2**20, kind="training", num_workers="8")
+
+
 def test_memory_trials_alone_have_no_reference_to_repeat() -> None:
     made = design(kind="memory", replicates="3")
     assert {trial.spec.kind for trial in made.trials} == {"memory"}

@@ -12,16 +12,21 @@ from vnbench.output.plots import PLOTS, Summaries, draw_plots
 from vnbench.output.provenance import CPU_LABEL
 from vnbench.record import TrialRecord
 
-NAMES = ("step_time", "peak_memory", "padding", "repetition", "workers", "epoch_time", "compute", "drift")
+NAMES = ("step_time", "peak_memory", "padding", "repetition", "workers", "epoch_time", "compute", "supply", "drift")
 
 
 def cuda_sweep() -> tuple[TrialRecord, ...]:
-    return (*factory.cuda_sweep(), *factory.compute_sweep())
+    return (*factory.cuda_sweep(), *factory.compute_sweep(), *loaders("cuda"))
 
 
 def cpu_sweep() -> tuple[TrialRecord, ...]:
     """Training in one process per configuration, as in the first records, and repeated compute trials."""
-    return (*factory.cpu_sweep(), *factory.compute_sweep(device="cpu", replicates=3))
+    return (*factory.cpu_sweep(), *factory.compute_sweep(device="cpu", replicates=3), *loaders("cpu"))
+
+
+def loaders(device: str) -> list[TrialRecord]:
+    specs = [factory.loader_spec(device=device, num_workers=count) for count in (0, 2)]
+    return list(map(factory.measured_loader_record, specs))
 
 
 def figure_of(name: str, records: Sequence[TrialRecord]) -> Figure:
@@ -65,6 +70,8 @@ def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp
         "workers.png is left out: no two trials differ in their number of loader workers alone; "
         "measure with: vnbench sweep --num-workers 0,2,4",
         "compute.png is left out: no compute trial has a valid step time; measure with: vnbench sweep --kind compute",
+        "supply.png is left out: no two loader trials differ in their number of workers alone; "
+        "measure with: vnbench sweep --kind compute,loader --num-workers 0,1,2,4",
         "drift.png is left out: no timed trial ran 3 times; "
         "measure with: vnbench sweep --replicates 3 or --reference-runs 3",
     )

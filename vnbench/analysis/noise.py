@@ -8,12 +8,19 @@ from dataclasses import dataclass
 
 from vnbench.analysis.between import ProcessFigure, Spread, spread_of
 from vnbench.analysis.drift import Drift, TimedFigure, fit_drift
-from vnbench.analysis.process import compute_figures, measured_at_s, started_s, training_figures
+from vnbench.analysis.process import (
+    SUPPLYING,
+    compute_figures,
+    measured_at_s,
+    stage_figures,
+    started_s,
+    training_figures,
+)
 from vnbench.analysis.stats import t_quantile
 from vnbench.record import TrialRecord
 from vnbench.spec import TrialKind, TrialSpec
 
-TIMED_KINDS: tuple[TrialKind, ...] = ("training", "compute")
+TIMED_KINDS: tuple[TrialKind, ...] = ("training", "compute", "loader")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +93,10 @@ def _figures_by_spec(latest: Iterable[TrialRecord], kind: TrialKind) -> list[lis
             if (figure := process_figure(record)) is not None:
                 found.setdefault(None, []).append(figure)
             continue
+        for (name, is_cold), figure in stage_figures(record).items():
+            # Those that training waits for: plans of a millisecond and cold disks have a noise of their own.
+            if name in SUPPLYING and not is_cold:
+                found.setdefault(name, []).append(figure)
         for canvas, figures in compute_figures(record).items():
             if figures.step_time is not None:
                 found.setdefault(canvas, []).append(figures.step_time)

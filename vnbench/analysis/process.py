@@ -8,11 +8,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vnbench.analysis.between import ProcessFigure
-from vnbench.analysis.stats import Estimate, correlated_ratio_of_sums
+from vnbench.analysis.stats import Estimate, correlated_ratio_of_sums, t_quantile
+from vnbench.readings import LoaderStage, LoaderStageName
 from vnbench.record import TrialRecord
 
 Canvas = tuple[int, int]
 """Height and width in pixels."""
+
+SUPPLYING: tuple[LoaderStageName, ...] = ("pinned", "workers", "collate")
+"""Stages whose end is a batch that training can take, the furthest first. Copy and conversion are the device's work."""
+
+Stage = tuple[LoaderStageName, bool]
+"""A stage of a loader trial, and whether its files came from the disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +58,8 @@ def why_not_timed(record: TrialRecord) -> str | None:
         return f"the allocator retried {record.memory.num_alloc_retries} times: its timing is not valid"
     if record.kind == "memory":
         return "a memory trial times nothing"
+    if record.kind == "loader":
+        return None if record.stages else "no measured stage in the record"
     rows = _measured_rows(record.steps) if record.steps else []
     if not record.steps or not rows:
         return "no measured step in the record"
@@ -94,6 +103,20 @@ def compute_figures(record: TrialRecord) -> dict[Canvas, StepFigures]:
         rows_of.setdefault(canvas, []).append(row)
     found = {canvas: _figures(record.steps, rows) for canvas, rows in rows_of.items()}
     return {canvas: figures for canvas, figures in found.items() if figures.step_time is not None}
+
+
+def stage_figures(record: TrialRecord) -> dict[Stage, ProcessFigure]:
+    """Return the seconds per padded pixel of each stage of a loader trial, in the order measured.
+
+    Empty where its times are not to be used; a stage without a time is left out.
+    """
+    if record.kind != "loader" or why_not_timed(record) is not None:
+        return {}
+    return {
+        (stage.name, stage.is_cold): _with_error_of_waits(stage)
+        for stage in record.stages
+        if stage.wall_time_s > 0 and stage.padded_pixels > 0
+    }
 
 
 def mean_power_w(record: TrialRecord) -> float | None:
@@ -174,6 +197,14 @@ def _figure(estimate: Estimate | None) -> ProcessFigure | None:
         relative_error=estimate.standard_error / estimate.value,
         degrees_of_freedom=estimate.num_observations - 1,
     )
+
+
+def _with_error_of_waits(stage: LoaderStage) -> ProcessFigure:
+    value = stage.wall_time_s / stage.padded_pixels
+    half_width, count = stage.stop.relative_half_width, stage.stop.num_observations
+    if half_width is None or count is None or count < 2:
+        return ProcessFigure(value=value)
+    return ProcessFigure(value=value, relative_error=half_width / t_quantile(count - 1), degrees_of_freedom=count - 1)
 
 
 def _with_error_of(steps: ProcessFigure | None, value: float) -> ProcessFigure:

@@ -53,11 +53,11 @@ class DeviceTensors(NamedTuple):
     """bool: whether the pixel belongs to its example and not to the padding."""
 
 
-def collate(examples: Sequence[Example], *, canvas: tuple[int, int] | None = None) -> Batch:
+def collate(examples: Sequence[Example], *, canvas: tuple[int, int] | None = None, pin_memory: bool = False) -> Batch:
     """Return the batch of some examples, padded at the bottom and on the right.
 
-    The canvas is the largest height and width among them, aligned; or the (height, width) given. In a loader worker the
-    tensors lie in shared memory.
+    The canvas is the largest height and width among them, aligned; or the (height, width) given. In a loader's worker
+    process the tensors lie in shared memory; elsewhere ``pin_memory`` puts them into memory that a GPU copies from.
 
     Raises:
         ValueError: no examples, or a canvas that is not aligned or is smaller than an example.
@@ -71,8 +71,7 @@ def collate(examples: Sequence[Example], *, canvas: tuple[int, int] | None = Non
             f"canvas {width} x {height}: its sides must be multiples of {ALIGNMENT} and at least as large as "
             f"{sizes_B2[:, 1].max()} x {sizes_B2[:, 0].max()} px"
         )
-    images_BHW = _empty_bytes((len(examples), height, width))
-    masks_BHW = _empty_bytes((len(examples), height, width))
+    images_BHW, masks_BHW = (_empty_bytes((len(examples), height, width), pin_memory=pin_memory) for _ in range(2))
     for index, (image_HW, mask_HW) in enumerate(examples):
         # Through numpy, because decoded pixels are read-only and torch warns of such arrays.
         _fill(images_BHW[index].numpy(), image_HW, padding=WHITE)
@@ -114,14 +113,17 @@ def device_tensors(batch: Batch) -> DeviceTensors:
     )
 
 
-def _empty_bytes(shape: tuple[int, ...]) -> Tensor:
+def _empty_bytes(shape: tuple[int, ...], *, pin_memory: bool) -> Tensor:
     """Return an uninitialised uint8 tensor that reaches another process without a copy if it is made in a worker."""
     if get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=pin_memory)
     # torch's default_collate allocates in the same way. There is no public one that makes no copy: share_memory_()
     # would write the batch a second time, which halves the throughput of two workers.
-    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+    new_shared = getattr(torch.UntypedStorage, "_new_shared", None)
+    if new_shared is None:
+        # Slower, but right: torch moves the tensor into shared memory when it is sent.
+        return torch.empty(shape, dtype=torch.uint8)
+    return torch.empty(0, dtype=torch.uint8).set_(new_shared(math.prod(shape))).view(shape)
 
 
 def _fill(canvas_HW: NDArray[np.uint8], example_HW: NDArray[np.uint8], *, padding: int) -> None:

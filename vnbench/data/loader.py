@@ -1,60 +1,34 @@
-"""The loader of a training trial: decodes and collates given micro-batches, in worker processes or in its own."""
+"""The loader of a trial: decodes and collates given micro-batches, in workers or in its own process."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vnbench.data.collate import Batch, Example, collate
+from vnbench.data.collate import Batch
 from vnbench.data.corpus import Corpus
-from vnbench.data.gray_png import read_gray
+from vnbench.data.decoded_cache import DecodedCache
+from vnbench.data.examples import MicroBatchDataset, RasterDataset
 from vnbench.data.plan import MicroBatch
-from vnbench.errors import CorpusError
-from vnbench.spec import NUM_CLASSES
+from vnbench.data.thread_loader import ThreadLoader
+from vnbench.data.worker_watch import WorkerWatch
+from vnbench.errors import LoaderError
+from vnbench.spec import DEFAULT_PREFETCH_FACTOR, NUM_CLASSES, WorkerKind
 
-PREFETCH_FACTOR = 2
-"""Micro-batches ahead per worker: one in work, one waiting, which evens out the unequal times of ragged batches. Each
-more would hold up to 262 MB of shared memory (16 examples of 640 x 12,800)."""
+WORKER_TIMEOUT_S = 120.0
+"""Silence after which a worker is taken to hang: a batch of the largest images takes it a second or two."""
 
-
-class RasterDataset(Dataset[Example]):
-    """The examples of a corpus, decoded when they are asked for. It holds file names and sizes, no pixels."""
-
-    def __init__(self, corpus: Corpus, *, num_classes: int | None) -> None:
-        self._corpus = corpus
-        self._num_classes = num_classes
-
-    def __len__(self) -> int:
-        return len(self._corpus)
-
-    def __getitem__(self, index: int) -> Example:
-        """Return image and mask of one example, both uint8 (H, W), read-only.
-
-        Raises:
-            CorpusError: a file cannot be used, or the mask holds a class that the task does not know.
-        """
-        height, width = self._corpus.sizes_N2[index].tolist()
-        mask_path = self._corpus.mask_path(index)
-        image_HW = read_gray(self._corpus.image_path(index), expected_size=(height, width))
-        mask_HW = read_gray(mask_path, expected_size=(height, width))
-        # On a GPU an unknown class is an assertion somewhere in a kernel, after which the process is lost.
-        if self._num_classes is not None and mask_HW.max() >= self._num_classes:
-            raise CorpusError(f"{mask_path}: holds class {mask_HW.max()}; its task has {self._num_classes} classes")
-        return image_HW, mask_HW
+WORKER_FAILURES = ("DataLoader worker (pid", "DataLoader timed out")
+"""How torch's messages begin that tell of a worker's death or silence."""
 
 
-class MicroBatchDataset(Dataset[Batch]):
-    """The micro-batches of a plan, decoded and padded to their canvas when they are asked for."""
-
-    def __init__(self, examples: RasterDataset) -> None:
-        self._examples = examples
-
-    def __getitem__(self, micro_batch: MicroBatch) -> Batch:
-        """Return the batch of a micro-batch."""
-        return collate([self._examples[index] for index in micro_batch.examples], canvas=micro_batch.canvas)
+SEVERED = (EOFError, ConnectionError, FileNotFoundError)
+"""What asking for the memory of a batch raises whose worker has died: it is handed over by a socket of the worker."""
 
 
 class RasterLoader(DataLoader[Batch]):
@@ -65,6 +39,10 @@ class RasterLoader(DataLoader[Batch]):
         return _release_on_error(super().__iter__())
 
 
+Loader: TypeAlias = RasterLoader | ThreadLoader
+"""Yields the batches of its micro-batches in their order, once per iteration."""
+
+
 def make_loader(
     corpus: Corpus,
     micro_batches: Sequence[MicroBatch],
@@ -72,34 +50,95 @@ def make_loader(
     num_workers: int,
     pin_memory: bool,
     num_classes: int | None = None,
+    worker_kind: WorkerKind = "processes",
+    prefetch_factor: int = DEFAULT_PREFETCH_FACTOR,
+    timeout_s: float = WORKER_TIMEOUT_S,
+    cache: DecodedCache | None = None,
+    watch: WorkerWatch | None = None,
     seed: int = 0,
-) -> RasterLoader:
+) -> Loader:
     """Return a loader that yields the batches of the given micro-batches, in their order, once per iteration.
 
     Masks are checked against ``num_classes``, which is that of the corpus's task where it is None; a corpus without a
-    task goes unchecked.
+    task goes unchecked. ``cache`` keeps decoded pixels; ``watch`` tells afterwards which example a worker was at.
 
-    A CorpusError of a worker is raised in this process as a CorpusError whose message is the worker's traceback: its
-    last line names the file. With ``num_workers`` 0 it comes as it is.
+    A CorpusError of a worker process is raised in this process as a CorpusError whose message is the worker's
+    traceback: its last line names the file. Otherwise it comes as it is.
     """
     if num_classes is None and corpus.task is not None:
         num_classes = NUM_CLASSES[corpus.task]
-    return RasterLoader(
-        MicroBatchDataset(RasterDataset(corpus, num_classes=num_classes)),
+    examples = RasterDataset(corpus, num_classes=num_classes, cache=cache, watch=watch)
+    # Without CUDA torch pins nothing, and warns.
+    pin_memory = pin_memory and torch.cuda.is_available()
+    if num_workers and worker_kind == "threads":
+        return ThreadLoader(
+            MicroBatchDataset(examples, pin_memory=pin_memory),
+            micro_batches,
+            num_workers=num_workers,
+            prefetch_factor=prefetch_factor,
+            timeout_s=timeout_s,
+        )
+    return process_loader(
         # The dataset makes whole batches: torch's own batching knows no canvas.
+        MicroBatchDataset(examples),
+        micro_batches,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        prefetch_factor=prefetch_factor,
+        timeout_s=timeout_s,
+        seed=seed,
+    )
+
+
+def process_loader(
+    dataset: Dataset[Batch],
+    micro_batches: Sequence[MicroBatch],
+    *,
+    num_workers: int,
+    pin_memory: bool,
+    prefetch_factor: int,
+    timeout_s: float,
+    seed: int,
+) -> RasterLoader:
+    """Return a loader of a dataset of whole batches, in worker processes or, with 0 of them, in this one."""
+    return RasterLoader(
+        dataset,
         batch_size=None,
         sampler=micro_batches,
         num_workers=num_workers,
         # Forked workers start in milliseconds; spawned ones would each import torch first, 1.4 s and 200 MB. It is safe
         # here although the process may hold a CUDA context: a worker touches neither CUDA nor a thread pool.
         multiprocessing_context="fork" if num_workers else None,
-        prefetch_factor=PREFETCH_FACTOR if num_workers else None,
+        prefetch_factor=prefetch_factor if num_workers else None,
+        timeout=timeout_s if num_workers else 0,
         worker_init_fn=_init_worker,
-        pin_memory=pin_memory and torch.cuda.is_available(),  # without CUDA torch pins nothing, and warns
+        pin_memory=pin_memory,
         # Seeds of the workers are drawn from this one, and not from the global generator of the trial, whose state
         # would depend on the number of loaders made before.
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+@contextmanager
+def naming_examples(corpus: Corpus, watch: WorkerWatch) -> Iterator[None]:
+    """Turn torch's word of a worker's death or silence into one that names the examples which it was at.
+
+    torch may raise it anywhere in this process, not only where a batch is waited for.
+
+    Raises:
+        LoaderError: a worker died or hangs.
+    """
+    try:
+        yield
+    except (RuntimeError, LoaderError, *SEVERED) as error:
+        message = str(error)
+        if isinstance(error, SEVERED):
+            message = f"{WORKER_FAILURES[0]} unknown) ended while it handed over a batch"
+        if not any(start in message for start in WORKER_FAILURES):
+            raise
+        at = [f"example {index} ({corpus.image_files[index]})" for index in watch.examples_of(message)]
+        told = f"at {' and '.join(at)}" if at else "between two examples"
+        raise LoaderError(f"{message.strip().rstrip('.')}: {told}") from error
 
 
 def _release_on_error(batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vnbench.config import SweepConfig
 from vnbench.spec import (
+    DEFAULT_PREFETCH_FACTOR,
     FLAG_FIELDS,
+    LOADER_FIELDS,
     REDUCED_PRECISIONS,
     Allocator,
+    Cache,
     Checkpointing,
     Compile,
     CudnnBenchmark,
     MemoryFormat,
     NormPrecision,
+    OnOff,
     OptimizerLoop,
     Precision,
     SamplerName,
+    WorkerKind,
 )
 
 
@@ -53,6 +59,16 @@ class Cell:
     """How the caching allocator takes memory from the driver."""
     optimizer: OptimizerLoop = "fused"
     """How the optimizer goes over the parameters."""
+    worker_kind: WorkerKind = "processes"
+    """What the loader's workers are."""
+    prefetch_factor: int = DEFAULT_PREFETCH_FACTOR
+    """Micro-batches ahead per loader worker."""
+    pin_memory: OnOff = "on"
+    """Whether batches go to the device through pinned memory."""
+    persistent_workers: OnOff = "on"
+    """Whether loader workers live on from epoch to epoch."""
+    cache: Cache = "none"
+    """Where decoded images are kept."""
 
     @property
     def examples_per_pass(self) -> int:
@@ -60,7 +76,8 @@ class Cell:
         return self.batch_size if self.micro_batch_size is None else self.micro_batch_size
 
     def __str__(self) -> str:
-        flags = "".join(f", {name.replace('_', '-')} {value}" for name, value in self.changed_flags.items())
+        changed = self.changed_flags | self.changed_loader
+        flags = "".join(f", {name.replace('_', '-')} {value}" for name, value in changed.items())
         return (
             f"batch {self.batch_size}, micro-batch {self.examples_per_pass}, {self.precision}, "
             f"norm {self.norm_precision}, checkpointing {self.checkpointing}, {self.sampler}, "
@@ -74,8 +91,16 @@ class Cell:
     @property
     def changed_flags(self) -> dict[str, str]:
         """The switches of torch that are not at their defaults."""
+        return self._changed(FLAG_FIELDS)
+
+    @property
+    def changed_loader(self) -> dict[str, Any]:
+        """The loader's switches that are not at their defaults."""
+        return self._changed(LOADER_FIELDS)
+
+    def _changed(self, names: Sequence[str]) -> dict[str, Any]:
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        return {name: getattr(self, name) for name in FLAG_FIELDS if getattr(self, name) != defaults[name]}
+        return {name: getattr(self, name) for name in names if getattr(self, name) != defaults[name]}
 
 
 def candidate_cells(config: SweepConfig) -> tuple[Cell, ...]:
@@ -93,19 +118,30 @@ def _one_at_a_time(config: SweepConfig) -> Iterator[Cell]:
     """Yield the centre, then each other value of each axis with the rest at the centre.
 
     Samplers differ only where a pass holds several examples. Where the centre's pass holds one, the sampler axis is
-    varied at the smallest larger batch instead, against that batch's own cell.
+    varied at the smallest larger batch instead, against that batch's own cell. What only loader workers have is varied
+    at the smallest number of them where the centre has none.
     """
     center = _center(config)
     yield center
     for name in dataclasses.asdict(config.axes):
         for value in getattr(config.axes, name):
-            base = _with_several_examples(center, config) if name == "sampler" else center
+            base = _base(name, center, config)
             yield dataclasses.replace(base, **{name: value})
 
 
 def _center(config: SweepConfig) -> Cell:
     names = [axis.name for axis in dataclasses.fields(config.axes)]
     return Cell(**({name: getattr(config.axes, name)[0] for name in names} | dict(config.center)))
+
+
+def _base(name: str, center: Cell, config: SweepConfig) -> Cell:
+    """Return the cell at which an axis is varied."""
+    if name == "sampler":
+        return _with_several_examples(center, config)
+    if name in _OF_WORKERS and center.num_workers == 0:
+        some = [number for number in config.axes.num_workers if number > 0]
+        return dataclasses.replace(center, num_workers=min(some)) if some else center
+    return center
 
 
 def _with_several_examples(center: Cell, config: SweepConfig) -> Cell:
@@ -120,7 +156,7 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
 
     ``num_measured`` is the number of training examples that a trial measures.
     """
-    if cell.batch_size > num_measured and "training" in config.kinds:
+    if cell.batch_size > num_measured and {"training", "loader"} & set(config.kinds):
         return f"a trial measures only {num_measured} training examples (--subset, --examples or --corpus)"
     if cell.batch_size % cell.examples_per_pass:
         return f"a micro-batch of {cell.examples_per_pass} does not divide a batch of {cell.batch_size}"
@@ -132,9 +168,18 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
         return "TF32 is an arithmetic of NVIDIA GPUs"
     if config.device == "cpu" and (cuda_only := cell.changed_flags.keys() & {"cudnn_benchmark", "allocator"}):
         return f"{sorted(cuda_only)[0].replace('_', '-')} is a switch of CUDA"
+    if cell.num_workers == 0 and (idle := cell.changed_loader.keys() & _OF_WORKERS):
+        return f"without workers {sorted(idle)[0].replace('_', '-')} says nothing"
+    if cell.worker_kind == "threads" and "persistent_workers" in cell.changed_loader:
+        return "threads cost nothing to start: whether they persist says nothing"
+    if config.device == "cpu" and "pin_memory" in cell.changed_loader:
+        return "only copies to a GPU go through pinned memory"
     if cell.norm_precision == "input" and cell.precision not in REDUCED_PRECISIONS and _has_fp32_norm(config):
         return f"in {cell.precision} the norm's input is fp32 already"
     return None
+
+
+_OF_WORKERS = {"worker_kind", "prefetch_factor", "persistent_workers"}
 
 
 def _has_fp32_norm(config: SweepConfig) -> bool:

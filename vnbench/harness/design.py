@@ -9,13 +9,17 @@ from typing import Any
 
 from vnbench.config import SweepConfig
 from vnbench.data.alignment import align
+from vnbench.data.batching import plan_epoch
 from vnbench.data.canvases import Size
 from vnbench.data.plan import BUDGETED_SAMPLER, PlanConfig
 from vnbench.data.sizes import SizeArray
 from vnbench.data.soak import soak_passes
+from vnbench.data.subset import choose_subset
+from vnbench.data.transport import bytes_in_flight
 from vnbench.errors import InputError
 from vnbench.harness.cells import Cell, candidate_cells, reason_to_leave_out
 from vnbench.spec import REDUCED_PRECISIONS, TrialSpec
+from vnbench.units import format_bytes
 
 REFERENCE_RUNS = 3
 """Runs of the reference trial where no other number is asked for: at the start, in the middle and at the end."""
@@ -53,6 +57,7 @@ def make_design(
     train_sizes_N2: SizeArray,
     worst_case: Size,
     canvas_sizes: tuple[Size, ...],
+    shared_memory_bytes: int | None = None,
 ) -> Design:
     """Return the cells and the trials of a sweep.
 
@@ -60,6 +65,8 @@ def make_design(
     anything is timed; within these bounds the order is random, drawn from the sweep's seed. The reference trial, the
     centre's, is repeated at even steps among the timed ones. ``train_sizes_N2`` are height and width of the
     training examples in pixels, ``worst_case`` the largest of each, ``canvas_sizes`` those of compute trials.
+    ``shared_memory_bytes`` is what /dev/shm has free, None where nobody knows: trials whose loader workers need more
+    are left out.
 
     Raises:
         InputError: nothing is left to measure.
@@ -86,6 +93,15 @@ def make_design(
             timed.append(_training_spec(cell, config, corpus_id, worst_case))
         if "compute" in config.kinds:
             timed.append(_compute_spec(cell, config, canvas_sizes))
+        if "loader" in config.kinds:
+            timed.append(_loader_spec(cell, config, corpus_id, worst_case))
+    needs = {spec: _shared_memory_need(spec, config, train_sizes_N2) for spec in dict.fromkeys(timed)}
+    if shared_memory_bytes is not None:
+        too_large = {spec: need for spec, need in needs.items() if need > shared_memory_bytes}
+        left_out += tuple(_no_room(spec, need, shared_memory_bytes) for spec, need in too_large.items())
+        timed = [spec for spec in timed if spec not in too_large]
+    if not timed and not memory:
+        raise InputError("the axes", allowed="no trial is left to measure", remedy="; ".join(left_out[:3]))
     generator = random.Random(config.seed)
     return Design(
         cells=cells,
@@ -98,24 +114,49 @@ def make_design(
 
 
 def _training_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrialSpec:
-    height, width = worst_case
-    worst_case_pass = cell.examples_per_pass * align(height) * align(width)
     return TrialSpec(
         kind="training",
-        batch_size=cell.batch_size,
-        sampler=cell.sampler,
-        # A pass is then never larger than the one that the family's memory was measured with.
-        pixel_budget=worst_case_pass if cell.sampler == BUDGETED_SAMPLER else None,
-        shapes=cell.shapes,
-        num_workers=cell.num_workers,
-        corpus_id=corpus_id,
-        subset_size=config.subset_size,
         num_warm_up_steps=config.num_warm_up_steps,
-        noise_target=config.noise_target,
-        max_epochs=config.max_epochs,
-        max_measuring_s=config.max_measuring_s,
+        **_image_fields(cell, config, corpus_id, worst_case),
         **_shared_fields(cell, config),
     )
+
+
+def _loader_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrialSpec:
+    """Return the loader trial of a cell, with the same values for all levers of a network: it has none."""
+    return TrialSpec(
+        kind="loader",
+        device=config.device,
+        model=config.model,
+        task=config.task,
+        micro_batch_size=cell.examples_per_pass,
+        precision="fp32",
+        norm_precision="fp32",
+        checkpointing="none",
+        seed=config.seed,
+        **_image_fields(cell, config, corpus_id, worst_case),
+    )
+
+
+def _image_fields(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> dict[str, Any]:
+    """Return the fields that the kinds have in common which read image files."""
+    height, width = worst_case
+    worst_case_pass = cell.examples_per_pass * align(height) * align(width)
+    return {
+        "batch_size": cell.batch_size,
+        "sampler": cell.sampler,
+        # A pass is then never larger than the one that the family's memory was measured with.
+        "pixel_budget": worst_case_pass if cell.sampler == BUDGETED_SAMPLER else None,
+        "shapes": cell.shapes,
+        "num_workers": cell.num_workers,
+        "corpus_id": corpus_id,
+        "subset_size": config.subset_size,
+        "noise_target": config.noise_target,
+        "max_epochs": config.max_epochs,
+        "max_measuring_s": config.max_measuring_s,
+        "cache_limit_bytes": config.cache_limit_bytes if cell.cache != "none" else None,
+        **cell.changed_loader,
+    }
 
 
 def _compute_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...]) -> TrialSpec:
@@ -180,6 +221,34 @@ def _shared_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
         "memory_limit_bytes": config.memory_limit_bytes,
         **cell.changed_flags,
     }
+
+
+def _shared_memory_need(spec: TrialSpec, config: SweepConfig, train_sizes_N2: SizeArray) -> int:
+    """Return the bytes of /dev/shm that a trial's loader workers need; 0 for one without worker processes."""
+    if not spec.num_workers or spec.worker_kind != "processes" or spec.sampler is None:
+        return 0
+    plan = PlanConfig(
+        sampler=spec.sampler,
+        batch_size=spec.batch_size,
+        micro_batch_size=spec.micro_batch_size,
+        pixel_budget=spec.pixel_budget,
+        shapes=spec.shapes,
+        seed=spec.seed,
+    )
+    sizes_N2 = train_sizes_N2[choose_subset(train_sizes_N2, subset_size=config.subset_size)]
+    return bytes_in_flight(
+        plan_epoch(sizes_N2, plan, epoch=1).padded_pixels_M,
+        num_workers=spec.num_workers,
+        prefetch_factor=spec.prefetch_factor,
+    )
+
+
+def _no_room(spec: TrialSpec, need_bytes: int, free_bytes: int) -> str:
+    return (
+        f"{spec.kind}, micro-batch {spec.micro_batch_size}, {spec.sampler}, {spec.num_workers} workers: their batches "
+        f"need {format_bytes(need_bytes)} of /dev/shm, which has {format_bytes(free_bytes)} free; enlarge it (docker "
+        "run --shm-size), or write fewer --num-workers, a smaller --prefetch-factor or --worker-kind threads"
+    )
 
 
 def _ordered_memory(specs: Sequence[TrialSpec], generator: random.Random) -> Iterator[PlannedTrial]:

@@ -22,6 +22,13 @@ ROUGH_S_PER_MPX: Mapping[tuple[DeviceType, ModelName], float] = {
 min for 50 epochs of 15,000 images of 4.5 Mpx on an unnamed GPU). Measured trials replace them as soon as one ended."""
 
 
+LOADING_S_PER_MPX = 0.01
+"""Seconds in which a core decodes and pads a megapixel of image and mask, for a first guess."""
+
+NUM_LOADER_STAGES = 3
+"""Stages of a loader trial that decode, on average."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
     """What the images of a sweep weigh."""
@@ -42,6 +49,12 @@ def rough_trial_s(spec: TrialSpec, workload: Workload) -> float:
         assert spec.min_steps is not None
         area = sum(height * width for height, width in spec.canvas_sizes)
         pixels = float(spec.batch_size * area * (spec.num_warm_up_steps + spec.min_steps))
+    elif spec.kind == "loader":
+        assert spec.subset_size is not None
+        # A handful of stages, each until it is known or its time is up.
+        once_s = spec.subset_size * mpx(workload.mean_padded_pixels) * LOADING_S_PER_MPX
+        most_s = spec.max_measuring_s or once_s
+        return START_UP_S[spec.device] + once_s + NUM_LOADER_STAGES * max(once_s, most_s / 2)
     else:
         assert spec.subset_size is not None
         assert spec.num_warm_up_steps is not None

@@ -18,6 +18,10 @@ TEXTS: Sequence[tuple[CauseKind, Status, tuple[str, ...]]] = (
         "oom",
         ("DefaultCPUAllocator", "Cannot allocate memory", "not enough memory: you tried to allocate"),
     ),
+    # Before the death of a worker, which torch tells in the same message.
+    ("shared-memory", "crashed", ("out of shared memory", "/dev/shm has")),
+    ("worker-died", "crashed", ("DataLoader worker (pid",)),
+    ("worker-hung", "timeout", ("DataLoader timed out",)),
     (
         "index-overflow",
         "crashed",

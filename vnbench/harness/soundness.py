@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from vnbench.readings import MemoryReading
 from vnbench.record import Cause, TrialRecord, TrialWarning
+from vnbench.spec import TrialSpec
 from vnbench.units import format_percent
 
 MIN_MEASURED_STEPS = 5
@@ -39,6 +41,7 @@ def warnings_of(record: TrialRecord) -> tuple[TrialWarning, ...]:
     """Return what a trial's own readings say against its figures."""
     measured = _measured(record.steps or {})
     return (
+        *worker_warnings(record.spec, num_cores=len(os.sched_getaffinity(0))),
         *(memory_warnings(record.memory) if record.memory else ()),
         *_clock_warnings(measured),
         *_scaler_warnings(measured),
@@ -46,6 +49,22 @@ def warnings_of(record: TrialRecord) -> tuple[TrialWarning, ...]:
         *_outlier_warnings(measured),
         *_data_wait_warnings(record, measured),
     )
+
+
+def loader_warnings(record: TrialRecord) -> tuple[TrialWarning, ...]:
+    """Return what a loader trial's own readings say against its figures."""
+    return (*worker_warnings(record.spec, num_cores=len(os.sched_getaffinity(0))), *_noise_warnings(record))
+
+
+def worker_warnings(spec: TrialSpec, *, num_cores: int) -> Iterator[TrialWarning]:
+    """Yield a warning where loader workers have to share cores."""
+    if spec.num_workers is not None and spec.num_workers > num_cores:
+        message = (
+            f"{spec.num_workers} loader workers share {num_cores} cores: they take turns, and hold memory for nothing; "
+            f"try --num-workers {num_cores} or fewer"
+        )
+        figures = {"num_workers": float(spec.num_workers), "num_cores": float(num_cores)}
+        yield TrialWarning(code="many-workers", message=message, figures=figures)
 
 
 def memory_warnings(memory: MemoryReading) -> Iterator[TrialWarning]:
@@ -95,7 +114,8 @@ def _number_warnings(record: TrialRecord, measured: Mapping[str, Sequence[Any]])
 
 def _noise_warnings(record: TrialRecord) -> Iterator[TrialWarning]:
     """Yield a warning where a cap ended measuring long before the target was reached."""
-    stops = [record.stop] if record.stop else [canvas.stop for canvas in record.canvases]
+    parts = record.canvases or record.stages
+    stops = [record.stop] if record.stop else [part.stop for part in parts]
     noisy = {
         stop.relative_half_width: stop
         for stop in stops
@@ -106,7 +126,8 @@ def _noise_warnings(record: TrialRecord) -> Iterator[TrialWarning]:
     worst = max(noisy)
     stop = noisy[worst]
     target = format_percent(stop.noise_target) if stop.noise_target is not None else "no"
-    where = f"{len(noisy)} of {len(stops)} canvases, at worst " if record.kind == "compute" else ""
+    what = "canvases" if record.canvases else "stages"
+    where = f"{len(noisy)} of {len(stops)} {what}, at worst " if parts else ""
     remedy = {"max-epochs": "--max-epochs", "max-steps": "--max-steps"}.get(stop.rule, "--measuring-time")
     message = (
         f"{where}± {format_percent(worst)} when {stop.rule} ended measuring ({target} target): "

@@ -151,11 +151,14 @@ def _take_next(waiting: deque[_Try], known: Sequence[TrialRecord], *, left_s: fl
 def find_blocker(spec: TrialSpec, records: Sequence[TrialRecord]) -> TrialRecord | None:
     """Return a trial that ran out of memory and whose configuration ``spec`` can only exceed, or None.
 
-    Memory grows with the micro-batch and with nothing else inside a lever key. A memory trial blocks the timed
-    trials of its own micro-batch too: a configuration that does not survive the worst case is none to train with.
+    Memory grows with the micro-batch and with nothing else inside a lever key; a loader trial takes none of the
+    device's. A memory trial blocks the timed trials of its own micro-batch too: a configuration that does not survive
+    the worst case is none to train with.
     """
+    if spec.kind == "loader":
+        return None
     for record in _last_records(records).values():
-        if record.status != "oom" or record.spec.lever_key != spec.lever_key:
+        if record.status != "oom" or record.kind == "loader" or record.spec.lever_key != spec.lever_key:
             continue
         is_larger = spec.micro_batch_size > record.spec.micro_batch_size
         is_same = spec.micro_batch_size == record.spec.micro_batch_size
@@ -184,7 +187,7 @@ def _task_of(trial: DueTrial, corpus_directory: str) -> TrialTask:
         spec=spec,
         replicate=trial.planned.replicate,
         attempt=trial.attempt,
-        corpus_directory=corpus_directory if spec.kind == "training" else None,
+        corpus_directory=corpus_directory if spec.corpus_id is not None else None,
     )
 
 

@@ -19,7 +19,9 @@ class TrialTask:
     attempt: int
     """Which try at this repetition, from 0."""
     corpus_directory: str | None
-    """Folder of the image files; None in a ``memory`` trial."""
+    """Folder of the image files; None for a kind that reads none."""
+    worker_timeout_s: float = 120.0
+    """Silence after which a loader worker is taken to hang."""
 
     def to_json(self) -> str:
         """Return the task as JSON."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from vnbench.harness.compute_trial import measure_compute
 from vnbench.harness.failures import classify
+from vnbench.harness.loader_trial import measure_loader
 from vnbench.harness.memory_trial import measure_memory
 from vnbench.harness.switches import set_switches
 from vnbench.harness.task import TrialTask
@@ -24,6 +25,7 @@ Measure = Callable[[TrialTask, TrialRecord], Iterator[TrialRecord]]
 MEASURES: Mapping[TrialKind, Measure] = {
     "memory": measure_memory,
     "compute": measure_compute,
+    "loader": measure_loader,
     "training": measure_training,
 }
 """What each kind of trial runs."""

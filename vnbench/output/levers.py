@@ -8,15 +8,19 @@ from dataclasses import dataclass
 
 from vnbench.spec import (
     ALLOCATORS,
+    CACHES,
     CHECKPOINTINGS,
     COMPILES,
     CUDNN_BENCHMARKS,
+    DEFAULT_PREFETCH_FACTOR,
     MEMORY_FORMATS,
     MODEL_NAMES,
+    ON_OFF,
     OPTIMIZER_LOOPS,
     PRECISIONS,
     SAMPLER_NAMES,
     TASKS,
+    WORKER_KINDS,
     TrialSpec,
 )
 from vnbench.units import format_bytes
@@ -109,6 +113,36 @@ LEVERS: Mapping[str, Lever] = {
         value=lambda spec: spec.optimizer,
         phrase=lambda value: f"{value} optimizer",
         default="fused",
+    ),
+    "worker_kind": Lever(
+        header="worker\nkind",
+        value=lambda spec: spec.worker_kind,
+        phrase=lambda value: f"workers are {value}",
+        default="processes",
+    ),
+    "prefetch_factor": Lever(
+        header="pre-\nfetch",
+        value=lambda spec: spec.prefetch_factor,
+        phrase=lambda value: f"prefetch {value}",
+        default=DEFAULT_PREFETCH_FACTOR,
+    ),
+    "pin_memory": Lever(
+        header="pin",
+        value=lambda spec: spec.pin_memory,
+        phrase=lambda value: "pinned" if value == "on" else "not pinned",
+        default="on",
+    ),
+    "persistent_workers": Lever(
+        header="per-\nsist",
+        value=lambda spec: spec.persistent_workers,
+        phrase=lambda value: f"workers persist {value}",
+        default="on",
+    ),
+    "cache": Lever(
+        header="cache",
+        value=lambda spec: spec.cache,
+        phrase=lambda value: "no cache" if value == "none" else f"cache in {value}",
+        default="none",
     ),
     "memory_limit_bytes": Lever(
         header="memory\nlimit",
@@ -203,6 +237,9 @@ _WORDS = (
     *CUDNN_BENCHMARKS,
     *ALLOCATORS,
     *OPTIMIZER_LOOPS,
+    *WORKER_KINDS,
+    *ON_OFF,
+    *CACHES,
 )
 
 

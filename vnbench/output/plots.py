@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vnbench.analysis.compute import ComputeSummary, summarize_compute
+from vnbench.analysis.loading import LoaderSummary, summarize_loading
 from vnbench.analysis.noise import Noise, measure_noise
 from vnbench.analysis.summary import MemorySummary, TrialSummary, latest_attempts, summarize, summarize_memory
 from vnbench.output.noise_lines import REPEAT_COMMAND
@@ -18,6 +19,7 @@ from vnbench.output.plot_memory import peak_memory_figure
 from vnbench.output.plot_padding import padding_figure
 from vnbench.output.plot_repetition import repetition_figure
 from vnbench.output.plot_style import save, styled
+from vnbench.output.plot_supply import supply_figure
 from vnbench.output.plot_training import epoch_time_figure, step_time_figure, workers_figure
 from vnbench.output.provenance import Provenance, provenance
 from vnbench.record import TrialRecord
@@ -33,6 +35,8 @@ class Summaries:
     """One per family with memory trials."""
     compute: tuple[ComputeSummary, ...]
     """One per compute spec."""
+    loading: tuple[LoaderSummary, ...]
+    """One per loader spec."""
     noise: Noise
     """What repeated trials say."""
     origin: Provenance
@@ -50,6 +54,7 @@ class Summaries:
             training=summarize(latest),
             memory=summarize_memory(latest),
             compute=summarize_compute(latest),
+            loading=summarize_loading(latest),
             noise=measure_noise(latest),
             origin=provenance(latest),
         )
@@ -111,6 +116,12 @@ PLOTS = (
         draw=lambda has: compute_figure(has.compute, noise=has.noise, origin=has.origin),
         lack="no compute trial has a valid step time",
         command="vnbench sweep --kind compute",
+    ),
+    Plot(
+        name="supply",
+        draw=lambda has: supply_figure(has.loading, computing=has.compute, noise=has.noise, origin=has.origin),
+        lack="no two loader trials differ in their number of workers alone",
+        command="vnbench sweep --kind compute,loader --num-workers 0,1,2,4",
     ),
     Plot(
         name="drift",

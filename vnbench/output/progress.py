@@ -10,8 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from vnbench.harness.estimate import Workload, remaining_s
 from vnbench.output.console import say
+from vnbench.output.provenance import count
 from vnbench.record import TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.spec import LOADER_FIELDS, TrialSpec
 from vnbench.units import format_bytes, format_duration, mpx
 
 
@@ -100,6 +101,10 @@ def describe_trial(spec: TrialSpec) -> str:
         size = f"batch {spec.batch_size}" + (
             f" = {spec.accumulation_steps} x {spec.micro_batch_size}" if spec.accumulation_steps > 1 else ""
         )
+    if spec.kind == "loader":
+        switches = {name: getattr(spec, name) for name in LOADER_FIELDS if name in spec.canonical()}
+        parts = [f"loader: {size}, {spec.sampler}", count(spec.num_workers or 0, "worker")]
+        return ", ".join([*parts, *(f"{name.replace('_', '-')} {value}" for name, value in switches.items())])
     parts = [f"{spec.kind}: {size}", spec.precision, f"norm {spec.norm_precision}"]
     if spec.checkpointing != "none":
         parts.append(f"checkpointing {spec.checkpointing}")
@@ -118,6 +123,9 @@ def describe_outcome(record: TrialRecord) -> str:
     took = f"in {format_duration(record.elapsed_s)}"
     if record.block is not None:
         return f"{mpx(record.block.valid_pixels) / record.block.wall_time_s:.3g} valid Mpx/s {took}"
+    if record.stages:
+        last = record.stages[-1]
+        return f"{last.num_examples / last.wall_time_s:.3g} examples/s up to {last.name} {took}"
     if record.memory is not None:
         peak = record.memory.peak_reserved_bytes or record.memory.peak_allocated_bytes
         return f"{format_bytes(peak)} {took}" if peak is not None else f"ok {took}"

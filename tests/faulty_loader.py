@@ -1,0 +1,47 @@
+"""Trials whose loader fails while it runs: entries for vnbench.harness.runner.run_trial."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import vnbench.data.examples
+from vnbench.data.gray_png import read_gray
+from vnbench.harness.trial import run
+
+FAILING_FILE = "images/000003.png"
+
+
+def lose_a_file(payload: str) -> str:
+    def failure(path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    return _run(payload, failure)
+
+
+def kill_a_worker(payload: str) -> str:
+    def failure(path: Path) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return _run(payload, failure)
+
+
+def hang_a_worker(payload: str) -> str:
+    def failure(path: Path) -> None:
+        time.sleep(60)
+
+    return _run(payload, failure)
+
+
+def _run(payload: str, failure: Callable[[Path], None]) -> str:
+    def read(path: Path, *, expected_size: tuple[int, int]) -> Any:
+        if str(path).endswith(FAILING_FILE):
+            failure(path)
+        return read_gray(path, expected_size=expected_size)
+
+    vnbench.data.examples.read_gray = read  # type: ignore[assignment]
+    return run(payload)
