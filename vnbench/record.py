@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from vnbench.identity import trial_id
 from vnbench.readings import BatchingAccount, Block, CanvasReading, LoaderStage, MemoryReading, Stop
-from vnbench.spec import TrialKind, TrialSpec, trial_id
+from vnbench.spec import TrialKind, TrialSpec
 
 SCHEMA_VERSION = 1
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args
+
+from vnbench.identity import digest
 
 DeviceType = Literal["cuda", "cpu"]
 TrialKind = Literal["memory", "compute", "loader", "training"]
@@ -295,14 +295,3 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "persistent_workers": ON_OFF,
     "cache": CACHES,
 }
-
-
-def digest(value: object) -> str:
-    """Return 12 hexadecimal digits of the SHA-256 of a value's canonical JSON."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def trial_id(spec_id: str, *, replicate: int, attempt: int) -> str:
-    """Return the identity of one execution of a spec, unique in a results file."""
-    return digest([spec_id, replicate, attempt])

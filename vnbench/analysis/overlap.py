@@ -59,11 +59,11 @@ def overlaps(
     The time of a pass is that at the mean padded pixels of the measured steps' passes; where no canvases lie around
     them nothing is told.
     """
-    loaders = {_key(row.spec, LOADING): row for row in loading if row.supply is not None}
-    computes = {_key(row.spec, COMPUTING): row for row in computing if row.canvases}
+    loaders = {key_of(row.spec, LOADING): row for row in loading if row.supply is not None}
+    computes = {key_of(row.spec, COMPUTING): row for row in computing if row.canvases}
     found = []
     for row in training:
-        loader, compute = loaders.get(_key(row.spec, LOADING)), computes.get(_key(row.spec, COMPUTING))
+        loader, compute = loaders.get(key_of(row.spec, LOADING)), computes.get(key_of(row.spec, COMPUTING))
         if loader is None or loader.supply is None or compute is None or row.step_time_s is None:
             continue
         if row.padded_px_per_s is None:
@@ -83,7 +83,10 @@ def overlaps(
     return tuple(found)
 
 
-def _key(spec: TrialSpec, names: Iterable[str]) -> tuple[object, ...]:
-    """Return what two specs must agree in; without workers there is nothing that only workers have."""
+def key_of(spec: TrialSpec, names: Iterable[str]) -> tuple[object, ...]:
+    """Return the values of some fields of a spec, by which it is matched with others.
+
+    Without workers there is nothing that only workers have.
+    """
     plain = spec if spec.num_workers else replace(spec, worker_kind="processes", persistent_workers="on")
     return tuple(getattr(plain, name) for name in names)

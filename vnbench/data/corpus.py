@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from vnbench.data.manifest import ManifestRow, read_manifest
 from vnbench.data.sizes import SizeArray
 from vnbench.errors import InputError
-from vnbench.spec import TASKS, Task, digest
+from vnbench.identity import digest
+from vnbench.spec import TASKS, Task
 
 MANIFEST_FILE = "manifest.csv"
 FACTS_FILE = "corpus.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 import torch
@@ -149,6 +149,11 @@ def _release_on_error(batches: Iterator[Batch]) -> Iterator[Batch]:
         # The exception is a local of a frame of its own traceback (torch 2.13). That cycle would keep the iterator
         # until the garbage collector comes, which then waits 5 s for each worker.
         traceback.clear_frames(error.__traceback__)
+        end_workers = getattr(batches, "_shutdown_workers", None)
+        if end_workers is not None:
+            # torch's signal handler tells of a worker's death wherever it is heard, so perhaps here, once more.
+            with suppress(RuntimeError):
+                end_workers()
         del batches
         raise
 

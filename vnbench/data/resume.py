@@ -15,7 +15,7 @@ from vnbench.data.batching import MAX_EPOCH, plan_epoch
 from vnbench.data.plan import BatchPlan, MicroBatch, PlanConfig
 from vnbench.data.sizes import SizeArray
 from vnbench.errors import InputError
-from vnbench.spec import digest
+from vnbench.identity import digest
 
 STATE_VERSION = 1
 """Version of the rules that make a plan; a later one that plans otherwise has another."""

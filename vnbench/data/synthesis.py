@@ -20,7 +20,8 @@ from vnbench.data.manifest import ManifestRow, format_manifest
 from vnbench.data.raster import GENERATOR_VERSION, draw_example
 from vnbench.data.sizes import MAX_SEED, SizeArray, SizeDistribution, draw_sizes
 from vnbench.errors import InputError
-from vnbench.spec import TASKS, Task, digest
+from vnbench.identity import digest
+from vnbench.spec import TASKS, Task
 from vnbench.units import format_bytes
 
 BYTES_PER_PIXEL = 0.425

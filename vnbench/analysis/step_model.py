@@ -1,0 +1,184 @@
+"""Seconds of a step as a function of its padded pixels: the curves that are tried, and which of them the data bear.
+
+Every curve is fitted by least squares of relative residuals with terms that are never negative (scipy.optimize.nnls;
+Ernest, NSDI 2016, fits run times so): each row is divided by its own time, so that small canvases count as much as
+large ones. There is one row per canvas and process.
+
+At a fixed micro-batch of B the attention term, B x tokens^2, is proportional to the square of the padded pixels: the
+quadratic curve holds it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+Form = Literal["constant", "linear", "quadratic", "hinge"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+Vector = NDArray[np.float64]
+
+MIN_SIZES: dict[Form, int] = {"constant": 1, "linear": 2, "quadratic": 4, "hinge": 5}
+"""Different sizes below which a form is not fitted: its terms and one more, and for a hinge two on either side."""
+
+BEND_SIGNIFICANCE = 2.0
+"""Standard errors by which a curve's squared errors at sizes left out must fall below the line's to be taken for it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepPoint:
+    """The mean step time of one canvas in one process."""
+
+    padded_pixels: float
+    """Examples x canvas pixels."""
+    step_time_s: float
+    """Mean seconds per step."""
+    process: int
+    """Which process, from 0; those of one process share what differs between processes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepModel:
+    """step time = overhead + cost x padded pixels, perhaps with a bend."""
+
+    form: Form
+    """Which curve."""
+    coefficients: tuple[float, ...]
+    """Of the form's basis, in seconds: overhead; per pixel (below a hinge); per squared pixel, or beyond the hinge."""
+    hinge_pixels: float | None
+    """Where the slope changes; None without a hinge."""
+    smallest_pixels: float
+    """Fewest padded pixels of a point; below lies extrapolation."""
+    largest_pixels: float
+    """Most padded pixels of a point; above lies extrapolation."""
+
+    @property
+    def overhead_s(self) -> float:
+        """Seconds that do not depend on the canvas."""
+        return self.coefficients[0]
+
+    @property
+    def s_per_pixel(self) -> float:
+        """Seconds that each further padded pixel costs, in the middle of the range where the slope is not constant."""
+        middle = (self.smallest_pixels + self.largest_pixels) / 2
+        step = (self.largest_pixels - self.smallest_pixels) / 100
+        if self.form == "constant":
+            return 0.0
+        if self.form == "linear":
+            return self.coefficients[1]
+        return (self.time_s(middle + step) - self.time_s(middle - step)) / (2 * step)
+
+    def time_s(self, padded_pixels: float) -> float:
+        """Return the seconds of a step of so many padded pixels, inside the range or not."""
+        return float((self.basis(np.array([padded_pixels])) @ np.array(self.coefficients))[0])
+
+    def is_extrapolated(self, padded_pixels: float) -> bool:
+        """Return whether a size lies outside of those that the model was fitted to."""
+        return not self.smallest_pixels <= padded_pixels <= self.largest_pixels
+
+    def basis(self, pixels_N: Vector) -> Vector:
+        """Return the form's terms at some sizes, (N, number of coefficients)."""
+        return _basis(pixels_N, self.form, self.hinge_pixels)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """What a model says of a size that it was fitted without."""
+
+    padded_pixels: float
+    """The size."""
+    error: float
+    """Forecast over measured mean, less 1."""
+
+
+def fit_step_model(points: Sequence[StepPoint], form: Form) -> StepModel:
+    """Return the curve of a form through some points.
+
+    Raises:
+        ValueError: fewer different sizes than MIN_SIZES of the form.
+    """
+    sizes = sizes_of(points)
+    if len(sizes) < MIN_SIZES[form]:
+        raise ValueError(f"{len(sizes)} sizes are too few for a {form} model, which takes {MIN_SIZES[form]}")
+    hinges = sizes[1:-1] if form == "hinge" else [None]
+    fits = [(_solve(points, form, hinge), hinge) for hinge in hinges]
+    (coefficients, _), hinge = min(fits, key=lambda fit: fit[0][1])
+    return StepModel(
+        form=form,
+        coefficients=tuple(coefficients.tolist()),
+        hinge_pixels=hinge,
+        smallest_pixels=sizes[0],
+        largest_pixels=sizes[-1],
+    )
+
+
+def leave_one_size_out(points: Sequence[StepPoint], form: Form) -> tuple[LeftOut, ...]:
+    """Return the error at each size of the curve through all others; empty where those are too few.
+
+    A hinge is looked for anew each time. The ends are left out like any other size, so their forecasts extrapolate.
+    """
+    sizes = sizes_of(points)
+    if len(sizes) <= MIN_SIZES[form]:
+        return ()
+    errors = []
+    for size in sizes:
+        model = fit_step_model([point for point in points if point.padded_pixels != size], form)
+        measured = statistics.fmean(point.step_time_s for point in points if point.padded_pixels == size)
+        errors.append(LeftOut(padded_pixels=size, error=model.time_s(size) / measured - 1))
+    return tuple(errors)
+
+
+def choose_form(points: Sequence[StepPoint]) -> Form:
+    """Return the simplest form that the data bear: a bend only if it forecasts sizes left out clearly better.
+
+    Its squared errors must lie below the line's by BEND_SIGNIFICANCE standard errors of their paired differences. How
+    well a curve goes through the points it was fitted to (R squared) says nothing: it is near 1 for each of them.
+    """
+    best: Form = "linear"
+    line = leave_one_size_out(points, "linear")
+    least = math.inf
+    for form in ("quadratic", "hinge"):
+        curve = leave_one_size_out(points, form)
+        if not line or not curve:
+            continue
+        gains = [a.error**2 - b.error**2 for a, b in zip(line, curve, strict=True)]
+        noise = statistics.stdev(gains) / math.sqrt(len(gains))
+        squares = statistics.fmean(one.error**2 for one in curve)
+        if statistics.fmean(gains) > BEND_SIGNIFICANCE * noise and squares < least:
+            best, least = form, squares
+    return best
+
+
+def sizes_of(points: Sequence[StepPoint]) -> list[float]:
+    """Return the different sizes of some points, ascending."""
+    return sorted({point.padded_pixels for point in points})
+
+
+def _basis(pixels_N: Vector, form: Form, hinge: float | None) -> Vector:
+    ones_N = np.ones_like(pixels_N)
+    if form == "constant":
+        return ones_N[:, np.newaxis]
+    if form == "linear":
+        return np.stack([ones_N, pixels_N], axis=1)
+    if form == "quadratic":
+        return np.stack([ones_N, pixels_N, pixels_N**2], axis=1)
+    assert hinge is not None
+    return np.stack([ones_N, np.minimum(pixels_N, hinge), np.maximum(pixels_N - hinge, 0.0)], axis=1)
+
+
+def _solve(points: Sequence[StepPoint], form: Form, hinge: float | None) -> tuple[Vector, float]:
+    """Return the coefficients and the root of the sum of squared relative residuals."""
+    pixels_N = np.array([point.padded_pixels for point in points], dtype=np.float64)
+    times_N = np.array([point.step_time_s for point in points], dtype=np.float64)
+    rows = _basis(pixels_N, form, hinge) / times_N[:, np.newaxis]
+    # Columns of one size, so that the solver works with numbers near one.
+    scales = np.abs(rows).max(axis=0)
+    coefficients, residual = nnls(rows / scales, np.ones_like(times_N))
+    return coefficients / scales, float(residual)

@@ -1,0 +1,17 @@
+"""Short names for things that are the same wherever they are: hashes of what they consist of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+
+def digest(value: object) -> str:
+    """Return 12 hexadecimal digits of the SHA-256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def trial_id(spec_id: str, *, replicate: int, attempt: int) -> str:
+    """Return the identity of one execution of a spec, unique in a results file."""
+    return digest([spec_id, replicate, attempt])
