@@ -121,7 +121,7 @@ def test_the_subset_fills_the_largest_batch() -> None:
         ("precision", "fp8"),
         ("sampler", "shuffled"),
         ("model", "unet"),
-        ("design", "factored"),
+        ("design", "random"),
         ("device", "tpu"),
         ("num-workers", "-1"),
         ("prefetch-factor", "0"),

@@ -298,3 +298,43 @@ def test_ten_kills_lose_and_repeat_no_finished_trial_and_leave_no_process(vnbenc
     assert finished[: len(kept)] == kept
     assert len(finished) == len(set(finished)), "a finished trial was repeated"
     assert len(finished) == report["num_trials"] == 5 + 7 * NUM_REPLICATES
+
+
+FACTORED = ["--design", "factored", "--batch-size", "1,2", "--precision", "fp32", "--norm-precision", "fp32"]
+FACTORED += ["--checkpointing", "none,stages", "--sampler", "bucketed", "--num-workers", "0,1"]
+FACTORED += ["--compute-sizes", "4", "--min-steps", "2", "--max-steps", "2", "--reference-runs", "1"]
+
+
+def test_a_factored_sweep_confirms_a_few_of_the_cells_that_it_forecasts(vnbench: Vnbench) -> None:
+    command = ("sweep", *SMALL, *FACTORED, "--out", "r.jsonl")
+    report = vnbench.json(*command)
+    records = load_results(vnbench.folder / "r.jsonl").records
+    kinds = [record.kind for record in records]
+    assert kinds.count("compute") == 3
+    assert kinds.count("loader") == 3
+    assert kinds.count("training") == 5
+    assert all((record.forecast is not None) == (record.kind == "training") for record in records)
+    assert len(report["confirmations"]) == 5
+    assert report["statuses"] == {"ok": len(records)}
+    again = vnbench.run(*command)
+    assert again.returncode == 0
+    assert len(load_results(vnbench.folder / "r.jsonl").records) == len(records), "nothing is measured twice"
+    assert "5 confirmed configurations off by" in " ".join(again.stdout.split()).replace("Forecasts of ", "")
+    assert vnbench.json("fit", "r.jsonl")["models"]
+
+
+def test_the_factored_design_settles_its_own_kinds(vnbench: Vnbench) -> None:
+    done = vnbench.run("sweep", *SMALL, "--design", "factored", "--kind", "training")
+    assert done.returncode == 2
+    assert "the factored design settles what is measured" in done.stderr
+
+
+def test_a_loader_sweep_tells_stages_and_the_knee(vnbench: Vnbench) -> None:
+    done = vnbench.run(
+        "sweep", *SMALL, "--kind", "loader", "--num-workers", "0,1", "--appetite", "0.5", "--out", "r.jsonl"
+    )
+    assert done.returncode == 0, done.stderr
+    text = " ".join(done.stdout.split())
+    assert "empty-workers" in text
+    assert "0 workers feed 0.500 examples/s (given) with 10.0 % to spare" in text
+    assert (vnbench.folder / "r" / "supply.png").stat().st_size > 1000

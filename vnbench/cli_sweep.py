@@ -44,7 +44,7 @@ def sweep(
     model: Annotated[Text, typer.Option(metavar="NAME", help="veernet or veernet-tiny.")] = None,
     norm_groups: Annotated[Text, typer.Option(metavar="RULE", help="half-or-16, or a number of groups.")] = None,
     device: Annotated[Text, typer.Option(metavar="NAME", help="auto, cuda or cpu. [auto]")] = None,
-    design: Annotated[Text, typer.Option(metavar="NAME", help="one-at-a-time or full. [one-at-a-time]")] = None,
+    design: Annotated[Text, typer.Option(metavar="NAME", help="one-at-a-time, factored, full. [one-at-a-time]")] = None,
     center: Annotated[Text, typer.Option(metavar="AXIS=VALUE,...", help="Centre of one-at-a-time.")] = None,
     kind: Annotated[Text, typer.Option(metavar="NAME,...", help="memory, compute, loader, training.")] = None,
     subset: Annotated[Text, typer.Option(metavar="N", help="Training examples of one measured epoch.")] = None,

@@ -160,6 +160,10 @@ NOT_OF_A_SEARCH = {"batch-size", "micro-batch-size", "kind", "soak", "replicates
 """Options that say what a search for the largest micro-batch finds by itself, or has no use for."""
 
 
+FACTORED_KINDS: tuple[TrialKind, ...] = ("memory", "compute", "loader")
+"""Kinds of trial from which the factored design forecasts; training trials confirm it afterwards."""
+
+
 def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig:
     """Return the sweep that a request means on the machine that ``environment`` describes.
 
@@ -192,6 +196,15 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
                 allowed=f"the search itself sets --{clash[0]}",
                 remedy=f"leave --{clash[0]} out, or search in a command of its own",
             )
+    if values["design"] == "factored":
+        if "kind" in request.values:
+            raise InputError(
+                "--kind",
+                ",".join(values["kind"]),
+                allowed="the factored design settles what is measured",
+                remedy="leave --kind out, or write --design one-at-a-time",
+            )
+        values["kind"] = FACTORED_KINDS
     axes = Axes(**{name.replace("-", "_"): values[name] for name in AXIS_OPTIONS})
     return SweepConfig(
         device=device,

@@ -42,7 +42,7 @@ from vnbench.units import (
     split_list,
 )
 
-DesignName = Literal["one-at-a-time", "full"]
+DesignName = Literal["one-at-a-time", "factored", "full"]
 DESIGN_NAMES: tuple[DesignName, ...] = get_args(DesignName)
 
 MAX_BATCH_SIZE = 4096

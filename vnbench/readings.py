@@ -101,6 +101,20 @@ class Stop:
     """Seconds of wall clock in the measured blocks."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForecastReading:
+    """What was forecast of a training trial before it ran, from trials of its parts."""
+
+    value_s: float
+    """Seconds of one epoch of the measured subset."""
+    low_s: float | None
+    """Lower end of its 90 % interval; None where it has none."""
+    high_s: float | None
+    """Upper end."""
+    num_examples: int
+    """Examples of that epoch."""
+
+
 LoaderStageName = Literal[
     "plan",  # planning an epoch of all training examples; each plan is one wait
     "decode",  # decoding, in the training process

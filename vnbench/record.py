@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from vnbench.identity import trial_id
-from vnbench.readings import BatchingAccount, Block, CanvasReading, LoaderStage, MemoryReading, Stop
+from vnbench.readings import BatchingAccount, Block, CanvasReading, ForecastReading, LoaderStage, MemoryReading, Stop
 from vnbench.spec import TrialKind, TrialSpec
 
 SCHEMA_VERSION = 1
@@ -142,6 +142,8 @@ class TrialRecord:
     """Padding accounts of the plan of all training examples, of which the trial measured a subset."""
     memory: MemoryReading | None = None
     """Peak memory."""
+    forecast: ForecastReading | None = None
+    """What was forecast of it before it ran; None where nothing was."""
     telemetry: Mapping[str, Any] | None = None
     """What was seen from outside in the measured span: ``device`` (measure.nvml), ``host`` (measure.host)."""
     warnings: tuple[TrialWarning, ...] = field(default=())
@@ -229,4 +231,5 @@ _NESTED: Mapping[str, type] = {
     "stop": Stop,
     "batching": BatchingAccount,
     "memory": MemoryReading,
+    "forecast": ForecastReading,
 }

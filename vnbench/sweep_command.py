@@ -4,81 +4,45 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from vnbench.analysis.certification import Certificate, certify
+from vnbench.analysis.certification import certify
 from vnbench.analysis.summary import latest_attempts
 from vnbench.config import SweepConfig, complete, default_out
 from vnbench.corpus_command import CorpusPlan, plan_corpus, prepare_corpus
 from vnbench.data.alignment import align
-from vnbench.data.batching import plan_epoch
 from vnbench.data.canvases import canvas_grid
-from vnbench.data.plan import PlanConfig
 from vnbench.data.subset import choose_subset
 from vnbench.harness.design import Design, make_design
 from vnbench.harness.device_loss import is_device_there
 from vnbench.harness.estimate import Workload
+from vnbench.harness.factored import (
+    CellForecast,
+    choose_confirmations,
+    confirmations,
+    confirming_trials,
+    forecast_cells,
+)
 from vnbench.harness.runner import probe_environment, run_trial
 from vnbench.harness.sweep import DueTrial, due_trials, run_sweep
 from vnbench.locks import gpu_lock
-from vnbench.output.certification_table import certification_table
-from vnbench.output.compute_table import compute_table
-from vnbench.output.console import say, stderr_console, stdout_console
-from vnbench.output.loader_table import loader_table
+from vnbench.output.console import say, stderr_console
 from vnbench.output.plots import draw_plots
 from vnbench.output.progress import SweepProgress
 from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
-from vnbench.output.tables import summary_table
+from vnbench.readings import ForecastReading
 from vnbench.record import STATUSES, TrialRecord
 from vnbench.request import Request
 from vnbench.search_command import SearchReport, run_search_command
+from vnbench.spec import TrialSpec
 from vnbench.store import ResultsFile, load_results
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SweepReport:
-    """What a sweep left."""
-
-    out: Path
-    """Results file."""
-    statuses: dict[str, int]
-    """Number of trials of this design by status of their last attempt."""
-    num_not_started: int
-    """Trials that the time budget left unmeasured, or all that a dry run lists."""
-    left_out: tuple[str, ...]
-    """Combinations of the axes that were not turned into trials, with reasons."""
-    plots: tuple[Path, ...]
-    """Pictures drawn."""
-    elapsed_s: float
-    """Wall clock of the command."""
-    certificates: tuple[Certificate, ...] = ()
-    """What the worst-case memory trials tell."""
-    is_dry_run: bool = False
-    """Whether nothing was to be measured."""
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 3 where a sweep ended without one good measurement."""
-        return 0 if self.is_dry_run or self.statuses.get("ok") else 3
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON values."""
-        return {
-            "out": str(self.out),
-            "num_trials": sum(self.statuses.values()),
-            "statuses": self.statuses,
-            "elapsed_s": self.elapsed_s,
-            "num_not_started": self.num_not_started,
-            "left_out": list(self.left_out),
-            "plots": [str(path) for path in self.plots],
-            "certificates": [_as_json(certificate) for certificate in self.certificates],
-        }
+from vnbench.sweep_report import SweepReport, print_tables
 
 
 def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> SweepReport | SearchReport:
@@ -121,6 +85,22 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         try:
             directory = prepare_corpus(corpus, console=console)
             num_run = _run(config, due, results, directory, corpus, environment, console=console, deadline=deadline)
+            if config.design == "factored" and num_run == len(due):
+                chosen, design = _with_confirmations(design, config, corpus, results.records)
+                rest = due_trials(design.trials, records=results.records, retry=())
+                say(console, f"{len(chosen)} forecasts to confirm, {len(rest)} trials")
+                due = (*due, *rest)
+                num_run += _run(
+                    config,
+                    rest,
+                    results,
+                    directory,
+                    corpus,
+                    environment,
+                    console=console,
+                    deadline=deadline,
+                    forecasts={one.spec: one.epoch for one in chosen},
+                )
         except KeyboardInterrupt:
             say(console, interrupted_line(len(_of_design(design, results.records)), out=out))
             raise
@@ -136,9 +116,11 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         plots=plots,
         elapsed_s=time.monotonic() - start,
         certificates=certify(records),
+        confirmations=confirmations(records),
     )
+    forecasts = _forecasts(config, corpus, records) if config.design == "factored" else ()
     if not as_json:
-        _print_tables(records, config, corpus)
+        print_tables(records, config, corpus.train_sizes_N2, forecasts)
     lines = result_lines(
         out=out,
         statuses=report.statuses,
@@ -153,38 +135,24 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     return report
 
 
-def _print_tables(records: Sequence[TrialRecord], config: SweepConfig, corpus: CorpusPlan) -> None:
-    stdout = stdout_console()
-    if any(record.kind == "training" for record in records) or not records:
-        stdout.print(summary_table(records, price_per_hour=config.price_per_hour))
-    if config.kinds == ("memory",) or any(record.spec.soak is not None for record in records):
-        stdout.print(certification_table(records))
-    of_canvases = compute_table(
-        records,
-        price_per_hour=config.price_per_hour,
-        passes=_padded_pixels_of_passes(records, config, corpus),
+def _forecasts(config: SweepConfig, corpus: CorpusPlan, records: Sequence[TrialRecord]) -> tuple[CellForecast, ...]:
+    return forecast_cells(
+        config,
+        latest_attempts(records),
+        corpus_id=corpus.corpus_id,
+        worst_case=corpus.worst_case,
+        sizes_N2=corpus.train_sizes_N2,
     )
-    if of_canvases is not None:
-        stdout.print(of_canvases)
-    of_stages = loader_table(records, appetite=config.appetite_examples_per_s)
-    if of_stages is not None:
-        stdout.print(of_stages)
 
 
-def _padded_pixels_of_passes(
-    records: Sequence[TrialRecord], config: SweepConfig, corpus: CorpusPlan
-) -> dict[int, tuple[int, ...]]:
-    """Return the padded pixels of each pass of a bucketed epoch of all training examples, by micro-batch."""
-    sizes_N2 = corpus.train_sizes_N2
-    passes: dict[int, tuple[int, ...]] = {}
-    for size in sorted({record.spec.micro_batch_size for record in records if record.kind == "compute"}):
-        plan = plan_epoch(
-            sizes_N2,
-            PlanConfig(sampler="bucketed", batch_size=size, micro_batch_size=size, seed=config.seed),
-            epoch=1,
-        )
-        passes[size] = tuple(plan.padded_pixels_M.tolist())
-    return passes
+def _with_confirmations(
+    design: Design, config: SweepConfig, corpus: CorpusPlan, records: Sequence[TrialRecord]
+) -> tuple[tuple[CellForecast, ...], Design]:
+    """Return the forecasts to confirm, and the design with the trials that do so."""
+    chosen = choose_confirmations(_forecasts(config, corpus, _of_design(design, records)), records, seed=config.seed)
+    known = set(design.trials)
+    trials = confirming_trials(chosen, config, worst_case=corpus.worst_case)
+    return chosen, replace(design, trials=(*design.trials, *(trial for trial in trials if trial not in known)))
 
 
 def _run(
@@ -197,8 +165,9 @@ def _run(
     *,
     console: Console,
     deadline: float | None,
+    forecasts: Mapping[TrialSpec, ForecastReading] | None = None,
 ) -> int:
-    """Run the trials that are due, storing each as it ends; return how many got a record."""
+    """Run the trials that are due, storing each as it ends with its forecast; return how many got a record."""
     run: set[tuple[str, int]] = set()
     specs = [trial.planned.spec for trial in due]
     with SweepProgress(specs, workload=_workload(config, corpus), console=console) as progress:
@@ -217,7 +186,7 @@ def _run(
             is_device_there=lambda: is_device_there(environment),
             deadline=deadline,
         ):
-            results.append(record)
+            results.append(replace(record, forecast=(forecasts or {}).get(record.spec)))
             run.add((record.spec_id, record.replicate))
     return len(run)
 
@@ -249,22 +218,6 @@ def _show_plan(
         elapsed_s=time.monotonic() - start,
         is_dry_run=True,
     )
-
-
-def _as_json(certificate: Certificate) -> dict[str, Any]:
-    spec = certificate.spec
-    return {
-        "spec_id": spec.spec_id,
-        "family": spec.family,
-        "sampler": spec.sampler,
-        "soak": spec.soak,
-        "status": certificate.status,
-        "cause": certificate.cause.kind if certificate.cause else None,
-        "need_bytes": certificate.need_bytes,
-        "capacity_bytes": certificate.capacity_bytes,
-        # A CPU's figures are no forecast for a GPU.
-        "cards": None if spec.device == "cpu" else {f"{size}GiB": one for size, one in certificate.cards.items()},
-    }
 
 
 def _say_all(console: Console, lines: Iterable[str]) -> None:

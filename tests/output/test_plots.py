@@ -12,7 +12,18 @@ from vnbench.output.plots import PLOTS, Summaries, draw_plots
 from vnbench.output.provenance import CPU_LABEL
 from vnbench.record import TrialRecord
 
-NAMES = ("step_time", "peak_memory", "padding", "repetition", "workers", "epoch_time", "compute", "supply", "drift")
+NAMES = (
+    "step_time",
+    "peak_memory",
+    "padding",
+    "repetition",
+    "workers",
+    "epoch_time",
+    "compute",
+    "fit",
+    "supply",
+    "drift",
+)
 
 
 def cuda_sweep() -> tuple[TrialRecord, ...]:
@@ -61,7 +72,7 @@ def test_every_figure_is_written_as_png_and_svg(tmp_path) -> None:
 def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp_path) -> None:
     record = factory.measured_training_record(factory.training_spec())
     files, left_out = draw_plots([record], tmp_path)
-    assert {file.stem for file in files} == {"step_time", "padding", "epoch_time"}
+    assert {file.stem for file in files} == {"step_time", "padding", "epoch_time", "fit"}
     assert left_out == (
         "peak_memory.png is left out: no worst-case memory trial has a peak; "
         "measure with: vnbench sweep --batch-size 1,2,4,8,16",
@@ -100,8 +111,9 @@ def test_the_same_records_give_the_same_svg(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_axis_has_a_unit(name) -> None:
-    axes = figure_of(name, cuda_sweep()).axes[0]
-    for label in (axes.get_xlabel(), axes.get_ylabel()):
+    axes = figure_of(name, cuda_sweep()).axes
+    # Panels below each other share the x axis of the lowest.
+    for label in (axes[-1].get_xlabel(), *(one.get_ylabel() for one in axes)):
         assert "(" in label
         assert label.endswith(")")
 

@@ -32,6 +32,8 @@ class FamilyFit:
     """The first spec of the family that was measured."""
     source: Source
     """Which kind of trial it was fitted to."""
+    points: tuple[StepPoint, ...]
+    """What it was fitted to."""
     fit: StepFit
     """Step time by padded pixels."""
     step_count: StepFit
@@ -82,6 +84,7 @@ def fit_families(records: Iterable[TrialRecord]) -> tuple[tuple[FamilyFit, ...],
             FamilyFit(
                 spec=spec,
                 source=source,
+                points=tuple(points),
                 fit=fit_steps(points, spread=spread),
                 step_count=fit_steps(points, spread=spread, form="constant"),
                 memory=_memory_law(chosen) or laws.get(spec.lever_key),

@@ -28,6 +28,9 @@ Vector = NDArray[np.float64]
 MIN_SIZES: dict[Form, int] = {"constant": 1, "linear": 2, "quadratic": 4, "hinge": 5}
 """Different sizes below which a form is not fitted: its terms and one more, and for a hinge two on either side."""
 
+MAX_HINGES = 12
+"""Most places at which a hinge is tried: the steps of a training may have dozens of sizes."""
+
 BEND_SIGNIFICANCE = 2.0
 """Standard errors by which a curve's squared errors at sizes left out must fall below the line's to be taken for it."""
 
@@ -104,19 +107,7 @@ def fit_step_model(points: Sequence[StepPoint], form: Form) -> StepModel:
     Raises:
         ValueError: fewer different sizes than MIN_SIZES of the form.
     """
-    sizes = sizes_of(points)
-    if len(sizes) < MIN_SIZES[form]:
-        raise ValueError(f"{len(sizes)} sizes are too few for a {form} model, which takes {MIN_SIZES[form]}")
-    hinges = sizes[1:-1] if form == "hinge" else [None]
-    fits = [(_solve(points, form, hinge), hinge) for hinge in hinges]
-    (coefficients, _), hinge = min(fits, key=lambda fit: fit[0][1])
-    return StepModel(
-        form=form,
-        coefficients=tuple(coefficients.tolist()),
-        hinge_pixels=hinge,
-        smallest_pixels=sizes[0],
-        largest_pixels=sizes[-1],
-    )
+    return _fit(*_arrays(points), form)
 
 
 def leave_one_size_out(points: Sequence[StepPoint], form: Form) -> tuple[LeftOut, ...]:
@@ -124,14 +115,16 @@ def leave_one_size_out(points: Sequence[StepPoint], form: Form) -> tuple[LeftOut
 
     A hinge is looked for anew each time. The ends are left out like any other size, so their forecasts extrapolate.
     """
-    sizes = sizes_of(points)
+    pixels_N, times_N = _arrays(points)
+    sizes = np.unique(pixels_N)
     if len(sizes) <= MIN_SIZES[form]:
         return ()
     errors = []
-    for size in sizes:
-        model = fit_step_model([point for point in points if point.padded_pixels != size], form)
-        measured = statistics.fmean(point.step_time_s for point in points if point.padded_pixels == size)
-        errors.append(LeftOut(padded_pixels=size, error=model.time_s(size) / measured - 1))
+    for size in sizes.tolist():
+        is_left_out_N = pixels_N == size
+        model = _fit(pixels_N[~is_left_out_N], times_N[~is_left_out_N], form)
+        error = model.time_s(size) / float(times_N[is_left_out_N].mean()) - 1
+        errors.append(LeftOut(padded_pixels=size, error=error))
     return tuple(errors)
 
 
@@ -173,10 +166,37 @@ def _basis(pixels_N: Vector, form: Form, hinge: float | None) -> Vector:
     return np.stack([ones_N, np.minimum(pixels_N, hinge), np.maximum(pixels_N - hinge, 0.0)], axis=1)
 
 
-def _solve(points: Sequence[StepPoint], form: Form, hinge: float | None) -> tuple[Vector, float]:
-    """Return the coefficients and the root of the sum of squared relative residuals."""
+def _arrays(points: Sequence[StepPoint]) -> tuple[Vector, Vector]:
+    """Return padded pixels and step times."""
     pixels_N = np.array([point.padded_pixels for point in points], dtype=np.float64)
-    times_N = np.array([point.step_time_s for point in points], dtype=np.float64)
+    return pixels_N, np.array([point.step_time_s for point in points], dtype=np.float64)
+
+
+def _fit(pixels_N: Vector, times_N: Vector, form: Form) -> StepModel:
+    sizes: list[float] = np.unique(pixels_N).tolist()
+    if len(sizes) < MIN_SIZES[form]:
+        raise ValueError(f"{len(sizes)} sizes are too few for a {form} model, which takes {MIN_SIZES[form]}")
+    hinges = _hinges(sizes) if form == "hinge" else [None]
+    fits = [(_solve(pixels_N, times_N, form, hinge), hinge) for hinge in hinges]
+    (coefficients, _), hinge = min(fits, key=lambda fit: fit[0][1])
+    return StepModel(
+        form=form,
+        coefficients=tuple(coefficients.tolist()),
+        hinge_pixels=hinge,
+        smallest_pixels=sizes[0],
+        largest_pixels=sizes[-1],
+    )
+
+
+def _hinges(sizes: Sequence[float]) -> Sequence[float | None]:
+    """Return the sizes at which a hinge is tried: those between the ends, no more than MAX_HINGES of them."""
+    inner = sizes[1:-1]
+    step = max(1, -(-len(inner) // MAX_HINGES))
+    return inner[step // 2 :: step]
+
+
+def _solve(pixels_N: Vector, times_N: Vector, form: Form, hinge: float | None) -> tuple[Vector, float]:
+    """Return the coefficients and the root of the sum of squared relative residuals."""
     rows = _basis(pixels_N, form, hinge) / times_N[:, np.newaxis]
     # Columns of one size, so that the solver works with numbers near one.
     scales = np.abs(rows).max(axis=0)

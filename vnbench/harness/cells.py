@@ -105,10 +105,11 @@ class Cell:
 
 def candidate_cells(config: SweepConfig) -> tuple[Cell, ...]:
     """Return the cells of the sweep's design, the centre of a one-at-a-time design first, each once."""
-    return tuple(dict.fromkeys(_full(config) if config.design == "full" else _one_at_a_time(config)))
+    return tuple(dict.fromkeys(full_cells(config) if config.design == "full" else _one_at_a_time(config)))
 
 
-def _full(config: SweepConfig) -> Iterator[Cell]:
+def full_cells(config: SweepConfig) -> Iterator[Cell]:
+    """Yield the cells of the axes' whole product."""
     values = dataclasses.asdict(config.axes)
     for combination in itertools.product(*values.values()):
         yield Cell(**dict(zip(values, combination, strict=True)))
@@ -121,20 +122,21 @@ def _one_at_a_time(config: SweepConfig) -> Iterator[Cell]:
     varied at the smallest larger batch instead, against that batch's own cell. What only loader workers have is varied
     at the smallest number of them where the centre has none.
     """
-    center = _center(config)
+    center = center_of(config)
     yield center
     for name in dataclasses.asdict(config.axes):
         for value in getattr(config.axes, name):
-            base = _base(name, center, config)
+            base = axis_base(name, center, config)
             yield dataclasses.replace(base, **{name: value})
 
 
-def _center(config: SweepConfig) -> Cell:
+def center_of(config: SweepConfig) -> Cell:
+    """Return the cell that a one-at-a-time design varies from."""
     names = [axis.name for axis in dataclasses.fields(config.axes)]
     return Cell(**({name: getattr(config.axes, name)[0] for name in names} | dict(config.center)))
 
 
-def _base(name: str, center: Cell, config: SweepConfig) -> Cell:
+def axis_base(name: str, center: Cell, config: SweepConfig) -> Cell:
     """Return the cell at which an axis is varied."""
     if name == "sampler":
         return _with_several_examples(center, config)

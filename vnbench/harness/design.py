@@ -84,17 +84,17 @@ def make_design(
     memory: list[TrialSpec] = []
     if "memory" in config.kinds:
         for cell in countable:
-            alone = _memory_spec(cell, config, worst_case)
+            alone = memory_spec(cell, config, worst_case)
             memory += [alone] if "none" in config.soak else []
             memory += _soaked_specs(alone, cell, config, train_sizes_N2)
     timed: list[TrialSpec] = []
     for cell in cells:
         if "training" in config.kinds:
-            timed.append(_training_spec(cell, config, corpus_id, worst_case))
+            timed.append(training_spec(cell, config, corpus_id, worst_case))
         if "compute" in config.kinds:
             timed.append(_compute_spec(cell, config, canvas_sizes))
         if "loader" in config.kinds:
-            timed.append(_loader_spec(cell, config, corpus_id, worst_case))
+            timed.append(loader_spec(cell, config, corpus_id, worst_case))
     needs = {spec: _shared_memory_need(spec, config, train_sizes_N2) for spec in dict.fromkeys(timed)}
     if shared_memory_bytes is not None:
         too_large = {spec: need for spec, need in needs.items() if need > shared_memory_bytes}
@@ -113,7 +113,8 @@ def make_design(
     )
 
 
-def _training_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrialSpec:
+def training_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrialSpec:
+    """Return the training trial of a cell."""
     return TrialSpec(
         kind="training",
         num_warm_up_steps=config.num_warm_up_steps,
@@ -122,7 +123,7 @@ def _training_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: 
     )
 
 
-def _loader_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrialSpec:
+def loader_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrialSpec:
     """Return the loader trial of a cell, with the same values for all levers of a network: it has none."""
     return TrialSpec(
         kind="loader",
@@ -173,7 +174,8 @@ def _compute_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...
     )
 
 
-def _memory_spec(cell: Cell, config: SweepConfig, worst_case: Size) -> TrialSpec:
+def memory_spec(cell: Cell, config: SweepConfig, worst_case: Size) -> TrialSpec:
+    """Return the worst-case memory trial of a cell."""
     height, width = worst_case
     return TrialSpec(
         kind="memory",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from vnbench.analysis.process import SUPPLYING
 from vnbench.readings import MemoryReading
 from vnbench.record import Cause, TrialRecord, TrialWarning
 from vnbench.spec import TrialSpec
@@ -114,7 +115,7 @@ def _number_warnings(record: TrialRecord, measured: Mapping[str, Sequence[Any]])
 
 def _noise_warnings(record: TrialRecord) -> Iterator[TrialWarning]:
     """Yield a warning where a cap ended measuring long before the target was reached."""
-    parts = record.canvases or record.stages
+    parts = record.canvases or [one for one in record.stages if one.name in SUPPLYING and not one.is_cold]
     stops = [record.stop] if record.stop else [part.stop for part in parts]
     noisy = {
         stop.relative_half_width: stop

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from vnbench.analysis.knee import MARGIN, MOSTLY, Knee
 from vnbench.analysis.loading import LoaderSummary
-from vnbench.output.levers import describe, varying
+from vnbench.output.levers import describe, varying, worth_naming
 from vnbench.output.numbers import format_estimate, significant, times
 from vnbench.output.provenance import count
-from vnbench.spec import LOADER_FIELDS
+from vnbench.spec import FLAG_FIELDS, LOADER_FIELDS
 from vnbench.units import format_percent
 
 NOT_WORKERS = ("task", "batch_size", "micro_batch_size", "sampler", "shapes", *LOADER_FIELDS)
@@ -40,7 +40,7 @@ def appetite_text(knee: Knee) -> str:
     rate = format_estimate(appetite.examples_per_s, times(appetite.examples_per_s, appetite.relative_half_width))
     if appetite.spec is None:
         return f"{significant(appetite.examples_per_s)} examples/s (given)"
-    names = ("precision", "norm_precision", "checkpointing", "compile", "memory_format")
+    names = ("precision", "norm_precision", "checkpointing", *(set(worth_naming([appetite.spec])) & set(FLAG_FIELDS)))
     return f"{rate} examples/s (computing in {describe(appetite.spec, names=names)})"
 
 

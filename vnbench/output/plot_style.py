@@ -87,20 +87,38 @@ def new_figure(*, title: str, subtitle: str, origin: Provenance, trials: str) ->
 
     The footer says where and when ``trials`` (as ``7 trials``) were measured, and for the CPU what that means.
     """
+    figure = _bare_figure(title=title, subtitle=subtitle, origin=origin, trials=trials, plot_inches=PLOT_INCHES)
+    return figure, figure.add_subplot()
+
+
+def new_panels(
+    *, title: str, subtitle: str, origin: Provenance, trials: str, ratios: Sequence[float]
+) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure of panels below each other, which share their x axis, with heights in these ratios to the first.
+
+    Heading and footer are those of ``new_figure``.
+    """
+    inches = PLOT_INCHES * sum(ratios) / ratios[0]
+    figure = _bare_figure(title=title, subtitle=subtitle, origin=origin, trials=trials, plot_inches=inches)
+    panels = figure.subplots(len(ratios), 1, sharex=True, height_ratios=list(ratios))
+    return figure, list(panels)
+
+
+def _bare_figure(*, title: str, subtitle: str, origin: Provenance, trials: str, plot_inches: float) -> Figure:
     footer = textwrap.wrap(origin.line(trials), FOOTER_COLUMNS) + ([CPU_LABEL] if origin.is_cpu else [])
     heading = textwrap.wrap(subtitle, SUBTITLE_COLUMNS)
     line, margin = 0.145, 0.08  # inches
     top = margin + 0.22 + line * len(heading) + margin
     bottom = margin + line * len(footer) + margin
-    height = top + PLOT_INCHES + bottom
+    height = top + plot_inches + bottom
     figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained")
     figure.text(0.015, 1 - margin / height, title, va="top", fontsize=11.5, fontweight="bold")
     figure.text(0.015, 1 - (margin + 0.24) / height, "\n".join(heading), va="top", fontsize=8, color="#333333")
     figure.text(0.015, margin / height, "\n".join(footer), va="bottom", fontsize=7.5, color="#555555")
     engine = figure.get_layout_engine()
     assert engine is not None  # layout="constrained" made one
-    engine.set(rect=(0.0, bottom / height, 1.0, PLOT_INCHES / height))  # type: ignore[call-arg]
-    return figure, figure.add_subplot()
+    engine.set(rect=(0.0, bottom / height, 1.0, plot_inches / height))  # type: ignore[call-arg]
+    return figure
 
 
 def number_axis(axes: Axes, values: Sequence[float], *, scale: Scale) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vnbench.analysis.compute import ComputeSummary, summarize_compute
+from vnbench.analysis.fit import FamilyFit, fit_families
 from vnbench.analysis.loading import LoaderSummary, summarize_loading
 from vnbench.analysis.noise import Noise, measure_noise
 from vnbench.analysis.summary import MemorySummary, TrialSummary, latest_attempts, summarize, summarize_memory
 from vnbench.output.noise_lines import REPEAT_COMMAND
 from vnbench.output.plot_compute import compute_figure
 from vnbench.output.plot_drift import MIN_RUNS, drift_figure
+from vnbench.output.plot_fit import fit_figure
 from vnbench.output.plot_memory import peak_memory_figure
 from vnbench.output.plot_padding import padding_figure
 from vnbench.output.plot_repetition import repetition_figure
@@ -37,6 +39,8 @@ class Summaries:
     """One per compute spec."""
     loading: tuple[LoaderSummary, ...]
     """One per loader spec."""
+    fits: tuple[FamilyFit, ...]
+    """One per family that could be fitted."""
     noise: Noise
     """What repeated trials say."""
     origin: Provenance
@@ -55,6 +59,7 @@ class Summaries:
             memory=summarize_memory(latest),
             compute=summarize_compute(latest),
             loading=summarize_loading(latest),
+            fits=fit_families(latest)[0],
             noise=measure_noise(latest),
             origin=provenance(latest),
         )
@@ -115,6 +120,12 @@ PLOTS = (
         name="compute",
         draw=lambda has: compute_figure(has.compute, noise=has.noise, origin=has.origin),
         lack="no compute trial has a valid step time",
+        command="vnbench sweep --kind compute",
+    ),
+    Plot(
+        name="fit",
+        draw=lambda has: fit_figure(has.fits, origin=has.origin),
+        lack="no family was timed at three sizes",
         command="vnbench sweep --kind compute",
     ),
     Plot(

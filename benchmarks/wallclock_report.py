@@ -1,0 +1,191 @@
+"""The wall-clock model of a factored campaign: fits, bends, and forecasts beside what was measured afterwards.
+
+Run with: vnbench sweep --config benchmarks/wallclock.toml --out results/cpu-amd-epyc/wallclock.jsonl
+          python benchmarks/wallclock_report.py results/cpu-amd-epyc/wallclock.jsonl --out reports
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vnbench.analysis.bend import count_steps, find_bend
+from vnbench.analysis.fit import FamilyFit
+from vnbench.analysis.step_fit import ASSUMED_BETWEEN, CONFIDENCE
+from vnbench.analysis.summary import latest_attempts
+from vnbench.config import default_out
+from vnbench.fit_command import FitReport, fit_records
+from vnbench.harness.factored import Confirmation, confirmations
+from vnbench.output.factored_table import error_line
+from vnbench.output.fit_table import bend_line, composition_line, counting_line, named
+from vnbench.output.levers import describe
+from vnbench.output.numbers import MISSING, format_estimate, significant
+from vnbench.output.plot_fit import fit_figure
+from vnbench.output.plot_style import save, styled
+from vnbench.output.provenance import CPU_LABEL
+from vnbench.store import load_all
+from vnbench.units import PIXELS_PER_MPX, format_percent, mpx
+
+TARGETS = {"median": 0.014, "worst": 0.05, "composed": 0.03}
+"""Errors to reach on CUDA: of sizes left out, and of composed epochs."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the report")
+    options = parser.parse_args(arguments)
+
+    records = latest_attempts(load_all([options.results]).records)
+    report = fit_records(records, where=str(options.results))
+    origin = report.origin
+    name = f"wallclock_{default_out(records[0].environment).parent.name}_{records[0].started_at[:7].replace('-', '')}"
+    options.out.mkdir(parents=True, exist_ok=True)
+    with styled():
+        figure = fit_figure(report.families, origin=origin)
+        assert figure is not None, "a fit has families"
+        save(figure, options.out, name=name)
+    confirmed = confirmations(records)
+    parts = [
+        f"# Wall clock: {describe(report.families[0].spec, names=('model', 'task'))}",
+        f"{origin.line(f'{len(records)} trials')}. {CPU_LABEL + '.' if origin.is_cpu else ''}",
+        *fit_section(report),
+        f"![Step time by padded pixels]({name}.png)",
+        *bend_section(report),
+        *forecast_section(confirmed),
+        *composition_section(report),
+        "Made by:",
+        f"```bash\n{shlex.join(['python', 'benchmarks/wallclock_report.py', *arguments])}\n```",
+    ]
+    path = options.out / f"{name}.md"
+    path.write_text("\n\n".join(parts) + "\n")
+    print(path)
+    return 0
+
+
+def fit_section(report: FitReport) -> Iterator[str]:
+    lines = [
+        "| configuration | sizes | processes | overhead, ms | ms per Mpx | curve | off, median | off, worst "
+        "| steps alone off, median | worst |",
+        "|---|---:|---:|---:|---:|---|---:|---:|---:|---:|",
+    ]
+    for family in report.families:
+        fit, counted = family.fit, family.step_count
+        cells = [
+            named(family, report.families),
+            str(fit.num_sizes),
+            str(fit.num_processes),
+            significant(1e3 * fit.model.overhead_s, digits=2),
+            significant(1e3 * fit.model.s_per_pixel * PIXELS_PER_MPX),
+            fit.model.form,
+            percent(fit.loo_error_median),
+            percent(fit.loo_error_max),
+            percent(counted.loo_error_median),
+            percent(counted.loo_error_max),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    yield "## What a step costs"
+    yield (
+        "Step time = overhead + cost x padded pixels, least squares of relative residuals with terms that are never "
+        "negative. Off: the error at a size when the curve is fitted without it, both ends included. Steps alone: the "
+        "same for one cost per step, whatever it holds."
+    )
+    yield "\n".join(lines)
+    yield targets_line(report.families)
+    if not all(family.fit.is_between_measured for family in report.families):
+        yield f"What differs between processes was not measured; {format_percent(ASSUMED_BETWEEN)} is assumed."
+    else:
+        yield (
+            f"Processes of one configuration differ by {format_percent(report.families[0].fit.between)} beyond what "
+            f"their steps explain; intervals of forecasts ({format_percent(CONFIDENCE)}) hold that."
+        )
+
+
+def targets_line(families: Sequence[FamilyFit]) -> str:
+    """Return how many families meet the targets for sizes left out, and which missed by most."""
+    known = [family for family in families if family.fit.loo_error_median is not None]
+    met = [
+        family
+        for family in known
+        if (family.fit.loo_error_median or 0) <= TARGETS["median"]
+        and (family.fit.loo_error_max or 0) <= TARGETS["worst"]
+    ]
+    worst = max(known, key=lambda family: family.fit.loo_error_max or 0.0)
+    where = max(worst.fit.left_out, key=lambda one: abs(one.error))
+    return (
+        f"The targets for a GPU (median {format_percent(TARGETS['median'])}, worst {format_percent(TARGETS['worst'])}) "
+        f"are met by {len(met)} of {len(known)} configurations here; furthest off is {named(worst, families)} at "
+        f"{mpx(where.padded_pixels):.3g} Mpx, by {100 * where.error:+.1f} %. No size is left out of these figures."
+    )
+
+
+def bend_section(report: FitReport) -> Iterator[str]:
+    bends = [
+        f"- {named(family, report.families)}: {line}"
+        for family in report.families
+        if (line := bend_line(find_bend(family))) is not None
+    ]
+    counting = [f"- {counting_line(one, report.families)}" for one in count_steps(report.families)]
+    if bends:
+        yield "## Where it bends"
+        yield "\n".join(bends)
+    if counting:
+        yield "## Where counting steps is enough"
+        yield (
+            "The accounts count steps: wall clock = steps x cost per step, steps = examples / batch, with one cost for "
+            "every batch. Counted is what the other batches' cost per step says of each."
+        )
+        yield "\n".join(counting)
+
+
+def forecast_section(confirmed: Sequence[Confirmation]) -> Iterator[str]:
+    line = error_line(confirmed)
+    if line is None:
+        return
+    lines = [
+        "| configuration | forecast, s per epoch | measured, s per epoch | off |",
+        "|---|---:|---:|---:|",
+    ]
+    for one in confirmed:
+        forecast = one.record.forecast
+        assert forecast is not None
+        half_width = None
+        if forecast.low_s is not None and forecast.high_s is not None:
+            half_width = (forecast.high_s - forecast.low_s) / 2
+        names = ("batch_size", "precision", "norm_precision", "checkpointing", "sampler", "num_workers")
+        cells = [
+            describe(one.record.spec, names=names),
+            format_estimate(forecast.value_s, half_width),
+            significant(one.measured_s),
+            f"{100 * one.error:+.1f} %",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    yield "## Forecast before measured"
+    yield (
+        "The factored design forecasts every combination from the centre's own figures times one ratio per lever, then "
+        f"trains on the three fastest and two drawn ones: {line}. The target on a GPU is "
+        f"{format_percent(TARGETS['composed'])}."
+    )
+    yield "\n".join(lines)
+
+
+def composition_section(report: FitReport) -> Iterator[str]:
+    if not report.compositions:
+        return
+    yield "## Composed of the configuration's own parts"
+    yield (
+        "Where a confirmed configuration's own computing was timed, its epoch composed of that (no ratios) and of its "
+        "loader, against what was measured:"
+    )
+    yield "\n".join(f"- {composition_line(one)}" for one in report.compositions)
+
+
+def percent(share: float | None) -> str:
+    return MISSING if share is None else f"{significant(100 * share, digits=2)} %"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

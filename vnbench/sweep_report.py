@@ -1,0 +1,122 @@
+"""What a sweep left, for people and for programs: its tables, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vnbench.analysis.certification import Certificate
+from vnbench.config import SweepConfig
+from vnbench.data.batching import plan_epoch
+from vnbench.data.plan import PlanConfig
+from vnbench.data.sizes import SizeArray
+from vnbench.harness.factored import CellForecast, Confirmation, confirmations
+from vnbench.output.certification_table import certification_table
+from vnbench.output.compute_table import compute_table
+from vnbench.output.console import stdout_console
+from vnbench.output.factored_table import factored_table
+from vnbench.output.loader_table import loader_table
+from vnbench.output.tables import summary_table
+from vnbench.record import TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepReport:
+    """What a sweep left."""
+
+    out: Path
+    """Results file."""
+    statuses: dict[str, int]
+    """Number of trials of this design by status of their last attempt."""
+    num_not_started: int
+    """Trials that the time budget left unmeasured, or all that a dry run lists."""
+    left_out: tuple[str, ...]
+    """Combinations of the axes that were not turned into trials, with reasons."""
+    plots: tuple[Path, ...]
+    """Pictures drawn."""
+    elapsed_s: float
+    """Wall clock of the command."""
+    certificates: tuple[Certificate, ...] = ()
+    """What the worst-case memory trials tell."""
+    confirmations: tuple[Confirmation, ...] = ()
+    """Forecasts of a factored sweep beside what was measured."""
+    is_dry_run: bool = False
+    """Whether nothing was to be measured."""
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 where a sweep ended without one good measurement."""
+        return 0 if self.is_dry_run or self.statuses.get("ok") else 3
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "out": str(self.out),
+            "num_trials": sum(self.statuses.values()),
+            "statuses": self.statuses,
+            "elapsed_s": self.elapsed_s,
+            "num_not_started": self.num_not_started,
+            "left_out": list(self.left_out),
+            "plots": [str(path) for path in self.plots],
+            "certificates": [_as_json(certificate) for certificate in self.certificates],
+            "confirmations": [
+                {"spec_id": one.record.spec_id, "measured_s": one.measured_s, "error": one.error}
+                for one in self.confirmations
+            ],
+        }
+
+
+def print_tables(
+    records: Sequence[TrialRecord], config: SweepConfig, train_sizes_N2: SizeArray, forecasts: Sequence[CellForecast]
+) -> None:
+    """Print the tables of everything that some records hold, then the forecasts of a factored sweep."""
+    stdout = stdout_console()
+    if any(record.kind == "training" for record in records) or not records:
+        stdout.print(summary_table(records, price_per_hour=config.price_per_hour))
+    if config.kinds == ("memory",) or any(record.spec.soak is not None for record in records):
+        stdout.print(certification_table(records))
+    of_canvases = compute_table(
+        records,
+        price_per_hour=config.price_per_hour,
+        passes=_padded_pixels_of_passes(records, train_sizes_N2, seed=config.seed),
+    )
+    if of_canvases is not None:
+        stdout.print(of_canvases)
+    of_stages = loader_table(records, appetite=config.appetite_examples_per_s)
+    if of_stages is not None:
+        stdout.print(of_stages)
+    if config.design == "factored":
+        stdout.print(factored_table(forecasts, confirmations(records)))
+
+
+def _padded_pixels_of_passes(
+    records: Sequence[TrialRecord], train_sizes_N2: SizeArray, *, seed: int
+) -> dict[int, tuple[int, ...]]:
+    """Return the padded pixels of each pass of a bucketed epoch of all training examples, by micro-batch."""
+    passes: dict[int, tuple[int, ...]] = {}
+    for size in sorted({record.spec.micro_batch_size for record in records if record.kind == "compute"}):
+        plan = plan_epoch(
+            train_sizes_N2,
+            PlanConfig(sampler="bucketed", batch_size=size, micro_batch_size=size, seed=seed),
+            epoch=1,
+        )
+        passes[size] = tuple(plan.padded_pixels_M.tolist())
+    return passes
+
+
+def _as_json(certificate: Certificate) -> dict[str, Any]:
+    spec = certificate.spec
+    return {
+        "spec_id": spec.spec_id,
+        "family": spec.family,
+        "sampler": spec.sampler,
+        "soak": spec.soak,
+        "status": certificate.status,
+        "cause": certificate.cause.kind if certificate.cause else None,
+        "need_bytes": certificate.need_bytes,
+        "capacity_bytes": certificate.capacity_bytes,
+        # A CPU's figures are no forecast for a GPU.
+        "cards": None if spec.device == "cpu" else {f"{size}GiB": one for size, one in certificate.cards.items()},
+    }
