@@ -51,6 +51,15 @@ def test_the_cpu_default_is_seven_configurations_one_lever_at_a_time() -> None:
     assert cells_that_differ(made, "norm_precision") == {"input"}
 
 
+def test_a_centre_with_a_norm_in_input_precision_leaves_no_precision_out() -> None:
+    made = design(norm_precision="input,fp32")
+    assert {(cell.precision, cell.norm_precision) for cell in made.cells} == {
+        ("bf16", "input"),
+        ("bf16", "fp32"),
+        ("fp32", "fp32"),
+    }
+
+
 def test_samplers_are_compared_where_a_pass_holds_several_examples() -> None:
     (random_cell,) = (cell for cell in design().cells if cell.sampler == "random")
     assert random_cell.batch_size == 2

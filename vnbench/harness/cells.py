@@ -127,13 +127,20 @@ def _one_at_a_time(config: SweepConfig) -> Iterator[Cell]:
     for name in dataclasses.asdict(config.axes):
         for value in getattr(config.axes, name):
             base = axis_base(name, center, config)
-            yield dataclasses.replace(base, **{name: value})
+            yield _with_a_norm(dataclasses.replace(base, **{name: value}), config)
 
 
 def center_of(config: SweepConfig) -> Cell:
     """Return the cell that a one-at-a-time design varies from."""
     names = [axis.name for axis in dataclasses.fields(config.axes)]
     return Cell(**({name: getattr(config.axes, name)[0] for name in names} | dict(config.center)))
+
+
+def _with_a_norm(cell: Cell, config: SweepConfig) -> Cell:
+    """Return the cell that means what this one does: without a reduced precision the norm's input is fp32 already."""
+    if cell.precision in REDUCED_PRECISIONS or not _has_fp32_norm(config):
+        return cell
+    return dataclasses.replace(cell, norm_precision="fp32")
 
 
 def axis_base(name: str, center: Cell, config: SweepConfig) -> Cell:
