@@ -181,19 +181,42 @@ def lever_table(
     for lever in levers:
         price = format_estimate(lever.price_s_per_gib, lever.price_half_width_s_per_gib)
         lines.append(f"| without {lever.lever} | {' | '.join(figures(lever.without))} | {price} |")
-    law = next(search.law for search in searches if choice_of(search.spec) == recipe)
-    pixels = searches[0].pixels_per_example
-    whole = "" if law is None else f"{gib(law.peak_bytes(LOGICAL_BATCH * pixels)):.2f}"
-    one = "" if law is None else f"{gib(law.peak_bytes(pixels)):.2f}"
+    search = next(search for search in searches if choice_of(search.spec) == recipe)
     return [
         "## What each lever buys",
         "The recipe that takes least memory, and the same without one lever at a time. A lever's price is the step "
         "time that it costs per GiB that it saves, both for one worst-case example; below zero it saves time as well.",
         "\n".join(lines),
-        f"Accumulation: a batch of {LOGICAL_BATCH} worst-case examples takes {whole} GiB in one pass of the recipe and "
-        f"{one} GiB in passes of one, by the law. The sampler does not change the worst case: any of them may fill a "
-        "pass with the largest images. A pixel budget holds passes of smaller images to the same memory.",
+        *accumulation_table(search),
     ]
+
+
+def accumulation_table(search: MaxBatchSummary) -> list[str]:
+    """Return what a logical batch takes under the recipe, with and without accumulation, under any sampler."""
+    if search.law is None:
+        return []
+    lines = [
+        "| recipe | examples in a pass | passes of a step | peak by the law, GiB | seen to fit |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for told_as, size in (
+        ("accumulated one by one", 1),
+        ("as many in a pass as fit, by halves", fitting_divisor(search.found.largest)),
+        ("without accumulation", LOGICAL_BATCH),
+    ):
+        peak = significant(gib(search.law.peak_bytes(size * search.pixels_per_example)))
+        fits = "yes" if size <= search.found.largest else "no"
+        lines.append(f"| {told_as} | {size} | {LOGICAL_BATCH // size} | {peak} | {fits} |")
+    return [
+        f"A step of {LOGICAL_BATCH} worst-case examples under the recipe. No sampler changes these rows: each of them "
+        "may fill a pass with the largest images; a pixel budget holds passes of smaller images to the same memory.",
+        "\n".join(lines),
+    ]
+
+
+def fitting_divisor(largest: int) -> int:
+    """Return the largest divisor of the logical batch that fits."""
+    return max(size for size in range(1, LOGICAL_BATCH + 1) if LOGICAL_BATCH % size == 0 and size <= max(1, largest))
 
 
 def figures(cost: Cost) -> list[str]:

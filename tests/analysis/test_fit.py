@@ -17,7 +17,7 @@ from record_factory import (
 )
 
 from vnbench.analysis.bend import count_steps, find_bend, median_error
-from vnbench.analysis.composition import compose_measured
+from vnbench.analysis.composition import compose_measured, num_new_shapes
 from vnbench.analysis.fit import FamilyFit, fit_families
 from vnbench.analysis.loading import summarize_loading
 from vnbench.record import TrialRecord
@@ -151,6 +151,19 @@ def test_an_epoch_is_composed_of_computing_and_loading_and_set_beside_the_measur
         assert one.expected_s == (low if spec.num_workers else high)
         assert abs(one.error) < 0.3
         assert one.half_width_s is not None
+
+
+def test_shapes_met_for_the_first_time_cost_extra_where_they_are_not_visited_before() -> None:
+    spec = training_spec(precision="fp32", num_workers=0)
+    records = trained(spec)
+    families, _ = fit_families(records)
+    (one,) = compose_measured(records, families=families, loading=summarize_loading(records))
+    # A first step takes 0.6 s more in these records; steps of warm-up have shapes of their own.
+    assert one.new_shapes_s == pytest.approx(0.6 * num_new_shapes(records[0]), rel=0.15)
+    assert one.new_shapes_s < one.computing_s
+    on_a_gpu, _ = fit_families([measured_compute_record(compute_spec(device="cuda", model="veernet"))])
+    assert on_a_gpu[0].first_seen_s is not None
+    assert on_a_gpu[0].s_per_new_shape == 0
 
 
 def test_a_training_trial_is_never_held_against_a_fit_to_itself() -> None:

@@ -23,7 +23,9 @@ class Composition:
     spec: TrialSpec
     """The training trial's."""
     computing_s: float
-    """Seconds of computing by the family's model."""
+    """Seconds of computing by the family's model, shapes met for the first time included."""
+    new_shapes_s: float
+    """Seconds of it for those shapes."""
     half_width_s: float | None
     """Half-width of its interval; None where the model has none."""
     loading_s: float | None
@@ -66,11 +68,13 @@ def compose_measured(
         forecast = family.fit.forecast(passes, less_s=_saved_s(family, len(passes), record.block.num_steps))
         loader = loaders.get(key_of(record.spec, LOADING))
         supply = loader.supply if loader else None
+        new_shapes_s = family.s_per_new_shape * num_new_shapes(record)
         computing_s = sum(map(family.fit.model.time_s, passes)) - _saved_s(family, len(passes), record.block.num_steps)
         found.append(
             Composition(
                 spec=record.spec,
-                computing_s=computing_s,
+                computing_s=computing_s + new_shapes_s,
+                new_shapes_s=new_shapes_s,
                 half_width_s=None if forecast is None else (forecast.high - forecast.low) / 2,
                 loading_s=None if supply is None else record.block.num_examples * supply.time_per_example.value,
                 is_extrapolated=any(map(family.fit.model.is_extrapolated, passes)),
@@ -91,6 +95,15 @@ def measured_passes(record: TrialRecord) -> list[float]:
         if not is_warm_up
         for _ in range(passes)
     ]
+
+
+def num_new_shapes(record: TrialRecord) -> int:
+    """Return how many shapes the measured steps meet that neither they nor warm-up met before."""
+    steps = record.steps or {}
+    columns = ("canvas_height", "canvas_width", "num_examples", "num_micro_batches")
+    shapes = list(zip(*(steps[name] for name in columns), strict=True))
+    warmed = {shape for shape, is_warm_up in zip(shapes, steps["is_warm_up"], strict=True) if is_warm_up}
+    return len(set(shapes) - warmed)
 
 
 def _saved_s(family: FamilyFit, num_passes: int, num_steps: int) -> float:

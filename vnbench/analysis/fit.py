@@ -52,6 +52,15 @@ class FamilyFit:
         """Its name."""
         return self.spec.family
 
+    @property
+    def s_per_new_shape(self) -> float:
+        """Seconds that training pays where it meets a shape for the first time.
+
+        On CUDA and under a compiler training visits its shapes before it is measured.
+        """
+        is_visited = self.spec.device == "cuda" or self.spec.compile != "none"
+        return 0.0 if is_visited or self.first_seen_s is None else self.first_seen_s
+
 
 def fit_families(records: Iterable[TrialRecord]) -> tuple[tuple[FamilyFit, ...], dict[str, str]]:
     """Return the fits, and why the other families that were timed have none, by family.

@@ -61,6 +61,8 @@ class CellForecast:
     """Seconds of it that computing takes by itself."""
     loading_s: float
     """Seconds of it that the loader takes by itself."""
+    is_extrapolated: bool
+    """Whether passes of it are smaller or larger than all that were timed."""
 
 
 class Parts:
@@ -101,7 +103,9 @@ class Parts:
             return None
         saved_s = (len(passes) - len(plan.passes_S)) * (base.optimizer_s or 0.0)
         computing = base.fit.forecast(passes, less_s=saved_s)
-        computing_s = ratio * (sum(map(base.fit.model.time_s, passes)) - saved_s)
+        shapes = set(zip(plan.lengths_M.tolist(), map(tuple, plan.canvases_M2.tolist()), strict=True))
+        new_shapes_s = len(shapes) * base.s_per_new_shape
+        computing_s = ratio * (sum(map(base.fit.model.time_s, passes)) + new_shapes_s - saved_s)
         loading_s = len(plan.order_N) * example_s
         spec = training_spec(cell, self._config, self._corpus_id, self._worst_case)
         epoch = _together(cell, computing_s, loading_s, computing, num_examples=len(plan.order_N))
@@ -112,6 +116,7 @@ class Parts:
             valid_px_per_s=int(self._subset_N2.prod(axis=1).sum()) / epoch.value_s,
             computing_s=computing_s,
             loading_s=loading_s,
+            is_extrapolated=any(map(base.fit.model.is_extrapolated, passes)),
         )
 
     def _plan(self, cell: Cell) -> BatchPlan:

@@ -68,7 +68,7 @@ def _figures(one: CellForecast, measured: dict[TrialSpec, Confirmation]) -> tupl
     epoch, found = one.epoch, measured.get(one.spec)
     half_width = None if epoch.low_s is None or epoch.high_s is None else (epoch.high_s - epoch.low_s) / 2
     return (
-        significant(mpx(one.valid_px_per_s)),
+        f"{significant(mpx(one.valid_px_per_s))}{' !' if one.is_extrapolated else ''}",
         format_estimate(epoch.value_s, half_width),
         significant(one.computing_s),
         significant(one.loading_s),
@@ -80,7 +80,8 @@ def _figures(one: CellForecast, measured: dict[TrialSpec, Confirmation]) -> tupl
 def _notes(confirmed: Sequence[Confirmation]) -> Iterator[str]:
     yield (
         "A forecast is the centre's own figure times one ratio per lever, each measured with the others at the centre; "
-        "computing and loading add up without workers, and the longer one counts with them. Intervals: 90 %."
+        "computing and loading add up without workers, and the longer one counts with them. Intervals: 90 %. "
+        "!: some pass, as a short last one, is smaller or larger than all that were timed."
     )
     line = error_line(confirmed)
     if line is None:

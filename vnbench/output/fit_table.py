@@ -161,4 +161,5 @@ def composition_line(one: Composition) -> str:
     return (
         f"{describe(one.spec, names=names)}: {forecast} s forecast ({computing}, {loading}), "
         f"{significant(one.measured_s)} s measured, off by {100 * one.error:+.1f} %"
+        f"{' (extrapolated: sizes outside of those timed)' if one.is_extrapolated else ''}"
     )

@@ -1,0 +1,27 @@
+"""Fitting the wall-clock model to a thousand records.
+
+Run with: pytest benchmarks/bench_fit.py --benchmark-enable --benchmark-only
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from vnbench.analysis.fit import fit_families
+from vnbench.store import load_all
+
+RESULTS = Path(__file__).parents[1] / "results" / "cpu-amd-epyc" / "wallclock.jsonl"
+NUM_RECORDS = 1000
+
+
+def test_fit_a_thousand_records(benchmark: BenchmarkFixture) -> None:
+    """Measured records, each repeated as further processes until there are enough."""
+    measured = [record for record in load_all([RESULTS]).records if record.kind == "compute"]
+    copies = enumerate(itertools.islice(itertools.cycle(measured), NUM_RECORDS))
+    records = [replace(record, replicate=number) for number, record in copies]
+    families, _ = benchmark(fit_families, records)
+    assert len(families) == len({record.spec.family for record in measured})
