@@ -10,7 +10,7 @@ from typing import Literal
 
 from vnbench.analysis.memory_law import MemoryLaw, PeakPoint, fit_memory_law
 from vnbench.analysis.noise import measure_noise
-from vnbench.analysis.process import compute_figures, why_not_timed
+from vnbench.analysis.process import ComputeFigures, why_not_timed
 from vnbench.analysis.step_fit import StepFit, fit_steps
 from vnbench.analysis.step_model import StepPoint, sizes_of
 from vnbench.analysis.summary import latest_attempts, peak_bytes
@@ -69,7 +69,8 @@ def fit_families(records: Iterable[TrialRecord]) -> tuple[tuple[FamilyFit, ...],
     off training steps.
     """
     latest = latest_attempts(records)
-    noise = measure_noise(latest)
+    figures = ComputeFigures()
+    noise = measure_noise(latest, figures=figures)
     families: dict[str, list[TrialRecord]] = {}
     for record in latest:
         if record.kind in ("compute", "training"):
@@ -79,10 +80,10 @@ def fit_families(records: Iterable[TrialRecord]) -> tuple[tuple[FamilyFit, ...],
     left_out: dict[str, str] = {}
     for family, members in families.items():
         source: Source = (
-            "compute" if any(_points(record) for record in members if record.kind == "compute") else "training"
+            "compute" if any(_points(record, figures) for record in members if record.kind == "compute") else "training"
         )
         chosen = [record for record in members if record.kind == source]
-        points = [point for number, record in enumerate(chosen) for point in _points(record, process=number)]
+        points = [point for number, record in enumerate(chosen) for point in _points(record, figures, process=number)]
         sizes = sizes_of(points)
         if len(sizes) < MIN_FIT_SIZES:
             left_out[family] = _why_not(members, len(sizes))
@@ -98,8 +99,8 @@ def fit_families(records: Iterable[TrialRecord]) -> tuple[tuple[FamilyFit, ...],
                 step_count=fit_steps(points, spread=spread, form="constant"),
                 memory=_memory_law(chosen) or laws.get(spec.lever_key),
                 optimizer_s=_mean_phase(chosen, "optimizer_s"),
-                flop_per_s=_flop_rates(chosen),
-                first_seen_s=_first_seen(chosen),
+                flop_per_s=_flop_rates(chosen, figures),
+                first_seen_s=_first_seen(chosen, figures),
             )
         )
     return tuple(found), left_out
@@ -114,11 +115,11 @@ def _why_not(members: Sequence[TrialRecord], num_sizes: int) -> str:
     return f"{num_sizes} different sizes were timed, {MIN_FIT_SIZES} are needed; measure with --kind compute"
 
 
-def _points(record: TrialRecord, *, process: int = 0) -> list[StepPoint]:
+def _points(record: TrialRecord, known: ComputeFigures, *, process: int = 0) -> list[StepPoint]:
     """Return the mean step time of each size of a record; empty where its times are not to be used."""
     if record.kind == "compute":
         by_size: dict[float, list[float]] = {}
-        for figures in compute_figures(record).values():
+        for figures in known.of(record).values():
             if figures.step_time is not None and figures.padded_pixels is not None:
                 by_size.setdefault(figures.padded_pixels, []).append(figures.step_time.value)
     else:
@@ -183,10 +184,10 @@ def _mean_phase(records: Sequence[TrialRecord], name: str) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def _flop_rates(records: Sequence[TrialRecord]) -> tuple[tuple[float, float], ...]:
+def _flop_rates(records: Sequence[TrialRecord], known: ComputeFigures) -> tuple[tuple[float, float], ...]:
     rates: dict[float, list[float]] = {}
     for record in records:
-        figures = compute_figures(record)
+        figures = known.of(record)
         for canvas in record.canvases:
             one = figures.get((canvas.height, canvas.width))
             if one is not None and one.step_time is not None and one.padded_pixels and canvas.flop_per_step:
@@ -194,10 +195,10 @@ def _flop_rates(records: Sequence[TrialRecord]) -> tuple[tuple[float, float], ..
     return tuple((pixels, statistics.fmean(values)) for pixels, values in sorted(rates.items()))
 
 
-def _first_seen(records: Sequence[TrialRecord]) -> float | None:
+def _first_seen(records: Sequence[TrialRecord], known: ComputeFigures) -> float | None:
     beyond = []
     for record in records:
-        figures = compute_figures(record)
+        figures = known.of(record)
         for canvas in record.canvases:
             one = figures.get((canvas.height, canvas.width))
             if one is not None and one.step_time is not None and math.isfinite(canvas.first_seen_s):

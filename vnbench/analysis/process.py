@@ -105,6 +105,20 @@ def compute_figures(record: TrialRecord) -> dict[Canvas, StepFigures]:
     return {canvas: figures for canvas, figures in found.items() if figures.step_time is not None}
 
 
+class ComputeFigures:
+    """The figures of compute trials, each record's worked out once however often it is asked for."""
+
+    def __init__(self) -> None:
+        # By identity, as a record's columns have no hash; the record is kept so that its identity stays its own.
+        self._known: dict[int, tuple[TrialRecord, dict[Canvas, StepFigures]]] = {}
+
+    def of(self, record: TrialRecord) -> dict[Canvas, StepFigures]:
+        """Return ``compute_figures`` of a record."""
+        if id(record) not in self._known:
+            self._known[id(record)] = (record, compute_figures(record))
+        return self._known[id(record)][1]
+
+
 def stage_figures(record: TrialRecord) -> dict[Stage, ProcessFigure]:
     """Return the seconds per padded pixel of each stage of a loader trial, in the order measured.
 

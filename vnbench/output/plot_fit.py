@@ -49,7 +49,9 @@ def fit_figure(families: Sequence[FamilyFit], *, origin: Provenance) -> Figure |
     for number, family in enumerate(shown):
         key = family.spec.precision if is_by_precision else precisions[number % len(precisions)]
         style = {"color": PRECISION_COLOURS[key], "marker": PRECISION_MARKERS[key]}
-        line = VARIANT_LINES[number // len(precisions) % len(VARIANT_LINES)]
+        round_number = number // len(precisions)
+        line = VARIANT_LINES[round_number % len(VARIANT_LINES)]
+        style |= {"markerfacecolor": "white"} if round_number else {}
         _draw(upper, lower, family, style=style, line=line, label=named(family, shown))
     upper.set_ylim(bottom=0)
     upper.set_xlim(left=0)
@@ -77,6 +79,7 @@ def _draw(upper: Axes, lower: Axes, family: FamilyFit, *, style: dict[str, str],
         color=style["color"],
         linestyle=line,
         marker=style["marker"],
+        markerfacecolor=style.get("markerfacecolor", style["color"]),
         markevery=[],
         linewidth=1.3,
         label=label,
