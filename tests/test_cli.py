@@ -51,7 +51,7 @@ def refuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ([*WIDTHS, "--precision", "fp8"], ["--precision fp8", "fp32, tf32, bf16, fp16", "write"]),
         ([*WIDTHS, "--sampler", "bucket"], ["--sampler bucket", "random, step-sorted, bucketed", "write bucketed"]),
         ([*WIDTHS, "--model", "unet"], ["--model unet", "veernet, veernet-tiny"]),
-        ([*WIDTHS, "--design", "half"], ["--design half", "one-at-a-time, full"]),
+        ([*WIDTHS, "--design", "half"], ["--design half", "one-at-a-time, factored, full"]),
         ([*WIDTHS, "--bach-size", "1"], ["--bach-size", "no such option", "write --batch-size"]),
         ([*WIDTHS, "--xyzzy", "1"], ["--xyzzy", "no such option", "vnbench sweep --help"]),
         (["--widths"], ["--widths", "requires an argument", "vnbench sweep --help"]),

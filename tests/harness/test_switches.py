@@ -37,6 +37,15 @@ def settings_made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
+def test_on_the_cpu_prepared_kernels_of_many_canvases_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    set_switches(training_spec())
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "16384"
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    set_switches(training_spec())
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "64", "who set it knows why"
+
+
 @pytest.mark.parametrize("before", [False, True])
 def test_cudnn_times_algorithms_only_where_it_is_asked_to_whatever_was_set_before(before: bool) -> None:
     torch.backends.cudnn.benchmark = before

@@ -13,6 +13,14 @@ EXPANDABLE_SEGMENTS = "expandable_segments"
 """The allocator's setting, as PYTORCH_ALLOC_CONF spells it."""
 
 
+PRIMITIVE_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+"""oneDNN's limit on kernels that it keeps prepared; read when the first one is."""
+
+PRIMITIVE_CACHE_CAPACITY = "16384"
+"""A step on one canvas takes some two hundred of them, so oneDNN's default of 1,024 is full after a few canvases. Each
+step on another one then prepares its kernels anew, and takes a quarter longer (benchmarks/bench_canvases.py)."""
+
+
 def set_switches(spec: TrialSpec) -> None:
     """Set the arithmetic, cuDNN's choice of algorithms, the allocator and a memory limit; before anything else.
 
@@ -26,6 +34,8 @@ def set_switches(spec: TrialSpec) -> None:
     torch.backends.cudnn.benchmark = spec.cudnn_benchmark == "on"
     if spec.device == "cuda":
         _set_allocator(spec.allocator)
+    else:
+        os.environ.setdefault(PRIMITIVE_CACHE, PRIMITIVE_CACHE_CAPACITY)
     if spec.memory_limit_bytes is not None:
         limit_memory(spec.memory_limit_bytes, device=torch.device(spec.device))
 

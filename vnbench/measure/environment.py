@@ -86,6 +86,7 @@ def _cpu_device() -> Environment:
         "device_memory_bytes": host_memory_bytes(),
         "device_capability": None,
         "num_multiprocessors": None,
+        "onednn_primitive_cache_capacity": os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY"),
         **gpu_settings(None),
     }
 
