@@ -18,6 +18,7 @@ from vnbench.data.subset import choose_subset
 from vnbench.data.transport import bytes_in_flight
 from vnbench.errors import InputError
 from vnbench.harness.cells import Cell, candidate_cells, reason_to_leave_out
+from vnbench.harness.trial_plan import MEASURED_EPOCH, plan_config
 from vnbench.spec import REDUCED_PRECISIONS, TrialSpec
 from vnbench.units import format_bytes
 
@@ -229,17 +230,9 @@ def _shared_memory_need(spec: TrialSpec, config: SweepConfig, train_sizes_N2: Si
     """Return the bytes of /dev/shm that a trial's loader workers need; 0 for one without worker processes."""
     if not spec.num_workers or spec.worker_kind != "processes" or spec.sampler is None:
         return 0
-    plan = PlanConfig(
-        sampler=spec.sampler,
-        batch_size=spec.batch_size,
-        micro_batch_size=spec.micro_batch_size,
-        pixel_budget=spec.pixel_budget,
-        shapes=spec.shapes,
-        seed=spec.seed,
-    )
     sizes_N2 = train_sizes_N2[choose_subset(train_sizes_N2, subset_size=config.subset_size)]
     return bytes_in_flight(
-        plan_epoch(sizes_N2, plan, epoch=1).padded_pixels_M,
+        plan_epoch(sizes_N2, plan_config(spec), epoch=MEASURED_EPOCH).padded_pixels_M,
         num_workers=spec.num_workers,
         prefetch_factor=spec.prefetch_factor,
     )

@@ -19,12 +19,13 @@ from vnbench.config import SweepConfig
 from vnbench.data.alignment import align
 from vnbench.data.batching import plan_epoch
 from vnbench.data.canvases import Size
-from vnbench.data.plan import BatchPlan, PlanConfig
+from vnbench.data.plan import BatchPlan
 from vnbench.data.shapes import choose_grid
 from vnbench.data.sizes import SizeArray
 from vnbench.data.subset import choose_subset
 from vnbench.harness.cells import Cell, axis_base, center_of, full_cells, reason_to_leave_out
 from vnbench.harness.design import PlannedTrial, loader_spec, memory_spec, training_spec
+from vnbench.harness.trial_plan import MEASURED_EPOCH, plan_config
 from vnbench.readings import ForecastReading
 from vnbench.record import TrialRecord
 from vnbench.spec import FLAG_FIELDS, LOADER_FIELDS, REDUCED_PRECISIONS, TrialSpec
@@ -40,9 +41,6 @@ COMPUTING_LEVERS = ("precision", "norm_precision", "checkpointing", *FLAG_FIELDS
 
 LOADING_LEVERS = ("sampler", "shapes", "num_workers", *LOADER_FIELDS)
 """Axes that loading depends on, beside batch and micro-batch."""
-
-MEASURED_EPOCH = 1
-"""Epoch of the subset that training trials measure."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,16 +119,8 @@ class Parts:
 
     def _plan(self, cell: Cell) -> BatchPlan:
         spec = training_spec(cell, self._config, self._corpus_id, self._worst_case)
-        config = PlanConfig(
-            sampler=cell.sampler,
-            batch_size=cell.batch_size,
-            micro_batch_size=cell.examples_per_pass,
-            pixel_budget=spec.pixel_budget,
-            shapes=cell.shapes,
-            seed=self._config.seed,
-        )
         grid = None if cell.shapes is None else choose_grid(align(self._sizes_N2), count=cell.shapes)
-        return plan_epoch(self._subset_N2, config, epoch=MEASURED_EPOCH, grid=grid)
+        return plan_epoch(self._subset_N2, plan_config(spec), epoch=MEASURED_EPOCH, grid=grid)
 
     def _family(self, cell: Cell) -> FamilyFit | None:
         spec = training_spec(cell, self._config, self._corpus_id, self._worst_case)
