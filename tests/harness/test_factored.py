@@ -5,7 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from record_factory import measured_compute_record, measured_loader_record, record_of
+from record_factory import (
+    measured_compute_record,
+    measured_loader_record,
+    measured_training_record,
+    record_of,
+    training_spec,
+)
 
 from vnbench.config import SweepConfig, complete
 from vnbench.data.sizes import SizeDistribution, draw_sizes
@@ -146,8 +152,6 @@ def test_the_worst_case_of_a_family_goes_before_its_training() -> None:
 
 
 def confirmed(value_s: float, measured_s: float, *, num_epochs: int = 2) -> TrialRecord:
-    from record_factory import training_spec
-
     block = Block(
         wall_time_s=num_epochs * measured_s,
         num_steps=16 * num_epochs,
@@ -155,8 +159,6 @@ def confirmed(value_s: float, measured_s: float, *, num_epochs: int = 2) -> Tria
         valid_pixels=1000,
         padded_pixels=1000,
     )
-    from record_factory import measured_training_record
-
     record = measured_training_record(training_spec())
     reading = ForecastReading(value_s=value_s, low_s=0.9 * value_s, high_s=1.1 * value_s, num_examples=16)
     return replace(record, forecast=reading, block=block)

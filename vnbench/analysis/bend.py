@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -118,8 +117,3 @@ def _count(group: Sequence[FamilyFit]) -> StepCounting | None:
         times_per_example_s=tuple(seconds / batch for seconds, batch in zip(steps_s, batches, strict=True)),
         counted_s=tuple(counted),
     )
-
-
-def median_error(one: StepCounting) -> float:
-    """Return the median size of its errors."""
-    return statistics.median(abs(error) for error in one.errors)

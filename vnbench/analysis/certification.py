@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from vnbench.analysis.memory_law import CARD_SIZES_GIB, USABLE
 from vnbench.analysis.summary import by_spec, latest_attempts, peak_bytes
@@ -14,7 +14,6 @@ from vnbench.spec import TrialSpec
 from vnbench.units import BYTES_PER_UNIT
 
 Verdict = Literal["fits", "tight", "does not fit", "unknown"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

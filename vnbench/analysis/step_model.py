@@ -14,14 +14,13 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 Form = Literal["constant", "linear", "quadratic", "hinge"]
-FORMS: tuple[Form, ...] = get_args(Form)
 
 Vector = NDArray[np.float64]
 

@@ -51,10 +51,6 @@ class RasterDataset(Dataset[Example]):
                 self._cache.put(index, image_HW, mask_HW)
             return image_HW, mask_HW
 
-    def name_of(self, index: int) -> str:
-        """Return what an example is called: its image file."""
-        return self._corpus.image_files[index]
-
     def _noted(self, index: int) -> AbstractContextManager[None]:
         worker = worker_number()
         if self._watch is None or worker is None:

@@ -15,6 +15,9 @@ from vnbench.errors import LoaderError
 
 Result: TypeAlias = "Batch | Exception"
 
+Tasks: TypeAlias = "queue.SimpleQueue[tuple[MicroBatch, queue.SimpleQueue[Result]] | None]"
+"""What threads are to load, each with where its result goes; None ends one of them."""
+
 
 class ThreadLoader:
     """Yields the batches of given micro-batches in their order, once per iteration."""
@@ -39,7 +42,7 @@ class ThreadLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """Start the threads; return the batches of one pass."""
-        tasks: queue.SimpleQueue[tuple[MicroBatch, queue.SimpleQueue[Result]] | None] = queue.SimpleQueue()
+        tasks: Tasks = queue.SimpleQueue()
         for number in range(self._num_workers):
             _Worker(self._dataset, tasks, number=number).start()
         # As many are asked for as are to be ahead; each one taken asks for the next.
@@ -48,7 +51,7 @@ class ThreadLoader:
 
     def _batches(
         self,
-        tasks: queue.SimpleQueue[tuple[MicroBatch, queue.SimpleQueue[Result]] | None],
+        tasks: Tasks,
         promised: list[queue.SimpleQueue[Result]],
     ) -> Iterator[Batch]:
         rest = iter(self._micro_batches[self._num_ahead :])
@@ -69,9 +72,7 @@ class ThreadLoader:
                 tasks.put(None)
 
     @staticmethod
-    def _ask(
-        tasks: queue.SimpleQueue[tuple[MicroBatch, queue.SimpleQueue[Result]] | None], micro_batch: MicroBatch
-    ) -> queue.SimpleQueue[Result]:
+    def _ask(tasks: Tasks, micro_batch: MicroBatch) -> queue.SimpleQueue[Result]:
         answer: queue.SimpleQueue[Result] = queue.SimpleQueue()
         tasks.put((micro_batch, answer))
         return answer
@@ -81,7 +82,7 @@ class _Worker(threading.Thread):
     def __init__(
         self,
         dataset: Dataset[Batch],
-        tasks: queue.SimpleQueue[tuple[MicroBatch, queue.SimpleQueue[Result]] | None],
+        tasks: Tasks,
         *,
         number: int,
     ) -> None:

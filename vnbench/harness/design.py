@@ -9,16 +9,14 @@ from typing import Any
 
 from vnbench.config import SweepConfig
 from vnbench.data.alignment import align
-from vnbench.data.batching import plan_epoch
 from vnbench.data.canvases import Size
 from vnbench.data.plan import BUDGETED_SAMPLER, PlanConfig
 from vnbench.data.sizes import SizeArray
 from vnbench.data.soak import soak_passes
-from vnbench.data.subset import choose_subset
 from vnbench.data.transport import bytes_in_flight
 from vnbench.errors import InputError
 from vnbench.harness.cells import Cell, candidate_cells, reason_to_leave_out
-from vnbench.harness.trial_plan import MEASURED_EPOCH, plan_config
+from vnbench.harness.trial_plan import plan_measured
 from vnbench.spec import REDUCED_PRECISIONS, TrialSpec
 from vnbench.units import format_bytes
 
@@ -96,7 +94,7 @@ def make_design(
             timed.append(_compute_spec(cell, config, canvas_sizes))
         if "loader" in config.kinds:
             timed.append(loader_spec(cell, config, corpus_id, worst_case))
-    needs = {spec: _shared_memory_need(spec, config, train_sizes_N2) for spec in dict.fromkeys(timed)}
+    needs = {spec: _shared_memory_need(spec, train_sizes_N2) for spec in dict.fromkeys(timed)}
     if shared_memory_bytes is not None:
         too_large = {spec: need for spec, need in needs.items() if need > shared_memory_bytes}
         left_out += tuple(_no_room(spec, need, shared_memory_bytes) for spec, need in too_large.items())
@@ -226,13 +224,12 @@ def _shared_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
     }
 
 
-def _shared_memory_need(spec: TrialSpec, config: SweepConfig, train_sizes_N2: SizeArray) -> int:
+def _shared_memory_need(spec: TrialSpec, train_sizes_N2: SizeArray) -> int:
     """Return the bytes of /dev/shm that a trial's loader workers need; 0 for one without worker processes."""
     if not spec.num_workers or spec.worker_kind != "processes" or spec.sampler is None:
         return 0
-    sizes_N2 = train_sizes_N2[choose_subset(train_sizes_N2, subset_size=config.subset_size)]
     return bytes_in_flight(
-        plan_epoch(sizes_N2, plan_config(spec), epoch=MEASURED_EPOCH).padded_pixels_M,
+        plan_measured(spec, train_sizes_N2).padded_pixels_M,
         num_workers=spec.num_workers,
         prefetch_factor=spec.prefetch_factor,
     )

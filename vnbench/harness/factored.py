@@ -16,16 +16,12 @@ from vnbench.analysis.loading import LoaderSummary, summarize_loading
 from vnbench.analysis.process import why_not_timed
 from vnbench.analysis.step_fit import Forecast
 from vnbench.config import SweepConfig
-from vnbench.data.alignment import align
-from vnbench.data.batching import plan_epoch
 from vnbench.data.canvases import Size
-from vnbench.data.plan import BatchPlan
-from vnbench.data.shapes import choose_grid
 from vnbench.data.sizes import SizeArray
 from vnbench.data.subset import choose_subset
 from vnbench.harness.cells import Cell, axis_base, center_of, full_cells, reason_to_leave_out
 from vnbench.harness.design import PlannedTrial, loader_spec, memory_spec, training_spec
-from vnbench.harness.trial_plan import MEASURED_EPOCH, plan_config
+from vnbench.harness.trial_plan import plan_measured
 from vnbench.readings import ForecastReading
 from vnbench.record import TrialRecord
 from vnbench.spec import FLAG_FIELDS, LOADER_FIELDS, REDUCED_PRECISIONS, TrialSpec
@@ -94,7 +90,8 @@ class Parts:
         example_s = self._loading_s_per_example(cell)
         if base is None or example_s is None:
             return None
-        plan = self._plan(cell)
+        spec = training_spec(cell, self._config, self._corpus_id, self._worst_case)
+        plan = plan_measured(spec, self._sizes_N2)
         passes: list[float] = plan.padded_pixels_M.tolist()
         ratio = self._computing_ratio(cell, pixels_per_example=sum(passes) / len(plan.order_N))
         if ratio is None:
@@ -105,7 +102,6 @@ class Parts:
         new_shapes_s = len(shapes) * base.s_per_new_shape
         computing_s = ratio * (sum(map(base.fit.model.time_s, passes)) + new_shapes_s - saved_s)
         loading_s = len(plan.order_N) * example_s
-        spec = training_spec(cell, self._config, self._corpus_id, self._worst_case)
         epoch = _together(cell, computing_s, loading_s, computing, num_examples=len(plan.order_N))
         return CellForecast(
             cell=cell,
@@ -116,11 +112,6 @@ class Parts:
             loading_s=loading_s,
             is_extrapolated=any(map(base.fit.model.is_extrapolated, passes)),
         )
-
-    def _plan(self, cell: Cell) -> BatchPlan:
-        spec = training_spec(cell, self._config, self._corpus_id, self._worst_case)
-        grid = None if cell.shapes is None else choose_grid(align(self._sizes_N2), count=cell.shapes)
-        return plan_epoch(self._subset_N2, plan_config(spec), epoch=MEASURED_EPOCH, grid=grid)
 
     def _family(self, cell: Cell) -> FamilyFit | None:
         spec = training_spec(cell, self._config, self._corpus_id, self._worst_case)

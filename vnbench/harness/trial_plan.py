@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from vnbench.data.alignment import align
 from vnbench.data.batching import plan_epoch
 from vnbench.data.corpus import Corpus, load_corpus
-from vnbench.data.plan import MicroBatch, PlanConfig
+from vnbench.data.plan import BatchPlan, MicroBatch, PlanConfig
 from vnbench.data.shapes import choose_grid
+from vnbench.data.sizes import SizeArray
 from vnbench.data.subset import choose_subset
 from vnbench.errors import CorpusError
 from vnbench.harness.task import TrialTask
@@ -53,15 +54,22 @@ def plan_config(spec: TrialSpec) -> PlanConfig:
     )
 
 
+def plan_measured(spec: TrialSpec, train_sizes_N2: SizeArray, *, epoch: int = MEASURED_EPOCH) -> BatchPlan:
+    """Return the plan of an epoch of the training examples that a trial measures, in indices of those.
+
+    Training pads to the canvases that are chosen for all examples, of which only some are measured.
+    """
+    assert spec.subset_size is not None
+    grid = None if spec.shapes is None else choose_grid(align(train_sizes_N2), count=spec.shapes)
+    measured_N2 = train_sizes_N2[choose_subset(train_sizes_N2, subset_size=spec.subset_size)]
+    return plan_epoch(measured_N2, plan_config(spec), epoch=epoch, grid=grid)
+
+
 def steps_of_epoch(
     spec: TrialSpec, corpus: Corpus, chosen: NDArray[np.int64], *, epoch: int
 ) -> tuple[PlannedStep, ...]:
     """Return the steps of one epoch of the chosen examples, in indices of the corpus."""
-    grid = None
-    if spec.shapes is not None:
-        # Training pads to the canvases that are chosen for all examples, of which only some are measured.
-        grid = choose_grid(align(corpus.sizes_N2[corpus.train_indices]), count=spec.shapes)
-    plan = plan_epoch(corpus.sizes_N2[chosen], plan_config(spec), epoch=epoch, grid=grid)
+    plan = plan_measured(spec, corpus.sizes_N2[corpus.train_indices], epoch=epoch)
     return replace(plan, order_N=chosen[plan.order_N]).steps
 
 

@@ -64,7 +64,7 @@ def fit_table(
     notes = list(_notes(families, left_out=left_out, compositions=compositions))
     if origin.is_cpu:
         notes.append(f"{CPU_LABEL}.")
-    notes.append(origin.line(count(len(families), "family").replace("familys", "families")))
+    notes.append(origin.line(count(len(families), "configuration")))
     shared = [name for name in worth_naming(specs) if name not in (*varying(specs), *NOT_OF_A_FAMILY)]
     heading = f"Step time by padded pixels: {describe(specs[0], names=[n for n in shared if n != 'micro_batch_size'])}."
     return Group(Text(heading), table, Text(), *map(Text, notes))
