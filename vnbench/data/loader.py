@@ -136,7 +136,9 @@ def naming_examples(corpus: Corpus, watch: WorkerWatch) -> Iterator[None]:
             message = f"{WORKER_FAILURES[0]} unknown) ended while it handed over a batch"
         if not any(start in message for start in WORKER_FAILURES):
             raise
-        at = [f"example {index} ({corpus.image_files[index]})" for index in watch.examples_of(message)]
+        # The death that is told may be that of another worker, which torch ended because of the first one.
+        found = watch.examples_of(message) or watch.examples_of("")
+        at = [f"example {index} ({corpus.image_files[index]})" for index in found]
         told = f"at {' and '.join(at)}" if at else "between two examples"
         raise LoaderError(f"{message.strip().rstrip('.')}: {told}") from error
 
