@@ -59,6 +59,8 @@ class MemoryReading:
     """Most bytes held by tensors in the passes before the worst case; None where there were none."""
     peak_requested_bytes: int | None = None
     """Most bytes asked for at once, before the caching allocator rounds them up (CUDA)."""
+    num_operators: int | None = None
+    """Operations that torch dispatched in the step that the live-tensor tracker watched (CPU)."""
     outside_allocator_bytes: int | None = None
     """Bytes of the device that are in use and not the caching allocator's, after the step: the context, libraries, and
     other processes if there are any (CUDA)."""

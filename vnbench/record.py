@@ -205,6 +205,9 @@ class TrialRecord:
         chosen = {name: values[name] for name in known if name in values}
         if chosen["status"] not in STATUSES:
             raise ValueError(f"unknown status {chosen['status']!r}")
+        for name in ("replicate", "attempt"):
+            if type(chosen[name]) is not int:
+                raise ValueError(f"{name} {chosen[name]!r} is no whole number")
         chosen["spec"] = TrialSpec.from_dict(chosen["spec"])
         for name, kind in _NESTED.items():
             if chosen.get(name) is not None:

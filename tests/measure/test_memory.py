@@ -99,8 +99,12 @@ def test_nothing_is_left_behind_in_the_tracker() -> None:
 
 
 def test_a_tracked_reading_says_who_counted() -> None:
-    reading = tracked_memory(123)
-    assert (reading.instrument, reading.peak_allocated_bytes) == ("live-tensor-tracker", 123)
+    tracker = LiveTensorTracker()
+    with tracker:
+        torch.ones(3).add(1.0)
+    reading = tracked_memory(tracker)
+    assert (reading.instrument, reading.peak_allocated_bytes) == ("live-tensor-tracker", 24)
+    assert reading.num_operators == 2
     assert reading.peak_reserved_bytes is None
     assert reading.num_alloc_retries is None
 

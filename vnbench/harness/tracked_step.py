@@ -26,4 +26,4 @@ def run_tracked(
         tracker.track(existing)
         result = run_step()
     tracker.close()
-    return result, tracked_memory(tracker.peak_bytes)
+    return result, tracked_memory(tracker)

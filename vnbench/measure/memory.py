@@ -68,6 +68,8 @@ class LiveTensorTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # 
         """Bytes of the live storages now."""
         self.peak_bytes = 0
         """Most bytes live at once since the tracker was made."""
+        self.num_operators = 0
+        """Operations dispatched since the tracker was made."""
         self._storages: dict[int, weakref.finalize[Any, Any]] = {}
 
     def track(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -84,7 +86,8 @@ class LiveTensorTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run the operation and count the storages of what it returns."""
+        """Run the operation, and count it and the storages of what it returns."""
+        self.num_operators += 1
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
@@ -139,15 +142,16 @@ def cuda_memory(device: torch.device, *, num_retries_before: int) -> MemoryReadi
     )
 
 
-def tracked_memory(peak_bytes: int) -> MemoryReading:
-    """Return a reading of the live-tensor tracker on the CPU."""
+def tracked_memory(tracker: LiveTensorTracker) -> MemoryReading:
+    """Return what the live-tensor tracker read on the CPU."""
     return MemoryReading(
         instrument="live-tensor-tracker",
-        peak_allocated_bytes=peak_bytes,
+        peak_allocated_bytes=tracker.peak_bytes,
         peak_reserved_bytes=None,
         num_alloc_retries=None,
         process_peak_rss_bytes=process_peak_rss_bytes(),
         capacity_bytes=host_memory_bytes(),
+        num_operators=tracker.num_operators,
     )
 
 
