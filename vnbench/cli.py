@@ -1,7 +1,8 @@
 """The command line: options in, one stage's call each, exit code out.
 
-Exit codes: 0 done, 2 bad usage or bad input, 3 nothing measured, 130 interrupted. Modules that import numpy, pandas or
-matplotlib are imported by the command that needs them, so that ``vnbench --help`` answers at once.
+Exit codes: 0 done, 1 regression found (gate), 2 bad usage or bad input, 3 nothing measured or undecided, 130
+interrupted. Modules that import numpy, pandas or matplotlib are imported by the command that needs them, so that
+``vnbench --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vnbench.cli_gate import gate
 from vnbench.cli_options import (
     SAMPLERS_HELP,
     AsJson,
@@ -62,6 +64,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 app.command()(sweep)
+app.command()(gate)
 
 
 @app.command()

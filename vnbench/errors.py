@@ -4,6 +4,7 @@ VnbenchError
 ├── InputError          the user's option or file is wrong            exit code 2
 ├── CorpusError         an image file cannot be used as asked         (in a trial: status ``crashed``)
 ├── LoaderError         the loader's workers or room cannot do it     (in a trial: status ``crashed``)
+├── GateError           there is nothing to compare with              exit code 3
 └── ChildError          a helper process did not answer               exit code 3
 
 Out of memory, a timeout and a crash of a trial are not exceptions but data: the ``status`` of its record.
@@ -48,3 +49,7 @@ class LoaderError(VnbenchError):
 
 class ChildError(VnbenchError):
     """A helper process (not a trial) ended without its answer."""
+
+
+class GateError(VnbenchError):
+    """A comparison that cannot be made, as for want of a baseline."""

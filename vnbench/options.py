@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from vnbench.data.batching import MAX_EPOCH
 from vnbench.data.sizes import SIZE_LAWS
 from vnbench.errors import InputError
+from vnbench.readings import METRICS
 from vnbench.record import STATUSES
 from vnbench.spec import (
     ALLOCATORS,
@@ -210,3 +211,12 @@ PLAN_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "plan-out": lambda text, _: Path(text),
 }
 """Parsers of the options that only ``vnbench batching`` has."""
+
+GATE_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
+    "tolerance-time": lambda text, where: parse_ratio(text, where=where),
+    "tolerance-memory": lambda text, where: parse_ratio(text, where=where),
+    "tolerance-padding": lambda text, where: parse_ratio(text, where=where),
+    "on-undecided": _choice(("fail", "warn")),
+    "metrics": _choices(METRICS),
+}
+"""Parsers of the options that only ``vnbench gate`` has."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,3 +183,16 @@ class CanvasReading:
     without recomputation under checkpointing; torch's counter."""
     stop: Stop
     """Why measuring this canvas ended."""
+
+
+Metric = Literal[
+    "status",  # how the trial ended
+    "time",  # of a step, a megapixel or a benchmark's round
+    "memory",  # most bytes held by tensors
+    "reserved",  # most bytes held by the caching allocator
+    "padding",  # padded pixels per valid pixel
+    "shapes",  # canvases of an epoch's plan
+    "operators",  # operations of one step
+]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+"""What a candidate is compared with its baseline in."""
