@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from vnbench.record import TrialRecord
+from vnbench.record import Cause, TrialRecord
 from vnbench.store import load_results
 
 SMALL = ["--widths", "64:160", "--heights", "32:64", "--device", "cpu", "--examples", "10", "--subset", "2"]
@@ -321,6 +322,15 @@ def test_a_factored_sweep_confirms_a_few_of_the_cells_that_it_forecasts(vnbench:
     assert len(load_results(vnbench.folder / "r.jsonl").records) == len(records), "nothing is measured twice"
     assert "5 confirmed configurations off by" in " ".join(again.stdout.split()).replace("Forecasts of ", "")
     assert vnbench.json("fit", "r.jsonl")["models"]
+
+    path = vnbench.folder / "r.jsonl"
+    confirming = dataclasses.replace(
+        records[-1], status="crashed", cause=Cause(kind="exception", message="made to crash")
+    )
+    path.write_text("".join(f"{record.to_json()}\n" for record in (*records[:-1], confirming)))
+    vnbench.json(*command, "--retry", "crashed")
+    retried = load_results(path).records[len(records) :]
+    assert [(record.spec_id, record.attempt) for record in retried] == [(confirming.spec_id, 1)]
 
 
 def test_the_factored_design_settles_its_own_kinds(vnbench: Vnbench) -> None:

@@ -86,8 +86,10 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
             directory = prepare_corpus(corpus, console=console)
             num_run = _run(config, due, results, directory, corpus, environment, console=console, deadline=deadline)
             if config.design == "factored" and num_run == len(due):
+                parts = frozenset(design.trials)
                 chosen, design = _with_confirmations(design, config, corpus, results.records)
-                rest = due_trials(design.trials, records=results.records, retry=())
+                confirming = [trial for trial in design.trials if trial not in parts]
+                rest = due_trials(confirming, records=results.records, retry=config.retry)
                 say(console, f"{len(chosen)} forecasts to confirm, {len(rest)} trials")
                 due = (*due, *rest)
                 num_run += _run(
