@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -356,3 +357,35 @@ def test_pytest_benchmark_files_that_are_none_are_refused(tmp_path: Path, capsys
     code, report = gate([str(good), str(bad)], capsys)
     assert code == 3
     assert report["notes"]
+
+
+def test_a_calibration_tells_false_alarms_spreads_and_processes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [write(tmp_path / f"{number}.jsonl", sweep(processes=6)) for number in range(2)]
+    assert run(["gate", "--calibrate", *paths]) == 0
+    text = capsys.readouterr().out
+    assert "2 sweeps of the same thing" in text
+    assert re.search(r"\d false alarms?, \d\.\d %", text)
+    assert "takes, in processes a side" in text
+    code, report = gate(["--calibrate", *paths, "--detect", "10%"], capsys)
+    assert code == 0
+    assert report["num_comparisons"] == 1000
+    assert report["sweep_spread"] == 0.0
+    assert report["processes_one_row"] > 2
+
+
+def test_what_cannot_be_calibrated_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few, many = write(tmp_path / "a.jsonl", sweep(processes=3)), write(tmp_path / "b.jsonl", sweep(processes=6))
+    other = {"device_name": "another", "torch_version": "2.13.0+cpu"}
+    elsewhere = write(tmp_path / "c.jsonl", sweep(processes=6, environment=other)[:-1])
+    for arguments, code, message in (
+        ([few], 3, "timed in four processes"),
+        ([many, elsewhere], 2, "sweeps of one machine"),
+        ([many, "--update"], 2, "updates nothing"),
+        ([many, "--detect", "2"], 2, "--detect"),
+    ):
+        assert run(["gate", "--calibrate", *arguments]) == code
+        assert message in capsys.readouterr().err
+    assert run(["gate", many]) == 2
+    assert "a gate has two sides" in capsys.readouterr().err

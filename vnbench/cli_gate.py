@@ -7,20 +7,25 @@ from typing import Annotated
 
 import typer
 
-from vnbench.cli_options import AsJson, print_json
+from vnbench.cli_options import AsJson, Text, print_json
+from vnbench.errors import InputError
 
 METRICS_HELP = "status, time, memory, reserved, padding, shapes, operators. [all]"
 
 
 def gate(
-    baseline: Annotated[Path, typer.Argument(metavar="BASELINE", help="Results file, baseline file, or folder.")],
-    candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", help="Results file, or folder of them.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="BASELINE CANDIDATE", help="Results files, a baseline file, or folders.")
+    ],
     tolerance_time: Annotated[str, typer.Option(metavar="RATIO", help="Slowdown that is put up with.")] = "1.5%",
     tolerance_memory: Annotated[str, typer.Option(metavar="RATIO", help="The same of a peak.")] = "0.5%",
     tolerance_padding: Annotated[str, typer.Option(metavar="RATIO", help="The same of padded pixels.")] = "0.1%",
     on_undecided: Annotated[str, typer.Option(metavar="NAME", help="When noise hides it: fail or warn.")] = "fail",
-    metrics: Annotated[str | None, typer.Option(metavar="NAME,...", help=METRICS_HELP)] = None,
+    metrics: Annotated[Text, typer.Option(metavar="NAME,...", help=METRICS_HELP)] = None,
+    sweep_spread: Annotated[str, typer.Option(metavar="RATIO", help="How far whole sweeps differ here.")] = "0",
     update: Annotated[bool, typer.Option("--update", help="Take the candidate into the baseline file.")] = False,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Of sweeps without a change: noise, power.")] = False,
+    detect: Annotated[str, typer.Option(metavar="RATIO", help="Slowdown to plan for with --calibrate.")] = "3%",
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write Markdown.")] = None,
     code_quality: Annotated[Path | None, typer.Option(metavar="FILE", help="Write GitLab's code quality.")] = None,
@@ -28,21 +33,36 @@ def gate(
 ) -> int:
     """Say whether a candidate is worse than its baseline: exit code 1 if so, 3 if that cannot be told."""
     from vnbench.analysis.rows import Tolerances
+    from vnbench.calibrate_command import run_calibrate_command
     from vnbench.gate_command import GateOptions, run_gate_command
     from vnbench.options import GATE_OPTIONS
 
-    texts = {
-        "tolerance-time": tolerance_time,
-        "tolerance-memory": tolerance_memory,
-        "tolerance-padding": tolerance_padding,
-        "on-undecided": on_undecided,
-        "metrics": metrics,
+    given = locals()
+    values = {
+        name: parse(given[name.replace("-", "_")], f"--{name}")
+        for name, parse in GATE_OPTIONS.items()
+        if given[name.replace("-", "_")] is not None
     }
-    values = {name: GATE_OPTIONS[name](text, f"--{name}") for name, text in texts.items() if text is not None}
+    tolerances = Tolerances(
+        time=values["tolerance-time"], memory=values["tolerance-memory"], padding=values["tolerance-padding"]
+    )
+    if calibrate:
+        if update:
+            raise InputError("--update", allowed="a calibration updates nothing", remedy="leave out one of them")
+        found = run_calibrate_command(files, detect=values["detect"], tolerances=tolerances, as_json=as_json)
+        if as_json:
+            print_json(found)
+        return 0
+    if len(files) != 2:
+        raise InputError(
+            "BASELINE CANDIDATE",
+            " ".join(map(str, files)),
+            allowed="a gate has two sides",
+            remedy="write vnbench gate BASELINE CANDIDATE; put the files of one side into a folder",
+        )
     options = GateOptions(
-        tolerances=Tolerances(
-            time=values["tolerance-time"], memory=values["tolerance-memory"], padding=values["tolerance-padding"]
-        ),
+        tolerances=tolerances,
+        sweep_spread=values["sweep-spread"],
         on_undecided=values["on-undecided"],
         junit=junit,
         markdown=markdown,
@@ -50,7 +70,7 @@ def gate(
         as_json=as_json,
         **({"metrics": values["metrics"]} if "metrics" in values else {}),
     )
-    report = run_gate_command(baseline, candidate, options=options, is_update=update)
+    report = run_gate_command(files[0], files[1], options=options, is_update=update)
     if as_json:
         print_json(report.to_json())
     return report.exit_code

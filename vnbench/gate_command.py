@@ -11,6 +11,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from vnbench.analysis.compare import Comparison, Outcome, compare
+from vnbench.analysis.ratios import FAMILY_ERROR
 from vnbench.analysis.rows import Tolerances
 from vnbench.analysis.sides import Side
 from vnbench.baseline_file import updated, write_baseline
@@ -35,6 +36,8 @@ class GateOptions:
     """Changes for the worse that are put up with."""
     metrics: Collection[Metric] = METRICS
     """What is compared."""
+    sweep_spread: float = 0.0
+    """Relative standard deviation between whole sweeps on this machine, as a calibration tells it."""
     on_undecided: OnUndecided = "fail"
     """Whether noise that leaves the gate undecided fails it."""
     junit: Path | None = None
@@ -99,10 +102,22 @@ def run_gate_command(baseline: Path, candidate: Path, *, options: GateOptions, i
         before = Side(keys={}, configurations={}, about=str(baseline))
         comparison = Comparison(rows=(), notes=(str(error),))
     else:
-        comparison = compare(before, after, tolerances=options.tolerances, metrics=options.metrics)
+        comparison = compare_with(options, before, after)
     report = GateReport(comparison=comparison, on_undecided=options.on_undecided)
     tell(report, options=options, console=console, sides=(before, after), paths=(baseline, candidate))
     return report
+
+
+def compare_with(options: GateOptions, before: Side, after: Side, *, family_error: float = FAMILY_ERROR) -> Comparison:
+    """Return the comparison of two sides as the options say."""
+    return compare(
+        before,
+        after,
+        tolerances=options.tolerances,
+        metrics=options.metrics,
+        family_error=family_error,
+        sweep_spread=options.sweep_spread,
+    )
 
 
 def tell(
@@ -145,11 +160,7 @@ def _update(path: Path, candidate: Side, *, options: GateOptions, console: Conso
     sides = dict(baseline_sides(path))
     device = device_of(candidate)
     before = sides.get(device)
-    comparison = (
-        Comparison(rows=())
-        if before is None
-        else compare(before, candidate, tolerances=options.tolerances, metrics=options.metrics)
-    )
+    comparison = Comparison(rows=()) if before is None else compare_with(options, before, candidate)
     sides[device] = updated(before, candidate, comparison)
     write_baseline(path, sides)
     if not options.as_json and comparison.rows:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vnbench.analysis.ratios import FAMILY_ERROR, compare_times
+from vnbench.analysis.ratios import FAMILY_ERROR, Ratio, compare_times
 from vnbench.analysis.rows import ALL_ROWS, Row, Tolerances, near_exact_row, status_row, time_row, why_missing
 from vnbench.analysis.sides import Configuration, Side, SideFigure
 from vnbench.readings import METRICS, Metric
@@ -57,8 +57,11 @@ def compare(
     tolerances: Tolerances | None = None,
     metrics: Collection[Metric] = METRICS,
     family_error: float = FAMILY_ERROR,
+    sweep_spread: float = 0.0,
 ) -> Comparison:
     """Return the comparison of two sides in some metrics, all unless told otherwise.
+
+    ``family_error`` and ``sweep_spread`` are those of ratios.compare_times.
 
     The name of the device has to agree only where times are compared: everything else depends on its type alone.
     """
@@ -71,8 +74,17 @@ def compare(
     for identity, before in baseline.configurations.items():
         after = candidate.configurations.get(identity)
         rows += _rows(identity, before, after, tolerances=tolerances, metrics=metrics)
+    pairs = {
+        row.spec_id: (
+            baseline.configurations[row.spec_id].figures["time"],
+            candidate.configurations[row.spec_id].figures["time"],
+        )
+        for row in rows
+        if row.metric == "time" and row.candidate is not None
+    }
+    ratios = compare_times(list(pairs.values()), family_error=family_error, sweep_spread=sweep_spread)
     return Comparison(
-        rows=tuple(_with_times(rows, baseline, candidate, tolerance=tolerances.time, family_error=family_error)),
+        rows=tuple(_with_times(rows, pairs, ratios, tolerance=tolerances.time)),
         notes=notes,
         not_in_baseline=tuple(one for one in candidate.configurations if one not in baseline.configurations),
     )
@@ -129,21 +141,18 @@ def _rows(
 
 
 def _with_times(
-    rows: Sequence[Row], baseline: Side, candidate: Side, *, tolerance: float, family_error: float
+    rows: Sequence[Row],
+    pairs: Mapping[str, tuple[SideFigure, SideFigure]],
+    compared: tuple[tuple[Ratio, ...], Ratio | None],
+    *,
+    tolerance: float,
 ) -> list[Row]:
     """Return the rows with the verdicts of their times, and the geometric mean before them."""
-    timed = [row for row in rows if row.metric == "time" and row.candidate is not None]
-    pairs = [
-        (
-            baseline.configurations[row.spec_id].figures["time"],
-            candidate.configurations[row.spec_id].figures["time"],
-        )
-        for row in timed
-    ]
-    ratios, overall = compare_times(pairs, family_error=family_error)
+    timed = [row for row in rows if row.metric == "time" and row.spec_id in pairs]
+    ratios, overall = compared
     decided = {
         row.spec_id: time_row(row, ratio, is_identical=_is_identical(there, here), tolerance=tolerance)
-        for row, ratio, (there, here) in zip(timed, ratios, pairs, strict=True)
+        for row, ratio, (there, here) in zip(timed, ratios, pairs.values(), strict=True)
     }
     found = [decided.get(row.spec_id, row) if row.metric == "time" else row for row in rows]
     if overall is None:
@@ -161,7 +170,7 @@ def _with_times(
         reason="",
         num_processes=(min(row.num_processes[0] for row in timed), min(row.num_processes[1] for row in timed)),
     )
-    is_identical = all(_is_identical(there, here) for there, here in pairs)
+    is_identical = all(_is_identical(there, here) for there, here in pairs.values())
     return [time_row(mean, overall, is_identical=is_identical, tolerance=tolerance), *found]
 
 

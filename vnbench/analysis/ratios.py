@@ -64,9 +64,12 @@ class Ratio:
 
 
 def compare_times(
-    pairs: Sequence[tuple[SideFigure, SideFigure]], *, family_error: float = FAMILY_ERROR
+    pairs: Sequence[tuple[SideFigure, SideFigure]], *, family_error: float = FAMILY_ERROR, sweep_spread: float = 0.0
 ) -> tuple[tuple[Ratio, ...], Ratio | None]:
     """Return the ratio of every pair (baseline, candidate), and their geometric mean; None for it below two pairs.
+
+    ``sweep_spread`` is the relative standard deviation between sweeps as wholes, which all rows share: a warm room, a
+    neighbour on the machine. No repetition within a sweep shows it (vnbench.analysis.calibration).
 
     The geometric mean weighs all rows alike. Where each row's own noise is known its error follows from theirs;
     otherwise from how much the rows' ratios differ, which needs no repetition and takes unequal effects for noise.
@@ -85,8 +88,9 @@ def compare_times(
         errors.append((moderated * (1 / baseline.num_processes + 1 / candidate.num_processes), total))
     overall = _overall(logs, errors)
     num_tests = sum(error is not None for error in errors) + (overall is not None)
-    rows = tuple(_ratio(log, error, family_error, num_tests) for log, error in zip(logs, errors, strict=True))
-    return rows, None if overall is None else _ratio(statistics.fmean(logs), overall, family_error, num_tests)
+    level = 1 - family_error / max(1, num_tests) / 2
+    rows = tuple(_ratio(log, error, level, sweep_spread) for log, error in zip(logs, errors, strict=True))
+    return rows, None if overall is None else _ratio(statistics.fmean(logs), overall, level, sweep_spread)
 
 
 def _pooled_variance(baseline: SideFigure, candidate: SideFigure) -> float:
@@ -110,11 +114,14 @@ def _overall(logs: Sequence[float], errors: Sequence[tuple[float, float] | None]
     return square / count**2, square**2 / uncertainty if uncertainty > 0 else math.inf
 
 
-def _ratio(log: float, error: tuple[float, float] | None, family_error: float, num_tests: int) -> Ratio:
+def _ratio(log: float, error: tuple[float, float] | None, level: float, sweep_spread: float) -> Ratio:
     if error is None:
         return Ratio(log_ratio=log, standard_error=None, degrees_of_freedom=0.0, half_width=None)
-    square, freedom = error
-    quantile = float(stdtrit(freedom, 1 - family_error / num_tests / 2))
+    within, freedom = error
+    square = within + 2 * sweep_spread**2
+    if sweep_spread and within:
+        freedom *= (square / within) ** 2
+    quantile = float(stdtrit(freedom, level))
     standard_error = math.sqrt(square)
     return Ratio(
         log_ratio=log,
