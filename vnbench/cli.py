@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vnbench.cli_gate import gate
+from vnbench.cli_gate import gate, trial
 from vnbench.cli_options import (
     SAMPLERS_HELP,
     AsJson,
@@ -65,6 +65,7 @@ def run(arguments: Sequence[str]) -> int:
 
 app.command()(sweep)
 app.command()(gate)
+app.command(hidden=True)(trial)
 
 
 @app.command()
@@ -222,7 +223,11 @@ def env(
 
 def _usage_message(error: Any, arguments: Sequence[str]) -> str:
     """Return a usage error in the four parts of every other message."""
-    commands = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    commands = [
+        command.name or command.callback.__name__
+        for command in app.registered_commands
+        if command.callback and not command.hidden
+    ]
     command = next((argument for argument in arguments if argument in commands), None)
     help_command = f"vnbench {command} --help" if command else "vnbench --help"
     unknown = getattr(error, "option_name", None)

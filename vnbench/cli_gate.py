@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vnbench.cli_options import AsJson, Text, print_json
 from vnbench.errors import InputError
+
+if TYPE_CHECKING:
+    from vnbench.gate_command import Decide, GateOptions
+
+TRIAL_TIMEOUT_S = 600.0
+"""As a sweep's trials have."""
 
 METRICS_HELP = "status, time, memory, reserved, padding, shapes, operators. [all]"
 
@@ -26,6 +33,12 @@ def gate(
     update: Annotated[bool, typer.Option("--update", help="Take the candidate into the baseline file.")] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Of sweeps without a change: noise, power.")] = False,
     detect: Annotated[str, typer.Option(metavar="RATIO", help="Slowdown to plan for with --calibrate.")] = "3%",
+    rerun: Annotated[bool, typer.Option("--rerun", help="Measure again what noise left undecided.")] = False,
+    baseline_checkout: Annotated[Path | None, typer.Option(metavar="DIR", help="Source of the baseline.")] = None,
+    candidate_checkout: Annotated[Path | None, typer.Option(metavar="DIR", help="Of the candidate. [here]")] = None,
+    time_cap: Annotated[str, typer.Option(metavar="TIME", help="Of --rerun; begins no trial after it.")] = "30m",
+    rerun_out: Annotated[Path | None, typer.Option(metavar="DIR", help="Records of --rerun. [by CANDIDATE]")] = None,
+    corpus: Annotated[Path | None, typer.Option(metavar="DIR", help="Image files for --rerun. [the cache]")] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write Markdown.")] = None,
     code_quality: Annotated[Path | None, typer.Option(metavar="FILE", help="Write GitLab's code quality.")] = None,
@@ -34,7 +47,7 @@ def gate(
     """Say whether a candidate is worse than its baseline: exit code 1 if so, 3 if that cannot be told."""
     from vnbench.analysis.rows import Tolerances
     from vnbench.calibrate_command import run_calibrate_command
-    from vnbench.gate_command import GateOptions, run_gate_command
+    from vnbench.gate_command import GateOptions, run_gate_command, run_update_command
     from vnbench.options import GATE_OPTIONS
 
     given = locals()
@@ -70,7 +83,58 @@ def gate(
         as_json=as_json,
         **({"metrics": values["metrics"]} if "metrics" in values else {}),
     )
-    report = run_gate_command(files[0], files[1], options=options, is_update=update)
+    if update:
+        report = run_update_command(files[0], files[1], options=options)
+    else:
+        decide = None
+        if rerun:
+            decide = _rerunning(
+                options,
+                checkouts=(baseline_checkout, candidate_checkout or Path.cwd()),
+                out=rerun_out or files[1].with_suffix(".rerun"),
+                time_cap_s=values["time-cap"],
+                corpus=corpus,
+            )
+        report = run_gate_command(files[0], files[1], options=options, decide=decide)
     if as_json:
         print_json(report.to_json())
     return report.exit_code
+
+
+def trial() -> int:
+    """Run the trial that is ordered on stdin and print its record: what --rerun asks of a checkout."""
+    from vnbench.trial_command import run_ordered_trial
+
+    print(run_ordered_trial(sys.stdin.read()))
+    return 0
+
+
+def _rerunning(
+    options: GateOptions,
+    *,
+    checkouts: tuple[Path | None, Path],
+    out: Path,
+    time_cap_s: float,
+    corpus: Path | None,
+) -> Decide:
+    from vnbench.rerun_command import RerunOptions, rerun
+    from vnbench.trial_command import find_checkout
+
+    baseline, candidate = checkouts
+    if baseline is None:
+        raise InputError(
+            "--rerun",
+            allowed="the source that the baseline was measured with is needed",
+            remedy="make one with git worktree add ../baseline REVISION, and write --baseline-checkout ../baseline",
+        )
+    how = RerunOptions(
+        checkouts=(
+            find_checkout(baseline, where="--baseline-checkout"),
+            find_checkout(candidate, where="--candidate-checkout"),
+        ),
+        out=out,
+        time_cap_s=time_cap_s,
+        trial_timeout_s=TRIAL_TIMEOUT_S,
+        corpus=corpus,
+    )
+    return lambda sides, console: rerun(sides, options=options, how=how, console=console)

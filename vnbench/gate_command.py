@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -86,16 +86,20 @@ class GateReport:
         }
 
 
-def run_gate_command(baseline: Path, candidate: Path, *, options: GateOptions, is_update: bool) -> GateReport:
-    """Compare a candidate with its baseline and tell of it; with ``is_update`` take it into the baseline file instead.
+Decide = Callable[[tuple[Side, Side], Console], tuple[Comparison, tuple[Side, Side]]]
+"""Compares two sides, and returns the comparison with the sides that it rests on in the end."""
+
+
+def run_gate_command(
+    baseline: Path, candidate: Path, *, options: GateOptions, decide: Decide | None = None
+) -> GateReport:
+    """Compare a candidate with its baseline and tell of it; ``decide`` may measure more.
 
     Raises:
         InputError: a file cannot be read or written.
     """
     console = stderr_console()
     after = load_candidate(candidate)
-    if is_update:
-        return _update(baseline, after, options=options, console=console)
     try:
         before = load_baseline(baseline, candidate=after, metrics=options.metrics)
     except GateError as error:
@@ -103,6 +107,8 @@ def run_gate_command(baseline: Path, candidate: Path, *, options: GateOptions, i
         comparison = Comparison(rows=(), notes=(str(error),))
     else:
         comparison = compare_with(options, before, after)
+        if decide is not None:
+            comparison, (before, after) = decide((before, after), console)
     report = GateReport(comparison=comparison, on_undecided=options.on_undecided)
     tell(report, options=options, console=console, sides=(before, after), paths=(baseline, candidate))
     return report
@@ -150,7 +156,14 @@ def tell(
         say(console, "undecided for noise; --on-undecided warn lets that pass")
 
 
-def _update(path: Path, candidate: Side, *, options: GateOptions, console: Console) -> GateReport:
+def run_update_command(path: Path, candidate_path: Path, *, options: GateOptions) -> GateReport:
+    """Take a candidate into a baseline file, and tell what that changes.
+
+    Raises:
+        InputError: a file cannot be read whole, or not written.
+    """
+    console = stderr_console()
+    candidate = load_candidate(candidate_path)
     if candidate.notes:
         raise InputError(
             "CANDIDATE",

@@ -217,6 +217,7 @@ GATE_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "tolerance-memory": lambda text, where: parse_ratio(text, where=where),
     "tolerance-padding": lambda text, where: parse_ratio(text, where=where),
     "sweep-spread": lambda text, where: 0.0 if text in ("0", "0%") else parse_ratio(text, where=where),
+    "time-cap": lambda text, where: parse_duration(text, where=where),
     "detect": lambda text, where: parse_ratio(text, where=where),
     "on-undecided": _choice(("fail", "warn")),
     "metrics": _choices(METRICS),

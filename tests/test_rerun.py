@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import record_factory as factory
+from rich.console import Console
+
+from vnbench import rerun_command
+from vnbench.analysis.compare import Comparison
+from vnbench.analysis.rows import Tolerances
+from vnbench.analysis.sides import Side, side_of
+from vnbench.cli import run
+from vnbench.errors import ChildError, InputError
+from vnbench.gate_command import GateOptions
+from vnbench.harness.in_turn import planned_turns
+from vnbench.harness.task import TrialTask
+from vnbench.record import TrialRecord
+from vnbench.rerun_command import RerunOptions, rerun
+from vnbench.spec import TrialSpec
+from vnbench.store import load_results
+from vnbench.trial_command import Checkout, find_checkout, run_ordered_trial
+
+ROOT = Path(__file__).parents[1]
+SPECS = tuple(factory.compute_spec(precision=precision) for precision in ("fp32", "bf16"))
+
+
+SLEEPING_RUN = """
+    def run(self, *arguments, **named):
+        import time
+
+        time.sleep(0.1)
+        return self._run(*arguments, **named)
+"""
+
+
+class FakeCheckout:
+    """Measures compute specs in no time, each process with a noise of its own."""
+
+    def __init__(self, *, factors: Mapping[TrialSpec, float], seed: int, spread: float = 0.01) -> None:
+        self.factors = factors
+        self.spread = spread
+        self.random = np.random.default_rng(seed)
+        self.tasks: list[TrialTask] = []
+
+    def environment(self, device: str) -> Mapping[str, Any]:
+        return factory.CPU_ENVIRONMENT
+
+    def run(self, task: TrialTask, *, timeout_s: float) -> TrialRecord:
+        self.tasks.append(task)
+        factor = self.factors.get(task.spec, 1.0) * float(np.exp(self.random.normal(0, self.spread)))
+        return timed(task.spec, factor, replicate=task.replicate)
+
+
+def timed(spec: TrialSpec, seconds: float, *, replicate: int = 0) -> TrialRecord:
+    return factory.record_of(spec, steps=factory.steps_of([seconds, seconds]), replicate=replicate)
+
+
+def blunt_sides() -> tuple[Side, Side]:
+    """Return sides of one process each: every row is ambiguous, and the second configuration differs by nothing."""
+    return (
+        side_of([timed(spec, 1.0 + 0.01 * i) for i, spec in enumerate(SPECS)]),
+        side_of([timed(spec, 1.01 + 0.005 * i) for i, spec in enumerate(SPECS)]),
+    )
+
+
+def measured(
+    tmp_path: Path, *, factors: Mapping[TrialSpec, float], time_cap_s: float = 3600.0, spread: float = 0.01
+) -> tuple[Comparison, FakeCheckout, FakeCheckout]:
+    checkouts = FakeCheckout(factors={}, seed=0, spread=spread), FakeCheckout(factors=factors, seed=1, spread=spread)
+    how = RerunOptions(
+        checkouts=cast(tuple[Checkout, Checkout], checkouts),
+        out=tmp_path,
+        time_cap_s=time_cap_s,
+        trial_timeout_s=60.0,
+        corpus=None,
+    )
+    options = GateOptions(tolerances=Tolerances())
+    comparison, _ = rerun(blunt_sides(), options=options, how=how, console=Console(file=io.StringIO()))
+    return comparison, *checkouts
+
+
+def test_what_is_ambiguous_is_measured_until_it_is_not(tmp_path: Path) -> None:
+    comparison, baseline, candidate = measured(tmp_path, factors={})
+    assert comparison.outcome == "pass"
+    assert len(baseline.tasks) == len(candidate.tasks) > 2 * rerun_command.FIRST_PROCESSES
+
+
+def test_a_slowdown_that_noise_had_hidden_is_found(tmp_path: Path) -> None:
+    comparison, _, _ = measured(tmp_path, factors={SPECS[1]: 1.1})
+    assert comparison.outcome == "regression"
+    worse = {row.spec_id for row in comparison.rows if row.verdict == "worse"}
+    assert SPECS[1].spec_id in worse
+    assert SPECS[0].spec_id not in worse
+
+
+def test_new_records_are_kept_and_their_replicates_go_on(tmp_path: Path) -> None:
+    _, baseline, _ = measured(tmp_path, factors={SPECS[1]: 1.5})
+    first = load_results(tmp_path / "baseline.jsonl").records
+    assert len(first) == len(baseline.tasks)
+    measured(tmp_path, factors={SPECS[1]: 1.5})
+    both = load_results(tmp_path / "baseline.jsonl").records
+    assert len(both) > len(first)
+    assert len({record.trial_id for record in both}) == len(both)
+
+
+def test_no_pair_is_begun_after_the_time_cap(tmp_path: Path) -> None:
+    comparison, baseline, candidate = measured(tmp_path, factors={}, time_cap_s=1e-9)
+    assert comparison.outcome == "undecided"
+    assert baseline.tasks == candidate.tasks == []
+
+
+def test_a_checkout_with_another_torch_is_named(tmp_path: Path) -> None:
+    sides = blunt_sides()
+    keys = dict(sides[1].keys) | {"torch": ("2.12.0",)}
+    merged = rerun_command._with_new(dataclasses.replace(sides[1], keys=keys), [timed(SPECS[0], 1.0)])
+    assert merged.keys["torch"] == ("2.12.0", "2.13.0+cpu")
+
+
+def test_each_look_has_less_of_the_error_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    original = rerun_command.compare_with
+
+    def spying(*arguments: Any, family_error: float) -> Comparison:
+        rates.append(family_error)
+        return original(*arguments, family_error=family_error)
+
+    monkeypatch.setattr(rerun_command, "compare_with", spying)
+    measured(tmp_path, factors={}, spread=0.02)
+    assert len(rates) > 2
+    assert rates == [rerun_command.FAMILY_ERROR / 2**look for look in range(1, len(rates) + 1)]
+    assert sum(rates) < rerun_command.FAMILY_ERROR
+
+
+def test_both_sides_take_turns_and_neither_is_always_first() -> None:
+    turns = planned_turns(SPECS, num_processes=20, seed=0)
+    pairs = [turns[i : i + 2] for i in range(0, len(turns), 2)]
+    assert all(one[1] == other[1] and {one[0], other[0]} == {0, 1} for one, other in pairs)
+    assert {pair[0][0] for pair in pairs} == {0, 1}
+    for spec in SPECS:
+        assert sum(turn == (0, spec) for turn in turns) == 20
+    assert turns == planned_turns(SPECS, num_processes=20, seed=0)
+
+
+def small_spec() -> TrialSpec:
+    return factory.compute_spec(
+        canvas_sizes=((32, 64),), min_steps=2, max_steps=4, max_measuring_s=0.2, num_warm_up_steps=1
+    )
+
+
+def test_an_ordered_trial_answers_with_its_record() -> None:
+    task = TrialTask(spec=small_spec(), replicate=3, attempt=0, corpus_directory=None)
+    record = TrialRecord.from_json(run_ordered_trial(json.dumps({"task": dataclasses.asdict(task), "timeout_s": 60})))
+    assert (record.spec, record.replicate, record.status) == (small_spec(), 3, "ok")
+
+
+@pytest.mark.parametrize("order", ["", "{}", "[]", '{"task": {}, "timeout_s": 1}', '{"task": 1, "timeout_s": "x"}'])
+def test_an_order_that_is_none_is_refused(order: str) -> None:
+    with pytest.raises(InputError, match="no order"):
+        run_ordered_trial(order)
+
+
+def checkout_of(folder: Path, *, change: Callable[[str], str] = str) -> Path:
+    """Return a copy of this source tree in a folder, its training step changed."""
+    shutil.copytree(ROOT / "vnbench", folder / "vnbench", ignore=shutil.ignore_patterns("__pycache__"))
+    step = folder / "vnbench" / "harness" / "step.py"
+    step.write_text(change(step.read_text()))
+    os.symlink(sys.prefix, folder / ".venv")
+    return folder
+
+
+def test_two_checkouts_are_measured_in_turn_each_with_its_own_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slower(source: str) -> str:
+        marker = "    def run("
+        assert source.count(marker) == 1
+        return source.replace(marker, f"{SLEEPING_RUN}\n{marker.replace('run', '_run')}")
+
+    monkeypatch.setattr(rerun_command, "FIRST_PROCESSES", 2)
+    checkouts = [checkout_of(tmp_path / "old"), checkout_of(tmp_path / "new", change=slower)]
+    records = [
+        find_checkout(one, where="x").run(
+            TrialTask(spec=small_spec(), replicate=0, attempt=0, corpus_directory=None), timeout_s=60.0
+        )
+        for one in checkouts
+    ]
+    paths = [tmp_path / "old.jsonl", tmp_path / "new.jsonl"]
+    for path, record in zip(paths, records, strict=True):
+        path.write_text(record.to_json() + "\n")
+    arguments = ["gate", *map(str, paths), "--metrics", "status,time", "--json"]
+    assert run(arguments) == 3
+    capsys.readouterr()
+    options = ["--baseline-checkout", str(checkouts[0]), "--candidate-checkout", str(checkouts[1])]
+    assert run([*arguments, "--rerun", *options]) == 1
+    captured = capsys.readouterr()
+    (row,) = (row for row in json.loads(captured.out)["rows"] if row["metric"] == "time")
+    assert row["verdict"] == "worse"
+    assert row["num_processes"][0] >= 2
+    assert "in turn" in captured.err
+    assert load_results(tmp_path / "new.rerun" / "candidate.jsonl").records
+
+
+def test_a_checkout_that_cannot_be_used_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(timed(SPECS[0], 1.0).to_json() + "\n")
+    gate = ["gate", str(path), str(path), "--rerun"]
+    assert run(gate) == 2
+    assert "--baseline-checkout" in capsys.readouterr().err
+    assert run([*gate, "--baseline-checkout", str(tmp_path)]) == 2
+    assert "there is no checkout of vnbench" in capsys.readouterr().err
+    (tmp_path / "vnbench").mkdir()
+    (tmp_path / "vnbench" / "__main__.py").touch()
+    assert run([*gate, "--baseline-checkout", str(tmp_path)]) == 2
+    assert "no environment of its own" in capsys.readouterr().err
+    broken = Checkout(directory=tmp_path, python=Path(sys.executable))
+    with pytest.raises(ChildError, match="what came back is no record"):
+        broken.run(TrialTask(spec=SPECS[0], replicate=0, attempt=0, corpus_directory=None), timeout_s=60.0)
