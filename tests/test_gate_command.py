@@ -85,6 +85,15 @@ def test_a_slowdown_is_a_regression_and_its_reversal_passes(tmp_path: Path, caps
     assert gate([slow, fast], capsys)[0] == 0
 
 
+def test_a_slowdown_between_sweeps_says_what_was_taken_for_granted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [write(tmp_path / "a.jsonl", sweep()), write(tmp_path / "b.jsonl", sweep(slower=1.5))]
+    assert run(["gate", *paths]) == 1
+    assert "whole sweeps are taken to differ by 0.0 %" in " ".join(capsys.readouterr().out.split())
+    assert run(["gate", *paths, "--sweep-spread", "30%"]) == 3
+
+
 def test_noise_leaves_it_undecided_unless_that_is_put_up_with(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -389,3 +398,14 @@ def test_what_cannot_be_calibrated_is_refused(tmp_path: Path, capsys: pytest.Cap
         assert message in capsys.readouterr().err
     assert run(["gate", many]) == 2
     assert "a gate has two sides" in capsys.readouterr().err
+
+
+def test_an_update_takes_only_the_metrics_that_were_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    baseline, candidate = tmp_path / "baseline.json", write(tmp_path / "a.jsonl", sweep())
+    gate([str(baseline), candidate, "--update", "--metrics", "status,memory"], capsys)
+    assert '"time"' not in baseline.read_text()
+    assert '"padding"' not in baseline.read_text()
+    _, report = gate([str(baseline), candidate], capsys)
+    assert {row["metric"] for row in report["rows"]} == {"status", "memory"}

@@ -36,6 +36,11 @@ def test_every_line_shown_is_one_that_is_tested() -> None:
     assert len(COMMANDS) >= 9
 
 
+YAML_LINES = re.findall(
+    r"\.venv/bin/(vnbench .*)$", "".join(re.findall(r"^```yaml\n(.*?)^```$", README, flags=re.M | re.S)), flags=re.M
+)
+
+
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reader")
@@ -56,3 +61,21 @@ def test_a_command_of_the_readme_runs(command: str, reader: Path, monkeypatch: p
         if "compute" in arguments:
             arguments += ["--compute-sizes", "2", "--min-steps", "2", "--max-steps", "2"]
     assert run(arguments) in ((0, 3) if "--time-budget" in arguments else (0,))
+
+
+def test_the_pipelines_for_both_hosts_measure_and_gate() -> None:
+    assert [line.split()[1] for line in YAML_LINES] == ["sweep", "gate"] * 2
+
+
+@pytest.mark.parametrize("command", YAML_LINES)
+def test_a_command_of_a_pipeline_runs(command: str, reader: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(reader)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    arguments = shlex.split(command)[1:]
+    if "sweep" in arguments:
+        assert run([*arguments, "--dry-run"]) == 0
+        return
+    shutil.copy("results/cpu-amd-epyc/gate_2.jsonl", "candidate.jsonl")
+    assert run(["gate", "baseline.json", "results/cpu-amd-epyc/gate_1.jsonl", "--update"]) == 0
+    assert run(arguments) == (0 if "warn" in arguments else 3), "two sweeps of a shared CPU: undecided"
+    assert Path("gate.xml").read_text().startswith("<?xml")

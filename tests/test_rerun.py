@@ -225,3 +225,24 @@ def test_a_checkout_that_cannot_be_used_is_named(tmp_path: Path, capsys: pytest.
     broken = Checkout(directory=tmp_path, python=Path(sys.executable))
     with pytest.raises(ChildError, match="what came back is no record"):
         broken.run(TrialTask(spec=SPECS[0], replicate=0, attempt=0, corpus_directory=None), timeout_s=60.0)
+
+
+def test_a_sweep_that_met_a_slower_hour_is_measured_again_and_passes(tmp_path: Path) -> None:
+    """Three processes a side say that the candidate is a fifth slower; in turn both are alike."""
+    sides = tuple(
+        side_of([timed(spec, factor * (1 + 0.001 * n), replicate=n) for spec in SPECS for n in range(3)])
+        for factor in (1.0, 1.2)
+    )
+    checkouts = FakeCheckout(factors={}, seed=0), FakeCheckout(factors={}, seed=1)
+    how = RerunOptions(
+        checkouts=cast(tuple[Checkout, Checkout], checkouts),
+        out=tmp_path,
+        time_cap_s=3600.0,
+        trial_timeout_s=60.0,
+        corpus=None,
+    )
+    console = Console(file=io.StringIO())
+    comparison, _ = rerun((sides[0], sides[1]), options=GateOptions(tolerances=Tolerances()), how=how, console=console)
+    assert comparison.outcome == "pass"
+    assert comparison.is_in_turn
+    assert {task.spec for task in checkouts[0].tasks} == set(SPECS)

@@ -137,7 +137,8 @@ def _figure(values: Mapping[str, Any]) -> SideFigure:
     return SideFigure(
         value=value,
         num_processes=count,
-        log_variance=None if spread is None else float(spread) ** 2,
+        # What agrees to the last digit has no spread, where there was more than one process to have any.
+        log_variance=None if count < 2 else float(spread or 0.0) ** 2,
         smallest=low,
         largest=high,
     )
@@ -166,11 +167,10 @@ def _figure_json(figure: SideFigure, *, metric: Metric) -> dict[str, Any]:
     def rounded(value: float) -> float:
         return int(value) if digits is None else float(f"{value:.{digits}g}")
 
-    value = rounded(figure.value)
-    return {
-        "value": value,
-        "smallest": min(value, rounded(figure.smallest)),
-        "largest": max(value, rounded(figure.largest)),
-        "processes": figure.num_processes,
-        "spread": None if figure.log_variance is None else float(f"{math.sqrt(figure.log_variance):.{SPREAD_DIGITS}g}"),
-    }
+    value, low, high = map(rounded, (figure.value, figure.smallest, figure.largest))
+    found: dict[str, Any] = {"value": value, "processes": figure.num_processes}
+    if low != high:
+        found |= {"smallest": min(value, low), "largest": max(value, high)}
+    if figure.log_variance:
+        found["spread"] = float(f"{math.sqrt(figure.log_variance):.{SPREAD_DIGITS}g}")
+    return found

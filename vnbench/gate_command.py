@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,13 +157,13 @@ def tell(
 
 
 def run_update_command(path: Path, candidate_path: Path, *, options: GateOptions) -> GateReport:
-    """Take a candidate into a baseline file, and tell what that changes.
+    """Take a candidate's figures of the chosen metrics into a baseline file, and tell what that changes.
 
     Raises:
         InputError: a file cannot be read whole, or not written.
     """
     console = stderr_console()
-    candidate = load_candidate(candidate_path)
+    candidate = _only(load_candidate(candidate_path), options.metrics)
     if candidate.notes:
         raise InputError(
             "CANDIDATE",
@@ -181,6 +181,19 @@ def run_update_command(path: Path, candidate_path: Path, *, options: GateOptions
     kept = sum(row.verdict in ("same", "ambiguous") for row in comparison.rows)
     say(console, f"{path}: {device} updated; {kept} of {len(comparison.rows)} figures left as they were")
     return GateReport(comparison=comparison, on_undecided=options.on_undecided, updated=path)
+
+
+def _only(side: Side, metrics: Collection[Metric]) -> Side:
+    """Return a side with the figures of some metrics only."""
+    return replace(
+        side,
+        configurations={
+            identity: replace(
+                one, figures={metric: figure for metric, figure in one.figures.items() if metric in metrics}
+            )
+            for identity, one in side.configurations.items()
+        },
+    )
 
 
 def _write(path: Path, text: str, *, where: str, mode: Literal["w", "a"] = "w") -> None:

@@ -1,4 +1,7 @@
-"""``vnbench gate --rerun``: rows that noise left undecided are measured again, both sides in turn, until they are not.
+"""``vnbench gate --rerun``: what sweeps leave in doubt is measured again, both sides in turn, until it is decided.
+
+In doubt are rows that are ambiguous, and times that look worse: of sweeps that were not measured in turn, one may have
+met a slower hour of the machine.
 
 Looking again and again finds a slowdown in anything, unless each look is given less of the error rate: look k, the
 first one being 1, has FAMILY_ERROR / 2^k, so that all of them together stay below FAMILY_ERROR however many there are.
@@ -8,7 +11,7 @@ Rows that were measured again are judged by the new processes alone, since only 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from rich.console import Console
 
 from vnbench.analysis.compare import Comparison
 from vnbench.analysis.ratios import FAMILY_ERROR
-from vnbench.analysis.rows import ALL_ROWS
+from vnbench.analysis.rows import ALL_ROWS, Verdict
 from vnbench.analysis.sides import Side, side_of
 from vnbench.data.corpus import load_corpus
 from vnbench.data.synthesis import default_cache_root
@@ -43,6 +46,10 @@ USUAL_IMAGE = Workload(mean_padded_pixels=4.5e6, worst_case_pixels=640 * 12_800)
 
 SIDES = ("baseline", "candidate")
 
+AMBIGUOUS: tuple[Verdict, ...] = ("ambiguous",)
+IN_DOUBT: tuple[Verdict, ...] = ("ambiguous", "worse")
+"""Verdicts on times that are measured again after sweeps that were not measured in turn."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RerunOptions:
@@ -63,7 +70,7 @@ class RerunOptions:
 def rerun(
     sides: tuple[Side, Side], *, options: GateOptions, how: RerunOptions, console: Console
 ) -> tuple[Comparison, tuple[Side, Side]]:
-    """Measure again what is ambiguous until nothing is, something is worse, or the time is up.
+    """Measure again what is in doubt until nothing is, something is worse in turn, or the time is up.
 
     Raises:
         InputError: a results file of an earlier rerun cannot be gone on with, or the image files are not there.
@@ -72,13 +79,13 @@ def rerun(
     start = time.monotonic()
     look = 1
     comparison = compare_with(options, *sides, family_error=FAMILY_ERROR / 2)
-    specs = _ambiguous_specs(comparison)
-    if comparison.outcome != "undecided" or not specs:
+    specs = _due_specs(comparison, verdicts=IN_DOUBT)
+    if any(row.verdict == "worse" and row.metric != "time" for row in comparison.rows) or not specs:
         return comparison, sides
     corpus_directory = _corpus_directory(specs, how.corpus)
     files = _open_files(how, device=specs[0].device)
     try:
-        while specs and comparison.outcome == "undecided" and time.monotonic() - start < how.time_cap_s:
+        while specs and time.monotonic() - start < how.time_cap_s:
             look += 1
             num_processes = FIRST_PROCESSES if look == 2 else FIRST_PROCESSES * 2 ** (look - 3)
             say(
@@ -88,10 +95,10 @@ def rerun(
             )
             _measure(specs, num_processes, files, how, corpus_directory, start_s=start, look=look, console=console)
             sides = (_with_new(sides[0], files[0].records), _with_new(sides[1], files[1].records))
-            again = compare_with(options, *sides, family_error=FAMILY_ERROR / 2**look)
+            again = compare_with(replace(options, sweep_spread=0.0), *sides, family_error=FAMILY_ERROR / 2**look)
             comparison = _merged(comparison, again, measured={spec.spec_id for spec in specs})
             say(console, headline(comparison))
-            specs = _ambiguous_specs(comparison)
+            specs = () if comparison.outcome == "regression" else _due_specs(comparison, verdicts=AMBIGUOUS)
     finally:
         for file in files:
             file.close()
@@ -127,12 +134,11 @@ def _measure(
             progress.finished(record)
 
 
-def _ambiguous_specs(comparison: Comparison) -> tuple[TrialSpec, ...]:
-    """Return the configurations whose time is ambiguous; all that have a time where their mean alone is."""
+def _due_specs(comparison: Comparison, *, verdicts: Collection[Verdict]) -> tuple[TrialSpec, ...]:
+    """Return the configurations whose time has one of some verdicts; all that have a time where their mean has."""
     timed = [row for row in comparison.rows if row.metric == "time" and row.spec is not None]
-    chosen = [row for row in timed if row.verdict == "ambiguous"]
-    is_mean_ambiguous = any(row.verdict == "ambiguous" for row in comparison.rows if row.spec_id == ALL_ROWS)
-    return tuple(row.spec for row in chosen or (timed if is_mean_ambiguous else []) if row.spec is not None)
+    is_mean_due = any(row.verdict in verdicts for row in comparison.rows if row.spec_id == ALL_ROWS)
+    return tuple(row.spec for row in timed if row.spec is not None and (is_mean_due or row.verdict in verdicts))
 
 
 def _with_new(side: Side, records: Sequence[TrialRecord]) -> Side:
@@ -157,6 +163,7 @@ def _merged(before: Comparison, again: Comparison, *, measured: set[str]) -> Com
     known = {(row.spec_id, row.metric): row for row in before.rows}
     return replace(
         again,
+        is_in_turn=True,
         rows=tuple(
             row if row.spec_id in measured or row.spec_id == ALL_ROWS else known.get((row.spec_id, row.metric), row)
             for row in again.rows

@@ -28,6 +28,10 @@ class Comparison:
     """Keys that do not agree, each with both values: nothing was compared then."""
     notes: tuple[str, ...] = ()
     """What could not be read on either side."""
+    sweep_spread: float = 0.0
+    """Relative standard deviation between whole sweeps that was put into the intervals of times."""
+    is_in_turn: bool = False
+    """Whether what was decided last rests on both sides measured in turn."""
     not_in_baseline: tuple[str, ...] = ()
     """Configurations that only the candidate has: nothing was compared with them."""
 
@@ -86,6 +90,7 @@ def compare(
     return Comparison(
         rows=tuple(_with_times(rows, pairs, ratios, tolerance=tolerances.time)),
         notes=notes,
+        sweep_spread=sweep_spread,
         not_in_baseline=tuple(one for one in candidate.configurations if one not in baseline.configurations),
     )
 

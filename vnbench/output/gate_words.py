@@ -12,7 +12,7 @@ from vnbench.output.numbers import MISSING, significant
 from vnbench.output.provenance import count
 from vnbench.readings import Metric
 from vnbench.spec import TrialSpec
-from vnbench.units import format_bytes
+from vnbench.units import format_bytes, format_percent
 
 HOW_IT_DECIDES = (
     "Time: a row is worse when the interval of its ratio, corrected for the number of rows, excludes 1 and the "
@@ -106,6 +106,12 @@ def advice(comparison: Comparison) -> tuple[str, ...]:
     if any(row.verdict == "better" for row in comparison.rows):
         lines.append(
             "better beyond the tolerance: take it into the baseline with --update, or it can be lost unnoticed"
+        )
+    if any(row.verdict == "worse" and row.metric == "time" for row in comparison.rows) and not comparison.is_in_turn:
+        lines.append(
+            f"slower: whole sweeps are taken to differ by {format_percent(comparison.sweep_spread)}; a machine that "
+            "was slower for an hour looks like this too, unless both sides were measured in turn (--rerun), or "
+            "--sweep-spread says how far sweeps lie apart here (gate --calibrate)"
         )
     if any(row.verdict == "ambiguous" for row in comparison.rows):
         lines.append(
