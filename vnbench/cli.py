@@ -27,6 +27,7 @@ from vnbench.cli_options import (
     Widths,
     print_json,
 )
+from vnbench.cli_plan import plan
 from vnbench.cli_sweep import sweep
 from vnbench.errors import InputError, VnbenchError
 
@@ -64,6 +65,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 app.command()(sweep)
+app.command()(plan)
 app.command()(gate)
 app.command(hidden=True)(trial)
 

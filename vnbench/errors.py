@@ -4,6 +4,7 @@ VnbenchError
 ├── InputError          the user's option or file is wrong            exit code 2
 ├── CorpusError         an image file cannot be used as asked         (in a trial: status ``crashed``)
 ├── LoaderError         the loader's workers or room cannot do it     (in a trial: status ``crashed``)
+├── PlanError           a run cannot be planned from what there is    exit code 3
 ├── GateError           there is nothing to compare with              exit code 3
 └── ChildError          a helper process did not answer               exit code 3
 
@@ -53,3 +54,7 @@ class ChildError(VnbenchError):
 
 class GateError(VnbenchError):
     """A comparison that cannot be made, as for want of a baseline."""
+
+
+class PlanError(VnbenchError):
+    """A plan that cannot be made: nothing fits, or the records do not hold what it takes."""

@@ -39,6 +39,7 @@ from vnbench.units import (
     parse_int_list,
     parse_pixel_range,
     parse_pixels,
+    parse_positive,
     parse_ratio,
     split_list,
 )
@@ -223,3 +224,17 @@ GATE_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "metrics": _choices(METRICS),
 }
 """Parsers of the options that only ``vnbench gate`` has."""
+
+RUN_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
+    "epochs": _int(1, 1_000_000),
+    "validation": _int(0, 10_000_000),
+    "current": _center,
+    "memory": lambda text, where: parse_bytes(text, where=where),
+    "device-scale": lambda text, where: parse_positive(text, where=where),
+    "window": lambda text, where: parse_duration(text, where=where),
+    "interruptions": _int(0, 10_000),
+    "mtbi": lambda text, where: parse_duration(text, where=where),
+    "restart-cost": lambda text, where: parse_duration(text, where=where),
+    "snapshot-cost": lambda text, where: parse_duration(text, where=where),
+}
+"""Parsers of the options that only ``vnbench plan`` has."""

@@ -197,6 +197,18 @@ def parse_amount(text: str, *, where: str) -> float:
     return float(text)
 
 
+def parse_positive(text: str, *, where: str) -> float:
+    """Return a number above 0, as a factor.
+
+    Raises:
+        InputError: anything else.
+    """
+    value = parse_amount(text, where=where)
+    if value <= 0:
+        raise InputError(where, text, allowed="a number above 0 is needed", remedy="write 1.5")
+    return value
+
+
 def parse_bytes(text: str, *, where: str) -> int:
     """Return the bytes of a size such as ``24GiB`` or ``512MiB``.
 

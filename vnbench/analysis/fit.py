@@ -42,6 +42,8 @@ class FamilyFit:
     """Peak memory by padded pixels; None where fewer than two sizes were measured."""
     optimizer_s: float | None
     """Seconds of a step that zero gradients and update parameters; None where unknown."""
+    forward_ratio: float | None
+    """Share of a step that its forward pass takes; None where unknown."""
     flop_per_s: tuple[tuple[float, float], ...]
     """Padded pixels, and floating-point operations per second there; empty where unknown."""
     first_seen_s: float | None
@@ -99,6 +101,7 @@ def fit_families(records: Iterable[TrialRecord]) -> tuple[tuple[FamilyFit, ...],
                 step_count=fit_steps(points, spread=spread, form="constant"),
                 memory=_memory_law(chosen) or laws.get(spec.lever_key),
                 optimizer_s=_mean_phase(chosen, "optimizer_s"),
+                forward_ratio=_forward_ratio(chosen),
                 flop_per_s=_flop_rates(chosen, figures),
                 first_seen_s=_first_seen(chosen, figures),
             )
@@ -182,6 +185,17 @@ def _mean_phase(records: Sequence[TrialRecord], name: str) -> float | None:
         if not is_warm_up and value is not None
     ]
     return statistics.fmean(values) if values else None
+
+
+def _forward_ratio(records: Sequence[TrialRecord]) -> float | None:
+    forward_s, step_s = 0.0, 0.0
+    for record in records:
+        for row, is_warm_up in enumerate(record.steps["is_warm_up"] if record.steps else ()):
+            assert record.steps is not None
+            forward, whole = record.steps["forward_s"][row], record.steps["step_time_s"][row]
+            if not is_warm_up and forward is not None and whole is not None:
+                forward_s, step_s = forward_s + forward, step_s + whole
+    return forward_s / step_s if step_s > 0 else None
 
 
 def _flop_rates(records: Sequence[TrialRecord], known: ComputeFigures) -> tuple[tuple[float, float], ...]:

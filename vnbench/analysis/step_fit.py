@@ -53,6 +53,20 @@ class Forecast:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ForecastParts:
+    """Seconds of some steps together, and what they may be off by, part by part: standard deviations, relative."""
+
+    total_s: float
+    """The forecast."""
+    coefficients: float
+    """Of the curve's coefficients."""
+    sizes: float
+    """Of what is particular to each size."""
+    processes: float
+    """Of what is particular to the process, the curve's own processes included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StepFit:
     """A fitted step model, and how far it can be believed."""
 
@@ -103,31 +117,45 @@ class StepFit:
         Raises:
             ValueError: no steps.
         """
-        if not padded_pixels:
-            raise ValueError("no steps take no time")
+        parts = self.forecast_parts(padded_pixels)
         if self.size_error is None:
             return None
-        sizes, counts = np.unique(np.array(padded_pixels, dtype=np.float64), return_counts=True)
-        basis = self.model.basis(sizes)
-        times = basis @ np.array(self.model.coefficients)
-        total = float(counts @ times)
-        weights: Vector = counts @ basis
-        of_coefficients = float(weights @ np.array(self.covariance) @ weights) / total**2
-        of_sizes = self.size_error**2 * float(((counts * times) ** 2).sum()) / total**2
-        # The curve rests on processes that may all have been fast; the next one is off by as much again.
-        of_processes = self.between**2 * (1 + 1 / self.num_processes)
-        measured = of_coefficients + of_sizes
-        variance = measured + of_processes
+        total = parts.total_s
+        measured = parts.coefficients**2 + parts.sizes**2
+        variance = measured + parts.processes**2
         uncertainty = measured**2 / self.degrees_of_freedom
         if self.between_degrees_of_freedom:
-            uncertainty += of_processes**2 / self.between_degrees_of_freedom
+            uncertainty += parts.processes**4 / self.between_degrees_of_freedom
         freedom = variance**2 / uncertainty if uncertainty > 0 else math.inf
         half_width = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(variance) * total
         return Forecast(
             value=total - less_s,
             low=max(0.0, total - half_width - less_s),
             high=total + half_width - less_s,
-            is_extrapolated=any(self.model.is_extrapolated(size) for size in sizes.tolist()),
+            is_extrapolated=any(self.model.is_extrapolated(size) for size in set(padded_pixels)),
+        )
+
+    def forecast_parts(self, padded_pixels: Sequence[float]) -> ForecastParts:
+        """Return the seconds of steps of these sizes together in one further process, with their errors part by part.
+
+        Without degrees of freedom the errors of coefficients and sizes are 0, which says that they are not known.
+
+        Raises:
+            ValueError: no steps.
+        """
+        if not padded_pixels:
+            raise ValueError("no steps take no time")
+        sizes, counts = np.unique(np.array(padded_pixels, dtype=np.float64), return_counts=True)
+        basis = self.model.basis(sizes)
+        times = basis @ np.array(self.model.coefficients)
+        total = float(counts @ times)
+        weights: Vector = counts @ basis
+        return ForecastParts(
+            total_s=total,
+            coefficients=math.sqrt(max(0.0, float(weights @ np.array(self.covariance) @ weights))) / total,
+            sizes=(self.size_error or 0.0) * math.sqrt(float(((counts * times) ** 2).sum())) / total,
+            # The curve rests on processes that may all have been fast; the next one is off by as much again.
+            processes=self.between * math.sqrt(1 + 1 / self.num_processes),
         )
 
 

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+from vnbench.analysis.interruptions import (
+    best_interval_of_count_s,
+    best_interval_s,
+    daly_interval_s,
+    expected_time_s,
+    expected_time_without_snapshots_s,
+    rounded_interval_s,
+    simulate_count_s,
+    simulate_s,
+    time_of_count_s,
+    young_interval_s,
+)
+
+MINUTE, HOUR = 60.0, 3600.0
+
+
+@pytest.mark.parametrize(("mtbi_s", "minutes"), [(24 * HOUR, 117), (6 * HOUR, 57), (15 * MINUTE, 9.1)])
+def test_the_intervals_are_those_of_dalys_examples(mtbi_s: float, minutes: float) -> None:
+    """Daly (2006), captions of figures 2 to 4: a snapshot takes 5 minutes."""
+    for interval_s in (
+        daly_interval_s(snapshot_s=5 * MINUTE, mtbi_s=mtbi_s),
+        best_interval_s(snapshot_s=5 * MINUTE, mtbi_s=mtbi_s),
+    ):
+        assert interval_s / MINUTE == pytest.approx(minutes, rel=0.01)
+
+
+def test_youngs_interval_is_the_first_order_of_it() -> None:
+    assert young_interval_s(snapshot_s=2.0, mtbi_s=100.0) == 20.0
+    assert daly_interval_s(snapshot_s=1e-6, mtbi_s=1e6) == pytest.approx(young_interval_s(snapshot_s=1e-6, mtbi_s=1e6))
+    assert daly_interval_s(snapshot_s=300.0, mtbi_s=100.0) == 100.0
+
+
+@pytest.mark.parametrize("snapshot_s", [1.0, 30.0, 600.0])
+def test_the_best_interval_minimises_the_expected_time(snapshot_s: float) -> None:
+    def time_s(interval_s: float) -> float:
+        return expected_time_s(
+            work_s=8 * HOUR, interval_s=interval_s, snapshot_s=snapshot_s, restart_s=300.0, mtbi_s=2 * HOUR
+        )
+
+    found = minimize_scalar(time_s, bounds=(1.0, 8 * HOUR), method="bounded", options={"xatol": 1e-3})
+    best_s = best_interval_s(snapshot_s=snapshot_s, mtbi_s=2 * HOUR)
+    assert best_s == pytest.approx(found.x, rel=1e-3)
+    assert time_s(best_s) <= found.fun * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("mtbi_min", "interval_min", "expected_min"), [(120, 10.6, 549.0), (480, 21.6, 507.9), (2400, 48.7, 491.0)]
+)
+def test_the_simulation_agrees_with_dalys_expected_time(
+    mtbi_min: float, interval_min: float, expected_min: float
+) -> None:
+    """A job of 8 h, half a minute per snapshot, five per restart."""
+    arguments = {"snapshot_s": 0.5 * MINUTE, "restart_s": 5 * MINUTE, "mtbi_s": mtbi_min * MINUTE}
+    expected_s = expected_time_s(work_s=8 * HOUR, interval_s=interval_min * MINUTE, **arguments)
+    assert expected_s / MINUTE == pytest.approx(expected_min, abs=0.1)
+    finish_N = simulate_s(
+        np.full(20_000, 8 * HOUR), interval_s=interval_min * MINUTE, random=np.random.default_rng(0), **arguments
+    )
+    # The closed form takes a snapshot after the last interval as well.
+    assert finish_N.mean() / MINUTE == pytest.approx(expected_min, rel=0.003)
+
+
+def test_without_snapshots_the_simulation_agrees_as_well() -> None:
+    expected_s = expected_time_without_snapshots_s(work_s=2 * HOUR, restart_s=60.0, mtbi_s=3 * HOUR)
+    finish_N = simulate_s(
+        np.full(40_000, 2 * HOUR),
+        interval_s=None,
+        snapshot_s=0.0,
+        restart_s=60.0,
+        mtbi_s=3 * HOUR,
+        random=np.random.default_rng(1),
+    )
+    assert finish_N.mean() == pytest.approx(expected_s, rel=0.02)
+    assert expected_time_without_snapshots_s(work_s=1e9, restart_s=1.0, mtbi_s=1.0) == math.inf
+
+
+def test_a_run_that_never_finishes_is_given_up() -> None:
+    finish_N = simulate_s(
+        np.full(10, 100 * HOUR),
+        interval_s=None,
+        snapshot_s=0.0,
+        restart_s=60.0,
+        mtbi_s=HOUR,
+        random=np.random.default_rng(2),
+        give_up_s=1000 * HOUR,
+    )
+    assert np.isinf(finish_N).all()
+
+
+def test_intervals_for_a_number_of_interruptions_are_those_worked_by_hand() -> None:
+    """480 min of work, half a minute per snapshot, three interruptions: sqrt(480 x 0.5 x 2 / 3) = 12.65 min."""
+    arguments = {"work_s": 480 * MINUTE, "snapshot_s": 0.5 * MINUTE, "num_interruptions": 3}
+    mean_s = best_interval_of_count_s(**arguments, is_worst=False)
+    worst_s = best_interval_of_count_s(**arguments, is_worst=True)
+    assert mean_s / MINUTE == pytest.approx(12.649, abs=0.001)
+    assert worst_s / MINUTE == pytest.approx(8.944, abs=0.001)
+    assert mean_s == pytest.approx(young_interval_s(snapshot_s=0.5 * MINUTE, mtbi_s=160 * MINUTE))
+    none = arguments | {"num_interruptions": 0}
+    assert best_interval_of_count_s(**none, is_worst=False) == 480 * MINUTE
+
+
+@pytest.mark.parametrize(("interval_min", "mean_min", "worst_min"), [(9.6, 535, 550), (24, 542, 579)])
+def test_times_with_three_interruptions_agree_with_the_simulation(
+    interval_min: float, mean_min: float, worst_min: float
+) -> None:
+    arguments = {
+        "interval_s": interval_min * MINUTE,
+        "snapshot_s": 0.5 * MINUTE,
+        "restart_s": 5 * MINUTE,
+        "num_interruptions": 3,
+    }
+    mean_s = time_of_count_s(work_s=480 * MINUTE, **arguments)
+    worst_s = time_of_count_s(work_s=480 * MINUTE, **arguments, is_worst=True)
+    assert mean_s / MINUTE == pytest.approx(mean_min, abs=1)
+    assert worst_s / MINUTE == pytest.approx(worst_min, abs=1)
+    finish_N = simulate_count_s(np.full(20_000, 480 * MINUTE), random=np.random.default_rng(3), **arguments)
+    assert finish_N.mean() == pytest.approx(mean_s, rel=0.002)
+    assert finish_N.max() <= worst_s
+
+
+def test_without_snapshots_an_interruption_loses_half_of_the_run_in_the_mean() -> None:
+    finish_N = simulate_count_s(
+        np.full(20_000, 100.0),
+        interval_s=None,
+        snapshot_s=0.0,
+        restart_s=1.0,
+        num_interruptions=2,
+        random=np.random.default_rng(4),
+    )
+    assert finish_N.mean() == pytest.approx(100 + 2 * (50 + 1), rel=0.01)
+
+
+def test_an_interval_is_a_whole_number_of_steps() -> None:
+    assert rounded_interval_s(10.4, step_s=2.0, work_s=100.0) == 10.0
+    assert rounded_interval_s(0.1, step_s=2.0, work_s=100.0) == 2.0
+    assert rounded_interval_s(1000.0, step_s=2.0, work_s=100.0) == 100.0

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import record_factory as factory
+
+from vnbench.cli import run
+from vnbench.record import TrialRecord
+
+RUN = ["--examples", "600", "--epochs", "10"]
+GPU: dict[str, Any] = {"device": "cuda", "model": "veernet"}
+
+
+def write(path: Path, records: Sequence[TrialRecord]) -> str:
+    path.write_text("".join(f"{record.to_json()}\n" for record in records))
+    return str(path)
+
+
+def campaign() -> list[TrialRecord]:
+    """Return compute trials in three processes, the worst case of each family, and what loads."""
+    records: list[TrialRecord] = []
+    for micro in (1, 4):
+        for changes in ({"precision": "fp32"}, {"precision": "bf16"}, {"precision": "bf16", "checkpointing": "stages"}):
+            spec = factory.compute_spec(**GPU, micro_batch_size=micro, **changes)
+            records += [factory.measured_compute_record(spec, replicate=number) for number in range(3)]
+            training = factory.training_spec(**GPU, batch_size=micro, **changes)
+            records.append(factory.measured_memory_record(training))
+        for workers in (1, 4):
+            loader = factory.loader_spec(**GPU, batch_size=micro, num_workers=workers, sampler="bucketed")
+            records.append(factory.measured_loader_record(loader))
+    return records
+
+
+@pytest.fixture(name="results")
+def _results(tmp_path: Path) -> str:
+    return write(tmp_path / "campaign.jsonl", campaign())
+
+
+def plan(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert run(["plan", *arguments, "--json"]) == 0
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return report
+
+
+def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str], *, code: int) -> str:
+    assert run(["plan", *arguments]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+def test_the_promised_keys_are_there(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    report = plan([results, *RUN, "--window", "12h"], capsys)
+    assert report.keys() >= {"recommended", "configurations", "warnings"}
+    best = report["recommended"]
+    assert best.keys() >= {"spec", "wall_clock_s", "probability_finish", "snapshot_interval_s", "peak_reserved_bytes"}
+    times = best["wall_clock_s"]
+    assert 0 < times["p10"] < times["p50"] < times["p90"]
+    assert sum(best["shares"].values()) == pytest.approx(1.0)
+    assert best["fits"] == "fits"
+    assert best["wall_clock_s"]["p50"] == min(
+        one["wall_clock_s"]["p50"] for one in report["configurations"] if one["fits"] == "fits"
+    )
+
+
+def test_the_same_seed_gives_the_same_answer(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [results, *RUN, "--mtbi", "1h", "--window", "2h"]
+    assert plan(arguments, capsys) == plan(arguments, capsys)
+
+
+def test_twice_the_examples_take_twice_the_time_but_for_what_comes_once(
+    results: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = plan([results, "--examples", "4000", "--epochs", "4", "--batch-size", "4"], capsys)["recommended"]
+    large = plan([results, "--examples", "8000", "--epochs", "4", "--batch-size", "4"], capsys)["recommended"]
+    assert small["spec"] == large["spec"]
+    once_s = small["start_up_s"] + small["new_shapes_s"]
+    assert large["start_up_s"] == small["start_up_s"]
+    growing = [one["wall_clock_s"]["p50"] - once_s for one in (small, large)]
+    assert growing[1] / growing[0] == pytest.approx(2.0, rel=0.05), "bucketing pads less with more examples"
+
+
+def test_a_smaller_card_takes_what_fits_it_and_says_what_would(
+    results: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    every = plan([results, *RUN], capsys)["configurations"]
+    needs = sorted(one["peak_reserved_bytes"] for one in every if one["peak_reserved_bytes"] is not None)
+    limit = needs[0] * 1.2
+    report = plan([results, *RUN, "--memory", f"{limit / 2**30:.3f}GiB"], capsys)
+    assert report["recommended"]["peak_reserved_bytes"] <= limit
+    message = refusal([results, *RUN, "--memory", "100MiB"], capsys, code=3)
+    assert "nothing fits" in message
+    assert f"needs {needs[0] / 2**30:.3g} GiB" in message
+    assert "--checkpointing stages" in message
+
+
+def test_snapshots_turn_interruptions_from_a_loss_into_a_tax(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    calm = plan([results, *RUN], capsys)["recommended"]
+    window = f"{1.3 * calm['wall_clock_s']['p50'] + 1200:.0f}s"
+    report = plan([results, *RUN, "--interruptions", "3", "--window", window], capsys)["recommended"]
+    assert report["spec"] == calm["spec"]
+    assert report["wall_clock_s"]["p50"] > calm["wall_clock_s"]["p50"] + 3 * 300
+    assert report["without_snapshots"]["p50"] > report["wall_clock_s"]["p50"]
+    assert report["probability_finish"] > report["without_snapshots"]["probability_finish"]
+    assert report["snapshot_interval_steps"] >= 1
+    assert report["shares"]["interruptions"] > 0
+
+
+def test_changes_are_told_one_at_a_time(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--batch-size", "4", "--current", "precision=fp32,micro-batch-size=4,sampler=bucketed"]
+    report = plan([results, *RUN, *options], capsys)
+    assert report["current"]["spec"]["precision"] == "fp32"
+    levers = {(one["lever"], one["to"]) for one in report["changes"]}
+    assert ("precision", "bf16") in levers
+    assert ("micro_batch_size", 1) in levers
+    for one in report["changes"]:
+        different = {name for name, value in one["spec"].items() if value != report["current"]["spec"][name]} - {
+            "num_workers"
+        }
+        assert different <= {one["lever"]}
+    (faster,) = (one for one in report["changes"] if one["lever"] == "precision")
+    assert faster["saved_s"] > 0
+
+
+def test_changing_nothing_is_an_answer(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    report = plan([results, *RUN, "--window", "10d"], capsys)
+    assert report["fits_in_time"]["spec"] == report["current"]["spec"]
+    assert run(["plan", results, *RUN, "--window", "10d"]) == 0
+    assert "change nothing" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_cheapest_change_that_makes_it_fit_is_told(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--batch-size", "4", "--current", "precision=fp32,micro-batch-size=4,sampler=bucketed"]
+    report = plan([results, *RUN, *options], capsys)
+    (faster,) = (one for one in report["changes"] if one["lever"] == "precision")
+    between = (faster["wall_clock_s"]["p90"] + report["current"]["wall_clock_s"]["p10"]) / 2
+    assert faster["wall_clock_s"]["p90"] < between
+    found = plan([results, *RUN, *options, "--window", f"{between:.1f}s"], capsys)
+    assert found["fits_in_time"]["spec"]["precision"] == "bf16"
+
+
+def test_another_device_has_a_bracket_and_no_single_number(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    here = plan([results, *RUN], capsys)["recommended"]["wall_clock_s"]
+    there = plan([results, *RUN, "--device-scale", "2"], capsys)["recommended"]
+    assert there["wall_clock_s"]["p50"] is None
+    assert there["wall_clock_s"]["p10"] == pytest.approx(1.5 * here["p10"])
+    assert there["wall_clock_s"]["p90"] == pytest.approx(2.5 * here["p90"])
+    assert there["evidence"] == "other GPU"
+
+
+def test_a_price_gives_hours_and_cost(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    best = plan([results, *RUN, "--price-per-hour", "4"], capsys)["recommended"]
+    assert best["cost"] == pytest.approx(4 * best["device_hours"])
+    assert best["device_hours"] == pytest.approx(best["wall_clock_s"]["mean"] / 3600)
+
+
+def test_validation_adds_a_forward_pass_per_epoch(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    without = plan([results, *RUN], capsys)["recommended"]
+    with_it = plan([results, *RUN, "--validation", "200"], capsys)["recommended"]
+    assert with_it["validation_s"] > 0
+    assert with_it["wall_clock_s"]["p50"] > without["wall_clock_s"]["p50"] + 9 * with_it["validation_s"]
+
+
+def test_the_first_lines_answer(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", results, *RUN, "--mtbi", "30m", "--window", "3h", "--price-per-hour", "3.5"]) == 0
+    text = capsys.readouterr().out
+    first = " ".join(text.split())
+    assert first.startswith("600 examples of 48")
+    assert "px, 10 epochs: " in first
+    for part in (
+        "It finishes within 3 h with a probability of",
+        "Worst-case memory",
+        "What the spread is made of",
+        "take one every",
+        "Young's formula gives",
+        "batch_size, micro_batch_size =",
+        "One change at a time",
+        "device hours in the mean",
+    ):
+        assert part in first, part
+
+
+def test_training_trials_alone_can_be_planned_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "sweep.jsonl", factory.cpu_sweep())
+    report = plan([path, "--examples", "200", "--epochs", "2"], capsys)
+    assert report["recommended"]["evidence"] in ("measured", "extrapolated")
+    assert any("no forecast for a GPU" in warning for warning in report["warnings"])
+    assert any("loading was not measured" in warning for warning in report["warnings"])
+
+
+def test_without_results_the_records_that_ship_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", *RUN, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "planning from records that ship" in captured.err
+    assert json.loads(captured.out)["sources"]
+
+
+def test_bad_input_is_one_message(results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        ([results, "--examples", "600"], "--epochs: it is needed"),
+        ([results, "--examples", "0", "--epochs", "1"], "--examples"),
+        ([results, *RUN, "--window", "0h"], "--window"),
+        ([results, *RUN, "--memory", "24"], "--memory"),
+        ([results, *RUN, "--mtbi", "1h", "--interruptions", "2"], "leave out one of them"),
+        ([results, *RUN, "--device-scale", "0"], "--device-scale"),
+        ([results, *RUN, "--interruptions", "-1"], "--interruptions"),
+        ([str(tmp_path / "none.jsonl"), *RUN], "none.jsonl"),
+    ):
+        assert message in refusal(arguments, capsys, code=2)
+
+
+def test_what_cannot_be_planned_is_told(results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = write(tmp_path / "f.jsonl", [factory.record_of(factory.compute_spec(), status="oom")])
+    assert "nothing can be planned from it" in refusal([failed, *RUN], capsys, code=3)
+    assert "no configuration" in refusal([results, *RUN, "--batch-size", "4096"], capsys, code=3)
+    assert "--current" in refusal([results, *RUN, "--current", "precision=tf32"], capsys, code=3)
+    no_memory = [record for record in campaign() if record.kind != "memory"]
+    bare = [
+        dataclasses.replace(
+            record, canvases=tuple(dataclasses.replace(one, peak_allocated_bytes=None) for one in record.canvases)
+        )
+        for record in no_memory
+    ]
+    path = write(tmp_path / "m.jsonl", bare)
+    assert "no configuration is known to fit" in refusal([path, *RUN], capsys, code=3)
+
+
+def test_sizes_are_those_that_were_measured_unless_told(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    own = plan([results, *RUN], capsys)["recommended"]
+    wide = plan([results, *RUN, "--widths", "25000:25600"], capsys)
+    assert own["evidence"] == "interpolated"
+    assert wide["recommended"]["evidence"] == "extrapolated"
+    (same,) = (one for one in wide["configurations"] if one["spec"] == own["spec"])
+    assert same["peak_reserved_bytes"] > 1.9 * own["peak_reserved_bytes"], "the worst case is another one"
+    assert any("extrapolated" in warning for warning in wide["warnings"])

@@ -1,0 +1,124 @@
+"""The capacity plan: what is asked, what each configuration takes, and which of them to take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vnbench.analysis.certification import Verdict
+from vnbench.analysis.fit import FamilyFit
+from vnbench.analysis.run_time import RunTime
+from vnbench.analysis.spread import Degrees, Finish, Interruptions
+from vnbench.data.sizes import SizeArray
+from vnbench.spec import FLAG_FIELDS
+
+Evidence = Literal["measured", "interpolated", "extrapolated"]
+"""``measured`` where this very configuration was trained, ``interpolated`` where all passes lie inside of the sizes
+that were timed, else ``extrapolated``."""
+
+LEVERS = (
+    "num_workers",
+    "sampler",
+    "checkpointing",
+    *FLAG_FIELDS,
+    "norm_precision",
+    "precision",
+    "micro_batch_size",
+    "batch_size",
+)
+"""Levers of a configuration, those first that change least of what is computed: the order in which a change counts as
+cheap."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """The run that is planned."""
+
+    train_sizes_N2: SizeArray
+    """Height and width in pixels of the training examples."""
+    validation_sizes_N2: SizeArray | None
+    """Of the examples that each epoch ends with; None for none."""
+    worst_case: tuple[int, int]
+    """Largest height and width in pixels, aligned."""
+    num_epochs: int
+    """Passes over the training examples."""
+    batch_sizes: tuple[int, ...] | None
+    """Examples per optimizer step; None for those of the records."""
+    memory_bytes: float | None
+    """Memory of the device; None for that of the device that was measured."""
+    window_s: float | None
+    """Time that there is; None for any."""
+    interruptions: Interruptions
+    """What the run is interrupted by."""
+    start_up_s: float
+    """From the start of a process to its first step."""
+    seed: int
+    """Of the sampler's plans and of all draws."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedRun:
+    """One configuration, and what the run takes with it."""
+
+    levers: Mapping[str, Any]
+    """Its settings, by the names of spec fields."""
+    family: FamilyFit
+    """The trials that its computing was fitted to."""
+    run: RunTime
+    """Its parts."""
+    degrees: Degrees
+    """On how much their errors rest."""
+    evidence: Evidence
+    """How far it was measured."""
+    need_bytes: float | None
+    """Worst-case memory; None where unknown."""
+    verdict: Verdict
+    """Whether that fits."""
+    interval_s: float | None
+    """Work between snapshots, in seconds; None for none at all."""
+    finish: Finish
+    """When it finishes."""
+    finish_without_snapshots: Finish
+    """When it would without snapshots."""
+
+
+def recommend(runs: Iterable[PlannedRun]) -> PlannedRun | None:
+    """Return the fastest that fits; where none does for certain, the fastest that is tight; None without either."""
+    runs = tuple(runs)
+    for verdict in ("fits", "tight"):
+        able = [one for one in runs if one.verdict == verdict]
+        if able:
+            return min(able, key=lambda one: (one.finish.p50, one.need_bytes or 0.0))
+    return None
+
+
+def single_changes(runs: Iterable[PlannedRun], current: PlannedRun) -> tuple[tuple[str, PlannedRun], ...]:
+    """Return the configurations that differ from one in a single lever, with its name, those of one lever together.
+
+    A micro-batch that follows its batch, and the workers that a configuration needs, are no levers of their own.
+    """
+    found = []
+    for one in runs:
+        different = [name for name in LEVERS if one.levers[name] != current.levers[name]]
+        if "batch_size" in different and "micro_batch_size" in different:
+            is_same_passes = one.run.num_steps and (
+                one.levers["batch_size"] == one.levers["micro_batch_size"]
+                and current.levers["batch_size"] == current.levers["micro_batch_size"]
+            )
+            different = [name for name in different if name != "micro_batch_size"] if is_same_passes else different
+        if len(different) > 1 and "num_workers" in different:
+            different.remove("num_workers")
+        if len(different) == 1:
+            found.append((different[0], one))
+    return tuple(sorted(found, key=lambda pair: (LEVERS.index(pair[0]), pair[1].finish.p50)))
+
+
+def pareto_front(runs: Iterable[PlannedRun]) -> tuple[PlannedRun, ...]:
+    """Return the configurations of which no other is both faster and smaller, the fastest first."""
+    front: list[PlannedRun] = []
+    known = [one for one in runs if one.need_bytes is not None]
+    for one in sorted(known, key=lambda one: (one.finish.p50, one.need_bytes or 0.0)):
+        if not front or (one.need_bytes or 0.0) < (front[-1].need_bytes or 0.0):
+            front.append(one)
+    return tuple(front)

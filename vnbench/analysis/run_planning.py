@@ -1,0 +1,247 @@
+"""What a run takes with every configuration that measured records let one compose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from vnbench.analysis.capacity import LEVERS, Asked, Evidence, PlannedRun
+from vnbench.analysis.certification import Certificate, Verdict, certify
+from vnbench.analysis.fit import FamilyFit
+from vnbench.analysis.interruptions import best_interval_of_count_s, best_interval_s, rounded_interval_s
+from vnbench.analysis.loading import LoaderSummary
+from vnbench.analysis.memory_law import USABLE
+from vnbench.analysis.run_time import RunTime, compose_run
+from vnbench.analysis.spread import Degrees, Finish, Interruptions, finish_of
+from vnbench.data.alignment import align
+from vnbench.data.batching import plan_epoch
+from vnbench.data.plan import BatchPlan, PlanConfig
+from vnbench.data.sizes import SizeArray
+from vnbench.record import TrialRecord
+from vnbench.spec import FLAG_FIELDS, SamplerName, TrialSpec
+
+PLANNED_SAMPLERS: tuple[SamplerName, ...] = ("random", "step-sorted", "bucketed")
+"""Samplers whose passes all hold as many examples as the trials that timed them."""
+
+PLAN_EPOCH = 1
+
+MAX_OUTSIDE = 0.02
+"""Share of passes outside of the sizes that were timed from which a plan is called extrapolated."""
+
+
+def plan_runs(
+    asked: Asked,
+    *,
+    families: Sequence[FamilyFit],
+    loading: Sequence[LoaderSummary],
+    records: Sequence[TrialRecord],
+) -> tuple[PlannedRun, ...]:
+    """Return what the run takes with every configuration that the records let one compose, the fastest first."""
+    certificates = certify(records)
+    trained = {_levers_of_training(record) for record in records if record.kind == "training" and record.status == "ok"}
+    samplers = _samplers(records)
+    plans: dict[tuple[SamplerName, int, int], BatchPlan | None] = {}
+    found: list[PlannedRun] = []
+    for family in families:
+        micro_batch_size = family.spec.micro_batch_size
+        for batch_size in _batch_sizes(asked, family, records):
+            # A pass of one example is the same whoever chose it.
+            for sampler in samplers if micro_batch_size > 1 else samplers[:1]:
+                key = (sampler, batch_size, micro_batch_size)
+                if key not in plans:
+                    plans[key] = _plan(asked, asked.train_sizes_N2, *key)
+                training = plans[key]
+                if training is None:
+                    continue
+                validation = (
+                    None
+                    if asked.validation_sizes_N2 is None
+                    else _plan(asked, asked.validation_sizes_N2, "sorted", micro_batch_size, micro_batch_size)
+                )
+                found.append(
+                    _planned(
+                        asked,
+                        family,
+                        training,
+                        validation,
+                        sampler=sampler,
+                        batch_size=batch_size,
+                        loader=lambda computing_s, key=key: _best_loader(loading, key=key, computing_s=computing_s),  # type: ignore[misc]
+                        certificates=certificates,
+                        trained=trained,
+                    )
+                )
+    return tuple(sorted(found, key=lambda one: one.finish.p50))
+
+
+def _planned(
+    asked: Asked,
+    family: FamilyFit,
+    training: BatchPlan,
+    validation: BatchPlan | None,
+    *,
+    sampler: SamplerName,
+    batch_size: int,
+    loader: Callable[[float], LoaderSummary | None],
+    certificates: Sequence[Certificate],
+    trained: set[tuple[Any, ...]],
+) -> PlannedRun:
+    def composed(chosen: LoaderSummary | None) -> RunTime:
+        supply = None if chosen is None else chosen.supply
+        return compose_run(
+            family,
+            training=training,
+            validation=validation,
+            num_epochs=asked.num_epochs,
+            loading_s_per_example=None if supply is None else supply.time_per_example.value,
+            num_workers=0 if chosen is None else chosen.spec.num_workers or 0,
+            start_up_s=asked.start_up_s,
+        )
+
+    chosen = loader(composed(None).computing_s / len(training.order_N))
+    run = composed(chosen)
+    spec = family.spec
+    levers = {
+        "precision": spec.precision,
+        "norm_precision": spec.norm_precision,
+        "checkpointing": spec.checkpointing,
+        "micro_batch_size": spec.micro_batch_size,
+        "batch_size": batch_size,
+        "sampler": sampler,
+        "num_workers": spec.num_workers if chosen is None else chosen.spec.num_workers,
+        **{name: getattr(spec, name) for name in FLAG_FIELDS},
+    }
+    half_width = chosen.supply.time_per_example.relative_half_width if chosen and chosen.supply else None
+    degrees = Degrees(
+        measured=float(family.fit.degrees_of_freedom) if family.fit.degrees_of_freedom else math.inf,
+        processes=family.fit.between_degrees_of_freedom or math.inf,
+        loading=(half_width or 0.0) / 1.96,
+    )
+    need_bytes, verdict = _memory(asked, family, certificates)
+    interval_s = _interval_s(asked.interruptions, run)
+    finish = _finish(asked, run, degrees, interval_s)
+    is_trained = tuple(levers[name] for name in LEVERS if name != "num_workers") in trained
+    return PlannedRun(
+        levers=levers,
+        family=family,
+        run=run,
+        degrees=degrees,
+        evidence=_evidence(run.extrapolated_ratio, is_trained=is_trained),
+        need_bytes=need_bytes,
+        verdict=verdict,
+        interval_s=interval_s,
+        finish=finish,
+        finish_without_snapshots=finish if asked.interruptions.is_none else _finish(asked, run, degrees, None),
+    )
+
+
+def _evidence(extrapolated_ratio: float, *, is_trained: bool) -> Evidence:
+    if extrapolated_ratio > MAX_OUTSIDE:
+        return "extrapolated"
+    return "measured" if is_trained else "interpolated"
+
+
+def _finish(asked: Asked, run: RunTime, degrees: Degrees, interval_s: float | None) -> Finish:
+    return finish_of(run, degrees, asked.interruptions, interval_s=interval_s, window_s=asked.window_s, seed=asked.seed)
+
+
+def _interval_s(interruptions: Interruptions, run: RunTime) -> float:
+    """Return the best time between snapshots as whole steps; an epoch where nothing interrupts the run."""
+    work_s = run.num_epochs * run.epoch_s
+    if interruptions.is_none:
+        return run.epoch_s
+    if interruptions.mtbi_s is not None:
+        best_s = best_interval_s(snapshot_s=interruptions.snapshot_s, mtbi_s=interruptions.mtbi_s)
+    else:
+        best_s = best_interval_of_count_s(
+            work_s=work_s,
+            snapshot_s=interruptions.snapshot_s,
+            num_interruptions=interruptions.count or 0,
+            is_worst=False,
+        )
+    return rounded_interval_s(best_s, step_s=run.step_s, work_s=work_s)
+
+
+def _memory(asked: Asked, family: FamilyFit, certificates: Sequence[Certificate]) -> tuple[float | None, Verdict]:
+    """Return the worst-case memory of a family and whether it fits: by its own trials, or else by the law.
+
+    A trial on a smaller worst case than that of the run says nothing of it.
+    """
+    own = [
+        one
+        for one in certificates
+        if one.spec.family == family.family and _covers(one.spec, asked.worst_case, has_failed=one.status != "ok")
+    ]
+    capacities = [one.capacity_bytes for one in certificates if one.capacity_bytes is not None]
+    memory_bytes = asked.memory_bytes or max(capacities, default=None)
+    if own:
+        verdicts = [one.verdict(memory_bytes if memory_bytes is not None else math.inf) for one in own]
+        needs = [one.need_bytes for one in own if one.need_bytes is not None]
+        order: Sequence[Verdict] = ("does not fit", "unknown", "tight", "fits")
+        return max(needs, default=None), next(one for one in order if one in verdicts)
+    if family.memory is None or memory_bytes is None:
+        return None, "unknown"
+    height, width = asked.worst_case
+    outside = [one.reading.outside_allocator_bytes or 0 for one in certificates if one.reading is not None]
+    # The law is of what tensors hold; the context and libraries come on top.
+    need = family.memory.peak_bytes(family.spec.micro_batch_size * height * width) + max(outside, default=0)
+    if need > memory_bytes:
+        return need, "does not fit"
+    return need, "fits" if need <= USABLE * memory_bytes else "tight"
+
+
+def _covers(spec: TrialSpec, worst_case: tuple[int, int], *, has_failed: bool) -> bool:
+    """Return whether a memory trial tells of a worst case: on one as large, or where a smaller one failed already."""
+    assert spec.worst_case_height is not None
+    assert spec.worst_case_width is not None
+    return has_failed or (
+        align(spec.worst_case_height) >= worst_case[0] and align(spec.worst_case_width) >= worst_case[1]
+    )
+
+
+def _plan(
+    asked: Asked, sizes_N2: SizeArray, sampler: SamplerName, batch_size: int, micro_batch_size: int
+) -> BatchPlan | None:
+    if len(sizes_N2) < batch_size:
+        return None
+    config = PlanConfig(sampler=sampler, batch_size=batch_size, micro_batch_size=micro_batch_size, seed=asked.seed)
+    return plan_epoch(sizes_N2, config, epoch=PLAN_EPOCH)
+
+
+def _batch_sizes(asked: Asked, family: FamilyFit, records: Sequence[TrialRecord]) -> tuple[int, ...]:
+    micro = family.spec.micro_batch_size
+    if asked.batch_sizes is not None:
+        return tuple(size for size in asked.batch_sizes if size % micro == 0)
+    trained = {record.spec.batch_size for record in records if record.kind == "training"}
+    return tuple(sorted(size for size in trained | {micro} if size % micro == 0))
+
+
+def _samplers(records: Iterable[TrialRecord]) -> tuple[SamplerName, ...]:
+    seen = {record.spec.sampler for record in records if record.kind in ("training", "loader")}
+    return tuple(name for name in PLANNED_SAMPLERS if name in seen) or ("random", "bucketed")
+
+
+def _best_loader(
+    loading: Sequence[LoaderSummary], *, key: tuple[SamplerName, int, int], computing_s: float
+) -> LoaderSummary | None:
+    """Return the loader with the fewest workers that feeds computing, or the fastest; None where none was measured.
+
+    How examples are grouped into steps hardly matters to a loader; what a pass holds does, and its sampler's padding.
+    """
+    sampler, _, micro_batch_size = key
+    rows = [row for row in loading if row.supply is not None and row.spec.micro_batch_size == micro_batch_size]
+    rows = [row for row in rows if row.spec.sampler == sampler] or rows
+
+    def seconds(row: LoaderSummary) -> float:
+        assert row.supply is not None
+        return row.supply.time_per_example.value
+
+    feeding = [row for row in rows if row.spec.num_workers and seconds(row) <= computing_s]
+    if feeding:
+        return min(feeding, key=lambda row: row.spec.num_workers or 0)
+    return min(rows, key=lambda row: seconds(row) + (0.0 if row.spec.num_workers else computing_s), default=None)
+
+
+def _levers_of_training(record: TrialRecord) -> tuple[Any, ...]:
+    return tuple(getattr(record.spec, name) for name in LEVERS if name != "num_workers")

@@ -1,0 +1,271 @@
+"""A capacity plan for the terminal: the answer first, then what to change, then all configurations."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from vnbench.analysis.capacity import Asked, PlannedRun, pareto_front
+from vnbench.analysis.interruptions import daly_interval_s, young_interval_s
+from vnbench.analysis.spread import Finish, Part
+from vnbench.output.levers import LEVERS as LEVER_WORDS
+from vnbench.output.numbers import MISSING, significant
+from vnbench.output.provenance import Provenance, count
+from vnbench.units import format_bytes, format_duration, gib
+
+MAX_ROWS = 12
+"""Configurations that are listed; the others are in the JSON."""
+
+MAX_CHANGES = 10
+
+TEXT_COLUMNS = 100
+"""Width of the lines."""
+
+PART_WORDS: Mapping[Part, str] = {
+    "coefficients": "the fit",
+    "sizes": "kernels that differ by size",
+    "processes": "processes that differ",
+    "loading": "loading",
+    "interruptions": "interruptions",
+}
+
+
+class Report(Protocol):
+    """What a plan found, as far as its table tells."""
+
+    @property
+    def asked(self) -> Asked:
+        """The run."""
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The options."""
+
+    @property
+    def runs(self) -> tuple[PlannedRun, ...]:
+        """All configurations, the fastest first."""
+
+    @property
+    def recommended(self) -> PlannedRun:
+        """The one to take."""
+
+    @property
+    def current(self) -> PlannedRun:
+        """The one that changes start from."""
+
+    @property
+    def changes(self) -> tuple[tuple[str, PlannedRun], ...]:
+        """Single changes of it."""
+
+    @property
+    def fits_in_time(self) -> PlannedRun | None:
+        """The cheapest change that finishes in the window."""
+
+    @property
+    def shares(self) -> Mapping[Part, float]:
+        """Share of each part in the spread."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What there is to know."""
+
+    @property
+    def origin(self) -> Provenance:
+        """Where the records were measured."""
+
+
+def plan_table(report: Report) -> RenderableType:
+    """Return the plan: what to do and when it ends, what each change buys, and the configurations."""
+    wrapped = [part for line in (*_answer(report), *_snapshots(report)) for part in textwrap.wrap(line, TEXT_COLUMNS)]
+    parts: list[RenderableType] = [Text("\n".join(wrapped)), Text(), Text("\n".join(lines_to_paste(report)))]
+    if report.changes:
+        parts += [Text(), Text(f"One change at a time from {named(report.current)}:"), _changes_table(report)]
+    parts += [Text(), Text(_configurations_line(report)), _runs_table(report)]
+    notes = [f"! {warning}" for warning in report.warnings]
+    notes.append(
+        f"{', '.join(report.origin.parts())}; equal epochs; finish times from 40,000 draws, seed {report.asked.seed}"
+    )
+    parts += [Text(), Text("\n".join(part for note in notes for part in textwrap.wrap(note, TEXT_COLUMNS)))]
+    return Group(*parts)
+
+
+def named(one: PlannedRun) -> str:
+    """Return a configuration in one phrase; switches at their defaults are left out."""
+    order = ("batch_size", "micro_batch_size", *(name for name in LEVER_WORDS if name not in ("batch_size",)))
+    words = []
+    for name in dict.fromkeys(order):
+        if name not in one.levers or (name == "micro_batch_size" and one.levers[name] == one.levers["batch_size"]):
+            continue
+        value = one.levers[name]
+        if value is not None and value != LEVER_WORDS[name].default:
+            words.append(LEVER_WORDS[name].phrase(value))
+    return ", ".join(words)
+
+
+def lines_to_paste(report: Report) -> Iterator[str]:
+    """Yield the recommended settings as lines of a training script."""
+    levers = report.recommended.levers
+    yield "# for the training script"
+    yield f"batch_size, micro_batch_size = {levers['batch_size']}, {levers['micro_batch_size']}"
+    yield f"accumulation_steps = {levers['batch_size'] // levers['micro_batch_size']}"
+    yield f"precision, norm_precision = {levers['precision']!r}, {levers['norm_precision']!r}"
+    yield f"activation_checkpointing = {levers['checkpointing'] != 'none'}"
+    yield f"sampler, num_workers = {levers['sampler']!r}, {levers['num_workers'] or 0}"
+    if report.recommended.interval_s is not None:
+        yield f"snapshot_every_steps = {max(1, round(report.recommended.interval_s / report.recommended.run.step_s))}"
+
+
+def _answer(report: Report) -> Iterator[str]:
+    best, asked = report.recommended, report.asked
+    heights, widths = asked.train_sizes_N2[:, 0], asked.train_sizes_N2[:, 1]
+    run = (
+        f"{count(len(asked.train_sizes_N2), 'example')} of {heights.min()} to {heights.max()} x {widths.min():,} to "
+        f"{widths.max():,} px, {count(asked.num_epochs, 'epoch')}"
+    )
+    if "device-scale" in report.values:
+        scale = report.values["device-scale"]
+        yield (
+            f"{run} on a device {scale:g} times as slow: between {format_duration(0.75 * scale * best.finish.p10)} and "
+            f"{format_duration(1.25 * scale * best.finish.p90)} with {named(best)}. Nobody measured that device."
+        )
+    else:
+        yield f"{run}: {_time(best.finish)} with {named(best)}."
+        if asked.window_s is not None:
+            yield from _in_window(report)
+    memory = "unknown" if best.need_bytes is None else format_bytes(best.need_bytes)
+    limit = "" if asked.memory_bytes is None else f" of {format_bytes(asked.memory_bytes)}"
+    yield f"Worst-case memory {memory}{limit}: {best.verdict}. Evidence: {best.evidence}."
+    if report.shares:
+        known = [(part, share) for part, share in report.shares.items() if share >= 0.005]
+        told = ", ".join(
+            f"{PART_WORDS[part]} {100 * share:.0f} %" for part, share in sorted(known, key=lambda one: -one[1])
+        )
+        yield f"What the spread is made of: {told}."
+    price = report.values.get("price-per-hour")
+    if price is not None and math.isfinite(best.finish.mean):
+        hours = best.finish.mean / 3600
+        yield f"{significant(hours)} device hours in the mean, {significant(price * hours)} at {price:g} an hour."
+
+
+def _in_window(report: Report) -> Iterator[str]:
+    best, window_s = report.recommended, report.asked.window_s
+    assert window_s is not None
+    line = f"It finishes within {format_duration(window_s)} with a probability of {_probability(best.finish)}"
+    if not report.asked.interruptions.is_none:
+        line += f"; without snapshots {_probability(best.finish_without_snapshots)}"
+    yield line + "."
+    cheapest = report.fits_in_time
+    if cheapest is report.current:
+        yield f"To fit in, change nothing: {named(report.current)} does, with {_probability(cheapest.finish)}."
+    elif cheapest is not None:
+        lever = next(name for name, one in report.changes if one is cheapest)
+        yield (
+            f"The cheapest change of {named(report.current)} that makes it fit in: "
+            f"{lever.replace('_', '-')} {report.current.levers[lever]} -> {cheapest.levers[lever]} "
+            f"({_time(cheapest.finish)}, {_probability(cheapest.finish)})."
+        )
+    else:
+        yield f"No single change of {named(report.current)} finishes within it with 90 %."
+
+
+def _snapshots(report: Report) -> Iterator[str]:
+    inside, best = report.asked.interruptions, report.recommended
+    if inside.is_none or best.interval_s is None or "device-scale" in report.values:
+        return
+    often = (
+        f"{count(inside.count or 0, 'interruption')}"
+        if inside.mtbi_s is None
+        else f"an interruption every {format_duration(inside.mtbi_s)} in the mean"
+    )
+    steps = max(1, round(best.interval_s / best.run.step_s))
+    yield (
+        f"With {often}, {format_duration(inside.restart_s)} to restart and {format_duration(inside.snapshot_s)} per "
+        f"snapshot: take one every {format_duration(best.interval_s)} ({count(steps, 'step')}; an epoch takes "
+        f"{format_duration(best.run.epoch_s)}). Without any: {_time(best.finish_without_snapshots)}."
+    )
+    if inside.mtbi_s is not None:
+        young = young_interval_s(snapshot_s=inside.snapshot_s, mtbi_s=inside.mtbi_s)
+        daly = daly_interval_s(snapshot_s=inside.snapshot_s, mtbi_s=inside.mtbi_s)
+        yield f"Young's formula gives {format_duration(young)}, Daly's {format_duration(daly)}."
+
+
+def _changes_table(report: Report) -> Table:
+    table = _bare_table(("change", "takes", "saves", "memory saved", "fits"))
+    current = report.current
+    for lever, one in report.changes[:MAX_CHANGES]:
+        saved_s = current.finish.p50 - one.finish.p50
+        saved = None if current.need_bytes is None or one.need_bytes is None else current.need_bytes - one.need_bytes
+        cells = [
+            f"{lever.replace('_', '-')} {current.levers[lever]} -> {one.levers[lever]}",
+            _time(one.finish),
+            _signed(format_duration(abs(saved_s)), saved_s) if math.isfinite(saved_s) else MISSING,
+            _memory_saved(saved, saved_s),
+            one.verdict,
+        ]
+        table.add_row(*cells)
+    return table
+
+
+def _memory_saved(saved: float | None, saved_s: float) -> str:
+    if saved is None:
+        return MISSING
+    text = _signed(format_bytes(abs(saved)), saved)
+    if saved > 0 > saved_s and math.isfinite(saved_s):
+        text += f" ({format_duration(-saved_s / gib(saved))} per GiB)"
+    return text
+
+
+def _configurations_line(report: Report) -> str:
+    shown = min(MAX_ROWS, len(report.runs))
+    return f"Configurations, the fastest {shown} of {len(report.runs)} (* none is both faster and smaller):"
+
+
+def _runs_table(report: Report) -> Table:
+    has_window = report.asked.window_s is not None
+    table = _bare_table(
+        ("configuration", "p10", "p50", "p90", *(["in time"] if has_window else []), "memory", "fits", "evidence")
+    )
+    front = pareto_front(report.runs)
+    for one in report.runs[:MAX_ROWS]:
+        times = [
+            format_duration(value) if math.isfinite(value) else "never"
+            for value in (one.finish.p10, one.finish.p50, one.finish.p90)
+        ]
+        table.add_row(
+            Text(("* " if any(one is other for other in front) else "  ") + named(one), overflow="fold"),
+            *times,
+            *([_probability(one.finish)] if has_window else []),
+            MISSING if one.need_bytes is None else format_bytes(one.need_bytes),
+            one.verdict,
+            one.evidence,
+        )
+    return table
+
+
+def _bare_table(headers: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for place, header in enumerate(headers):
+        table.add_column(header, justify="left" if place == 0 else "right", overflow="fold", no_wrap=place > 0)
+    return table
+
+
+def _time(finish: Finish) -> str:
+    if not math.isfinite(finish.p50):
+        return "never in most cases"
+    high = format_duration(finish.p90) if math.isfinite(finish.p90) else "never"
+    return f"{format_duration(finish.p50)} (80 %: {format_duration(finish.p10)} to {high})"
+
+
+def _probability(finish: Finish) -> str:
+    return MISSING if finish.probability is None else f"{100 * finish.probability:.0f} %"
+
+
+def _signed(text: str, value: float) -> str:
+    return text if value >= 0 else f"-{text}"
