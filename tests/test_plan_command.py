@@ -153,10 +153,43 @@ def test_another_device_has_a_bracket_and_no_single_number(results: str, capsys:
     assert there["evidence"] == "other GPU"
 
 
+def test_a_card_of_the_same_model_has_a_wider_interval(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    here = plan([results, *RUN], capsys)["recommended"]["wall_clock_s"]
+    there = plan([results, *RUN, "--device-scale", "1"], capsys)["recommended"]
+    assert there["evidence"] == "same GPU elsewhere"
+    assert there["wall_clock_s"]["p50"] == here["p50"]
+    assert there["wall_clock_s"]["p10"] < here["p10"] < here["p90"] < there["wall_clock_s"]["p90"]
+
+
+def test_memory_that_nobody_measured_is_said_to_be_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = plan([write(tmp_path / "m.jsonl", without_peaks()), *RUN], capsys)
+    assert report["recommended"]["fits"] == "unknown"
+    assert any("was not measured (vnbench sweep --kind memory)" in warning for warning in report["warnings"])
+
+
+def test_one_size_gives_a_rough_plan_that_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = factory.compute_spec(canvas_sizes=((640, 6400),))
+    path = write(tmp_path / "one.jsonl", [factory.measured_compute_record(spec)])
+    report = plan([path, *RUN, "--widths", "3200:12800"], capsys)
+    times = report["recommended"]["wall_clock_s"]
+    assert times["p90"] / times["p10"] > 1.2
+    assert any("1 different sizes were timed" in warning for warning in report["warnings"])
+
+
+def test_a_snapshot_per_epoch_is_compared_with_the_best_interval(
+    results: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = plan([results, "--examples", "20000", "--epochs", "3", "--mtbi", "10m", "--window", "2h"], capsys)[
+        "recommended"
+    ]
+    assert best["wall_clock_s"]["p50"] < best["snapshot_per_epoch"]["p50"] < best["without_snapshots"]["p50"]
+
+
 def test_a_price_gives_hours_and_cost(results: str, capsys: pytest.CaptureFixture[str]) -> None:
     best = plan([results, *RUN, "--price-per-hour", "4"], capsys)["recommended"]
     assert best["cost"] == pytest.approx(4 * best["device_hours"])
     assert best["device_hours"] == pytest.approx(best["wall_clock_s"]["mean"] / 3600)
+    assert best["energy_kwh"] == pytest.approx(best["device_hours"] * factory.POWER_W / 1000)
 
 
 def test_validation_adds_a_forward_pass_per_epoch(results: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,6 +242,7 @@ def test_bad_input_is_one_message(results: str, tmp_path: Path, capsys: pytest.C
         ([results, *RUN, "--mtbi", "1h", "--interruptions", "2"], "leave out one of them"),
         ([results, *RUN, "--device-scale", "0"], "--device-scale"),
         ([results, *RUN, "--interruptions", "-1"], "--interruptions"),
+        ([results, "--examples", "4", "--epochs", "1", "--interruptions", "9"], "more interruptions than steps"),
         ([str(tmp_path / "none.jsonl"), *RUN], "none.jsonl"),
     ):
         assert message in refusal(arguments, capsys, code=2)
@@ -219,15 +253,19 @@ def test_what_cannot_be_planned_is_told(results: str, tmp_path: Path, capsys: py
     assert "nothing can be planned from it" in refusal([failed, *RUN], capsys, code=3)
     assert "no configuration" in refusal([results, *RUN, "--batch-size", "4096"], capsys, code=3)
     assert "--current" in refusal([results, *RUN, "--current", "precision=tf32"], capsys, code=3)
+    assert "no configuration is known to fit" in refusal(
+        [write(tmp_path / "m.jsonl", without_peaks()), *RUN, "--memory", "24GiB"], capsys, code=3
+    )
+
+
+def without_peaks() -> list[TrialRecord]:
     no_memory = [record for record in campaign() if record.kind != "memory"]
-    bare = [
+    return [
         dataclasses.replace(
             record, canvases=tuple(dataclasses.replace(one, peak_allocated_bytes=None) for one in record.canvases)
         )
         for record in no_memory
     ]
-    path = write(tmp_path / "m.jsonl", bare)
-    assert "no configuration is known to fit" in refusal([path, *RUN], capsys, code=3)
 
 
 def test_sizes_are_those_that_were_measured_unless_told(results: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,3 +276,61 @@ def test_sizes_are_those_that_were_measured_unless_told(results: str, capsys: py
     (same,) = (one for one in wide["configurations"] if one["spec"] == own["spec"])
     assert same["peak_reserved_bytes"] > 1.9 * own["peak_reserved_bytes"], "the worst case is another one"
     assert any("extrapolated" in warning for warning in wide["warnings"])
+
+
+TEAM = """
+cards = 2
+window = "3d"
+[[run]]
+name = "long"
+examples = 4000
+epochs = 20
+[[run]]
+name = "short"
+examples = 500
+epochs = 5
+precision = "none"
+[[run]]
+name = "middle"
+examples = 2000
+epochs = 20
+batch-size = "4"
+"""
+
+
+def test_several_runs_go_to_the_card_that_is_free_first(
+    results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "week.toml"
+    runs.write_text(TEAM.replace('precision = "none"\n', ""))
+    report = plan([results, "--runs", str(runs), "--out", str(tmp_path / "plots")], capsys)
+    placed = {one["name"]: one for one in report["runs"]}
+    assert placed["long"]["start_s"] == placed["middle"]["start_s"] == 0
+    assert placed["long"]["card"] != placed["middle"]["card"]
+    assert placed["short"]["card"] == placed["middle"]["card"]
+    assert placed["short"]["start_s"] == pytest.approx(placed["middle"]["end_s"])
+    assert placed["short"]["late_end_s"] > placed["short"]["end_s"]
+    assert placed["middle"]["recommended"]["spec"]["batch_size"] == 4
+    assert {Path(path).suffix for path in report["plots"]} == {".png", ".svg"}
+    runs.write_text(TEAM.replace('precision = "none"\n', "").replace('"3d"', '"1s"'))
+    assert sorted(plan([results, "--runs", str(runs)], capsys)["left_out"]) == ["long", "middle", "short"]
+    assert run(["plan", results, "--runs", str(runs)]) == 0
+    assert "no room" in capsys.readouterr().out
+
+
+def test_a_file_of_runs_that_cannot_be_used_is_refused(
+    results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "week.toml"
+    for text, message in (
+        (TEAM, "precision: there is no such option"),
+        ("cards = 0\n[[run]]\nexamples = 1\nepochs = 1", "cards"),
+        ("cards = 1", "[[run]]"),
+        ("cards = [", "not TOML"),
+        ("color = 1\n[[run]]\nexamples = 1", "there is no color"),
+        ('[[run]]\nname = "a"\nexamples = 100\n', "--epochs"),
+        ('[[run]]\nname = "a"\n[[run]]\nname = "a"', "two runs are called a"),
+    ):
+        runs.write_text(text)
+        assert message in refusal([results, "--runs", str(runs)], capsys, code=2)
+    assert "cannot be read" in refusal([results, "--runs", str(tmp_path / "none.toml")], capsys, code=2)

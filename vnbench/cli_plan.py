@@ -31,16 +31,26 @@ def plan(
     restart_cost: Annotated[Text, typer.Option(metavar="TIME", help="Until the next step. [5m]")] = None,
     snapshot_cost: Annotated[Text, typer.Option(metavar="TIME", help="Of one snapshot. [2s]")] = None,
     price_per_hour: Annotated[Text, typer.Option(metavar="AMOUNT", help="Of the machine.")] = None,
+    runs: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Several runs, on several cards.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the picture of --runs.")] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> int:
     """Say what a run will take, in which configuration, whether it finishes in time, and what to change."""
-    from vnbench.options import RUN_OPTIONS
+    from vnbench.options import PLANNING
     from vnbench.plan_command import run_plan_command
 
     given = locals()
-    names = ("examples", "batch-size", "widths", "heights", "size-law", "sizes", "price-per-hour", "seed", *RUN_OPTIONS)
-    flags = {name: given[name.replace("-", "_")] for name in names}
+    flags = {name: given[name.replace("-", "_")] for name in PLANNING}
+    if runs is not None:
+        from vnbench.shipped import shipped_results
+        from vnbench.team_command import run_team_command
+
+        sources = results or list(shipped_results())
+        team = run_team_command(sources, flags, runs=runs, out=out, as_json=as_json)
+        if as_json:
+            print_json(team)
+        return 0
     report = run_plan_command(results or [], flags, as_json=as_json)
     if as_json:
         print_json(report.to_json())

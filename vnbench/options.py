@@ -238,3 +238,6 @@ RUN_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "snapshot-cost": lambda text, where: parse_duration(text, where=where),
 }
 """Parsers of the options that only ``vnbench plan`` has."""
+
+PLANNING = ("examples", "batch-size", "widths", "heights", "size-law", "sizes", "price-per-hour", "seed", *RUN_OPTIONS)
+"""Options of ``vnbench plan`` that belong to one run."""

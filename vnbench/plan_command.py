@@ -43,7 +43,7 @@ def run_plan_command(results: Sequence[Path], flags: Mapping[str, str | None], *
         InputError: an option or a file cannot be used.
         PlanError: the records do not let one plan, or nothing fits.
     """
-    values = _values(flags)
+    values = plan_values(flags)
     console = stderr_console()
     sources = tuple(results) or shipped_results()
     if not results:
@@ -74,7 +74,7 @@ def plan_records(records: Sequence[TrialRecord], values: Mapping[str, Any], *, s
             remedy="give the files of one version at a time",
         )
     latest = latest_attempts(records)
-    families, left_out = fit_families(records)
+    families, left_out = fit_families(records, is_rough_allowed=True)
     if not families:
         reasons = "; ".join(f"{family}: {reason}" for family, reason in list(left_out.items())[:2])
         raise PlanError(
@@ -89,8 +89,9 @@ def plan_records(records: Sequence[TrialRecord], values: Mapping[str, Any], *, s
             f"micro-batches of {', '.join(map(str, sorted({one.spec.micro_batch_size for one in families})))}"
         )
     recommended = recommend(runs)
-    if recommended is None:
+    if recommended is None or (recommended.verdict == "unknown" and asked.memory_bytes is not None):
         raise PlanError(_nothing_fits(runs, asked))
+    _refuse_more_interruptions_than_steps(asked, recommended)
     current = _current(runs, values.get("current"), recommended)
     return PlanReport(
         asked=asked,
@@ -112,7 +113,12 @@ def plan_records(records: Sequence[TrialRecord], values: Mapping[str, Any], *, s
     )
 
 
-def _values(flags: Mapping[str, str | None]) -> dict[str, Any]:
+def plan_values(flags: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return the options of a plan, understood.
+
+    Raises:
+        InputError: one is missing, cannot be used, or is at odds with another.
+    """
     parsers = dict(OPTIONS) | dict(RUN_OPTIONS)
     values = {name: parsers[name](text, f"--{name}") for name, text in flags.items() if text is not None}
     for name in ("examples", "epochs"):
@@ -178,6 +184,17 @@ def _sizes(values: Mapping[str, Any], count: int, *, seed: int) -> SizeArray:
         law=values.get("size-law", "uniform"),
     )
     return draw_sizes(distribution, num_examples=count, seed=seed)
+
+
+def _refuse_more_interruptions_than_steps(asked: Asked, recommended: PlannedRun) -> None:
+    num_steps = asked.num_epochs * recommended.run.num_steps
+    if (asked.interruptions.count or 0) > num_steps:
+        raise InputError(
+            "--interruptions",
+            asked.interruptions.count,
+            allowed=f"the run has {num_steps:,} steps: more interruptions than steps",
+            remedy="write fewer, or --mtbi TIME",
+        )
 
 
 def _current(runs: Sequence[PlannedRun], wanted: Mapping[str, Any] | None, recommended: PlannedRun) -> PlannedRun:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,8 +13,15 @@ from vnbench.analysis.capacity import Asked, PlannedRun, pareto_front
 from vnbench.analysis.spread import Finish, Part
 from vnbench.output.provenance import Provenance
 
-BRACKET = 0.25
-"""What a time scaled to another device may be off by to either side: nobody has measured it there."""
+SAME_MODEL = 0.08
+"""How far devices of one model lie apart on average: Sinha and others, Not all GPUs are created equal (2022,
+arXiv 2208.11035)."""
+
+OTHER_MODEL = 0.25
+"""What a time scaled to another model may be off by to either side: nobody has measured it there."""
+
+Tier = Literal["measured", "interpolated", "extrapolated", "same GPU elsewhere", "other GPU", "never measured"]
+"""How far a figure was measured; of the last two there are brackets, and no single number."""
 
 LIKELY = 0.9
 """Probability of finishing from which a run is said to finish in time."""
@@ -83,29 +90,58 @@ class PlanReport:
             "warnings": list(self.warnings),
         }
 
-    def _as_json(self, one: PlannedRun) -> dict[str, Any]:
+    @property
+    def tier(self) -> Tier:
+        """How far the recommended configuration was measured, on the device that is asked for."""
+        return self.tier_of(self.recommended)
+
+    def tier_of(self, one: PlannedRun) -> Tier:
+        """Return how far a configuration was measured, on the device that is asked for."""
         scale = self.values.get("device-scale")
-        low, high = (1.0, 1.0) if scale is None else (scale * (1 - BRACKET), scale * (1 + BRACKET))
-        finish, other = one.finish, one.finish_without_snapshots
+        if scale is None:
+            return one.evidence
+        if self.origin.is_cpu:
+            return "never measured"
+        return "same GPU elsewhere" if scale == 1 else "other GPU"
+
+    @property
+    def bracket(self) -> tuple[float, float]:
+        """Factors of the earliest and the latest finish on the device that is asked for."""
+        scale = self.values.get("device-scale")
+        if scale is None:
+            return 1.0, 1.0
+        margin = SAME_MODEL if self.tier == "same GPU elsewhere" else OTHER_MODEL
+        return scale * (1 - margin), scale * (1 + margin)
+
+    @property
+    def is_bracket(self) -> bool:
+        """Whether there is no single number, only a bracket."""
+        return self.tier in ("other GPU", "never measured")
+
+    def _as_json(self, one: PlannedRun) -> dict[str, Any]:
+        low, high = self.bracket
+        finish, other, per_epoch = one.finish, one.finish_without_snapshots, one.finish_per_epoch
+
+        def single(value: float | None) -> float | None:
+            return None if self.is_bracket or value is None else finite(value)
+
         return {
             "spec": dict(one.levers),
             "family": one.family.family,
             "wall_clock_s": {
                 "p10": finite(low * finish.p10),
-                "p50": finite(finish.p50) if scale is None else None,
+                "p50": single(finish.p50),
                 "p90": finite(high * finish.p90),
-                "mean": finite(finish.mean) if scale is None else None,
+                "mean": single(finish.mean),
             },
-            "probability_finish": finish.probability if scale is None else None,
-            "without_snapshots": {
-                "p50": finite(other.p50) if scale is None else None,
-                "probability_finish": other.probability if scale is None else None,
-            },
-            "snapshot_interval_s": one.interval_s if scale is None else None,
-            "snapshot_interval_steps": None if one.interval_s is None else round(one.interval_s / one.run.step_s),
+            "probability_finish": single(finish.probability),
+            "without_snapshots": {"p50": single(other.p50), "probability_finish": single(other.probability)},
+            "snapshot_per_epoch": {"p50": single(per_epoch.p50), "probability_finish": single(per_epoch.probability)},
+            "snapshot_interval_s": single(one.interval_s),
+            "snapshot_interval_steps": max(1, round((one.interval_s or 0.0) / one.run.step_s)),
             "peak_reserved_bytes": one.need_bytes,
             "fits": one.verdict,
-            "evidence": "other GPU" if scale is not None else one.evidence,
+            "evidence": self.tier_of(one),
             "epoch_s": one.run.epoch_s,
             "steps_per_epoch": one.run.num_steps,
             "computing_s": one.run.computing_s,
@@ -117,9 +153,11 @@ class PlanReport:
         }
 
     def _cost(self, one: PlannedRun) -> dict[str, Any]:
-        price = self.values.get("price-per-hour")
         hours = one.finish.mean / 3600
-        return {} if price is None else {"device_hours": finite(hours), "cost": finite(price * hours)}
+        price = self.values.get("price-per-hour")
+        found: dict[str, Any] = {} if price is None else {"device_hours": finite(hours), "cost": finite(price * hours)}
+        energy_kwh = None if one.power_w is None else finite(hours * one.power_w / 1000)
+        return found | {"energy_kwh": energy_kwh}
 
 
 def is_likely(finish: Finish) -> bool:
@@ -181,6 +219,13 @@ def plan_warnings(
         )
     if left_out:
         found.append(f"{len(left_out)} families could not be fitted, and are not planned")
+    if recommended.family.is_rough:
+        found.append(
+            f"{recommended.family.fit.num_sizes} different sizes were timed: times are taken to grow with the padded "
+            "pixels, and to be off by a tenth; measure with vnbench sweep --kind compute"
+        )
+    if recommended.verdict == "unknown":
+        found.append("whether the worst case fits was not measured (vnbench sweep --kind memory)")
     if "device-scale" in values:
-        found.append("scaled to a device that was not measured: brackets of 25 % to either side, not forecasts")
+        found.append("scaled to a device that was not measured: a bracket, and no forecast")
     return tuple(found)

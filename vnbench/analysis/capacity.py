@@ -81,12 +81,16 @@ class PlannedRun:
     """When it finishes."""
     finish_without_snapshots: Finish
     """When it would without snapshots."""
+    finish_per_epoch: Finish
+    """When it would with a snapshot after every epoch."""
+    power_w: float | None
+    """Mean power of the device while it was measured; None where nothing told it."""
 
 
 def recommend(runs: Iterable[PlannedRun]) -> PlannedRun | None:
-    """Return the fastest that fits; where none does for certain, the fastest that is tight; None without either."""
+    """Return the fastest that fits; where none does, the fastest that is tight, or of which nobody knows; or None."""
     runs = tuple(runs)
-    for verdict in ("fits", "tight"):
+    for verdict in ("fits", "tight", "unknown"):
         able = [one for one in runs if one.verdict == verdict]
         if able:
             return min(able, key=lambda one: (one.finish.p50, one.need_bytes or 0.0))

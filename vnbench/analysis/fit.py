@@ -11,7 +11,7 @@ from typing import Literal
 from vnbench.analysis.memory_law import MemoryLaw, PeakPoint, fit_memory_law
 from vnbench.analysis.noise import measure_noise
 from vnbench.analysis.process import ComputeFigures, why_not_timed
-from vnbench.analysis.step_fit import StepFit, fit_steps
+from vnbench.analysis.step_fit import StepFit, fit_roughly, fit_steps
 from vnbench.analysis.step_model import StepPoint, sizes_of
 from vnbench.analysis.summary import latest_attempts, peak_bytes
 from vnbench.data.alignment import align
@@ -42,6 +42,8 @@ class FamilyFit:
     """Peak memory by padded pixels; None where fewer than two sizes were measured."""
     optimizer_s: float | None
     """Seconds of a step that zero gradients and update parameters; None where unknown."""
+    is_rough: bool
+    """Whether it rests on too few sizes to be checked: its errors are assumed."""
     forward_ratio: float | None
     """Share of a step that its forward pass takes; None where unknown."""
     flop_per_s: tuple[tuple[float, float], ...]
@@ -64,8 +66,12 @@ class FamilyFit:
         return 0.0 if is_visited or self.first_seen_s is None else self.first_seen_s
 
 
-def fit_families(records: Iterable[TrialRecord]) -> tuple[tuple[FamilyFit, ...], dict[str, str]]:
+def fit_families(
+    records: Iterable[TrialRecord], *, is_rough_allowed: bool = False
+) -> tuple[tuple[FamilyFit, ...], dict[str, str]]:
     """Return the fits, and why the other families that were timed have none, by family.
+
+    With ``is_rough_allowed`` a family with one or two sizes has a rough one (step_fit.fit_roughly).
 
     Training steps of several passes are left out: their canvases are not known pass by pass. Waiting for data is taken
     off training steps.
@@ -87,7 +93,8 @@ def fit_families(records: Iterable[TrialRecord]) -> tuple[tuple[FamilyFit, ...],
         chosen = [record for record in members if record.kind == source]
         points = [point for number, record in enumerate(chosen) for point in _points(record, figures, process=number)]
         sizes = sizes_of(points)
-        if len(sizes) < MIN_FIT_SIZES:
+        is_rough = len(sizes) < MIN_FIT_SIZES
+        if is_rough and not (is_rough_allowed and sizes):
             left_out[family] = _why_not(members, len(sizes))
             continue
         spread = noise.spread_for(source)
@@ -97,10 +104,11 @@ def fit_families(records: Iterable[TrialRecord]) -> tuple[tuple[FamilyFit, ...],
                 spec=spec,
                 source=source,
                 points=tuple(points),
-                fit=fit_steps(points, spread=spread),
+                fit=fit_roughly(points, spread=spread) if is_rough else fit_steps(points, spread=spread),
                 step_count=fit_steps(points, spread=spread, form="constant"),
                 memory=_memory_law(chosen) or laws.get(spec.lever_key),
                 optimizer_s=_mean_phase(chosen, "optimizer_s"),
+                is_rough=is_rough,
                 forward_ratio=_forward_ratio(chosen),
                 flop_per_s=_flop_rates(chosen, figures),
                 first_seen_s=_first_seen(chosen, figures),

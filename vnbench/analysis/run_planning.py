@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from vnbench.analysis.fit import FamilyFit
 from vnbench.analysis.interruptions import best_interval_of_count_s, best_interval_s, rounded_interval_s
 from vnbench.analysis.loading import LoaderSummary
 from vnbench.analysis.memory_law import USABLE
+from vnbench.analysis.process import mean_power_w
 from vnbench.analysis.run_time import RunTime, compose_run
 from vnbench.analysis.spread import Degrees, Finish, Interruptions, finish_of
 from vnbench.data.alignment import align
@@ -41,6 +43,7 @@ def plan_runs(
     certificates = certify(records)
     trained = {_levers_of_training(record) for record in records if record.kind == "training" and record.status == "ok"}
     samplers = _samplers(records)
+    powers = _powers_w(records)
     plans: dict[tuple[SamplerName, int, int], BatchPlan | None] = {}
     found: list[PlannedRun] = []
     for family in families:
@@ -70,6 +73,7 @@ def plan_runs(
                         loader=lambda computing_s, key=key: _best_loader(loading, key=key, computing_s=computing_s),  # type: ignore[misc]
                         certificates=certificates,
                         trained=trained,
+                        power_w=powers.get(family.family),
                     )
                 )
     return tuple(sorted(found, key=lambda one: one.finish.p50))
@@ -86,6 +90,7 @@ def _planned(
     loader: Callable[[float], LoaderSummary | None],
     certificates: Sequence[Certificate],
     trained: set[tuple[Any, ...]],
+    power_w: float | None,
 ) -> PlannedRun:
     def composed(chosen: LoaderSummary | None) -> RunTime:
         supply = None if chosen is None else chosen.supply
@@ -127,12 +132,14 @@ def _planned(
         family=family,
         run=run,
         degrees=degrees,
-        evidence=_evidence(run.extrapolated_ratio, is_trained=is_trained),
+        evidence="extrapolated" if family.is_rough else _evidence(run.extrapolated_ratio, is_trained=is_trained),
         need_bytes=need_bytes,
         verdict=verdict,
         interval_s=interval_s,
         finish=finish,
         finish_without_snapshots=finish if asked.interruptions.is_none else _finish(asked, run, degrees, None),
+        finish_per_epoch=finish if asked.interruptions.is_none else _finish(asked, run, degrees, run.epoch_s),
+        power_w=power_w,
     )
 
 
@@ -241,6 +248,16 @@ def _best_loader(
     if feeding:
         return min(feeding, key=lambda row: row.spec.num_workers or 0)
     return min(rows, key=lambda row: seconds(row) + (0.0 if row.spec.num_workers else computing_s), default=None)
+
+
+def _powers_w(records: Iterable[TrialRecord]) -> dict[str, float]:
+    """Return the mean power of the device over the trials of each family that told it."""
+    found: dict[str, list[float]] = {}
+    for record in records:
+        power_w = mean_power_w(record) if record.kind in ("compute", "training") else None
+        if power_w is not None:
+            found.setdefault(record.spec.family, []).append(power_w)
+    return {family: statistics.fmean(values) for family, values in found.items()}
 
 
 def _levers_of_training(record: TrialRecord) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vnbench.analysis.capacity import Asked, PlannedRun, pareto_front
-from vnbench.analysis.interruptions import daly_interval_s, young_interval_s
+from vnbench.analysis.interruptions import best_interval_of_count_s, daly_interval_s, young_interval_s
 from vnbench.analysis.spread import Finish, Part
 from vnbench.output.levers import LEVERS as LEVER_WORDS
 from vnbench.output.numbers import MISSING, significant
@@ -77,6 +77,18 @@ class Report(Protocol):
         """What there is to know."""
 
     @property
+    def tier(self) -> str:
+        """How far the recommended configuration was measured."""
+
+    @property
+    def is_bracket(self) -> bool:
+        """Whether there is no single number, only a bracket."""
+
+    @property
+    def bracket(self) -> tuple[float, float]:
+        """Factors of the earliest and the latest finish."""
+
+    @property
     def origin(self) -> Provenance:
         """Where the records were measured."""
 
@@ -129,19 +141,19 @@ def _answer(report: Report) -> Iterator[str]:
         f"{count(len(asked.train_sizes_N2), 'example')} of {heights.min()} to {heights.max()} x {widths.min():,} to "
         f"{widths.max():,} px, {count(asked.num_epochs, 'epoch')}"
     )
-    if "device-scale" in report.values:
-        scale = report.values["device-scale"]
+    if report.is_bracket:
+        low, high = report.bracket
         yield (
-            f"{run} on a device {scale:g} times as slow: between {format_duration(0.75 * scale * best.finish.p10)} and "
-            f"{format_duration(1.25 * scale * best.finish.p90)} with {named(best)}. Nobody measured that device."
+            f"{run}: between {format_duration(low * best.finish.p10)} and {format_duration(high * best.finish.p90)} "
+            f"with {named(best)}. Nobody measured that device."
         )
     else:
-        yield f"{run}: {_time(best.finish)} with {named(best)}."
+        yield f"{run}: {_time(best.finish, report.bracket)} with {named(best)}."
         if asked.window_s is not None:
             yield from _in_window(report)
     memory = "unknown" if best.need_bytes is None else format_bytes(best.need_bytes)
     limit = "" if asked.memory_bytes is None else f" of {format_bytes(asked.memory_bytes)}"
-    yield f"Worst-case memory {memory}{limit}: {best.verdict}. Evidence: {best.evidence}."
+    yield f"Worst-case memory {memory}{limit}: {best.verdict}. Evidence: {report.tier}."
     if report.shares:
         known = [(part, share) for part, share in report.shares.items() if share >= 0.005]
         told = ", ".join(
@@ -149,9 +161,12 @@ def _answer(report: Report) -> Iterator[str]:
         )
         yield f"What the spread is made of: {told}."
     price = report.values.get("price-per-hour")
-    if price is not None and math.isfinite(best.finish.mean):
+    if math.isfinite(best.finish.mean) and not report.is_bracket:
         hours = best.finish.mean / 3600
-        yield f"{significant(hours)} device hours in the mean, {significant(price * hours)} at {price:g} an hour."
+        cost = "" if price is None else f", {significant(price * hours)} at {price:g} an hour"
+        energy = "" if best.power_w is None else f", {significant(hours * best.power_w / 1000)} kWh of the device"
+        if cost or energy:
+            yield f"{significant(hours)} device hours in the mean{cost}{energy}."
 
 
 def _in_window(report: Report) -> Iterator[str]:
@@ -177,7 +192,7 @@ def _in_window(report: Report) -> Iterator[str]:
 
 def _snapshots(report: Report) -> Iterator[str]:
     inside, best = report.asked.interruptions, report.recommended
-    if inside.is_none or best.interval_s is None or "device-scale" in report.values:
+    if inside.is_none or best.interval_s is None or report.is_bracket:
         return
     often = (
         f"{count(inside.count or 0, 'interruption')}"
@@ -187,13 +202,22 @@ def _snapshots(report: Report) -> Iterator[str]:
     steps = max(1, round(best.interval_s / best.run.step_s))
     yield (
         f"With {often}, {format_duration(inside.restart_s)} to restart and {format_duration(inside.snapshot_s)} per "
-        f"snapshot: take one every {format_duration(best.interval_s)} ({count(steps, 'step')}; an epoch takes "
-        f"{format_duration(best.run.epoch_s)}). Without any: {_time(best.finish_without_snapshots)}."
+        f"snapshot: take one every {format_duration(best.interval_s)} ({count(steps, 'step')}). "
+        f"After every epoch ({format_duration(best.run.epoch_s)}) instead: {_time(best.finish_per_epoch)}; "
+        f"none at all: {_time(best.finish_without_snapshots)}."
     )
     if inside.mtbi_s is not None:
         young = young_interval_s(snapshot_s=inside.snapshot_s, mtbi_s=inside.mtbi_s)
         daly = daly_interval_s(snapshot_s=inside.snapshot_s, mtbi_s=inside.mtbi_s)
         yield f"Young's formula gives {format_duration(young)}, Daly's {format_duration(daly)}."
+    elif inside.count:
+        worst_s = best_interval_of_count_s(
+            work_s=best.run.num_epochs * best.run.epoch_s,
+            snapshot_s=inside.snapshot_s,
+            num_interruptions=inside.count,
+            is_worst=True,
+        )
+        yield f"That is best in the mean; at worst least is lost with one every {format_duration(worst_s)}."
 
 
 def _changes_table(report: Report) -> Table:
@@ -256,11 +280,12 @@ def _bare_table(headers: Sequence[str]) -> Table:
     return table
 
 
-def _time(finish: Finish) -> str:
+def _time(finish: Finish, bracket: tuple[float, float] = (1.0, 1.0)) -> str:
     if not math.isfinite(finish.p50):
         return "never in most cases"
-    high = format_duration(finish.p90) if math.isfinite(finish.p90) else "never"
-    return f"{format_duration(finish.p50)} (80 %: {format_duration(finish.p10)} to {high})"
+    low, high = bracket
+    latest = format_duration(high * finish.p90) if math.isfinite(finish.p90) else "never"
+    return f"{format_duration(finish.p50)} (80 %: {format_duration(low * finish.p10)} to {latest})"
 
 
 def _probability(finish: Finish) -> str:
