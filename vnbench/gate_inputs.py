@@ -47,7 +47,7 @@ def load_candidate(path: Path) -> Side:
         raise InputError(
             str(path),
             allowed=f"there is no record in it{f' ({notes[0]})' if notes else ''}",
-            remedy=f"measure with vnbench sweep --out {path}",
+            remedy="name the records of a sweep",
         )
     return side_of(records, notes=notes)
 
@@ -62,10 +62,8 @@ def load_baseline(path: Path, *, candidate: Side, metrics: Collection[Metric]) -
         InputError: it cannot be read.
     """
     if not path.exists():
-        raise GateError(
-            f"{path}: there is no baseline; make one with vnbench gate {path} CANDIDATE --update, or measure one with "
-            f"vnbench sweep --out {path}"
-        )
+        made = f"vnbench gate {path} CANDIDATE --update" if path.suffix == ".json" else f"vnbench sweep --out {path}"
+        raise GateError(f"{path}: there is no baseline; make one with {made}")
     document = _baseline_document(path)
     if document is None:
         return load_candidate(path)

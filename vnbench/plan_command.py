@@ -17,7 +17,7 @@ from vnbench.analysis.capacity import (
 )
 from vnbench.analysis.fit import fit_families
 from vnbench.analysis.loading import summarize_loading
-from vnbench.analysis.run_planning import plan_runs
+from vnbench.analysis.run_planning import plan_runs, worker_changes
 from vnbench.analysis.run_time import measured_start_up_s
 from vnbench.analysis.spread import RESTART_S, SNAPSHOT_S, Interruptions, shares_of
 from vnbench.analysis.summary import latest_attempts
@@ -82,7 +82,8 @@ def plan_records(records: Sequence[TrialRecord], values: Mapping[str, Any], *, s
             "vnbench sweep --kind memory,compute"
         )
     asked = _asked(values, latest, device=families[0].spec.device)
-    runs = plan_runs(asked, families=families, loading=summarize_loading(records), records=latest)
+    loading = summarize_loading(records)
+    runs = plan_runs(asked, families=families, loading=loading, records=latest)
     if not runs:
         raise PlanError(
             f"--batch-size, --examples: no configuration of {where} makes such batches; those measured have "
@@ -99,7 +100,7 @@ def plan_records(records: Sequence[TrialRecord], values: Mapping[str, Any], *, s
         runs=runs,
         recommended=recommended,
         current=current,
-        changes=single_changes(runs, current),
+        changes=(*worker_changes(asked, current, loading=loading), *single_changes(runs, current)),
         shares=shares_of(
             recommended.run,
             recommended.degrees,

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vnbench.analysis.capacity import LEVERS, Asked, Evidence, PlannedRun
-from vnbench.analysis.certification import Certificate, Verdict, certify
+from vnbench.analysis.certification import Certificate, certify
 from vnbench.analysis.fit import FamilyFit
 from vnbench.analysis.interruptions import best_interval_of_count_s, best_interval_s, rounded_interval_s
 from vnbench.analysis.loading import LoaderSummary
-from vnbench.analysis.memory_law import USABLE
 from vnbench.analysis.process import mean_power_w
+from vnbench.analysis.room import worst_case_memory
 from vnbench.analysis.run_time import RunTime, compose_run
 from vnbench.analysis.spread import Degrees, Finish, Interruptions, finish_of
-from vnbench.data.alignment import align
 from vnbench.data.batching import plan_epoch
 from vnbench.data.plan import BatchPlan, PlanConfig
 from vnbench.data.sizes import SizeArray
 from vnbench.record import TrialRecord
-from vnbench.spec import FLAG_FIELDS, SamplerName, TrialSpec
+from vnbench.spec import FLAG_FIELDS, LOADER_FIELDS, SamplerName
 
 PLANNED_SAMPLERS: tuple[SamplerName, ...] = ("random", "step-sorted", "bucketed")
 """Samplers whose passes all hold as many examples as the trials that timed them."""
@@ -70,13 +70,42 @@ def plan_runs(
                         validation,
                         sampler=sampler,
                         batch_size=batch_size,
-                        loader=lambda computing_s, key=key: _best_loader(loading, key=key, computing_s=computing_s),  # type: ignore[misc]
+                        loading=loading,
                         certificates=certificates,
                         trained=trained,
                         power_w=powers.get(family.family),
                     )
                 )
     return tuple(sorted(found, key=lambda one: one.finish.p50))
+
+
+def worker_changes(
+    asked: Asked, one: PlannedRun, *, loading: Sequence[LoaderSummary]
+) -> tuple[tuple[str, PlannedRun], ...]:
+    """Return a configuration with every other number of loader workers that was measured for its passes."""
+    levers = one.levers
+    rows = _loader_rows(loading, sampler=levers["sampler"], micro_batch_size=levers["micro_batch_size"])
+    found = []
+    for row in sorted(rows, key=lambda row: row.spec.num_workers or 0):
+        assert row.supply is not None
+        if row.spec.num_workers == levers["num_workers"]:
+            continue
+        run = replace(
+            one.run,
+            loading_s=len(asked.train_sizes_N2) * row.supply.time_per_example.value,
+            has_workers=bool(row.spec.num_workers),
+        )
+        finish = _finish(asked, run, one.degrees, one.interval_s)
+        changed = replace(
+            one,
+            levers=dict(levers) | {"num_workers": row.spec.num_workers},
+            run=run,
+            finish=finish,
+            finish_without_snapshots=_finish(asked, run, one.degrees, None),
+            finish_per_epoch=_finish(asked, run, one.degrees, run.epoch_s),
+        )
+        found.append(("num_workers", changed))
+    return tuple(found)
 
 
 def _planned(
@@ -87,7 +116,7 @@ def _planned(
     *,
     sampler: SamplerName,
     batch_size: int,
-    loader: Callable[[float], LoaderSummary | None],
+    loading: Sequence[LoaderSummary],
     certificates: Sequence[Certificate],
     trained: set[tuple[Any, ...]],
     power_w: float | None,
@@ -104,7 +133,10 @@ def _planned(
             start_up_s=asked.start_up_s,
         )
 
-    chosen = loader(composed(None).computing_s / len(training.order_N))
+    chosen = _best_loader(
+        _loader_rows(loading, sampler=sampler, micro_batch_size=family.spec.micro_batch_size),
+        computing_s=composed(None).computing_s / len(training.order_N),
+    )
     run = composed(chosen)
     spec = family.spec
     levers = {
@@ -123,7 +155,7 @@ def _planned(
         processes=family.fit.between_degrees_of_freedom or math.inf,
         loading=(half_width or 0.0) / 1.96,
     )
-    need_bytes, verdict = _memory(asked, family, certificates)
+    need_bytes, verdict = worst_case_memory(asked, family, certificates)
     interval_s = _interval_s(asked.interruptions, run)
     finish = _finish(asked, run, degrees, interval_s)
     is_trained = tuple(levers[name] for name in LEVERS if name != "num_workers") in trained
@@ -170,43 +202,6 @@ def _interval_s(interruptions: Interruptions, run: RunTime) -> float:
     return rounded_interval_s(best_s, step_s=run.step_s, work_s=work_s)
 
 
-def _memory(asked: Asked, family: FamilyFit, certificates: Sequence[Certificate]) -> tuple[float | None, Verdict]:
-    """Return the worst-case memory of a family and whether it fits: by its own trials, or else by the law.
-
-    A trial on a smaller worst case than that of the run says nothing of it.
-    """
-    own = [
-        one
-        for one in certificates
-        if one.spec.family == family.family and _covers(one.spec, asked.worst_case, has_failed=one.status != "ok")
-    ]
-    capacities = [one.capacity_bytes for one in certificates if one.capacity_bytes is not None]
-    memory_bytes = asked.memory_bytes or max(capacities, default=None)
-    if own:
-        verdicts = [one.verdict(memory_bytes if memory_bytes is not None else math.inf) for one in own]
-        needs = [one.need_bytes for one in own if one.need_bytes is not None]
-        order: Sequence[Verdict] = ("does not fit", "unknown", "tight", "fits")
-        return max(needs, default=None), next(one for one in order if one in verdicts)
-    if family.memory is None or memory_bytes is None:
-        return None, "unknown"
-    height, width = asked.worst_case
-    outside = [one.reading.outside_allocator_bytes or 0 for one in certificates if one.reading is not None]
-    # The law is of what tensors hold; the context and libraries come on top.
-    need = family.memory.peak_bytes(family.spec.micro_batch_size * height * width) + max(outside, default=0)
-    if need > memory_bytes:
-        return need, "does not fit"
-    return need, "fits" if need <= USABLE * memory_bytes else "tight"
-
-
-def _covers(spec: TrialSpec, worst_case: tuple[int, int], *, has_failed: bool) -> bool:
-    """Return whether a memory trial tells of a worst case: on one as large, or where a smaller one failed already."""
-    assert spec.worst_case_height is not None
-    assert spec.worst_case_width is not None
-    return has_failed or (
-        align(spec.worst_case_height) >= worst_case[0] and align(spec.worst_case_width) >= worst_case[1]
-    )
-
-
 def _plan(
     asked: Asked, sizes_N2: SizeArray, sampler: SamplerName, batch_size: int, micro_batch_size: int
 ) -> BatchPlan | None:
@@ -229,16 +224,26 @@ def _samplers(records: Iterable[TrialRecord]) -> tuple[SamplerName, ...]:
     return tuple(name for name in PLANNED_SAMPLERS if name in seen) or ("random", "bucketed")
 
 
-def _best_loader(
-    loading: Sequence[LoaderSummary], *, key: tuple[SamplerName, int, int], computing_s: float
-) -> LoaderSummary | None:
+def _loader_rows(
+    loading: Sequence[LoaderSummary], *, sampler: SamplerName, micro_batch_size: int
+) -> list[LoaderSummary]:
+    """Return the loaders of such passes that were measured with plain switches, those of the sampler if there are any.
+
+    Of each number of workers there is one, the first.
+    """
+    rows: dict[int | None, LoaderSummary] = {}
+    fitting = [row for row in loading if row.supply is not None and row.spec.micro_batch_size == micro_batch_size]
+    fitting = [row for row in fitting if not any(name in row.spec.canonical() for name in LOADER_FIELDS)] or fitting
+    for row in [row for row in fitting if row.spec.sampler == sampler] or fitting:
+        rows.setdefault(row.spec.num_workers, row)
+    return list(rows.values())
+
+
+def _best_loader(rows: Sequence[LoaderSummary], *, computing_s: float) -> LoaderSummary | None:
     """Return the loader with the fewest workers that feeds computing, or the fastest; None where none was measured.
 
     How examples are grouped into steps hardly matters to a loader; what a pass holds does, and its sampler's padding.
     """
-    sampler, _, micro_batch_size = key
-    rows = [row for row in loading if row.supply is not None and row.spec.micro_batch_size == micro_batch_size]
-    rows = [row for row in rows if row.spec.sampler == sampler] or rows
 
     def seconds(row: LoaderSummary) -> float:
         assert row.supply is not None

@@ -90,16 +90,18 @@ def headline(comparison: Comparison) -> str:
     """Return what a comparison came to, in one line."""
     if comparison.differing:
         return f"undecided: not comparable ({'; '.join(comparison.differing)})"
+    if not comparison.rows:
+        return "undecided: nothing to compare"
     counts = Counter(row.verdict for row in comparison.rows)
     order: Sequence[Verdict] = ("worse", "missing", "ambiguous", "better", "same")
     assert set(order) == set(VERDICTS)
     parts = [f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict]]
-    return f"{comparison.outcome}: {', '.join(parts) or 'nothing to compare'} of {count(len(comparison.rows), 'row')}"
+    return f"{comparison.outcome}: {', '.join(parts)} of {count(len(comparison.rows), 'row')}"
 
 
 def advice(comparison: Comparison) -> tuple[str, ...]:
     """Return what there is to know and to do beyond the rows, line by line."""
-    lines = [f"not read: {note}" for note in comparison.notes]
+    lines = list(comparison.notes)
     if comparison.not_in_baseline:
         new = count(len(comparison.not_in_baseline), "configuration")
         lines.append(f"{new} of the candidate not in the baseline: add with --update")
