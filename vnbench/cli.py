@@ -28,6 +28,7 @@ from vnbench.cli_options import (
     print_json,
 )
 from vnbench.cli_plan import plan
+from vnbench.cli_report import report
 from vnbench.cli_sweep import sweep
 from vnbench.errors import InputError, VnbenchError
 
@@ -66,6 +67,7 @@ def run(arguments: Sequence[str]) -> int:
 
 app.command()(sweep)
 app.command()(plan)
+app.command()(report)
 app.command()(gate)
 app.command(hidden=True)(trial)
 

@@ -95,7 +95,7 @@ class Report(Protocol):
 
 def plan_table(report: Report) -> RenderableType:
     """Return the plan: what to do and when it ends, what each change buys, and the configurations."""
-    wrapped = [part for line in (*_answer(report), *_snapshots(report)) for part in textwrap.wrap(line, TEXT_COLUMNS)]
+    wrapped = [part for line in answer_lines(report) for part in textwrap.wrap(line, TEXT_COLUMNS)]
     parts: list[RenderableType] = [Text("\n".join(wrapped)), Text(), Text("\n".join(lines_to_paste(report)))]
     if report.changes:
         parts += [Text(), Text(f"One change at a time from {named(report.current)}:"), _changes_table(report)]
@@ -132,6 +132,12 @@ def lines_to_paste(report: Report) -> Iterator[str]:
     yield f"sampler, num_workers = {levers['sampler']!r}, {levers['num_workers'] or 0}"
     if report.recommended.interval_s is not None:
         yield f"snapshot_every_steps = {max(1, round(report.recommended.interval_s / report.recommended.run.step_s))}"
+
+
+def answer_lines(report: Report) -> Iterator[str]:
+    """Yield what to do and when it ends, line by line."""
+    yield from _answer(report)
+    yield from _snapshots(report)
 
 
 def _answer(report: Report) -> Iterator[str]:

@@ -1,0 +1,146 @@
+"""Figures of a capacity plan: time against memory, and the finish against interruptions with and without snapshots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from vnbench.analysis.capacity import Asked, PlannedRun, pareto_front
+from vnbench.analysis.interruptions import best_interval_of_count_s, rounded_interval_s
+from vnbench.analysis.memory_law import CARD_SIZES_GIB
+from vnbench.analysis.spread import Finish, Interruptions, finish_of
+from vnbench.output.numbers import time_unit
+from vnbench.output.plot_style import PRECISION_COLOURS, PRECISION_MARKERS, legend_below, new_figure
+from vnbench.output.provenance import Provenance, count
+from vnbench.units import format_duration, gib
+
+MAX_INTERRUPTIONS = 6
+
+MAX_WINDOW = 1.5
+"""A window of more than so many times the longest run is not drawn: it would press the curves to the ground."""
+
+WITH, WITHOUT = "#0072B2", "#D55E00"
+"""From the palette of Okabe and Ito (2008); marker and line tell them apart as well."""
+
+
+def run_line(asked: Asked) -> str:
+    """Return the run that is planned in one phrase."""
+    return f"{count(len(asked.train_sizes_N2), 'example')} x {count(asked.num_epochs, 'epoch')}"
+
+
+def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenance) -> Figure | None:
+    """Return wall clock against worst-case memory, one point per configuration; None where no memory is known."""
+    known = [one for one in runs if one.need_bytes is not None and math.isfinite(one.finish.p90)]
+    if not known:
+        return None
+    unit, unit_s = time_unit(max(one.finish.p90 for one in known))
+    figure, axes = new_figure(
+        title="Time against memory",
+        subtitle=f"{run_line(asked)}. Bars: from p10 to p90. The line joins the configurations of which no other is "
+        "both faster and smaller; filled points fit, hollow ones do not.",
+        origin=origin,
+        trials="planned from measured trials",
+    )
+    front = pareto_front(known)
+    axes.plot(
+        [gib(one.need_bytes or 0.0) for one in front],
+        [one.finish.p50 / unit_s for one in front],
+        color="#888888",
+        linewidth=1.0,
+        zorder=1,
+        drawstyle="steps-post",
+    )
+    seen: set[str] = set()
+    for one in known:
+        precision = one.levers["precision"]
+        axes.errorbar(
+            gib(one.need_bytes or 0.0),
+            one.finish.p50 / unit_s,
+            yerr=[
+                [(one.finish.p50 - one.finish.p10) / unit_s],
+                [(one.finish.p90 - one.finish.p50) / unit_s],
+            ],
+            color=PRECISION_COLOURS[precision],
+            marker=PRECISION_MARKERS[precision],
+            fillstyle="full" if one.verdict in ("fits", "tight") else "none",
+            linestyle="none",
+            elinewidth=0.9,
+            label=None if precision in seen else precision,
+        )
+        seen.add(precision)
+    largest = max(gib(one.need_bytes or 0.0) for one in known)
+    if not origin.is_cpu:
+        for size in [size for size in CARD_SIZES_GIB if size <= 1.3 * largest]:
+            axes.axvline(size, color="#BBBBBB", linestyle=":", linewidth=1.0)
+            axes.text(size, axes.get_ylim()[1], f"{size}", fontsize=7.5, ha="center", va="bottom", color="#555555")
+    axes.set_xlim(0, 1.1 * largest)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("worst-case memory, GiB")
+    axes.set_ylabel(f"wall clock, {unit}")
+    legend_below(axes)
+    return figure
+
+
+def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, name: str) -> Figure | None:
+    """Return the finish against the number of interruptions; None where the run never finishes."""
+    counts = range(MAX_INTERRUPTIONS + 1)
+    curves: dict[str, list[Finish]] = {"with snapshots": [], "without": []}
+    for number in counts:
+        inside = Interruptions(
+            count=number, restart_s=asked.interruptions.restart_s, snapshot_s=asked.interruptions.snapshot_s
+        )
+        work_s = best.run.num_epochs * best.run.epoch_s
+        interval_s = rounded_interval_s(
+            best_interval_of_count_s(
+                work_s=work_s, snapshot_s=inside.snapshot_s, num_interruptions=number, is_worst=False
+            ),
+            step_s=best.run.step_s,
+            work_s=work_s,
+        )
+        for label, chosen in (("with snapshots", interval_s), ("without", None)):
+            finish = finish_of(
+                best.run, best.degrees, inside, interval_s=chosen, window_s=asked.window_s, seed=asked.seed
+            )
+            curves[label].append(finish)
+    longest_s = max(finish.p90 for finishes in curves.values() for finish in finishes)
+    if not math.isfinite(longest_s):
+        return None
+    unit, unit_s = time_unit(longest_s)
+    figure, axes = new_figure(
+        title="Finish against interruptions",
+        subtitle=f"{run_line(asked)} with {name}. Lines: the median; bands: from p10 to p90. A restart takes "
+        f"{format_duration(asked.interruptions.restart_s)}, a snapshot "
+        f"{format_duration(asked.interruptions.snapshot_s)}, taken at the interval that is best for each number of "
+        "interruptions; these come at random moments.",
+        origin=origin,
+        trials="planned from measured trials",
+    )
+    for (label, finishes), colour, marker, line in zip(
+        curves.items(), (WITH, WITHOUT), ("o", "s"), ("-", "--"), strict=True
+    ):
+        axes.plot(
+            list(counts),
+            [one.p50 / unit_s for one in finishes],
+            color=colour,
+            marker=marker,
+            linestyle=line,
+            label=label,
+        )
+        axes.fill_between(
+            list(counts),
+            [one.p10 / unit_s for one in finishes],
+            [one.p90 / unit_s for one in finishes],
+            color=colour,
+            alpha=0.18,
+            linewidth=0,
+        )
+    if asked.window_s is not None and asked.window_s <= MAX_WINDOW * longest_s:
+        axes.axhline(asked.window_s / unit_s, color="#222222", linestyle=":", linewidth=1.3, label="window")
+    axes.set_xticks(list(counts))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("interruptions")
+    axes.set_ylabel(f"wall clock, {unit}")
+    legend_below(axes)
+    return figure
