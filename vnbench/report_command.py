@@ -9,7 +9,7 @@ from typing import Any
 
 from vnbench.errors import InputError, PlanError
 from vnbench.output.console import say, stderr_console
-from vnbench.output.plan_table import answer_lines, lines_to_paste, named
+from vnbench.output.plan_words import answer_lines, lines_to_paste, named
 from vnbench.output.plot_plan import interruptions_figure, pareto_figure
 from vnbench.output.plot_style import save, styled
 from vnbench.output.plots import draw_plots

@@ -14,7 +14,7 @@ from vnbench.analysis.schedule import Schedule, make_schedule
 from vnbench.errors import InputError
 from vnbench.options import PLANNING
 from vnbench.output.console import say, stderr_console, stdout_console
-from vnbench.output.plan_table import named
+from vnbench.output.plan_words import named
 from vnbench.output.plot_schedule import schedule_figure
 from vnbench.output.plot_style import save, styled
 from vnbench.plan_command import plan_records, plan_values
