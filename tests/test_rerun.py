@@ -186,17 +186,15 @@ def test_two_checkouts_are_measured_in_turn_each_with_its_own_code(
         assert source.count(marker) == 1
         return source.replace(marker, f"{SLEEPING_RUN}\n{marker.replace('run', '_run')}")
 
-    monkeypatch.setattr(rerun_command, "FIRST_PROCESSES", 2)
+    monkeypatch.setattr(rerun_command, "FIRST_PROCESSES", 3)
     checkouts = [checkout_of(tmp_path / "old"), checkout_of(tmp_path / "new", change=slower)]
-    records = [
-        find_checkout(one, where="x").run(
-            TrialTask(spec=small_spec(), replicate=0, attempt=0, corpus_directory=None), timeout_s=60.0
-        )
-        for one in checkouts
-    ]
+    task = TrialTask(spec=small_spec(), replicate=0, attempt=0, corpus_directory=None)
+    record = find_checkout(checkouts[0], where="x").run(task, timeout_s=60.0)
     paths = [tmp_path / "old.jsonl", tmp_path / "new.jsonl"]
-    for path, record in zip(paths, records, strict=True):
-        path.write_text(record.to_json() + "\n")
+    for path, factor in zip(paths, (1.0, 1.01), strict=True):
+        assert record.steps is not None
+        times = tuple(factor * seconds for seconds in record.steps["step_time_s"])
+        path.write_text(dataclasses.replace(record, steps=dict(record.steps) | {"step_time_s": times}).to_json() + "\n")
     arguments = ["gate", *map(str, paths), "--metrics", "status,time", "--json"]
     assert run(arguments) == 3
     capsys.readouterr()

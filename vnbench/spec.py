@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, get_args
 
 from vnbench.identity import digest
@@ -223,11 +223,11 @@ class TrialSpec:
 
         Defaults are left out so that a field added in a later version leaves the identity of older specs as it is.
         """
-        values = asdict(self)
+        # Fields are plain values and tuples of them, so that nothing has to be copied, as asdict would at length.
         return {
-            field.name: values[field.name]
+            field.name: getattr(self, field.name)
             for field in sorted(fields(self), key=lambda field: field.name)
-            if field.default is MISSING or values[field.name] != field.default
+            if field.default is MISSING or getattr(self, field.name) != field.default
         }
 
     @classmethod

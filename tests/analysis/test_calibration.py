@@ -16,7 +16,7 @@ NUM_ROWS = 50
 
 @pytest.fixture(autouse=True)
 def _fewer_relabellings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "NUM_RELABELLINGS", 200)
+    monkeypatch.setattr(calibration, "NUM_RELABELLINGS", 100)
 
 
 def sweep(
@@ -50,11 +50,11 @@ def pairs_of(before: Side, after: Side) -> list[tuple[calibration.SideFigure, ca
 
 def test_the_spreads_of_a_machine_are_found() -> None:
     random = np.random.default_rng(0)
-    sweeps = [sweep(random, processes=6, spread=0.02, sweep_spread=0.01) for _ in range(12)]
+    sweeps = [sweep(random, processes=6, spread=0.02, sweep_spread=0.01) for _ in range(8)]
     found = calibrate(sweeps, detect=0.03, tolerances=Tolerances(), seed=0)
     assert found is not None
     assert found.process_spread == pytest.approx(0.02, rel=0.1)
-    assert found.sweep_spread == pytest.approx(0.01, rel=0.5)
+    assert found.sweep_spread == pytest.approx(0.01, rel=0.6)
     assert found.num_rows == NUM_ROWS
     assert found.num_false_alarms / found.num_comparisons <= 0.01
     assert found.num_sweep_alarms > 0, "sweeps that lie apart raise false alarms where nobody says that they do"
@@ -84,7 +84,7 @@ def test_a_slowdown_of_one_row_is_found_with_the_processes_that_the_calibration_
     assert found.processes_noisiest_row is not None
     assert found.processes_one_row is not None
     assert found.processes_one_row <= found.processes_noisiest_row
-    count, times = found.processes_noisiest_row, 100
+    count, times = found.processes_noisiest_row, 60
     seen = sum(
         is_alarm(
             pairs_of(

@@ -14,14 +14,14 @@ GATE = {"gate": simulation.gate}
 
 @pytest.mark.parametrize("size", [0.01, 0.02, 0.04])
 def test_at_most_one_comparison_in_a_hundred_raises_a_false_alarm(size: float) -> None:
-    runs = 60
+    runs = 40
     shares = [simulation.found(noise, rules=GATE, num_runs=runs, seed=1)["gate"] for noise in simulation.noises(size)]
     assert sum(shares) * runs <= 0.01 * runs * len(shares)
 
 
 @pytest.mark.parametrize("num_processes", [2, 3, 5])
 def test_so_it_is_with_few_processes(num_processes: int) -> None:
-    runs = 60
+    runs = 40
     shares = [
         simulation.found(noise, rules=GATE, num_runs=runs, num_processes=num_processes, seed=2)["gate"]
         for noise in simulation.noises(0.02)
@@ -45,7 +45,7 @@ def test_a_slowdown_of_one_row_is_found_with_the_processes_that_are_named_for_it
     spread = math.hypot(noise.between, noise.within / math.sqrt(simulation.NUM_STEPS))
     count = processes_needed(spread, detect=0.03, tolerance=simulation.TOLERANCE, num_rows=simulation.NUM_ROWS)
     assert count is not None
-    share = simulation.found(noise, rules=GATE, slow_rows=1, num_runs=100, num_processes=count, seed=4)["gate"]
+    share = simulation.found(noise, rules=GATE, slow_rows=1, num_runs=60, num_processes=count, seed=4)["gate"]
     assert share >= 0.95
 
 

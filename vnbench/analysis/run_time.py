@@ -92,7 +92,8 @@ def compose_run(
     if validation is not None:
         share = ROUGH_FORWARD_SHARE if family.forward_ratio is None else family.forward_ratio
         validation_s = share * sum(map(family.fit.model.time_s, validation.padded_pixels_M.tolist()))
-    outside = sum(map(family.fit.model.is_extrapolated, passes))
+    low, high = family.fit.model.smallest_pixels, family.fit.model.largest_pixels
+    outside = int(((training.padded_pixels_M < low) | (training.padded_pixels_M > high)).sum())
     return RunTime(
         num_epochs=num_epochs,
         num_steps=len(training.passes_S),

@@ -7,6 +7,7 @@ normal distribution, interruptions as they come. The share of a part is the vari
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -88,12 +89,14 @@ class Finish:
     """Share of the draws that finish inside the window; None without a window."""
 
 
-def draw_work_s(run: RunTime, degrees: Degrees, random: np.random.Generator, *, parts: frozenset[Part]) -> Seconds:
-    """Return draws of the seconds of a run without interruptions, with the errors of some parts; (NUM_DRAWS,)."""
+def draw_work_s(run: RunTime, degrees: Degrees, *, seed: int, parts: frozenset[Part]) -> Seconds:
+    """Return draws of the seconds of a run without interruptions, with the errors of some parts; (NUM_DRAWS,).
 
-    def errors(scale: float, freedom: float, part: Part) -> Seconds:
-        drawn = random.standard_normal(NUM_DRAWS) if math.isinf(freedom) else random.standard_t(freedom, NUM_DRAWS)
-        return scale * drawn if part in parts else np.zeros(NUM_DRAWS)
+    Each part has a stream of its own: draw i is off by as much in every configuration, so that they compare alike.
+    """
+
+    def errors(scale: float, freedom: float, part: Part) -> Seconds | float:
+        return scale * _drawn(seed, part, freedom) if part in parts and scale else 0.0
 
     computing_N = run.computing_s * np.maximum(
         SMALLEST_FACTOR,
@@ -104,8 +107,8 @@ def draw_work_s(run: RunTime, degrees: Degrees, random: np.random.Generator, *, 
     )
     loading_N = (run.loading_s or 0.0) * np.maximum(SMALLEST_FACTOR, 1 + errors(degrees.loading, math.inf, "loading"))
     epoch_N = np.maximum(computing_N, loading_N) if run.has_workers else computing_N + loading_N
-    work: Seconds = run.start_up_s + run.new_shapes_s + run.num_epochs * (epoch_N + run.validation_s)
-    return work
+    once_s = run.start_up_s + run.new_shapes_s
+    return np.broadcast_to(once_s + run.num_epochs * (epoch_N + run.validation_s), NUM_DRAWS).astype(np.float64)
 
 
 def finish_of(
@@ -150,10 +153,10 @@ def _finish_s(
     seed: int,
     parts: frozenset[Part],
 ) -> Seconds:
-    random = np.random.Generator(np.random.Philox(seed))
-    work_N = draw_work_s(run, degrees, random, parts=parts)
+    work_N = draw_work_s(run, degrees, seed=seed, parts=parts)
     if "interruptions" not in parts or interruptions.is_none:
         return work_N if interval_s is None else work_N + interruptions.snapshot_s * (np.ceil(work_N / interval_s) - 1)
+    random = _generator(seed, "interruptions")
     if interruptions.count is not None:
         return simulate_count_s(
             work_N,
@@ -177,3 +180,16 @@ def _finish_s(
 
 def _variance(values_N: Seconds) -> float:
     return float(values_N.var()) if np.isfinite(values_N).all() else math.inf
+
+
+def _generator(seed: int, part: Part) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed, PARTS.index(part)]))
+
+
+@functools.lru_cache(maxsize=64)
+def _drawn(seed: int, part: Part, freedom: float) -> Seconds:
+    """Return the standardised errors of a part; they are shared, so they are not to be written to."""
+    random = _generator(seed, part)
+    drawn = random.standard_normal(NUM_DRAWS) if math.isinf(freedom) else random.standard_t(freedom, NUM_DRAWS)
+    drawn.setflags(write=False)
+    return drawn
