@@ -71,7 +71,14 @@ def test_identical_records_pass(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert report["outcome"] == "pass"
     assert {row["verdict"] for row in report["rows"]} == {"same"}
     assert all(row.keys() >= ROW_KEYS for row in report["rows"])
-    assert {row["metric"] for row in report["rows"]} == {"status", "time", "memory", "padding", "shapes"}
+    assert {row["metric"] for row in report["rows"]} == {
+        "status",
+        "time",
+        "memory",
+        "padding",
+        "epoch_padding",
+        "shapes",
+    }
 
 
 def test_a_slowdown_is_a_regression_and_its_reversal_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,9 +131,13 @@ def test_a_failure_more_memory_and_more_padding_are_regressions(
     steps = records[0].steps
     assert steps is not None
     padded = dict(steps) | {"padded_pixels": tuple(int(1.05 * pixels) for pixels in steps["padded_pixels"])}
+    plan = records[0].batching
+    assert plan is not None
+    wasteful = dataclasses.replace(plan, padded_pixels=int(1.01 * plan.padded_pixels))
     for metric, changed in {
         "status": [factory.record_of(records[0].spec, status="oom"), *records[1:]],
         "memory": [*records[:-1], dataclasses.replace(records[-1], memory=more)],
+        "epoch_padding": [*(dataclasses.replace(one, batching=wasteful) for one in records[:5]), *records[5:]],
         "padding": [*(dataclasses.replace(records[0], steps=padded, replicate=n) for n in range(5)), *records[5:]],
     }.items():
         code, report = gate([base, write(tmp_path / "b.jsonl", changed)], capsys)

@@ -51,7 +51,8 @@ def test_a_report_is_markdown_html_and_figures(folder: Path) -> None:
         assert "vnbench report" in text
     for figure in re.findall(r"!\[.*?\]\((.*?)\)", markdown):
         assert (folder / figure).is_file()
-    assert {"pareto.png", "interruptions.png", "peak_memory.svg"} <= {path.name for path in folder.iterdir()}
+    names = {path.name for path in folder.iterdir()}
+    assert {"wall_clock.png", "pareto.png", "interruptions.png", "peak_memory.svg"} <= names
     assert page.index("The answer") < page.index("<h2>Figures") < page.index("<h2>All trials")
 
 

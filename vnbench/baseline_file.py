@@ -24,7 +24,7 @@ from vnbench.spec import TrialSpec
 FORMAT = "vnbench baseline"
 VERSION = 1
 
-DIGITS: Mapping[Metric, int] = {"time": 4, "padding": 6}
+DIGITS: Mapping[Metric, int] = {"time": 4, "padding": 6, "epoch_padding": 6}
 """Significant digits of the metrics that are no whole numbers; those are kept as they are."""
 
 SPREAD_DIGITS = 2

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TRIAL_TIMEOUT_S = 600.0
 """As a sweep's trials have."""
 
-METRICS_HELP = "status, time, memory, reserved, padding, shapes, operators. [all]"
+METRICS_HELP = "status, time, memory, reserved, padding, epoch_padding, shapes, operators. [all]"
 
 
 def gate(

@@ -190,7 +190,8 @@ Metric = Literal[
     "time",  # of a step, a megapixel or a benchmark's round
     "memory",  # most bytes held by tensors
     "reserved",  # most bytes held by the caching allocator
-    "padding",  # padded pixels per valid pixel
+    "padding",  # padded pixels per valid pixel of what was measured
+    "epoch_padding",  # the same of the plan of all training examples
     "shapes",  # canvases of an epoch's plan
     "operators",  # operations of one step
 ]

@@ -10,7 +10,7 @@ from typing import Any
 from vnbench.errors import InputError, PlanError
 from vnbench.output.console import say, stderr_console
 from vnbench.output.plan_words import answer_lines, lines_to_paste, named
-from vnbench.output.plot_plan import interruptions_figure, pareto_figure
+from vnbench.output.plot_plan import interruptions_figure, pareto_figure, wall_clock_figure
 from vnbench.output.plot_style import save, styled
 from vnbench.output.plots import draw_plots
 from vnbench.output.provenance import count, provenance
@@ -25,6 +25,7 @@ DEFAULT_RUN = {"examples": "15000", "epochs": "50", "window": "12h"}
 """The published multiclass run, and a night."""
 
 ALTS = {
+    "wall_clock": "Wall clock of the planned run against batch size by precision, beside a line that counts steps",
     "pareto": "Wall clock of the planned run against worst-case memory, one point per configuration",
     "interruptions": "Wall clock of the planned run against the number of interruptions, with snapshots and without",
     "peak_memory": "Worst-case peak memory against micro-batch",
@@ -94,6 +95,7 @@ def _plan_figures(planned: PlanReport, out: Path) -> tuple[Path, ...]:
     best = planned.recommended
     with styled():
         figures = {
+            "wall_clock": wall_clock_figure(planned.runs, asked=planned.asked, origin=planned.origin),
             "pareto": pareto_figure(planned.runs, asked=planned.asked, origin=planned.origin),
             "interruptions": interruptions_figure(best, asked=planned.asked, origin=planned.origin, name=named(best)),
         }

@@ -39,7 +39,7 @@ def test_a_loader_time_is_that_of_the_last_warm_stage_that_training_waits_for() 
     record = factory.measured_loader_record(factory.loader_spec(num_workers=2), decode_s=0.05)
     # Two workers take 30 ms per example of 4 Mpx together.
     assert only(record)["time"].value == pytest.approx(0.03 / 4)
-    assert only(record)["padding"].value == pytest.approx(1.1)
+    assert only(record)["epoch_padding"].value == pytest.approx(1.1)
 
 
 def test_a_memory_trial_has_no_time_and_a_training_trial_on_the_cpu_no_peak() -> None:

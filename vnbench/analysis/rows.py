@@ -43,6 +43,7 @@ class Tolerances:
             "memory": self.memory,
             "reserved": self.memory,
             "padding": self.padding,
+            "epoch_padding": self.padding,
         }
         return by_metric.get(metric, 0.0)
 

@@ -22,6 +22,7 @@ UNITS: Mapping[Metric, str] = {
     "memory": "bytes",
     "reserved": "bytes",
     "padding": "padded px per valid px",
+    "epoch_padding": "padded px per valid px",
     "shapes": "canvases",
     "operators": "operators",
 }
@@ -222,13 +223,17 @@ def _time_s(record: TrialRecord) -> float | None:
 
 
 def _padding(record: TrialRecord) -> float | None:
-    """Return the padded pixels per valid pixel of a training trial's measured steps, or of a loader trial's plan."""
-    if record.kind == "training" and record.steps is not None:
-        rows = _counted_rows(record.steps)
-        return _total(record.steps, "padded_pixels", rows) / _total(record.steps, "valid_pixels", rows)
-    if record.kind == "loader" and record.batching is not None:
-        return record.batching.padded_pixels / record.batching.valid_pixels
-    return None
+    """Return the padded pixels per valid pixel of a training trial's measured steps."""
+    if record.kind != "training" or record.steps is None:
+        return None
+    rows = _counted_rows(record.steps)
+    return _total(record.steps, "padded_pixels", rows) / _total(record.steps, "valid_pixels", rows)
+
+
+def _epoch_padding(record: TrialRecord) -> float | None:
+    """Return the padded pixels per valid pixel of the plan of all training examples."""
+    plan = record.batching
+    return None if plan is None else plan.padded_pixels / plan.valid_pixels
 
 
 def _peak_bytes(record: TrialRecord, name: str) -> float | None:
@@ -257,6 +262,7 @@ _READERS: Mapping[Metric, Callable[[TrialRecord], float | None]] = {
     "memory": lambda record: _peak_bytes(record, "peak_allocated_bytes"),
     "reserved": lambda record: _peak_bytes(record, "peak_reserved_bytes"),
     "padding": _padding,
+    "epoch_padding": _epoch_padding,
     "shapes": lambda record: record.batching.distinct_shapes if record.batching else None,
     "operators": lambda record: record.memory.num_operators if record.memory else None,
 }

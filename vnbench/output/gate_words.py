@@ -68,7 +68,7 @@ def figure(value: float | None, *, metric: Metric) -> str:
         return format_bytes(value)
     if metric == "time":
         return f"{significant(value, digits=4)} s" if value >= 0.01 else f"{significant(1000 * value, digits=4)} ms"
-    return f"{value:.4f}" if metric == "padding" else f"{value:,.0f}"
+    return f"{value:.4f}" if metric in ("padding", "epoch_padding") else f"{value:,.0f}"
 
 
 def change(ratio: float | None) -> str:

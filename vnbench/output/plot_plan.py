@@ -1,4 +1,4 @@
-"""Figures of a capacity plan: time against memory, and the finish against interruptions with and without snapshots."""
+"""Figures of a capacity plan: wall clock against batch, memory and interruptions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from vnbench.analysis.interruptions import best_interval_of_count_s, rounded_int
 from vnbench.analysis.memory_law import CARD_SIZES_GIB
 from vnbench.analysis.spread import Finish, Interruptions, finish_of
 from vnbench.output.numbers import time_unit
-from vnbench.output.plot_style import PRECISION_COLOURS, PRECISION_MARKERS, legend_below, new_figure
+from vnbench.output.plot_style import PRECISION_COLOURS, PRECISION_MARKERS, legend_below, new_figure, number_axis
 from vnbench.output.provenance import Provenance, count
+from vnbench.spec import Precision
 from vnbench.units import format_duration, gib
 
 MAX_INTERRUPTIONS = 6
@@ -28,6 +29,68 @@ WITH, WITHOUT = "#0072B2", "#D55E00"
 def run_line(asked: Asked) -> str:
     """Return the run that is planned in one phrase."""
     return f"{count(len(asked.train_sizes_N2), 'example')} x {count(asked.num_epochs, 'epoch')}"
+
+
+def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenance) -> Figure | None:
+    """Return wall clock against batch size, the fastest that fits of each precision; None with a single batch size.
+
+    The line that counts steps takes every step to cost what one of the smallest batch does.
+    """
+    best: dict[Precision, dict[int, PlannedRun]] = {}
+    for one in runs:
+        if one.verdict == "does not fit" or not math.isfinite(one.finish.p90):
+            continue
+        row = best.setdefault(one.levers["precision"], {})
+        batch_size = one.levers["batch_size"]
+        if batch_size not in row or one.finish.p50 < row[batch_size].finish.p50:
+            row[batch_size] = one
+    batches = sorted({size for row in best.values() for size in row})
+    if len(batches) < 2:
+        return None
+    unit, unit_s = time_unit(max(one.finish.p90 for row in best.values() for one in row.values()))
+    figure, axes = new_figure(
+        title="Wall clock against batch size",
+        subtitle=f"{run_line(asked)}: of each batch size and precision the fastest configuration that fits, whatever "
+        "its sampler, micro-batch and checkpointing. Bars: p10 to p90. At equal epochs: how many the network needs "
+        "is not told.",
+        origin=origin,
+        trials="planned from measured trials",
+    )
+    for place, (precision, row) in enumerate(sorted(best.items())):
+        sizes = sorted(row)
+        # Side by side at a batch size, so that no bar hides another.
+        shift = 2 ** (0.08 * (place - (len(best) - 1) / 2))
+        axes.errorbar(
+            [size * shift for size in sizes],
+            [row[size].finish.p50 / unit_s for size in sizes],
+            yerr=[
+                [(row[size].finish.p50 - row[size].finish.p10) / unit_s for size in sizes],
+                [(row[size].finish.p90 - row[size].finish.p50) / unit_s for size in sizes],
+            ],
+            color=PRECISION_COLOURS[precision],
+            marker=PRECISION_MARKERS[precision],
+            capsize=3,
+            label=precision,
+        )
+    fastest = min(best.values(), key=lambda row: min(one.finish.p50 for one in row.values()))
+    first = min(fastest)
+    axes.plot(
+        batches,
+        [fastest[first].finish.p50 * first / size / unit_s for size in batches],
+        color="#666666",
+        linestyle="--",
+        linewidth=1.2,
+        label="counting steps alone",
+    )
+    longest = max(one.finish.p90 for row in best.values() for one in row.values())
+    if asked.window_s is not None and asked.window_s <= MAX_WINDOW * longest:
+        axes.axhline(asked.window_s / unit_s, color="#222222", linestyle=":", linewidth=1.3, label="window")
+    number_axis(axes, batches, scale="log2")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("batch size, examples per optimizer step")
+    axes.set_ylabel(f"wall clock, {unit}")
+    legend_below(axes)
+    return figure
 
 
 def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenance) -> Figure | None:
