@@ -34,15 +34,6 @@ ROOT = Path(__file__).parents[1]
 SPECS = tuple(factory.compute_spec(precision=precision) for precision in ("fp32", "bf16"))
 
 
-SLEEPING_RUN = """
-    def run(self, *arguments, **named):
-        import time
-
-        time.sleep(0.1)
-        return self._run(*arguments, **named)
-"""
-
-
 class FakeCheckout:
     """Measures compute specs in no time, each process with a noise of its own."""
 
@@ -178,33 +169,45 @@ def checkout_of(folder: Path, *, change: Callable[[str], str] = str) -> Path:
     return folder
 
 
-def test_two_checkouts_are_measured_in_turn_each_with_its_own_code(
+def test_each_checkout_runs_its_own_code(tmp_path: Path) -> None:
+    """A record's revision holds a digest of the source that measured it; times tell nothing on a busy machine."""
+    folders = [
+        checkout_of(tmp_path / "old"),
+        checkout_of(tmp_path / "new", change=lambda source: source + "\n# changed\n"),
+    ]
+    task = TrialTask(spec=small_spec(), replicate=0, attempt=0, corpus_directory=None)
+    records = [find_checkout(folder, where="x").run(task, timeout_s=120.0) for folder in folders]
+    assert [record.status for record in records] == ["ok", "ok"]
+    assert len({record.environment["revision"] for record in records}) == 2
+
+
+def test_the_command_measures_again_with_the_checkouts_given(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slower(source: str) -> str:
-        marker = "    def run("
-        assert source.count(marker) == 1
-        return source.replace(marker, f"{SLEEPING_RUN}\n{marker.replace('run', '_run')}")
+    asked: list[RerunOptions] = []
 
-    monkeypatch.setattr(rerun_command, "FIRST_PROCESSES", 3)
-    checkouts = [checkout_of(tmp_path / "old"), checkout_of(tmp_path / "new", change=slower)]
-    task = TrialTask(spec=small_spec(), replicate=0, attempt=0, corpus_directory=None)
-    record = find_checkout(checkouts[0], where="x").run(task, timeout_s=60.0)
+    def measuring(
+        sides: tuple[Side, Side], *, options: GateOptions, how: RerunOptions, console: Console
+    ) -> tuple[Comparison, tuple[Side, Side]]:
+        fakes = FakeCheckout(factors={}, seed=0), FakeCheckout(factors={SPECS[0]: 1.3}, seed=1)
+        asked.append(how)
+        replaced = dataclasses.replace(how, checkouts=cast(tuple[Checkout, Checkout], fakes))
+        return rerun(sides, options=options, how=replaced, console=console)
+
+    monkeypatch.setattr(rerun_command, "rerun", measuring)
+    folders = [checkout_of(tmp_path / name) for name in ("old", "new")]
     paths = [tmp_path / "old.jsonl", tmp_path / "new.jsonl"]
-    for path, factor in zip(paths, (1.0, 1.01), strict=True):
-        assert record.steps is not None
-        times = tuple(factor * seconds for seconds in record.steps["step_time_s"])
-        path.write_text(dataclasses.replace(record, steps=dict(record.steps) | {"step_time_s": times}).to_json() + "\n")
-    arguments = ["gate", *map(str, paths), "--metrics", "status,time", "--json"]
-    assert run(arguments) == 3
-    capsys.readouterr()
-    options = ["--baseline-checkout", str(checkouts[0]), "--candidate-checkout", str(checkouts[1])]
-    assert run([*arguments, "--rerun", *options]) == 1
+    for path, seconds in zip(paths, (1.0, 1.01), strict=True):
+        path.write_text("".join(f"{timed(spec, seconds).to_json()}\n" for spec in SPECS))
+    options = ["--baseline-checkout", str(folders[0]), "--candidate-checkout", str(folders[1]), "--time-cap", "5m"]
+    assert run(["gate", *map(str, paths), "--rerun", *options, "--json"]) == 1
     captured = capsys.readouterr()
-    (row,) = (row for row in json.loads(captured.out)["rows"] if row["metric"] == "time")
-    assert row["verdict"] == "worse"
-    assert row["num_processes"][0] >= 2
+    worse = {row["spec_id"] for row in json.loads(captured.out)["rows"] if row["verdict"] == "worse"}
+    assert SPECS[0].spec_id in worse
     assert "in turn" in captured.err
+    (how,) = asked
+    assert [checkout.directory for checkout in how.checkouts] == folders
+    assert (how.time_cap_s, how.out) == (300.0, tmp_path / "new.rerun")
     assert load_results(tmp_path / "new.rerun" / "candidate.jsonl").records
 
 

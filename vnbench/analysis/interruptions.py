@@ -24,7 +24,7 @@ MAX_INTERRUPTIONS = 100_000
 
 
 def young_interval_s(*, snapshot_s: float, mtbi_s: float) -> float:
-    """Return sqrt(2 delta M): Young (1974), equation 2."""
+    """Return sqrt(2 delta M): the result of Young (1974), page 530."""
     return math.sqrt(2 * snapshot_s * mtbi_s)
 
 
@@ -49,7 +49,7 @@ def best_interval_s(*, snapshot_s: float, mtbi_s: float) -> float:
 
 
 def expected_time_s(*, work_s: float, interval_s: float, snapshot_s: float, restart_s: float, mtbi_s: float) -> float:
-    """Return the mean time of a run that snapshots after every interval: Daly (2006), equation 20.
+    """Return the mean time of a run that snapshots after every interval: the complete cost function of Daly (2006).
 
     M exp(R / M) (exp((tau + delta) / M) - 1) Ts / tau, for interruptions that come at random, in restarts too.
     Infinite where it is no number any more.
