@@ -221,7 +221,27 @@ def test_training_trials_alone_can_be_planned_from(tmp_path: Path, capsys: pytes
     report = plan([path, "--examples", "200", "--epochs", "2"], capsys)
     assert report["recommended"]["evidence"] in ("measured", "extrapolated")
     assert any("no forecast for a GPU" in warning for warning in report["warnings"])
-    assert any("loading was not measured" in warning for warning in report["warnings"])
+    best = report["recommended"]
+    assert best["loading_s"] > 0, "what training waited for"
+    assert best["epoch_s"] == pytest.approx(best["computing_s"] + best["loading_s"])
+    assert any(
+        "loading" in warning
+        for warning in plan([without_loading(path), "--examples", "200", "--epochs", "2"], capsys)["warnings"]
+    )
+
+
+def without_loading(path: str) -> str:
+    """Return a file with compute trials alone."""
+    other = Path(path).with_name("compute.jsonl")
+    return write(other, factory.compute_sweep(device="cpu"))
+
+
+def test_training_trials_alone_plan_for_the_images_that_they_saw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "sweep.jsonl", factory.cpu_sweep())
+    assert run(["plan", path, "--examples", "200", "--epochs", "2"]) == 0
+    assert "x 12,800 to 12,800 px" in " ".join(capsys.readouterr().out.split()), "the factory's canvases"
 
 
 def test_without_results_the_records_that_ship_are_named(capsys: pytest.CaptureFixture[str]) -> None:

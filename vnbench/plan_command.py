@@ -163,8 +163,23 @@ def _asked(values: Mapping[str, Any], latest: Sequence[TrialRecord], *, device: 
 
 
 def _measured_ranges(latest: Sequence[TrialRecord]) -> dict[str, PixelRange]:
-    """Return the widths and heights that the records were measured for: those of canvases, or of the worst case."""
+    """Return the widths and heights that the records were measured for.
+
+    Those of compute trials' canvases; without any, from the smallest canvas of a training step to the worst case.
+    """
     canvases = {size for record in latest for size in record.spec.canvas_sizes or ()}
+    if not canvases:
+        canvases = {
+            size
+            for record in latest
+            if record.kind == "training" and record.steps is not None
+            for size in zip(record.steps["canvas_height"], record.steps["canvas_width"], strict=True)
+        }
+        canvases |= {
+            (record.spec.worst_case_height, record.spec.worst_case_width)
+            for record in latest
+            if record.spec.worst_case_height is not None and record.spec.worst_case_width is not None
+        }
     if not canvases:
         return {}
     heights, widths = ([size[side] for size in canvases] for side in (0, 1))

@@ -44,6 +44,7 @@ def plan_runs(
     trained = {_levers_of_training(record) for record in records if record.kind == "training" and record.status == "ok"}
     samplers = _samplers(records)
     powers = _powers_w(records)
+    waits = _waits_s(records)
     plans: dict[tuple[SamplerName, int, int], BatchPlan | None] = {}
     found: list[PlannedRun] = []
     for family in families:
@@ -74,6 +75,7 @@ def plan_runs(
                         certificates=certificates,
                         trained=trained,
                         power_w=powers.get(family.family),
+                        wait_s=waits.get(family.family) if family.source == "training" else None,
                     )
                 )
     return tuple(sorted(found, key=lambda one: one.finish.p50))
@@ -120,6 +122,7 @@ def _planned(
     certificates: Sequence[Certificate],
     trained: set[tuple[Any, ...]],
     power_w: float | None,
+    wait_s: float | None,
 ) -> PlannedRun:
     def composed(chosen: LoaderSummary | None) -> RunTime:
         supply = None if chosen is None else chosen.supply
@@ -128,7 +131,8 @@ def _planned(
             training=training,
             validation=validation,
             num_epochs=asked.num_epochs,
-            loading_s_per_example=None if supply is None else supply.time_per_example.value,
+            # What training waited for is what its loader did not hide, so it adds to computing.
+            loading_s_per_example=wait_s if supply is None else supply.time_per_example.value,
             num_workers=0 if chosen is None else chosen.spec.num_workers or 0,
             start_up_s=asked.start_up_s,
         )
@@ -253,6 +257,21 @@ def _best_loader(rows: Sequence[LoaderSummary], *, computing_s: float) -> Loader
     if feeding:
         return min(feeding, key=lambda row: row.spec.num_workers or 0)
     return min(rows, key=lambda row: seconds(row) + (0.0 if row.spec.num_workers else computing_s), default=None)
+
+
+def _waits_s(records: Iterable[TrialRecord]) -> dict[str, float]:
+    """Return the seconds per example that training waited for its loader, by family."""
+    found: dict[str, list[float]] = {}
+    for record in records:
+        if record.kind != "training" or record.status != "ok" or record.steps is None:
+            continue
+        rows = [row for row, is_warm_up in enumerate(record.steps["is_warm_up"]) if not is_warm_up]
+        waits = [record.steps["data_wait_s"][row] for row in rows]
+        if rows and None not in waits:
+            found.setdefault(record.spec.family, []).append(
+                sum(waits) / sum(record.steps["num_examples"][row] for row in rows)
+            )
+    return {family: statistics.fmean(values) for family, values in found.items()}
 
 
 def _powers_w(records: Iterable[TrialRecord]) -> dict[str, float]:
