@@ -43,6 +43,8 @@ def plan_runs(
     certificates = certify(records)
     trained = {_levers_of_training(record) for record in records if record.kind == "training" and record.status == "ok"}
     samplers = _samplers(records)
+    of_one = {record.spec.sampler for record in records if record.spec.micro_batch_size == 1}
+    samplers_of_one = sorted(samplers, key=lambda name: name not in of_one)[:1]
     powers = _powers_w(records)
     waits = _waits_s(records)
     plans: dict[tuple[SamplerName, int, int], BatchPlan | None] = {}
@@ -50,8 +52,8 @@ def plan_runs(
     for family in families:
         micro_batch_size = family.spec.micro_batch_size
         for batch_size in _batch_sizes(asked, family, records):
-            # A pass of one example is the same whoever chose it.
-            for sampler in samplers if micro_batch_size > 1 else samplers[:1]:
+            # A pass of one example is the same whoever chose it, so one sampler stands for all.
+            for sampler in samplers if micro_batch_size > 1 else samplers_of_one:
                 key = (sampler, batch_size, micro_batch_size)
                 if key not in plans:
                     plans[key] = _plan(asked, asked.train_sizes_N2, *key)
