@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import record_factory as factory
 
+from vnbench import report_command
 from vnbench.cli import run
 from vnbench.record import Cause, TrialRecord
 
@@ -85,6 +86,14 @@ def test_the_same_records_give_the_same_bytes(results: str, folder: Path) -> Non
     assert {path.name: path.read_bytes() for path in sorted(folder.iterdir())} == before
 
 
+@pytest.fixture(name="_no_figures")
+def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing, which takes seconds, where a test is about text."""
+    monkeypatch.setattr(report_command, "draw_plots", lambda records, out: (out.mkdir(exist_ok=True), ((), ()))[1])
+    monkeypatch.setattr(report_command, "_plan_figures", lambda planned, out: ())
+
+
+@pytest.mark.usefixtures("_no_figures")
 def test_nothing_in_a_record_is_taken_for_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = list(factory.cpu_sweep())
     environment = dict(factory.CPU_ENVIRONMENT) | {"device_name": HOSTILE, "note": HOSTILE}
@@ -98,6 +107,7 @@ def test_nothing_in_a_record_is_taken_for_markup(tmp_path: Path, capsys: pytest.
     assert "[x]" not in markdown
 
 
+@pytest.mark.usefixtures("_no_figures")
 def test_records_that_no_run_can_be_planned_from_still_make_a_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
