@@ -59,7 +59,7 @@ def test_a_command_of_the_readme_runs(command: str, reader: Path, monkeypatch: p
         is_for_a_gpu = "--config" in arguments
         arguments += ["--device", "cpu", "--dry-run"] if is_for_a_gpu else ["--time-budget", "1s"]
         if "compute" in arguments:
-            arguments += ["--compute-sizes", "2", "--min-steps", "2", "--max-steps", "2"]
+            arguments += ["--compute-sizes", "2", "--min-steps", "2", "--max-steps", "2", "--warm-up-steps", "1"]
     assert run(arguments) in ((0, 3) if "--time-budget" in arguments else (0,))
 
 
