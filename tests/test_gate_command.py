@@ -334,7 +334,9 @@ def test_a_tampered_baseline_file_is_bad_input(tmp_path: Path, capsys: pytest.Ca
     document = json.loads(baseline.read_text())
     (device,) = document["devices"].values()
     figure = next(one["figures"]["time"] for one in device["configurations"].values() if "time" in one["figures"])
-    for change in ({"value": "fast"}, {"value": -1.0}, {"processes": 0}, {"value": 1e999}):
+    changes: list[dict[str, Any]] = [{"value": "fast"}, {"value": -1.0}, {"processes": 0}, {"value": 1e999}]
+    changes += [{"value": 1.0, "processes": 10**9}, {"processes": 2, "spread": float("nan")}, {"spread": -1}]
+    for change in changes:
         figure.update(change)
         baseline.write_text(json.dumps(document))
         assert run(["gate", str(baseline), candidate]) == 2
@@ -403,6 +405,7 @@ def test_what_cannot_be_calibrated_is_refused(tmp_path: Path, capsys: pytest.Cap
         ([few], 3, "timed in four processes"),
         ([many, elsewhere], 2, "sweeps of one machine"),
         ([many, "--update"], 2, "updates nothing"),
+        ([many, many], 2, "stands there twice"),
         ([many, "--detect", "2"], 2, "--detect"),
     ):
         assert run(["gate", "--calibrate", *arguments]) == code
@@ -420,3 +423,60 @@ def test_an_update_takes_only_the_metrics_that_were_asked_for(
     assert '"padding"' not in baseline.read_text()
     _, report = gate([str(baseline), candidate], capsys)
     assert {row["metric"] for row in report["rows"]} == {"status", "memory"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("environment", None),
+        ("environment", "a machine"),
+        ("started_at", None),
+        ("started_at", 5),
+        ("started_at", "yesterday"),
+    ],
+    ids=str,
+)
+def test_a_record_that_is_none_is_noted_and_never_passes(
+    name: str, value: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write(tmp_path / "a.jsonl", sweep())
+    lines = Path(base).read_text().splitlines()
+    lines[0] = json.dumps(json.loads(lines[0]) | {name: value})
+    bad = tmp_path / "b.jsonl"
+    bad.write_text("\n".join(lines) + "\n")
+    code, report = gate([base, str(bad)], capsys)
+    assert (code, report["outcome"]) == (3, "undecided")
+    assert report["notes"]
+
+
+def test_text_that_cannot_be_written_and_endless_nesting_are_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write(tmp_path / "a.jsonl", sweep())
+    bad = tmp_path / "b.jsonl"
+    lines = Path(base).read_text().splitlines()
+    lines[0] = lines[0].replace('"device_name":"', '"device_name":"\\ud800')
+    bad.write_text("\n".join([*lines, "[" * 100_000]) + "\n")
+    code, report = gate([base, str(bad)], capsys)
+    assert (code, report["outcome"]) == (3, "undecided")
+    assert len(report["notes"]) == 2
+
+
+def test_outputs_never_replace_what_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "a.jsonl", sweep())
+    before = Path(path).read_text()
+    for option in ("--junit", "--markdown", "--code-quality"):
+        assert run(["gate", path, path, option, path]) == 2
+        assert "one of the files to compare" in capsys.readouterr().err
+    assert Path(path).read_text() == before
+
+
+def test_an_update_says_what_got_worse_and_what_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    baseline, records = tmp_path / "baseline.json", sweep()
+    assert run(["gate", str(baseline), write(tmp_path / "a.jsonl", records), "--update"]) == 0
+    assert "added" in capsys.readouterr().err
+    worse = [*(factory.record_of(one.spec, status="oom", replicate=one.replicate) for one in records[:5]), *records[5:]]
+    assert run(["gate", str(baseline), write(tmp_path / "b.jsonl", worse), "--update"]) == 0
+    told = capsys.readouterr().err
+    assert "1 worse than before" in told
+    assert "1 configuration in it did not end ok" in told

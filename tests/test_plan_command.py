@@ -198,10 +198,11 @@ def test_validation_adds_a_forward_pass_per_epoch(results: str, capsys: pytest.C
 
 
 def test_the_first_lines_answer(results: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["plan", results, *RUN, "--mtbi", "30m", "--window", "3h", "--price-per-hour", "3.5"]) == 0
+    long = ["--examples", "20000", "--epochs", "10"]
+    assert run(["plan", results, *long, "--mtbi", "30m", "--window", "3h", "--price-per-hour", "3.5"]) == 0
     text = capsys.readouterr().out
     first = " ".join(text.split())
-    assert first.startswith("600 examples of 48")
+    assert first.startswith("20,000 examples of 48")
     assert "px, 10 epochs: " in first
     for part in (
         "It finishes within 3 h with a probability of",
@@ -269,6 +270,8 @@ def test_bad_input_is_one_message(results: str, tmp_path: Path, capsys: pytest.C
 def test_what_cannot_be_planned_is_told(results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     failed = write(tmp_path / "f.jsonl", [factory.record_of(factory.compute_spec(), status="oom")])
     assert "nothing can be planned from it" in refusal([failed, *RUN], capsys, code=3)
+    assert run(["plan", failed, *RUN, "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["recommended"] is None
     assert "no configuration" in refusal([results, *RUN, "--batch-size", "4096"], capsys, code=3)
     assert "--current" in refusal([results, *RUN, "--current", "precision=tf32"], capsys, code=3)
     assert "no configuration is known to fit" in refusal(
@@ -352,3 +355,25 @@ def test_a_file_of_runs_that_cannot_be_used_is_refused(
         runs.write_text(text)
         assert message in refusal([results, "--runs", str(runs)], capsys, code=2)
     assert "cannot be read" in refusal([results, "--runs", str(tmp_path / "none.toml")], capsys, code=2)
+
+
+def test_snapshots_that_cost_more_than_they_save_are_not_taken(
+    results: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [results, *RUN, "--interruptions", "3", "--snapshot-cost", "1000h"]
+    best = plan(arguments, capsys)["recommended"]
+    assert best["snapshot_interval_s"] is None
+    assert best["wall_clock_s"] == best["wall_clock_s"] | {"p50": best["without_snapshots"]["p50"]}
+    assert run(["plan", *arguments]) == 0
+    assert "Take no snapshots" in capsys.readouterr().out
+
+
+def test_hopeless_and_countless_interruptions_are_answered_at_once(
+    results: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    never = plan([results, *RUN, "--mtbi", "1s", "--window", "1h"], capsys)["recommended"]
+    assert never["wall_clock_s"]["p50"] is None
+    assert never["probability_finish"] == 0
+    many = plan([results, "--examples", "20000", "--epochs", "10", "--interruptions", "5000"], capsys)["recommended"]
+    assert many["wall_clock_s"]["p50"] > 5000 * 300
+    assert "at most 1,000,000" in refusal([results, "--examples", "10000000", "--epochs", "1"], capsys, code=2)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vnbench.analysis.compare import Comparison
-from vnbench.analysis.sides import Configuration, Side, SideFigure
+from vnbench.analysis.sides import LARGEST, Configuration, Side, SideFigure
 from vnbench.errors import InputError
 from vnbench.readings import METRICS, Metric
 from vnbench.record import STATUSES
@@ -28,6 +28,9 @@ DIGITS: Mapping[Metric, int] = {"time": 4, "padding": 6, "epoch_padding": 6}
 """Significant digits of the metrics that are no whole numbers; those are kept as they are."""
 
 SPREAD_DIGITS = 2
+
+MAX_SPREAD, MAX_PROCESSES = 10.0, 1_000_000
+"""More than these nobody has measured: somebody wrote them."""
 
 
 def is_baseline(document: object) -> bool:
@@ -50,7 +53,7 @@ def read_baseline(document: Mapping[str, Any], *, path: Path) -> Mapping[str, Si
         )
     try:
         return {str(name): _side(part) for name, part in document["devices"].items()}
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
         raise InputError(
             str(path),
             allowed=f"this is no baseline file ({error!r})",
@@ -118,6 +121,8 @@ def _side(part: Mapping[str, Any]) -> Side:
 
 def _configuration(identity: str, values: Mapping[str, Any]) -> Configuration:
     spec = values.get("spec")
+    if not isinstance(values["figures"], dict) or not isinstance(values["statuses"], dict):
+        raise ValueError(f"{identity} has no figures")
     statuses = {status: int(values["statuses"][status]) for status in STATUSES if status in values["statuses"]}
     return Configuration(
         name=identity,
@@ -132,7 +137,8 @@ def _figure(values: Mapping[str, Any]) -> SideFigure:
     value, spread = float(values["value"]), values.get("spread")
     low, high = float(values.get("smallest", value)), float(values.get("largest", value))
     count = int(values["processes"])
-    if not (0 < low <= value <= high < math.inf) or count < 1:
+    is_spread = spread is None or (type(spread) in (int, float) and 0 <= spread < MAX_SPREAD)
+    if not (0 < low <= value <= high < LARGEST) or not 1 <= count <= MAX_PROCESSES or not is_spread:
         raise ValueError(f"{dict(values)} is no figure")
     return SideFigure(
         value=value,

@@ -29,6 +29,10 @@ def run_calibrate_command(
         GateError: too few processes to deal to two sides.
     """
     console = stderr_console()
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InputError(
+            "--calibrate", " ".join(map(str, paths)), allowed="a file stands there twice", remedy="give each sweep once"
+        )
     sides = [load_candidate(path) for path in paths]
     for path, side in zip(paths, sides, strict=True):
         if side.notes:

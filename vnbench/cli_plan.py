@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vnbench.cli_options import AsJson, Heights, Seed, SizeLaw, Sizes, Text, Widths, print_json
+from vnbench.errors import PlanError
 
 
 def plan(
@@ -51,7 +52,12 @@ def plan(
         if as_json:
             print_json(team)
         return 0
-    report = run_plan_command(results or [], flags, as_json=as_json)
+    try:
+        report = run_plan_command(results or [], flags, as_json=as_json)
+    except PlanError as error:
+        if as_json:
+            print_json({"recommended": None, "configurations": [], "warnings": [str(error)]})
+        raise
     if as_json:
         print_json(report.to_json())
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.gate_ci import github_annotations, gitlab_code_quality, junit_xml
 from vnbench.output.gate_markdown import gate_markdown
 from vnbench.output.gate_table import gate_table
+from vnbench.output.provenance import count
 from vnbench.readings import METRICS, Metric
 
 OnUndecided = Literal["fail", "warn"]
@@ -99,6 +101,7 @@ def run_gate_command(
         InputError: a file cannot be read or written.
     """
     console = stderr_console()
+    _refuse_overwriting((baseline, candidate), options)
     after = load_candidate(candidate)
     try:
         before = load_baseline(baseline, candidate=after, metrics=options.metrics)
@@ -178,9 +181,26 @@ def run_update_command(path: Path, candidate_path: Path, *, options: GateOptions
     write_baseline(path, sides)
     if not options.as_json and comparison.rows:
         stdout_console().print(gate_table(comparison, about=(str(path), candidate.about)))
-    kept = sum(row.verdict in ("same", "ambiguous") for row in comparison.rows)
-    say(console, f"{path}: {device} updated; {kept} of {len(comparison.rows)} figures left as they were")
+    counts = Counter(row.verdict for row in comparison.rows)
+    kept = counts["same"] + counts["ambiguous"]
+    say(
+        console,
+        f"{path}: {device} added"
+        if before is None
+        else f"{path}: {device} updated; {kept} of {len(comparison.rows)} figures left as they were, "
+        f"{counts['better']} better, {counts['worse']} worse than before",
+    )
+    failed = sum("ok" not in one.statuses and bool(one.statuses) for one in candidate.configurations.values())
+    if failed:
+        say(console, f"{count(failed, 'configuration')} in it did not end ok: the baseline expects that from now on")
     return GateReport(comparison=comparison, on_undecided=options.on_undecided, updated=path)
+
+
+def _refuse_overwriting(inputs: tuple[Path, Path], options: GateOptions) -> None:
+    outputs = {"--junit": options.junit, "--markdown": options.markdown, "--code-quality": options.code_quality}
+    for name, path in outputs.items():
+        if path is not None and path.resolve() in {one.resolve() for one in inputs}:
+            raise InputError(name, path, allowed="this is one of the files to compare", remedy="name another file")
 
 
 def _only(side: Side, metrics: Collection[Metric]) -> Side:

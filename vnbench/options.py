@@ -135,7 +135,7 @@ def _center(text: str, where: str) -> dict[str, Any]:
                 where,
                 part,
                 allowed=f"the centre is a list of AXIS=VALUE with an axis of {', '.join(AXIS_OPTIONS)}",
-                remedy="write --center batch-size=4,precision=bf16",
+                remedy=f"write {where} batch-size=4,precision=bf16",
             )
         (chosen[name],) = AXIS_OPTIONS[name](value, f"{where} {name}=")
     return chosen

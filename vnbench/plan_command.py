@@ -35,6 +35,9 @@ from vnbench.shipped import shipped_results
 from vnbench.store import load_all
 from vnbench.units import PixelRange
 
+MAX_EXAMPLES = 1_000_000
+"""Examples of which every pass of every sampler is planned: 20 s."""
+
 
 def run_plan_command(results: Sequence[Path], flags: Mapping[str, str | None], *, as_json: bool) -> PlanReport:
     """Plan a run from some results files, or from those that ship, and tell of it unless stdout is kept for JSON.
@@ -125,6 +128,14 @@ def plan_values(flags: Mapping[str, str | None]) -> dict[str, Any]:
     for name in ("examples", "epochs"):
         if name not in values:
             raise InputError(f"--{name}", allowed="it is needed", remedy="write --examples 15000 --epochs 50")
+    for name in ("examples", "validation"):
+        if values.get(name, 0) > MAX_EXAMPLES:
+            raise InputError(
+                f"--{name}",
+                values[name],
+                allowed=f"a plan goes through every example, and takes at most {MAX_EXAMPLES:,}",
+                remedy=f"plan {MAX_EXAMPLES:,} and more epochs",
+            )
     if "interruptions" in values and "mtbi" in values:
         raise InputError(
             "--mtbi", flags["mtbi"], allowed="interruptions come by number or at random", remedy="leave out one of them"

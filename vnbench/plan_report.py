@@ -138,7 +138,9 @@ class PlanReport:
             "without_snapshots": {"p50": single(other.p50), "probability_finish": single(other.probability)},
             "snapshot_per_epoch": {"p50": single(per_epoch.p50), "probability_finish": single(per_epoch.probability)},
             "snapshot_interval_s": single(one.interval_s),
-            "snapshot_interval_steps": max(1, round((one.interval_s or 0.0) / one.run.step_s)),
+            "snapshot_interval_steps": None
+            if one.interval_s is None
+            else max(1, round(one.interval_s / one.run.step_s)),
             "peak_reserved_bytes": one.need_bytes,
             "fits": one.verdict,
             "evidence": self.tier_of(one),

@@ -7,8 +7,10 @@ Schema history:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from typing import Any, Literal, get_args
 
 from vnbench.identity import trial_id
@@ -184,9 +186,14 @@ class TrialRecord:
             ValueError: not JSON, not a record of SCHEMA_VERSION, or its identity does not match its spec.
         """
         try:
-            values = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            values = json.loads(line, parse_constant=_refuse_constant)
+            # A lone surrogate is JSON, but no text that could be written anywhere.
+            if _SURROGATE.search(line if isinstance(line, str) else line.decode()):
+                json.dumps(values, ensure_ascii=False).encode()
+        except (json.JSONDecodeError, UnicodeError) as error:
             raise ValueError(f"not JSON: {error}") from error
+        except RecursionError as error:
+            raise ValueError("not JSON: nested too deeply") from error
         if not isinstance(values, dict):
             raise ValueError("not a JSON object")
         if values.get("schema_version") != SCHEMA_VERSION:
@@ -205,6 +212,14 @@ class TrialRecord:
         chosen = {name: values[name] for name in known if name in values}
         if chosen["status"] not in STATUSES:
             raise ValueError(f"unknown status {chosen['status']!r}")
+        if not isinstance(chosen["environment"], dict):
+            raise ValueError("environment is no table of names and values")
+        try:
+            datetime.fromisoformat(chosen["started_at"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"started_at {chosen['started_at']!r} is no time") from error
+        for name in ("steps", "memory"):
+            _check_numbers(name, chosen.get(name) or {})
         for name in ("replicate", "attempt"):
             if type(chosen[name]) is not int:
                 raise ValueError(f"{name} {chosen[name]!r} is no whole number")
@@ -226,6 +241,34 @@ class TrialRecord:
             chosen["measured_span_s"] = (start_s, end_s)
         chosen["warnings"] = tuple(TrialWarning(**warning) for warning in chosen.get("warnings", ()))
         return cls(**chosen)
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+LARGEST_NUMBER = 1e18
+"""Seconds, bytes and pixels above this are none: the age of the universe, an exabyte."""
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number in strict JSON")
+
+
+def _check_numbers(where: str, values: Mapping[str, Any]) -> None:
+    """Refuse numbers that could not have been measured, in columns or single.
+
+    Raises:
+        ValueError: text for a number, or one beyond LARGEST_NUMBER.
+    """
+    for name, found in values.items():
+        column = found if isinstance(found, list) else [found]
+        if name == "instrument":
+            continue
+        try:
+            largest = max((abs(value) for value in column if value is not None), default=0)
+        except TypeError as error:
+            raise ValueError(f"{where}: {name} holds what is no number") from error
+        if not largest < LARGEST_NUMBER:
+            raise ValueError(f"{where}: {name} holds a number that nobody measured")
 
 
 _NESTED: Mapping[str, type] = {

@@ -192,7 +192,7 @@ def _open(path: Path, *, where: str, is_new: bool) -> int:
 def _refuse_other_schema(line: bytes, *, where: str) -> None:
     try:
         values = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     version = values.get("schema_version") if isinstance(values, dict) else None
     if isinstance(version, int) and version != SCHEMA_VERSION:

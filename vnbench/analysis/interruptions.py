@@ -19,6 +19,9 @@ from scipy.special import lambertw
 
 Seconds = NDArray[np.float64]
 
+MAX_EXACT = 64
+"""Interruptions that are drawn one by one."""
+
 MAX_INTERRUPTIONS = 100_000
 """Interruptions of one simulated run beyond which it is taken never to finish."""
 
@@ -114,14 +117,18 @@ def simulate_count_s(
 
     ``interval_s`` None means no snapshots: an interruption then loses all that was done.
     """
-    shares_NK = random.random((len(work_N), num_interruptions))
+    if num_interruptions <= MAX_EXACT:
+        shares_N = random.random((len(work_N), num_interruptions)).sum(axis=1)
+    else:
+        # The sum of so many uniform numbers is a normal one for all that matters.
+        deviation = math.sqrt(num_interruptions / 12)
+        shares_N = num_interruptions / 2 + deviation * random.standard_normal(len(work_N))
     if interval_s is None:
-        lost_N = (shares_NK * work_N[:, np.newaxis]).sum(axis=1)
-        without: Seconds = work_N + lost_N + num_interruptions * restart_s
+        without: Seconds = work_N * (1 + shares_N) + num_interruptions * restart_s
         return without
     round_s = interval_s + snapshot_s
     snapshots_N = snapshot_s * (np.ceil(work_N / interval_s) - 1)
-    total: Seconds = work_N + snapshots_N + round_s * shares_NK.sum(axis=1) + num_interruptions * restart_s
+    total: Seconds = work_N + snapshots_N + round_s * shares_N + num_interruptions * restart_s
     return total
 
 

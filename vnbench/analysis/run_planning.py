@@ -162,8 +162,11 @@ def _planned(
         loading=(half_width or 0.0) / 1.96,
     )
     need_bytes, verdict = worst_case_memory(asked, family, certificates)
-    interval_s = _interval_s(asked.interruptions, run)
+    interval_s: float | None = _interval_s(asked.interruptions, run)
     finish = _finish(asked, run, degrees, interval_s)
+    without = finish if asked.interruptions.is_none else _finish(asked, run, degrees, None)
+    if without.mean < finish.mean:
+        interval_s, finish = None, without
     is_trained = tuple(levers[name] for name in LEVERS if name != "num_workers") in trained
     return PlannedRun(
         levers=levers,
@@ -175,7 +178,7 @@ def _planned(
         verdict=verdict,
         interval_s=interval_s,
         finish=finish,
-        finish_without_snapshots=finish if asked.interruptions.is_none else _finish(asked, run, degrees, None),
+        finish_without_snapshots=without,
         finish_per_epoch=finish if asked.interruptions.is_none else _finish(asked, run, degrees, run.epoch_s),
         power_w=power_w,
     )

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from vnbench.analysis.interruptions import simulate_count_s, simulate_s
+from vnbench.analysis.interruptions import expected_time_s, simulate_count_s, simulate_s
 from vnbench.analysis.run_time import RunTime
 
 Seconds = NDArray[np.float64]
@@ -28,7 +28,7 @@ NUM_DRAWS = 40_000
 
 PERCENTILES = (10, 50, 90)
 
-GIVE_UP = 100.0
+GIVE_UP = 20.0
 """Times its work after which a run is taken never to finish."""
 
 SMALLEST_FACTOR = 0.2
@@ -167,6 +167,15 @@ def _finish_s(
             random=random,
         )
     assert interruptions.mtbi_s is not None
+    expected_s = expected_time_s(
+        work_s=run.total_s,
+        interval_s=min(interval_s or run.total_s, run.total_s),
+        snapshot_s=0.0 if interval_s is None else interruptions.snapshot_s,
+        restart_s=interruptions.restart_s,
+        mtbi_s=interruptions.mtbi_s,
+    )
+    if expected_s > GIVE_UP * run.total_s:
+        return np.full(NUM_DRAWS, math.inf)
     return simulate_s(
         work_N,
         interval_s=interval_s,

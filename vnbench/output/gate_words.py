@@ -96,6 +96,8 @@ def headline(comparison: Comparison) -> str:
     order: Sequence[Verdict] = ("worse", "missing", "ambiguous", "better", "same")
     assert set(order) == set(VERDICTS)
     parts = [f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict]]
+    if comparison.notes and comparison.outcome == "undecided":
+        parts.append("and not everything could be read")
     return f"{comparison.outcome}: {', '.join(parts)} of {count(len(comparison.rows), 'row')}"
 
 

@@ -169,7 +169,10 @@ def _in_window(report: Report) -> Iterator[str]:
 
 def _snapshots(report: Report) -> Iterator[str]:
     inside, best = report.asked.interruptions, report.recommended
-    if inside.is_none or best.interval_s is None or report.is_bracket:
+    if inside.is_none or report.is_bracket:
+        return
+    if best.interval_s is None:
+        yield "Take no snapshots: they cost more than they save."
         return
     often = (
         f"{count(inside.count or 0, 'interruption')}"
