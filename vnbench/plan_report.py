@@ -138,9 +138,7 @@ class PlanReport:
             "without_snapshots": {"p50": single(other.p50), "probability_finish": single(other.probability)},
             "snapshot_per_epoch": {"p50": single(per_epoch.p50), "probability_finish": single(per_epoch.probability)},
             "snapshot_interval_s": single(one.interval_s),
-            "snapshot_interval_steps": None
-            if one.interval_s is None
-            else max(1, round(one.interval_s / one.run.step_s)),
+            "snapshot_interval_steps": one.interval_steps,
             "peak_reserved_bytes": one.need_bytes,
             "fits": one.verdict,
             "evidence": self.tier_of(one),
@@ -216,9 +214,7 @@ def plan_warnings(
         found.append("the run takes longer than the window, more often than not")
     unknown = sum(one.verdict == "unknown" for one in runs)
     if unknown:
-        found.append(
-            f"{unknown} of {len(runs)} configurations have no worst-case memory trial, and are not recommended"
-        )
+        found.append(f"{unknown} of {len(runs)} configurations have no worst-case memory that is known")
     if left_out:
         found.append(f"{len(left_out)} families could not be fitted, and are not planned")
     if recommended.family.is_rough:

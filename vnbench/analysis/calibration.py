@@ -127,11 +127,7 @@ def is_alarm(pairs: Sequence[tuple[SideFigure, SideFigure]], *, tolerance: float
     """Return whether the gate finds a regression in some pairs of times."""
     rows, overall = compare_times(pairs)
     found = [*rows, *([] if overall is None else [overall])]
-    limit = math.log1p(tolerance)
-    return any(
-        ratio.half_width is not None and ratio.log_ratio - ratio.half_width > 0 and ratio.log_ratio >= limit
-        for ratio in found
-    )
+    return any(ratio.is_slower(tolerance) for ratio in found)
 
 
 def processes_needed(

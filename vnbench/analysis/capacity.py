@@ -86,6 +86,11 @@ class PlannedRun:
     power_w: float | None
     """Mean power of the device while it was measured; None where nothing told it."""
 
+    @property
+    def interval_steps(self) -> int | None:
+        """Optimizer steps between snapshots; None for no snapshots."""
+        return None if self.interval_s is None else max(1, round(self.interval_s / self.run.step_s))
+
 
 def recommend(runs: Iterable[PlannedRun]) -> PlannedRun | None:
     """Return the fastest that fits; where none does, the fastest that is tight, or of which nobody knows; or None."""
@@ -105,12 +110,9 @@ def single_changes(runs: Iterable[PlannedRun], current: PlannedRun) -> tuple[tup
     found = []
     for one in runs:
         different = [name for name in LEVERS if one.levers[name] != current.levers[name]]
-        if "batch_size" in different and "micro_batch_size" in different:
-            is_same_passes = one.run.num_steps and (
-                one.levers["batch_size"] == one.levers["micro_batch_size"]
-                and current.levers["batch_size"] == current.levers["micro_batch_size"]
-            )
-            different = [name for name in different if name != "micro_batch_size"] if is_same_passes else different
+        follows = all(run.levers["batch_size"] == run.levers["micro_batch_size"] for run in (one, current))
+        if follows and "batch_size" in different:
+            different.remove("micro_batch_size")
         if len(different) > 1 and "num_workers" in different:
             different.remove("num_workers")
         if len(different) == 1:

@@ -52,6 +52,12 @@ class Ratio:
             return None
         return _exp(self.log_ratio - self.half_width), _exp(self.log_ratio + self.half_width)
 
+    def is_slower(self, tolerance: float) -> bool:
+        """Return whether the interval excludes 1 to the slow side and the estimate is at least the tolerance."""
+        return (
+            self.half_width is not None and self.log_ratio > self.half_width and self.log_ratio >= math.log1p(tolerance)
+        )
+
     def smallest_detectable(self, tolerance: float) -> float | None:
         """Return the least true slowdown that is called worse with POWER, relative; None without an interval.
 

@@ -179,7 +179,7 @@ def _time_verdict(ratio: Ratio, *, tolerance: float, num_processes: tuple[int, i
         )
     low, high = ratio.interval
     text = f"{_change(ratio.value)} ({_change(low)} to {_change(high)})"
-    if low > 1 and ratio.log_ratio >= limit:
+    if ratio.is_slower(tolerance):
         return "worse", f"slower: {text}"
     if high < 1 and ratio.log_ratio <= -limit:
         return "better", f"faster: {text}"

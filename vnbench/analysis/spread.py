@@ -15,7 +15,12 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from vnbench.analysis.interruptions import expected_time_s, simulate_count_s, simulate_s
+from vnbench.analysis.interruptions import (
+    expected_time_s,
+    expected_time_without_snapshots_s,
+    simulate_count_s,
+    simulate_s,
+)
 from vnbench.analysis.run_time import RunTime
 
 Seconds = NDArray[np.float64]
@@ -167,13 +172,14 @@ def _finish_s(
             random=random,
         )
     assert interruptions.mtbi_s is not None
-    expected_s = expected_time_s(
-        work_s=run.total_s,
-        interval_s=min(interval_s or run.total_s, run.total_s),
-        snapshot_s=0.0 if interval_s is None else interruptions.snapshot_s,
-        restart_s=interruptions.restart_s,
-        mtbi_s=interruptions.mtbi_s,
-    )
+    costs = {"restart_s": interruptions.restart_s, "mtbi_s": interruptions.mtbi_s}
+    if interval_s is None:
+        expected_s = expected_time_without_snapshots_s(work_s=run.total_s, **costs)
+    else:
+        interval = min(interval_s, run.total_s)
+        expected_s = expected_time_s(
+            work_s=run.total_s, interval_s=interval, snapshot_s=interruptions.snapshot_s, **costs
+        )
     if expected_s > GIVE_UP * run.total_s:
         return np.full(NUM_DRAWS, math.inf)
     return simulate_s(

@@ -101,8 +101,8 @@ def lines_to_paste(report: Report) -> Iterator[str]:
     yield f"precision, norm_precision = {levers['precision']!r}, {levers['norm_precision']!r}"
     yield f"activation_checkpointing = {levers['checkpointing'] != 'none'}"
     yield f"sampler, num_workers = {levers['sampler']!r}, {levers['num_workers'] or 0}"
-    if report.recommended.interval_s is not None:
-        yield f"snapshot_every_steps = {max(1, round(report.recommended.interval_s / report.recommended.run.step_s))}"
+    if report.recommended.interval_steps is not None:
+        yield f"snapshot_every_steps = {report.recommended.interval_steps}"
 
 
 def answer_lines(report: Report) -> Iterator[str]:
@@ -171,7 +171,7 @@ def _snapshots(report: Report) -> Iterator[str]:
     inside, best = report.asked.interruptions, report.recommended
     if inside.is_none or report.is_bracket:
         return
-    if best.interval_s is None:
+    if best.interval_s is None or best.interval_steps is None:
         yield "Take no snapshots: they cost more than they save."
         return
     often = (
@@ -179,10 +179,9 @@ def _snapshots(report: Report) -> Iterator[str]:
         if inside.mtbi_s is None
         else f"an interruption every {format_duration(inside.mtbi_s)} in the mean"
     )
-    steps = max(1, round(best.interval_s / best.run.step_s))
     yield (
         f"With {often}, {format_duration(inside.restart_s)} to restart and {format_duration(inside.snapshot_s)} per "
-        f"snapshot: take one every {format_duration(best.interval_s)} ({count(steps, 'step')}). "
+        f"snapshot: take one every {format_duration(best.interval_s)} ({count(best.interval_steps, 'step')}). "
         f"After every epoch ({format_duration(best.run.epoch_s)}) instead: {time_range(best.finish_per_epoch)}; "
         f"none at all: {time_range(best.finish_without_snapshots)}."
     )
