@@ -111,6 +111,35 @@ def test_snapshots_turn_interruptions_from_a_loss_into_a_tax(results: str, capsy
     assert report["shares"]["interruptions"] > 0
 
 
+def test_a_snapshot_interval_of_ones_own_is_taken_in_whole_steps(
+    results: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [results, *RUN, "--interruptions", "3", "--snapshot-interval"]
+    best, every, epoch, none = (
+        plan([*arguments, rule], capsys)["recommended"] for rule in ("best", "90s", "epoch", "none")
+    )
+    assert every["snapshot_interval_s"] == pytest.approx(90, rel=0.05)
+    steps = every["snapshot_interval_s"] / every["computing_s"] * every["steps_per_epoch"]
+    assert steps == pytest.approx(every["snapshot_interval_steps"])
+    assert epoch["snapshot_interval_s"] == epoch["epoch_s"]
+    assert epoch["wall_clock_s"]["p50"] == best["snapshot_per_epoch"]["p50"]
+    assert none["snapshot_interval_s"] is None
+    assert none["wall_clock_s"]["p50"] == best["without_snapshots"]["p50"]
+    means = [one["wall_clock_s"]["mean"] for one in (best, every, epoch, none)]
+    assert means[0] == min(means)
+    assert run(["plan", *arguments, "none"]) == 0
+    assert "as asked" in capsys.readouterr().out
+    assert "--snapshot-interval" in refusal([*arguments, "often"], capsys, code=2)
+
+
+def test_workers_can_be_held_to_those_that_there_are(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    report = plan([results, *RUN, "--num-workers", "1"], capsys)
+    assert {one["spec"]["num_workers"] for one in report["configurations"]} == {1}
+    message = refusal([results, *RUN, "--num-workers", "3"], capsys, code=3)
+    assert "no loader" in message
+    assert "1, 4" in message
+
+
 def test_changes_are_told_one_at_a_time(results: str, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--batch-size", "4", "--current", "precision=fp32,micro-batch-size=4,sampler=bucketed"]
     report = plan([results, *RUN, *options], capsys)

@@ -55,6 +55,8 @@ MAX_SHAPES = 4096
 """Most canvases that training may be held to: more than an epoch of logs has without being held to any."""
 
 
+SNAPSHOT_RULES = ("best", "epoch", "none")
+
 YES_OR_NO = ("yes", "no")
 
 SWITCHES = ("find-max-batch",)
@@ -236,8 +238,20 @@ RUN_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "mtbi": lambda text, where: parse_duration(text, where=where),
     "restart-cost": lambda text, where: parse_duration(text, where=where),
     "snapshot-cost": lambda text, where: parse_duration(text, where=where),
+    "snapshot-interval": lambda text, where: text if text in SNAPSHOT_RULES else parse_duration(text, where=where),
 }
 """Parsers of the options that only ``vnbench plan`` has."""
 
-PLANNING = ("examples", "batch-size", "widths", "heights", "size-law", "sizes", "price-per-hour", "seed", *RUN_OPTIONS)
+PLANNING = (
+    "examples",
+    "batch-size",
+    "num-workers",
+    "widths",
+    "heights",
+    "size-law",
+    "sizes",
+    "price-per-hour",
+    "seed",
+    *RUN_OPTIONS,
+)
 """Options of ``vnbench plan`` that belong to one run."""

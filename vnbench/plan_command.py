@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from vnbench.analysis.capacity import (
     recommend,
     single_changes,
 )
+from vnbench.analysis.configurations import Measured
 from vnbench.analysis.fit import fit_families
 from vnbench.analysis.loading import summarize_loading
 from vnbench.analysis.run_planning import plan_runs, worker_changes
@@ -85,8 +87,13 @@ def plan_records(records: Sequence[TrialRecord], values: Mapping[str, Any], *, s
             "vnbench sweep --kind memory,compute"
         )
     asked = _asked(values, latest, device=families[0].spec.device)
-    loading = summarize_loading(records)
-    runs = plan_runs(asked, families=families, loading=loading, records=latest)
+    measured = Measured.of(latest, families=families, loading=summarize_loading(records))
+    runs = plan_runs(asked, measured)
+    if not runs and asked.num_workers is not None and plan_runs(replace(asked, num_workers=None), measured):
+        raise PlanError(
+            f"--num-workers {values['num-workers']}: no loader of {where} was measured with so many; those measured "
+            f"have {', '.join(map(str, sorted({row.spec.num_workers or 0 for row in measured.loading}))) or 'none'}"
+        )
     if not runs:
         raise PlanError(
             f"--batch-size, --examples: no configuration of {where} makes such batches; those measured have "
@@ -103,7 +110,7 @@ def plan_records(records: Sequence[TrialRecord], values: Mapping[str, Any], *, s
         runs=runs,
         recommended=recommended,
         current=current,
-        changes=(*worker_changes(asked, current, loading=loading), *single_changes(runs, current)),
+        changes=(*worker_changes(asked, current), *single_changes(runs, current)),
         shares=shares_of(
             recommended.run,
             recommended.degrees,
@@ -160,6 +167,7 @@ def _asked(values: Mapping[str, Any], latest: Sequence[TrialRecord], *, device: 
         worst_case=(int(heights.max()), int(widths.max())),
         num_epochs=values["epochs"],
         batch_sizes=values.get("batch-size"),
+        num_workers=values.get("num-workers"),
         memory_bytes=values.get("memory"),
         window_s=values.get("window"),
         interruptions=Interruptions(
@@ -168,6 +176,7 @@ def _asked(values: Mapping[str, Any], latest: Sequence[TrialRecord], *, device: 
             restart_s=values.get("restart-cost", RESTART_S),
             snapshot_s=values.get("snapshot-cost", SNAPSHOT_S),
         ),
+        snapshots=values.get("snapshot-interval", "best"),
         start_up_s=measured_start_up_s(latest) or START_UP_S[device],
         seed=values.get("seed", 0),
     )

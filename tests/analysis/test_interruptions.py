@@ -15,11 +15,14 @@ from vnbench.analysis.interruptions import (
     rounded_interval_s,
     simulate_count_s,
     simulate_s,
+    sum_of_uniforms,
     time_of_count_s,
     young_interval_s,
 )
 
 MINUTE, HOUR = 60.0, 3600.0
+
+EVEN = (np.arange(20_000) + 0.5) / 20_000
 
 
 @pytest.mark.parametrize(("mtbi_s", "minutes"), [(24 * HOUR, 117), (6 * HOUR, 57), (15 * MINUTE, 9.1)])
@@ -121,21 +124,35 @@ def test_times_with_three_interruptions_agree_with_the_simulation(
     worst_s = time_of_count_s(work_s=480 * MINUTE, **arguments, is_worst=True)
     assert mean_s / MINUTE == pytest.approx(mean_min, abs=1)
     assert worst_s / MINUTE == pytest.approx(worst_min, abs=1)
-    finish_N = simulate_count_s(np.full(20_000, 480 * MINUTE), random=np.random.default_rng(3), **arguments)
+    finish_N = simulate_count_s(np.full(len(EVEN), 480 * MINUTE), probabilities_N=EVEN, **arguments)
     assert finish_N.mean() == pytest.approx(mean_s, rel=0.002)
     assert finish_N.max() <= worst_s
 
 
 def test_without_snapshots_an_interruption_loses_half_of_the_run_in_the_mean() -> None:
     finish_N = simulate_count_s(
-        np.full(20_000, 100.0),
+        np.full(len(EVEN), 100.0),
         interval_s=None,
         snapshot_s=0.0,
         restart_s=1.0,
         num_interruptions=2,
-        random=np.random.default_rng(4),
+        probabilities_N=EVEN,
     )
-    assert finish_N.mean() == pytest.approx(100 + 2 * (50 + 1), rel=0.01)
+    assert finish_N.mean() == pytest.approx(100 + 2 * (50 + 1), rel=0.001)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 64, 65, 1000])
+def test_a_sum_of_uniform_numbers_has_the_quantiles_of_drawn_ones(count: int) -> None:
+    drawn = np.random.default_rng(6).random((200_000 // count, count)).sum(axis=1)
+    probabilities = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
+    error = 4 * math.sqrt(count / 12) * np.sqrt(probabilities * (1 - probabilities) / len(drawn)) / 0.1
+    assert np.abs(sum_of_uniforms(probabilities, count) - np.quantile(drawn, probabilities)).max() < error.max()
+    assert (sum_of_uniforms(np.array([1e-9, 1 - 1e-9]), count) >= 0).all()
+
+
+def test_two_uniform_numbers_add_up_to_a_triangle() -> None:
+    assert sum_of_uniforms(np.array([0.125, 0.5, 0.875]), 2).tolist() == pytest.approx([0.5, 1.0, 1.5], abs=1e-6)
+    assert sum_of_uniforms(np.array([0.3]), 0).tolist() == [0.0]
 
 
 def test_an_interval_is_a_whole_number_of_steps() -> None:

@@ -7,7 +7,7 @@ import pytest
 import record_factory as factory
 
 from vnbench.analysis.fit import FamilyFit, fit_families
-from vnbench.analysis.run_time import RunTime, compose_run, measured_start_up_s
+from vnbench.analysis.run_time import EpochPasses, RunTime, compose_run, measured_start_up_s
 from vnbench.data.batching import plan_epoch
 from vnbench.data.plan import BatchPlan, PlanConfig
 
@@ -28,7 +28,7 @@ def plan_of(*, batch_size: int, micro_batch_size: int = 2) -> BatchPlan:
 
 def composed(family: FamilyFit, plan: BatchPlan, **changes: Any) -> RunTime:
     values: dict[str, Any] = {
-        "training": plan,
+        "training": EpochPasses.of(plan),
         "validation": None,
         "num_epochs": 3,
         "loading_s_per_example": None,
@@ -57,7 +57,7 @@ def test_passes_that_share_an_update_save_the_others(family: FamilyFit) -> None:
 def test_validation_takes_the_forward_share_of_its_passes(family: FamilyFit) -> None:
     assert family.forward_ratio == pytest.approx(0.3, rel=0.01)
     validation = plan_of(batch_size=2)
-    run = composed(family, plan_of(batch_size=2), validation=validation)
+    run = composed(family, plan_of(batch_size=2), validation=EpochPasses.of(validation))
     whole_s = sum(map(family.fit.model.time_s, validation.padded_pixels_M.tolist()))
     assert run.validation_s == pytest.approx(family.forward_ratio * whole_s)
     assert run.epoch_s == pytest.approx(run.computing_s + run.validation_s)

@@ -8,7 +8,7 @@ import pytest
 
 from vnbench.analysis.between import ProcessFigure, spread_of
 from vnbench.analysis.run_time import RunTime
-from vnbench.analysis.spread import Degrees, Interruptions, finish_of, shares_of
+from vnbench.analysis.spread import NUM_DRAWS, Degrees, Interruptions, finish_of, ranks_of, shares_of
 from vnbench.analysis.step_fit import ForecastParts, StepFit, fit_steps
 from vnbench.analysis.step_model import StepPoint
 
@@ -48,10 +48,22 @@ def test_percentiles_are_those_of_the_normal_distribution() -> None:
     assert finish.probability == pytest.approx(0.5, abs=0.01)
 
 
-def test_the_median_is_known_to_a_fifth_of_a_percent_at_the_default_draws() -> None:
+def test_percentiles_of_several_parts_are_known_to_a_thousandth_at_the_default_draws() -> None:
     run = run_of(coefficients=0.02, sizes=0.01, processes=0.1)
-    medians = [finish_of(run, SURE, NONE, interval_s=None, window_s=None, seed=seed).p50 for seed in range(20)]
-    assert max(abs(median / 1000 - 1) for median in medians) < 0.002
+    deviation = math.sqrt(0.02**2 + 0.01**2 + 0.1**2)
+    for seed in range(20):
+        finish = finish_of(run, SURE, NONE, interval_s=None, window_s=None, seed=seed)
+        assert finish.p50 == pytest.approx(1000, rel=0.001)
+        assert finish.p90 == pytest.approx(1000 * (1 + 1.28155 * deviation), rel=0.001)
+
+
+def test_every_part_draws_each_rank_once_and_no_two_parts_go_together() -> None:
+    ranks = ranks_of(3)
+    for one in ranks.values():
+        assert sorted(one.tolist()) == list(range(NUM_DRAWS))
+    correlations = np.corrcoef(np.stack(list(ranks.values())))
+    assert np.abs(correlations - np.eye(len(ranks))).max() < 0.01
+    assert any((ranks_of(4)[part] != one).any() for part, one in ranks.items())
 
 
 def test_the_share_of_a_part_is_that_of_its_variance() -> None:
@@ -118,7 +130,7 @@ def test_a_stated_probability_of_nine_in_ten_comes_true_in_nine_of_ten(num_proce
         passes = random.uniform(1e6, 8e6, 200)
         kernels = np.exp(random.normal(0, 0.02, len(passes)))
         truth_s = float(((0.01 + 1e-8 * passes) * kernels).sum() * np.exp(random.normal(0, 0.03)))
-        run = run_of(num_epochs=1, computing=fit.forecast_parts(passes.tolist()))
+        run = run_of(num_epochs=1, computing=fit.forecast_parts(np.sort(passes), np.ones(len(passes), dtype=int)))
         degrees = Degrees(
             measured=float(fit.degrees_of_freedom), processes=fit.between_degrees_of_freedom or math.inf, loading=0.0
         )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from vnbench.analysis.certification import Verdict
 from vnbench.analysis.fit import FamilyFit
+from vnbench.analysis.room import Room
 from vnbench.analysis.run_time import RunTime
 from vnbench.analysis.spread import Degrees, Finish, Interruptions
 from vnbench.data.sizes import SizeArray
 from vnbench.spec import FLAG_FIELDS
+
+SnapshotRule = float | Literal["best", "epoch", "none"]
+"""When a run takes snapshots: after so many seconds of work, where it is best in the mean, after every epoch, never."""
 
 Evidence = Literal["measured", "interpolated", "extrapolated"]
 """``measured`` where this very configuration was trained, ``interpolated`` where all passes lie inside of the sizes
@@ -45,12 +49,16 @@ class Asked:
     """Passes over the training examples."""
     batch_sizes: tuple[int, ...] | None
     """Examples per optimizer step; None for those of the records."""
+    num_workers: tuple[int, ...] | None
+    """Loader workers that there may be; None for as many as were measured."""
     memory_bytes: float | None
     """Memory of the device; None for that of the device that was measured."""
     window_s: float | None
     """Time that there is; None for any."""
     interruptions: Interruptions
     """What the run is interrupted by."""
+    snapshots: SnapshotRule
+    """When it takes snapshots."""
     start_up_s: float
     """From the start of a process to its first step."""
     seed: int
@@ -58,8 +66,20 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlannedRun:
-    """One configuration, and what the run takes with it."""
+class Supply:
+    """A number of loader workers that was measured for the passes of a configuration."""
+
+    num_workers: int
+    """Workers beside the training process; 0 for none."""
+    s_per_example: float
+    """Seconds in which they alone supply an example."""
+    error: float
+    """Relative standard error of that."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Configuration:
+    """A setting of all levers, and what is known of a run with it, before anything interrupts it."""
 
     levers: Mapping[str, Any]
     """Its settings, by the names of spec fields."""
@@ -69,12 +89,36 @@ class PlannedRun:
     """Its parts."""
     degrees: Degrees
     """On how much their errors rest."""
+    supplies: tuple[Supply, ...]
+    """What was measured of its loading, the fewest workers first."""
     evidence: Evidence
     """How far it was measured."""
-    need_bytes: float | None
-    """Worst-case memory; None where unknown."""
+    room: Room
+    """Its worst-case memory."""
+    power_w: float | None
+    """Mean power of the device while it was measured; None where nothing told it."""
+
+    @property
+    def need_bytes(self) -> float | None:
+        """Worst-case memory; None where unknown."""
+        return self.room.need_bytes
+
+    def supplied_by(self, supply: Supply, *, num_examples: int) -> Configuration:
+        """Return the same with another number of loader workers."""
+        return replace(
+            self,
+            levers=dict(self.levers) | {"num_workers": supply.num_workers},
+            run=replace(self.run, loading_s=num_examples * supply.s_per_example, has_workers=bool(supply.num_workers)),
+            degrees=replace(self.degrees, loading=supply.error),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedRun(Configuration):
+    """One configuration, and when the run finishes with it."""
+
     verdict: Verdict
-    """Whether that fits."""
+    """Whether its worst case fits."""
     interval_s: float | None
     """Work between snapshots, in seconds; None for none at all."""
     finish: Finish
@@ -83,8 +127,6 @@ class PlannedRun:
     """When it would without snapshots."""
     finish_per_epoch: Finish
     """When it would with a snapshot after every epoch."""
-    power_w: float | None
-    """Mean power of the device while it was measured; None where nothing told it."""
 
     @property
     def interval_steps(self) -> int | None:

@@ -11,16 +11,21 @@ Computer Systems 22 (2006), pages 303 to 312. The forms for a number of interrup
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import lambertw
+from scipy.interpolate import BSpline
+from scipy.special import lambertw, ndtri
 
 Seconds = NDArray[np.float64]
 
 MAX_EXACT = 64
-"""Interruptions that are drawn one by one."""
+"""Uniform numbers whose sum is not yet taken for a normal one."""
+
+NUM_KNOTS = 20_001
+"""Points at which the distribution of a sum of uniform numbers is tabulated."""
 
 MAX_INTERRUPTIONS = 100_000
 """Interruptions of one simulated run beyond which it is taken never to finish."""
@@ -111,18 +116,14 @@ def simulate_count_s(
     snapshot_s: float,
     restart_s: float,
     num_interruptions: int,
-    random: np.random.Generator,
+    probabilities_N: NDArray[np.float64],
 ) -> Seconds:
     """Return finish times of runs with exactly so many interruptions, at uniformly random moments; (N,), seconds.
 
-    ``interval_s`` None means no snapshots: an interruption then loses all that was done.
+    ``interval_s`` None means no snapshots: an interruption then loses all that was done. ``probabilities_N`` tell of
+    each run how lucky it is: the share of runs whose interruptions lose less.
     """
-    if num_interruptions <= MAX_EXACT:
-        shares_N = random.random((len(work_N), num_interruptions)).sum(axis=1)
-    else:
-        # The sum of so many uniform numbers is a normal one for all that matters.
-        deviation = math.sqrt(num_interruptions / 12)
-        shares_N = num_interruptions / 2 + deviation * random.standard_normal(len(work_N))
+    shares_N = sum_of_uniforms(probabilities_N, num_interruptions)
     if interval_s is None:
         without: Seconds = work_N * (1 + shares_N) + num_interruptions * restart_s
         return without
@@ -130,6 +131,30 @@ def simulate_count_s(
     snapshots_N = snapshot_s * (np.ceil(work_N / interval_s) - 1)
     total: Seconds = work_N + snapshots_N + round_s * shares_N + num_interruptions * restart_s
     return total
+
+
+def sum_of_uniforms(probabilities_N: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Return quantiles of the sum of so many uniform numbers between 0 and 1; (N,).
+
+    Their density is the B-spline of degree count - 1 on whole knots (the distribution of Irwin and Hall, 1927); the sum
+    of more than MAX_EXACT is a normal one for all that matters.
+    """
+    if count == 0:
+        return np.zeros_like(probabilities_N)
+    if count > MAX_EXACT:
+        normal: NDArray[np.float64] = count / 2 + math.sqrt(count / 12) * ndtri(probabilities_N)
+        return normal
+    return np.interp(probabilities_N, _probabilities_of_sum(count), np.linspace(0, count, NUM_KNOTS))
+
+
+@functools.lru_cache(maxsize=MAX_EXACT)
+def _probabilities_of_sum(count: int) -> NDArray[np.float64]:
+    """Return the probabilities that the sum of uniform numbers is at most each of NUM_KNOTS even steps from 0."""
+    density = BSpline.basis_element(np.arange(count + 1.0), extrapolate=False)
+    reached = density.antiderivative()(np.linspace(0, count, NUM_KNOTS))
+    probabilities: NDArray[np.float64] = (reached - reached[0]) / (reached[-1] - reached[0])
+    probabilities.setflags(write=False)
+    return probabilities
 
 
 def simulate_s(

@@ -7,8 +7,11 @@ or hides it; what loads in the training process adds up.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vnbench.analysis.fit import FamilyFit
 from vnbench.analysis.step_fit import ForecastParts
@@ -17,6 +20,40 @@ from vnbench.record import TrialRecord
 
 ROUGH_FORWARD_SHARE = 1 / 3
 """Share of a step that its forward pass takes where no trial told: a backward pass does twice the work of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochPasses:
+    """What a step model has to know of the passes of an epoch: how many there are of each size."""
+
+    padded_pixels_C: NDArray[np.float64]
+    """Different padded pixels of a pass, rising."""
+    counts_C: NDArray[np.int64]
+    """Passes of each."""
+    num_shapes: int
+    """Different canvases and lengths."""
+    num_steps: int
+    """Optimizer steps."""
+    num_examples: int
+    """Examples."""
+
+    @property
+    def num_passes(self) -> int:
+        """Passes of all sizes."""
+        return int(self.counts_C.sum())
+
+    @classmethod
+    def of(cls, plan: BatchPlan) -> EpochPasses:
+        """Return the passes of a plan."""
+        sizes_C, counts_C = np.unique(plan.padded_pixels_M, return_counts=True)
+        shapes_M3 = np.column_stack((plan.lengths_M, plan.canvases_M2))
+        return cls(
+            padded_pixels_C=sizes_C.astype(np.float64),
+            counts_C=counts_C.astype(np.int64),
+            num_shapes=len(np.unique(shapes_M3, axis=0)),
+            num_steps=len(plan.passes_S),
+            num_examples=len(plan.order_N),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,36 +112,35 @@ class RunTime:
 def compose_run(
     family: FamilyFit,
     *,
-    training: BatchPlan,
-    validation: BatchPlan | None,
+    training: EpochPasses,
+    validation: EpochPasses | None,
     num_epochs: int,
     loading_s_per_example: float | None,
     num_workers: int,
     start_up_s: float,
 ) -> RunTime:
-    """Return the time of a run whose epochs all look like the plan given.
+    """Return the time of a run whose epochs all have the passes given.
 
     A validation pass takes the forward share of a step on the same canvas: without gradients it takes a little less.
     """
-    passes: Sequence[float] = training.padded_pixels_M.tolist()
-    shapes = set(zip(training.lengths_M.tolist(), map(tuple, training.canvases_M2.tolist()), strict=True))
+    fit = family.fit
     validation_s = 0.0
     if validation is not None:
         share = ROUGH_FORWARD_SHARE if family.forward_ratio is None else family.forward_ratio
-        validation_s = share * sum(map(family.fit.model.time_s, validation.padded_pixels_M.tolist()))
-    low, high = family.fit.model.smallest_pixels, family.fit.model.largest_pixels
-    outside = int(((training.padded_pixels_M < low) | (training.padded_pixels_M > high)).sum())
+        validation_s = share * fit.forecast_parts(validation.padded_pixels_C, validation.counts_C).total_s
+    low, high = fit.model.smallest_pixels, fit.model.largest_pixels
+    outside = training.counts_C[(training.padded_pixels_C < low) | (training.padded_pixels_C > high)].sum()
     return RunTime(
         num_epochs=num_epochs,
-        num_steps=len(training.passes_S),
-        computing=family.fit.forecast_parts(passes),
-        saved_s=(len(passes) - len(training.passes_S)) * (family.optimizer_s or 0.0),
-        loading_s=None if loading_s_per_example is None else len(training.order_N) * loading_s_per_example,
+        num_steps=training.num_steps,
+        computing=fit.forecast_parts(training.padded_pixels_C, training.counts_C),
+        saved_s=(training.num_passes - training.num_steps) * (family.optimizer_s or 0.0),
+        loading_s=None if loading_s_per_example is None else training.num_examples * loading_s_per_example,
         has_workers=num_workers > 0,
         validation_s=validation_s,
-        new_shapes_s=len(shapes) * family.s_per_new_shape,
+        new_shapes_s=training.num_shapes * family.s_per_new_shape,
         start_up_s=start_up_s,
-        extrapolated_ratio=outside / len(passes),
+        extrapolated_ratio=float(outside) / training.num_passes,
     )
 
 

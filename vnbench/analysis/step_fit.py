@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from vnbench.analysis.between import Spread
@@ -123,7 +124,9 @@ class StepFit:
         Raises:
             ValueError: no steps.
         """
-        parts = self.forecast_parts(padded_pixels)
+        if not padded_pixels:
+            raise ValueError("no steps take no time")
+        parts = self.forecast_parts(*np.unique(np.array(padded_pixels, dtype=np.float64), return_counts=True))
         if self.size_error is None:
             return None
         total = parts.total_s
@@ -141,25 +144,19 @@ class StepFit:
             is_extrapolated=any(self.model.is_extrapolated(size) for size in set(padded_pixels)),
         )
 
-    def forecast_parts(self, padded_pixels: Sequence[float]) -> ForecastParts:
-        """Return the seconds of steps of these sizes together in one further process, with their errors part by part.
+    def forecast_parts(self, padded_pixels_C: Vector, counts_C: NDArray[np.int64]) -> ForecastParts:
+        """Return the seconds of so many steps of each size in one further process, with their errors part by part.
 
         Without degrees of freedom the errors of coefficients and sizes are 0, which says that they are not known.
-
-        Raises:
-            ValueError: no steps.
         """
-        if not padded_pixels:
-            raise ValueError("no steps take no time")
-        sizes, counts = np.unique(np.array(padded_pixels, dtype=np.float64), return_counts=True)
-        basis = self.model.basis(sizes)
+        basis = self.model.basis(padded_pixels_C)
         times = basis @ np.array(self.model.coefficients)
-        total = float(counts @ times)
-        weights: Vector = counts @ basis
+        total = float(counts_C @ times)
+        weights: Vector = counts_C @ basis
         return ForecastParts(
             total_s=total,
             coefficients=math.sqrt(max(0.0, float(weights @ np.array(self.covariance) @ weights))) / total,
-            sizes=(self.size_error or 0.0) * math.sqrt(float(((counts * times) ** 2).sum())) / total,
+            sizes=(self.size_error or 0.0) * math.sqrt(float(((counts_C * times) ** 2).sum())) / total,
             # The curve rests on processes that may all have been fast; the next one is off by as much again.
             processes=self.between * math.sqrt(1 + 1 / self.num_processes),
         )

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vnbench.analysis.capacity import pareto_front
+from vnbench.analysis.spread import NUM_DRAWS
 from vnbench.output.numbers import MISSING
 from vnbench.output.plan_words import Report, answer_lines, lines_to_paste, named, probability, time_range
 from vnbench.units import format_bytes, format_duration, gib
@@ -34,7 +35,8 @@ def plan_table(report: Report) -> RenderableType:
     parts += [Text(), Text(_configurations_line(report)), _runs_table(report)]
     notes = [f"! {warning}" for warning in report.warnings]
     notes.append(
-        f"{', '.join(report.origin.parts())}; equal epochs; finish times from 40,000 draws, seed {report.asked.seed}"
+        f"{', '.join(report.origin.parts())}; equal epochs; finish times from {NUM_DRAWS:,} even draws, seed "
+        f"{report.asked.seed}"
     )
     parts += [Text(), Text("\n".join(part for note in notes for part in textwrap.wrap(note, TEXT_COLUMNS)))]
     return Group(*parts)

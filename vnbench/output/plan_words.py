@@ -172,7 +172,8 @@ def _snapshots(report: Report) -> Iterator[str]:
     if inside.is_none or report.is_bracket:
         return
     if best.interval_s is None or best.interval_steps is None:
-        yield "Take no snapshots: they cost more than they save."
+        is_asked = report.asked.snapshots == "none"
+        yield "No snapshots are taken, as asked." if is_asked else "Take no snapshots: they cost more than they save."
         return
     often = (
         f"{count(inside.count or 0, 'interruption')}"
@@ -181,10 +182,13 @@ def _snapshots(report: Report) -> Iterator[str]:
     )
     yield (
         f"With {often}, {format_duration(inside.restart_s)} to restart and {format_duration(inside.snapshot_s)} per "
-        f"snapshot: take one every {format_duration(best.interval_s)} ({count(best.interval_steps, 'step')}). "
+        f"snapshot: {'take' if report.asked.snapshots == 'best' else 'as asked,'} one every "
+        f"{format_duration(best.interval_s)} ({count(best.interval_steps, 'step')}). "
         f"After every epoch ({format_duration(best.run.epoch_s)}) instead: {time_range(best.finish_per_epoch)}; "
         f"none at all: {time_range(best.finish_without_snapshots)}."
     )
+    if report.asked.snapshots != "best":
+        return
     if inside.mtbi_s is not None:
         young = young_interval_s(snapshot_s=inside.snapshot_s, mtbi_s=inside.mtbi_s)
         daly = daly_interval_s(snapshot_s=inside.snapshot_s, mtbi_s=inside.mtbi_s)

@@ -10,6 +10,7 @@ from typing import Any
 
 from vnbench.analysis.process import why_not_timed
 from vnbench.analysis.sides import side_of
+from vnbench.analysis.spread import NUM_DRAWS
 from vnbench.output.levers import describe, varying, worth_naming
 from vnbench.output.numbers import significant
 from vnbench.record import TrialRecord
@@ -43,7 +44,7 @@ HOW = (
     "Worst-case memory comes from trials of their own, on a micro-batch made only of the largest images.",
     TIME_NOTE,
     "Wall clock of a run: each pass of the sampler's own plan through the fitted step time, beside the loader's "
-    "supply, with validation, start-up and shapes met for the first time; its spread from 40,000 draws.",
+    f"supply, with validation, start-up and shapes met for the first time; its spread from {NUM_DRAWS:,} even draws.",
 )
 
 LIMITS = (
