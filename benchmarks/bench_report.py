@@ -33,6 +33,7 @@ def model(rows: Sequence[TrialRow]) -> dict[str, object]:
         "answer": ["an answer"],
         "paste": "",
         "warnings": [],
+        "planner": None,
         "figures": [],
         "left_out": [],
         "columns": COLUMNS,

@@ -482,3 +482,19 @@ def _sweep(specs: Sequence[TrialSpec]) -> tuple[TrialRecord, ...]:
 def _skipped(spec: TrialSpec, *, smaller: int) -> TrialRecord:
     message = f"the worst case of micro-batch {smaller} ran out of memory"
     return record_of(spec, status="skipped", cause=Cause(kind="larger-than-out-of-memory", message=message))
+
+
+def gpu_campaign(**environment: Any) -> list[TrialRecord]:
+    """Return compute trials of a GPU in three processes, the worst case of each family, and what loads."""
+    gpu: dict[str, Any] = {"device": "cuda", "model": "veernet"}
+    changed = {"environment": CUDA_ENVIRONMENT | environment}
+    records: list[TrialRecord] = []
+    for micro in (1, 4):
+        for levers in ({"precision": "fp32"}, {"precision": "bf16"}, {"precision": "bf16", "checkpointing": "stages"}):
+            spec = compute_spec(**gpu, micro_batch_size=micro, **levers)
+            records += [measured_compute_record(spec, replicate=number, **changed) for number in range(3)]
+            records.append(measured_memory_record(training_spec(**gpu, batch_size=micro, **levers), **changed))
+        for workers in (1, 4):
+            loader = loader_spec(**gpu, batch_size=micro, num_workers=workers, sampler="bucketed")
+            records.append(measured_loader_record(loader, **changed))
+    return records

@@ -21,24 +21,9 @@ def write(path: Path, records: Sequence[TrialRecord]) -> str:
     return str(path)
 
 
-def campaign() -> list[TrialRecord]:
-    """Return compute trials in three processes, the worst case of each family, and what loads."""
-    records: list[TrialRecord] = []
-    for micro in (1, 4):
-        for changes in ({"precision": "fp32"}, {"precision": "bf16"}, {"precision": "bf16", "checkpointing": "stages"}):
-            spec = factory.compute_spec(**GPU, micro_batch_size=micro, **changes)
-            records += [factory.measured_compute_record(spec, replicate=number) for number in range(3)]
-            training = factory.training_spec(**GPU, batch_size=micro, **changes)
-            records.append(factory.measured_memory_record(training))
-        for workers in (1, 4):
-            loader = factory.loader_spec(**GPU, batch_size=micro, num_workers=workers, sampler="bucketed")
-            records.append(factory.measured_loader_record(loader))
-    return records
-
-
 @pytest.fixture(name="results")
 def _results(tmp_path: Path) -> str:
-    return write(tmp_path / "campaign.jsonl", campaign())
+    return write(tmp_path / "campaign.jsonl", factory.gpu_campaign())
 
 
 def plan(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -309,7 +294,7 @@ def test_what_cannot_be_planned_is_told(results: str, tmp_path: Path, capsys: py
 
 
 def without_peaks() -> list[TrialRecord]:
-    no_memory = [record for record in campaign() if record.kind != "memory"]
+    no_memory = [record for record in factory.gpu_campaign() if record.kind != "memory"]
     return [
         dataclasses.replace(
             record, canvases=tuple(dataclasses.replace(one, peak_allocated_bytes=None) for one in record.canvases)

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vnbench.analysis.capacity import (
     LEVERS,
     Asked,
@@ -20,25 +18,17 @@ from vnbench.analysis.configurations import Measured
 from vnbench.analysis.fit import fit_families
 from vnbench.analysis.loading import summarize_loading
 from vnbench.analysis.run_planning import plan_runs, worker_changes
-from vnbench.analysis.run_time import measured_start_up_s
-from vnbench.analysis.spread import RESTART_S, SNAPSHOT_S, Interruptions, shares_of
+from vnbench.analysis.spread import shares_of
 from vnbench.analysis.summary import latest_attempts
-from vnbench.data.alignment import align
-from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes, read_sizes_csv
 from vnbench.errors import InputError, PlanError
-from vnbench.harness.estimate import START_UP_S
-from vnbench.options import OPTIONS, RUN_OPTIONS
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plan_table import plan_table
 from vnbench.output.provenance import provenance
+from vnbench.plan_asked import asked_of, plan_values
 from vnbench.plan_report import PlanReport, plan_warnings
 from vnbench.record import TrialRecord
 from vnbench.shipped import shipped_results
 from vnbench.store import load_all
-from vnbench.units import PixelRange
-
-MAX_EXAMPLES = 1_000_000
-"""Examples of which every pass of every sampler is planned: 20 s."""
 
 
 def run_plan_command(results: Sequence[Path], flags: Mapping[str, str | None], *, as_json: bool) -> PlanReport:
@@ -86,7 +76,7 @@ def plan_records(records: Sequence[TrialRecord], values: Mapping[str, Any], *, s
             f"{where}: nothing can be planned from it ({reasons or 'no compute or training trial'}); measure with "
             "vnbench sweep --kind memory,compute"
         )
-    asked = _asked(values, latest, device=families[0].spec.device)
+    asked = asked_of(values, latest, device=families[0].spec.device)
     measured = Measured.of(latest, families=families, loading=summarize_loading(records))
     runs = plan_runs(asked, measured)
     if not runs and asked.num_workers is not None and plan_runs(replace(asked, num_workers=None), measured):
@@ -121,105 +111,8 @@ def plan_records(records: Sequence[TrialRecord], values: Mapping[str, Any], *, s
         warnings=plan_warnings(asked, recommended, current, runs, left_out, is_cpu=origin.is_cpu, values=values),
         origin=origin,
         sources=sources,
+        measured=measured,
     )
-
-
-def plan_values(flags: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return the options of a plan, understood.
-
-    Raises:
-        InputError: one is missing, cannot be used, or is at odds with another.
-    """
-    parsers = dict(OPTIONS) | dict(RUN_OPTIONS)
-    values = {name: parsers[name](text, f"--{name}") for name, text in flags.items() if text is not None}
-    for name in ("examples", "epochs"):
-        if name not in values:
-            raise InputError(f"--{name}", allowed="it is needed", remedy="write --examples 15000 --epochs 50")
-    for name in ("examples", "validation"):
-        if values.get(name, 0) > MAX_EXAMPLES:
-            raise InputError(
-                f"--{name}",
-                values[name],
-                allowed=f"a plan goes through every example, and takes at most {MAX_EXAMPLES:,}",
-                remedy=f"plan {MAX_EXAMPLES:,} and more epochs",
-            )
-    if "interruptions" in values and "mtbi" in values:
-        raise InputError(
-            "--mtbi", flags["mtbi"], allowed="interruptions come by number or at random", remedy="leave out one of them"
-        )
-    if "sizes" in values and "widths" in values:
-        raise InputError(
-            "--sizes", values["sizes"], allowed="--widths tells the sizes as well", remedy="leave out one of them"
-        )
-    return values
-
-
-def _asked(values: Mapping[str, Any], latest: Sequence[TrialRecord], *, device: Any) -> Asked:
-    num_examples = values["examples"]
-    if "sizes" not in values and "widths" not in values:
-        values = dict(values) | _measured_ranges(latest)
-    train = _sizes(values, num_examples, seed=values.get("seed", 0))
-    num_validation = values.get("validation", 0)
-    heights, widths = align(train[:, 0]), align(train[:, 1])
-    return Asked(
-        train_sizes_N2=train,
-        validation_sizes_N2=_sizes(values, num_validation, seed=values.get("seed", 0) + 1) if num_validation else None,
-        worst_case=(int(heights.max()), int(widths.max())),
-        num_epochs=values["epochs"],
-        batch_sizes=values.get("batch-size"),
-        num_workers=values.get("num-workers"),
-        memory_bytes=values.get("memory"),
-        window_s=values.get("window"),
-        interruptions=Interruptions(
-            count=values.get("interruptions"),
-            mtbi_s=values.get("mtbi"),
-            restart_s=values.get("restart-cost", RESTART_S),
-            snapshot_s=values.get("snapshot-cost", SNAPSHOT_S),
-        ),
-        snapshots=values.get("snapshot-interval", "best"),
-        start_up_s=measured_start_up_s(latest) or START_UP_S[device],
-        seed=values.get("seed", 0),
-    )
-
-
-def _measured_ranges(latest: Sequence[TrialRecord]) -> dict[str, PixelRange]:
-    """Return the widths and heights that the records were measured for.
-
-    Those of compute trials' canvases; without any, from the smallest canvas of a training step to the worst case.
-    """
-    canvases = {size for record in latest for size in record.spec.canvas_sizes or ()}
-    if not canvases:
-        canvases = {
-            size
-            for record in latest
-            if record.kind == "training" and record.steps is not None
-            for size in zip(record.steps["canvas_height"], record.steps["canvas_width"], strict=True)
-        }
-        canvases |= {
-            (record.spec.worst_case_height, record.spec.worst_case_width)
-            for record in latest
-            if record.spec.worst_case_height is not None and record.spec.worst_case_width is not None
-        }
-    if not canvases:
-        return {}
-    heights, widths = ([size[side] for size in canvases] for side in (0, 1))
-    return {
-        "heights": PixelRange(start=min(heights), stop=max(heights)),
-        "widths": PixelRange(start=min(widths), stop=max(widths)),
-    }
-
-
-def _sizes(values: Mapping[str, Any], count: int, *, seed: int) -> SizeArray:
-    if "sizes" in values:
-        given = read_sizes_csv(values["sizes"])
-        # The file tells the distribution; a run may have more or fewer examples than it has rows.
-        return given[np.arange(count) % len(given)]
-    distribution = SizeDistribution(
-        widths=values.get("widths") or OPTIONS["widths"]("3200:12800", "--widths"),
-        heights=values.get("heights") or OPTIONS["heights"]("480:640", "--heights"),
-        law=values.get("size-law", "uniform"),
-    )
-    return draw_sizes(distribution, num_examples=count, seed=seed)
 
 
 def _refuse_more_interruptions_than_steps(asked: Asked, recommended: PlannedRun) -> None:

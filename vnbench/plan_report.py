@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vnbench.analysis.capacity import Asked, PlannedRun, pareto_front
+from vnbench.analysis.configurations import Measured
 from vnbench.analysis.spread import Finish, Part
 from vnbench.output.provenance import Provenance
 
@@ -51,6 +52,8 @@ class PlanReport:
     """Where the records were measured."""
     sources: tuple[Path, ...]
     """The records' files."""
+    measured: Measured
+    """What they say that runs are composed of."""
 
     @property
     def fits_in_time(self) -> PlannedRun | None:

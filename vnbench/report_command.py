@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vnbench.analysis.summary import latest_attempts
 from vnbench.errors import InputError, PlanError
 from vnbench.output.console import say, stderr_console
 from vnbench.output.plan_words import answer_lines, lines_to_paste, named
@@ -16,8 +17,10 @@ from vnbench.output.plots import draw_plots
 from vnbench.output.provenance import count, provenance
 from vnbench.output.report_model import COLUMNS, HOW, LIMITS, environment_rows, report_figures, trial_rows
 from vnbench.output.report_pages import Verbatim, html_page, markdown_page
-from vnbench.plan_command import plan_records, plan_values
+from vnbench.plan_asked import plan_values
+from vnbench.plan_command import plan_records
 from vnbench.plan_report import PlanReport
+from vnbench.planner_tables import planner_view
 from vnbench.record import TrialRecord
 from vnbench.store import load_all
 
@@ -118,12 +121,20 @@ def _model(
     options = [part for name, text in flags.items() if text is not None for part in (f"--{name}", text)]
     command = shlex.join(["vnbench", "report", *map(str, results), "--out", str(out), *options])
     is_planned = isinstance(planned, PlanReport)
+    asked_for = ("memory", "widths", "heights", "sizes")
+    plan_options = [part for name in asked_for if flags.get(name) for part in (f"--{name}", flags[name] or "")]
+    plan_command = shlex.join(["vnbench", "plan", *map(str, results), *plan_options])
     return {
         "title": f"What training costs on {origin.device_name or 'an unknown device'}",
         "origin": origin.line(count(len(records), "trial")),
         "answer": list(answer_lines(planned)) if isinstance(planned, PlanReport) else [f"No plan: {planned}"],
         "paste": Verbatim("\n".join(lines_to_paste(planned))) if isinstance(planned, PlanReport) else "",
         "warnings": list(planned.warnings) if isinstance(planned, PlanReport) else [],
+        "planner": (
+            planner_view(planned, latest_attempts(records), command=plan_command)
+            if isinstance(planned, PlanReport)
+            else None
+        ),
         "figures": [
             {"name": one.name, "file": Verbatim(one.file), "uri": one.uri, "alt": one.alt}
             for one in report_figures(files, alts=ALTS)

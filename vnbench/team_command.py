@@ -17,7 +17,8 @@ from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plan_words import named
 from vnbench.output.plot_schedule import schedule_figure
 from vnbench.output.plot_style import save, styled
-from vnbench.plan_command import plan_records, plan_values
+from vnbench.plan_asked import plan_values
+from vnbench.plan_command import plan_records
 from vnbench.plan_report import PlanReport
 from vnbench.record import TrialRecord
 from vnbench.store import load_all

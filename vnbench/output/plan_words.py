@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from vnbench.analysis.capacity import Asked, PlannedRun
+from vnbench.analysis.capacity import Asked, Configuration, PlannedRun
 from vnbench.analysis.interruptions import best_interval_of_count_s, daly_interval_s, young_interval_s
 from vnbench.analysis.spread import Finish, Part
 from vnbench.output.levers import LEVERS as LEVER_WORDS
@@ -79,7 +79,7 @@ class Report(Protocol):
         """Where the records were measured."""
 
 
-def named(one: PlannedRun) -> str:
+def named(one: Configuration) -> str:
     """Return a configuration in one phrase; switches at their defaults are left out."""
     order = ("batch_size", "micro_batch_size", *(name for name in LEVER_WORDS if name not in ("batch_size",)))
     words = []

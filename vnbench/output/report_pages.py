@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from vnbench.output.gate_markdown import escape
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+SORTING = ("sort.js",)
+PLANNER = ("planner_model.js", "planner_chart.js", "planner_page.js")
+"""Scripts of the page, in the order in which they run."""
 
 
 def markdown_page(model: Mapping[str, Any]) -> str:
@@ -19,8 +26,21 @@ def markdown_page(model: Mapping[str, Any]) -> str:
 
 
 def html_page(model: Mapping[str, Any]) -> str:
-    """Return a report as one HTML page that loads nothing from elsewhere."""
-    return _environment(is_html=True).get_template("report.html.jinja").render(model)
+    """Return a report as one HTML page that loads nothing from elsewhere: its policy lets run what stands in it."""
+    style = (TEMPLATES / "report.css").read_text()
+    names = SORTING + (PLANNER if model["planner"] else ())
+    scripts = [(TEMPLATES / name).read_text() for name in names]
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {' '.join(map(_hash, scripts))}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    page = _environment(is_html=True).get_template("report.html.jinja")
+    return page.render(dict(model) | {"style": Markup(style), "scripts": list(map(Markup, scripts)), "policy": policy})
+
+
+def _hash(text: str) -> str:
+    """Return a piece of the page as its content-security policy names it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _environment(*, is_html: bool) -> Environment:

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import pytest
+import record_factory as factory
+from report_page import page_of
+
+from vnbench.analysis.capacity import PlannedRun, recommend
+from vnbench.errors import PlanError
+from vnbench.plan_asked import plan_values
+from vnbench.plan_command import plan_records
+from vnbench.planner_tables import EXAMPLES, MAX_INTERRUPTIONS
+from vnbench.record import TrialRecord
+from vnbench.store import load_all
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+SHIPPED = Path(__file__).parents[2] / "results/cpu-amd-epyc/wallclock.jsonl"
+
+NUM_SETTINGS = 50
+
+
+@pytest.fixture(name="records", scope="module")
+def _records() -> list[TrialRecord]:
+    return list(load_all([SHIPPED]).records)
+
+
+@pytest.fixture(name="shipped", scope="module")
+def _shipped(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return page_of(SHIPPED, tmp_path_factory.mktemp("shipped"), "--examples", "2000", "--epochs", "20")
+
+
+@pytest.fixture(name="gpu", scope="module")
+def _gpu(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return page_of(factory.gpu_campaign(), tmp_path_factory.mktemp("gpu"), "--examples", "2000", "--epochs", "20")
+
+
+def open_at(page: Page, address: str, state: dict[str, str]) -> None:
+    """Open the page anew with a state in its address."""
+    page.goto("about:blank")
+    page.goto(f"{address}#{urlencode(state)}")
+
+
+def answer(page: Page) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = json.loads(page.locator("#planner-answer").get_attribute("data-plan") or "")
+    return found
+
+
+def drawn_settings(tables: dict[str, Any], choice: random.Random) -> dict[str, str]:
+    """Return a state of all controls, most of the levers left to the planner."""
+    levers = {
+        name: sorted({one["levers"][name] for one in tables["configurations"]}, key=str)
+        for name in tables["lever_names"]
+    }
+    state = {
+        "examples": str(choice.choice(EXAMPLES)),
+        "epochs": str(choice.randint(1, 200)),
+        "window": str(choice.choice([0.5, 2, 8, 12, 100])),
+        "interruptions": str(choice.randint(0, MAX_INTERRUPTIONS)),
+        "snapshot-interval": choice.choice(["best", "epoch", "none", "60", "900"]),
+        "memory": str(choice.randrange(len(tables["memory"]))),
+        "num-workers": choice.choice(["any", "0", "1"]),
+    }
+    for name, values in levers.items():
+        if len(values) > 1 and choice.random() < 0.25:
+            state[name.replace("_", "-")] = str(choice.choice(values))
+    return state
+
+
+def planned(records: list[TrialRecord], tables: dict[str, Any], state: dict[str, str]) -> PlannedRun | None:
+    """Return what ``vnbench plan`` recommends among the configurations that the page was held to."""
+    flags: dict[str, str | None] = {name: state[name] for name in ("examples", "epochs", "interruptions")}
+    flags["window"] = f"{float(state['window']) * 3600:g}s"
+    rule = state["snapshot-interval"]
+    flags["snapshot-interval"] = f"{rule}s" if rule.isdigit() else rule
+    flags["batch-size"] = state.get("batch-size")
+    flags["num-workers"] = None if state["num-workers"] == "any" else state["num-workers"]
+    name, size = tables["memory"][int(state["memory"])]
+    flags["memory"] = None if size is None else name.replace(" ", "")
+    try:
+        report = plan_records(records, plan_values(flags), sources=(SHIPPED,))
+    except PlanError:
+        return None
+    held = {name: state[name.replace("_", "-")] for name in tables["lever_names"] if name.replace("_", "-") in state}
+    able = [one for one in report.runs if all(str(one.levers[name]) == value for name, value in held.items())]
+    best = recommend(able)
+    return None if best is not None and best.verdict == "unknown" and size is not None else best
+
+
+def test_the_page_agrees_with_the_command_at_random_settings(
+    page: Page, shipped: str, records: list[TrialRecord]
+) -> None:
+    page.goto(shipped)
+    tables = json.loads(page.locator("#planner-tables").text_content() or "")
+    choice = random.Random(7)
+    answered = 0
+    while answered < NUM_SETTINGS:
+        state = drawn_settings(tables, choice)
+        open_at(page, shipped, state)
+        ours, expected = answer(page), planned(records, tables, state)
+        assert (ours is None) == (expected is None), state
+        if ours is None or expected is None:
+            continue
+        answered += 1
+        assert ours["levers"] == dict(expected.levers), state
+        for name in ("p10", "p50", "p90", "mean"):
+            assert ours[name] == pytest.approx(getattr(expected.finish, name), rel=1e-3), (name, state)
+        assert expected.finish.probability is not None
+        assert ours["probability"] == pytest.approx(expected.finish.probability, abs=1e-3)
+        assert ours["interval_s"] == (
+            None if expected.interval_s is None else pytest.approx(expected.interval_s, rel=1e-3)
+        )
+        assert ours["need_bytes"] == pytest.approx(expected.need_bytes, rel=1e-6)
+        assert (ours["verdict"], ours["evidence"]) == (expected.verdict, expected.evidence)
+
+
+def test_the_page_opens_with_the_answer_of_the_report(page: Page, shipped: str) -> None:
+    page.goto(shipped)
+    told, planner = (page.locator(f"{place} p").first.text_content() or "" for place in (".answer", "#planner-answer"))
+    assert planner.removesuffix(".") in told
+
+
+def test_a_control_is_moved_by_key_and_the_address_keeps_it(page: Page, shipped: str) -> None:
+    page.goto(shipped)
+    before = answer(page)
+    page.get_by_role("slider", name="Interruptions").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("location.hash === '#interruptions=2'")
+    after = answer(page)
+    assert before is not None
+    assert after is not None
+    assert after["p50"] > before["p50"] + 2 * 300
+    page.reload()
+    assert answer(page) == after
+    page.get_by_role("button", name="As in this report").click()
+    assert answer(page) == before
+    assert "#" not in page.url
+
+
+def test_the_published_runs_are_a_press_away(page: Page, gpu: str) -> None:
+    page.goto(gpu)
+    for name, batch in (("Binary run", 1), ("Multiclass run", 16)):
+        page.get_by_role("button", name=name).click()
+        found = answer(page)
+        assert found is not None
+        assert found["levers"]["batch_size"] == batch
+    assert "--examples 15000 --epochs 50 --batch-size 16" in (page.locator("#planner-command").text_content() or "")
+
+
+def test_an_address_that_makes_no_sense_is_left_at_the_defaults(page: Page, shipped: str) -> None:
+    page.goto(shipped)
+    expected = answer(page)
+    state = {"examples": "<script>", "epochs": "-3", "precision": "fp7", "memory": "99", "window": "x", "foo": "1"}
+    open_at(page, shipped, state)
+    assert answer(page) == expected
+
+
+def test_what_does_not_fit_is_told_with_the_smallest_that_does(page: Page, gpu: str) -> None:
+    page.goto(gpu)
+    page.get_by_label("Memory of the card").select_option(index=1)
+    page.wait_for_function("location.hash.includes('memory=1')")
+    assert answer(page) is None
+    assert "Nothing fits into" in (page.locator("#planner-answer").text_content() or "")
+    assert page.locator("#planner-interruptions").is_hidden()
+
+
+def test_every_control_has_a_name_and_every_chart_its_numbers(page: Page, shipped: str) -> None:
+    page.goto(shipped)
+    for control in page.locator("#planner-controls input, #planner-controls select").all():
+        assert (control.evaluate("control => control.labels[0].textContent") or "").strip()
+    for name in ("batches", "interruptions"):
+        figure = page.locator(f"#planner-{name}")
+        assert figure.locator("svg[role=img]").first.get_attribute("aria-label")
+        figure.locator("summary").click()
+        rows = figure.locator("table tr").all()
+        assert len(rows) > 5
+        assert "80 %" in (rows[1].text_content() or "")
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_runs_over_the_edge(browser: Browser, shipped: str, width: int, scheme: Any) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(f"{shipped}#interruptions=3")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    ink, paper = page.evaluate("(style => [style.color, style.backgroundColor])(getComputedStyle(document.body))")
+    light, dark = sorted((sum(json.loads(f"[{colour[4:-1]}]")) for colour in (ink, paper)), reverse=True)
+    assert light - dark > 500
+    context.close()
+
+
+def test_the_table_of_trials_sorts_by_number_and_back(page: Page, shipped: str) -> None:
+    page.goto(shipped)
+    heading = page.locator("#trials th", has_text="took, s")
+    for direction in ("ascending", "descending"):
+        heading.locator("button").click()
+        assert heading.get_attribute("aria-sort") == direction
+        times = [
+            float(cell.get_attribute("data-key") or "") for cell in page.locator("#trials tbody td:nth-child(8)").all()
+        ]
+        assert times == sorted(times, reverse=direction == "descending")
+
+
+def test_the_page_asks_for_nothing_and_lets_nothing_foreign_run(browser: Browser, shipped: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(shipped)
+    page.evaluate(
+        """() => { const script = document.createElement("script"); script.textContent = "globalThis.ran = 1";
+        document.body.append(script); }"""
+    )
+    assert page.evaluate("globalThis.ran") is None
+    assert page.evaluate("fetch('https://example.org').then(() => 'asked', () => 'refused')") == "refused"
+    assert asked == [shipped]
+    context.close()
+
+
+def test_markup_in_a_record_is_shown_and_not_run(page: Page, tmp_path: Path) -> None:
+    hostile = "</script><img src=x onerror='globalThis.ran=1'>"
+    records = factory.gpu_campaign(device_name=hostile)
+    page.goto(page_of(records, tmp_path))
+    assert hostile in (page.locator("h1").text_content() or "")
+    assert page.evaluate("globalThis.ran") is None
+    assert answer(page) is not None

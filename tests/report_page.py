@@ -1,0 +1,25 @@
+"""A report's page without its figures, which take seconds to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from vnbench import report_command
+from vnbench.cli import run
+from vnbench.record import TrialRecord
+
+
+def page_of(records: Path | Sequence[TrialRecord], folder: Path, *options: str) -> str:
+    """Return the address of the page of a report on a results file, or on some records."""
+    if not isinstance(records, Path):
+        path = folder / "records.jsonl"
+        path.write_text("".join(f"{record.to_json()}\n" for record in records))
+        records = path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_command, "draw_plots", lambda _, out: (out.mkdir(exist_ok=True), ((), ()))[1])
+        patch.setattr(report_command, "_plan_figures", lambda *_: ())
+        assert run(["report", str(records), "--out", str(folder / "report"), *options]) == 0
+    return (folder / "report" / "report.html").as_uri()
