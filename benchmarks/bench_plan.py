@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import record_factory as factory
 
+from vnbench.analysis.findings import Findings
 from vnbench.analysis.fit import fit_families
 from vnbench.plan_command import plan_records
 from vnbench.record import TrialRecord
@@ -45,7 +46,9 @@ def _records() -> Sequence[TrialRecord]:
 
 @pytest.mark.benchmark(group="1,000 records")
 def test_planning(benchmark: BenchmarkFixture, records: Sequence[TrialRecord]) -> None:
-    report = benchmark.pedantic(lambda: plan_records(records, VALUES, sources=(Path("records.jsonl"),)), rounds=3)
+    report = benchmark.pedantic(
+        lambda: plan_records(Findings(records), VALUES, sources=(Path("records.jsonl"),)), rounds=3
+    )
     assert report.recommended.verdict == "fits"
 
 

@@ -36,6 +36,8 @@ def model(rows: Sequence[TrialRow]) -> dict[str, object]:
         "planner": None,
         "figures": [],
         "left_out": [],
+        "ledger": (),
+        "fits": (),
         "columns": COLUMNS,
         "rows": rows,
         "environment": [],

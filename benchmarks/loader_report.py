@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vnbench.analysis.findings import Findings
 from vnbench.analysis.loading import LoaderSummary, StageSummary
 from vnbench.analysis.overlap import Overlap, overlaps
 from vnbench.config import default_out
@@ -22,8 +23,7 @@ from vnbench.output.loader_table import LOADER_LEVERS, knees, stage_name
 from vnbench.output.numbers import MISSING, format_estimate, significant, times
 from vnbench.output.plot_style import save, styled
 from vnbench.output.plot_supply import supply_figure
-from vnbench.output.plots import Summaries
-from vnbench.output.provenance import CPU_LABEL
+from vnbench.output.provenance import CPU_LABEL, provenance
 from vnbench.spec import LOADER_FIELDS
 from vnbench.store import load_all
 from vnbench.units import BYTES_PER_UNIT, format_percent, gib, mpx
@@ -36,18 +36,18 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
 
     records = load_all([options.results]).records
-    summaries = Summaries.of(records)
-    rows = [row for row in summaries.loading if row.supply is not None]
+    found = Findings(records)
+    rows = [row for row in found.loading if row.supply is not None]
     if not rows:
         print(f"{options.results}: holds no loader trial; run vnbench sweep --kind loader first", file=sys.stderr)
         return 2
-    origin = summaries.origin
+    origin = provenance(records)
     name = f"loader_{default_out(records[0].environment).parent.name}_{records[0].started_at[:7].replace('-', '')}"
     options.out.mkdir(parents=True, exist_ok=True)
     plain = [row for row in rows if not switched(row)]
     by_workers = [row for row in rows if switched(row) <= {"worker_kind"}]
     with styled():
-        figure = supply_figure(by_workers, computing=summaries.compute, noise=summaries.noise, origin=origin)
+        figure = supply_figure(by_workers, computing=found.compute, noise=found.noise, origin=origin)
         if figure is not None:
             save(figure, options.out, name=name)
     spec = rows[0].spec
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         *(f"- {knee_line(knee, all_rows=by_workers)}" for knee in knees(by_workers, records, None)),
         *([f"![Supply against workers]({name}.png)"] if figure is not None else []),
         *switch_section(rows),
-        *overlap_section(overlaps(summaries.training, loading=rows, computing=summaries.compute)),
+        *overlap_section(overlaps(found.training, loading=rows, computing=found.compute)),
         "Made by:",
         f"```bash\n{shlex.join(['python', 'benchmarks/loader_report.py', *arguments])}\n```",
     ]

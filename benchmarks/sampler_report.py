@@ -16,13 +16,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vnbench.analysis.findings import Findings
 from vnbench.analysis.summary import TrialSummary
 from vnbench.config import default_out
 from vnbench.output.levers import describe, varying
 from vnbench.output.numbers import MISSING, format_estimate
 from vnbench.output.plot_repetition import repetition_figure
 from vnbench.output.plot_style import save, styled
-from vnbench.output.plots import Summaries
+from vnbench.output.provenance import provenance
 from vnbench.spec import SAMPLER_NAMES
 from vnbench.store import load_all
 from vnbench.units import format_percent, mpx
@@ -40,19 +41,19 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
 
     records = load_all([options.results]).records
-    summaries = Summaries.of(records)
-    rows = sorted(summaries.training, key=lambda row: SAMPLER_NAMES.index(row.spec.sampler or BASE))
+    found, origin = Findings(records), provenance(records)
+    rows = sorted(found.training, key=lambda row: SAMPLER_NAMES.index(row.spec.sampler or BASE))
     if {*varying([row.spec for row in rows])} != {"sampler"}:
         print(f"{options.results}: its trials must differ in their sampler, and in nothing else", file=sys.stderr)
         return 2
     name = f"batching_{default_out(records[0].environment).parent.name}_{records[0].started_at[:7].replace('-', '')}"
     options.out.mkdir(parents=True, exist_ok=True)
     with styled():
-        figure = repetition_figure(rows, origin=summaries.origin)
+        figure = repetition_figure(rows, origin=origin)
         assert figure is not None, "several samplers with pairs of examples"
         save(figure, options.out, name=name)
     command = shlex.join(["python", "benchmarks/sampler_report.py", *arguments])
-    footer = summaries.origin.line(f"{sum(record.kind == 'training' for record in records)} training trials")
+    footer = origin.line(f"{sum(record.kind == 'training' for record in records)} training trials")
     report = options.out / f"{name}.md"
     report.write_text(report_text(rows, figure_name=f"{name}.png", footer=footer, command=command))
     print(report)

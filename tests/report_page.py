@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from vnbench import report_command
+from vnbench import plot_command
 from vnbench.cli import run
 from vnbench.record import TrialRecord
+
+
+def without_figures(patch: pytest.MonkeyPatch) -> None:
+    """Let reports draw nothing."""
+    patch.setattr(plot_command, "draw_plots", lambda *_: ((), ()))
+    patch.setattr(plot_command, "save", lambda *_, **__: ())
 
 
 def page_of(records: Path | Sequence[TrialRecord], folder: Path, *options: str) -> str:
@@ -19,7 +25,6 @@ def page_of(records: Path | Sequence[TrialRecord], folder: Path, *options: str) 
         path.write_text("".join(f"{record.to_json()}\n" for record in records))
         records = path
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report_command, "draw_plots", lambda _, out: (out.mkdir(exist_ok=True), ((), ()))[1])
-        patch.setattr(report_command, "_plan_figures", lambda *_: ())
+        without_figures(patch)
         assert run(["report", str(records), "--out", str(folder / "report"), *options]) == 0
     return (folder / "report" / "report.html").as_uri()

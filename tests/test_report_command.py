@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import record_factory as factory
+from report_page import without_figures
 
-from vnbench import report_command
 from vnbench.cli import run
 from vnbench.record import Cause, TrialRecord
 
@@ -71,7 +71,7 @@ def test_every_trial_is_a_row_with_its_status_and_cause(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     records = factory.cuda_sweep()
     assert page.count('<tr class="bad">') == sum(record.status != "ok" for record in records)
-    body = page.split("<tbody>")[1].split("</tbody>")[0]
+    body = page.split('id="trials"')[1].split("<tbody>")[1].split("</tbody>")[0]
     assert body.count("<tr") == len(records)
     assert "torch-out-of-memory" in body
     lines = (folder / "report.md").read_text().split("## All trials")[1].split("## Environment")[0]
@@ -89,8 +89,7 @@ def test_the_same_records_give_the_same_bytes(results: str, folder: Path) -> Non
 @pytest.fixture(name="_no_figures")
 def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw nothing, which takes seconds, where a test is about text."""
-    monkeypatch.setattr(report_command, "draw_plots", lambda records, out: (out.mkdir(exist_ok=True), ((), ()))[1])
-    monkeypatch.setattr(report_command, "_plan_figures", lambda planned, out: ())
+    without_figures(monkeypatch)
 
 
 @pytest.mark.usefixtures("_no_figures")

@@ -28,9 +28,9 @@ from vnbench.cli_options import (
     print_json,
 )
 from vnbench.cli_plan import plan
-from vnbench.cli_report import report
+from vnbench.cli_report import plot, report
 from vnbench.cli_sweep import sweep
-from vnbench.errors import InputError, VnbenchError
+from vnbench.errors import VnbenchError
 
 INTERRUPTED = 130
 NOTHING_MEASURED = 3
@@ -67,6 +67,7 @@ def run(arguments: Sequence[str]) -> int:
 
 app.command()(sweep)
 app.command()(plan)
+app.command()(plot)
 app.command()(report)
 app.command()(gate)
 app.command(hidden=True)(trial)
@@ -83,32 +84,6 @@ def fit(
     report = run_fit_command(results, as_json=as_json)
     if as_json:
         print_json(report.to_json())
-    return 0
-
-
-@app.command()
-def plot(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results files.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures.")],
-    as_json: AsJson = False,
-) -> int:
-    """Draw the capacity plots of results files."""
-    from vnbench.output.plots import draw_plots
-    from vnbench.store import load_all
-
-    loaded = load_all(results)
-    for note in loaded.notes:
-        print(note, file=sys.stderr)
-    if out.exists() and not out.is_dir():
-        raise InputError("--out", out, allowed="this is a file", remedy="name a folder")
-    drawn, left_out = draw_plots(loaded.records, out)
-    if as_json:
-        print_json({"plots": [str(path) for path in drawn], "left_out": list(left_out)})
-        return 0
-    for path in drawn:
-        print(path)
-    for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)
     return 0
 
 

@@ -15,18 +15,15 @@ from vnbench.analysis.capacity import (
     single_changes,
 )
 from vnbench.analysis.configurations import Measured
-from vnbench.analysis.fit import fit_families
-from vnbench.analysis.loading import summarize_loading
+from vnbench.analysis.findings import Findings
 from vnbench.analysis.run_planning import plan_runs, worker_changes
 from vnbench.analysis.spread import shares_of
-from vnbench.analysis.summary import latest_attempts
 from vnbench.errors import InputError, PlanError
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plan_table import plan_table
 from vnbench.output.provenance import provenance
 from vnbench.plan_asked import asked_of, plan_values
 from vnbench.plan_report import PlanReport, plan_warnings
-from vnbench.record import TrialRecord
 from vnbench.shipped import shipped_results
 from vnbench.store import load_all
 
@@ -46,20 +43,20 @@ def run_plan_command(results: Sequence[Path], flags: Mapping[str, str | None], *
     loaded = load_all(sources)
     for note in loaded.notes:
         say(console, note)
-    report = plan_records(loaded.records, values, sources=sources)
+    report = plan_records(Findings(loaded.records), values, sources=sources)
     if not as_json:
         stdout_console().print(plan_table(report))
     return report
 
 
-def plan_records(records: Sequence[TrialRecord], values: Mapping[str, Any], *, sources: tuple[Path, ...]) -> PlanReport:
-    """Return the plan from some records; ``values`` are the options, understood.
+def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[Path, ...]) -> PlanReport:
+    """Return the plan from what some records say; ``values`` are the options, understood.
 
     Raises:
         InputError: the records come from several devices or versions of torch.
         PlanError: the records do not let one plan, or nothing fits.
     """
-    origin = provenance(records)
+    origin = provenance(found.records)
     where = ", ".join(map(str, sources))
     if len(origin.torch_versions) > 1:
         raise InputError(
@@ -68,21 +65,21 @@ def plan_records(records: Sequence[TrialRecord], values: Mapping[str, Any], *, s
             allowed="one plan holds for one version of torch",
             remedy="give the files of one version at a time",
         )
-    latest = latest_attempts(records)
-    families, left_out = fit_families(records, is_rough_allowed=True)
+    families, left_out = found.families, found.unfitted
     if not families:
         reasons = "; ".join(f"{family}: {reason}" for family, reason in list(left_out.items())[:2])
         raise PlanError(
             f"{where}: nothing can be planned from it ({reasons or 'no compute or training trial'}); measure with "
             "vnbench sweep --kind memory,compute"
         )
-    asked = asked_of(values, latest, device=families[0].spec.device)
-    measured = Measured.of(latest, families=families, loading=summarize_loading(records))
+    asked = asked_of(values, found.latest, device=families[0].spec.device)
+    measured = Measured.of(found.latest, families=families, loading=found.loading)
     runs = plan_runs(asked, measured)
     if not runs and asked.num_workers is not None and plan_runs(replace(asked, num_workers=None), measured):
+        known = sorted({supply.num_workers for supplies in measured.supplies.values() for supply in supplies})
         raise PlanError(
-            f"--num-workers {values['num-workers']}: no loader of {where} was measured with so many; those measured "
-            f"have {', '.join(map(str, sorted({row.spec.num_workers or 0 for row in measured.loading}))) or 'none'}"
+            f"--num-workers {', '.join(map(str, asked.num_workers))}: no loader of {where} was measured with so many; "
+            f"those measured have {', '.join(map(str, known)) or 'none'}"
         )
     if not runs:
         raise PlanError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class ProfileReport:
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
         return {
-            "profiles": [_as_json(profile) for profile in self.profiles],
+            "profiles": [profile.to_json() for profile in self.profiles],
             "files": [str(path) for path in self.files],
         }
 
@@ -96,6 +96,7 @@ def run_profile_command(flags: Mapping[str, str | None], *, out: Path | None, as
             if folder is not None:
                 _make_folder(folder)
             profile = _profile(spec, folder, timeout_s=config.trial_timeout_s)
+            profile = replace(profile, device_name=environment["device_name"])
             profiles.append(profile)
             if folder is not None and profile.status == "ok":
                 files += _write(profile, folder, environment=environment)
@@ -158,7 +159,7 @@ def _write(profile: Profile, folder: Path, *, environment: Mapping[str, Any]) ->
     with styled():
         figures = save(profile_figure(profile, origin=origin), folder, name="profile")
     path = folder / "profile.json"
-    path.write_text(json.dumps(_as_json(profile)) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(profile.to_json()) + "\n", encoding="utf-8")
     # The child's own: torch's snapshot of the allocator (CUDA).
     return (*figures, path, *sorted(folder.glob("*.pickle")))
 
@@ -176,22 +177,3 @@ def _make_folder(path: Path) -> None:
         raise InputError(
             "--out", path, allowed=f"the folder cannot be made ({error.strerror})", remedy="name another"
         ) from error
-
-
-def _as_json(profile: Profile) -> dict[str, Any]:
-    def rows(cells: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
-        return [{"stage": stage, "kind": kind, "bytes": size} for (stage, kind), size in cells.items()]
-
-    measured = profile.measured_peak_bytes
-    return {
-        "spec": asdict(profile.spec),
-        "status": profile.status,
-        "reason": profile.reason,
-        "tracked_peak_bytes": profile.tracked_peak_bytes,
-        "measured_peak_bytes": measured,
-        "instrument": profile.instrument,
-        "residual_ratio": None if not measured else 1 - profile.tracked_peak_bytes / measured,
-        "peak_place": profile.peak_place,
-        "at_peak": rows(profile.at_peak),
-        "timeline": [{"phase": phase, "cells": rows(cells)} for phase, cells in profile.timeline],
-    }

@@ -108,7 +108,16 @@ class TrialWarning:
     """The message's numbers by name, in base units."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+class SchemaVersionError(ValueError):
+    """A record of another version of the schema."""
+
+    def __init__(self, version: object) -> None:
+        """Name the version."""
+        super().__init__(f"schema version {version!r}, not {SCHEMA_VERSION}")
+        self.version = version
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class TrialRecord:
     """One trial as it was observed."""
 
@@ -183,7 +192,8 @@ class TrialRecord:
         """Return the record that ``to_json`` wrote.
 
         Raises:
-            ValueError: not JSON, not a record of SCHEMA_VERSION, or its identity does not match its spec.
+            SchemaVersionError: not a record of SCHEMA_VERSION.
+            ValueError: not JSON, not a record, or its identity does not match its spec.
         """
         try:
             values = json.loads(line, parse_constant=_refuse_constant)
@@ -196,8 +206,8 @@ class TrialRecord:
             raise ValueError("not JSON: nested too deeply") from error
         if not isinstance(values, dict):
             raise ValueError("not a JSON object")
-        if values.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"schema version {values.get('schema_version')!r}, not {SCHEMA_VERSION}")
+        if (version := values.get("schema_version")) != SCHEMA_VERSION:
+            raise SchemaVersionError(version)
         try:
             record = cls._from_dict(values)
         except (TypeError, KeyError, AttributeError) as error:
@@ -263,11 +273,12 @@ def _check_numbers(where: str, values: Mapping[str, Any]) -> None:
         column = found if isinstance(found, list) else [found]
         if name == "instrument":
             continue
+        known = [value for value in column if value is not None] if None in column else column
         try:
-            largest = max((abs(value) for value in column if value is not None), default=0)
+            is_small = not known or (min(known) > -LARGEST_NUMBER and max(known) < LARGEST_NUMBER)
         except TypeError as error:
             raise ValueError(f"{where}: {name} holds what is no number") from error
-        if not largest < LARGEST_NUMBER:
+        if not is_small:
             raise ValueError(f"{where}: {name} holds a number that nobody measured")
 
 

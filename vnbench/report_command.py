@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vnbench.analysis.summary import latest_attempts
-from vnbench.errors import InputError, PlanError
+from vnbench.analysis.findings import Findings
+from vnbench.analysis.ledger import Concern, training_ledger
 from vnbench.output.console import say, stderr_console
-from vnbench.output.plan_words import answer_lines, lines_to_paste, named
-from vnbench.output.plot_plan import interruptions_figure, pareto_figure, wall_clock_figure
-from vnbench.output.plot_style import save, styled
-from vnbench.output.plots import draw_plots
+from vnbench.output.plan_words import answer_lines, lines_to_paste
 from vnbench.output.provenance import count, provenance
-from vnbench.output.report_model import COLUMNS, HOW, LIMITS, environment_rows, report_figures, trial_rows
+from vnbench.output.report_model import (
+    COLUMNS,
+    FIT_COLUMNS,
+    HOW,
+    LEDGER_COLUMNS,
+    LIMITS,
+    environment_rows,
+    fit_rows,
+    ledger_rows,
+    report_figures,
+    trial_rows,
+)
 from vnbench.output.report_pages import Verbatim, html_page, markdown_page
-from vnbench.plan_asked import plan_values
-from vnbench.plan_command import plan_records
 from vnbench.plan_report import PlanReport
 from vnbench.planner_tables import planner_view
-from vnbench.record import TrialRecord
+from vnbench.plot_command import Drawn, draw_figures, new_files, run_values
 from vnbench.store import load_all
-
-DEFAULT_RUN = {"examples": "15000", "epochs": "50", "window": "12h"}
-"""The published multiclass run, and a night."""
 
 ALTS = {
     "wall_clock": "Wall clock of the planned run against batch size by precision, beside a line that counts steps",
+    "levers": "Wall clock of the planned run after each change of a lever, from the plainest to the recommended",
+    "stage_memory": "Live tensors at the peak of a worst-case step, by the stage that made them",
     "pareto": "Wall clock of the planned run against worst-case memory, one point per configuration",
     "interruptions": "Wall clock of the planned run against the number of interruptions, with snapshots and without",
     "peak_memory": "Worst-case peak memory against micro-batch",
@@ -45,79 +51,46 @@ ALTS = {
 
 
 def run_report_command(
-    results: Sequence[Path], flags: Mapping[str, str | None], *, out: Path, as_json: bool
+    results: Sequence[Path], flags: Mapping[str, str | None], *, out: Path, profiles: Sequence[Path], as_json: bool
 ) -> dict[str, Any]:
     """Write the report of some results files into a folder and return what was written.
 
     Raises:
         InputError: a file or option cannot be used, or the records come from several devices.
     """
-    values = plan_values(DEFAULT_RUN | {name: text for name, text in flags.items() if text is not None})
+    values = run_values(flags)
     loaded = load_all(results)
     console = stderr_console()
     for note in loaded.notes:
         say(console, note)
-    if out.exists() and not out.is_dir():
-        raise InputError("--out", out, allowed="this is a file", remedy="name a folder")
-    provenance(loaded.records)
-    try:
-        files, left_out = draw_plots(loaded.records, out)
-        planned = _plan(loaded.records, values, sources=tuple(results))
-        if isinstance(planned, PlanReport):
-            files = (*_plan_figures(planned, out), *files)
-        model = _model(loaded.records, planned, results=results, flags=flags, out=out, files=files, left_out=left_out)
-        pages = {
-            "markdown": (out / "report.md", markdown_page(model)),
-            "html": (out / "report.html", html_page(model)),
-        }
-        for path, text in pages.values():
-            path.write_text(text)
-    except OSError as error:
-        raise InputError(
-            "--out", out, allowed=f"cannot be written ({error.strerror})", remedy="name a writable folder"
-        ) from error
+    # Nothing of what was read holds a cycle: the collector need not go through it again and again.
+    gc.freeze()
+    found = Findings(loaded.records)
+    with new_files(out) as folder:
+        drawn = draw_figures(found, values, folder=folder, sources=results, profiles=profiles)
+        model = _model(found, drawn, results=results, flags=flags, out=out)
+        (folder / "report.md").write_text(markdown_page(model), encoding="utf-8")
+        (folder / "report.html").write_text(html_page(model), encoding="utf-8")
+    pages = {"markdown": out / "report.md", "html": out / "report.html"}
     if not as_json:
-        for path, _ in pages.values():
-            print_path = str(path)
-            say(console, print_path)
-    return {name: str(path) for name, (path, _) in pages.items()} | {
-        "figures": [str(path) for path in files],
-        "left_out": list(left_out),
+        for path in pages.values():
+            say(console, str(path))
+    return {name: str(path) for name, path in pages.items()} | {
+        "figures": [str(out / path.name) for path in drawn.files],
+        "left_out": list(drawn.left_out),
     }
 
 
-def _plan(records: Sequence[TrialRecord], values: Mapping[str, Any], *, sources: tuple[Path, ...]) -> PlanReport | str:
-    """Return the plan of the run, or why there is none."""
-    try:
-        return plan_records(records, values, sources=sources)
-    except PlanError as error:
-        return str(error)
-
-
-def _plan_figures(planned: PlanReport, out: Path) -> tuple[Path, ...]:
+def _ledger(found: Findings, planned: PlanReport) -> tuple[Concern, ...]:
     best = planned.recommended
-    with styled():
-        figures = {
-            "wall_clock": wall_clock_figure(planned.runs, asked=planned.asked, origin=planned.origin),
-            "pareto": pareto_figure(planned.runs, asked=planned.asked, origin=planned.origin),
-            "interruptions": interruptions_figure(best, asked=planned.asked, origin=planned.origin, name=named(best)),
-        }
-        return tuple(
-            path for name, figure in figures.items() if figure is not None for path in save(figure, out, name=name)
-        )
+    return training_ledger(found.loading, found.compute, family=best.family.family, sampler=best.levers["sampler"])
 
 
 def _model(
-    records: Sequence[TrialRecord],
-    planned: PlanReport | str,
-    *,
-    results: Sequence[Path],
-    flags: Mapping[str, str | None],
-    out: Path,
-    files: Sequence[Path],
-    left_out: Sequence[str],
+    found: Findings, drawn: Drawn, *, results: Sequence[Path], flags: Mapping[str, str | None], out: Path
 ) -> dict[str, Any]:
-    origin = provenance(records)
+    planned = drawn.planned
+    origin = provenance(found.records)
     options = [part for name, text in flags.items() if text is not None for part in (f"--{name}", text)]
     command = shlex.join(["vnbench", "report", *map(str, results), "--out", str(out), *options])
     is_planned = isinstance(planned, PlanReport)
@@ -126,23 +99,25 @@ def _model(
     plan_command = shlex.join(["vnbench", "plan", *map(str, results), *plan_options])
     return {
         "title": f"What training costs on {origin.device_name or 'an unknown device'}",
-        "origin": origin.line(count(len(records), "trial")),
+        "origin": origin.line(count(len(found.records), "trial")),
         "answer": list(answer_lines(planned)) if isinstance(planned, PlanReport) else [f"No plan: {planned}"],
         "paste": Verbatim("\n".join(lines_to_paste(planned))) if isinstance(planned, PlanReport) else "",
         "warnings": list(planned.warnings) if isinstance(planned, PlanReport) else [],
         "planner": (
-            planner_view(planned, latest_attempts(records), command=plan_command)
-            if isinstance(planned, PlanReport)
-            else None
+            planner_view(planned, found.latest, command=plan_command) if isinstance(planned, PlanReport) else None
         ),
         "figures": [
             {"name": one.name, "file": Verbatim(one.file), "uri": one.uri, "alt": one.alt}
-            for one in report_figures(files, alts=ALTS)
+            for one in report_figures(drawn.files, alts=ALTS)
         ],
-        "left_out": list(left_out),
+        "left_out": list(drawn.left_out),
+        "ledger_columns": LEDGER_COLUMNS,
+        "ledger": ledger_rows(_ledger(found, planned)) if isinstance(planned, PlanReport) else (),
+        "fit_columns": FIT_COLUMNS,
+        "fits": fit_rows(found.families),
         "columns": COLUMNS,
-        "rows": trial_rows(records),
-        "environment": environment_rows(records),
+        "rows": trial_rows(found.records),
+        "environment": environment_rows(found.records),
         "how": HOW if is_planned else HOW[:-1],
         "limits": LIMITS,
         "command": Verbatim(command),

@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, get_args
 
 from vnbench.identity import digest
+from vnbench.once import once_per_object
 
 DeviceType = Literal["cuda", "cpu"]
 TrialKind = Literal["memory", "compute", "loader", "training"]
@@ -58,7 +59,7 @@ NUM_CLASSES: Mapping[Task, int] = {"multiclass": 3, "binary": 2}
 """Classes of each task, background included."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class TrialSpec:
     """One trial, completely: two runs of equal specs on one machine measure the same thing.
 
@@ -209,11 +210,13 @@ class TrialSpec:
         )
 
     @property
+    @once_per_object
     def family(self) -> str:
         """Name of the trials that share memory behaviour."""
         return f"{self.lever_key}/micro-{self.micro_batch_size}"
 
     @property
+    @once_per_object
     def spec_id(self) -> str:
         """Hash of the canonical spec, 12 hexadecimal digits."""
         return digest(self.canonical())

@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from vnbench.analysis.certification import certify
+from vnbench.analysis.findings import Findings
 from vnbench.analysis.summary import latest_attempts
 from vnbench.config import SweepConfig, complete, default_out
 from vnbench.corpus_command import CorpusPlan, plan_corpus, prepare_corpus
@@ -108,7 +109,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
             raise
         records = _of_design(design, results.records)
 
-    plots, plots_left_out = draw_plots(records, out.with_suffix(""))
+    plots, plots_left_out = draw_plots(Findings(records), out.with_suffix(""))
     not_started = [trial.planned.spec for trial in due[num_run:]]
     report = SweepReport(
         out=out,

@@ -10,6 +10,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from vnbench.analysis.findings import Findings
 from vnbench.analysis.schedule import Schedule, make_schedule
 from vnbench.errors import InputError
 from vnbench.options import PLANNING
@@ -20,7 +21,6 @@ from vnbench.output.plot_style import save, styled
 from vnbench.plan_asked import plan_values
 from vnbench.plan_command import plan_records
 from vnbench.plan_report import PlanReport
-from vnbench.record import TrialRecord
 from vnbench.store import load_all
 from vnbench.units import format_duration, parse_duration, parse_int
 
@@ -49,8 +49,9 @@ def run_team_command(
     console = stderr_console()
     for note in loaded.notes:
         say(console, note)
+    found = Findings(loaded.records)
     reports = {
-        name: _planned(loaded.records, flags, settings, name=name, runs=runs, sources=tuple(results))
+        name: _planned(found, flags, settings, name=name, runs=runs, sources=tuple(results))
         for name, settings in _named_runs(document, runs).items()
     }
     schedule = make_schedule(
@@ -113,7 +114,7 @@ def _named_runs(document: Mapping[str, Any], path: Path) -> dict[str, dict[str, 
 
 
 def _planned(
-    records: Sequence[TrialRecord],
+    found: Findings,
     flags: Mapping[str, str | None],
     settings: Mapping[str, Any],
     *,
@@ -130,7 +131,7 @@ def _planned(
                 remedy="write the options of vnbench plan",
             )
     own = {option: str(value) for option, value in settings.items()}
-    return plan_records(records, plan_values(dict(flags) | own), sources=sources)
+    return plan_records(found, plan_values(dict(flags) | own), sources=sources)
 
 
 def _table(schedule: Schedule, reports: Mapping[str, PlanReport], *, window_s: float | None) -> Table:

@@ -11,6 +11,7 @@ import record_factory as factory
 from report_page import page_of
 
 from vnbench.analysis.capacity import PlannedRun, recommend
+from vnbench.analysis.findings import Findings
 from vnbench.errors import PlanError
 from vnbench.plan_asked import plan_values
 from vnbench.plan_command import plan_records
@@ -86,7 +87,7 @@ def planned(records: list[TrialRecord], tables: dict[str, Any], state: dict[str,
     name, size = tables["memory"][int(state["memory"])]
     flags["memory"] = None if size is None else name.replace(" ", "")
     try:
-        report = plan_records(records, plan_values(flags), sources=(SHIPPED,))
+        report = plan_records(Findings(records), plan_values(flags), sources=(SHIPPED,))
     except PlanError:
         return None
     held = {name: state[name.replace("_", "-")] for name in tables["lever_names"] if name.replace("_", "-") in state}
@@ -205,9 +206,7 @@ def test_the_table_of_trials_sorts_by_number_and_back(page: Page, shipped: str) 
     for direction in ("ascending", "descending"):
         heading.locator("button").click()
         assert heading.get_attribute("aria-sort") == direction
-        times = [
-            float(cell.get_attribute("data-key") or "") for cell in page.locator("#trials tbody td:nth-child(8)").all()
-        ]
+        times = [float(cell.text_content() or "") for cell in page.locator("#trials tbody td:nth-child(8)").all()]
         assert times == sorted(times, reverse=direction == "descending")
 
 

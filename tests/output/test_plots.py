@@ -7,9 +7,10 @@ from matplotlib import rcParams
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from vnbench.analysis.findings import Findings
 from vnbench.errors import InputError
-from vnbench.output.plots import PLOTS, Summaries, draw_plots
-from vnbench.output.provenance import CPU_LABEL
+from vnbench.output.plots import PLOTS, draw_plots
+from vnbench.output.provenance import CPU_LABEL, provenance
 from vnbench.record import TrialRecord
 
 NAMES = (
@@ -42,7 +43,7 @@ def loaders(device: str) -> list[TrialRecord]:
 
 def figure_of(name: str, records: Sequence[TrialRecord]) -> Figure:
     (plot,) = [plot for plot in PLOTS if plot.name == name]
-    figure = plot.draw(Summaries.of(records))
+    figure = plot.draw(Findings(records), provenance(records))
     assert figure is not None
     return figure
 
@@ -63,7 +64,7 @@ def legend(figure: Figure) -> list[str]:
 
 
 def test_every_figure_is_written_as_png_and_svg(tmp_path) -> None:
-    files, left_out = draw_plots(cuda_sweep(), tmp_path / "new")
+    files, left_out = draw_plots(Findings(cuda_sweep()), tmp_path / "new")
     assert {file.name for file in files} == {f"{name}.{suffix}" for name in NAMES for suffix in ("png", "svg")}
     assert all(file.stat().st_size > 1000 for file in files)
     assert left_out == ()
@@ -71,7 +72,7 @@ def test_every_figure_is_written_as_png_and_svg(tmp_path) -> None:
 
 def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp_path) -> None:
     record = factory.measured_training_record(factory.training_spec())
-    files, left_out = draw_plots([record], tmp_path)
+    files, left_out = draw_plots(Findings([record]), tmp_path)
     assert {file.stem for file in files} == {"step_time", "padding", "epoch_time", "fit"}
     assert left_out == (
         "peak_memory.png is left out: no worst-case memory trial has a peak; "
@@ -89,7 +90,7 @@ def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp
 
 
 def test_no_records_give_no_files_and_a_line_per_figure(tmp_path) -> None:
-    files, left_out = draw_plots([], tmp_path)
+    files, left_out = draw_plots(Findings([]), tmp_path)
     assert files == ()
     assert len(left_out) == len(NAMES)
     assert all("vnbench sweep" in line for line in left_out)
@@ -97,13 +98,13 @@ def test_no_records_give_no_files_and_a_line_per_figure(tmp_path) -> None:
 
 def test_drawing_leaves_the_settings_of_matplotlib_alone(tmp_path) -> None:
     before = dict(rcParams)
-    draw_plots([factory.measured_training_record(factory.training_spec())], tmp_path)
+    draw_plots(Findings([factory.measured_training_record(factory.training_spec())]), tmp_path)
     assert dict(rcParams) == before
 
 
 def test_the_same_records_give_the_same_svg(tmp_path) -> None:
     record = factory.measured_training_record(factory.training_spec())
-    first, second = (draw_plots([record], tmp_path / name)[0] for name in "ab")
+    first, second = (draw_plots(Findings([record]), tmp_path / name)[0] for name in "ab")
     for one, other in zip(first, second, strict=True):
         if one.suffix == ".svg":
             assert one.read_bytes() == other.read_bytes()
@@ -338,7 +339,7 @@ def test_repetition_has_a_point_per_plan_and_its_throughput_in_the_legend() -> N
 def test_repetition_needs_two_samplers() -> None:
     records = [factory.measured_training_record(factory.training_spec(batch_size=n)) for n in (2, 4)]
     (plot,) = [plot for plot in PLOTS if plot.name == "repetition"]
-    assert plot.draw(Summaries.of(records)) is None
+    assert plot.draw(Findings(records), provenance(records)) is None
 
 
 def test_padding_names_a_micro_batch_that_is_not_the_batch() -> None:
@@ -384,4 +385,4 @@ def test_records_of_two_devices_are_refused(tmp_path) -> None:
     other = {"device_name": "NVIDIA H100", "torch_version": "2.13.0"}
     records = [replace(record, environment=other) for record in factory.cuda_sweep()[:1]]
     with pytest.raises(InputError, match="one device"):
-        draw_plots([*factory.cuda_sweep(), *records], tmp_path)
+        draw_plots(Findings([*factory.cuda_sweep(), *records]), tmp_path)

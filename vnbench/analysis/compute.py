@@ -8,7 +8,7 @@ from statistics import fmean
 
 from vnbench.analysis.between import PooledFigure, Spread, pooled
 from vnbench.analysis.memory_law import PeakPoint
-from vnbench.analysis.noise import measure_noise, process_figure
+from vnbench.analysis.noise import Noise, measure_noise, process_figure
 from vnbench.analysis.process import Canvas, StepFigures, compute_figures, weighted_power_w, why_not_timed
 from vnbench.analysis.summary import by_spec, distinct_warnings, latest_attempts
 from vnbench.readings import CanvasReading, StopRule
@@ -108,10 +108,13 @@ class ComputeSummary:
         )
 
 
-def summarize_compute(records: Iterable[TrialRecord]) -> tuple[ComputeSummary, ...]:
-    """Return one summary per compute spec, in the order of first appearance."""
+def summarize_compute(records: Iterable[TrialRecord], *, noise: Noise | None = None) -> tuple[ComputeSummary, ...]:
+    """Return one summary per compute spec, in the order of first appearance.
+
+    ``noise`` is that of the records, where it is known already.
+    """
     latest = latest_attempts(records)
-    spread = measure_noise(latest).spread_for("compute")
+    spread = (noise or measure_noise(latest)).spread_for("compute")
     return tuple(_summarize(processes, spread) for processes in by_spec(latest, "compute"))
 
 

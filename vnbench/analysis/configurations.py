@@ -37,8 +37,8 @@ class Measured:
 
     families: Sequence[FamilyFit]
     """Step times and memory."""
-    loading: Sequence[LoaderSummary]
-    """Supplies of the loader."""
+    supplies: Mapping[tuple[SamplerName, int], tuple[Supply, ...]]
+    """What loads passes of a sampler and a micro-batch, the fewest workers first."""
     certificates: Sequence[Certificate]
     """Worst cases."""
     samplers: tuple[SamplerName, ...]
@@ -64,7 +64,11 @@ class Measured:
         training = [record for record in records if record.kind == "training"]
         return cls(
             families=families,
-            loading=loading,
+            supplies={
+                (sampler, micro_batch_size): _supplies(loading, sampler=sampler, micro_batch_size=micro_batch_size)
+                for sampler in samplers
+                for micro_batch_size in {family.spec.micro_batch_size for family in families}
+            },
             certificates=certify(records),
             samplers=samplers,
             samplers_of_one=tuple(sorted(samplers, key=lambda name: name not in of_one)[:1]),
@@ -150,7 +154,7 @@ def _composed(
         "num_workers": spec.num_workers,
         **{name: getattr(spec, name) for name in FLAG_FIELDS},
     }
-    supplies = _supplies(measured.loading, sampler=sampler, micro_batch_size=spec.micro_batch_size)
+    supplies = measured.supplies[sampler, spec.micro_batch_size]
     is_trained = tuple(levers[name] for name in LEVERS if name != "num_workers") in measured.trained
     plain = Configuration(
         levers=levers,

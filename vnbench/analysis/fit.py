@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vnbench.analysis.memory_law import MemoryLaw, PeakPoint, fit_memory_law
-from vnbench.analysis.noise import measure_noise
-from vnbench.analysis.process import ComputeFigures, why_not_timed
+from vnbench.analysis.noise import Noise, measure_noise
+from vnbench.analysis.process import compute_figures, why_not_timed
 from vnbench.analysis.step_fit import StepFit, fit_roughly, fit_steps
 from vnbench.analysis.step_model import StepPoint, sizes_of
 from vnbench.analysis.summary import latest_attempts, peak_bytes
@@ -67,18 +67,18 @@ class FamilyFit:
 
 
 def fit_families(
-    records: Iterable[TrialRecord], *, is_rough_allowed: bool = False
+    records: Iterable[TrialRecord], *, noise: Noise | None = None, is_rough_allowed: bool = False
 ) -> tuple[tuple[FamilyFit, ...], dict[str, str]]:
     """Return the fits, and why the other families that were timed have none, by family.
 
-    With ``is_rough_allowed`` a family with one or two sizes has a rough one (step_fit.fit_roughly).
+    ``noise`` is that of the records, where it is known already. With ``is_rough_allowed`` a family with one or two
+    sizes has a rough one (step_fit.fit_roughly).
 
     Training steps of several passes are left out: their canvases are not known pass by pass. Waiting for data is taken
     off training steps.
     """
     latest = latest_attempts(records)
-    figures = ComputeFigures()
-    noise = measure_noise(latest, figures=figures)
+    noise = noise or measure_noise(latest)
     families: dict[str, list[TrialRecord]] = {}
     for record in latest:
         if record.kind in ("compute", "training"):
@@ -88,10 +88,10 @@ def fit_families(
     left_out: dict[str, str] = {}
     for family, members in families.items():
         source: Source = (
-            "compute" if any(_points(record, figures) for record in members if record.kind == "compute") else "training"
+            "compute" if any(_points(record) for record in members if record.kind == "compute") else "training"
         )
         chosen = [record for record in members if record.kind == source]
-        points = [point for number, record in enumerate(chosen) for point in _points(record, figures, process=number)]
+        points = [point for number, record in enumerate(chosen) for point in _points(record, process=number)]
         sizes = sizes_of(points)
         is_rough = len(sizes) < MIN_FIT_SIZES
         if is_rough and not (is_rough_allowed and sizes):
@@ -110,8 +110,8 @@ def fit_families(
                 optimizer_s=_mean_phase(chosen, "optimizer_s"),
                 is_rough=is_rough,
                 forward_ratio=_forward_ratio(chosen),
-                flop_per_s=_flop_rates(chosen, figures),
-                first_seen_s=_first_seen(chosen, figures),
+                flop_per_s=_flop_rates(chosen),
+                first_seen_s=_first_seen(chosen),
             )
         )
     return tuple(found), left_out
@@ -126,11 +126,11 @@ def _why_not(members: Sequence[TrialRecord], num_sizes: int) -> str:
     return f"{num_sizes} different sizes were timed, {MIN_FIT_SIZES} are needed; measure with --kind compute"
 
 
-def _points(record: TrialRecord, known: ComputeFigures, *, process: int = 0) -> list[StepPoint]:
+def _points(record: TrialRecord, *, process: int = 0) -> list[StepPoint]:
     """Return the mean step time of each size of a record; empty where its times are not to be used."""
     if record.kind == "compute":
         by_size: dict[float, list[float]] = {}
-        for figures in known.of(record).values():
+        for figures in compute_figures(record).values():
             if figures.step_time is not None and figures.padded_pixels is not None:
                 by_size.setdefault(figures.padded_pixels, []).append(figures.step_time.value)
     else:
@@ -206,10 +206,10 @@ def _forward_ratio(records: Sequence[TrialRecord]) -> float | None:
     return forward_s / step_s if step_s > 0 else None
 
 
-def _flop_rates(records: Sequence[TrialRecord], known: ComputeFigures) -> tuple[tuple[float, float], ...]:
+def _flop_rates(records: Sequence[TrialRecord]) -> tuple[tuple[float, float], ...]:
     rates: dict[float, list[float]] = {}
     for record in records:
-        figures = known.of(record)
+        figures = compute_figures(record)
         for canvas in record.canvases:
             one = figures.get((canvas.height, canvas.width))
             if one is not None and one.step_time is not None and one.padded_pixels and canvas.flop_per_step:
@@ -217,10 +217,10 @@ def _flop_rates(records: Sequence[TrialRecord], known: ComputeFigures) -> tuple[
     return tuple((pixels, statistics.fmean(values)) for pixels, values in sorted(rates.items()))
 
 
-def _first_seen(records: Sequence[TrialRecord], known: ComputeFigures) -> float | None:
+def _first_seen(records: Sequence[TrialRecord]) -> float | None:
     beyond = []
     for record in records:
-        figures = known.of(record)
+        figures = compute_figures(record)
         for canvas in record.canvases:
             one = figures.get((canvas.height, canvas.width))
             if one is not None and one.step_time is not None and math.isfinite(canvas.first_seen_s):

@@ -9,7 +9,7 @@ from statistics import fmean
 import numpy as np
 
 from vnbench.analysis.between import PooledFigure, Spread, pooled
-from vnbench.analysis.noise import measure_noise
+from vnbench.analysis.noise import Noise, measure_noise
 from vnbench.analysis.process import SUPPLYING, Stage, stage_figures, why_not_timed
 from vnbench.analysis.summary import by_spec, distinct_warnings, latest_attempts
 from vnbench.readings import BatchingAccount, LoaderStage, LoaderStageName
@@ -84,15 +84,18 @@ class LoaderSummary:
         return next((stage for name in SUPPLYING if (stage := self.stage(name)) is not None), None)
 
 
-def summarize_loading(records: Iterable[TrialRecord]) -> tuple[LoaderSummary, ...]:
-    """Return one summary per loader spec, in the order of first appearance."""
+def summarize_loading(records: Iterable[TrialRecord], *, noise: Noise | None = None) -> tuple[LoaderSummary, ...]:
+    """Return one summary per loader spec, in the order of first appearance.
+
+    ``noise`` is that of the records, where it is known already.
+    """
     latest = latest_attempts(records)
     specs = by_spec(latest, "loader")
     if not specs:
         return ()
     # The noise of all kinds takes a second of a thousand records; it is asked for only where loaders tell none.
     own = measure_noise([record for record in latest if record.kind == "loader"]).spread_for("loader")
-    spread = own if own is not None else measure_noise(latest).spread_for("loader")
+    spread = own if own is not None else (noise or measure_noise(latest)).spread_for("loader")
     return tuple(_summarize(processes, spread) for processes in specs)
 
 

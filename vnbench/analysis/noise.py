@@ -10,7 +10,6 @@ from vnbench.analysis.between import ProcessFigure, Spread, spread_of
 from vnbench.analysis.drift import Drift, TimedFigure, fit_drift
 from vnbench.analysis.process import (
     SUPPLYING,
-    ComputeFigures,
     compute_figures,
     measured_at_s,
     stage_figures,
@@ -18,6 +17,7 @@ from vnbench.analysis.process import (
     training_figures,
 )
 from vnbench.analysis.stats import t_quantile
+from vnbench.once import once_per_object
 from vnbench.record import TrialRecord
 from vnbench.spec import TrialKind, TrialSpec
 
@@ -45,23 +45,21 @@ class Noise:
         return None if chosen is None else self.spreads[chosen]
 
 
-def measure_noise(latest: Sequence[TrialRecord], *, figures: ComputeFigures | None = None) -> Noise:
+def measure_noise(latest: Sequence[TrialRecord]) -> Noise:
     """Return the noise between the timed trials of one machine with a valid timing.
 
     ``latest`` holds the last attempt of each trial only (summary.latest_attempts): an attempt that was made again
-    because its machine was disturbed is no repetition. ``figures`` spares what was worked out already.
+    because its machine was disturbed is no repetition.
     """
-    figures = figures or ComputeFigures()
     spreads = {
-        kind: spread
-        for kind in TIMED_KINDS
-        if (spread := spread_of(_figures_by_spec(latest, kind, figures))) is not None
+        kind: spread for kind in TIMED_KINDS if (spread := spread_of(_figures_by_spec(latest, kind))) is not None
     }
-    drift, reference = _drift(latest, figures)
+    drift, reference = _drift(latest)
     return Noise(spreads=spreads, drift=drift, reference=reference)
 
 
-def process_figure(record: TrialRecord, *, figures: ComputeFigures | None = None) -> ProcessFigure | None:
+@once_per_object
+def process_figure(record: TrialRecord) -> ProcessFigure | None:
     """Return one figure of a whole trial, in seconds per padded pixel; None where it has no valid timing.
 
     For a training trial that of its block; for a compute trial the sum of its canvases' mean step times over the sum of
@@ -70,8 +68,7 @@ def process_figure(record: TrialRecord, *, figures: ComputeFigures | None = None
     if record.kind == "training":
         trained = training_figures(record)
         return trained.padded_time if trained else None
-    by_canvas = compute_figures(record) if figures is None else figures.of(record)
-    canvases = [one for one in by_canvas.values() if one.padded_pixels]
+    canvases = [one for one in compute_figures(record).values() if one.padded_pixels]
     times = [one.step_time for one in canvases if one.step_time]
     if not times or len(times) != len(record.canvases or times):
         return None
@@ -87,9 +84,7 @@ def process_figure(record: TrialRecord, *, figures: ComputeFigures | None = None
     )
 
 
-def _figures_by_spec(
-    latest: Iterable[TrialRecord], kind: TrialKind, known: ComputeFigures
-) -> list[list[list[ProcessFigure]]]:
+def _figures_by_spec(latest: Iterable[TrialRecord], kind: TrialKind) -> list[list[list[ProcessFigure]]]:
     """Return the figures of every spec of a kind, each with its processes."""
     specs: dict[str, dict[object, list[ProcessFigure]]] = {}
     for record in latest:
@@ -104,15 +99,15 @@ def _figures_by_spec(
             # Those that training waits for: plans of a millisecond and cold disks have a noise of their own.
             if name in SUPPLYING and not is_cold:
                 found.setdefault(name, []).append(figure)
-        for canvas, figures in known.of(record).items():
+        for canvas, figures in compute_figures(record).items():
             if figures.step_time is not None:
                 found.setdefault(canvas, []).append(figures.step_time)
     return [list(figures.values()) for figures in specs.values()]
 
 
-def _drift(latest: Sequence[TrialRecord], figures: ComputeFigures) -> tuple[Drift | None, TrialSpec | None]:
+def _drift(latest: Sequence[TrialRecord]) -> tuple[Drift | None, TrialSpec | None]:
     """Return the drift of the timed trials, and the spec of its reference."""
-    timed = [(record, figure) for record in latest if (figure := process_figure(record, figures=figures)) is not None]
+    timed = [(record, figure) for record in latest if (figure := process_figure(record)) is not None]
     if not timed:
         return None, None
     # The sweep starts with its first trial of any kind.

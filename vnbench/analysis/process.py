@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 from vnbench.analysis.between import ProcessFigure
 from vnbench.analysis.stats import Estimate, correlated_ratio_of_sums, t_quantile
+from vnbench.once import once_per_object
 from vnbench.readings import LoaderStage, LoaderStageName
 from vnbench.record import TrialRecord
 
@@ -49,6 +51,7 @@ class StepFigures:
     """Mean examples per step."""
 
 
+@once_per_object
 def why_not_timed(record: TrialRecord) -> str | None:
     """Return why the times of a trial are not to be used, in one line; None where they are."""
     if record.status != "ok":
@@ -71,6 +74,7 @@ def why_not_timed(record: TrialRecord) -> str | None:
     return None
 
 
+@once_per_object
 def training_figures(record: TrialRecord) -> StepFigures | None:
     """Return what the measured steps of a training trial say; None where its times are not to be used.
 
@@ -90,6 +94,7 @@ def training_figures(record: TrialRecord) -> StepFigures | None:
     )
 
 
+@once_per_object
 def compute_figures(record: TrialRecord) -> dict[Canvas, StepFigures]:
     """Return what the measured steps of a compute trial say of each canvas, in the order measured.
 
@@ -105,20 +110,7 @@ def compute_figures(record: TrialRecord) -> dict[Canvas, StepFigures]:
     return {canvas: figures for canvas, figures in found.items() if figures.step_time is not None}
 
 
-class ComputeFigures:
-    """The figures of compute trials, each record's worked out once however often it is asked for."""
-
-    def __init__(self) -> None:
-        # By identity, as a record's columns have no hash; the record is kept so that its identity stays its own.
-        self._known: dict[int, tuple[TrialRecord, dict[Canvas, StepFigures]]] = {}
-
-    def of(self, record: TrialRecord) -> dict[Canvas, StepFigures]:
-        """Return ``compute_figures`` of a record."""
-        if id(record) not in self._known:
-            self._known[id(record)] = (record, compute_figures(record))
-        return self._known[id(record)][1]
-
-
+@once_per_object
 def stage_figures(record: TrialRecord) -> dict[Stage, ProcessFigure]:
     """Return the seconds per padded pixel of each stage of a loader trial, in the order measured.
 
@@ -178,7 +170,7 @@ def _figures(steps: Mapping[str, tuple[Any, ...]], rows: Sequence[int]) -> StepF
 
     times_s = column("step_time_s")
     padded_time = _figure(_ratio(times_s, column("padded_pixels")))
-    data_wait = _ratio(column("data_wait_s"), times_s)
+    waits_s = column("data_wait_s")
     step_time_s = _mean(times_s)
     phases_s = {name: _mean(column(f"{name}_s")) for name in ("forward", "backward", "optimizer")}
     return StepFigures(
@@ -187,7 +179,7 @@ def _figures(steps: Mapping[str, tuple[Any, ...]], rows: Sequence[int]) -> StepF
         step_time=_with_error_of(padded_time, step_time_s) if step_time_s else None,
         valid_time=_figure(_ratio(times_s, column("valid_pixels"))),
         padded_time=padded_time,
-        data_wait_ratio=data_wait.value if data_wait else None,
+        data_wait_ratio=math.fsum(waits_s) / math.fsum(times_s) if waits_s and sum(times_s) > 0 else None,
         phases_s={name: seconds for name, seconds in phases_s.items() if seconds is not None},
         valid_pixels=_mean(column("valid_pixels")),
         padded_pixels=_mean(column("padded_pixels")),

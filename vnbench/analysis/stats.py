@@ -8,6 +8,7 @@ finite. Where neighbours are alike, ``correlated_ratio_of_sums`` takes groups of
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -92,6 +93,7 @@ def ratio_of_sums(numerators: Sequence[float], denominators: Sequence[float]) ->
     )
 
 
+@functools.cache
 def t_quantile(degrees_of_freedom: int) -> float:
     """Return the factor from standard error to half-width: Student's t at (1 + CONFIDENCE) / 2."""
     return float(stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2))

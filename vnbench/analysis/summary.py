@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from vnbench.analysis.between import PooledFigure, ProcessFigure, Spread, pooled
-from vnbench.analysis.noise import measure_noise
+from vnbench.analysis.noise import Noise, measure_noise
 from vnbench.analysis.process import StepFigures, training_figures, weighted_power_w, why_not_timed
 from vnbench.readings import BatchingAccount, MemoryReading
 from vnbench.record import Status, TrialRecord, TrialWarning
@@ -152,14 +152,15 @@ def summarize_memory(records: Iterable[TrialRecord]) -> tuple[MemorySummary, ...
     return tuple(map(_summarize_family, families.values()))
 
 
-def summarize(records: Iterable[TrialRecord]) -> tuple[TrialSummary, ...]:
+def summarize(records: Iterable[TrialRecord], *, noise: Noise | None = None) -> tuple[TrialSummary, ...]:
     """Return one summary per training spec, in the order of first appearance.
 
     Worst-case memory comes from the memory trials of the same family, run-to-run spread from every repeated spec.
+    ``noise`` is that of the records, where it is known already.
     """
     latest = latest_attempts(records)
     memory = {summary.family: summary for summary in summarize_memory(latest)}
-    spread = measure_noise(latest).spread_for("training")
+    spread = (noise or measure_noise(latest)).spread_for("training")
     return tuple(
         _summarize_training(processes, memory.get(processes[0].spec.family), spread)
         for processes in by_spec(latest, "training")

@@ -151,8 +151,8 @@ def value_axis(axes: Axes, lows: Sequence[float], highs: Sequence[float]) -> Non
         axes.set_ylim(0, 1.12 * high if high > 0 else 1)
 
 
-def legend_below(axes: Axes, *, handles: Sequence[Any] | None = None) -> None:
-    """Put the legend under the x axis, never over data, in as many columns as its longest label allows."""
+def legend_below(axes: Axes, *, handles: Sequence[Any] | None = None, num_columns: int | None = None) -> None:
+    """Put the legend under the x axis, never over data, in as many columns as its longest label allows, or so many."""
     chosen = list(handles) if handles is not None else axes.get_legend_handles_labels()[0]
     if not chosen:
         return
@@ -164,7 +164,7 @@ def legend_below(axes: Axes, *, handles: Sequence[Any] | None = None) -> None:
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         bbox_transform=axes.transAxes + ScaledTranslation(0, -points / 72, axes.figure.dpi_scale_trans),
-        ncols=min(len(chosen), max(1, LEGEND_COLUMNS // (longest + 8)), 4),
+        ncols=num_columns or min(len(chosen), max(1, LEGEND_COLUMNS // (longest + 8)), 4),
         frameon=False,
         handlelength=3.2,
         columnspacing=1.5,
@@ -180,4 +180,6 @@ def save(figure: Figure, directory: Path, *, name: str) -> tuple[Path, ...]:
     paths = tuple(directory / f"{name}.{suffix}" for suffix in FORMATS)
     for path in paths:
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        # The layout that the first format got holds for the others.
+        figure.set_layout_engine("none")
     return paths

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from vnbench.analysis.compute import ComputeSummary, summarize_compute
-from vnbench.analysis.fit import FamilyFit, fit_families
-from vnbench.analysis.loading import LoaderSummary, summarize_loading
-from vnbench.analysis.noise import Noise, measure_noise
-from vnbench.analysis.summary import MemorySummary, TrialSummary, latest_attempts, summarize, summarize_memory
+from vnbench.analysis.findings import Findings
 from vnbench.output.noise_lines import REPEAT_COMMAND
 from vnbench.output.plot_compute import compute_figure
 from vnbench.output.plot_drift import MIN_RUNS, drift_figure
@@ -24,45 +20,6 @@ from vnbench.output.plot_style import save, styled
 from vnbench.output.plot_supply import supply_figure
 from vnbench.output.plot_training import epoch_time_figure, step_time_figure, workers_figure
 from vnbench.output.provenance import Provenance, provenance
-from vnbench.record import TrialRecord
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Summaries:
-    """What the records of one device say, for all figures."""
-
-    training: tuple[TrialSummary, ...]
-    """One per training spec."""
-    memory: tuple[MemorySummary, ...]
-    """One per family with memory trials."""
-    compute: tuple[ComputeSummary, ...]
-    """One per compute spec."""
-    loading: tuple[LoaderSummary, ...]
-    """One per loader spec."""
-    fits: tuple[FamilyFit, ...]
-    """One per family that could be fitted."""
-    noise: Noise
-    """What repeated trials say."""
-    origin: Provenance
-    """Where and when they were measured."""
-
-    @classmethod
-    def of(cls, records: Sequence[TrialRecord]) -> Summaries:
-        """Return what records say.
-
-        Raises:
-            InputError: they come from more than one device.
-        """
-        latest = latest_attempts(records)
-        return cls(
-            training=summarize(latest),
-            memory=summarize_memory(latest),
-            compute=summarize_compute(latest),
-            loading=summarize_loading(latest),
-            fits=fit_families(latest)[0],
-            noise=measure_noise(latest),
-            origin=provenance(latest),
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +28,7 @@ class Plot:
 
     name: str
     """File name without its suffix."""
-    draw: Callable[[Summaries], Figure | None]
+    draw: Callable[[Findings, Provenance], Figure | None]
     """Returns the figure, or None where its data are absent."""
     lack: str
     """What is absent then."""
@@ -82,61 +39,61 @@ class Plot:
 PLOTS = (
     Plot(
         name="step_time",
-        draw=lambda has: step_time_figure(has.training, noise=has.noise, origin=has.origin),
+        draw=lambda has, origin: step_time_figure(has.training, noise=has.noise, origin=origin),
         lack="no training trial has a valid step time",
         command="vnbench sweep --batch-size 1,2,4,8,16",
     ),
     Plot(
         name="peak_memory",
-        draw=lambda has: peak_memory_figure(has.memory, origin=has.origin),
+        draw=lambda has, origin: peak_memory_figure(has.memory, origin=origin),
         lack="no worst-case memory trial has a peak",
         command="vnbench sweep --batch-size 1,2,4,8,16",
     ),
     Plot(
         name="padding",
-        draw=lambda has: padding_figure(has.training, origin=has.origin),
+        draw=lambda has, origin: padding_figure(has.training, origin=origin),
         lack="no training trial holds the padding of its plan",
         command="vnbench sweep --sampler random,bucketed",
     ),
     Plot(
         name="repetition",
-        draw=lambda has: repetition_figure(has.training, origin=has.origin),
+        draw=lambda has, origin: repetition_figure(has.training, origin=origin),
         lack="no two samplers have a plan with pairs of examples",
         command="vnbench sweep --batch-size 16 --micro-batch-size 4 --sampler random,bucketed",
     ),
     Plot(
         name="workers",
-        draw=lambda has: workers_figure(has.training, noise=has.noise, origin=has.origin),
+        draw=lambda has, origin: workers_figure(has.training, noise=has.noise, origin=origin),
         lack="no two trials differ in their number of loader workers alone",
         command="vnbench sweep --num-workers 0,2,4",
     ),
     Plot(
         name="epoch_time",
-        draw=lambda has: epoch_time_figure(has.training, noise=has.noise, origin=has.origin),
+        draw=lambda has, origin: epoch_time_figure(has.training, noise=has.noise, origin=origin),
         lack="no training trial holds both a valid time and a plan to scale it by",
         command="vnbench sweep --batch-size 1,2,4,8,16",
     ),
     Plot(
         name="compute",
-        draw=lambda has: compute_figure(has.compute, noise=has.noise, origin=has.origin),
+        draw=lambda has, origin: compute_figure(has.compute, noise=has.noise, origin=origin),
         lack="no compute trial has a valid step time",
         command="vnbench sweep --kind compute",
     ),
     Plot(
         name="fit",
-        draw=lambda has: fit_figure(has.fits, origin=has.origin),
+        draw=lambda has, origin: fit_figure(has.fits, origin=origin),
         lack="no family was timed at three sizes",
         command="vnbench sweep --kind compute",
     ),
     Plot(
         name="supply",
-        draw=lambda has: supply_figure(has.loading, computing=has.compute, noise=has.noise, origin=has.origin),
+        draw=lambda has, origin: supply_figure(has.loading, computing=has.compute, noise=has.noise, origin=origin),
         lack="no two loader trials differ in their number of workers alone",
         command="vnbench sweep --kind compute,loader --num-workers 0,1,2,4",
     ),
     Plot(
         name="drift",
-        draw=lambda has: drift_figure(has.noise, origin=has.origin),
+        draw=lambda has, origin: drift_figure(has.noise, origin=origin),
         lack=f"no timed trial ran {MIN_RUNS} times",
         command=f"vnbench sweep {REPEAT_COMMAND}",
     ),
@@ -144,7 +101,7 @@ PLOTS = (
 """Every figure, in the order in which they are drawn."""
 
 
-def draw_plots(records: Sequence[TrialRecord], directory: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+def draw_plots(found: Findings, directory: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Write every figure that the records hold data for, each as PNG and SVG; the directory is made where missing.
 
     Returns:
@@ -154,15 +111,20 @@ def draw_plots(records: Sequence[TrialRecord], directory: Path) -> tuple[tuple[P
         InputError: the records come from more than one device.
         OSError: the directory cannot be written to.
     """
-    summaries = Summaries.of(records)
+    origin = provenance(found.latest)
     directory.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     left_out: list[str] = []
     with styled():
         for plot in PLOTS:
-            figure = plot.draw(summaries)
+            figure = plot.draw(found, origin)
             if figure is None:
-                left_out.append(f"{plot.name}.png is left out: {plot.lack}; measure with: {plot.command}")
+                left_out.append(left_out_line(plot.name, lack=plot.lack, command=plot.command))
             else:
                 files += save(figure, directory, name=plot.name)
     return tuple(files), tuple(left_out)
+
+
+def left_out_line(name: str, *, lack: str, command: str) -> str:
+    """Return the line for a figure that is left out, naming what would measure its data."""
+    return f"{name}.png is left out: {lack}; measure with: {command}"

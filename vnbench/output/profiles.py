@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from vnbench.errors import InputError
 from vnbench.output.levers import describe
 from vnbench.spec import TrialSpec
 
@@ -43,6 +46,8 @@ class Profile:
     """Live bytes at the peak."""
     timeline: tuple[tuple[str, Cells], ...]
     """Phase and live bytes at each change of the running stage."""
+    device_name: str | None = None
+    """Where it was measured; None where unknown."""
 
     @property
     def title(self) -> str:
@@ -77,6 +82,62 @@ class Profile:
         )
 
     @classmethod
+    def read(cls, path: Path) -> Profile:
+        """Return the profile in a file that ``vnbench profile --out`` wrote.
+
+        Raises:
+            InputError: the file cannot be read, or is none.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                spec=TrialSpec.from_dict(values["spec"]),
+                status=str(values["status"]),
+                reason=values["reason"],
+                stages=tuple(map(str, values["stages"])),
+                tracked_peak_bytes=int(values["tracked_peak_bytes"]),
+                measured_peak_bytes=values["measured_peak_bytes"],
+                instrument=str(values["instrument"]),
+                peak_place=str(values["peak_place"]),
+                at_peak=_read_cells(values["at_peak"]),
+                timeline=tuple((str(one["phase"]), _read_cells(one["cells"])) for one in values["timeline"]),
+                device_name=values["device_name"],
+            )
+        except OSError as error:
+            raise InputError(
+                "--profile", path, allowed=f"cannot be read ({error.strerror})", remedy="name a profile.json"
+            ) from error
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise InputError(
+                "--profile",
+                path,
+                allowed="this is no profile of this version",
+                remedy="name a profile.json that vnbench profile --out wrote",
+            ) from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the profile as JSON values, as ``read`` takes them."""
+
+        def rows(cells: Cells) -> list[dict[str, Any]]:
+            return [{"stage": stage, "kind": kind, "bytes": size} for (stage, kind), size in cells.items()]
+
+        measured = self.measured_peak_bytes
+        return {
+            "spec": asdict(self.spec),
+            "device_name": self.device_name,
+            "status": self.status,
+            "reason": self.reason,
+            "stages": list(self.stages),
+            "tracked_peak_bytes": self.tracked_peak_bytes,
+            "measured_peak_bytes": measured,
+            "instrument": self.instrument,
+            "residual_ratio": None if not measured else 1 - self.tracked_peak_bytes / measured,
+            "peak_place": self.peak_place,
+            "at_peak": rows(self.at_peak),
+            "timeline": [{"phase": phase, "cells": rows(cells)} for phase, cells in self.timeline],
+        }
+
+    @classmethod
     def failed(cls, spec: TrialSpec, *, status: str, reason: str) -> Profile:
         """Return a profile of a step that did not end."""
         return cls(
@@ -91,6 +152,10 @@ class Profile:
             at_peak={},
             timeline=(),
         )
+
+
+def _read_cells(rows: Any) -> dict[tuple[str, str], int]:
+    return {(str(row["stage"]), str(row["kind"])): int(row["bytes"]) for row in rows}
 
 
 def _cells(rows: Any) -> dict[tuple[str, str], int]:

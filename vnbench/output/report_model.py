@@ -6,15 +6,16 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from vnbench.analysis.fit import FamilyFit
+from vnbench.analysis.ledger import Concern
 from vnbench.analysis.process import why_not_timed
 from vnbench.analysis.sides import side_of
 from vnbench.analysis.spread import NUM_DRAWS
 from vnbench.output.levers import describe, varying, worth_naming
-from vnbench.output.numbers import significant
+from vnbench.output.numbers import MISSING, significant
 from vnbench.record import TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.spec import FLAG_FIELDS, TrialSpec
 from vnbench.units import format_bytes
 
 COLUMNS = (
@@ -76,24 +77,98 @@ class TrialRow:
 
     cells: tuple[str, ...]
     """What is shown under COLUMNS."""
-    keys: tuple[float | str, ...]
-    """What the rows are sorted by."""
+    keys: Mapping[int, float]
+    """What the rows are sorted by, by column, where that is not what is shown."""
     is_bad: bool
     """Whether it did not end ``ok``."""
 
 
 def report_figures(paths: Iterable[Path], *, alts: Mapping[str, str]) -> tuple[ReportFigure, ...]:
-    """Return the figures of some files; of each picture the SVG is taken."""
+    """Return the figures of some files; of each picture the page gets the smaller file, the SVG as a rule."""
     return tuple(
         ReportFigure(
             name=path.stem.replace("_", " "),
-            file=path.with_suffix(".png").name,
-            uri="data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode(),
+            file=path.name,
+            uri=_uri(min(path, path.with_suffix(".svg"), key=lambda one: one.stat().st_size)),
             alt=alts.get(path.stem, path.stem.replace("_", " ")),
         )
         for path in paths
-        if path.suffix == ".svg"
+        if path.suffix == ".png"
     )
+
+
+def _uri(path: Path) -> str:
+    kind = {".svg": "svg+xml", ".png": "png"}[path.suffix]
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+LEDGER_COLUMNS = ("concern", "whose", "per example", "share", "to know")
+
+FIT_COLUMNS = (
+    "family",
+    "per step",
+    "per Mpx",
+    "sizes",
+    "off at sizes left out",
+    "between processes",
+    "memory",
+)
+
+FAMILY_LEVERS = ("model", "task", "precision", "norm_precision", "norm_groups", "checkpointing", *FLAG_FIELDS)
+"""Levers that trials of one family share, beside the micro-batch."""
+
+
+def ledger_rows(concerns: Iterable[Concern]) -> tuple[tuple[str, ...], ...]:
+    """Return a row per concern of the training loop; shares are of all that was timed."""
+    concerns = tuple(concerns)
+    total = sum(one.s_per_example for one in concerns if one.s_per_example is not None)
+    return tuple(
+        (
+            one.name,
+            one.owner,
+            MISSING if one.s_per_example is None else _milliseconds(one.s_per_example, one.half_width_s),
+            MISSING if one.s_per_example is None or total <= 0 else f"{100 * one.s_per_example / total:.1f} %",
+            one.note,
+        )
+        for one in concerns
+    )
+
+
+def fit_rows(families: Iterable[FamilyFit]) -> tuple[tuple[str, ...], ...]:
+    """Return the fitted model of each family in a row: its coefficients, and how far it can be believed."""
+    families = tuple(families)
+    differing = varying(one.spec for one in families)
+    names = [name for name in FAMILY_LEVERS if name in differing]
+    return tuple(_fit_row(one, names) for one in families)
+
+
+def _fit_row(one: FamilyFit, names: Sequence[str]) -> tuple[str, ...]:
+    fit, model = one.fit, one.fit.model
+    left_out = (
+        MISSING
+        if fit.loo_error_median is None or fit.loo_error_max is None
+        else f"{100 * fit.loo_error_median:.1f} % (at most {100 * fit.loo_error_max:.1f} %)"
+    )
+    bend = "" if model.form in ("linear", "constant") else f" at first ({model.form})"
+    memory = (
+        MISSING
+        if one.memory is None
+        else f"{format_bytes(one.memory.bytes_fixed)} + {format_bytes(1e6 * one.memory.bytes_per_pixel)} per Mpx"
+    )
+    return (
+        ", ".join(filter(None, (f"micro-batch {one.spec.micro_batch_size}", describe(one.spec, names=names)))),
+        f"{significant(1e3 * model.overhead_s)} ms",
+        f"{significant(1e9 * model.coefficients[1])} ms{bend}",
+        str(fit.num_sizes),
+        left_out,
+        f"{100 * fit.between:.1f} %" + ("" if fit.is_between_measured else " (assumed)"),
+        memory,
+    )
+
+
+def _milliseconds(seconds: float, half_width_s: float | None) -> str:
+    margin = "" if half_width_s is None else f" \N{PLUS-MINUS SIGN} {significant(1e3 * half_width_s, digits=2)}"
+    return f"{significant(1e3 * seconds)}{margin} ms"
 
 
 def trial_rows(records: Sequence[TrialRecord]) -> tuple[TrialRow, ...]:
@@ -137,19 +212,18 @@ def _row(record: TrialRecord, *, name: str) -> TrialRow:
         cause = why_not_timed(record) or ""
     if len(cause) > MAX_CAUSE_CHARACTERS:
         cause = cause[: MAX_CAUSE_CHARACTERS - 3] + "..."
-    values: Sequence[tuple[str, Any]] = (
-        (record.kind, record.kind),
-        (name, name),
-        (str(record.replicate + 1), record.replicate),
-        (str(record.attempt + 1), record.attempt),
-        (record.status, record.status),
-        ("" if time_s is None else significant(time_s.value, digits=4), "" if time_s is None else time_s.value),
-        ("" if peak is None else format_bytes(peak.value), "" if peak is None else peak.value),
-        (significant(record.elapsed_s), record.elapsed_s),
-        (record.started_at.replace("T", " ")[:19], record.started_at),
-        (", ".join(sorted({warning.code for warning in record.warnings})), len(record.warnings)),
-        (cause, cause),
+    cells = (
+        record.kind,
+        name,
+        str(record.replicate + 1),
+        str(record.attempt + 1),
+        record.status,
+        "" if time_s is None else significant(time_s.value, digits=4),
+        "" if peak is None else format_bytes(peak.value),
+        significant(record.elapsed_s),
+        record.started_at.replace("T", " ")[:19],
+        ", ".join(sorted({warning.code for warning in record.warnings})),
+        cause,
     )
-    return TrialRow(
-        cells=tuple(text for text, _ in values), keys=tuple(key for _, key in values), is_bad=record.status != "ok"
-    )
+    keys: dict[int, float] = {} if peak is None else {COLUMNS.index("peak"): peak.value}
+    return TrialRow(cells=cells, keys=keys, is_bad=record.status != "ok")

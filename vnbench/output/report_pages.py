@@ -45,7 +45,7 @@ def _hash(text: str) -> str:
 
 def _environment(*, is_html: bool) -> Environment:
     """Return jinja's environment; what is put into Markdown is escaped here, into HTML by jinja."""
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=is_html,
         undefined=StrictUndefined,
@@ -54,6 +54,9 @@ def _environment(*, is_html: bool) -> Environment:
         keep_trailing_newline=True,
         finalize=None if is_html else _finalized,
     )
+    # What a macro of a Markdown page returns was escaped inside of it.
+    environment.filters["verbatim"] = Verbatim
+    return environment
 
 
 class Verbatim(str):

@@ -4,7 +4,7 @@
 const table = document.getElementById("trials"), headings = [...table.tHead.rows[0].cells];
 
 function sortKey(row, column) {
-  const text = row.cells[column].dataset.key, number = Number(text);
+  const cell = row.cells[column], text = cell.dataset.key ?? cell.textContent.trim(), number = Number(text);
   return text !== "" && !Number.isNaN(number) ? number : text;
 }
 

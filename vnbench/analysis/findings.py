@@ -1,0 +1,70 @@
+"""What the records of one sweep say, each part worked out when it is first asked for, and once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from vnbench.analysis.compute import ComputeSummary, summarize_compute
+from vnbench.analysis.fit import FamilyFit, fit_families
+from vnbench.analysis.loading import LoaderSummary, summarize_loading
+from vnbench.analysis.noise import Noise, measure_noise
+from vnbench.analysis.summary import MemorySummary, TrialSummary, latest_attempts, summarize, summarize_memory
+from vnbench.record import TrialRecord
+
+
+class Findings:
+    """What records say."""
+
+    def __init__(self, records: Sequence[TrialRecord]) -> None:
+        """Look at some records; repeats stand for the attempts that they repeat."""
+        self.records = tuple(records)
+
+    @cached_property
+    def latest(self) -> tuple[TrialRecord, ...]:
+        """The last attempt at each trial."""
+        return latest_attempts(self.records)
+
+    @cached_property
+    def noise(self) -> Noise:
+        """What repeated trials say."""
+        return measure_noise(self.latest)
+
+    @cached_property
+    def training(self) -> tuple[TrialSummary, ...]:
+        """One per training spec."""
+        return summarize(self.latest, noise=self.noise)
+
+    @cached_property
+    def memory(self) -> tuple[MemorySummary, ...]:
+        """One per family with memory trials."""
+        return summarize_memory(self.latest)
+
+    @cached_property
+    def compute(self) -> tuple[ComputeSummary, ...]:
+        """One per compute spec."""
+        return summarize_compute(self.latest, noise=self.noise)
+
+    @cached_property
+    def loading(self) -> tuple[LoaderSummary, ...]:
+        """One per loader spec."""
+        return summarize_loading(self.latest, noise=self.noise)
+
+    @cached_property
+    def _fitted(self) -> tuple[tuple[FamilyFit, ...], dict[str, str]]:
+        return fit_families(self.latest, noise=self.noise, is_rough_allowed=True)
+
+    @property
+    def families(self) -> tuple[FamilyFit, ...]:
+        """One per family that could be fitted, if only roughly."""
+        return self._fitted[0]
+
+    @property
+    def fits(self) -> tuple[FamilyFit, ...]:
+        """Those that rest on enough sizes."""
+        return tuple(family for family in self.families if not family.is_rough)
+
+    @property
+    def unfitted(self) -> Mapping[str, str]:
+        """Why the other families that were timed have no fit."""
+        return self._fitted[1]
