@@ -16,7 +16,7 @@ Window = Annotated[Text, typer.Option(metavar="TIME", help="Time that there is. 
 Interruptions = Annotated[Text, typer.Option(metavar="N", help="So many of them.")]
 Memory = Annotated[Text, typer.Option(metavar="SIZE", help="Of the card. [of the one measured]")]
 Profiles = Annotated[
-    list[Path] | None, typer.Option("--profile", metavar="FILE.json", help="Of vnbench profile; may be repeated.")
+    list[Path] | None, typer.Option("--profile", metavar="DIR", help="Folder of vnbench profile, or a file of it.")
 ]
 
 

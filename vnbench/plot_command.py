@@ -35,7 +35,7 @@ DEFAULT_RUN = {"examples": "15000", "epochs": "50", "window": "12h"}
 RUN_FLAGS = ("examples", "epochs", "window", "interruptions", "memory", "widths", "heights", "sizes")
 """Options that say which run the figures of a plan are of."""
 
-PROFILE_COMMAND = "vnbench profile --widths 3200:12800 --out DIR, then --profile DIR/*/profile.json"
+PROFILE_COMMAND = "vnbench profile --widths 3200:12800 --out DIR, then --profile DIR"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,7 +145,7 @@ def draw_figures(
         OSError: the folder cannot be written to.
     """
     origin = provenance(found.records)
-    profiled = [_profile(path, origin) for path in profiles]
+    profiled = [_profile(path, origin) for given in profiles for path in _files_of(given)]
     planned = _plan(found, values, sources=tuple(sources))
     files: list[Path] = []
     left_out: list[str] = []
@@ -199,6 +199,18 @@ def _plan(found: Findings, values: Mapping[str, Any], *, sources: tuple[Path, ..
         return plan_records(found, values, sources=sources)
     except PlanError as error:
         return str(error)
+
+
+def _files_of(path: Path) -> Sequence[Path]:
+    """Return a profile, or all of a folder: that which vnbench profile --out wrote, or one of copies."""
+    if not path.is_dir():
+        return (path,)
+    files = sorted(path.rglob("*.json"))
+    if not files:
+        raise InputError(
+            "--profile", path, allowed="there is no profile in it", remedy="name the folder of vnbench profile --out"
+        )
+    return files
 
 
 def _profile(path: Path, origin: Provenance) -> Profile:

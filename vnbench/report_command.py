@@ -68,7 +68,7 @@ def run_report_command(
     found = Findings(loaded.records)
     with new_files(out) as folder:
         drawn = draw_figures(found, values, folder=folder, sources=results, profiles=profiles)
-        model = _model(found, drawn, results=results, flags=flags, out=out)
+        model = _model(found, drawn, results=results, flags=flags, profiles=profiles, out=out)
         (folder / "report.md").write_text(markdown_page(model), encoding="utf-8")
         (folder / "report.html").write_text(html_page(model), encoding="utf-8")
     pages = {"markdown": out / "report.md", "html": out / "report.html"}
@@ -87,11 +87,18 @@ def _ledger(found: Findings, planned: PlanReport) -> tuple[Concern, ...]:
 
 
 def _model(
-    found: Findings, drawn: Drawn, *, results: Sequence[Path], flags: Mapping[str, str | None], out: Path
+    found: Findings,
+    drawn: Drawn,
+    *,
+    results: Sequence[Path],
+    flags: Mapping[str, str | None],
+    profiles: Sequence[Path],
+    out: Path,
 ) -> dict[str, Any]:
     planned = drawn.planned
     origin = provenance(found.records)
     options = [part for name, text in flags.items() if text is not None for part in (f"--{name}", text)]
+    options += [part for path in profiles for part in ("--profile", str(path))]
     command = shlex.join(["vnbench", "report", *map(str, results), "--out", str(out), *options])
     is_planned = isinstance(planned, PlanReport)
     asked_for = ("memory", "widths", "heights", "sizes")

@@ -14,6 +14,7 @@ from vnbench.analysis.sides import side_of
 from vnbench.analysis.spread import NUM_DRAWS
 from vnbench.output.levers import describe, varying, worth_naming
 from vnbench.output.numbers import MISSING, significant
+from vnbench.output.plot_style import NO_BREAK_SPACE
 from vnbench.record import TrialRecord
 from vnbench.spec import FLAG_FIELDS, TrialSpec
 from vnbench.units import format_bytes
@@ -127,7 +128,9 @@ def ledger_rows(concerns: Iterable[Concern]) -> tuple[tuple[str, ...], ...]:
             one.name,
             one.owner,
             MISSING if one.s_per_example is None else _milliseconds(one.s_per_example, one.half_width_s),
-            MISSING if one.s_per_example is None or total <= 0 else f"{100 * one.s_per_example / total:.1f} %",
+            MISSING
+            if one.s_per_example is None or total <= 0
+            else f"{100 * one.s_per_example / total:.1f}{NO_BREAK_SPACE}%",
             one.note,
         )
         for one in concerns
@@ -157,8 +160,8 @@ def _fit_row(one: FamilyFit, names: Sequence[str]) -> tuple[str, ...]:
     )
     return (
         ", ".join(filter(None, (f"micro-batch {one.spec.micro_batch_size}", describe(one.spec, names=names)))),
-        f"{significant(1e3 * model.overhead_s)} ms",
-        f"{significant(1e9 * model.coefficients[1])} ms{bend}",
+        _milliseconds(model.overhead_s, None),
+        _milliseconds(1e6 * model.coefficients[1], None) + bend,
         str(fit.num_sizes),
         left_out,
         f"{100 * fit.between:.1f} %" + ("" if fit.is_between_measured else " (assumed)"),
@@ -168,7 +171,7 @@ def _fit_row(one: FamilyFit, names: Sequence[str]) -> tuple[str, ...]:
 
 def _milliseconds(seconds: float, half_width_s: float | None) -> str:
     margin = "" if half_width_s is None else f" \N{PLUS-MINUS SIGN} {significant(1e3 * half_width_s, digits=2)}"
-    return f"{significant(1e3 * seconds)}{margin} ms"
+    return f"{significant(1e3 * seconds)}{margin} ms".replace(" ", NO_BREAK_SPACE)
 
 
 def trial_rows(records: Sequence[TrialRecord]) -> tuple[TrialRow, ...]:
@@ -183,12 +186,13 @@ def environment_rows(records: Sequence[TrialRecord]) -> tuple[tuple[str, str], .
     for record in records:
         for name, value in record.environment.items():
             if isinstance(value, (str, int, float, bool)):
-                found.setdefault(name, {})[str(value)] = None
+                told = format_bytes(value) if name.endswith("_bytes") and isinstance(value, int) else str(value)
+                found.setdefault(name, {})[told] = None
     rows = []
     for name, values in sorted(found.items()):
         shown = list(values)[:3]
         more = f", and {len(values) - 3} more" if len(values) > 3 else ""
-        rows.append((name.replace("_", " "), ", ".join(shown) + more))
+        rows.append((name.removesuffix("_bytes").replace("_", " "), ", ".join(shown) + more))
     return tuple(rows)
 
 

@@ -3,7 +3,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const MARKERS = ["circle", "square", "triangle", "diamond"];
-const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
+const DASHES = ["", "7 4", "13 3", "9 3 2 3"];
 
 function element(name, attributes = {}, text = null) {
   const made = document.createElement(name);
