@@ -327,13 +327,27 @@ def test_padding_has_a_bar_per_plan_with_its_lower_bound() -> None:
 def test_repetition_has_a_point_per_plan_and_its_throughput_in_the_legend() -> None:
     figure = figure_of("repetition", factory.cuda_sweep())
     axes = figure.axes[0]
-    points = {(line.get_xdata()[0], round(line.get_ydata()[0], 1)) for line in axes.lines[:-1]}
+    points = {(line.get_xdata()[0], round(line.get_ydata()[0], 1)) for line in axes.lines[1:]}
     # Batches 2, 4, 8, and 16 in passes of 4 of random; one of bucketed. A whole batch of 16 ran out of memory.
     assert len(axes.lines) - 1 == 5
     assert {x for x, _ in points} == {0.1, 10.0}
     assert sum("random, batch" in text for text in legend(figure)) == 4
     assert sum("bucketed, batch 4:" in text for text in legend(figure)) == 1
-    assert all("±" in text for text in legend(figure)[:-1])
+    assert all("±" in text for text in legend(figure)[1:])
+
+
+def test_a_legend_that_would_fill_the_figure_names_the_fastest_plans_and_counts_the_others() -> None:
+    records = [
+        factory.measured_training_record(factory.training_spec(batch_size=n, sampler=sampler))
+        for n in range(2, 9)
+        for sampler in ("random", "bucketed")
+    ]
+    figure = figure_of("repetition", records)
+    figure.draw_without_rendering()
+    assert len(legend(figure)) == 8
+    assert legend(figure)[-1] == "and 8 more"
+    assert len(figure.axes[0].lines) == 15
+    assert figure.axes[0].get_position().height > 0.25
 
 
 def test_repetition_needs_two_samplers() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
@@ -26,6 +27,8 @@ SUBTITLE_COLUMNS, FOOTER_COLUMNS = 107, 110
 """Characters that fit the width, in 8 and 7.5 points."""
 LEGEND_COLUMNS = 98
 """Characters of a legend that fit the width, in 8.5 points with room for the samples."""
+MAX_LEGEND_ROWS = 8
+"""Rows of a legend beyond which the axes would have no room left; the first entries are named."""
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 FORMATS = ("png", "svg")
 
@@ -157,6 +160,11 @@ def legend_below(axes: Axes, *, handles: Sequence[Any] | None = None, num_column
     if not chosen:
         return
     longest = max(len(str(handle.get_label())) for handle in chosen)
+    columns = num_columns or min(len(chosen), max(1, LEGEND_COLUMNS // (longest + 8)), 4)
+    room = columns * MAX_LEGEND_ROWS
+    if len(chosen) > room:
+        rest = Line2D([], [], linestyle="none", label=f"and {len(chosen) - room + 1} more")
+        chosen = [*chosen[: room - 1], rest]
     lines = max(label.get_text().count("\n") for label in axes.get_xticklabels())
     points = 34 + 12 * lines  # tick labels and axis label
     axes.legend(
@@ -164,7 +172,7 @@ def legend_below(axes: Axes, *, handles: Sequence[Any] | None = None, num_column
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         bbox_transform=axes.transAxes + ScaledTranslation(0, -points / 72, axes.figure.dpi_scale_trans),
-        ncols=num_columns or min(len(chosen), max(1, LEGEND_COLUMNS // (longest + 8)), 4),
+        ncols=columns,
         frameon=False,
         handlelength=3.2,
         columnspacing=1.5,
