@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from vnbench.analysis.memory_law import CARD_SIZES_GIB
 from vnbench.analysis.summary import MemorySummary
 from vnbench.output.levers import centre_of
 from vnbench.output.plot_series import Point, Series, centre_phrase, draw_series, series_over
@@ -29,6 +30,9 @@ FAILURE_MARKS: Mapping[str, tuple[str, str]] = {
 
 MARK_GAP = 0.17
 """Gap between the marks of one micro-batch, in octaves."""
+
+SAME_CARD = 0.04
+"""How far the memory that a driver tells of lies from the size that a card is sold by."""
 
 _IGNORED = ("batch_size", "micro_batch_size", "sampler", "num_workers", "corpus_id")
 
@@ -61,6 +65,8 @@ def peak_memory_figure(families: Sequence[MemorySummary], *, origin: Provenance)
     )
     draw_series(axes, drawn, scale="log2")
     handles = list(axes.get_legend_handles_labels()[0])
+    if not origin.is_cpu:
+        _draw_cards(axes, up_to=1.1 * max([*measured, shown_capacity or 0.0]), capacity=shown_capacity)
     mark_height = shown_capacity or 1.15 * max(measured)
     if shown_capacity is not None:
         handles.append(
@@ -80,6 +86,24 @@ def peak_memory_figure(families: Sequence[MemorySummary], *, origin: Provenance)
     axes.set_ylabel("worst-case peak memory (GiB)")
     legend_below(axes, handles=handles)
     return figure
+
+
+def _draw_cards(axes: Axes, *, up_to: float, capacity: float | None) -> None:
+    """Draw a line at the memory of each common card, but for that which is drawn as the capacity."""
+    for size in CARD_SIZES_GIB:
+        if size > up_to or (capacity is not None and abs(size / capacity - 1) < SAME_CARD):
+            continue
+        axes.axhline(size, color="#999999", linestyle=":", linewidth=1.0, zorder=1)
+        axes.annotate(
+            f"{size} GiB card",
+            (1.0, size),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(-2, 2),
+            textcoords="offset points",
+            ha="right",
+            fontsize=7.5,
+            color="#666666",
+        )
 
 
 def format_gib(value: float) -> str:

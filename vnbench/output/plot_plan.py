@@ -51,8 +51,8 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
     figure, axes = new_figure(
         title="Wall clock against batch size",
         subtitle=f"{run_line(asked)}: of each batch size and precision the fastest configuration that fits, whatever "
-        "its sampler, micro-batch and checkpointing. Bars: p10 to p90. At equal epochs: how many the network needs "
-        "is not told.",
+        "its sampler, micro-batch and checkpointing. Filled: this configuration was trained; hollow: composed of timed "
+        "parts. Bars and bands: p10 to p90. At equal epochs: how many the network needs is not told.",
         origin=origin,
         trials="planned from measured trials",
     )
@@ -60,6 +60,15 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
         sizes = sorted(row)
         # Side by side at a batch size, so that no bar hides another.
         shift = 2 ** (0.08 * (place - (len(best) - 1) / 2))
+        colour = PRECISION_COLOURS[precision]
+        axes.fill_between(
+            [size * shift for size in sizes],
+            [row[size].finish.p10 / unit_s for size in sizes],
+            [row[size].finish.p90 / unit_s for size in sizes],
+            color=colour,
+            alpha=0.1,
+            linewidth=0,
+        )
         axes.errorbar(
             [size * shift for size in sizes],
             [row[size].finish.p50 / unit_s for size in sizes],
@@ -67,10 +76,20 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
                 [(row[size].finish.p50 - row[size].finish.p10) / unit_s for size in sizes],
                 [(row[size].finish.p90 - row[size].finish.p50) / unit_s for size in sizes],
             ],
-            color=PRECISION_COLOURS[precision],
+            color=colour,
             marker=PRECISION_MARKERS[precision],
             capsize=3,
             label=precision,
+        )
+        composed = [size for size in sizes if row[size].evidence != "measured"]
+        axes.plot(
+            [size * shift for size in composed],
+            [row[size].finish.p50 / unit_s for size in composed],
+            color=colour,
+            marker=PRECISION_MARKERS[precision],
+            markerfacecolor="white",
+            linestyle="none",
+            zorder=3,
         )
     fastest = min(best.values(), key=lambda row: min(one.finish.p50 for one in row.values()))
     first = min(fastest)
@@ -135,7 +154,7 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
         seen.add(precision)
     largest = max(gib(one.need_bytes or 0.0) for one in known)
     if not origin.is_cpu:
-        for size in [size for size in CARD_SIZES_GIB if size <= 1.3 * largest]:
+        for size in [size for size in CARD_SIZES_GIB if size <= 1.1 * largest]:
             axes.axvline(size, color="#BBBBBB", linestyle=":", linewidth=1.0)
             axes.text(size, axes.get_ylim()[1], f"{size}", fontsize=7.5, ha="center", va="bottom", color="#555555")
     axes.set_xlim(0, 1.1 * largest)
