@@ -67,6 +67,48 @@ class MemoryReading:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EqualityReading:
+    """How far one step of a configuration is from the plain one, on the same canvas, weights and examples.
+
+    Plain is fp32, no checkpointing, contiguous layout, not compiled, a single pass. Errors are relative: of the loss,
+    and of the whole gradient the norm of the difference over the norm.
+    """
+
+    loss_error: float | None
+    """Of the loss; None where it was no number."""
+    gradient_error: float | None
+    """Of the gradient; None where it was no number."""
+    rounding_loss_error: float
+    """What rounding weights and images to the configuration's precision does to the plain step's loss."""
+    rounding_gradient_error: float
+    """And to its gradient."""
+    loss_tolerance: float
+    """Largest error of the loss that counts as equal."""
+    gradient_tolerance: float
+    """Largest error of the gradient that counts as equal."""
+    height: int
+    """Height of the canvas in pixels."""
+    width: int
+    """Width of the canvas in pixels."""
+    num_examples: int
+    """Examples of the step."""
+    num_passes: int
+    """Passes into which the configuration divided them."""
+    elapsed_s: float
+    """What the comparison took, before anything was timed."""
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether both errors are tolerated."""
+        return (
+            self.loss_error is not None
+            and self.gradient_error is not None
+            and self.loss_error <= self.loss_tolerance
+            and self.gradient_error <= self.gradient_tolerance
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
     """The measured blocks of a trial as a whole."""
 

@@ -7,15 +7,24 @@ Schema history:
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, get_args
 
 from vnbench.identity import trial_id
-from vnbench.readings import BatchingAccount, Block, CanvasReading, ForecastReading, LoaderStage, MemoryReading, Stop
+from vnbench.readings import (
+    BatchingAccount,
+    Block,
+    CanvasReading,
+    EqualityReading,
+    ForecastReading,
+    LoaderStage,
+    MemoryReading,
+    Stop,
+)
 from vnbench.spec import TrialKind, TrialSpec
+from vnbench.strict import check_numbers, strict_json
 
 SCHEMA_VERSION = 1
 
@@ -39,6 +48,7 @@ CauseKind = Literal[
     "garbage",  # what the process sent is no record of this trial
     "larger-than-out-of-memory",  # a smaller member of the family ran out of memory
     "non-finite-loss",  # the loss was NaN or infinite
+    "unequal-step",  # loss or gradient of a step differ from those of the plain configuration
 ]
 CAUSE_KINDS: tuple[CauseKind, ...] = get_args(CauseKind)
 
@@ -153,6 +163,8 @@ class TrialRecord:
     """Padding accounts of the plan of all training examples, of which the trial measured a subset."""
     memory: MemoryReading | None = None
     """Peak memory."""
+    equality: EqualityReading | None = None
+    """How far one step is from the plain configuration's (``compute``, ``training``)."""
     forecast: ForecastReading | None = None
     """What was forecast of it before it ran; None where nothing was."""
     telemetry: Mapping[str, Any] | None = None
@@ -195,15 +207,7 @@ class TrialRecord:
             SchemaVersionError: not a record of SCHEMA_VERSION.
             ValueError: not JSON, not a record, or its identity does not match its spec.
         """
-        try:
-            values = json.loads(line, parse_constant=_refuse_constant)
-            # A lone surrogate is JSON, but no text that could be written anywhere.
-            if _SURROGATE.search(line if isinstance(line, str) else line.decode()):
-                json.dumps(values, ensure_ascii=False).encode()
-        except (json.JSONDecodeError, UnicodeError) as error:
-            raise ValueError(f"not JSON: {error}") from error
-        except RecursionError as error:
-            raise ValueError("not JSON: nested too deeply") from error
+        values = strict_json(line)
         if not isinstance(values, dict):
             raise ValueError("not a JSON object")
         if (version := values.get("schema_version")) != SCHEMA_VERSION:
@@ -229,7 +233,7 @@ class TrialRecord:
         except (TypeError, ValueError) as error:
             raise ValueError(f"started_at {chosen['started_at']!r} is no time") from error
         for name in ("steps", "memory"):
-            _check_numbers(name, chosen.get(name) or {})
+            check_numbers(name, chosen.get(name) or {})
         for name in ("replicate", "attempt"):
             if type(chosen[name]) is not int:
                 raise ValueError(f"{name} {chosen[name]!r} is no whole number")
@@ -253,40 +257,12 @@ class TrialRecord:
         return cls(**chosen)
 
 
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-
-LARGEST_NUMBER = 1e18
-"""Seconds, bytes and pixels above this are none: the age of the universe, an exabyte."""
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number in strict JSON")
-
-
-def _check_numbers(where: str, values: Mapping[str, Any]) -> None:
-    """Refuse numbers that could not have been measured, in columns or single.
-
-    Raises:
-        ValueError: text for a number, or one beyond LARGEST_NUMBER.
-    """
-    for name, found in values.items():
-        column = found if isinstance(found, list) else [found]
-        if name == "instrument":
-            continue
-        known = [value for value in column if value is not None] if None in column else column
-        try:
-            is_small = not known or (min(known) > -LARGEST_NUMBER and max(known) < LARGEST_NUMBER)
-        except TypeError as error:
-            raise ValueError(f"{where}: {name} holds what is no number") from error
-        if not is_small:
-            raise ValueError(f"{where}: {name} holds a number that nobody measured")
-
-
 _NESTED: Mapping[str, type] = {
     "cause": Cause,
     "block": Block,
     "stop": Stop,
     "batching": BatchingAccount,
     "memory": MemoryReading,
+    "equality": EqualityReading,
     "forecast": ForecastReading,
 }

@@ -155,5 +155,7 @@ def measured_start_up_s(records: Iterable[TrialRecord]) -> float | None:
         if record.kind != "training" or record.status != "ok" or record.steps is None:
             continue
         times = [seconds for seconds in record.steps["step_time_s"] if seconds is not None]
-        found.append(max(0.0, record.elapsed_s - sum(times)))
+        # What is compared before anything is timed belongs to the trial, and to no training run.
+        compared_s = 0.0 if record.equality is None else record.equality.elapsed_s
+        found.append(max(0.0, record.elapsed_s - compared_s - sum(times)))
     return statistics.median(found) if found else None

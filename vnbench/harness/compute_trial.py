@@ -12,6 +12,7 @@ from vnbench.data.alignment import align
 from vnbench.data.collate import Batch, collate, to_device
 from vnbench.data.raster import draw_example
 from vnbench.harness.blocks import BlockLog, StepShape
+from vnbench.harness.equality import check_equality
 from vnbench.harness.flops import FlopModel
 from vnbench.harness.step import OptimizerStep, build_step
 from vnbench.harness.stopping import Stopping
@@ -32,6 +33,7 @@ def measure_compute(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecor
     spec = task.spec
     assert spec.canvas_sizes is not None
     device = torch.device(spec.device)
+    record = replace(record, equality=check_equality(spec))
     flops = FlopModel(spec)
     step = build_step(spec, device=device)
     # What a process pays once (libraries, optimizer state) is no cost of the first canvas.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,12 +12,15 @@ from vnbench.data.collate import Batch, device_tensors, to_device
 from vnbench.harness.compilation import compile_model
 from vnbench.harness.layout import lay_out, lay_out_images
 from vnbench.measure.memory import keep_freed_memory
-from vnbench.measure.timing import StepTimer
+from vnbench.measure.timing import StepTimer, make_timer
 from vnbench.model.loss import tversky_loss_sum
 from vnbench.model.veernet import build_model
 from vnbench.spec import MemoryFormat, OptimizerLoop, Precision, TrialSpec
 
 AUTOCAST_DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+MIN_SCALE = 1.0
+"""Scale of an fp16 loss below which a gradient that overflows is wrong, and not merely large."""
 
 LEARNING_RATE = 1e-4
 """Small enough that no precision diverges in the few steps of a trial; it has no influence on time or memory."""
@@ -84,6 +87,30 @@ class OptimizerStep:
         timer.begin_step()
         self._accumulate(batch, num_examples=len(batch.sizes_B2), timer=timer)
         self.optimizer.zero_grad(set_to_none=True)
+
+    def gradient(self, batches: Sequence[Batch]) -> tuple[float, list[Tensor]]:
+        """Return the loss of one step over some micro-batches, and its gradient by parameter; nothing is updated.
+
+        It goes the same way as a step that trains. In fp16 the loss is scaled as much as it can be.
+        """
+        num_examples = sum(len(batch.sizes_B2) for batch in batches)
+        timer = make_timer(self.device)
+        scale = self._scaler.get_scale()
+        while True:
+            timer.begin_step()
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = sum(float(self._accumulate(batch, num_examples=num_examples, timer=timer)) for batch in batches)
+            gradients = [
+                torch.zeros_like(parameter) if parameter.grad is None else parameter.grad / scale
+                for parameter in self.model.parameters()
+            ]
+            is_finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
+            if is_finite or not self._scaler.is_enabled() or scale < MIN_SCALE:
+                self.optimizer.zero_grad(set_to_none=True)
+                return loss, gradients
+            # As the scaler does in training where a gradient overflows.
+            scale /= 2
+            self._scaler = torch.amp.GradScaler(self.device.type, init_scale=scale)
 
     def _num_updates(self) -> Tensor:
         """Return a copy of the optimizer's count, which lies on the host unless it is fused; 0 before any update."""

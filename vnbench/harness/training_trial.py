@@ -14,6 +14,7 @@ from vnbench.data.accounts import account_for_epoch
 from vnbench.data.collate import blank_batch
 from vnbench.data.corpus import Corpus
 from vnbench.harness.blocks import BlockLog, StepShape
+from vnbench.harness.equality import check_equality
 from vnbench.harness.loading import Loading
 from vnbench.harness.step import OptimizerStep, build_step
 from vnbench.harness.stopping import Stopping
@@ -41,6 +42,7 @@ def measure_training(task: TrialTask, record: TrialRecord) -> Iterator[TrialReco
     warm_up, measured = _planned_steps(spec, corpus, chosen)
     record = replace(record, batching=account_for_epoch(corpus.sizes_N2[corpus.train_indices], plan_config(spec)))
 
+    record = replace(record, equality=check_equality(spec))
     step = build_step(spec, device=device)
     if device.type == "cuda" or spec.compile != "none":
         _visit_shapes(step, measured)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from vnbench.harness.compute_trial import measure_compute
+from vnbench.harness.equality import checked_equality
 from vnbench.harness.failures import classify
 from vnbench.harness.loader_trial import measure_loader
 from vnbench.harness.memory_trial import measure_memory
@@ -51,6 +52,7 @@ def run(payload: str) -> str:
         record = replace(record, environment=describe_environment(task.spec.device))
         for grown in MEASURES[task.spec.kind](task, record):
             record = grown
+        record = checked_equality(record)
     except Exception as error:  # the outermost frame of the child: whatever happened becomes the record
         status, cause = classify(
             error, num_device_ooms=num_cuda_ooms(), has_memory_limit=task.spec.memory_limit_bytes is not None

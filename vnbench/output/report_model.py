@@ -43,6 +43,9 @@ HOW = (
     "by the wall clock, synchronised at the edges of a block and nowhere inside.",
     "Warm-up steps come first on every canvas and are not counted; measuring ends at a noise target, or where a cap "
     "says so in the record.",
+    "Before it is timed, one step of each configuration is held against fp32 without any lever, on the same canvas, "
+    "weights and examples; where its loss or gradient is further off than rounding explains, the trial is wrong: its "
+    "figures are kept, and it is never recommended.",
     "Worst-case memory comes from trials of their own, on a micro-batch made only of the largest images.",
     TIME_NOTE,
     "Wall clock of a run: each pass of the sampler's own plan through the fitted step time, beside the loader's "

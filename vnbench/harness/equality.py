@@ -1,0 +1,163 @@
+"""Whether a configuration computes the same step as the plain one: its loss and its whole gradient.
+
+A fast wrong configuration would win every comparison, so each is held, before it is timed, against fp32 without
+checkpointing, in plain layout and in a single pass, on the same canvas, weights and examples. What reduced precision
+may be off by is not guessed but measured in the same run: the plain step once more, with its weights and images rounded
+to the precision of the configuration. Arithmetic that rounds everywhere is off by 1.0 to 1.7 times that in the
+gradient (veernet and veernet-tiny on a CPU, bf16 and fp16), so three times is tolerated.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vnbench.data.collate import Batch, collate
+from vnbench.data.raster import draw_example
+from vnbench.harness.step import OptimizerStep, build_step
+from vnbench.harness.switches import set_arithmetic
+from vnbench.readings import EqualityReading
+from vnbench.record import Cause, TrialRecord
+from vnbench.spec import Precision, TrialSpec
+
+CANVAS = (96, 416)
+"""Height and width in pixels: small enough to cost nothing, with 39 tokens in the bottleneck."""
+
+NUM_PASSES = 2
+"""Passes of the configuration's step; the plain one has a single pass, so that accumulation is held against it."""
+
+MAX_EXAMPLES = 2
+"""Examples of a pass, at most, unless compiled code is bound to the micro-batch."""
+
+SHORTER = 7
+"""Pixels by which each example is shorter and narrower than the one before it, so that there is padding."""
+
+SIGNIFICANT_BITS: Mapping[Precision, int] = {"fp32": 11, "tf32": 11, "fp16": 11, "bf16": 8}
+"""Bits that weights and images are rounded to; of fp32 those of TF32, which must not pass for it."""
+
+MULTIPLES: Mapping[Precision, float] = {"fp32": 0.25, "tf32": 3.0, "fp16": 3.0, "bf16": 3.0}
+"""Times the error from rounding that is tolerated.
+
+Where a ReLU lies at its kink, an error of one part in ten million flips it, so that even fp32 differs from itself by up
+to a seventh of what rounding to eleven bits does.
+"""
+
+
+class _Computed(NamedTuple):
+    loss: float
+    gradient_P: Tensor
+    """float64, all parameters in their order."""
+
+
+def check_equality(spec: TrialSpec) -> EqualityReading:
+    """Return how far the step of a spec is from the plain one, and how far it may be; sets the process's arithmetic."""
+    start = time.monotonic()
+    device = torch.device(spec.device)
+    examples_per_pass = spec.micro_batch_size if spec.compile != "none" else min(spec.micro_batch_size, MAX_EXAMPLES)
+    examples = [
+        draw_example(
+            seed=spec.seed,
+            index=index,
+            height=max(1, CANVAS[0] - SHORTER * (index % 8)),
+            width=max(1, CANVAS[1] - SHORTER * (index % 8)),
+            task=spec.task,
+        )
+        for index in range(NUM_PASSES * examples_per_pass)
+    ]
+    passes = [
+        collate(examples[start : start + examples_per_pass], canvas=CANVAS)
+        for start in range(0, len(examples), examples_per_pass)
+    ]
+    whole = [collate(examples, canvas=CANVAS)]
+    plain = _plain(spec)
+    set_arithmetic("fp32")
+    reference = _computed(build_step(plain, device=device), whole)
+    rounded = _rounded(build_step(plain, device=device), whole, bits=SIGNIFICANT_BITS[spec.precision])
+    set_arithmetic(spec.precision)
+    found = _computed(build_step(spec, device=device), passes)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    rounding_loss, rounding_gradient = _difference(rounded, reference)
+    if rounding_loss is None or rounding_gradient is None:
+        raise ArithmeticError("the plain step itself is not finite: nothing can be held against it")
+    loss_error, gradient_error = _difference(found, reference)
+    multiple = MULTIPLES[spec.precision]
+    return EqualityReading(
+        loss_error=loss_error,
+        gradient_error=gradient_error,
+        rounding_loss_error=rounding_loss,
+        rounding_gradient_error=rounding_gradient,
+        # Errors of single pixels cancel in a loss, more or less by chance: half a unit of the last bit is never wrong.
+        loss_tolerance=multiple * max(rounding_loss, 2.0 ** -SIGNIFICANT_BITS[spec.precision]),
+        gradient_tolerance=multiple * rounding_gradient,
+        height=CANVAS[0],
+        width=CANVAS[1],
+        num_examples=len(examples),
+        num_passes=NUM_PASSES,
+        elapsed_s=time.monotonic() - start,
+    )
+
+
+def checked_equality(record: TrialRecord) -> TrialRecord:
+    """Return the record, marked ``wrong`` where its step was not equal to the plain one; its figures are kept."""
+    reading = record.equality
+    if reading is None or record.status != "ok" or reading.is_equal:
+        return record
+    message = (
+        f"one step differs from fp32 without levers: loss by {_share(reading.loss_error)} (tolerated "
+        f"{_share(reading.loss_tolerance)}), gradient by {_share(reading.gradient_error)} (tolerated "
+        f"{_share(reading.gradient_tolerance)}, rounding alone {_share(reading.rounding_gradient_error)})"
+    )
+    return replace(record, status="wrong", cause=Cause(kind="unequal-step", message=message))
+
+
+def _share(ratio: float | None) -> str:
+    return "no number" if ratio is None else f"{100 * ratio:.2g} %"
+
+
+def _plain(spec: TrialSpec) -> TrialSpec:
+    """Return the spec without any lever that changes how a step is computed, but not what."""
+    return replace(
+        spec,
+        precision="fp32",
+        norm_precision="fp32",
+        checkpointing="none",
+        memory_format="contiguous",
+        compile="none",
+        optimizer="fused",
+    )
+
+
+def _computed(step: OptimizerStep, batches: Sequence[Batch]) -> _Computed:
+    loss, gradients = step.gradient(batches)
+    return _Computed(loss, torch.cat([gradient.double().flatten() for gradient in gradients]))
+
+
+def _rounded(step: OptimizerStep, batches: Sequence[Batch], *, bits: int) -> _Computed:
+    """Return what the step computes from rounded weights and images, everything else as it was."""
+    with torch.no_grad():
+        for parameter in step.model.parameters():
+            parameter.copy_(round_to(parameter, bits))
+    handle = step.model.register_forward_pre_hook(lambda _, inputs: (round_to(inputs[0], bits), *inputs[1:]))
+    computed = _computed(step, batches)
+    handle.remove()
+    return computed
+
+
+def round_to(values: Tensor, bits: int) -> Tensor:
+    """Return fp32 values rounded to so many significant bits, to nearest, ties to even."""
+    mantissa, exponent = torch.frexp(values)
+    return torch.ldexp(torch.round(torch.ldexp(mantissa, torch.tensor(bits))), exponent - bits)
+
+
+def _difference(found: _Computed, reference: _Computed) -> tuple[float | None, float | None]:
+    """Return the relative difference of loss and gradient; None where one is no number."""
+    loss = abs(found.loss - reference.loss) / abs(reference.loss)
+    gradient = float((found.gradient_P - reference.gradient_P).norm() / reference.gradient_P.norm())
+    return (loss if math.isfinite(loss) else None), (gradient if math.isfinite(gradient) else None)
