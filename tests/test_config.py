@@ -84,6 +84,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "cudnn-benchmark": "on",
         "allocator": "expandable-segments",
         "optimizer": "foreach",
+        "padding": "exact",
         "worker-kind": "threads",
         "prefetch-factor": "4",
         "pin-memory": "off",

@@ -25,6 +25,7 @@ def test_equal_specs_have_one_id_and_each_field_changes_it() -> None:
         {"cudnn_benchmark": "on"},
         {"allocator": "expandable-segments"},
         {"optimizer": "foreach"},
+        {"padding": "exact"},
         {"max_epochs": 2},
         {"noise_target": 0.01},
     ]

@@ -41,6 +41,7 @@ def sweep(
     cudnn_benchmark: Annotated[Text, typer.Option(metavar="NAME,...", help="off, on.")] = None,
     allocator: Annotated[Text, typer.Option(metavar="NAME,...", help="native, expandable-segments.")] = None,
     optimizer: Annotated[Text, typer.Option(metavar="NAME,...", help="Loop: fused, foreach, for-loop.")] = None,
+    padding: Annotated[Text, typer.Option(metavar="NAME,...", help="plain; exact: layers leave it out.")] = None,
     model: Annotated[Text, typer.Option(metavar="NAME", help="veernet or veernet-tiny.")] = None,
     norm_groups: Annotated[Text, typer.Option(metavar="RULE", help="half-or-16, or a number of groups.")] = None,
     device: Annotated[Text, typer.Option(metavar="NAME", help="auto, cuda or cpu. [auto]")] = None,

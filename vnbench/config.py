@@ -24,6 +24,7 @@ from vnbench.spec import (
     NormPrecision,
     OnOff,
     OptimizerLoop,
+    Padding,
     Precision,
     SamplerName,
     Soak,
@@ -64,6 +65,8 @@ class Axes:
     """How the caching allocator takes memory from the driver."""
     optimizer: tuple[OptimizerLoop, ...]
     """How the optimizer goes over the parameters."""
+    padding: tuple[Padding, ...]
+    """Whether norms and attention see padded pixels."""
     worker_kind: tuple[WorkerKind, ...]
     """What the loader's workers are."""
     prefetch_factor: tuple[int, ...]

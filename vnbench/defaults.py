@@ -23,6 +23,7 @@ COMMON_DEFAULTS: Mapping[str, str] = {
     "cudnn-benchmark": "off",
     "allocator": "native",
     "optimizer": "fused",
+    "padding": "plain",
     "worker-kind": "processes",
     "prefetch-factor": str(DEFAULT_PREFETCH_FACTOR),
     "pin-memory": "on",

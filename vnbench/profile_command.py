@@ -38,6 +38,7 @@ PROFILE_OPTIONS = (
     "checkpointing",
     "memory-format",
     "optimizer",
+    "padding",
     "task",
     "model",
     "device",

@@ -22,6 +22,7 @@ Compile = Literal["none", "default"]
 CudnnBenchmark = Literal["off", "on"]
 Allocator = Literal["native", "expandable-segments"]
 OptimizerLoop = Literal["fused", "foreach", "for-loop"]
+Padding = Literal["plain", "exact"]
 WorkerKind = Literal["processes", "threads"]
 OnOff = Literal["on", "off"]
 Cache = Literal["none", "memory", "disk"]
@@ -40,6 +41,7 @@ COMPILES: tuple[Compile, ...] = get_args(Compile)
 CUDNN_BENCHMARKS: tuple[CudnnBenchmark, ...] = get_args(CudnnBenchmark)
 ALLOCATORS: tuple[Allocator, ...] = get_args(Allocator)
 OPTIMIZER_LOOPS: tuple[OptimizerLoop, ...] = get_args(OptimizerLoop)
+PADDINGS: tuple[Padding, ...] = get_args(Padding)
 WORKER_KINDS: tuple[WorkerKind, ...] = get_args(WorkerKind)
 ON_OFF: tuple[OnOff, ...] = get_args(OnOff)
 CACHES: tuple[Cache, ...] = get_args(Cache)
@@ -63,10 +65,9 @@ NUM_CLASSES: Mapping[Task, int] = {"multiclass": 3, "binary": 2}
 class TrialSpec:
     """One trial, completely: two runs of equal specs on one machine measure the same thing.
 
-    A ``memory`` trial runs one optimizer step on a micro-batch made only of worst-case examples. A ``compute`` trial
-    times steps on batches that lie on the device already, canvas by canvas. A ``loader`` trial loads batches of image
-    files and trains on none. A ``training`` trial trains on image files. Fields that a kind does not have are None, or
-    at their defaults; the levers of a network say nothing in a ``loader`` trial.
+    A ``memory`` trial runs one step on a micro-batch of worst-case examples, a ``compute`` trial times steps on batches
+    that lie on the device already, canvas by canvas, a ``loader`` trial loads image files and trains on none, a
+    ``training`` trial trains on them. Fields that a kind does not have are None or at their defaults.
     """
 
     kind: TrialKind
@@ -101,9 +102,10 @@ class TrialSpec:
     """How the caching allocator takes memory from the driver (PYTORCH_ALLOC_CONF)."""
     optimizer: OptimizerLoop = "fused"
     """How the optimizer goes over the parameters."""
+    padding: Padding = "plain"
+    """Whether norms and attention see padded pixels (``plain``) or leave them out (``exact``)."""
     memory_limit_bytes: int | None = None
-    """Memory that the trial may take: of the caching allocator (CUDA), of its process's own data (CPU); None for all
-    that is there."""
+    """Memory that there is: for the caching allocator (CUDA), for the process's own data (CPU); None for all."""
     worst_case_height: int | None = None
     """Height in pixels of the examples (``memory``)."""
     worst_case_width: int | None = None
@@ -139,11 +141,9 @@ class TrialSpec:
     subset_size: int | None = None
     """Examples of one measured epoch (``loader``, ``training``)."""
     num_warm_up_steps: int | None = None
-    """Optimizer steps before the measured ones, per canvas (``compute``) or in all (``training``); in the record and
-    marked."""
+    """Optimizer steps before the measured ones, marked: per canvas (``compute``), in all (``training``)."""
     noise_target: float | None = None
-    """Measuring ends when the 95 % interval of the mean is no wider than this to either side, relative to it
-    (``compute``, ``loader``, ``training``)."""
+    """Half-width of the mean's 95 % interval, relative, that ends measuring (``compute``, ``loader``, ``training``)."""
     min_steps: int | None = None
     """Measured steps per canvas, at least (``compute``)."""
     max_steps: int | None = None
@@ -151,8 +151,7 @@ class TrialSpec:
     max_epochs: int | None = None
     """Measured epochs of the subset, at most; None for one (``loader``, ``training``)."""
     max_measuring_s: float | None = None
-    """Seconds after which no further block is measured, per canvas (``compute``), per stage (``loader``) or in all
-    (``training``)."""
+    """Seconds after which no block is measured: per canvas (``compute``), stage (``loader``), in all (``training``)."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.micro_batch_size < 1 or self.batch_size % self.micro_batch_size:
@@ -254,7 +253,7 @@ class TrialSpec:
         return cls(**values)
 
 
-FLAG_FIELDS = ("memory_format", "compile", "cudnn_benchmark", "allocator", "optimizer")
+FLAG_FIELDS = ("memory_format", "compile", "cudnn_benchmark", "allocator", "optimizer", "padding")
 """Fields of switches of torch and its libraries, each at its default unless asked for."""
 
 LOADER_FIELDS = ("worker_kind", "prefetch_factor", "pin_memory", "persistent_workers", "cache")
@@ -293,6 +292,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "soak": SOAKS,
     "allocator": ALLOCATORS,
     "optimizer": OPTIMIZER_LOOPS,
+    "padding": PADDINGS,
     "worker_kind": WORKER_KINDS,
     "pin_memory": ON_OFF,
     "persistent_workers": ON_OFF,

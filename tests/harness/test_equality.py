@@ -39,7 +39,9 @@ def spec_of(**changes: Any) -> TrialSpec:
 
 
 @pytest.mark.parametrize(("precision", "norm_precision"), CONFIGURATIONS)
-@pytest.mark.parametrize("levers", [{}, {"checkpointing": "stages"}, {"memory_format": "channels-last"}])
+@pytest.mark.parametrize(
+    "levers", [{}, {"checkpointing": "stages"}, {"memory_format": "channels-last"}, {"padding": "exact"}]
+)
 def test_a_right_configuration_is_equal(precision: str, norm_precision: str, levers: dict[str, Any]) -> None:
     for seed in range(2):
         spec = spec_of(precision=precision, norm_precision=norm_precision, seed=seed, **levers)
@@ -52,7 +54,9 @@ def test_a_right_configuration_is_equal(precision: str, norm_precision: str, lev
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(("precision", "norm_precision"), [*CONFIGURATIONS, ("tf32", "fp32")])
-@pytest.mark.parametrize("levers", [{}, {"checkpointing": "stages"}, {"memory_format": "channels-last"}])
+@pytest.mark.parametrize(
+    "levers", [{}, {"checkpointing": "stages"}, {"memory_format": "channels-last"}, {"padding": "exact"}]
+)
 def test_a_right_configuration_is_equal_on_a_gpu(precision: str, norm_precision: str, levers: dict[str, Any]) -> None:
     spec = spec_of(precision=precision, norm_precision=norm_precision, device="cuda", model="veernet", **levers)
     reading = check_equality(spec)
@@ -76,10 +80,10 @@ def test_a_lost_division_by_the_whole_steps_examples_is_found(monkeypatch: pytes
 def test_a_norm_in_lower_precision_than_is_said_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = ExplicitGroupNorm.forward
 
-    def wrong(self: ExplicitGroupNorm, x_BCHW: Tensor) -> Tensor:
+    def wrong(self: ExplicitGroupNorm, x_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
         if self.precision == "fp32":
-            return right(self, x_BCHW)
-        return right(self, x_BCHW.bfloat16()).float()
+            return right(self, x_BCHW, mask_B1HW)
+        return right(self, x_BCHW.bfloat16(), mask_B1HW).float()
 
     monkeypatch.setattr(ExplicitGroupNorm, "forward", wrong)
     reading = check_equality(spec_of(precision="fp32", norm_precision="input"))

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from vnbench.model.loss import tversky_loss_sum
 from vnbench.model.normalization import NormConfig
-from vnbench.model.veernet import PRESETS, VeerNet, build_model, token_positions
+from vnbench.model.positions import token_positions
+from vnbench.model.veernet import PRESETS, VeerNet, build_model
 from vnbench.spec import MODEL_NAMES, Checkpointing, ModelName, NormPrecision
 
 SIZES = [(64, 96), (50, 96), (64, 60), (33, 65), (64, 96), (40, 90), (10, 96), (64, 7)]

@@ -23,6 +23,7 @@ from vnbench.spec import (
     NormPrecision,
     OnOff,
     OptimizerLoop,
+    Padding,
     Precision,
     SamplerName,
     WorkerKind,
@@ -59,6 +60,8 @@ class Cell:
     """How the caching allocator takes memory from the driver."""
     optimizer: OptimizerLoop = "fused"
     """How the optimizer goes over the parameters."""
+    padding: Padding = "plain"
+    """Whether norms and attention see padded pixels."""
     worker_kind: WorkerKind = "processes"
     """What the loader's workers are."""
     prefetch_factor: int = DEFAULT_PREFETCH_FACTOR

@@ -15,7 +15,7 @@ from vnbench.measure.memory import keep_freed_memory
 from vnbench.measure.timing import StepTimer, make_timer
 from vnbench.model.loss import tversky_loss_sum
 from vnbench.model.veernet import build_model
-from vnbench.spec import MemoryFormat, OptimizerLoop, Precision, TrialSpec
+from vnbench.spec import MemoryFormat, OptimizerLoop, Padding, Precision, TrialSpec
 
 AUTOCAST_DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -51,6 +51,7 @@ class OptimizerStep:
         device: torch.device,
         memory_format: MemoryFormat = "contiguous",
         optimizer: OptimizerLoop = "fused",
+        padding: Padding = "plain",
     ) -> None:
         self.model = model
         self.device = device
@@ -58,6 +59,7 @@ class OptimizerStep:
             model.parameters(), lr=LEARNING_RATE, fused=optimizer == "fused", foreach=optimizer == "foreach"
         )
         self._memory_format: MemoryFormat = memory_format
+        self._is_exact = padding == "exact"
         self._autocast_dtype = AUTOCAST_DTYPES.get(precision)
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._first_parameter = next(iter(model.parameters()))
@@ -124,7 +126,8 @@ class OptimizerStep:
             images_BCHW, targets_BHW, valid_BHW = device_tensors(to_device(batch, self.device, non_blocking=True))
         with timer.phase("forward"):
             with torch.autocast(self.device.type, dtype=self._autocast_dtype, enabled=self._autocast_dtype is not None):
-                logits_BKHW = self.model(lay_out_images(images_BCHW, self._memory_format))
+                images_BCHW = lay_out_images(images_BCHW, self._memory_format)
+                logits_BKHW = self.model(images_BCHW, valid_BHW) if self._is_exact else self.model(images_BCHW)
             loss = tversky_loss_sum(logits_BKHW, targets_BHW, valid_BHW) / num_examples
         with timer.phase("backward"):
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
@@ -145,10 +148,16 @@ def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
         norm_groups=spec.norm_groups,
         norm_precision=spec.norm_precision,
         checkpointing=spec.checkpointing,
+        padding=spec.padding,
     )
     model = lay_out(model, spec.memory_format, device=device).train()
     if spec.compile != "none":
         compile_model(model, precision=spec.precision, device=device)
     return OptimizerStep(
-        model, precision=spec.precision, device=device, memory_format=spec.memory_format, optimizer=spec.optimizer
+        model,
+        precision=spec.precision,
+        device=device,
+        memory_format=spec.memory_format,
+        optimizer=spec.optimizer,
+        padding=spec.padding,
     )

@@ -66,11 +66,35 @@ class ExplicitGroupNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(num_channels))
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return the normalized map, (B, C, H, W), in the dtype of ``compute_dtype``."""
+    def forward(self, x_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
+        """Return the normalized map, (B, C, H, W), in the dtype of ``compute_dtype``.
+
+        With a mask its statistics are of the pixels where it is true, and all others come out as 0.
+        """
         dtype = compute_dtype(x_BCHW.dtype, self.precision)
         with torch.autocast(x_BCHW.device.type, enabled=False):
+            if mask_B1HW is not None:
+                return self._masked(x_BCHW, mask_B1HW).to(dtype)
             return F.group_norm(x_BCHW.to(dtype), self.num_groups, self.weight.to(dtype), self.bias.to(dtype), EPSILON)
+
+    def _masked(self, x_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
+        """Return the same from valid pixels alone, in fp32 or float64 whatever the precision is.
+
+        In two passes, as the difference of large sums would lose the variance. Every image has a valid pixel.
+        """
+        wide = torch.promote_types(x_BCHW.dtype, torch.float32)
+        # A convolution has written beyond the border of its image; from here on nothing stands there again.
+        x_BCHW = torch.where(mask_B1HW, x_BCHW.to(wide), 0)
+        shape = x_BCHW.shape
+        counts_B11 = mask_B1HW.sum((1, 2, 3)).to(wide)[:, None, None] * (self.num_channels // self.num_groups)
+        mean_BG1 = x_BCHW.reshape(shape[0], self.num_groups, -1).sum(2, keepdim=True) / counts_B11
+        centred_BCHW = (x_BCHW.reshape(shape[0], self.num_groups, -1) - mean_BG1).reshape(shape)
+        centred_BCHW = torch.where(mask_B1HW, centred_BCHW, 0)
+        squares_BG1 = centred_BCHW.square().reshape(shape[0], self.num_groups, -1).sum(2, keepdim=True)
+        scale_BG1 = torch.rsqrt(squares_BG1 / counts_B11 + EPSILON)
+        scale_BC = scale_BG1.expand(-1, -1, self.num_channels // self.num_groups).reshape(shape[0], -1)
+        weight_BC11 = (scale_BC * self.weight.to(wide))[:, :, None, None]
+        return torch.where(mask_B1HW, centred_BCHW * weight_BC11 + self.bias.to(wide)[:, None, None], 0)
 
     def extra_repr(self) -> str:
         """Return what ``print(module)`` shows between the parentheses."""

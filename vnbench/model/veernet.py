@@ -9,7 +9,10 @@ blocks with heads of HEAD_DIM numbers and an MLP of MLP_RATIO, no dropout, and f
 
 Three of our choices keep padding out of the arithmetic as far as a layer can: convolutions before a norm have no bias,
 so that zeros stay zeros; nearest upsampling mixes no pixels; positions come from the row and column of a token, never
-from the size of its canvas. Norms and attention still see padding.
+from the size of its canvas. Norms and attention still see padding, unless it is kept out of them too
+(``padding="exact"``): norms count valid pixels alone and make the others zero again, attention has no key there. What
+the network makes of an image then does not depend on its canvas. A pixel of a level is valid where any pixel of the
+level above that it stands for is.
 
 Shape suffixes:
     B  examples of the micro-batch
@@ -31,7 +34,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vnbench.model.normalization import NormConfig
-from vnbench.spec import ALIGNMENT, Checkpointing, ModelName, NormPrecision
+from vnbench.model.positions import token_positions
+from vnbench.spec import ALIGNMENT, Checkpointing, ModelName, NormPrecision, Padding
 
 PRESETS: Mapping[ModelName, tuple[int, ...]] = {
     "veernet": (16, 32, 64, 128, 128, 128),
@@ -53,9 +57,6 @@ HEAD_DIM = 32
 MLP_RATIO = 2
 """Hidden numbers of a transformer block's MLP, per number of a token."""
 
-POSITION_BASE = 10_000.0
-"""Wavelengths of the positions grow geometrically from 2 pi towards this times 2 pi, as in their source."""
-
 
 def build_model(
     name: ModelName,
@@ -64,6 +65,7 @@ def build_model(
     norm_groups: str,
     norm_precision: NormPrecision,
     checkpointing: Checkpointing,
+    padding: Padding = "plain",
 ) -> VeerNet:
     """Return the preset ``name`` on the CPU in fp32, its weights drawn from torch's global generator.
 
@@ -75,6 +77,7 @@ def build_model(
         num_classes=num_classes,
         norm=NormConfig(groups=norm_groups, precision=norm_precision),
         checkpointing=checkpointing,
+        padding=padding,
     )
 
 
@@ -86,7 +89,13 @@ class VeerNet(nn.Module):
     """
 
     def __init__(
-        self, channels: Sequence[int], *, num_classes: int, norm: NormConfig, checkpointing: Checkpointing
+        self,
+        channels: Sequence[int],
+        *,
+        num_classes: int,
+        norm: NormConfig,
+        checkpointing: Checkpointing,
+        padding: Padding = "plain",
     ) -> None:
         super().__init__()
         if len(channels) != NUM_STAGES + 1:
@@ -94,6 +103,7 @@ class VeerNet(nn.Module):
         if num_classes < 2:
             raise ValueError(f"num_classes {num_classes}: must be at least 2, background included")
         self.checkpointing: Checkpointing = checkpointing
+        self.padding: Padding = padding
         self.stem = ConvNormReLU(1, channels[0], norm=norm)
         self.encoder = nn.ModuleList(
             EncoderStage(channels[level], channels[level + 1], norm=norm) for level in range(NUM_STAGES)
@@ -115,34 +125,47 @@ class VeerNet(nn.Module):
             "head": self.head,
         }
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
+    def forward(self, images_BCHW: Tensor, valid_BHW: Tensor | None = None) -> Tensor:
         """Return logits, (B, K, H, W), of images, (B, 1, H, W), floating point.
 
+        ``valid_BHW``, bool, tells which pixels belong to an image; exact padding needs it, plain padding ignores it.
         Under autocast logits are in its dtype, else in that of the images.
 
         Raises:
-            ValueError: not one channel, or H or W not a positive multiple of ALIGNMENT.
+            ValueError: not one channel, H or W not a positive multiple of ALIGNMENT, or no mask where one is needed.
         """
         shape = tuple(images_BCHW.shape)
         if len(shape) != 4 or shape[1] != 1 or any(side < 1 or side % ALIGNMENT for side in shape[2:]):
             raise ValueError(
                 f"images of shape {shape}: must be (B, 1, H, W) with H and W multiples of {ALIGNMENT}; pad the canvas"
             )
-        x_BCHW = self._run(self.stem, images_BCHW)
+        masks = self._masks(valid_BHW)
+        x_BCHW = self._run(self.stem, images_BCHW, masks[0])
         skips = []
-        for encoder_stage in self.encoder:
+        for encoder_stage, mask in zip(self.encoder, masks[1:], strict=True):
             skips.append(x_BCHW)
-            x_BCHW = self._run(encoder_stage, x_BCHW)
-        x_BCHW = self._run(self.attention, x_BCHW)
-        for decoder_stage in self.decoder[:-1]:
-            x_BCHW = self._run(decoder_stage, x_BCHW, skips.pop())
-        return self._run(self._last_stage_and_head, x_BCHW, skips.pop())
+            x_BCHW = self._run(encoder_stage, x_BCHW, mask)
+        x_BCHW = self._run(self.attention, x_BCHW, masks[-1])
+        for decoder_stage, mask in zip(self.decoder[:-1], masks[-2:0:-1], strict=True):
+            x_BCHW = self._run(decoder_stage, x_BCHW, skips.pop(), mask)
+        return self._run(self._last_stage_and_head, x_BCHW, skips.pop(), masks[0])
 
-    def _last_stage_and_head(self, x_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
-        logits_BKHW: Tensor = self.head(self.decoder[-1](x_BCHW, skip_BCHW))
+    def _masks(self, valid_BHW: Tensor | None) -> list[Tensor | None]:
+        """Return the mask of each level, (B, 1, H, W), views of that of the images; None where padding is plain.
+
+        An image lies at the top left, so a pixel of a level stands for a valid one where its first one is valid.
+        """
+        if self.padding == "plain":
+            return [None] * (NUM_STAGES + 1)
+        if valid_BHW is None:
+            raise ValueError("exact padding needs valid_BHW, the mask of the images")
+        return [valid_BHW[:, None, :: 2**level, :: 2**level] for level in range(NUM_STAGES + 1)]
+
+    def _last_stage_and_head(self, x_BCHW: Tensor, skip_BCHW: Tensor, mask_B1HW: Tensor | None) -> Tensor:
+        logits_BKHW: Tensor = self.head(self.decoder[-1](x_BCHW, skip_BCHW, mask_B1HW))
         return logits_BKHW
 
-    def _run(self, stage: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    def _run(self, stage: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
         """Return ``stage(*inputs)``, recomputed in the backward pass where the network checkpoints its stages."""
         if self.checkpointing == "none" or not torch.is_grad_enabled():
             return stage(*inputs)
@@ -163,19 +186,19 @@ class ConvNorm(nn.Module):
         )
         self.norm = norm.group_norm(out_channels)
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return a map of ``out_channels`` channels, its sides divided by the stride."""
-        y_BCHW: Tensor = self.norm(self.conv(x_BCHW))
+    def forward(self, x_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
+        """Return a map of ``out_channels`` channels, its sides divided by the stride, as the mask has them."""
+        y_BCHW: Tensor = self.norm(self.conv(x_BCHW), mask_B1HW)
         return y_BCHW
 
 
 class ConvNormReLU(ConvNorm):
     """ConvNorm, then ReLU."""
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return a map of ``out_channels`` channels, its sides divided by the stride."""
+    def forward(self, x_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
+        """Return a map of ``out_channels`` channels, its sides divided by the stride, as the mask has them."""
         # In place: the norm's backward pass needs its input, not its output, so one map less stays alive.
-        return super().forward(x_BCHW).relu_()
+        return super().forward(x_BCHW, mask_B1HW).relu_()
 
 
 class EncoderStage(nn.Module):
@@ -187,11 +210,11 @@ class EncoderStage(nn.Module):
         self.conv2 = ConvNorm(out_channels, out_channels, norm=norm)
         self.shortcut = ConvNorm(in_channels, out_channels, kernel_size=1, stride=2, norm=norm)
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
+    def forward(self, x_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
         """Return a map of ``out_channels`` channels and half the height and width."""
-        y_BCHW: Tensor = self.conv2(self.conv1(x_BCHW))
+        y_BCHW: Tensor = self.conv2(self.conv1(x_BCHW, mask_B1HW), mask_B1HW)
         # In place, twice: neither a norm nor a sum needs its output in the backward pass.
-        y_BCHW += self.shortcut(x_BCHW)
+        y_BCHW += self.shortcut(x_BCHW, mask_B1HW)
         return y_BCHW.relu_()
 
 
@@ -205,11 +228,11 @@ class DecoderStage(nn.Module):
             for index in range(DECODER_CONVS)
         )
 
-    def forward(self, x_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
+    def forward(self, x_BCHW: Tensor, skip_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
         """Return a map of the shape of ``skip_BCHW``, whose sides are twice those of ``x_BCHW``."""
         y_BCHW = torch.cat((F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"), skip_BCHW), dim=1)
         for conv in self.convs:
-            y_BCHW = conv(y_BCHW)
+            y_BCHW = conv(y_BCHW, mask_B1HW)
         return y_BCHW
 
 
@@ -221,13 +244,17 @@ class BottleneckAttention(nn.Module):
         self.dim = dim
         self.blocks = nn.ModuleList(TransformerBlock(dim, norm=norm) for _ in range(NUM_ATTENTION_LAYERS))
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
+    def forward(self, x_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
         """Return a map of the shape of ``x_BCHW``."""
         height, width = x_BCHW.shape[2:]
         positions_ND = token_positions(height, width, dim=self.dim, device=x_BCHW.device, dtype=x_BCHW.dtype)
         x_BND = x_BCHW.flatten(2).transpose(1, 2) + positions_ND
+        # Keys that any query may look at, (B, 1, 1, N): every image has at least one.
+        keys_B11N = None if mask_B1HW is None else mask_B1HW.flatten(2)[:, :, None]
         for block in self.blocks:
-            x_BND = block(x_BND)
+            x_BND = block(x_BND, keys_B11N)
+        if mask_B1HW is not None:
+            x_BND = torch.where(mask_B1HW.flatten(1)[:, :, None], x_BND, 0)
         # A mere view would be laid out channels last, and every layer of the decoder would inherit that.
         return x_BND.transpose(1, 2).contiguous().view(-1, self.dim, height, width)
 
@@ -249,41 +276,15 @@ class TransformerBlock(nn.Module):
         self.mlp_norm = norm.layer_norm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, MLP_RATIO * dim), nn.GELU(), nn.Linear(MLP_RATIO * dim, dim))
 
-    def forward(self, x_BND: Tensor) -> Tensor:
+    def forward(self, x_BND: Tensor, keys_B11N: Tensor | None = None) -> Tensor:
         """Return refined tokens, (B, N, D)."""
-        x_BND = x_BND + self.projection(self._attend(self.attention_norm(x_BND)))
+        x_BND = x_BND + self.projection(self._attend(self.attention_norm(x_BND), keys_B11N))
         refined_BND: Tensor = x_BND + self.mlp(self.mlp_norm(x_BND))
         return refined_BND
 
-    def _attend(self, x_BND: Tensor) -> Tensor:
-        """Return what each token gathers from all tokens, (B, N, D), heads side by side."""
+    def _attend(self, x_BND: Tensor, keys_B11N: Tensor | None) -> Tensor:
+        """Return what each token gathers from all tokens, or those that may be keys, (B, N, D), heads side by side."""
         # (B, N, 3 * D) to three tensors of shape (B, heads, N, HEAD_DIM).
         query, key, value = self.query_key_value(x_BND).unflatten(2, (3, -1, HEAD_DIM)).permute(2, 0, 3, 1, 4)
-        gathered: Tensor = F.scaled_dot_product_attention(query, key, value)
+        gathered: Tensor = F.scaled_dot_product_attention(query, key, value, attn_mask=keys_B11N)
         return gathered.transpose(1, 2).flatten(2)
-
-
-def token_positions(height: int, width: int, *, dim: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return positions_ND, the position of each token of a ``height`` x ``width`` map, row by row.
-
-    The first half of the ``dim`` numbers tells the row, the second half the column, each as sines, then cosines of the
-    index (Vaswani et al. 2017, arXiv 1706.03762, section 3.5, once per axis). A token's position depends on its own
-    row and column only: it is the same on every canvas that holds the token.
-
-    Raises:
-        ValueError: ``dim`` is not a multiple of 4.
-    """
-    if dim % 4:
-        raise ValueError(f"dim {dim}: must be a multiple of 4, for a sine and a cosine per axis")
-    # Indices above 256 are not all whole numbers in bf16: compute in fp32 at least, convert last.
-    wide = torch.promote_types(dtype, torch.float32)
-    exponents = torch.arange(dim // 4, device=device, dtype=wide) / (dim // 4)
-    frequencies = POSITION_BASE**-exponents
-
-    def axis_positions(length: int) -> Tensor:
-        angles = torch.arange(length, device=device, dtype=wide)[:, None] * frequencies
-        return torch.cat((angles.sin(), angles.cos()), dim=1)
-
-    rows = axis_positions(height)[:, None].expand(height, width, dim // 2)
-    columns = axis_positions(width)[None].expand(height, width, dim // 2)
-    return torch.cat((rows, columns), dim=2).flatten(0, 1).to(dtype)

@@ -17,6 +17,7 @@ from vnbench.spec import (
     MODEL_NAMES,
     ON_OFF,
     OPTIMIZER_LOOPS,
+    PADDINGS,
     PRECISIONS,
     SAMPLER_NAMES,
     TASKS,
@@ -113,6 +114,12 @@ LEVERS: Mapping[str, Lever] = {
         value=lambda spec: spec.optimizer,
         phrase=lambda value: f"{value} optimizer",
         default="fused",
+    ),
+    "padding": Lever(
+        header="pad-\nding",
+        value=lambda spec: spec.padding,
+        phrase=lambda value: f"{value} padding",
+        default="plain",
     ),
     "worker_kind": Lever(
         header="worker\nkind",
@@ -237,6 +244,7 @@ _WORDS = (
     *CUDNN_BENCHMARKS,
     *ALLOCATORS,
     *OPTIMIZER_LOOPS,
+    *PADDINGS,
     *WORKER_KINDS,
     *ON_OFF,
     *CACHES,
