@@ -16,7 +16,6 @@ from vnbench.errors import PlanError
 from vnbench.plan_asked import plan_values
 from vnbench.plan_command import plan_records
 from vnbench.planner_tables import EXAMPLES, MAX_INTERRUPTIONS
-from vnbench.record import TrialRecord
 from vnbench.store import load_all
 
 if TYPE_CHECKING:
@@ -29,9 +28,9 @@ SHIPPED = Path(__file__).parents[2] / "results/cpu-amd-epyc/wallclock.jsonl"
 NUM_SETTINGS = 50
 
 
-@pytest.fixture(name="records", scope="module")
-def _records() -> list[TrialRecord]:
-    return list(load_all([SHIPPED]).records)
+@pytest.fixture(name="found", scope="module")
+def _found() -> Findings:
+    return Findings(load_all([SHIPPED]).records)
 
 
 @pytest.fixture(name="shipped", scope="module")
@@ -76,7 +75,7 @@ def drawn_settings(tables: dict[str, Any], choice: random.Random) -> dict[str, s
     return state
 
 
-def planned(records: list[TrialRecord], tables: dict[str, Any], state: dict[str, str]) -> PlannedRun | None:
+def planned(found: Findings, tables: dict[str, Any], state: dict[str, str]) -> PlannedRun | None:
     """Return what ``vnbench plan`` recommends among the configurations that the page was held to."""
     flags: dict[str, str | None] = {name: state[name] for name in ("examples", "epochs", "interruptions")}
     flags["window"] = f"{float(state['window']) * 3600:g}s"
@@ -87,7 +86,7 @@ def planned(records: list[TrialRecord], tables: dict[str, Any], state: dict[str,
     name, size = tables["memory"][int(state["memory"])]
     flags["memory"] = None if size is None else name.replace(" ", "")
     try:
-        report = plan_records(Findings(records), plan_values(flags), sources=(SHIPPED,))
+        report = plan_records(found, plan_values(flags), sources=(SHIPPED,))
     except PlanError:
         return None
     held = {name: state[name.replace("_", "-")] for name in tables["lever_names"] if name.replace("_", "-") in state}
@@ -96,17 +95,15 @@ def planned(records: list[TrialRecord], tables: dict[str, Any], state: dict[str,
     return None if best is not None and best.verdict == "unknown" and size is not None else best
 
 
-def test_the_page_agrees_with_the_command_at_random_settings(
-    page: Page, shipped: str, records: list[TrialRecord]
-) -> None:
+def test_the_page_agrees_with_the_command_at_random_settings(page: Page, shipped: str, found: Findings) -> None:
     page.goto(shipped)
     tables = json.loads(page.locator("#planner-tables").text_content() or "")
     choice = random.Random(7)
     answered = 0
     while answered < NUM_SETTINGS:
         state = drawn_settings(tables, choice)
-        open_at(page, shipped, state)
-        ours, expected = answer(page), planned(records, tables, state)
+        page.evaluate("address => { history.replaceState(null, '', address); fromAddress(); }", f"#{urlencode(state)}")
+        ours, expected = answer(page), planned(found, tables, state)
         assert (ours is None) == (expected is None), state
         if ours is None or expected is None:
             continue

@@ -26,8 +26,8 @@ from vnbench.readings import EqualityReading
 from vnbench.record import Cause, TrialRecord
 from vnbench.spec import Precision, TrialSpec
 
-CANVAS = (96, 416)
-"""Height and width in pixels: small enough to cost nothing, with 39 tokens in the bottleneck."""
+CANVAS = (64, 160)
+"""Height and width in pixels: small enough to cost little, with ten tokens in the bottleneck."""
 
 NUM_PASSES = 2
 """Passes of the configuration's step; the plain one has a single pass, so that accumulation is held against it."""

@@ -22,6 +22,9 @@ AUTOCAST_DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16":
 MIN_SCALE = 1.0
 """Scale of an fp16 loss below which a gradient that overflows is wrong, and not merely large."""
 
+OVERFLOW_STRIDE = 16
+"""What the scale of an fp16 loss is divided by after an overflow, while a gradient alone is wanted."""
+
 LEARNING_RATE = 1e-4
 """Small enough that no precision diverges in the few steps of a trial; it has no influence on time or memory."""
 
@@ -110,8 +113,8 @@ class OptimizerStep:
             if is_finite or not self._scaler.is_enabled() or scale < MIN_SCALE:
                 self.optimizer.zero_grad(set_to_none=True)
                 return loss, gradients
-            # As the scaler does in training where a gradient overflows.
-            scale /= 2
+            # As the scaler does in training where a gradient overflows, in longer strides.
+            scale /= OVERFLOW_STRIDE
             self._scaler = torch.amp.GradScaler(self.device.type, init_scale=scale)
 
     def _num_updates(self) -> Tensor:
