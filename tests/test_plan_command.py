@@ -125,6 +125,21 @@ def test_workers_can_be_held_to_those_that_there_are(results: str, capsys: pytes
     assert "1, 4" in message
 
 
+def test_a_lever_can_be_held(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    report = plan([results, *RUN, "--hold", "precision=fp32,checkpointing=none"], capsys)
+    assert {one["spec"]["precision"] for one in report["configurations"]} == {"fp32"}
+    assert report["recommended"]["spec"]["precision"] == "fp32"
+    assert "no configuration" in refusal([results, *RUN, "--hold", "precision=fp16"], capsys, code=3)
+    assert "--hold" in refusal([results, *RUN, "--hold", "speed=9"], capsys, code=2)
+
+
+def test_a_snapshot_interval_longer_than_the_run_is_none(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [results, *RUN, "--interruptions", "3", "--snapshot-interval"]
+    long, none = (plan([*arguments, rule], capsys)["recommended"] for rule in ("1000h", "none"))
+    assert long["snapshot_interval_s"] is None
+    assert long["wall_clock_s"] == none["wall_clock_s"]
+
+
 def test_changes_are_told_one_at_a_time(results: str, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--batch-size", "4", "--current", "precision=fp32,micro-batch-size=4,sampler=bucketed"]
     report = plan([results, *RUN, *options], capsys)

@@ -70,7 +70,8 @@ def test_what_has_no_data_is_left_out_with_the_command_that_measures_it(
     assert run(["plot", path, "--out", str(tmp_path / "out"), "--json"]) == 0
     lines = json.loads(capsys.readouterr().out)["left_out"]
     assert len(lines) == 5
-    assert all("measure with: vnbench" in line for line in lines)
+    assert sum("no plan: " in line and "vnbench sweep --kind memory,compute" in line for line in lines) == 4
+    assert sum("measure with: vnbench profile" in line for line in lines) == 1
 
 
 def test_a_disk_that_fills_leaves_what_was_there(

@@ -27,6 +27,7 @@ def plan(
     memory: Annotated[Text, typer.Option(metavar="SIZE", help="Of the card, as 24GiB. [of the one measured]")] = None,
     device_scale: Annotated[Text, typer.Option(metavar="FACTOR", help="Times as slow as what was measured.")] = None,
     current: Annotated[Text, typer.Option(metavar="AXIS=VALUE,...", help="What changes start from.")] = None,
+    hold: Annotated[Text, typer.Option(metavar="AXIS=VALUE,...", help="What every configuration has.")] = None,
     window: Annotated[Text, typer.Option(metavar="TIME", help="Time that there is, as 12h.")] = None,
     interruptions: Annotated[Text, typer.Option(metavar="N", help="So many of them.")] = None,
     mtbi: Annotated[Text, typer.Option(metavar="TIME", help="Or at random, one in so much time.")] = None,

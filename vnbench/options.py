@@ -233,6 +233,7 @@ RUN_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "epochs": _int(1, 1_000_000),
     "validation": _int(0, 10_000_000),
     "current": _center,
+    "hold": _center,
     "memory": lambda text, where: parse_bytes(text, where=where),
     "device-scale": lambda text, where: parse_positive(text, where=where),
     "window": lambda text, where: parse_duration(text, where=where),

@@ -21,11 +21,13 @@ from vnbench.analysis.spread import shares_of
 from vnbench.errors import InputError, PlanError
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plan_table import plan_table
+from vnbench.output.plan_words import named
 from vnbench.output.provenance import provenance
 from vnbench.plan_asked import asked_of, plan_values
 from vnbench.plan_report import PlanReport, plan_warnings
 from vnbench.shipped import shipped_results
 from vnbench.store import load_all
+from vnbench.units import format_bytes
 
 
 def run_plan_command(results: Sequence[Path], flags: Mapping[str, str | None], *, as_json: bool) -> PlanReport:
@@ -86,6 +88,7 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
             f"--batch-size, --examples: no configuration of {where} makes such batches; those measured have "
             f"micro-batches of {', '.join(map(str, sorted({one.spec.micro_batch_size for one in families})))}"
         )
+    runs = _held(runs, values.get("hold") or {})
     recommended = recommend(runs)
     if recommended is None or (recommended.verdict == "unknown" and asked.memory_bytes is not None):
         raise PlanError(_nothing_fits(runs, asked))
@@ -138,15 +141,28 @@ def _current(runs: Sequence[PlannedRun], wanted: Mapping[str, Any] | None, recom
     return min(able, key=distance)
 
 
+def _held(runs: Sequence[PlannedRun], held: Mapping[str, Any]) -> tuple[PlannedRun, ...]:
+    """Return the configurations that have some levers at some values.
+
+    Raises:
+        PlanError: none has.
+    """
+    names = {name.replace("-", "_"): value for name, value in held.items()}
+    found = tuple(one for one in runs if all(one.levers.get(name) == value for name, value in names.items()))
+    if not found:
+        told = ", ".join(f"{name}={value}" for name, value in held.items())
+        raise PlanError(f"--hold {told}: no configuration that was measured is like that")
+    return found
+
+
 def _nothing_fits(runs: Sequence[PlannedRun], asked: Asked) -> str:
     known = [one for one in runs if one.need_bytes is not None]
     if not known:
         return "no configuration is known to fit: measure the worst case with vnbench sweep --kind memory"
     smallest = min(known, key=lambda one: one.need_bytes or 0.0)
-    size = (smallest.need_bytes or 0.0) / 2**30
-    given = "" if asked.memory_bytes is None else f"--memory {asked.memory_bytes / 2**30:.3g}GiB: "
-    told = ", ".join(f"{name.replace('_', '-')} {smallest.levers[name]}" for name in LEVERS[-5:])
+    given = "" if asked.memory_bytes is None else f"--memory {format_bytes(asked.memory_bytes)}: "
     return (
-        f"{given}nothing fits; the smallest that was measured needs {size:.3g} GiB ({told}); try a smaller "
-        "micro-batch, bf16 with the norm in input precision, or --checkpointing stages"
+        f"{given}nothing fits; the smallest that was measured needs {format_bytes(smallest.need_bytes or 0.0)} "
+        f"({named(smallest)}); try a smaller micro-batch, bf16 with the norm in input precision, or "
+        "--checkpointing stages"
     )

@@ -42,7 +42,10 @@ MEMORY_GIB = (0.125, 0.25, 0.5, 1, 2, 4, 6, 8, 11, 12, 16, 20, 24, 32, 40, 48, 6
 """Memory of cards that the page offers, as far as it tells configurations apart."""
 
 MAX_INTERRUPTIONS: Final = 8
-"""Interruptions that the page offers."""
+"""Interruptions that the page offers, or those of the report where they are more, up to MOST_INTERRUPTIONS."""
+
+MOST_INTERRUPTIONS: Final = 40
+"""Each has a table of its own."""
 
 VERDICT_LETTERS: dict[Verdict, str] = {"fits": "f", "tight": "t", "does not fit": "n", "unknown": "u"}
 
@@ -51,11 +54,8 @@ Rows = list[list[Any] | None]
 
 SNAPSHOT_MINUTES = (1, 5, 15, 30, 60, 120)
 
-PUBLISHED = (
-    ("Binary run: 2,000 examples, 50 epochs, batch 1", "examples=2000&epochs=50&batch-size=1"),
-    ("Multiclass run: 15,000 examples, 50 epochs, batch 16", "examples=15000&epochs=50&batch-size=16"),
-)
-"""The two published training runs, as the page's address tells them."""
+PUBLISHED = (("Binary", 2_000, 50, 1), ("Multiclass", 15_000, 50, 16))
+"""The two published training runs: examples, epochs and batch."""
 
 LEVER_LABELS = {"micro_batch_size": "Micro-batch", "norm_precision": "Precision of the norm"}
 
@@ -67,6 +67,7 @@ def planner_view(report: PlanReport, latest: Sequence[TrialRecord], *, command: 
     """
     tables = planner_tables(report, latest)
     configurations = tables["configurations"]
+    batch_sizes = sorted({one["levers"]["batch_size"] for one in configurations})
     levers = []
     for name in tables["lever_names"]:
         values = sorted({one["levers"][name] for one in configurations}, key=lambda value: (str(type(value)), value))
@@ -76,9 +77,17 @@ def planner_view(report: PlanReport, latest: Sequence[TrialRecord], *, command: 
     return {
         "tables": tables,
         "levers": levers,
-        "batch_sizes": sorted({one["levers"]["batch_size"] for one in configurations}),
+        "batch_sizes": batch_sizes,
         "workers": sorted({supply[0] for one in configurations for supply in one["supplies"]}),
-        "presets": PUBLISHED,
+        "presets": [
+            {
+                "name": f"{name} run: {examples:,} examples, {epochs} epochs, batch {batch}",
+                "address": f"examples={examples}&epochs={epochs}&batch-size={batch}&interruptions=0",
+                "is_offered": batch in batch_sizes,
+            }
+            for name, examples, epochs, batch in PUBLISHED
+        ],
+        "num_not_offered": max(0, (report.asked.interruptions.count or 0) - tables["max_interruptions"]),
         "snapshot_minutes": SNAPSHOT_MINUTES,
         "restart": format_duration(tables["run"]["restart_s"]),
         "snapshot": format_duration(tables["run"]["snapshot_s"]),
@@ -106,6 +115,7 @@ def planner_tables(report: PlanReport, latest: Sequence[TrialRecord]) -> dict[st
         | {float("inf")}
     )
     inside = asked.interruptions
+    max_interruptions = min(max(MAX_INTERRUPTIONS, inside.count or 0), MOST_INTERRUPTIONS)
     return {
         "num_draws": NUM_DRAWS,
         "log2_draws": LOG2_DRAWS,
@@ -116,9 +126,9 @@ def planner_tables(report: PlanReport, latest: Sequence[TrialRecord]) -> dict[st
         "normal": freedoms.index(float("inf")),
         "sums": [
             _packed(sum_of_uniforms(PROBABILITIES[: NUM_DRAWS // 2], count), "<f4")
-            for count in range(1, MAX_INTERRUPTIONS + 1)
+            for count in range(1, max_interruptions + 1)
         ],
-        "max_interruptions": MAX_INTERRUPTIONS,
+        "max_interruptions": max_interruptions,
         "examples": examples,
         "memory": memory,
         "lever_names": [name for name in LEVERS if name != "num_workers"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,13 @@ RUN_FLAGS = ("examples", "epochs", "window", "interruptions", "memory", "widths"
 """Options that say which run the figures of a plan are of."""
 
 PROFILE_COMMAND = "vnbench profile --widths 3200:12800 --out DIR, then --profile DIR"
+
+
+UNFINISHED = ".vnbench-"
+"""How folders begin whose files are not all written yet."""
+
+STALE_S = 3600.0
+"""Age of such a folder from which it belongs to nobody any more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,10 +159,12 @@ def draw_figures(
     left_out: list[str] = []
     with styled():
         for plot in PLAN_PLOTS:
-            figure = plot.draw(planned) if isinstance(planned, PlanReport) else None
+            if not isinstance(planned, PlanReport):
+                left_out.append(f"{plot.name}.png is left out: no plan: {planned}")
+                continue
+            figure = plot.draw(planned)
             if figure is None:
-                lack = plot.lack if isinstance(planned, PlanReport) else "there is no plan"
-                left_out.append(left_out_line(plot.name, lack=lack, command=plot.command))
+                left_out.append(left_out_line(plot.name, lack=plot.lack, command=plot.command))
             else:
                 files += save(figure, folder, name=plot.name)
         figure = stage_memory_figure(profiled, origin=origin)
@@ -178,7 +188,8 @@ def new_files(out: Path) -> Iterator[Path]:
     is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".vnbench-", dir=out) as folder:
+        _remove_stale(out)
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=out) as folder:
             yield Path(folder)
             for path in sorted(Path(folder).iterdir()):
                 # On one disk, so that it needs no room and is done at once.
@@ -191,6 +202,13 @@ def new_files(out: Path) -> Iterator[Path]:
         raise InputError(
             "--out", out, allowed=f"cannot be written ({error.strerror})", remedy="name a writable folder with room"
         ) from error
+
+
+def _remove_stale(out: Path) -> None:
+    """Remove what commands that were killed left in a folder; one that still runs is younger."""
+    for path in out.glob(f"{UNFINISHED}*"):
+        if time.time() - path.stat().st_mtime > STALE_S:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _plan(found: Findings, values: Mapping[str, Any], *, sources: tuple[Path, ...]) -> PlanReport | str:

@@ -71,6 +71,8 @@ def run_report_command(
         model = _model(found, drawn, results=results, flags=flags, profiles=profiles, out=out)
         (folder / "report.md").write_text(markdown_page(model), encoding="utf-8")
         (folder / "report.html").write_text(html_page(model), encoding="utf-8")
+    if isinstance(drawn.planned, str):
+        say(console, f"no plan: {drawn.planned}")
     pages = {"markdown": out / "report.md", "html": out / "report.html"}
     if not as_json:
         for path in pages.values():

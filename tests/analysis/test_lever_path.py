@@ -63,6 +63,20 @@ def test_what_was_not_measured_between_is_one_step_of_several_levers() -> None:
     assert [set(step.changes) for step in path] == [set(), {"precision", "norm_precision"}]
 
 
+def test_configurations_that_differ_in_workers_alone_are_no_steps() -> None:
+    """Records of several campaigns hold such; a way through them would have no end."""
+    gpu: dict[str, Any] = {"device": "cuda", "model": "veernet"}
+    records = factory.gpu_campaign()
+    for workers in (0, 2):
+        for sampler in ("random", "bucketed"):
+            spec = factory.training_spec(**gpu, batch_size=2, sampler=sampler, num_workers=workers)
+            records.append(factory.measured_training_record(spec))
+    report = planned(records)
+    path = lever_path(report.runs, report.recommended)
+    assert 1 < len(path) < 10
+    assert path[-1].run is report.recommended
+
+
 def test_there_is_no_way_to_the_plainest() -> None:
     gpu: dict[str, Any] = {"device": "cuda", "model": "veernet"}
     records = [factory.measured_compute_record(factory.compute_spec(**gpu), replicate=number) for number in range(3)]

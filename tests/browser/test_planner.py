@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -12,6 +13,7 @@ from report_page import page_of
 
 from vnbench.analysis.capacity import PlannedRun, recommend
 from vnbench.analysis.findings import Findings
+from vnbench.cli import run
 from vnbench.errors import PlanError
 from vnbench.plan_asked import plan_values
 from vnbench.plan_command import plan_records
@@ -152,6 +154,38 @@ def test_the_published_runs_are_a_press_away(page: Page, gpu: str) -> None:
         assert found is not None
         assert found["levers"]["batch_size"] == batch
     assert "--examples 15000 --epochs 50 --batch-size 16" in (page.locator("#planner-command").text_content() or "")
+
+
+def test_the_command_shown_gives_the_answer_of_the_page(
+    page: Page, shipped: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(SHIPPED.parents[2])
+    state = {"sampler": "random", "precision": "bf16", "interruptions": "2", "window": "1.3", "batch-size": "2"}
+    open_at(page, shipped, state)
+    command = shlex.split(page.locator("#planner-command").text_content() or "")
+    assert run([*command[1:], "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["recommended"]
+    ours = answer(page)
+    assert ours is not None
+    assert ours["levers"] == told["spec"]
+    assert ours["p50"] == pytest.approx(told["wall_clock_s"]["p50"], rel=1e-3)
+    assert ours["probability"] == pytest.approx(told["probability_finish"], abs=1e-3)
+
+
+@pytest.mark.parametrize("window", ["", "0", "-5"])
+def test_without_a_window_no_probability_is_told(page: Page, shipped: str, window: str) -> None:
+    page.goto(shipped)
+    page.get_by_label("Window, hours").fill(window)
+    page.wait_for_function("document.getElementById('planner-answer').textContent.includes('Give a window')")
+    assert "probability" not in (page.locator("#planner-answer").text_content() or "")
+    assert "--window" not in (page.locator("#planner-command").text_content() or "")
+
+
+def test_the_planner_offers_the_interruptions_of_its_report(page: Page, tmp_path: Path) -> None:
+    address = page_of(SHIPPED, tmp_path, "--examples", "2000", "--epochs", "20", "--interruptions", "20")
+    page.goto(address)
+    told = page.locator(".answer p").first.text_content() or ""
+    assert (page.locator("#planner-answer p").first.text_content() or "").removesuffix(".") in told
 
 
 def test_an_address_that_makes_no_sense_is_left_at_the_defaults(page: Page, shipped: str) -> None:

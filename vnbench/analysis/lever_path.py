@@ -43,7 +43,7 @@ def lever_path(runs: Sequence[PlannedRun], goal: PlannedRun) -> tuple[LeverStep,
     steps = [LeverStep(changes={}, run=start)]
     while different := _differing(steps[-1].run, goal):
         here = steps[-1].run
-        nearer = [one for one in able if _is_between(one, here, goal)]
+        nearer = [one for one in able if _is_between(one, here, goal) and len(_differing(one, goal)) < len(different)]
         fewest = min((len(_differing(here, one)) for one in nearer), default=len(different))
         nexts = [one for one in nearer if len(_differing(here, one)) == fewest] or [goal]
         best = min(nexts, key=lambda one: one.finish.p50)

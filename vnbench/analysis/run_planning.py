@@ -65,6 +65,9 @@ def snapshot_interval_s(asked: Asked, run: RunTime) -> float | None:
     work_s = run.num_epochs * run.epoch_s
     inside = asked.interruptions
     if not isinstance(asked.snapshots, str):
+        if asked.snapshots >= work_s:
+            # An interval as long as the run is none.
+            return None
         wanted_s = asked.snapshots
     elif asked.snapshots == "epoch" or inside.is_none:
         return run.epoch_s

@@ -224,7 +224,8 @@ def describe(spec: TrialSpec, *, names: Iterable[str]) -> str:
     """Return the named levers of a spec as one phrase, without those that its kind of trial does not have."""
     levers = levers_of(spec)
     if spec.kind != "compute":
-        return phrases(levers, names=names)
+        # Without a micro-batch of its own a trial has one all the same; any other lever that is None it does not have.
+        return phrases(levers, names=[n for n in names if levers[n] is not None or n == "micro_batch_size"])
     # Its batch is one pass: a micro-batch, whatever the optimizer step is made of.
     chosen = [name for name in names if levers[name] is not None and name != "batch_size"]
     size = LEVERS["micro_batch_size"].phrase(spec.micro_batch_size) if "batch_size" in names else ""

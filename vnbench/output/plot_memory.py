@@ -49,6 +49,11 @@ def peak_memory_figure(families: Sequence[MemorySummary], *, origin: Provenance)
     drawn, num_left_out = series_over(points, centre=centre, ignored=_IGNORED)
     statuses = {point.status for one in drawn for point in one.points} - {"ok"}
     capacity = max((gib(family.capacity_bytes) for family in families if family.capacity_bytes), default=None)
+    limits = [family.spec.memory_limit_bytes for family in families if family.status == "oom"]
+    is_limited = bool(limits) and None not in limits
+    if is_limited:
+        # Those that ran out did so under a limit of their own, and not at the end of the device's memory.
+        capacity = max(gib(limit) for limit in limits if limit is not None)
     shown_capacity = capacity if capacity is not None and (statuses or capacity <= NEAR * max(measured)) else None
     notes = [
         _what_is_counted(families, origin=origin),
@@ -76,14 +81,14 @@ def peak_memory_figure(families: Sequence[MemorySummary], *, origin: Provenance)
                 linestyle="--",
                 linewidth=1.2,
                 zorder=1,
-                label=f"capacity {format_gib(shown_capacity)}",
+                label=f"{'memory limit' if is_limited else 'capacity'} {format_gib(shown_capacity)}",
             )
         )
     handles += _mark_failures(axes, drawn, height=mark_height)
     # From zero: the distance to the capacity is what a reader measures.
     value_axis(axes, [0.0], [*measured, mark_height if statuses or shown_capacity else 0.0])
     axes.set_xlabel("micro-batch (worst-case examples per forward and backward pass)")
-    axes.set_ylabel("worst-case peak memory (GiB)")
+    axes.set_ylabel("peak memory (GiB)")
     legend_below(axes, handles=handles)
     return figure
 

@@ -28,7 +28,9 @@ WITH, WITHOUT = "#0072B2", "#D55E00"
 
 def run_line(asked: Asked) -> str:
     """Return the run that is planned in one phrase."""
-    return f"{count(len(asked.train_sizes_N2), 'example')} x {count(asked.num_epochs, 'epoch')}"
+    inside = asked.interruptions
+    often = f", {count(inside.count, 'interruption')}" if inside.count else ""
+    return f"{count(len(asked.train_sizes_N2), 'example')} x {count(asked.num_epochs, 'epoch')}{often}"
 
 
 def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenance) -> Figure | None:
@@ -52,7 +54,7 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
         title="Wall clock against batch size",
         subtitle=f"{run_line(asked)}: of each batch size and precision the fastest configuration that fits, whatever "
         "its sampler, micro-batch and checkpointing. Filled: this configuration was trained; hollow: composed of timed "
-        "parts. Bars and bands: p10 to p90. At equal epochs: how many the network needs is not told.",
+        "parts, or beyond them. Bars and bands: p10 to p90. At equal epochs: how many the network needs is not told.",
         origin=origin,
         trials="planned from measured trials",
     )
@@ -93,9 +95,11 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
         )
     fastest = min(best.values(), key=lambda row: min(one.finish.p50 for one in row.values()))
     first = min(fastest)
+    start = fastest[first]
     axes.plot(
         batches,
-        [fastest[first].finish.p50 * first / size / unit_s for size in batches],
+        # Only the work counts steps: interruptions cost what they cost.
+        [(start.finish.p50 - start.run.total_s * (1 - first / size)) / unit_s for size in batches],
         color="#666666",
         linestyle="--",
         linewidth=1.2,
@@ -121,7 +125,7 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
     figure, axes = new_figure(
         title="Time against memory",
         subtitle=f"{run_line(asked)}. Bars: from p10 to p90. The line joins the configurations of which no other is "
-        "both faster and smaller; filled points fit, hollow ones do not.",
+        "both faster and smaller; filled points fit; hollow ones do not, or nobody knows.",
         origin=origin,
         trials="planned from measured trials",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import log2
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,8 @@ SUBTITLE_COLUMNS, FOOTER_COLUMNS = 107, 110
 """Characters that fit the width, in 8 and 7.5 points."""
 LEGEND_COLUMNS = 98
 """Characters of a legend that fit the width, in 8.5 points with room for the samples."""
+MAX_TICKS = 26
+"""Numbers that fit beside each other under an axis."""
 MAX_LEGEND_ROWS = 8
 """Rows of a legend beyond which the axes would have no room left; the first entries are named."""
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
@@ -133,10 +136,21 @@ def number_axis(axes: Axes, values: Sequence[float], *, scale: Scale) -> None:
     else:
         room = 0.5 * min((after - before for before, after in pairwise(ticks)), default=1.0)
         axes.set_xlim(ticks[0] - room, ticks[-1] + room)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_locator(FixedLocator(_apart(ticks, scale=scale)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(visible=False, axis="x")
+
+
+def _apart(ticks: Sequence[float], *, scale: Scale) -> list[float]:
+    """Return the ticks whose numbers do not run into the one before."""
+    places = [log2(tick) if scale == "log2" else tick for tick in ticks]
+    room = (places[-1] - places[0]) / MAX_TICKS
+    kept = [0]
+    for index in range(1, len(ticks)):
+        if places[index] - places[kept[-1]] >= room:
+            kept.append(index)
+    return [ticks[index] for index in kept]
 
 
 def value_axis(axes: Axes, lows: Sequence[float], highs: Sequence[float]) -> None:

@@ -80,7 +80,7 @@ function drawChart(figure, chart) {
         const d = `M${at(point)} ${y(point.low)}V${y(point.high)}M${at(point) - 4} ${y(point.low)}h8M${at(point) - 4} ${y(point.high)}h8`;
         svg.append(shape("path", { d, class: `${one.className} bar` }));
       }
-      if (!one.isPlain) svg.append(marker(one.style, at(point), y(point.y), one.className));
+      if (!one.isPlain) svg.append(marker(one.style, at(point), y(point.y), `${one.className}${point.isHollow ? " hollow" : ""}`));
       if (point.isChosen) svg.append(shape("circle", { cx: at(point), cy: y(point.y), r: 9, class: "chosen" }));
     }
   });

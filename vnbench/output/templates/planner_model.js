@@ -143,6 +143,8 @@ function snapshotInterval(run, settings) {
   if (rule === "none") return null;
   if (rule === "epoch" || (rule === "best" && k === 0)) return run.epochS;
   const snapshotS = settings.snapshotS;
+  // An interval as long as the run is none.
+  if (rule !== "best" && rule >= run.workS) return null;
   const wantedS = rule === "best" ? Math.min(run.workS, Math.sqrt(2 * run.workS * snapshotS / k)) : rule;
   return Math.min(run.workS, Math.max(1, Math.round(wantedS / run.stepS)) * run.stepS);
 }

@@ -35,7 +35,8 @@ function showState(state) {
     } else if (control.tagName === "SELECT") {
       control.value = [...control.options].some(option => option.value === wanted) ? wanted : fallback;
     } else {
-      control.value = Number.isFinite(Number(wanted)) && Number(wanted) > 0 || wanted === "0" ? wanted : fallback;
+      const isUsable = Number(wanted) > 0 || (wanted === "0" && name === "interruptions");
+      control.value = isUsable && Number.isFinite(Number(wanted)) ? wanted : fallback;
     }
   }
 }
@@ -47,7 +48,7 @@ function settingsOf(state) {
   return {
     levers, batchSize: state["batch-size"] === "any" ? null : Number(state["batch-size"]), examples: Number(state.examples), epochs: Math.max(1, Math.round(Number(state.epochs))),
     workers: state["num-workers"] === "any" ? null : Number(state["num-workers"]), memory: Number(state.memory),
-    windowS: Number(state.window) * 3600, interruptions: Number(state.interruptions),
+    windowS: Number(state.window) > 0 ? Number(state.window) * 3600 : NaN, interruptions: Number(state.interruptions),
     snapshots: ["best", "epoch", "none"].includes(rule) ? rule : Number(rule), snapshotS: tables.run.snapshot_s,
   };
 }
@@ -82,8 +83,9 @@ function answerLines(best, settings) {
   const need = best.needBytes === null ? "unknown" : gibibytes(best.needBytes);
   const lines = [
     `${range(best.finish)} with ${best.configuration.words}${workersOf(best)}.`,
-    `It finishes within ${duration(settings.windowS)} with a probability of ${percent(best.finish.probability)}`
-      + (settings.interruptions ? `; without snapshots ${percent(without.probability)}.` : "."),
+    Number.isNaN(settings.windowS) ? "Give a window in hours to see whether it finishes in time."
+      : `It finishes within ${duration(settings.windowS)} with a probability of ${percent(best.finish.probability)}`
+        + (settings.interruptions ? `; without snapshots ${percent(without.probability)}.` : "."),
     `Worst-case memory ${need}${limit[1] === null ? "" : ` of ${limit[0]}`}: ${best.verdict}. Evidence: ${best.run.evidence}.`,
   ];
   if (settings.interruptions) {
@@ -138,7 +140,9 @@ function drawBatches(planned, settings, best) {
       if (!own.length) return null;
       const fastest = own.reduce((one, other) => comesBefore(other, one) ? other : one);
       const isChosen = best !== null && fastest.configuration === best.configuration;
-      return { x, y: fastest.finish.p50, low: fastest.finish.p10, high: fastest.finish.p90, isChosen };
+      const isHollow = fastest.run.evidence !== "measured";
+      return { x, y: fastest.finish.p50, low: fastest.finish.p10, high: fastest.finish.p90, isChosen, isHollow,
+        workS: fastest.run.workS };
     }).filter(point => point !== null),
   }));
   const figure = document.getElementById("planner-batches");
@@ -147,9 +151,11 @@ function drawBatches(planned, settings, best) {
   const fastest = series.reduce((one, other) =>
     Math.min(...other.points.map(point => point.y)) < Math.min(...one.points.map(point => point.y)) ? other : one);
   const first = fastest.points[0];
+  // Only the work counts steps: interruptions cost what they cost.
+  const countedS = batch => first.y - first.workS * (1 - batches[first.x] / batch);
   const counted = {
     name: "counting steps alone", className: "counting", style: 1, isPlain: true,
-    points: batches.map((batch, x) => ({ x, y: first.y * batches[first.x] / batch })).filter(point => point.x >= first.x),
+    points: batches.map((batch, x) => ({ x, y: countedS(batch) })).filter(point => point.x >= first.x),
   };
   const shown = fastest.points.length > 1 ? [...series, counted] : series;
   drawChart(figure, {
@@ -181,8 +187,10 @@ function commandOf(state, settings) {
   const option = (name, value) => words.push(`--${name}`, value);
   if (state["batch-size"] !== "any") option("batch-size", state["batch-size"]);
   if (state["num-workers"] !== "any") option("num-workers", state["num-workers"]);
+  const held = selects.filter(select => state[select.name] !== "any").map(select => `${select.name}=${state[select.name]}`);
+  if (held.length) option("hold", held.join(","));
   if (settings.memory) option("memory", tables.memory[settings.memory][0].replace(" ", ""));
-  option("window", `${Math.round(settings.windowS)}s`);
+  if (!Number.isNaN(settings.windowS)) option("window", `${Number(settings.windowS.toPrecision(6))}s`);
   if (settings.interruptions) option("interruptions", `${settings.interruptions}`);
   if (settings.snapshots !== "best") option("snapshot-interval", typeof settings.snapshots === "number" ? `${settings.snapshots}s` : settings.snapshots);
   return words.join(" ");
