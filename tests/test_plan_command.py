@@ -120,9 +120,19 @@ def test_a_snapshot_interval_of_ones_own_is_taken_in_whole_steps(
 def test_workers_can_be_held_to_those_that_there_are(results: str, capsys: pytest.CaptureFixture[str]) -> None:
     report = plan([results, *RUN, "--num-workers", "1"], capsys)
     assert {one["spec"]["num_workers"] for one in report["configurations"]} == {1}
+    assert not any("no loader" in line for line in report["warnings"])
     message = refusal([results, *RUN, "--num-workers", "3"], capsys, code=3)
     assert "no loader" in message
     assert "1, 4" in message
+
+
+def test_configurations_without_such_a_loader_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = factory.gpu_campaign()
+    spec = factory.loader_spec(**GPU, batch_size=4, num_workers=2, sampler="bucketed")
+    path = write(tmp_path / "r.jsonl", [*records, factory.measured_loader_record(spec)])
+    report = plan([path, *RUN, "--num-workers", "2"], capsys)
+    assert {one["spec"]["micro_batch_size"] for one in report["configurations"]} == {4}
+    assert any("no loader of their micro-batch" in line for line in report["warnings"])
 
 
 def test_a_lever_can_be_held(results: str, capsys: pytest.CaptureFixture[str]) -> None:

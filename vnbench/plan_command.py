@@ -14,7 +14,7 @@ from vnbench.analysis.capacity import (
     recommend,
     single_changes,
 )
-from vnbench.analysis.configurations import Measured
+from vnbench.analysis.configurations import Measured, compose_configurations
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.run_planning import plan_runs, worker_changes
 from vnbench.analysis.spread import shares_of
@@ -88,6 +88,7 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
             f"--batch-size, --examples: no configuration of {where} makes such batches; those measured have "
             f"micro-batches of {', '.join(map(str, sorted({one.spec.micro_batch_size for one in families})))}"
         )
+    num_unloaded = _num_without_workers(asked, measured) if asked.num_workers is not None else 0
     runs = _held(runs, values.get("hold") or {})
     recommended = recommend(runs)
     if recommended is None or (recommended.verdict == "unknown" and asked.memory_bytes is not None):
@@ -108,7 +109,16 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
             interval_s=recommended.interval_s,
             seed=asked.seed,
         ),
-        warnings=plan_warnings(asked, recommended, current, runs, left_out, is_cpu=origin.is_cpu, values=values),
+        warnings=plan_warnings(
+            asked,
+            recommended,
+            current,
+            runs,
+            left_out,
+            num_unloaded=num_unloaded,
+            is_cpu=origin.is_cpu,
+            values=values,
+        ),
         origin=origin,
         sources=sources,
         measured=measured,
@@ -139,6 +149,12 @@ def _current(runs: Sequence[PlannedRun], wanted: Mapping[str, Any] | None, recom
         return sum(one.levers[name] != recommended.levers[name] for name in LEVERS), one.finish.p50
 
     return min(able, key=distance)
+
+
+def _num_without_workers(asked: Asked, measured: Measured) -> int:
+    """Return how many configurations cannot be planned because no loader was measured with the workers asked for."""
+    every = compose_configurations(replace(asked, num_workers=None), measured)
+    return len(every) - len(compose_configurations(asked, measured))
 
 
 def _held(runs: Sequence[PlannedRun], held: Mapping[str, Any]) -> tuple[PlannedRun, ...]:

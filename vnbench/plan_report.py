@@ -187,6 +187,7 @@ def plan_warnings(
     runs: Sequence[PlannedRun],
     left_out: Mapping[str, str],
     *,
+    num_unloaded: int,
     is_cpu: bool,
     values: Mapping[str, Any],
 ) -> tuple[str, ...]:
@@ -218,6 +219,11 @@ def plan_warnings(
     unknown = sum(one.verdict == "unknown" for one in runs)
     if unknown:
         found.append(f"{unknown} of {len(runs)} configurations have no worst-case memory that is known")
+    if num_unloaded:
+        found.append(
+            f"{num_unloaded} more configurations could be planned, but no loader of their micro-batch was measured "
+            "with so many workers (vnbench sweep --kind loader)"
+        )
     if left_out:
         found.append(f"{len(left_out)} families could not be fitted, and are not planned")
     if recommended.family.is_rough:

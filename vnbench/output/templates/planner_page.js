@@ -88,6 +88,10 @@ function answerLines(best, settings) {
         + (settings.interruptions ? `; without snapshots ${percent(without.probability)}.` : "."),
     `Worst-case memory ${need}${limit[1] === null ? "" : ` of ${limit[0]}`}: ${best.verdict}. Evidence: ${best.run.evidence}.`,
   ];
+  if (settings.workers !== null) {
+    const left = tables.configurations.filter(one => one.supplies.every(([workers]) => workers !== settings.workers)).length;
+    if (left) lines.push(`${numbered(left, "configuration")} left out: no loader of their micro-batch was measured with so many workers.`);
+  }
   if (settings.interruptions) {
     const steps = best.intervalS === null ? null : Math.max(1, Math.round(best.intervalS / best.run.stepS));
     lines.push(steps === null ? "No snapshots are taken."
