@@ -211,8 +211,9 @@ def plan_warnings(
         found.append(
             f"the batch changes from {current.levers['batch_size']} to {recommended.levers['batch_size']} "
             f"({ratio:g} times): "
-            "configurations are compared at equal epochs; how many epochs the network needs is not predicted, and the "
-            "learning rate has to be tuned anew"
+            "configurations are compared at equal epochs; how many epochs the network needs is not predicted. Batch "
+            "and learning rate set one noise scale (Smith and others 2018, arXiv 1711.00489): tune the rate anew, from "
+            "one in proportion to the batch, with a warm-up (Goyal and others 2017, arXiv 1706.02677)"
         )
     if asked.window_s is not None and recommended.finish.p50 > asked.window_s:
         found.append("the run takes longer than the window, more often than not")

@@ -98,9 +98,9 @@ def lines_to_paste(report: Report) -> Iterator[str]:
     yield "# for the training script"
     yield f"batch_size, micro_batch_size = {levers['batch_size']}, {levers['micro_batch_size']}"
     yield f"accumulation_steps = {levers['batch_size'] // levers['micro_batch_size']}"
-    yield f"precision, norm_precision = {levers['precision']!r}, {levers['norm_precision']!r}"
+    yield f'precision, norm_precision = "{levers["precision"]}", "{levers["norm_precision"]}"'
     yield f"activation_checkpointing = {levers['checkpointing'] != 'none'}"
-    yield f"sampler, num_workers = {levers['sampler']!r}, {levers['num_workers'] or 0}"
+    yield f'sampler, num_workers = "{levers["sampler"]}", {levers["num_workers"] or 0}'
     if report.recommended.interval_steps is not None:
         yield f"snapshot_every_steps = {report.recommended.interval_steps}"
 
