@@ -15,7 +15,14 @@ from vnbench.analysis.noise import Noise
 from vnbench.output.levers import centre_of, describe, differences, levers_of, varying
 from vnbench.output.noise_lines import bars_line
 from vnbench.output.plot_series import MAX_SERIES, centre_phrase
-from vnbench.output.plot_style import PRECISION_COLOURS, PRECISION_MARKERS, VARIANT_LINES, legend_below, new_figure
+from vnbench.output.plot_style import (
+    PRECISION_COLOURS,
+    PRECISION_MARKERS,
+    VARIANT_LINES,
+    legend_below,
+    new_figure,
+    shaded,
+)
 from vnbench.output.provenance import Provenance, count
 from vnbench.units import mpx
 
@@ -66,6 +73,7 @@ def _draw(axes: Axes, row: ComputeSummary, *, label: str, variant: int) -> Line2
     """Draw the steps of one configuration with their intervals, and its first steps; return what the legend shows."""
     canvases = sorted(row.canvases, key=lambda canvas: canvas.padded_pixels)
     precision = row.spec.precision
+    colour = shaded(PRECISION_COLOURS[precision], variant)
     x = [mpx(canvas.padded_pixels) for canvas in canvases]
     container = axes.errorbar(
         x,
@@ -73,7 +81,7 @@ def _draw(axes: Axes, row: ComputeSummary, *, label: str, variant: int) -> Line2
         yerr=[math.nan if (bar := canvas.step_time.half_width) is None else bar for canvas in canvases],
         marker=PRECISION_MARKERS[precision],
         markersize=5,
-        color=PRECISION_COLOURS[precision],
+        color=colour,
         linestyle=VARIANT_LINES[variant],
         linewidth=1.2,
         elinewidth=1.0,
@@ -85,12 +93,11 @@ def _draw(axes: Axes, row: ComputeSummary, *, label: str, variant: int) -> Line2
         axes.plot(
             *zip(*first, strict=True),
             marker=PRECISION_MARKERS[precision],
-            markersize=5,
+            markersize=4,
             markerfacecolor="white",
-            markeredgewidth=0.9,
-            color=PRECISION_COLOURS[precision],
-            linestyle=VARIANT_LINES[variant],
-            linewidth=0.5,
+            markeredgewidth=0.8,
+            color=colour,
+            linestyle="none",
             zorder=2,
         )
     line = container.lines[0]

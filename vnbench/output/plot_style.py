@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
@@ -49,6 +50,8 @@ PRECISION_MARKERS: Mapping[Precision, str] = {"fp32": "o", "tf32": "s", "bf16": 
 """Shape tells precisions apart without colour; fill and line tell the other levers."""
 VARIANT_FILLS = ("full", "none", "left", "bottom", "right", "top")
 VARIANT_LINES = ("-", "--", ":", "-.", (0, (6, 2)), (0, (1, 3)))
+VARIANT_SHADES = (0.0, 0.45, -0.4, 0.65, -0.65, 0.25)
+"""How far the colour of a line's variant is from its precision's: towards white, or with a minus towards black."""
 SAMPLER_COLOURS: Mapping[SamplerName, str] = {
     "random": "#56B4E9",
     "step-sorted": "#F0E442",
@@ -81,6 +84,14 @@ _SETTINGS: Any = {  # matplotlib 3.11 types its keys as literals, 3.9 as str
     "hatch.linewidth": 0.7,
     "svg.hashsalt": "vnbench",  # the same figure gives the same file
 }
+
+
+def shaded(colour: str, variant: int) -> tuple[float, float, float]:
+    """Return a colour as a variant of it is drawn, so that lines of one precision differ in grayscale too."""
+    shade = VARIANT_SHADES[variant % len(VARIANT_SHADES)]
+    end = 1.0 if shade > 0 else 0.0
+    red, green, blue = (part + abs(shade) * (end - part) for part in to_rgb(colour))
+    return red, green, blue
 
 
 def styled() -> Any:
