@@ -12,6 +12,7 @@ import record_factory as factory
 from report_page import without_figures
 
 from vnbench.cli import run
+from vnbench.readings import EqualityReading
 from vnbench.record import Cause, TrialRecord
 
 HOSTILE = "<script>alert(1)</script> | [x](javascript:y) `z`\n# heading"
@@ -126,3 +127,28 @@ def test_bad_input_is_refused(results: str, tmp_path: Path, capsys: pytest.Captu
     ):
         assert run(["report", *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_a_comparison_is_told_only_of_trials_that_were_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading = EqualityReading(
+        loss_error=0.0,
+        gradient_error=0.01,
+        rounding_loss_error=0.001,
+        rounding_gradient_error=0.01,
+        loss_tolerance=0.01,
+        gradient_tolerance=0.03,
+        height=64,
+        width=160,
+        num_examples=4,
+        num_passes=2,
+        elapsed_s=0.2,
+    )
+    plain = [factory.measured_training_record(factory.training_spec(batch_size=n)) for n in (1, 2)]
+    compared = [dataclasses.replace(record, equality=reading) for record in plain]
+    for records, is_told in ((plain, False), (compared, True), ([plain[0], compared[1]], False)):
+        page = Path(report([write(tmp_path / "r.jsonl", records), "--out", str(tmp_path / "o")], capsys)["html"])
+        assert ("held against fp32" in page.read_text()) == is_told
+        assert ("were not compared with it" in page.read_text()) != is_told

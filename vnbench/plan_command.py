@@ -89,7 +89,7 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
             f"micro-batches of {', '.join(map(str, sorted({one.spec.micro_batch_size for one in families})))}"
         )
     num_unloaded = _num_without_workers(asked, measured) if asked.num_workers is not None else 0
-    runs = _held(runs, values.get("hold") or {})
+    runs = _having(runs, values.get("hold") or {}, option="--hold")
     recommended = recommend(runs)
     if recommended is None or (recommended.verdict == "unknown" and asked.memory_bytes is not None):
         raise PlanError(_nothing_fits(runs, asked))
@@ -139,16 +139,11 @@ def _refuse_more_interruptions_than_steps(asked: Asked, recommended: PlannedRun)
 def _current(runs: Sequence[PlannedRun], wanted: Mapping[str, Any] | None, recommended: PlannedRun) -> PlannedRun:
     if not wanted:
         return recommended
-    names = {name.replace("-", "_"): value for name, value in wanted.items()}
-    able = [one for one in runs if all(one.levers.get(name) == value for name, value in names.items())]
-    if not able:
-        told = ", ".join(f"{name}={value}" for name, value in wanted.items())
-        raise PlanError(f"--current {told}: no configuration that was measured is like that")
 
     def distance(one: PlannedRun) -> tuple[int, float]:
         return sum(one.levers[name] != recommended.levers[name] for name in LEVERS), one.finish.p50
 
-    return min(able, key=distance)
+    return min(_having(runs, wanted, option="--current"), key=distance)
 
 
 def _num_without_workers(asked: Asked, measured: Measured) -> int:
@@ -157,17 +152,17 @@ def _num_without_workers(asked: Asked, measured: Measured) -> int:
     return len(every) - len(compose_configurations(asked, measured))
 
 
-def _held(runs: Sequence[PlannedRun], held: Mapping[str, Any]) -> tuple[PlannedRun, ...]:
-    """Return the configurations that have some levers at some values.
+def _having(runs: Sequence[PlannedRun], wanted: Mapping[str, Any], *, option: str) -> tuple[PlannedRun, ...]:
+    """Return the configurations that have some levers at the values that an option gives.
 
     Raises:
         PlanError: none has.
     """
-    names = {name.replace("-", "_"): value for name, value in held.items()}
+    names = {name.replace("-", "_"): value for name, value in wanted.items()}
     found = tuple(one for one in runs if all(one.levers.get(name) == value for name, value in names.items()))
     if not found:
-        told = ", ".join(f"{name}={value}" for name, value in held.items())
-        raise PlanError(f"--hold {told}: no configuration that was measured is like that")
+        told = ", ".join(f"{name}={value}" for name, value in wanted.items())
+        raise PlanError(f"{option} {told}: no configuration that was measured is like that")
     return found
 
 

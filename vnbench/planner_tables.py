@@ -18,7 +18,6 @@ from vnbench.analysis.certification import Verdict
 from vnbench.analysis.configurations import compose_configurations
 from vnbench.analysis.interruptions import sum_of_uniforms
 from vnbench.analysis.spread import (
-    LOG2_DRAWS,
     NUM_DRAWS,
     PERCENTILES,
     PROBABILITIES,
@@ -50,7 +49,6 @@ MOST_INTERRUPTIONS: Final = 40
 VERDICT_LETTERS: dict[Verdict, str] = {"fits": "f", "tight": "t", "does not fit": "n", "unknown": "u"}
 
 Rows = list[list[Any] | None]
-
 
 SNAPSHOT_MINUTES = (1, 5, 15, 30, 60, 120)
 
@@ -118,7 +116,6 @@ def planner_tables(report: PlanReport, latest: Sequence[TrialRecord]) -> dict[st
     max_interruptions = min(max(MAX_INTERRUPTIONS, inside.count or 0), MOST_INTERRUPTIONS)
     return {
         "num_draws": NUM_DRAWS,
-        "log2_draws": LOG2_DRAWS,
         "percentiles": PERCENTILES,
         "smallest_factor": SMALLEST_FACTOR,
         "ranks": {part: _packed(ranks, "<u2") for part, ranks in ranks_of(asked.seed).items()},

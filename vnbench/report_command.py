@@ -15,10 +15,13 @@ from vnbench.output.plan_words import answer_lines, lines_to_paste
 from vnbench.output.provenance import count, provenance
 from vnbench.output.report_model import (
     COLUMNS,
+    COMPARED,
     FIT_COLUMNS,
     HOW,
     LEDGER_COLUMNS,
     LIMITS,
+    NOT_COMPARED,
+    are_compared,
     environment_rows,
     fit_rows,
     ledger_rows,
@@ -103,6 +106,7 @@ def _model(
     options += [part for path in profiles for part in ("--profile", str(path))]
     command = shlex.join(["vnbench", "report", *map(str, results), "--out", str(out), *options])
     is_planned = isinstance(planned, PlanReport)
+    is_compared = are_compared(found.latest)
     asked_for = ("memory", "widths", "heights", "sizes")
     plan_options = [part for name in asked_for if flags.get(name) for part in (f"--{name}", flags[name] or "")]
     plan_command = shlex.join(["vnbench", "plan", *map(str, results), *plan_options])
@@ -127,7 +131,7 @@ def _model(
         "columns": COLUMNS,
         "rows": trial_rows(found.records),
         "environment": environment_rows(found.records),
-        "how": HOW if is_planned else HOW[:-1],
-        "limits": LIMITS,
+        "how": [*(HOW if is_planned else HOW[:-1]), *([COMPARED] if is_compared else [])],
+        "limits": [*LIMITS, *([] if is_compared else [NOT_COMPARED])],
         "command": Verbatim(command),
     }

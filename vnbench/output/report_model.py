@@ -43,14 +43,20 @@ HOW = (
     "by the wall clock, synchronised at the edges of a block and nowhere inside.",
     "Warm-up steps come first on every canvas and are not counted; measuring ends at a noise target, or where a cap "
     "says so in the record.",
-    "Before it is timed, one step of each configuration is held against fp32 without any lever, on the same canvas, "
-    "weights and examples; where its loss or gradient is further off than rounding explains, the trial is wrong: its "
-    "figures are kept, and it is never recommended.",
     "Worst-case memory comes from trials of their own, on a micro-batch made only of the largest images.",
     TIME_NOTE,
     "Wall clock of a run: each pass of the sampler's own plan through the fitted step time, beside the loader's "
     f"supply, with validation, start-up and shapes met for the first time; its spread from {NUM_DRAWS:,} even draws.",
 )
+
+COMPARED = (
+    "Before it is timed, one step of each configuration is held against fp32 without any lever, on the same canvas, "
+    "weights and examples; where its loss or gradient is further off than rounding explains, the trial is wrong: its "
+    "figures are kept, and it is never recommended."
+)
+"""Of trials whose records hold that comparison."""
+
+NOT_COMPARED = "Whether each configuration computes what plain fp32 does: these trials were not compared with it."
 
 LIMITS = (
     "How good the trained network is, and how many epochs it needs: configurations are compared at equal epochs.",
@@ -181,6 +187,12 @@ def trial_rows(records: Sequence[TrialRecord]) -> tuple[TrialRow, ...]:
     """Return a row per record, in their order."""
     names = _names(records)
     return tuple(_row(record, name=names[record.spec_id]) for record in records)
+
+
+def are_compared(records: Iterable[TrialRecord]) -> bool:
+    """Return whether the steps of all trials that ended were compared with the plain one; older records were not."""
+    timed = [record for record in records if record.kind in ("compute", "training") and record.status == "ok"]
+    return bool(timed) and all(record.equality is not None for record in timed)
 
 
 def environment_rows(records: Sequence[TrialRecord]) -> tuple[tuple[str, str], ...]:
