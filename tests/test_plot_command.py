@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,14 @@ def test_what_is_no_profile_or_of_another_device_is_refused(
         assert run(["plot", results, "--out", str(tmp_path / "o"), "--profile", path]) == 2
         assert reason in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_what_a_killed_command_left_is_cleared_and_what_another_one_writes_is_not(tmp_path: Path) -> None:
+    old, young = tmp_path / ".vnbench-old", tmp_path / ".vnbench-young"
+    for folder in (old, young):
+        folder.mkdir()
+    long_ago = old.stat().st_mtime - 2 * plot_command.STALE_S
+    os.utime(old, (long_ago, long_ago))
+    with plot_command.new_files(tmp_path) as folder:
+        (folder / "a.png").write_text("a picture")
+    assert {path.name for path in tmp_path.iterdir()} == {".vnbench-young", "a.png"}
