@@ -109,6 +109,44 @@ class EqualityReading:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LargeTensorReading:
+    """A pass with a tensor of more than 2^31 elements, and how far it is from the same examples in smaller passes.
+
+    What is None was not compared: there was no room for it, or no smaller pass.
+    """
+
+    num_elements: int
+    """Elements of the largest tensor of the forward pass."""
+    height: int
+    """Height of the examples in pixels."""
+    width: int
+    """Width of the examples in pixels."""
+    num_examples: int
+    """Examples of the pass."""
+    num_parts: int | None = None
+    """Smaller passes that it was held against."""
+    logits_error: float | None = None
+    """Of the last example's logits, where they differ most: the root mean square of the difference over that of the
+    logits; None where it was no number."""
+    gradient_error: float | None = None
+    """Norm of the gradients' difference over the norm; None where it was no number."""
+    image_gradient_error: float | None = None
+    """Of the gradient on the last example's image, told as that of its logits; None where it was no number."""
+    tolerance: float | None = None
+    """Largest error that counts as equal."""
+    elapsed_s: float | None = None
+    """What the comparison took."""
+
+    @property
+    def is_equal(self) -> bool | None:
+        """Whether both errors are tolerated; None where nothing was compared."""
+        if self.tolerance is None:
+            return None
+        errors = (self.logits_error, self.image_gradient_error, self.gradient_error)
+        return all(error is not None and error <= self.tolerance for error in errors)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
     """The measured blocks of a trial as a whole."""
 

@@ -19,6 +19,7 @@ from vnbench.readings import (
     CanvasReading,
     EqualityReading,
     ForecastReading,
+    LargeTensorReading,
     LoaderStage,
     MemoryReading,
     Stop,
@@ -49,6 +50,7 @@ CauseKind = Literal[
     "larger-than-out-of-memory",  # a smaller member of the family ran out of memory
     "non-finite-loss",  # the loss was NaN or infinite
     "unequal-step",  # loss or gradient of a step differ from those of the plain configuration
+    "large-tensor",  # a pass with more than 2^31 elements differs from the same examples in smaller ones
 ]
 CAUSE_KINDS: tuple[CauseKind, ...] = get_args(CauseKind)
 
@@ -99,6 +101,7 @@ WarningCode = Literal[
     "throttled",  # the GPU lowered its clocks
     "busy-cores",  # other programs used the CPU cores
     "many-workers",  # more loader workers than CPU cores
+    "large-tensor-unchecked",  # a pass with more than 2^31 elements was not held against smaller ones
 ]
 WARNING_CODES: tuple[WarningCode, ...] = get_args(WarningCode)
 
@@ -165,6 +168,8 @@ class TrialRecord:
     """Peak memory."""
     equality: EqualityReading | None = None
     """How far one step is from the plain configuration's (``compute``, ``training``)."""
+    large_tensors: LargeTensorReading | None = None
+    """The largest pass, where a tensor of it has more than 2^31 elements."""
     forecast: ForecastReading | None = None
     """What was forecast of it before it ran; None where nothing was."""
     telemetry: Mapping[str, Any] | None = None
@@ -264,5 +269,6 @@ _NESTED: Mapping[str, type] = {
     "batching": BatchingAccount,
     "memory": MemoryReading,
     "equality": EqualityReading,
+    "large_tensors": LargeTensorReading,
     "forecast": ForecastReading,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,8 +13,8 @@ from vnbench.data.alignment import align
 from vnbench.data.collate import Batch, collate, to_device
 from vnbench.data.raster import draw_example
 from vnbench.harness.blocks import BlockLog, StepShape
-from vnbench.harness.equality import check_equality
 from vnbench.harness.flops import FlopModel
+from vnbench.harness.reference_checks import checked_against_references, expected_large_tensors
 from vnbench.harness.step import OptimizerStep, build_step
 from vnbench.harness.stopping import Stopping
 from vnbench.harness.task import TrialTask
@@ -33,7 +34,10 @@ def measure_compute(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecor
     spec = task.spec
     assert spec.canvas_sizes is not None
     device = torch.device(spec.device)
-    record = replace(record, equality=check_equality(spec))
+    height, width = max(spec.canvas_sizes, key=math.prod)
+    record = expected_large_tensors(record, num_examples=spec.batch_size, height=height, width=width)
+    yield record
+    record = checked_against_references(record)
     flops = FlopModel(spec)
     step = build_step(spec, device=device)
     # What a process pays once (libraries, optimizer state) is no cost of the first canvas.

@@ -43,12 +43,23 @@ NO_PRIMITIVE = ("could not create a primitive", "could not execute a primitive",
 """What oneDNN says when it cannot make its workspace, among other reasons; only under a memory limit it means that."""
 
 
-def classify(error: BaseException, *, num_device_ooms: int = 0, has_memory_limit: bool = False) -> tuple[Status, Cause]:
+ADDRESS_ERRORS = ("illegal memory access", "invalid configuration argument", "misaligned address")
+"""What CUDA says of a kernel that left its tensor; where a tensor has 2^31 elements or more, its index overflowed."""
+
+
+def classify(
+    error: BaseException,
+    *,
+    num_device_ooms: int = 0,
+    has_memory_limit: bool = False,
+    has_large_tensors: bool = False,
+) -> tuple[Status, Cause]:
     """Return the status and cause of a trial that ``error`` ended.
 
     The type decides first, by name, so that this module needs no torch; then the texts of TEXTS. ``num_device_ooms``
     tells how often the device's allocator found no memory, which an error of cuDNN does not say; ``has_memory_limit``
-    whether the process has one, which an error of oneDNN does not say.
+    whether the process has one, which an error of oneDNN does not say; ``has_large_tensors`` whether a tensor had 2^31
+    elements or more, which no error of CUDA says.
     """
     kind: CauseKind = "exception"
     status: Status = "crashed"
@@ -61,6 +72,8 @@ def classify(error: BaseException, *, num_device_ooms: int = 0, has_memory_limit
         kind, status = "library-allocation", "oom"
     elif NO_ENGINE in text:
         kind, status = ("library-allocation", "oom") if num_device_ooms else ("index-overflow", "crashed")
+    elif has_large_tensors and any(needle in text for needle in ADDRESS_ERRORS):
+        kind, status = "index-overflow", "crashed"
     else:
         for candidate, meaning, needles in TEXTS:
             if any(needle in text for needle in needles):

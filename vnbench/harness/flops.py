@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vnbench.model.veernet import build_model
+from vnbench.harness.network import build_network
 from vnbench.spec import ALIGNMENT, TrialSpec
 
 
@@ -35,13 +37,7 @@ class FlopModel:
 def _count(spec: TrialSpec, *, width: int) -> int:
     """Return the operations of one example of ALIGNMENT x ``width`` px, counted on the CPU in fp32."""
     with torch.random.fork_rng(devices=[]):
-        model = build_model(
-            spec.model,
-            num_classes=spec.num_classes,
-            norm_groups=spec.norm_groups,
-            norm_precision="fp32",
-            checkpointing="none",
-        )
+        model = build_network(replace(spec, norm_precision="fp32", checkpointing="none", padding="plain"))
     images_BCHW = torch.zeros(1, 1, ALIGNMENT, width)
     # The counter does not know the CPU's fused attention; as matrix products the same operations are seen.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):

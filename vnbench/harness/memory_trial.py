@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -10,12 +11,14 @@ import torch
 
 from vnbench.data.collate import Batch, blank_batch, collate
 from vnbench.data.raster import draw_example
-from vnbench.harness.soundness import checked_loss, memory_warnings
+from vnbench.harness.reference_checks import checked_against_references, expected_large_tensors
+from vnbench.harness.soundness import checked_loss, large_tensor_warnings, memory_warnings
 from vnbench.harness.step import OptimizerStep, StepResult, build_step
 from vnbench.harness.task import TrialTask
 from vnbench.harness.tracked_step import run_tracked
 from vnbench.measure.memory import cuda_memory, reset_cuda_peaks
 from vnbench.measure.timing import make_timer
+from vnbench.readings import MemoryReading
 from vnbench.record import TrialRecord
 from vnbench.spec import ALIGNMENT, TrialSpec
 
@@ -23,6 +26,23 @@ from vnbench.spec import ALIGNMENT, TrialSpec
 def measure_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
     """Yield the record with the peak memory of one training step on worst-case examples."""
     spec = task.spec
+    assert spec.worst_case_height is not None
+    assert spec.worst_case_width is not None
+    record = expected_large_tensors(
+        record, num_examples=spec.micro_batch_size, height=spec.worst_case_height, width=spec.worst_case_width
+    )
+    yield record
+    memory, loss = _measure(spec)
+    record = replace(record, memory=memory, warnings=tuple(memory_warnings(memory)))
+    yield checked_loss(record, [loss], is_skipped=[False])
+    if record.large_tensors is not None and math.isfinite(loss):
+        # Only now: what the comparison takes is no part of the peak.
+        record = checked_against_references(record)
+        yield replace(record, warnings=(*record.warnings, *large_tensor_warnings(record)))
+
+
+def _measure(spec: TrialSpec) -> tuple[MemoryReading, float]:
+    """Return the memory and the loss of one training step on the worst case."""
     assert spec.worst_case_height is not None
     assert spec.worst_case_width is not None
     device = torch.device(spec.device)
@@ -55,11 +75,7 @@ def measure_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord
         )
     else:
         result, memory = run_tracked(step, (smallest, worst_case), worst_case_step)
-    memory = replace(memory, soak_peak_allocated_bytes=soak_bytes)
-    loss = float(result.loss)
-    yield checked_loss(
-        replace(record, memory=memory, warnings=tuple(memory_warnings(memory))), [loss], is_skipped=[False]
-    )
+    return replace(memory, soak_peak_allocated_bytes=soak_bytes), float(result.loss)
 
 
 def _soak(step: OptimizerStep, spec: TrialSpec) -> int:

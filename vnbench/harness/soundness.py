@@ -44,6 +44,7 @@ def warnings_of(record: TrialRecord) -> tuple[TrialWarning, ...]:
     return (
         *worker_warnings(record.spec, num_cores=len(os.sched_getaffinity(0))),
         *(memory_warnings(record.memory) if record.memory else ()),
+        *large_tensor_warnings(record),
         *_clock_warnings(measured),
         *_scaler_warnings(measured),
         *(tuple(_number_warnings(record, measured)) or _noise_warnings(record)),
@@ -76,6 +77,18 @@ def memory_warnings(memory: MemoryReading) -> Iterator[TrialWarning]:
             "try a smaller micro-batch or --allocator expandable-segments"
         )
         yield TrialWarning(code="alloc-retries", message=message, figures={"num_retries": memory.num_alloc_retries})
+
+
+def large_tensor_warnings(record: TrialRecord) -> Iterator[TrialWarning]:
+    """Yield a warning where a pass has tensors beyond 2^31 elements and was not held against smaller ones."""
+    reading = record.large_tensors
+    if reading is not None and reading.is_equal is None:
+        message = (
+            f"a tensor of {reading.num_elements / 1e9:.2f} billion elements (kernels have returned zeros beyond 2^31), "
+            f"and no room to hold {reading.num_examples} examples against smaller passes: try a smaller micro-batch"
+        )
+        figures = {"num_elements": reading.num_elements, "num_examples": reading.num_examples}
+        yield TrialWarning(code="large-tensor-unchecked", message=message, figures=figures)
 
 
 def _measured(steps: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:

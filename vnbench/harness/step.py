@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from vnbench.data.collate import Batch, device_tensors, to_device
 from vnbench.harness.compilation import compile_model
 from vnbench.harness.layout import lay_out, lay_out_images
+from vnbench.harness.network import build_network
 from vnbench.measure.memory import keep_freed_memory
 from vnbench.measure.timing import StepTimer, make_timer
 from vnbench.model.loss import tversky_loss_sum
-from vnbench.model.veernet import build_model
 from vnbench.spec import MemoryFormat, OptimizerLoop, Padding, Precision, TrialSpec
 
 AUTOCAST_DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -145,15 +145,7 @@ def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
     if device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(spec.seed)
-    model: nn.Module = build_model(
-        spec.model,
-        num_classes=spec.num_classes,
-        norm_groups=spec.norm_groups,
-        norm_precision=spec.norm_precision,
-        checkpointing=spec.checkpointing,
-        padding=spec.padding,
-    )
-    model = lay_out(model, spec.memory_format, device=device).train()
+    model = lay_out(build_network(spec), spec.memory_format, device=device).train()
     if spec.compile != "none":
         compile_model(model, precision=spec.precision, device=device)
     return OptimizerStep(

@@ -14,8 +14,8 @@ from vnbench.data.accounts import account_for_epoch
 from vnbench.data.collate import blank_batch
 from vnbench.data.corpus import Corpus
 from vnbench.harness.blocks import BlockLog, StepShape
-from vnbench.harness.equality import check_equality
 from vnbench.harness.loading import Loading
+from vnbench.harness.reference_checks import checked_against_references, expected_large_tensors
 from vnbench.harness.step import OptimizerStep, build_step
 from vnbench.harness.stopping import Stopping
 from vnbench.harness.task import TrialTask
@@ -42,7 +42,11 @@ def measure_training(task: TrialTask, record: TrialRecord) -> Iterator[TrialReco
     warm_up, measured = _planned_steps(spec, corpus, chosen)
     record = replace(record, batching=account_for_epoch(corpus.sizes_N2[corpus.train_indices], plan_config(spec)))
 
-    record = replace(record, equality=check_equality(spec))
+    largest = max((one for planned in measured for one in planned), key=lambda one: one.padded_pixels)
+    height, width = largest.canvas
+    record = expected_large_tensors(record, num_examples=len(largest.examples), height=height, width=width)
+    yield record
+    record = checked_against_references(record)
     step = build_step(spec, device=device)
     if device.type == "cuda" or spec.compile != "none":
         _visit_shapes(step, measured)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from vnbench.harness.compute_trial import measure_compute
 from vnbench.harness.equality import checked_equality
 from vnbench.harness.failures import classify
+from vnbench.harness.large_tensors import checked_large_tensors
 from vnbench.harness.loader_trial import measure_loader
 from vnbench.harness.memory_trial import measure_memory
 from vnbench.harness.switches import set_switches
@@ -52,10 +53,13 @@ def run(payload: str) -> str:
         record = replace(record, environment=describe_environment(task.spec.device))
         for grown in MEASURES[task.spec.kind](task, record):
             record = grown
-        record = checked_equality(record)
+        record = checked_large_tensors(checked_equality(record))
     except Exception as error:  # the outermost frame of the child: whatever happened becomes the record
         status, cause = classify(
-            error, num_device_ooms=num_cuda_ooms(), has_memory_limit=task.spec.memory_limit_bytes is not None
+            error,
+            num_device_ooms=num_cuda_ooms(),
+            has_memory_limit=task.spec.memory_limit_bytes is not None,
+            has_large_tensors=record.large_tensors is not None,
         )
         record = replace(record, status=status, cause=cause)
     return _within_limit(replace(record, elapsed_s=time.monotonic() - start)).to_json()
