@@ -11,6 +11,7 @@ from vnbench.data.sizes import SizeLaw
 from vnbench.defaults import CENTER_DEFAULTS, COMMON_DEFAULTS, DEVICE_DEFAULTS
 from vnbench.errors import InputError
 from vnbench.options import AXIS_OPTIONS, OPTIONS, DesignName
+from vnbench.own_model import LEVERS, OwnModel
 from vnbench.request import Request
 from vnbench.spec import (
     Allocator,
@@ -20,7 +21,6 @@ from vnbench.spec import (
     CudnnBenchmark,
     DeviceType,
     MemoryFormat,
-    ModelName,
     NormPrecision,
     OnOff,
     OptimizerLoop,
@@ -85,8 +85,10 @@ class SweepConfig:
 
     device: DeviceType
     """Where it runs."""
-    model: ModelName
-    """Preset of the network."""
+    model: str
+    """Preset of the network, or FILE.py:FUNCTION of a user's own."""
+    model_id: str | None
+    """Digest of the file of a user's own network; None for a preset."""
     task: Task
     """Which masks are learnt."""
     norm_groups: str
@@ -208,10 +210,14 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
                 remedy="leave --kind out, or write --design one-at-a-time",
             )
         values["kind"] = FACTORED_KINDS
+    own = values["model"] if isinstance(values["model"], OwnModel) else None
+    if own:
+        values |= _levers_not_taken(own, request)
     axes = Axes(**{name.replace("-", "_"): values[name] for name in AXIS_OPTIONS})
     return SweepConfig(
         device=device,
-        model=values["model"],
+        model=own.name if own else values["model"],
+        model_id=own.model_id if own else None,
         task=values["task"],
         norm_groups=values["norm-groups"],
         axes=axes,
@@ -249,6 +255,27 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         price_per_hour=values.get("price-per-hour"),
         out=values.get("out"),
     )
+
+
+def _levers_not_taken(own: OwnModel, request: Request) -> dict[str, Any]:
+    """Return the one value of each lever that a user's network does not take, by option.
+
+    Raises:
+        InputError: another value was asked for.
+    """
+    values = {}
+    for lever, neutral in LEVERS.items():
+        option = lever.replace("_", "-")
+        values[option] = neutral if lever == "norm_groups" else (neutral,)
+        if lever in own.levers or lever == "padding":  # exact padding is refused with what was measured of its leak
+            del values[option]
+        elif request.values.get(option, values[option]) != values[option]:
+            raise InputError(
+                f"--{option}",
+                allowed=f"{own.name} takes no {lever}",
+                remedy=f"leave --{option} out, or give {own.function} a parameter {lever}",
+            )
+    return values
 
 
 def _center_on_axes(values: Mapping[str, Any], device: DeviceType) -> dict[str, Any]:

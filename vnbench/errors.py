@@ -3,6 +3,7 @@
 VnbenchError
 ├── InputError          the user's option or file is wrong            exit code 2
 ├── CorpusError         an image file cannot be used as asked         (in a trial: status ``crashed``)
+├── ModelError          a user's own network cannot be used           exit code 2 (in a trial: status ``crashed``)
 ├── LoaderError         the loader's workers or room cannot do it     (in a trial: status ``crashed``)
 ├── PlanError           a run cannot be planned from what there is    exit code 3
 ├── GateError           there is nothing to compare with              exit code 3
@@ -40,6 +41,12 @@ class InputError(VnbenchError):
 
 class CorpusError(VnbenchError):
     """An image or mask file that is missing, does not decode, or is not what its manifest says."""
+
+    exit_code = 2
+
+
+class ModelError(VnbenchError):
+    """A user's own network that does not take what it is given, or does not return logits."""
 
     exit_code = 2
 

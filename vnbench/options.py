@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from vnbench.data.batching import MAX_EPOCH
 from vnbench.data.sizes import SIZE_LAWS
 from vnbench.errors import InputError
+from vnbench.own_model import OwnModel, is_own_model, read_own_model
 from vnbench.readings import METRICS
 from vnbench.record import STATUSES
 from vnbench.spec import (
@@ -77,6 +78,20 @@ def _choice(allowed: Sequence[str]) -> Callable[[str, str], str]:
         return text
 
     return parse
+
+
+def _model(text: str, where: str) -> str | OwnModel:
+    if is_own_model(text):
+        return read_own_model(text, where=where)
+    if text not in MODEL_NAMES:
+        close = difflib.get_close_matches(text, MODEL_NAMES, n=1)
+        raise InputError(
+            where,
+            text,
+            allowed=f"must be one of {', '.join(MODEL_NAMES)}, or FILE.py:FUNCTION for a network of your own",
+            remedy=f"write {close[0] if close else MODEL_NAMES[0]}",
+        )
+    return text
 
 
 def _choices(allowed: Sequence[str]) -> Callable[[str, str], tuple[str, ...]]:
@@ -174,7 +189,7 @@ OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "size-law": _choice(SIZE_LAWS),
     "sizes": lambda text, _: Path(text),
     "task": _choice(TASKS),
-    "model": _choice(MODEL_NAMES),
+    "model": _model,
     "norm-groups": _norm_groups,
     "device": _choice(("auto", *DEVICE_TYPES)),
     "design": _choice(DESIGN_NAMES),

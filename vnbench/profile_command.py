@@ -15,7 +15,7 @@ from vnbench.config import SweepConfig, complete
 from vnbench.errors import InputError
 from vnbench.harness.design import make_design
 from vnbench.harness.process import run_child
-from vnbench.harness.runner import failure_of, probe_environment
+from vnbench.harness.runner import check_own_models, failure_of, probe_environment
 from vnbench.harness.task import TrialTask
 from vnbench.locks import gpu_lock
 from vnbench.options import AXIS_OPTIONS
@@ -86,6 +86,7 @@ def run_profile_command(flags: Mapping[str, str | None], *, out: Path | None, as
     if config.widths is None or config.heights is None:
         raise InputError("--widths", allowed="the worst case is needed", remedy="write --widths 3200:12800")
     specs = _specs(config)
+    check_own_models(specs)
     if out is not None:
         _make_folder(out)
     profiles: list[Profile] = []

@@ -18,7 +18,7 @@ from vnbench.corpus_command import CorpusPlan
 from vnbench.data.plan import BUDGETED_SAMPLER
 from vnbench.errors import InputError
 from vnbench.harness.design import make_design
-from vnbench.harness.runner import run_trial
+from vnbench.harness.runner import check_own_models, run_trial
 from vnbench.harness.search import probes_of, search_max_batches, smaller_probes_of, with_micro_batch
 from vnbench.locks import gpu_lock
 from vnbench.options import MAX_BATCH_SIZE
@@ -83,6 +83,7 @@ def run_search_command(
     """
     start = time.monotonic()
     bases = _bases(config, corpus)
+    check_own_models(bases)
     say(console, device_line(config, environment))
     say(console, f"the largest micro-batch of {len(bases)} configurations; records: {out}")
     if dry_run:

@@ -74,8 +74,8 @@ class TrialSpec:
     """What is measured."""
     device: DeviceType
     """Where it runs."""
-    model: ModelName
-    """Preset of the network."""
+    model: str
+    """Preset of the network, or FILE.py:FUNCTION of a user's own."""
     task: Task
     """Which masks are learnt: three classes, or curve against background."""
     batch_size: int
@@ -102,6 +102,8 @@ class TrialSpec:
     """How the caching allocator takes memory from the driver (PYTORCH_ALLOC_CONF)."""
     optimizer: OptimizerLoop = "fused"
     """How the optimizer goes over the parameters."""
+    model_id: str | None = None
+    """Digest of the file of a user's own network; None for a preset."""
     padding: Padding = "plain"
     """Whether norms and attention see padded pixels (``plain``) or leave them out (``exact``)."""
     memory_limit_bytes: int | None = None
@@ -156,6 +158,8 @@ class TrialSpec:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.micro_batch_size < 1 or self.batch_size % self.micro_batch_size:
             raise ValueError(f"micro_batch_size {self.micro_batch_size} must divide batch_size {self.batch_size}")
+        if (self.model in MODEL_NAMES) != (self.model_id is None):
+            raise ValueError(f"model {self.model!r}: must be one of {', '.join(MODEL_NAMES)}, or one with its model_id")
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value is not None and value not in allowed:
@@ -169,12 +173,11 @@ class TrialSpec:
                 raise ValueError(f"a {self.kind} trial needs {name}")
             if is_given and name not in (*needed, *optional):
                 raise ValueError(f"a {self.kind} trial has no {name}")
-        if self.prefetch_factor < 1:
-            raise ValueError(f"prefetch_factor {self.prefetch_factor}: must be positive")
         if (self.cache == "none") != (self.cache_limit_bytes is None):
             raise ValueError("cache and cache_limit_bytes: one goes with the other")
-        if self.memory_limit_bytes is not None and self.memory_limit_bytes < 1:
-            raise ValueError(f"memory_limit_bytes {self.memory_limit_bytes}: must be positive")
+        for name in ("prefetch_factor", "memory_limit_bytes"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} {value}: must be positive")
         if (self.soak is None) != (not self.soak_passes) or self.soak == "none":
             raise ValueError(f"soak {self.soak!r} and its passes: one goes with the other, and none is None")
         if self.canvas_sizes is not None and not self.canvas_sizes:
@@ -197,7 +200,7 @@ class TrialSpec:
         return "/".join(
             (
                 self.device,
-                self.model,
+                self.model if self.model_id is None else f"{self.model}-{self.model_id}",
                 self.task,
                 self.precision,
                 f"norm-{self.norm_precision}",
@@ -240,14 +243,12 @@ class TrialSpec:
             ValueError: an unknown field, or a value outside its domain.
             TypeError: a required field is missing.
         """
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise ValueError(f"unknown spec field {', '.join(unknown)}")
-        canvas_sizes = values.get("canvas_sizes")
+        canvas_sizes, passes = values.get("canvas_sizes"), values.get("soak_passes")
         if canvas_sizes is not None:
             values = {**values, "canvas_sizes": tuple((height, width) for height, width in canvas_sizes)}
-        passes = values.get("soak_passes")
         if passes is not None:
             values = {**values, "soak_passes": tuple((count, height, width) for count, height, width in passes)}
         return cls(**values)
@@ -280,7 +281,6 @@ _ALL_KIND_FIELDS = sorted({name for groups in _KIND_FIELDS.values() for group in
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "kind": TRIAL_KINDS,
     "device": DEVICE_TYPES,
-    "model": MODEL_NAMES,
     "task": TASKS,
     "precision": PRECISIONS,
     "norm_precision": NORM_PRECISIONS,

@@ -30,7 +30,7 @@ from vnbench.harness.factored import (
     confirming_trials,
     forecast_cells,
 )
-from vnbench.harness.runner import probe_environment, run_trial
+from vnbench.harness.runner import check_own_models, probe_environment, run_trial
 from vnbench.harness.sweep import DueTrial, due_trials, run_sweep
 from vnbench.locks import gpu_lock
 from vnbench.output.console import say, stderr_console
@@ -74,6 +74,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         canvas_sizes=canvas_sizes,
         shared_memory_bytes=environment.get("shared_memory_free_bytes"),
     )
+    check_own_models(trial.spec for trial in design.trials)
     if dry_run:
         return _show_plan(config, design, corpus, environment, out, console=console, start=start)
 

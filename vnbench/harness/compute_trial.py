@@ -14,6 +14,7 @@ from vnbench.data.collate import Batch, collate, to_device
 from vnbench.data.raster import draw_example
 from vnbench.harness.blocks import BlockLog, StepShape
 from vnbench.harness.flops import FlopModel
+from vnbench.harness.network import SMALLEST_SIDE
 from vnbench.harness.reference_checks import checked_against_references, expected_large_tensors
 from vnbench.harness.step import OptimizerStep, build_step
 from vnbench.harness.stopping import Stopping
@@ -23,7 +24,7 @@ from vnbench.measure.memory import cuda_memory, process_memory, process_rss_byte
 from vnbench.measure.timing import make_timer
 from vnbench.readings import CanvasReading, MemoryReading, Stop
 from vnbench.record import TrialRecord
-from vnbench.spec import ALIGNMENT, TrialSpec
+from vnbench.spec import TrialSpec
 
 CPU_BLOCK_STEPS = 1
 """Steps of a block on the CPU, where an edge costs nothing and a step may take seconds."""
@@ -41,7 +42,7 @@ def measure_compute(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecor
     flops = FlopModel(spec)
     step = build_step(spec, device=device)
     # What a process pays once (libraries, optimizer state) is no cost of the first canvas.
-    smallest = _resident_batch(spec, (ALIGNMENT, ALIGNMENT), device)
+    smallest = _resident_batch(spec, (SMALLEST_SIDE, SMALLEST_SIDE), device)
     first = step.run(iter([smallest]), num_examples=spec.batch_size, timer=make_timer(device))
     log = BlockLog(step, num_updates=float(first.num_updates))
     canvases: list[CanvasReading] = []

@@ -128,6 +128,7 @@ def loader_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Siz
         kind="loader",
         device=config.device,
         model=config.model,
+        model_id=config.model_id,
         task=config.task,
         micro_batch_size=cell.examples_per_pass,
         precision="fp32",
@@ -211,6 +212,7 @@ def _shared_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
     return {
         "device": config.device,
         "model": config.model,
+        "model_id": config.model_id,
         "task": config.task,
         "micro_batch_size": cell.examples_per_pass,
         "precision": cell.precision,

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vnbench.data.collate import Batch, collate
 from vnbench.data.raster import draw_example
+from vnbench.harness.network import mixes_examples, without_dropout
 from vnbench.harness.step import OptimizerStep, build_step
 from vnbench.harness.switches import set_arithmetic
 from vnbench.readings import EqualityReading
@@ -74,13 +75,14 @@ def check_equality(spec: TrialSpec) -> EqualityReading:
         collate(examples[start : start + examples_per_pass], canvas=CANVAS)
         for start in range(0, len(examples), examples_per_pass)
     ]
-    whole = [collate(examples, canvas=CANVAS)]
-    plain = _plain(spec)
     set_arithmetic("fp32")
-    reference = _computed(build_step(plain, device=device), whole)
-    rounded = _rounded(build_step(plain, device=device), whole, bits=SIGNIFICANT_BITS[spec.precision])
+    plain = _still_step(_plain(spec), device)
+    # Where examples of a pass see each other, as under BatchNorm, accumulation is another computation by its nature.
+    whole = passes if mixes_examples(plain.model) else [collate(examples, canvas=CANVAS)]
+    reference = _computed(plain, whole)
+    rounded = _rounded(_still_step(_plain(spec), device), whole, bits=SIGNIFICANT_BITS[spec.precision])
     set_arithmetic(spec.precision)
-    found = _computed(build_step(spec, device=device), passes)
+    found = _computed(_still_step(spec, device), passes)
     if device.type == "cuda":
         torch.cuda.empty_cache()
     rounding_loss, rounding_gradient = _difference(rounded, reference)
@@ -132,6 +134,13 @@ def _plain(spec: TrialSpec) -> TrialSpec:
         compile="none",
         optimizer="fused",
     )
+
+
+def _still_step(spec: TrialSpec, device: torch.device) -> OptimizerStep:
+    """Return the step of a spec with nothing in it that is drawn anew in each pass."""
+    step = build_step(spec, device=device)
+    without_dropout(step.model)
+    return step
 
 
 def _computed(step: OptimizerStep, batches: Sequence[Batch]) -> _Computed:

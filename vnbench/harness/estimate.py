@@ -59,7 +59,15 @@ def rough_trial_s(spec: TrialSpec, workload: Workload) -> float:
         assert spec.subset_size is not None
         assert spec.num_warm_up_steps is not None
         pixels = (spec.subset_size + spec.num_warm_up_steps * spec.batch_size) * workload.mean_padded_pixels
-    return START_UP_S[spec.device] + mpx(pixels) * ROUGH_S_PER_MPX[spec.device, spec.model]
+    return START_UP_S[spec.device] + mpx(pixels) * _rough_s_per_mpx(spec)
+
+
+def _rough_s_per_mpx(spec: TrialSpec) -> float:
+    """Return a first guess at a network's seconds per megapixel; of a user's own, that of the full preset."""
+    return next(
+        (guess for known, guess in ROUGH_S_PER_MPX.items() if known == (spec.device, spec.model)),
+        ROUGH_S_PER_MPX[spec.device, "veernet"],
+    )
 
 
 def remaining_s(remaining: Sequence[TrialSpec], *, finished: Sequence[TrialRecord], workload: Workload) -> float:

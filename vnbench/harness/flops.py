@@ -8,8 +8,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vnbench.harness.network import build_network
-from vnbench.spec import ALIGNMENT, TrialSpec
+from vnbench.harness.network import SMALLEST_SIDE, build_network
+from vnbench.spec import TrialSpec
 
 
 class FlopModel:
@@ -21,8 +21,8 @@ class FlopModel:
     """
 
     def __init__(self, spec: TrialSpec) -> None:
-        small, large = ALIGNMENT * ALIGNMENT, ALIGNMENT * 2 * ALIGNMENT
-        at_small, at_large = _count(spec, width=ALIGNMENT), _count(spec, width=2 * ALIGNMENT)
+        small, large = SMALLEST_SIDE * SMALLEST_SIDE, SMALLEST_SIDE * 2 * SMALLEST_SIDE
+        at_small, at_large = _count(spec, width=SMALLEST_SIDE), _count(spec, width=2 * SMALLEST_SIDE)
         self.per_squared_pixel = (at_large / large - at_small / small) / (large - small)
         """Operations per squared pixel of the canvas."""
         self.per_pixel = at_small / small - self.per_squared_pixel * small
@@ -35,10 +35,10 @@ class FlopModel:
 
 
 def _count(spec: TrialSpec, *, width: int) -> int:
-    """Return the operations of one example of ALIGNMENT x ``width`` px, counted on the CPU in fp32."""
+    """Return the operations of one example of SMALLEST_SIDE x ``width`` px, counted on the CPU in fp32."""
     with torch.random.fork_rng(devices=[]):
         model = build_network(replace(spec, norm_precision="fp32", checkpointing="none", padding="plain"))
-    images_BCHW = torch.zeros(1, 1, ALIGNMENT, width)
+    images_BCHW = torch.zeros(1, 1, SMALLEST_SIDE, width)
     # The counter does not know the CPU's fused attention; as matrix products the same operations are seen.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model(images_BCHW).sum().backward()

@@ -24,7 +24,7 @@ from vnbench.data.alignment import align
 from vnbench.data.collate import Batch, collate, to_device
 from vnbench.data.raster import draw_example
 from vnbench.harness.failures import classify
-from vnbench.harness.network import build_network
+from vnbench.harness.network import SMALLEST_SIDE, build_network, takes_mask, without_dropout
 from vnbench.harness.step import OptimizerStep, build_step
 from vnbench.readings import EqualityReading, LargeTensorReading
 from vnbench.record import Cause, TrialRecord
@@ -34,7 +34,7 @@ INDEX_LIMIT = 2**31
 """Elements of a tensor from which on 32 bits with a sign no longer count them."""
 
 MAX_ELEMENTS_PER_PIXEL = 256
-"""No tensor of a network here holds more, per pixel of its input: passes that cannot reach the limit are not traced."""
+"""No tensor of a preset holds more, per pixel of its input: passes that cannot reach the limit are not traced."""
 
 MIN_TOLERANCE = 0.01
 """What counts as equal in any precision: zeros are whole strips, and where rounding flips a ReLU even fp32 differs from
@@ -49,7 +49,8 @@ def find_large_tensors(spec: TrialSpec, *, num_examples: int, height: int, width
 
     ``height`` and ``width`` are those of the examples, in pixels. No memory is taken and nothing is computed.
     """
-    if num_examples * int(align(height)) * int(align(width)) * MAX_ELEMENTS_PER_PIXEL < INDEX_LIMIT:
+    num_pixels = num_examples * int(align(height)) * int(align(width))
+    if spec.model_id is None and num_pixels * MAX_ELEMENTS_PER_PIXEL < INDEX_LIMIT:
         return None
     num_elements = largest_tensor(spec, num_examples=num_examples, height=height, width=width)
     if num_elements < INDEX_LIMIT:
@@ -58,14 +59,29 @@ def find_large_tensors(spec: TrialSpec, *, num_examples: int, height: int, width
 
 
 def largest_tensor(spec: TrialSpec, *, num_examples: int, height: int, width: int) -> int:
-    """Return the elements of the largest tensor in the forward pass of some examples."""
+    """Return the elements of the largest tensor in the forward pass of some examples.
+
+    Shapes alone are followed. A user's own network that looks at its numbers is run on a small canvas instead, whose
+    largest tensor is taken to grow with the pixels.
+    """
     canvas = (int(align(height)), int(align(width)))
-    with torch.random.fork_rng(devices=[]), FakeTensorMode(), _LargestTensor() as largest, torch.no_grad():
-        network = build_network(spec)
-        inputs: list[Tensor] = [torch.empty(num_examples, 1, *canvas)]
-        if spec.padding == "exact":
-            inputs.append(torch.empty(num_examples, *canvas, dtype=torch.bool))
-        network(*inputs)
+    try:
+        with FakeTensorMode():
+            return _largest_in(spec, num_examples, *canvas)
+    except Exception:
+        if spec.model_id is None:
+            raise
+    on_small = _largest_in(spec, 1, SMALLEST_SIDE, SMALLEST_SIDE)
+    return on_small * num_examples * math.prod(canvas) // SMALLEST_SIDE**2
+
+
+def _largest_in(spec: TrialSpec, *images_BHW: int) -> int:
+    with torch.random.fork_rng(devices=[]), _LargestTensor() as largest, torch.no_grad():
+        num_examples, height, width = images_BHW
+        inputs: list[Tensor] = [torch.zeros(num_examples, 1, height, width)]
+        if takes_mask(spec):
+            inputs.append(torch.ones(images_BHW, dtype=torch.bool))
+        build_network(spec)(*inputs)
     return int(largest.num_elements)
 
 
@@ -172,7 +188,7 @@ class _Outcome(NamedTuple):
 def _errors(spec: TrialSpec, reading: LargeTensorReading, *, part_size: int) -> dict[str, float | None]:
     """Return by how much a pass differs from its parts, by field of the reading; None for what is no number."""
     step = build_step(spec, device=torch.device(spec.device))
-    step.model = _LastExample(step.model)
+    step.model = _LastExample(without_dropout(step.model))
     # The last example is one of its kind, so that another in its place would be seen.
     first, last = (
         draw_example(seed=spec.seed, index=index, height=reading.height, width=reading.width, task=spec.task)

@@ -11,6 +11,7 @@ import torch
 
 from vnbench.data.collate import Batch, blank_batch, collate
 from vnbench.data.raster import draw_example
+from vnbench.harness.network import SMALLEST_SIDE
 from vnbench.harness.reference_checks import checked_against_references, expected_large_tensors
 from vnbench.harness.soundness import checked_loss, large_tensor_warnings, memory_warnings
 from vnbench.harness.step import OptimizerStep, StepResult, build_step
@@ -20,7 +21,7 @@ from vnbench.measure.memory import cuda_memory, reset_cuda_peaks
 from vnbench.measure.timing import make_timer
 from vnbench.readings import MemoryReading
 from vnbench.record import TrialRecord
-from vnbench.spec import ALIGNMENT, TrialSpec
+from vnbench.spec import TrialSpec
 
 
 def measure_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
@@ -47,7 +48,7 @@ def _measure(spec: TrialSpec) -> tuple[MemoryReading, float]:
     assert spec.worst_case_width is not None
     device = torch.device(spec.device)
     step = build_step(spec, device=device)
-    smallest = drawn_batch(spec, height=ALIGNMENT, width=ALIGNMENT, num_examples=1)
+    smallest = drawn_batch(spec, height=SMALLEST_SIDE, width=SMALLEST_SIDE, num_examples=1)
     worst_case = drawn_batch(
         spec, height=spec.worst_case_height, width=spec.worst_case_width, num_examples=spec.micro_batch_size
     )

@@ -12,6 +12,7 @@ import torch
 
 from vnbench.harness.failures import classify
 from vnbench.harness.memory_trial import drawn_batch
+from vnbench.harness.network import SMALLEST_SIDE, parts_of
 from vnbench.harness.step import build_step
 from vnbench.harness.switches import set_switches
 from vnbench.harness.task import TrialTask
@@ -27,8 +28,7 @@ from vnbench.measure.stage_memory import (
     optimizer_tensors,
     watched_stages,
 )
-from vnbench.model.veernet import VeerNet
-from vnbench.spec import ALIGNMENT, TrialSpec
+from vnbench.spec import TrialSpec
 
 PHASES: dict[timing.Phase, tuple[Phase, Kind | None]] = {
     "data_wait": ("forward", "inputs"),
@@ -90,8 +90,7 @@ def _profile(spec: TrialSpec, directory: str | None) -> dict[str, Any]:
     assert spec.worst_case_width is not None
     device = torch.device(spec.device)
     step = build_step(spec, device=device)
-    assert isinstance(step.model, VeerNet)
-    smallest = drawn_batch(spec, height=ALIGNMENT, width=ALIGNMENT, num_examples=1)
+    smallest = drawn_batch(spec, height=SMALLEST_SIDE, width=SMALLEST_SIDE, num_examples=1)
     batch = drawn_batch(
         spec, height=spec.worst_case_height, width=spec.worst_case_width, num_examples=spec.micro_batch_size
     )
@@ -100,7 +99,7 @@ def _profile(spec: TrialSpec, directory: str | None) -> dict[str, Any]:
     step.optimizer.zero_grad(set_to_none=True)
 
     tracker = StageTracker()
-    stages = step.model.stages
+    stages = parts_of(step.model)
     with _snapshot(device, directory), tracker, watched_stages(tracker, stages):
         for stage, module in stages.items():
             tracker.track_as([*module.parameters(), *module.buffers()], kind="parameters", stage=stage)

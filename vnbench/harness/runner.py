@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,10 +16,12 @@ from vnbench.harness.process import ChildOutcome, run_child
 from vnbench.harness.task import TrialTask
 from vnbench.harness.telemetry import MachineWatch
 from vnbench.record import Cause, Status, TrialRecord
+from vnbench.spec import TrialSpec
 from vnbench.units import format_duration
 
 TRIAL_ENTRY = "vnbench.harness.trial:run"
 PROBE_ENTRY = "vnbench.measure.environment:probe"
+MODEL_CHECK_ENTRY = "vnbench.harness.model_check:run"
 
 PROBE_TIMEOUT_S = 180.0
 """A first import of torch from a cold disk takes tens of seconds; more than this is a broken installation."""
@@ -49,6 +51,27 @@ def probe_environment(device: str) -> dict[str, Any]:
             "--device", device, allowed=environment["error"], remedy="write --device cpu, or run on a machine with CUDA"
         )
     return environment
+
+
+def check_own_models(specs: Iterable[TrialSpec]) -> None:
+    """Let a child process run a user's own network on a small canvas before hours are spent on it.
+
+    Raises:
+        InputError: it does not run, does not return logits, or is not exact where it is said to be.
+        ChildError: the child did not answer.
+    """
+    for padding, spec in {spec.padding: spec for spec in specs if spec.model_id is not None}.items():
+        outcome = run_child(MODEL_CHECK_ENTRY, json.dumps(asdict(spec)), timeout_s=PROBE_TIMEOUT_S)
+        if outcome.answer is None:
+            raise ChildError(f"{spec.model} could not be tried: {outcome.log_tail or _ending(outcome)}")
+        answer = json.loads(outcome.answer)
+        if answer["problem"] is not None:
+            raise InputError(
+                "--model",
+                f"{spec.model} --padding {padding}",
+                allowed=answer["problem"],
+                remedy=answer["remedy"],
+            )
 
 
 def run_trial(

@@ -50,6 +50,11 @@ def _micro_batch(spec: TrialSpec) -> LeverValue:
     return spec.micro_batch_size if spec.accumulation_steps > 1 else None
 
 
+def _own_norm(spec: TrialSpec, value: str, *, default: str) -> LeverValue:
+    """Return a lever of norms, or None where a user's own network has norms as it has them."""
+    return None if spec.model_id is not None and value == default else value
+
+
 LEVERS: Mapping[str, Lever] = {
     "model": Lever(header="model", value=lambda spec: spec.model, phrase=lambda value: f"model {value}"),
     "task": Lever(header="task", value=lambda spec: spec.task, phrase=lambda value: f"{value} task"),
@@ -62,11 +67,15 @@ LEVERS: Mapping[str, Lever] = {
     "precision": Lever(header="preci-\nsion", value=lambda spec: spec.precision, phrase=str),
     "norm_precision": Lever(
         header="norm",
-        value=lambda spec: spec.norm_precision,
-        phrase=lambda value: "norm in input precision" if value == "input" else f"norm in {value}",
+        value=lambda spec: _own_norm(spec, spec.norm_precision, default="fp32"),
+        phrase=lambda value: (
+            "own norm" if value is None else "norm in input precision" if value == "input" else f"norm in {value}"
+        ),
     ),
     "norm_groups": Lever(
-        header="norm\ngroups", value=lambda spec: spec.norm_groups, phrase=lambda value: f"norm groups {value}"
+        header="norm\ngroups",
+        value=lambda spec: _own_norm(spec, spec.norm_groups, default="half-or-16"),
+        phrase=lambda value: "own norm groups" if value is None else f"norm groups {value}",
     ),
     "checkpointing": Lever(
         header="check-\npoint",

@@ -1,0 +1,108 @@
+"""A user's own network as it is named on the command line: ``FILE.py:FUNCTION``, read without running it.
+
+The function takes ``num_classes`` and returns a torch module that maps images, (B, 1, H, W), to logits, (B, K, H, W),
+for sides that are multiples of 32. Where it takes further parameters by the names of LEVERS, these levers can be
+varied; with ``padding`` the module gets the mask of valid pixels, (B, H, W), as a second input when it is ``exact``.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vnbench.errors import InputError
+
+LEVERS: Mapping[str, str] = {
+    "norm_precision": "fp32",
+    "norm_groups": "half-or-16",
+    "checkpointing": "none",
+    "padding": "plain",
+}
+"""Parameters of our network's own making, and what each is where a network does not take it."""
+
+REQUIRED = "num_classes"
+
+ID_DIGITS = 12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OwnModel:
+    """A function that makes a network, found in a file."""
+
+    name: str
+    """``FILE.py:FUNCTION``, as it was given."""
+    path: Path
+    """The file."""
+    function: str
+    """Name of the function, or of a class."""
+    levers: tuple[str, ...]
+    """Names of LEVERS that the function takes."""
+    model_id: str
+    """Digest of the file: a network of another text is another network. What the file imports is not in it."""
+
+
+def is_own_model(name: str) -> bool:
+    """Return whether a name is that of a function in a file, and not of a preset."""
+    return ":" in name
+
+
+def read_own_model(name: str, *, where: str) -> OwnModel:
+    """Return the function that ``FILE.py:FUNCTION`` names. The file is parsed, not run.
+
+    Raises:
+        InputError: no such file or function in it, no Python, or a function that takes no ``num_classes``.
+    """
+    file, _, function = name.rpartition(":")
+    path = Path(file)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            where, name, allowed=f"{path} cannot be read ({error.strerror})", remedy="write FILE.py:FUNCTION"
+        ) from error
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError) as error:
+        raise InputError(where, name, allowed=f"{path} is no Python: {error}", remedy="mend the file") from error
+    parameters = _parameters(tree, function, name=name, where=where)
+    if REQUIRED not in parameters:
+        raise InputError(
+            where,
+            name,
+            allowed=f"{function} takes no {REQUIRED}",
+            remedy=f"write def {function}(*, {REQUIRED}) and return a network with so many logits per pixel",
+        )
+    return OwnModel(
+        name=name,
+        path=path,
+        function=function,
+        levers=tuple(lever for lever in LEVERS if lever in parameters),
+        model_id=hashlib.sha256(content).hexdigest()[:ID_DIGITS],
+    )
+
+
+def _parameters(tree: ast.Module, function: str, *, name: str, where: str) -> list[str]:
+    """Return the names of the parameters of a function or class at the top of a module."""
+    found = {
+        node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    }
+    if function not in found:
+        close = difflib.get_close_matches(function, found, n=1) or list(found)[:1]
+        raise InputError(
+            where,
+            name,
+            allowed=f"it defines no {function or 'function of no name'}, but {', '.join(found) or 'nothing'}",
+            remedy=f"write {name.rpartition(':')[0]}:{close[0]}" if close else "define it at the top of the file",
+        )
+    node = found[function]
+    if isinstance(node, ast.ClassDef):
+        makers = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
+        if not makers:
+            return []
+        node = makers[0]
+    arguments = node.args
+    return [argument.arg for argument in (*arguments.args, *arguments.kwonlyargs)]
