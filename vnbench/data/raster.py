@@ -1,4 +1,8 @@
-"""Drawing of one synthetic raster log: gray paper, a grid, two curves, scan noise, and the mask of the curves.
+"""Drawing of one synthetic raster log, as an archive holds them: a strip on its side, printed, plotted, kept, scanned.
+
+A strip shows three tracks and a depth column, depth running along its width, so that a whole log would be many strips.
+The order is that of its life: the form is printed, the curves are plotted, it is folded and stained, and a scanner
+takes it a little askew and adds its grain. The mask holds the curves exactly to the pixel, and goes the same way.
 
 Shape suffixes: H rows, W columns (the swept, long axis).
 """
@@ -10,36 +14,14 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vnbench.data.strip_curves import Stroke, choose_bands, choose_codes, draw_curve
+from vnbench.data.strip_layout import choose_layout
+from vnbench.data.strip_print import choose_press, print_form
+from vnbench.data.strip_scan import BLEED, choose_feed, feed, grain, specks, wear
 from vnbench.spec import NUM_CLASSES, Task
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Rises with every change that alters a pixel, so that corpora of different drawings are told apart."""
-
-NUM_CURVES = 2
-MAX_LINE_THICKNESS = 3
-"""Curves are drawn 1 to 3 px thick, which is why the images cannot be resized."""
-
-PAPER_GRAYS = (208, 236)
-"""Range of the paper, one gray per log: scans of aged paper are not white."""
-MINOR_GRID_GRAY = 178
-MAJOR_GRID_GRAY = 138
-CURVE_GRAYS = (36, 84)
-"""Ink of the two curves. They differ, as the coded lines of a real log do; of equal ones, only the place would tell."""
-MINOR_GRID_PITCH = 20
-"""Pixels between minor lines: 2 ft of a log of 5 in per 100 ft, scanned at 200 dpi."""
-MAJOR_GRID_PITCH = 100
-"""Pixels between major lines: 10 ft."""
-
-OCTAVES = ((384, 0.50), (48, 0.32), (12, 0.12), (6, 0.06))
-"""Knot spacing in pixels and share of the swing: formations, beds, laminae, and the jitter of the tool.
-
-Each spacing divides the one before it, so a curve turns only at multiples of the last one, 6 px. Turns in neighbouring
-columns would merge into a blot thicker than the line.
-"""
-CENTRES = (0.3, 0.7)
-"""Middle of each curve's swing, as a share of the height."""
-SWING = 0.27
-"""Largest excursion from the middle, as a share of the height: the two bands overlap, so the curves cross at times."""
 
 Gray: TypeAlias = NDArray[np.uint8]
 
@@ -47,7 +29,8 @@ Gray: TypeAlias = NDArray[np.uint8]
 def draw_example(*, seed: int, index: int, height: int, width: int, task: Task) -> tuple[Gray, Gray]:
     """Return image and mask of one example, both uint8 (H, W), as a function of the arguments alone.
 
-    Mask classes: 0 background, 1 and 2 the curves, the second over the first; for ``binary`` 1 for both.
+    Mask classes: 0 background, 1 and 2 the curves, the second over the first; for ``binary`` 1 for both. All of it is
+    whole numbers, so that every machine draws the same.
 
     Raises:
         ValueError: a height or width below 1.
@@ -55,60 +38,26 @@ def draw_example(*, seed: int, index: int, height: int, width: int, task: Task) 
     if height < 1 or width < 1:
         raise ValueError(f"{height} x {width} px is no size: a side is at least 1 px")
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
-    noise_HW = _draw_noise(rng, height=height, width=width)
-    image_HW = _draw_grid(rng, height=height, width=width)
-    image_HW += noise_HW
+    layout = choose_layout(rng, height=height, width=width)
+    image_HW = print_form(rng, layout, choose_press(rng), height=height, width=width)
+    wear(rng, image_HW)
     mask_HW = np.zeros((height, width), dtype=np.uint8)
-    for curve in range(NUM_CURVES):
-        rows, columns = _draw_curve(rng, height=height, width=width, centre=CENTRES[curve])
-        image_HW[rows, columns] = noise_HW[rows, columns] + np.uint8(CURVE_GRAYS[curve])
-        mask_HW[rows, columns] = min(curve + 1, NUM_CLASSES[task] - 1)
+    for number, (band, code) in enumerate(zip(choose_bands(rng, layout), choose_codes(rng), strict=True)):
+        stroke = draw_curve(rng, band, number=number, code=code, first_column=layout.header, width=width)
+        _bleed(image_HW, stroke)
+        image_HW[stroke.rows, stroke.columns] = stroke.grays
+        mask_HW[stroke.rows, stroke.columns] = min(number + 1, NUM_CLASSES[task] - 1)
+    way = choose_feed(rng, height=height, width=width)
+    image_HW, mask_HW = feed(image_HW, way, beyond=way.beyond), feed(mask_HW, way, beyond=0)
+    specks(rng, image_HW)
+    grain(rng, image_HW)
     return image_HW, mask_HW
 
 
-def _draw_noise(rng: np.random.Generator, *, height: int, width: int) -> Gray:
-    """Return the grain of the scanner, uint8 (H, W): 0 to 8 gray levels, binomial, standard deviation 1.4.
-
-    The set bits of a random byte: as good as a normal deviate at this scale, and twenty times as fast.
-    """
-    noise = np.frombuffer(rng.bytes(height * width), dtype=np.uint8)
-    return np.bitwise_count(noise).reshape(height, width)
-
-
-def _draw_grid(rng: np.random.Generator, *, height: int, width: int) -> Gray:
-    """Return paper with minor and major grid lines, uint8 (H, W)."""
-    paper_gray = rng.integers(*PAPER_GRAYS, endpoint=True)
-    levels = []
-    for length in (height, width):
-        phase = rng.integers(MAJOR_GRID_PITCH)
-        position = np.arange(length) + phase
-        level = np.full(length, paper_gray, dtype=np.uint8)
-        level[position % MINOR_GRID_PITCH == 0] = MINOR_GRID_GRAY
-        level[position % MAJOR_GRID_PITCH < 2] = MAJOR_GRID_GRAY
-        levels.append(level)
-    row_levels, column_levels = levels
-    return np.minimum(row_levels[:, None], column_levels[None, :])
-
-
-def _draw_curve(
-    rng: np.random.Generator, *, height: int, width: int, centre: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows and columns of the pixels of one connected line from the left edge to the right one.
-
-    Column x is filled from the value at x to the value at x + 1, so neighbouring columns share a row however steep the
-    line is; the pen adds its thickness downwards.
-    """
-    thickness = min(int(rng.integers(1, MAX_LINE_THICKNESS, endpoint=True)), height)
-    position = np.arange(width + 1)
-    swing = np.zeros(width + 1)
-    for spacing, share in OCTAVES:
-        knots = rng.uniform(-1.0, 1.0, width // spacing + 2)
-        swing += share * np.interp(position, spacing * np.arange(len(knots)), knots)
-    value = np.rint(height * (centre + SWING * swing)).astype(np.int64)
-    value = np.clip(value, 0, height - thickness)
-    top = np.minimum(value[:-1], value[1:])
-    run = np.abs(np.diff(value)) + thickness
-    first_of_column = np.cumsum(run) - run
-    rows = np.arange(run.sum()) + np.repeat(top - first_of_column, run)
-    columns = np.repeat(np.arange(width), run)
-    return rows, columns
+def _bleed(image_HW: Gray, stroke: Stroke) -> None:
+    """Darken the pixels above and below a stroke, into which its ink has run; they are no part of the curve."""
+    height = len(image_HW)
+    for offset in (-1, 1):
+        rows = np.clip(stroke.rows + offset, 0, height - 1)
+        paper = image_HW[rows, stroke.columns]
+        image_HW[rows, stroke.columns] = paper - paper // BLEED

@@ -1,0 +1,18 @@
+"""Random paths in whole numbers, so that every machine draws the same ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def wander(rng: np.random.Generator, *, length: int, spacing: int, swing: int) -> NDArray[np.int64]:
+    """Return a path of ``length`` steps that turns at each multiple of ``spacing``, within -swing to swing.
+
+    Linear between the turns, in integer arithmetic: floating point may round otherwise on another processor.
+    """
+    knots = rng.integers(-swing, swing, length // spacing + 2, endpoint=True)
+    position = np.arange(length)
+    knot, step = np.divmod(position, spacing)
+    path: NDArray[np.int64] = (knots[knot] * (spacing - step) + knots[knot + 1] * step) // spacing
+    return path
