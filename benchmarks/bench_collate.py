@@ -12,7 +12,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from vnbench.data.collate import Example, collate, device_tensors
-from vnbench.data.gray_png import encode_image, encode_mask, read_gray
+from vnbench.data.gray_files import read_gray
+from vnbench.data.gray_png import encode_image, encode_mask
 from vnbench.data.raster import draw_example
 from vnbench.data.sizes import SizeDistribution, draw_sizes
 from vnbench.units import PixelRange

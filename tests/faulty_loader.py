@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import vnbench.data.examples
-from vnbench.data.gray_png import read_gray
+from vnbench.data.gray_files import read_gray
 from vnbench.harness.trial import run
 
 FAILING_FILE = "images/000003.png"

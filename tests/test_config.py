@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from vnbench.config import SweepConfig, complete, default_out
+from vnbench.config import SweepConfig, complete
+from vnbench.defaults import default_out
 from vnbench.errors import InputError
 from vnbench.options import OPTIONS
 from vnbench.request import read_request
@@ -91,6 +92,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "persistent-workers": "off",
         "cache": "memory,disk",
         "cache-limit": "8GiB",
+        "image-format": "png,tiff-zstd",
         "worker-timeout": "1m",
         "appetite": "30",
         "price-per-hour": "2.5",

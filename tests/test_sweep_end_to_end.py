@@ -339,6 +339,25 @@ def test_the_factored_design_settles_its_own_kinds(vnbench: Vnbench) -> None:
     assert "the factored design settles what is measured" in done.stderr
 
 
+def test_formats_of_the_same_images_are_an_axis(vnbench: Vnbench) -> None:
+    formats = [*ONE_CELL, "--image-format", "png,tiff-g4,tiff-zstd", "--reference-runs", "1"]
+    done = vnbench.run("sweep", *SMALL, "--kind", "loader,training", *formats, "--out", "r.jsonl")
+    assert done.returncode == 0, done.stderr
+    records = records_in(vnbench.folder / "r.jsonl")
+    assert {(record.kind, record.spec.image_format) for record in records} >= {
+        (kind, name) for kind in ("loader", "training") for name in ("png", "tiff-g4", "tiff-zstd")
+    }
+    assert len({record.spec.corpus_id for record in records}) == 1
+    assert {record.status for record in records} == {"ok"}
+
+
+def test_images_of_ones_own_have_a_format_already(vnbench: Vnbench) -> None:
+    vnbench.run("corpus", "logs", "--examples", "4", "--widths", "64:96", "--heights", "32:48")
+    done = vnbench.run("sweep", "--corpus", "logs", "--image-format", "tiff-g4", "--dry-run")
+    assert done.returncode == 2
+    assert "--image-format tiff-g4: the images of --corpus have a format already" in done.stderr
+
+
 def test_a_loader_sweep_tells_stages_and_the_knee(vnbench: Vnbench) -> None:
     done = vnbench.run(
         "sweep", *SMALL, "--kind", "loader", "--num-workers", "0,1", "--appetite", "0.5", "--out", "r.jsonl"

@@ -163,6 +163,9 @@ def corpus(
     size_law: SizeLaw = None,
     sizes: Sizes = None,
     task: Annotated[Text, typer.Option(metavar="NAME", help="multiclass or binary. [multiclass]")] = None,
+    image_format: Annotated[
+        Text, typer.Option(metavar="NAME,...", help="Beside png: tiff-g4, tiff-deflate, tiff-zstd.")
+    ] = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> int:
@@ -170,7 +173,7 @@ def corpus(
     from vnbench.corpus_command import write_corpus
 
     given = locals()
-    names = ("widths", "heights", "size-law", "examples", "sizes", "task", "seed")
+    names = ("widths", "heights", "size-law", "examples", "sizes", "task", "image-format", "seed")
     summary = write_corpus(directory, {name: given[name.replace("-", "_")] for name in names})
     if as_json:
         print_json(summary)

@@ -33,6 +33,9 @@ def sweep(
     persistent_workers: Annotated[Text, typer.Option(metavar="NAME,...", help="Over epochs: on, off.")] = None,
     cache: Annotated[Text, typer.Option(metavar="NAME,...", help="Of decoded images: none, memory, disk.")] = None,
     cache_limit: Annotated[Text, typer.Option(metavar="SIZE", help="Most that the cache keeps. [4GiB]")] = None,
+    image_format: Annotated[
+        Text, typer.Option(metavar="NAME,...", help="png, tiff-g4, tiff-deflate, tiff-zstd. [png]")
+    ] = None,
     appetite: Annotated[
         Text, typer.Option(metavar="N", help="Examples/s that loading is to feed. [computing's]")
     ] = None,
@@ -42,7 +45,7 @@ def sweep(
     allocator: Annotated[Text, typer.Option(metavar="NAME,...", help="native, expandable-segments.")] = None,
     optimizer: Annotated[Text, typer.Option(metavar="NAME,...", help="Loop: fused, foreach, for-loop.")] = None,
     padding: Annotated[Text, typer.Option(metavar="NAME,...", help="plain; exact: layers leave it out.")] = None,
-    model: Annotated[Text, typer.Option(metavar="NAME", help="veernet or veernet-tiny.")] = None,
+    model: Annotated[Text, typer.Option(metavar="NAME", help="veernet, veernet-tiny, or FILE.py:FUNCTION.")] = None,
     norm_groups: Annotated[Text, typer.Option(metavar="RULE", help="half-or-16, or a number of groups.")] = None,
     device: Annotated[Text, typer.Option(metavar="NAME", help="auto, cuda or cpu. [auto]")] = None,
     design: Annotated[Text, typer.Option(metavar="NAME", help="one-at-a-time, factored, full. [one-at-a-time]")] = None,

@@ -20,6 +20,7 @@ from vnbench.spec import (
     Compile,
     CudnnBenchmark,
     DeviceType,
+    ImageFormat,
     MemoryFormat,
     NormPrecision,
     OnOff,
@@ -77,6 +78,8 @@ class Axes:
     """Whether loader workers live on from epoch to epoch."""
     cache: tuple[Cache, ...]
     """Where decoded images are kept."""
+    image_format: tuple[ImageFormat, ...]
+    """Which files of the images are read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -291,10 +294,3 @@ def _center_on_axes(values: Mapping[str, Any], device: DeviceType) -> dict[str, 
             )
         center[name] = value
     return {name.replace("-", "_"): value for name, value in center.items()}
-
-
-def default_out(environment: Mapping[str, Any]) -> Path:
-    """Return ``results/<device>/sweep.jsonl`` for the device that ``environment`` describes."""
-    name = f"cpu {environment['device_name']}" if environment["device_type"] == "cpu" else environment["device_name"]
-    slug = "".join(character if character.isalnum() else " " for character in name.lower())
-    return Path("results") / "-".join(slug.split()) / "sweep.jsonl"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from vnbench.data.synthesis import (
 from vnbench.errors import InputError
 from vnbench.options import OPTIONS
 from vnbench.output.console import say, stderr_console
-from vnbench.spec import Task
+from vnbench.spec import ImageFormat, Task
 from vnbench.units import PixelRange, format_bytes
 
 MIN_EXAMPLES = 2
@@ -51,13 +51,15 @@ class CorpusPlan:
     """How to make them; None where they are the user's own."""
     num_examples: int
     """Images of both splits."""
+    formats: tuple[ImageFormat, ...] = ("png",)
+    """Formats of the image files that the sweep reads, of a synthetic corpus."""
 
     def describe(self) -> str:
         """Return number, place and size on disk in one line."""
         if self.spec is None:
             return f"{self.num_examples} images in {self.directory}"
-        state = "there already" if is_complete(self.spec, self.directory) else "to be written"
-        size = format_bytes(estimate_bytes(self.spec))
+        state = "there already" if is_complete(self.spec, self.directory, self.formats) else "to be written"
+        size = format_bytes(estimate_bytes(self.spec, self.formats))
         return f"{self.num_examples} synthetic images, about {size}, {state}, in {self.directory}"
 
 
@@ -70,6 +72,13 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
     """
     spec: CorpusSpec | None = None
     if config.corpus is not None:
+        if config.axes.image_format != ("png",):
+            raise InputError(
+                "--image-format",
+                ",".join(config.axes.image_format),
+                allowed="the images of --corpus have a format already",
+                remedy="leave one of them out",
+            )
         corpus = load_corpus(config.corpus)
         _check_files(corpus, config)
     else:
@@ -94,14 +103,15 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
         directory=corpus.directory,
         spec=spec,
         num_examples=len(corpus),
+        formats=config.axes.image_format,
     )
 
 
 def prepare_corpus(plan: CorpusPlan, *, console: Console) -> Path:
     """Return the folder of a sweep's image files, written first where they are not there yet."""
     say(console, f"corpus: {plan.describe()}")
-    if plan.spec is not None and not is_complete(plan.spec, plan.directory):
-        _build(plan.spec, plan.directory, console=console)
+    if plan.spec is not None and not is_complete(plan.spec, plan.directory, plan.formats):
+        _build(plan.spec, plan.directory, plan.formats, console=console)
     return plan.directory
 
 
@@ -128,16 +138,20 @@ def write_corpus(directory: Path, flags: Mapping[str, str | None]) -> dict[str, 
         seed=values.get("seed", 0),
     )
     console = stderr_console()
-    say(console, f"{spec.num_examples} images, about {format_bytes(estimate_bytes(spec))}, in {directory}")
-    corpus = _build(spec, directory, console=console)
+    formats = values.get("image-format", ("png",))
+    say(console, f"{spec.num_examples} images, about {format_bytes(estimate_bytes(spec, formats))}, in {directory}")
+    corpus = _build(spec, directory, formats, console=console)
     return {"directory": str(directory), "num_examples": len(corpus), "corpus_id": corpus.corpus_id}
 
 
-def _build(spec: CorpusSpec, directory: Path, *, console: Console) -> Corpus:
+def _build(spec: CorpusSpec, directory: Path, formats: Sequence[ImageFormat], *, console: Console) -> Corpus:
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("writing images", total=spec.num_examples)
         return build_corpus(
-            spec, directory, on_progress=lambda done, total: progress.update(bar, completed=done, total=total)
+            spec,
+            directory,
+            formats=formats,
+            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )
 
 

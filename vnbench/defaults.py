@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from vnbench.spec import DEFAULT_PREFETCH_FACTOR, DeviceType
@@ -30,6 +31,7 @@ COMMON_DEFAULTS: Mapping[str, str] = {
     "persistent-workers": "on",
     "cache": "none",
     "cache-limit": "4GiB",
+    "image-format": "png",
     "design": "one-at-a-time",
     "kind": "memory,training",
     "noise-target": "1%",
@@ -79,3 +81,10 @@ CENTER_DEFAULTS: Mapping[DeviceType, Mapping[str, Any]] = {
     "cpu": {},
 }
 """Centre values that are not the first of their axis, taken where the axis holds them."""
+
+
+def default_out(environment: Mapping[str, Any]) -> Path:
+    """Return ``results/<device>/sweep.jsonl`` for the device that ``environment`` describes."""
+    name = f"cpu {environment['device_name']}" if environment["device_type"] == "cpu" else environment["device_name"]
+    slug = "".join(character if character.isalnum() else " " for character in name.lower())
+    return Path("results") / "-".join(slug.split()) / "sweep.jsonl"

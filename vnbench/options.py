@@ -20,6 +20,7 @@ from vnbench.spec import (
     COMPILES,
     CUDNN_BENCHMARKS,
     DEVICE_TYPES,
+    IMAGE_FORMATS,
     MEMORY_FORMATS,
     MODEL_NAMES,
     NORM_PRECISIONS,
@@ -179,6 +180,7 @@ AXIS_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "pin-memory": _choices(ON_OFF),
     "persistent-workers": _choices(ON_OFF),
     "cache": _choices(CACHES),
+    "image-format": _choices(IMAGE_FORMATS),
 }
 """Parsers of the axes, by option name."""
 

@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, get_args
 
 from vnbench.identity import digest
+from vnbench.kind_fields import ALL_KIND_FIELDS, KIND_FIELDS
 from vnbench.once import once_per_object
 
 DeviceType = Literal["cuda", "cpu"]
@@ -26,6 +27,7 @@ Padding = Literal["plain", "exact"]
 WorkerKind = Literal["processes", "threads"]
 OnOff = Literal["on", "off"]
 Cache = Literal["none", "memory", "disk"]
+ImageFormat = Literal["png", "tiff-g4", "tiff-deflate", "tiff-zstd"]
 Soak = Literal["none", "sampler-order", "largest-first"]
 
 DEVICE_TYPES: tuple[DeviceType, ...] = get_args(DeviceType)
@@ -45,6 +47,7 @@ PADDINGS: tuple[Padding, ...] = get_args(Padding)
 WORKER_KINDS: tuple[WorkerKind, ...] = get_args(WorkerKind)
 ON_OFF: tuple[OnOff, ...] = get_args(OnOff)
 CACHES: tuple[Cache, ...] = get_args(Cache)
+IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 SOAKS: tuple[Soak, ...] = get_args(Soak)
 
 REDUCED_PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16")
@@ -136,6 +139,8 @@ class TrialSpec:
     """Whether loader workers live on from epoch to epoch (``loader``, ``training``)."""
     cache: Cache = "none"
     """Where decoded images are kept (``loader``, ``training``)."""
+    image_format: ImageFormat = "png"
+    """Which files of the images are read, of a synthetic corpus (``loader``, ``training``)."""
     cache_limit_bytes: int | None = None
     """Bytes of decoded images and masks that the cache keeps, at most (``loader``, ``training``)."""
     corpus_id: str | None = None
@@ -166,8 +171,8 @@ class TrialSpec:
                 raise ValueError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
         if self.norm_groups != "half-or-16" and not (self.norm_groups.isdigit() and int(self.norm_groups) > 0):
             raise ValueError(f"norm_groups {self.norm_groups!r}: must be half-or-16 or a positive number of groups")
-        needed, optional = _KIND_FIELDS[self.kind]
-        for name in _ALL_KIND_FIELDS:
+        needed, optional = KIND_FIELDS[self.kind]
+        for name in ALL_KIND_FIELDS:
             is_given = getattr(self, name) is not None
             if name in needed and not is_given:
                 raise ValueError(f"a {self.kind} trial needs {name}")
@@ -257,27 +262,9 @@ class TrialSpec:
 FLAG_FIELDS = ("memory_format", "compile", "cudnn_benchmark", "allocator", "optimizer", "padding")
 """Fields of switches of torch and its libraries, each at its default unless asked for."""
 
-LOADER_FIELDS = ("worker_kind", "prefetch_factor", "pin_memory", "persistent_workers", "cache")
+LOADER_FIELDS = ("worker_kind", "prefetch_factor", "pin_memory", "persistent_workers", "cache", "image_format")
 """Fields of the loader's switches, each at its default unless asked for."""
 
-_KIND_FIELDS: Mapping[TrialKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "memory": (("worst_case_height", "worst_case_width"), ("soak", "soak_passes", "sampler")),
-    "compute": (
-        ("canvas_sizes", "num_warm_up_steps", "noise_target", "min_steps", "max_steps", "max_measuring_s"),
-        (),
-    ),
-    "loader": (
-        ("sampler", "num_workers", "corpus_id", "subset_size", "max_epochs", "max_measuring_s"),
-        ("noise_target", "pixel_budget", "shapes", "cache_limit_bytes"),
-    ),
-    # Without the optional ones, as in the first records, a trial measures one epoch.
-    "training": (
-        ("sampler", "num_workers", "corpus_id", "subset_size", "num_warm_up_steps"),
-        ("noise_target", "max_epochs", "max_measuring_s", "pixel_budget", "shapes", "cache_limit_bytes"),
-    ),
-}
-"""Fields that each kind needs, and those that it may have; it must leave the others out."""
-_ALL_KIND_FIELDS = sorted({name for groups in _KIND_FIELDS.values() for group in groups for name in group})
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "kind": TRIAL_KINDS,
     "device": DEVICE_TYPES,
@@ -297,4 +284,5 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "pin_memory": ON_OFF,
     "persistent_workers": ON_OFF,
     "cache": CACHES,
+    "image_format": IMAGE_FORMATS,
 }

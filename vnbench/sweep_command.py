@@ -15,11 +15,12 @@ from rich.console import Console
 from vnbench.analysis.certification import certify
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.summary import latest_attempts
-from vnbench.config import SweepConfig, complete, default_out
+from vnbench.config import SweepConfig, complete
 from vnbench.corpus_command import CorpusPlan, plan_corpus, prepare_corpus
 from vnbench.data.alignment import align
 from vnbench.data.canvases import canvas_grid
 from vnbench.data.subset import choose_subset
+from vnbench.defaults import default_out
 from vnbench.harness.design import Design, make_design
 from vnbench.harness.device_loss import is_device_there
 from vnbench.harness.estimate import Workload

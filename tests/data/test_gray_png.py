@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vnbench.data.gray_png import encode_image, encode_mask, is_whole_gray, read_gray
+from vnbench.data.gray_files import is_whole, read_gray
+from vnbench.data.gray_png import encode_image, encode_mask
 from vnbench.data.raster import draw_example
 from vnbench.errors import CorpusError
 
@@ -17,8 +18,8 @@ def test_encoded_pixels_are_read_back(tmp_path: Path) -> None:
     for pixels_HW, encode in zip(example, (encode_image, encode_mask), strict=True):
         path.write_bytes(encode(pixels_HW))
         assert np.array_equal(read_gray(path, expected_size=(30, 70)), pixels_HW)
-        assert is_whole_gray(path, expected_size=(30, 70))
-        assert not is_whole_gray(path, expected_size=(70, 30))
+        assert is_whole(path, expected_size=(30, 70))
+        assert not is_whole(path, expected_size=(70, 30))
 
 
 def test_broken_files_are_named_with_what_is_wrong(tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_broken_files_are_named_with_what_is_wrong(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(CorpusError, match=r"image\.png: does not decode: \w+"):
             read_gray(path, expected_size=(30, 70))
-        assert not is_whole_gray(path, expected_size=(30, 70)) or len(content) == len(whole)
+        assert not is_whole(path, expected_size=(30, 70)) or len(content) == len(whole)
     path.write_bytes(whole)
     with pytest.raises(CorpusError, match=r"image\.png: is 70 x 30 px, its manifest row says 71 x 30 px"):
         read_gray(path, expected_size=(30, 71))

@@ -20,7 +20,8 @@ from vnbench.data.collate import Batch, Example, collate
 from vnbench.data.corpus import Corpus
 from vnbench.data.decoded_cache import DecodedCache
 from vnbench.data.examples import RasterDataset
-from vnbench.data.gray_png import encode_mask, read_gray
+from vnbench.data.gray_files import read_gray
+from vnbench.data.gray_png import encode_mask
 from vnbench.data.loader import Loader, make_loader, naming_examples
 from vnbench.data.plan import MicroBatch
 from vnbench.data.worker_watch import WorkerWatch

@@ -14,6 +14,7 @@ from PIL import Image
 
 from vnbench.data import synthesis
 from vnbench.data.corpus import Corpus
+from vnbench.data.gray_files import read_gray
 from vnbench.data.gray_png import encode_image
 from vnbench.data.raster import draw_example
 from vnbench.data.sizes import SizeDistribution
@@ -27,6 +28,7 @@ from vnbench.data.synthesis import (
     planned_corpus,
 )
 from vnbench.errors import InputError
+from vnbench.spec import IMAGE_FORMATS, ImageFormat
 from vnbench.units import PixelRange
 
 CHANGES: list[dict[str, Any]] = [{"seed": 8}, {"task": "binary"}, {"num_examples": 11}]
@@ -115,7 +117,7 @@ def test_interrupted_build_ends_soon_without_manifest_and_is_resumed(
     for index in range(1, 10):
         corpus.image_path(index).unlink()
     monkeypatch.setattr(synthesis, "MAX_THREADS", 1)
-    monkeypatch.setattr(synthesis, "encode_image", lambda image_HW: time.sleep(0.03) or encode_image(image_HW))
+    monkeypatch.setattr(synthesis, "encode", lambda image_HW, _: time.sleep(0.03) or encode_image(image_HW))
     with pytest.raises(KeyboardInterrupt):
         build_corpus(corpus_spec, corpus.directory, on_progress=interrupt)
     assert len(list(corpus.directory.glob("images/*.png"))) < 5
@@ -227,3 +229,54 @@ build_corpus(CorpusSpec(num_examples=2, sizes=((8, 40), (8, 50)), task="binary",
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+def test_further_formats_lie_beside_the_same_corpus(corpus_spec: CorpusSpec, built: Corpus, tmp_path: Path) -> None:
+    formats: tuple[ImageFormat, ...] = ("png", "tiff-g4", "tiff-zstd")
+    corpus = build_corpus(corpus_spec, tmp_path, formats=formats)
+    assert corpus.corpus_id == built.corpus_id
+    assert is_complete(corpus_spec, tmp_path, formats)
+    assert not is_complete(corpus_spec, tmp_path, ("tiff-deflate",))
+    for index, (height, width) in enumerate(corpus.sizes_N2.tolist()):
+        png_HW = read_gray(corpus.image_path(index), expected_size=(height, width))
+        zstd = corpus.in_format("tiff-zstd").image_path(index)
+        assert zstd == tmp_path / f"images.tiff-zstd/{index:06d}.tif"
+        assert np.array_equal(read_gray(zstd, expected_size=(height, width)), png_HW)
+        assert corpus.in_format("tiff-g4").mask_path(index) == corpus.mask_path(index)
+
+
+def test_a_format_that_is_added_leaves_the_corpus_in_use(
+    corpus_spec: CorpusSpec, built: Corpus, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another sweep may be reading it: only files that are missing are written, and the manifest stays."""
+    before = {path: path.stat().st_mtime_ns for path in corpus.directory.rglob("*.png")}
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus(corpus_spec, corpus.directory, formats=("tiff-g4",), on_progress=interrupt)
+    assert is_complete(corpus_spec, corpus.directory)
+    assert build_corpus(corpus_spec, corpus.directory, formats=("tiff-g4",)).corpus_id == built.corpus_id
+    assert is_complete(corpus_spec, corpus.directory, ("tiff-g4",))
+    assert {path: path.stat().st_mtime_ns for path in corpus.directory.rglob("*.png")} == before
+
+
+def test_a_half_file_of_a_format_is_written_anew(corpus_spec: CorpusSpec, corpus: Corpus) -> None:
+    build_corpus(corpus_spec, corpus.directory, formats=("tiff-deflate",))
+    path = corpus.in_format("tiff-deflate").image_path(3)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert not is_complete(corpus_spec, corpus.directory, ("tiff-deflate",))
+    build_corpus(corpus_spec, corpus.directory, formats=("tiff-deflate",))
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
+def test_estimated_bytes_of_each_format_are_about_right(image_format: ImageFormat, tmp_path: Path) -> None:
+    sizes = SizeDistribution(widths=PixelRange(start=3200, stop=12_800), heights=PixelRange(start=480, stop=640))
+    spec = CorpusSpec(num_examples=4, sizes=sizes, task="multiclass", seed=2)
+    build_corpus(spec, tmp_path, formats=(image_format,))
+    written = sum(path.stat().st_size for path in tmp_path.rglob("*.[pt][ni][gf]"))
+    assert estimate_bytes(spec, (image_format,)) == pytest.approx(written, rel=0.1)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,13 @@ from vnbench.data.manifest import ManifestRow, read_manifest
 from vnbench.data.sizes import SizeArray
 from vnbench.errors import InputError
 from vnbench.identity import digest
-from vnbench.spec import TASKS, Task
+from vnbench.spec import TASKS, ImageFormat, Task
 
 MANIFEST_FILE = "manifest.csv"
 FACTS_FILE = "corpus.json"
+
+TIFF_SUFFIX = ".tif"
+"""Of image files that are no PNG."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -61,6 +64,18 @@ class Corpus:
     def mask_path(self, index: int) -> Path:
         """Return where the mask of one example lies."""
         return self.directory / self.mask_files[index]
+
+    def in_format(self, image_format: ImageFormat) -> Corpus:
+        """Return the same corpus with its images' files in a format: those beside the PNG files of the manifest."""
+        return replace(self, image_files=tuple(file_in_format(name, image_format) for name in self.image_files))
+
+
+def file_in_format(image: str, image_format: ImageFormat) -> str:
+    """Return where the image of a manifest's row lies in a format, in a folder beside that of the PNG files."""
+    if image_format == "png":
+        return image
+    path = PurePosixPath(image)
+    return str(path.parent.with_name(f"{path.parent.name}.{image_format}") / f"{path.stem}{TIFF_SUFFIX}")
 
 
 def load_corpus(directory: Path | str) -> Corpus:

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, get_worker_info
 from vnbench.data.collate import Batch, Example, collate
 from vnbench.data.corpus import Corpus
 from vnbench.data.decoded_cache import DecodedCache
-from vnbench.data.gray_png import read_gray
+from vnbench.data.gray_files import read_gray
 from vnbench.data.plan import MicroBatch
 from vnbench.data.worker_watch import WorkerWatch
 from vnbench.errors import CorpusError

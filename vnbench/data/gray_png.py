@@ -1,4 +1,4 @@
-"""The file format of images and masks: 8-bit grayscale PNG, encoded to bytes and decoded from a path."""
+"""8-bit grayscale PNG, encoded to bytes and decoded from a file: masks always, images unless asked otherwise."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
-
-from vnbench.errors import CorpusError
 
 COMPRESS_LEVEL = 1
 """zlib's fastest. Its default, 6, takes 1.4 s for an image of 640 x 12,800 and leaves it no smaller than IMAGE_STRATEGY
@@ -39,30 +36,7 @@ def encode_mask(mask_HW: NDArray[np.uint8]) -> bytes:
     return _encode(mask_HW, strategy=MASK_STRATEGY)
 
 
-def read_gray(path: Path, *, expected_size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the pixels of a file, uint8 (H, W), read-only. ``expected_size`` is (height, width) in pixels.
-
-    The file is opened by Pillow's PNG class and not by ``Image.open``, which warns above 89 million pixels and refuses
-    above 179 for fear of decompression bombs: long logs have as many. The size that the manifest promises is the
-    guard here, and it is compared before a pixel is decoded.
-
-    Raises:
-        CorpusError: the file is missing or unreadable, is not an 8-bit grayscale PNG, has another size than expected,
-            or does not decode to its end.
-    """
-    try:
-        with path.open("rb") as file, PngImageFile(file) as image:
-            problem = _find_problem(image, expected_size=expected_size)
-            if problem is None:
-                return np.asarray(image)
-    except FileNotFoundError:
-        problem = "is missing"
-    except Exception as error:  # a broken chunk surfaces as OSError, SyntaxError, ValueError, struct.error, zlib.error
-        problem = f"does not decode: {error}"
-    raise CorpusError(f"{path}: {problem}")
-
-
-def is_whole_gray(path: Path, *, expected_size: tuple[int, int]) -> bool:
+def is_whole_png(path: Path, *, expected_size: tuple[int, int]) -> bool:
     """Return whether a file has the header of a grayscale PNG of (height, width) and ends where one ends.
 
     That tells a truncated file from a finished one in two small reads; the pixels between are not looked at.
@@ -83,12 +57,3 @@ def _encode(pixels_HW: NDArray[np.uint8], *, strategy: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels_HW).save(buffer, format="PNG", compress_level=COMPRESS_LEVEL, compress_type=strategy)
     return buffer.getvalue()
-
-
-def _find_problem(image: PngImageFile, *, expected_size: tuple[int, int]) -> str | None:
-    height, width = expected_size
-    if image.size != (width, height):
-        return f"is {image.width} x {image.height} px, its manifest row says {width} x {height} px (width x height)"
-    if image.mode != "L":
-        return f"has pixels of mode {image.mode!r}; 8-bit grayscale ('L') is needed"
-    return None

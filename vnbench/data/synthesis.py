@@ -5,28 +5,40 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from vnbench.data.corpus import FACTS_FILE, MANIFEST_FILE, Corpus, describe_corpus, load_corpus, read_facts
-from vnbench.data.gray_png import encode_image, encode_mask, is_whole_gray
+from vnbench.data.corpus import (
+    FACTS_FILE,
+    MANIFEST_FILE,
+    Corpus,
+    describe_corpus,
+    file_in_format,
+    load_corpus,
+    read_facts,
+)
+from vnbench.data.gray_files import encode, is_whole
+from vnbench.data.gray_png import encode_mask
 from vnbench.data.manifest import ManifestRow, format_manifest
 from vnbench.data.raster import GENERATOR_VERSION, draw_example
 from vnbench.data.sizes import MAX_SEED, SizeArray, SizeDistribution, draw_sizes
 from vnbench.errors import InputError
 from vnbench.identity import digest
-from vnbench.spec import TASKS, Task
+from vnbench.spec import TASKS, ImageFormat, Task
 from vnbench.units import format_bytes
 
-BYTES_PER_PIXEL = 0.476
-"""Of an image and its mask together, encoded; measured on 40 examples of 480 to 640 x 3,200 to 12,800 px. The grain is
-most of an image file, so the figure hardly depends on the size."""
+BYTES_PER_PIXEL: Mapping[ImageFormat, float] = {"png": 0.451, "tiff-g4": 0.016, "tiff-deflate": 0.58, "tiff-zstd": 0.58}
+"""Of an image, encoded; measured on 40 examples of 480 to 640 x 3,200 to 12,800 px. The grain is most of a file of
+eight bits per pixel, so that the figure hardly depends on the size."""
+
+MASK_BYTES_PER_PIXEL = 0.026
+"""Of a mask, in PNG."""
 
 IMAGES = "images"
 MASKS = "masks"
@@ -85,9 +97,10 @@ class CorpusSpec:
         }
 
 
-def estimate_bytes(spec: CorpusSpec) -> int:
-    """Return about how many bytes the files of a corpus will take."""
-    return round(int(spec.sizes_N2().prod(axis=1).sum()) * BYTES_PER_PIXEL)
+def estimate_bytes(spec: CorpusSpec, formats: Sequence[ImageFormat] = ("png",)) -> int:
+    """Return about how many bytes the files of a corpus will take, its PNG files and masks always among them."""
+    per_pixel = MASK_BYTES_PER_PIXEL + sum(BYTES_PER_PIXEL[one] for one in {"png", *formats})
+    return round(int(spec.sizes_N2().prod(axis=1).sum()) * per_pixel)
 
 
 def default_cache_root() -> Path:
@@ -107,8 +120,8 @@ def planned_corpus(spec: CorpusSpec, directory: Path) -> Corpus:
     return describe_corpus(_plan_rows(spec.sizes_N2()), directory=directory, facts=spec.facts())
 
 
-def is_complete(spec: CorpusSpec, directory: Path) -> bool:
-    """Return whether a directory holds the corpus of a spec, every file of it whole.
+def is_complete(spec: CorpusSpec, directory: Path, formats: Sequence[ImageFormat] = ("png",)) -> bool:
+    """Return whether a directory holds the corpus of a spec in some formats, every file of it whole.
 
     Raises:
         InputError: its ``corpus.json`` cannot be read.
@@ -117,12 +130,20 @@ def is_complete(spec: CorpusSpec, directory: Path) -> bool:
     return (
         read_facts(directory) == spec.facts()
         and _holds(directory / MANIFEST_FILE, format_manifest(rows).encode())
-        and all(_has_whole_files(row, directory) for row in rows)
+        and not any(_missing_files(row, directory, formats) for row in rows)
     )
 
 
-def build_corpus(spec: CorpusSpec, directory: Path | str, *, on_progress: Progress | None = None) -> Corpus:
+def build_corpus(
+    spec: CorpusSpec,
+    directory: Path | str,
+    *,
+    formats: Sequence[ImageFormat] = ("png",),
+    on_progress: Progress | None = None,
+) -> Corpus:
     """Return the corpus of a spec, written to a directory; whole files that are there already are kept.
+
+    The manifest names PNG files, which are always written; the images in further ``formats`` lie beside them.
 
     Every file gets its name when it is complete, and the manifest comes last: a killed build is taken up where it
     ended, and two at a time do no harm. ``on_progress`` is called in the calling thread, after each written example.
@@ -133,13 +154,13 @@ def build_corpus(spec: CorpusSpec, directory: Path | str, *, on_progress: Progre
     directory = Path(directory)
     try:
         _claim(directory, spec.facts())
-        _write_missing(spec, directory, on_progress=on_progress)
+        _write_missing(spec, directory, formats, on_progress=on_progress)
     except OSError as error:
         raise InputError(
             "corpus directory",
             directory,
             allowed=f"cannot be written ({error.strerror or error})",
-            remedy=f"choose one with room for about {format_bytes(estimate_bytes(spec))}",
+            remedy=f"choose one with room for about {format_bytes(estimate_bytes(spec, formats))}",
         ) from error
     return load_corpus(directory)
 
@@ -166,20 +187,26 @@ def _claim(directory: Path, facts: Mapping[str, Any]) -> None:
         (directory / name).mkdir(exist_ok=True)
 
 
-def _write_missing(spec: CorpusSpec, directory: Path, *, on_progress: Progress | None) -> None:
+def _write_missing(
+    spec: CorpusSpec, directory: Path, formats: Sequence[ImageFormat], *, on_progress: Progress | None
+) -> None:
     rows = _plan_rows(spec.sizes_N2())
-    missing = [row for row in rows if not _has_whole_files(row, directory)]
+    missing = [row for row in rows if _missing_files(row, directory, formats)]
     manifest, text = directory / MANIFEST_FILE, format_manifest(rows).encode()
-    if missing:
+    if any(_missing_files(row, directory, ()) for row in missing):
         manifest.unlink(missing_ok=True)  # until it is written again, this is no corpus
+    if missing:
         _remove_stale_parts(directory)
+    for name in {str(PurePosixPath(file_in_format(row.image, one)).parent) for row in missing[:1] for one in formats}:
+        (directory / name).mkdir(exist_ok=True)
 
     def write_example(row: ManifestRow) -> None:
         image_HW, mask_HW = draw_example(
             seed=spec.seed, index=row.index, height=row.height, width=row.width, task=spec.task
         )
-        _write_whole(directory / row.image, encode_image(image_HW))
-        _write_whole(directory / row.mask, encode_mask(mask_HW))
+        for name, image_format in _missing_files(row, directory, formats).items():
+            content = encode_mask(mask_HW) if image_format is None else encode(image_HW, image_format)
+            _write_whole(directory / name, content)
 
     pool = ThreadPoolExecutor(max_workers=min(MAX_THREADS, os.cpu_count() or 1))
     try:
@@ -219,9 +246,12 @@ def _holds(path: Path, content: bytes) -> bool:
     return path.is_file() and path.read_bytes() == content
 
 
-def _has_whole_files(row: ManifestRow, directory: Path) -> bool:
+def _missing_files(row: ManifestRow, directory: Path, formats: Sequence[ImageFormat]) -> dict[str, ImageFormat | None]:
+    """Return the files of an example that are not there whole, with their format; None for its mask."""
+    files: dict[str, ImageFormat | None] = {row.image: "png", row.mask: None}
+    files |= {file_in_format(row.image, one): one for one in formats}
     size = (row.height, row.width)
-    return all(is_whole_gray(directory / name, expected_size=size) for name in (row.image, row.mask))
+    return {name: kind for name, kind in files.items() if not is_whole(directory / name, expected_size=size)}
 
 
 def _write_whole(path: Path, content: bytes) -> None:

@@ -19,6 +19,7 @@ from vnbench.spec import (
     Checkpointing,
     Compile,
     CudnnBenchmark,
+    ImageFormat,
     MemoryFormat,
     NormPrecision,
     OnOff,
@@ -72,6 +73,8 @@ class Cell:
     """Whether loader workers live on from epoch to epoch."""
     cache: Cache = "none"
     """Where decoded images are kept."""
+    image_format: ImageFormat = "png"
+    """Which files of the images are read."""
 
     @property
     def examples_per_pass(self) -> int:

@@ -38,7 +38,7 @@ def load_the_corpus(task: TrialTask) -> Corpus:
             f"{task.corpus_directory}: the corpus changed since the sweep was planned "
             f"({task.spec.corpus_id} then, {corpus.corpus_id} now); start the sweep again"
         )
-    return corpus
+    return corpus.in_format(task.spec.image_format)
 
 
 def plan_config(spec: TrialSpec) -> PlanConfig:

@@ -13,6 +13,7 @@ from vnbench.spec import (
     COMPILES,
     CUDNN_BENCHMARKS,
     DEFAULT_PREFETCH_FACTOR,
+    IMAGE_FORMATS,
     MEMORY_FORMATS,
     MODEL_NAMES,
     ON_OFF,
@@ -160,6 +161,12 @@ LEVERS: Mapping[str, Lever] = {
         phrase=lambda value: "no cache" if value == "none" else f"cache in {value}",
         default="none",
     ),
+    "image_format": Lever(
+        header="image\nformat",
+        value=lambda spec: spec.image_format,
+        phrase=lambda value: f"{value} files",
+        default="png",
+    ),
     "memory_limit_bytes": Lever(
         header="memory\nlimit",
         value=lambda spec: "none" if spec.memory_limit_bytes is None else format_bytes(spec.memory_limit_bytes),
@@ -258,6 +265,7 @@ _WORDS = (
     *WORKER_KINDS,
     *ON_OFF,
     *CACHES,
+    *IMAGE_FORMATS,
 )
 
 
