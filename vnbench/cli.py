@@ -156,8 +156,8 @@ def profile(
 
 @app.command()
 def corpus(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")],
-    examples: Annotated[str, typer.Option(metavar="N", help="Number of images.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write, or to describe.")],
+    examples: Annotated[Text, typer.Option(metavar="N", help="Number of images.")] = None,
     widths: Widths = None,
     heights: Heights = None,
     size_law: SizeLaw = None,
@@ -167,18 +167,30 @@ def corpus(
         Text, typer.Option(metavar="NAME,...", help="Beside png: tiff-g4, tiff-deflate, tiff-zstd.")
     ] = None,
     seed: Seed = None,
+    describe: Annotated[bool, typer.Option("--describe", help="Say what the images there are; write none.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Write synthetic raster logs with their masks and a manifest."""
+    """Write synthetic raster logs with their masks and a manifest, or describe those of a folder."""
     from vnbench.corpus_command import write_corpus
+    from vnbench.describe_command import describe_corpus_files
+    from vnbench.errors import InputError
+    from vnbench.output.corpus_table import corpus_lines
 
     given = locals()
     names = ("widths", "heights", "size-law", "examples", "sizes", "task", "image-format", "seed")
-    summary = write_corpus(directory, {name: given[name.replace("-", "_")] for name in names})
+    flags = {name: given[name.replace("-", "_")] for name in names}
+    if describe:
+        if asked := [f"--{name}" for name, text in flags.items() if text is not None]:
+            raise InputError("--describe", allowed="it writes no images", remedy=f"leave {', '.join(asked)} out")
+        summary = describe_corpus_files(directory).to_json()
+        lines = corpus_lines(summary)
+    else:
+        summary = write_corpus(directory, flags)
+        lines = [f"{summary['num_examples']} images in {summary['directory']}"]
     if as_json:
         print_json(summary)
     else:
-        print(f"{summary['num_examples']} images in {summary['directory']}")
+        print("\n".join(lines))
     return 0
 
 

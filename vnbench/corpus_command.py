@@ -128,12 +128,16 @@ def write_corpus(directory: Path, flags: Mapping[str, str | None]) -> dict[str, 
             allowed="the sizes of the images are needed",
             remedy="write --widths A:B or --sizes FILE.csv",
         )
+    if "examples" not in values and "sizes" not in values:
+        raise InputError(
+            "--examples", allowed="the number of images is needed", remedy="write --examples 60, or --describe to look"
+        )
     spec = _synthetic_spec(
         widths=values.get("widths"),
         heights=values.get("heights"),
         size_law=values.get("size-law", "uniform"),
         sizes=values.get("sizes"),
-        num_examples=values["examples"],
+        num_examples=values.get("examples", 0),
         task=values.get("task", "multiclass"),
         seed=values.get("seed", 0),
     )

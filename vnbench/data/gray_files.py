@@ -52,6 +52,27 @@ def read_gray(path: Path, *, expected_size: tuple[int, int]) -> NDArray[np.uint8
     raise CorpusError(f"{path}: {problem}")
 
 
+def describe_file(path: Path, *, expected_size: tuple[int, int]) -> str:
+    """Return what kind of file an image is in, from its header alone: ``8-bit PNG``, ``1-bit TIFF (group4)``.
+
+    Raises:
+        CorpusError: as ``read_gray`` does, but for what only decoding shows.
+    """
+    opens: type[ImageFile] = TiffImageFile if _is_tiff(path) else PngImageFile
+    try:
+        with path.open("rb") as file, opens(file) as image:
+            problem = _find_problem(image, expected_size=expected_size, modes=("L", "1") if _is_tiff(path) else ("L",))
+            if problem is None:
+                compression = image.info.get("compression")
+                bits = "1-bit" if image.mode == "1" else "8-bit"
+                return f"{bits} {image.format}" + (f" ({compression})" if compression else "")
+    except FileNotFoundError:
+        problem = "is missing"
+    except Exception as error:  # as above
+        problem = f"does not decode: {error}"
+    raise CorpusError(f"{path}: {problem}")
+
+
 def _is_tiff(path: Path) -> bool:
     return path.suffix.lower() in TIFF_SUFFIXES
 
