@@ -106,7 +106,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "out": "r.jsonl",
     }
     path.write_text("".join(f'{name} = "{text}"\n' for name, text in texts.items()))
-    assert set(OPTIONS) - set(texts) == {"corpus", "sizes"}
+    assert set(OPTIONS) - set(texts) == {"corpus", "images", "sizes"}
     assert complete(read_request({}, config_path=path), environment=CPU).retry == ("crashed", "timeout")
 
 

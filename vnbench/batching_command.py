@@ -10,10 +10,11 @@ from typing import Any
 
 from vnbench.data.accounts import account_for_epoch
 from vnbench.data.batching import own_canvases, plan_epoch, worst_case_budget
+from vnbench.data.image_folder import read_sizes
 from vnbench.data.plan import BUDGETED_SAMPLER, PlanConfig
 from vnbench.data.ranks import deal_to_ranks, step_efficiency
 from vnbench.data.resume import EpochSampler, PlanState, read_state
-from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes, read_sizes_csv
+from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes
 from vnbench.errors import InputError
 from vnbench.options import OPTIONS, PLAN_OPTIONS
 from vnbench.units import format_percent, mpx
@@ -226,7 +227,7 @@ def _sizes(values: Mapping[str, Any], *, seed: int) -> SizeArray:
             raise InputError(
                 "--sizes", values["sizes"], allowed="the file names the sizes already", remedy=f"leave --{clash[0]} out"
             )
-        return read_sizes_csv(Path(values["sizes"]))
+        return read_sizes(Path(values["sizes"]))
     for name in ("widths", "examples"):
         if name not in values:
             raise InputError(

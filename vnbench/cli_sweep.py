@@ -17,6 +17,7 @@ def sweep(
     size_law: SizeLaw = None,
     sizes: Sizes = None,
     corpus: Annotated[Text, typer.Option(metavar="DIR", help="Image files to train on. [a synthetic corpus]")] = None,
+    images: Annotated[Text, typer.Option(metavar="DIR", help="The same: your images and masks, by name.")] = None,
     examples: Annotated[Text, typer.Option(metavar="N", help="Images of the synthetic corpus.")] = None,
     task: Annotated[Text, typer.Option(metavar="NAME", help="multiclass or binary. [multiclass]")] = None,
     batch_size: Annotated[Text, typer.Option(metavar="N,...", help="Examples per optimizer step.")] = None,

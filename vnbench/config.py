@@ -180,7 +180,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
     """
     device = cast(DeviceType, environment["device_type"])
     defaults = {**COMMON_DEFAULTS, **DEVICE_DEFAULTS[device]}
-    if request.values.keys() & {"corpus", "sizes"}:
+    if request.values.keys() & {"corpus", "images", "sizes"}:
         defaults = {name: text for name, text in defaults.items() if name != "heights"}
     values: dict[str, Any] = {name: OPTIONS[name](text, f"--{name}") for name, text in defaults.items()}
     if "num-workers" not in request.values:
@@ -231,7 +231,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         heights=values.get("heights"),
         size_law=values["size-law"],
         sizes=values.get("sizes"),
-        corpus=values.get("corpus"),
+        corpus=values.get("corpus", values.get("images")),
         num_examples=values["examples"],
         # Every trial measures the same examples, so they must fill the largest batch at least once.
         subset_size=max(values["subset"], *axes.batch_size) if "subset" not in request.values else values["subset"],

@@ -11,14 +11,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vnbench.config import SweepConfig
+from vnbench.data.cache_root import default_cache_root
 from vnbench.data.canvases import Size
 from vnbench.data.corpus import Corpus, load_corpus
-from vnbench.data.sizes import SizeArray, SizeDistribution, SizeLaw, read_sizes_csv
+from vnbench.data.image_folder import read_sizes
+from vnbench.data.sizes import SizeArray, SizeDistribution, SizeLaw
 from vnbench.data.synthesis import (
     CorpusSpec,
     build_corpus,
     cached_directory,
-    default_cache_root,
     estimate_bytes,
     is_complete,
     planned_corpus,
@@ -170,7 +171,7 @@ def _synthetic_spec(
     seed: int,
 ) -> CorpusSpec:
     if sizes is not None:
-        pairs = tuple((int(height), int(width)) for height, width in read_sizes_csv(sizes))
+        pairs = tuple((int(height), int(width)) for height, width in read_sizes(sizes))
         return CorpusSpec(num_examples=len(pairs), sizes=pairs, task=task, seed=seed)
     if num_examples < MIN_EXAMPLES:
         raise InputError(

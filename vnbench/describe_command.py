@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vnbench.data.corpus import Corpus, load_corpus
-from vnbench.data.gray_files import describe_file, read_gray
+from vnbench.data.gray_files import describe_file, read_mask
 from vnbench.data.sizes import SizeArray
 
 MAX_DECODED = 200
@@ -120,7 +120,7 @@ def _kind(corpus: Corpus, index: int) -> str:
 def _class_counts(corpus: Corpus, index: int) -> list[int]:
     """Return the pixels of each of 256 classes in a mask."""
     height, width = corpus.sizes_N2[index].tolist()
-    mask_HW = read_gray(corpus.mask_path(index), expected_size=(height, width))
+    mask_HW = read_mask(corpus.mask_path(index), expected_size=(height, width))
     counts: list[int] = np.bincount(mask_HW.reshape(-1), minlength=256).tolist()
     return counts
 

@@ -198,6 +198,7 @@ OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "kind": _choices(TRIAL_KINDS),
     "center": _center,
     "corpus": lambda text, _: Path(text),
+    "images": lambda text, _: Path(text),
     "examples": _int(1, 10_000_000),
     "subset": _int(1, 1_000_000),
     "warm-up-steps": _int(1, 1000),

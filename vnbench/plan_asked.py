@@ -12,7 +12,8 @@ from vnbench.analysis.capacity import Asked
 from vnbench.analysis.run_time import measured_start_up_s
 from vnbench.analysis.spread import RESTART_S, SNAPSHOT_S, Interruptions
 from vnbench.data.alignment import align
-from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes, read_sizes_csv
+from vnbench.data.image_folder import read_sizes
+from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes
 from vnbench.errors import InputError
 from vnbench.harness.estimate import START_UP_S
 from vnbench.options import OPTIONS, RUN_OPTIONS
@@ -129,7 +130,7 @@ def _measured_ranges(latest: Sequence[TrialRecord]) -> dict[str, PixelRange]:
 
 def _sizes(values: Mapping[str, Any], count: int, *, seed: int) -> SizeArray:
     if "sizes" in values:
-        given = read_sizes_csv(values["sizes"])
+        given = read_sizes(values["sizes"])
         # The file tells the distribution; a run may have more or fewer examples than it has rows.
         return given[np.arange(count) % len(given)]
     distribution = SizeDistribution(

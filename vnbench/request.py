@@ -42,18 +42,23 @@ def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -
             allowed="the file names the sizes already",
             remedy="leave --widths and --heights out",
         )
-    if "corpus" in values and "sizes" in values:
+    for own in ("corpus", "images"):
+        if own in values and "sizes" in values:
+            raise InputError(
+                "--sizes",
+                values["sizes"],
+                allowed=f"the images of --{own} have sizes already",
+                remedy="leave one of them out",
+            )
+    if "corpus" in values and "images" in values:
         raise InputError(
-            "--sizes",
-            values["sizes"],
-            allowed="the images of --corpus have sizes already",
-            remedy="leave one of them out",
+            "--images", values["images"], allowed="--corpus names images too", remedy="leave one of them out"
         )
-    if not values.keys() & {"widths", "sizes", "corpus"}:
+    if not values.keys() & {"widths", "sizes", "corpus", "images"}:
         raise InputError(
             "--widths",
             allowed="the sizes of the images are needed",
-            remedy="write --widths 3200:12800, --sizes FILE.csv or --corpus DIR",
+            remedy="write --widths 3200:12800, --sizes FILE.csv or --images DIR",
         )
     return Request(values=values)
 

@@ -21,8 +21,8 @@ from vnbench.analysis.compare import Comparison
 from vnbench.analysis.ratios import FAMILY_ERROR
 from vnbench.analysis.rows import ALL_ROWS, Verdict
 from vnbench.analysis.sides import Side, side_of
+from vnbench.data.cache_root import default_cache_root
 from vnbench.data.corpus import load_corpus
-from vnbench.data.synthesis import default_cache_root
 from vnbench.errors import InputError, VnbenchError
 from vnbench.gate_command import GateOptions, compare_with
 from vnbench.harness.estimate import Workload

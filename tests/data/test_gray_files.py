@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from vnbench.data.gray_files import encode, is_whole, read_gray
+from vnbench.data.gray_files import describe_file, encode, is_whole, read_gray, read_mask, read_size
 from vnbench.data.gray_tiff import THRESHOLD
 from vnbench.data.raster import draw_example
 from vnbench.errors import CorpusError
@@ -81,9 +81,42 @@ def test_a_tiff_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_path:
     assert not is_whole(path, expected_size=SIZE)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "I;16"])
-def test_a_tiff_of_other_pixels_is_named(tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize("ending", ["png", "tif", "jpg"])
+def test_colours_and_sixteen_bits_become_gray(tmp_path: Path, image_HW: np.ndarray, ending: str) -> None:
+    path = tmp_path / f"image.{ending}"
+    Image.fromarray(np.stack([image_HW] * 3, axis=-1)).save(path, quality=100)
+    difference = np.abs(read_gray(path, expected_size=SIZE).astype(int) - image_HW)
+    assert difference.max() <= (4 if ending == "jpg" else 0)
+    if ending != "jpg":
+        Image.fromarray(image_HW.astype(np.uint16) * 256 + 255).save(path)
+        assert np.array_equal(read_gray(path, expected_size=SIZE), image_HW)
+        assert describe_file(path, expected_size=SIZE).startswith("16-bit")
+        Image.fromarray(image_HW >= THRESHOLD).save(path)
+        assert np.array_equal(read_gray(path, expected_size=SIZE), np.where(image_HW >= THRESHOLD, 255, 0))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "CMYK", "F"])
+def test_pixels_of_another_kind_are_named(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "image.tif"
     Image.new(mode, SIZE[::-1]).save(path)
-    with pytest.raises(CorpusError, match="has pixels of mode"):
+    with pytest.raises(CorpusError, match=rf"image\.tif: has pixels of mode '{mode}'; 1, L, I;16, I;16B, RGB are read"):
         read_gray(path, expected_size=SIZE)
+
+
+def test_masks_are_classes_as_they_are(tmp_path: Path) -> None:
+    mask_HW = draw_example(seed=0, index=1, height=SIZE[0], width=SIZE[1], task="multiclass")[1]
+    path = tmp_path / "mask.png"
+    palette = Image.fromarray(mask_HW, mode="L").convert("P")
+    palette.putdata(mask_HW.reshape(-1).tolist())
+    palette.save(path)
+    assert np.array_equal(read_mask(path, expected_size=SIZE), mask_HW)
+    Image.fromarray(mask_HW > 0).save(path)
+    assert np.array_equal(read_mask(path, expected_size=SIZE), mask_HW > 0)
+    Image.new("RGB", SIZE[::-1]).save(path)
+    with pytest.raises(CorpusError, match="has pixels of mode 'RGB'; L, P, 1 are read"):
+        read_mask(path, expected_size=SIZE)
+
+
+def test_a_file_of_no_known_kind_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"image\.bmp: is no image file; \.png, \.tif"):
+        read_size(tmp_path / "image.bmp")

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from vnbench.data import synthesis
+from vnbench.data.cache_root import default_cache_root
 from vnbench.data.corpus import Corpus
 from vnbench.data.gray_files import read_gray
 from vnbench.data.gray_png import encode_image
@@ -22,7 +23,6 @@ from vnbench.data.synthesis import (
     CorpusSpec,
     build_corpus,
     cached_directory,
-    default_cache_root,
     estimate_bytes,
     is_complete,
     planned_corpus,

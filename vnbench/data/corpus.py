@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vnbench.data.image_folder import has_images, pair_folder
 from vnbench.data.manifest import ManifestRow, read_manifest
 from vnbench.data.sizes import SizeArray
 from vnbench.errors import InputError
@@ -81,10 +82,15 @@ def file_in_format(image: str, image_format: ImageFormat) -> str:
 def load_corpus(directory: Path | str) -> Corpus:
     """Return the corpus of a directory, its manifest checked and its files found, but not opened.
 
+    A folder of images and masks without a manifest is paired by names, its sizes read from headers; one that a build
+    was killed in is not.
+
     Raises:
         InputError: the manifest or ``corpus.json`` cannot be used, or a file is missing; file and row are named.
     """
     directory = Path(directory)
+    if not (directory / MANIFEST_FILE).exists() and not (directory / FACTS_FILE).exists() and has_images(directory):
+        return describe_corpus(pair_folder(directory), directory=directory, facts=None)
     rows = read_manifest(directory / MANIFEST_FILE)
     for row in rows:
         for column, name in (("image", row.image), ("mask", row.mask)):

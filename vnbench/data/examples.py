@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, get_worker_info
 from vnbench.data.collate import Batch, Example, collate
 from vnbench.data.corpus import Corpus
 from vnbench.data.decoded_cache import DecodedCache
-from vnbench.data.gray_files import read_gray
+from vnbench.data.gray_files import read_gray, read_mask
 from vnbench.data.plan import MicroBatch
 from vnbench.data.worker_watch import WorkerWatch
 from vnbench.errors import CorpusError
@@ -61,7 +61,7 @@ class RasterDataset(Dataset[Example]):
         height, width = self._corpus.sizes_N2[index].tolist()
         mask_path = self._corpus.mask_path(index)
         image_HW = read_gray(self._corpus.image_path(index), expected_size=(height, width))
-        mask_HW = read_gray(mask_path, expected_size=(height, width))
+        mask_HW = read_mask(mask_path, expected_size=(height, width))
         # On a GPU an unknown class is an assertion somewhere in a kernel, after which the process is lost.
         if self._num_classes is not None and mask_HW.max() >= self._num_classes:
             raise CorpusError(f"{mask_path}: holds class {mask_HW.max()}; its task has {self._num_classes} classes")

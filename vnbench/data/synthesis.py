@@ -28,6 +28,7 @@ from vnbench.data.gray_png import encode_mask
 from vnbench.data.manifest import ManifestRow, format_manifest
 from vnbench.data.raster import GENERATOR_VERSION, draw_example
 from vnbench.data.sizes import MAX_SEED, SizeArray, SizeDistribution, draw_sizes
+from vnbench.data.splits import validation_indices
 from vnbench.errors import InputError
 from vnbench.identity import digest
 from vnbench.spec import TASKS, ImageFormat, Task
@@ -42,8 +43,6 @@ MASK_BYTES_PER_PIXEL = 0.026
 
 IMAGES = "images"
 MASKS = "masks"
-
-VALIDATION_SHARE = 0.2
 
 MAX_THREADS = 8
 """Drawing and compression release the GIL. Each thread holds about 40 MB for an image of 640 x 12,800."""
@@ -101,13 +100,6 @@ def estimate_bytes(spec: CorpusSpec, formats: Sequence[ImageFormat] = ("png",)) 
     """Return about how many bytes the files of a corpus will take, its PNG files and masks always among them."""
     per_pixel = MASK_BYTES_PER_PIXEL + sum(BYTES_PER_PIXEL[one] for one in {"png", *formats})
     return round(int(spec.sizes_N2().prod(axis=1).sum()) * per_pixel)
-
-
-def default_cache_root() -> Path:
-    """Return where synthetic corpora are kept between sweeps: ``vnbench/corpora`` in the user's cache directory."""
-    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG base directory specification says that a relative path is to be ignored.
-    return (configured if configured.is_absolute() else Path.home() / ".cache") / "vnbench" / "corpora"
 
 
 def cached_directory(spec: CorpusSpec, cache_root: Path) -> Path:
@@ -220,15 +212,8 @@ def _write_missing(
 
 
 def _plan_rows(sizes_N2: SizeArray) -> list[ManifestRow]:
-    """Return the manifest: in the order of widths (then heights), every fifth example is for validation.
-
-    Each is the middle one of its five, so both splits span the sizes, and the largest example is trained on.
-    """
-    num_examples = len(sizes_N2)
-    num_validation = max(round(VALIDATION_SHARE * num_examples), min(1, num_examples - 1))
-    by_width = np.lexsort((sizes_N2[:, 0], sizes_N2[:, 1]))
-    ranks = [((2 * k + 1) * num_examples - 1) // (2 * num_validation) for k in range(num_validation)]
-    validation = set(by_width[ranks].tolist())
+    """Return the manifest."""
+    validation = validation_indices(sizes_N2)
     return [
         ManifestRow(
             index=index,
