@@ -130,6 +130,14 @@ def test_channels_last_compiles_too(device: str) -> None:
     assert all(row["gradient_error"] <= 1e-3 for row in answer["rows"])
 
 
+@pytest.mark.compilation
+@pytest.mark.parametrize("device", DEVICES)
+def test_exact_padding_compiles_too(device: str) -> None:
+    answer = trained_compiled(device, CANVASES[:2], padding="exact")
+    assert answer["num_graphs"] == 1
+    assert all(row["gradient_error"] <= 1e-3 for row in answer["rows"])
+
+
 class Stages(nn.Module):
     """The start of the network: few kernels, and all kinds of them but attention."""
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,13 +21,18 @@ from vnbench.harness.large_tensors import (
     find_large_tensors,
     largest_tensor,
 )
+from vnbench.harness.step import OptimizerStep
 from vnbench.harness.switches import set_arithmetic
 from vnbench.harness.task import TrialTask
 from vnbench.harness.trial import run
 from vnbench.model import veernet
+from vnbench.own_model import read_own_model
 from vnbench.readings import LargeTensorReading
 from vnbench.record import TrialRecord
 from vnbench.spec import TrialSpec
+
+OWN_NETWORK = Path(__file__).parents[2] / "benchmarks" / "own_network.py"
+"""A network with BatchNorm."""
 
 HEIGHT, WIDTH = 96, 160
 NUM_EXAMPLES = 4
@@ -193,6 +199,32 @@ def test_a_comparison_without_room_is_a_warning_and_no_failure(monkeypatch: pyte
 def test_a_single_example_cannot_be_divided() -> None:
     spec = factory.training_spec()
     found = LargeTensorReading(num_elements=2 * LIMIT, height=HEIGHT, width=WIDTH, num_examples=1)
+    assert compare_with_parts(spec, found, equality=check_equality(spec)) == found
+
+
+@pytest.mark.usefixtures("limit")
+def test_a_changed_scale_of_the_loss_is_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In fp16 a gradient that overflows lowers the scale, perhaps for the parts only."""
+    right = large_tensors._outcome
+    scales: list[float] = []
+
+    def outcome(step: OptimizerStep, batches: Any) -> Any:
+        scales.append(2.0 ** (6 - 3 * len(scales)))
+        step._scaler = torch.amp.GradScaler("cpu", init_scale=scales[-1])
+        return right(step, batches)
+
+    monkeypatch.setattr(large_tensors, "_outcome", outcome)
+    reading = compared(spec_of(precision="fp16"))
+    assert scales == [64.0, 8.0]
+    assert reading.is_equal is True, reading
+
+
+@pytest.mark.usefixtures("limit")
+def test_a_network_whose_examples_see_each_other_is_not_compared() -> None:
+    own = read_own_model(f"{OWN_NETWORK}:build", where="--model")
+    spec = spec_of(model=own.name, model_id=own.model_id)
+    found = find_large_tensors(spec, num_examples=NUM_EXAMPLES, height=HEIGHT, width=WIDTH)
+    assert found is not None
     assert compare_with_parts(spec, found, equality=check_equality(spec)) == found
 
 

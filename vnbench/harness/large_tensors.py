@@ -24,8 +24,9 @@ from vnbench.data.alignment import align
 from vnbench.data.collate import Batch, collate, to_device
 from vnbench.data.raster import draw_example
 from vnbench.harness.failures import classify
-from vnbench.harness.network import SMALLEST_SIDE, build_network, takes_mask, without_dropout
+from vnbench.harness.network import SMALLEST_SIDE, build_network, mixes_examples, takes_mask, without_dropout
 from vnbench.harness.step import OptimizerStep, build_step
+from vnbench.measure.memory import num_cuda_ooms
 from vnbench.readings import EqualityReading, LargeTensorReading
 from vnbench.record import Cause, TrialRecord
 from vnbench.spec import TrialSpec
@@ -107,7 +108,8 @@ def compare_with_parts(
     """Return the reading with how far a pass is from its own examples in parts whose tensors are small.
 
     Two halves, or as many parts as it takes. What counts as equal is what does for a step on a small canvas. A pass
-    that finds no room for the comparison, or that no division makes small enough, is left as not compared.
+    that finds no room for the comparison, that no division makes small enough, or whose examples see each other (as
+    under BatchNorm), is left as not compared.
     """
     start = time.monotonic()
     part_size = INDEX_LIMIT // math.ceil(reading.num_elements / reading.num_examples)
@@ -115,9 +117,15 @@ def compare_with_parts(
     if part_size < 1 or reading.num_examples < 2:
         return reading
     try:
-        errors = _errors(spec, reading, part_size=part_size)
+        step = build_step(spec, device=torch.device(spec.device))
+        if mixes_examples(step.model):
+            return reading
+        errors = _errors(step, spec, reading, part_size=part_size)
     except Exception as error:
-        if classify(error, has_memory_limit=spec.memory_limit_bytes is not None)[0] != "oom":
+        status, _ = classify(
+            error, num_device_ooms=num_cuda_ooms(), has_memory_limit=spec.memory_limit_bytes is not None
+        )
+        if status != "oom":
             raise
         return reading
     finally:
@@ -185,9 +193,10 @@ class _Outcome(NamedTuple):
     gradient_P: Tensor
 
 
-def _errors(spec: TrialSpec, reading: LargeTensorReading, *, part_size: int) -> dict[str, float | None]:
+def _errors(
+    step: OptimizerStep, spec: TrialSpec, reading: LargeTensorReading, *, part_size: int
+) -> dict[str, float | None]:
     """Return by how much a pass differs from its parts, by field of the reading; None for what is no number."""
-    step = build_step(spec, device=torch.device(spec.device))
     step.model = _LastExample(without_dropout(step.model))
     # The last example is one of its kind, so that another in its place would be seen.
     first, last = (
@@ -208,7 +217,13 @@ def _errors(spec: TrialSpec, reading: LargeTensorReading, *, part_size: int) -> 
 def _outcome(step: OptimizerStep, batches: Sequence[Batch]) -> _Outcome:
     assert isinstance(step.model, _LastExample)
     _, gradients = step.gradient([to_device(batch, step.device, non_blocking=False) for batch in batches])
-    return _Outcome(*step.model.maps(), torch.cat([gradient.double().flatten() for gradient in gradients]))
+    logits_KHW, image_gradient_1HW = step.model.maps()
+    # The step has divided its own gradients by the scale of the loss, which an overflow may have changed.
+    return _Outcome(
+        logits_KHW,
+        image_gradient_1HW / step.loss_scale,
+        torch.cat([gradient.double().flatten() for gradient in gradients]),
+    )
 
 
 def _largest_difference(found_CHW: Tensor, expected_CHW: Tensor) -> float:

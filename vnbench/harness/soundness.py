@@ -85,7 +85,8 @@ def large_tensor_warnings(record: TrialRecord) -> Iterator[TrialWarning]:
     if reading is not None and reading.is_equal is None:
         message = (
             f"a tensor of {reading.num_elements / 1e9:.2f} billion elements (kernels have returned zeros beyond 2^31), "
-            f"and no room to hold {reading.num_examples} examples against smaller passes: try a smaller micro-batch"
+            f"and {reading.num_examples} examples were not held against smaller passes, for want of room or because "
+            "they see each other: try a smaller micro-batch"
         )
         figures = {"num_elements": reading.num_elements, "num_examples": reading.num_examples}
         yield TrialWarning(code="large-tensor-unchecked", message=message, figures=figures)

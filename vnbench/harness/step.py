@@ -117,6 +117,11 @@ class OptimizerStep:
             scale /= OVERFLOW_STRIDE
             self._scaler = torch.amp.GradScaler(self.device.type, init_scale=scale)
 
+    @property
+    def loss_scale(self) -> float:
+        """What the loss of a pass was last multiplied by; 1 but in fp16."""
+        return float(self._scaler.get_scale())
+
     def _num_updates(self) -> Tensor:
         """Return a copy of the optimizer's count, which lies on the host unless it is fused; 0 before any update."""
         state = self.optimizer.state[self._first_parameter]
