@@ -34,7 +34,7 @@ from vnbench.data.raster import draw_example
 from vnbench.data.sizes import SizeDistribution, draw_sizes
 from vnbench.measure.environment import describe_environment
 from vnbench.output.numbers import significant
-from vnbench.output.provenance import CPU_LABEL, Provenance
+from vnbench.output.provenance import CPU_LABEL, Provenance, measured_on
 from vnbench.spec import IMAGE_FORMATS, ImageFormat
 from vnbench.units import PixelRange, mpx
 
@@ -112,12 +112,7 @@ def main(arguments: Sequence[str]) -> int:
     }
     options.results.parent.mkdir(parents=True, exist_ok=True)
     options.results.write_text(json.dumps(document, indent=1) + "\n")
-    origin = Provenance(
-        device_type="cpu",
-        device_name=str(environment["device_name"]),
-        torch_versions=(str(environment["torch_version"]),),
-        dates=(str(document["date"]),),
-    )
+    origin = measured_on(environment, date=str(document["date"]))
     name = f"corpus_{options.results.parent.name}_{datetime.now(UTC):%Y%m}"
     options.out.mkdir(parents=True, exist_ok=True)
     contact_sheet(SHOWN).save(options.out / f"{name}.png", optimize=True)

@@ -30,7 +30,7 @@ from vnbench.measure.environment import describe_environment
 from vnbench.model.normalization import ExplicitGroupNorm, num_groups
 from vnbench.model.veernet import PRESETS
 from vnbench.output.numbers import significant
-from vnbench.output.provenance import Provenance
+from vnbench.output.provenance import Provenance, measured_on
 from vnbench.spec import DeviceType, NormPrecision
 from vnbench.units import format_bytes
 
@@ -109,12 +109,7 @@ def main(arguments: Sequence[str]) -> int:
     }
     options.results.parent.mkdir(parents=True, exist_ok=True)
     options.results.write_text(json.dumps(document, indent=1) + "\n")
-    origin = Provenance(
-        device_type=device,
-        device_name=str(environment["device_name"]),
-        torch_versions=(str(environment["torch_version"]),),
-        dates=(str(document["date"]),),
-    )
+    origin = measured_on(environment, date=str(document["date"]))
     name = f"groupnorm_{options.results.parent.name}_{datetime.now(UTC):%Y%m}"
     options.out.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["python", "benchmarks/groupnorm_report.py", *arguments])

@@ -35,7 +35,7 @@ from vnbench.measure.environment import describe_environment
 from vnbench.model.loss import tversky_loss_sum
 from vnbench.model.veernet import build_model
 from vnbench.output.plot_style import legend_below, new_figure, save, styled
-from vnbench.output.provenance import Provenance
+from vnbench.output.provenance import Provenance, measured_on
 from vnbench.spec import PADDINGS, DeviceType, Padding, SamplerName
 from vnbench.units import PixelRange
 
@@ -98,12 +98,7 @@ def main(arguments: Sequence[str]) -> int:
     }
     options.results.parent.mkdir(parents=True, exist_ok=True)
     options.results.write_text(json.dumps(document, indent=1) + "\n")
-    origin = Provenance(
-        device_type=options.device,
-        device_name=str(environment["device_name"]),
-        torch_versions=(str(environment["torch_version"]),),
-        dates=(str(document["date"]),),
-    )
+    origin = measured_on(environment, date=str(document["date"]))
     name = f"padding_{options.results.parent.name}_{datetime.now(UTC):%Y%m}"
     options.out.mkdir(parents=True, exist_ok=True)
     with styled():

@@ -25,7 +25,7 @@ from vnbench.output.plot_style import save, styled
 from vnbench.output.profile_table import profile_tables
 from vnbench.output.profiles import Profile
 from vnbench.output.progress import describe_trial
-from vnbench.output.provenance import Provenance
+from vnbench.output.provenance import measured_on
 from vnbench.request import Request, read_request
 from vnbench.spec import TrialSpec
 
@@ -152,12 +152,7 @@ def _profile(spec: TrialSpec, folder: Path | None, *, timeout_s: float) -> Profi
 
 
 def _write(profile: Profile, folder: Path, *, environment: Mapping[str, Any]) -> Sequence[Path]:
-    origin = Provenance(
-        device_type=profile.spec.device,
-        device_name=environment["device_name"],
-        torch_versions=(environment["torch_version"],),
-        dates=(f"{datetime.now(UTC):%Y-%m-%d}",),
-    )
+    origin = measured_on(environment, date=f"{datetime.now(UTC):%Y-%m-%d}")
     with styled():
         figures = save(profile_figure(profile, origin=origin), folder, name="profile")
     path = folder / "profile.json"

@@ -58,7 +58,7 @@ def pair_folder(root: Path) -> tuple[ManifestRow, ...]:
     if lost:
         raise _of_files(root, lost, problem="without a mask", remedy="add the masks, or take the images out")
     files = [*pairs, *(mask for mask in pairs.values() if mask is not None)]
-    sizes = dict(zip(files, header_sizes(files, root=root, cache_root=default_cache_root()).tolist(), strict=True))
+    sizes = dict(zip(files, header_sizes(files, root=root).tolist(), strict=True))
     unequal = [
         f"{image.relative_to(root)} ({_told(sizes[image])}, its mask {_told(sizes[mask])})"
         for image, mask in pairs.items()
@@ -100,16 +100,16 @@ def read_sizes(path: Path) -> SizeArray:
         raise InputError(
             "--sizes", path, allowed="there are no images in it", remedy="name a folder of images, or a CSV file"
         )
-    return header_sizes(files, root=path, cache_root=default_cache_root())
+    return header_sizes(files, root=path)
 
 
-def header_sizes(files: list[Path], *, root: Path, cache_root: Path) -> SizeArray:
+def header_sizes(files: list[Path], *, root: Path) -> SizeArray:
     """Return height and width in pixels of each image file, from its header, or from the cache where it is the same.
 
     Raises:
         InputError: a header cannot be read, or claims a side above MAX_SIDE_PIXELS; the first few files are named.
     """
-    cache = cache_root / "headers" / f"{digest(str(root.resolve()))}.json"
+    cache = default_cache_root() / "headers" / f"{digest(str(root.resolve()))}.json"
     known = _read_cache(cache)
     problems: list[str] = []
 

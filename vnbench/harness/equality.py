@@ -21,6 +21,7 @@ from torch import Tensor
 from vnbench.data.collate import Batch, collate
 from vnbench.data.raster import draw_example
 from vnbench.harness.network import mixes_examples, without_dropout
+from vnbench.harness.soundness import error_told
 from vnbench.harness.step import OptimizerStep, build_step
 from vnbench.harness.switches import set_arithmetic
 from vnbench.readings import EqualityReading
@@ -112,15 +113,11 @@ def checked_equality(record: TrialRecord) -> TrialRecord:
     if reading is None or record.status != "ok" or reading.is_equal:
         return record
     message = (
-        f"one step differs from fp32 without levers: loss by {_share(reading.loss_error)} (tolerated "
-        f"{_share(reading.loss_tolerance)}), gradient by {_share(reading.gradient_error)} (tolerated "
-        f"{_share(reading.gradient_tolerance)}, rounding alone {_share(reading.rounding_gradient_error)})"
+        f"one step differs from fp32 without levers: loss by {error_told(reading.loss_error)} (tolerated "
+        f"{error_told(reading.loss_tolerance)}), gradient by {error_told(reading.gradient_error)} (tolerated "
+        f"{error_told(reading.gradient_tolerance)}, rounding alone {error_told(reading.rounding_gradient_error)})"
     )
     return replace(record, status="wrong", cause=Cause(kind="unequal-step", message=message))
-
-
-def _share(ratio: float | None) -> str:
-    return "no number" if ratio is None else f"{100 * ratio:.2g} %"
 
 
 def _plain(spec: TrialSpec) -> TrialSpec:

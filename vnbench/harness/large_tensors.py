@@ -25,6 +25,7 @@ from vnbench.data.collate import Batch, collate, to_device
 from vnbench.data.raster import draw_example
 from vnbench.harness.failures import classify
 from vnbench.harness.network import SMALLEST_SIDE, build_network, mixes_examples, takes_mask, without_dropout
+from vnbench.harness.soundness import error_told
 from vnbench.harness.step import OptimizerStep, build_step
 from vnbench.measure.memory import num_cuda_ooms
 from vnbench.readings import EqualityReading, LargeTensorReading
@@ -152,14 +153,10 @@ def checked_large_tensors(record: TrialRecord) -> TrialRecord:
     message = (
         f"a pass of {reading.num_examples} examples of {reading.height} x {reading.width} px, whose largest tensor has "
         f"{reading.num_elements / 1e9:.2f} billion elements (2^31 are 2.15), is not what the same examples are in "
-        f"{reading.num_parts} parts: logits of the last one are off by {_share(reading.logits_error)}, the gradient by "
-        f"{_share(reading.gradient_error)} (tolerated {_share(reading.tolerance)})"
+        f"{reading.num_parts} parts: logits of the last one are off by {error_told(reading.logits_error)}, the "
+        f"gradient by {error_told(reading.gradient_error)} (tolerated {error_told(reading.tolerance)})"
     )
     return replace(record, status="wrong", cause=Cause(kind="large-tensor", message=message))
-
-
-def _share(ratio: float | None) -> str:
-    return "no number" if ratio is None else f"{100 * ratio:.2g} %"
 
 
 class _LastExample(nn.Module):

@@ -38,6 +38,11 @@ def checked_loss(record: TrialRecord, losses: Sequence[float], *, is_skipped: Se
     return replace(record, status="wrong", cause=Cause(kind="non-finite-loss", message=message))
 
 
+def error_told(ratio: float | None) -> str:
+    """Return a relative error in words; None is one that was no number."""
+    return "no number" if ratio is None else f"{100 * ratio:.2g} %"
+
+
 def warnings_of(record: TrialRecord) -> tuple[TrialWarning, ...]:
     """Return what a trial's own readings say against its figures."""
     measured = _measured(record.steps or {})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vnbench.errors import InputError
 from vnbench.record import TrialRecord
@@ -43,6 +44,16 @@ class Provenance:
     def is_cpu(self) -> bool:
         """Whether CPU_LABEL applies."""
         return self.device_type == "cpu"
+
+
+def measured_on(environment: Mapping[str, Any], *, date: str) -> Provenance:
+    """Return the origin of figures that were measured in one go on the machine that ``environment`` describes."""
+    return Provenance(
+        device_type=environment["device_type"],
+        device_name=str(environment["device_name"]),
+        torch_versions=(str(environment["torch_version"]),),
+        dates=(date,),
+    )
 
 
 def provenance(records: Sequence[TrialRecord]) -> Provenance:
