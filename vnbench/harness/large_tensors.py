@@ -154,7 +154,8 @@ def checked_large_tensors(record: TrialRecord) -> TrialRecord:
         f"a pass of {reading.num_examples} examples of {reading.height} x {reading.width} px, whose largest tensor has "
         f"{reading.num_elements / 1e9:.2f} billion elements (2^31 are 2.15), is not what the same examples are in "
         f"{reading.num_parts} parts: logits of the last one are off by {error_told(reading.logits_error)}, the "
-        f"gradient by {error_told(reading.gradient_error)} (tolerated {error_told(reading.tolerance)})"
+        f"gradient on its image by {error_told(reading.image_gradient_error)}, the whole gradient by "
+        f"{error_told(reading.gradient_error)} (tolerated {error_told(reading.tolerance)})"
     )
     return replace(record, status="wrong", cause=Cause(kind="large-tensor", message=message))
 
