@@ -50,7 +50,7 @@ def test_a_changed_drawing_has_another_version() -> None:
     """Pixels that change without it would pass for the old ones in corpora that are there already."""
     image_HW, mask_HW = draw_example(seed=1, index=2, height=HEIGHT, width=WIDTH, task="multiclass")
     drawn = hashlib.sha256(image_HW.tobytes() + mask_HW.tobytes()).hexdigest()[:16]
-    assert (GENERATOR_VERSION, drawn) == (2, "5798fe85bf973f69")
+    assert (GENERATOR_VERSION, drawn) == (3, "13a8661c5dc6501c")
 
 
 def test_about_three_percent_of_a_corpus_is_foreground() -> None:
@@ -58,7 +58,7 @@ def test_about_three_percent_of_a_corpus_is_foreground() -> None:
         float((draw_example(seed=0, index=index, height=HEIGHT, width=WIDTH, task="binary")[1] > 0).mean())
         for index in range(24)
     ]
-    assert 0.015 < np.mean(shares) < 0.035
+    assert 0.025 < np.mean(shares) < 0.035
     assert max(shares) > 2 * min(shares), "lively curves and lazy ones"
 
 

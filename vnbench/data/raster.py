@@ -20,7 +20,7 @@ from vnbench.data.strip_print import choose_press, print_form
 from vnbench.data.strip_scan import BLEED, choose_feed, feed, grain, specks, wear
 from vnbench.spec import NUM_CLASSES, Task
 
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 """Rises with every change that alters a pixel, so that corpora of different drawings are told apart."""
 
 Gray: TypeAlias = NDArray[np.uint8]

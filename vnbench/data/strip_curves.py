@@ -12,6 +12,8 @@ from vnbench.data.wander import wander
 
 MAX_LINE_THICKNESS = 3
 """Curves are drawn 1 to 3 px thick, which is why the images cannot be resized."""
+PENS = (1, 2, 3, 3)
+"""Thickness of a pen in pixels, each as likely as it is listed."""
 
 OCTAVES = ((384, 60), (48, 40), (12, 30), (6, 22))
 """Knot spacing in pixels and percent of the swing: formations, beds, laminae, and the jitter of the tool.
@@ -22,7 +24,7 @@ columns would merge into a blot thicker than the line.
 
 SWING_PERCENT = (35, 75)
 """Range of the swing, of the height of the track."""
-LIVELY_PERCENT = (70, 230)
+LIVELY_PERCENT = (90, 270)
 """Range of what is shorter than a bed (BED, in pixels): a gamma ray curve is livelier than a smoothed one."""
 BED = 48
 
@@ -30,8 +32,8 @@ FINE = 64
 """Parts of a pixel in which a curve is computed."""
 
 SOLID = (0, 0)
-CODES = (SOLID, SOLID, SOLID, (26, 12), (11, 7), (2, 4))
-"""Pixels of ink and of gap along the line: solid (as often as all others), long-dashed, short-dashed, dotted."""
+CODES = (SOLID, SOLID, SOLID, SOLID, SOLID, (26, 10), (11, 6), (3, 3))
+"""Pixels of ink and of gap along the line: solid (more often than all others), long-dashed, short-dashed, dotted."""
 
 INK_GRAYS = ((30, 62), (48, 88))
 """Range of the pen's ink of each curve. They differ, as the coded lines of a real log do."""
@@ -128,6 +130,6 @@ def _values(rng: np.random.Generator, *, height: int, length: int) -> NDArray[np
 
 def _thickness(rng: np.random.Generator, *, length: int) -> NDArray[np.int64]:
     """Return the thickness of the line in each column: the pen's own, and for a while one more or less."""
-    own = int(rng.integers(1, MAX_LINE_THICKNESS, endpoint=True))
+    own = PENS[int(rng.integers(len(PENS)))]
     change = wander(rng, length=length, spacing=211, swing=2 * FINE) // (FINE + FINE // 2)
     return np.clip(own + change, 1, MAX_LINE_THICKNESS)
