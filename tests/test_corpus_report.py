@@ -27,6 +27,18 @@ def test_every_format_has_a_decoder_and_what_is_missing_is_named() -> None:
         assert (library in left_out) != any(decoder == library for _, decoder in decoders)
 
 
+def test_a_library_that_reads_notably_faster_is_named() -> None:
+    def timing(image_format: str, decoder: str, to_png: float) -> Timing:
+        return Timing(image_format=image_format, decoder=decoder, bytes_per_pixel=0.5, s_per_mpx=[0.01], to_png=to_png)
+
+    own = [timing("png", "Pillow", 1.0), timing("tiff-deflate", "Pillow", 0.6)]
+    slower = timing("png", "OpenCV", 0.95)
+    assert "No other library here" in corpus_report.choice_text([*own, slower], left_out=[])
+    text = corpus_report.choice_text([*own, slower, timing("tiff-deflate", "imagecodecs", 0.3)], left_out=[])
+    assert "imagecodecs reads tiff-deflate in 0.50 of its time." in text
+    assert "OpenCV" not in text
+
+
 def test_every_way_of_reading_is_timed_beside_png(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus_report, "NUM_TIMED", 1)
     monkeypatch.setattr(corpus_report, "NUM_ROUNDS", 1)
