@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -38,7 +39,7 @@ def records_of_a_gpu() -> list[TrialRecord]:
     """Return the trials of a campaign on a GPU: half of them training, half computing, and what loads and fits."""
     gpu = {"device": "cuda", "model": "veernet"}
     precisions = (("fp32", "fp32"), ("bf16", "fp32"), ("bf16", "input"))
-    levers = [
+    levers: list[dict[str, Any]] = [
         {"micro_batch_size": micro, "precision": precision, "norm_precision": norm, "checkpointing": checkpointing}
         for micro in (1, 2, 4, 8, 16)
         for precision, norm in precisions

@@ -26,7 +26,7 @@ from vnbench.analysis.ratios import FAMILY_ERROR
 from vnbench.analysis.rows import Tolerances
 from vnbench.analysis.sides import Side, side_of
 from vnbench.calibrate_command import SEED
-from vnbench.config import default_out
+from vnbench.defaults import default_out
 from vnbench.output.calibration_lines import calibration_lines
 from vnbench.output.gate_words import HOW_IT_DECIDES, names_of
 from vnbench.output.plot_style import DOTS_PER_INCH, WIDTH_INCHES, save, styled

@@ -16,7 +16,7 @@ from pathlib import Path
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.loading import LoaderSummary, StageSummary
 from vnbench.analysis.overlap import Overlap, overlaps
-from vnbench.config import default_out
+from vnbench.defaults import default_out
 from vnbench.output.knee_lines import knee_line
 from vnbench.output.levers import describe, differences, levers_of
 from vnbench.output.loader_table import LOADER_LEVERS, knees, stage_name

@@ -24,8 +24,8 @@ from vnbench.analysis.compute import summarize_compute
 from vnbench.analysis.max_batch import MaxBatchSummary, summarize_search
 from vnbench.analysis.memory_law import CARD_SIZES_GIB, NEAR_LIMIT, USABLE, fit_memory_law, fits_right_ratio
 from vnbench.analysis.recipe import Choice, Cost, LeverCost, choice_of, leanest, take_levers_away
-from vnbench.config import default_out
 from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes
+from vnbench.defaults import default_out
 from vnbench.harness.search import probes_of
 from vnbench.output.certification_table import HEADERS, explanations, verdict
 from vnbench.output.certification_table import figures as certificate_figures

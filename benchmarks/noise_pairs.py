@@ -25,7 +25,7 @@ from vnbench.analysis.between import ProcessFigure, Spread, pair_half_width, spr
 from vnbench.analysis.noise import process_figure
 from vnbench.analysis.process import measured_at_s
 from vnbench.analysis.summary import latest_attempts
-from vnbench.config import default_out
+from vnbench.defaults import default_out
 from vnbench.output.provenance import provenance
 from vnbench.record import DISTURBANCES, TrialRecord
 from vnbench.store import load_all

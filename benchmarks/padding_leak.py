@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     set_arithmetic("fp32")
     leaks = [leak for padding in PADDINGS for seed in SEEDS for leak in measure(padding, seed, options.device)]
     environment = describe_environment(options.device)
-    document = {
+    document: dict[str, Any] = {
         "environment": environment,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "padding_of_samplers": {sampler: padding_of(sampler) for sampler in SAMPLERS},
@@ -144,7 +144,7 @@ def run_on(padding: Padding, seed: int, canvas: tuple[int, int], device: DeviceT
     batch = to_device(collate([example], canvas=canvas), torch.device(device), non_blocking=False)
     images, targets, valid = device_tensors(batch)
     logits = model(images, valid)
-    tversky_loss_sum(logits, targets, valid).backward()
+    tversky_loss_sum(logits, targets, valid).backward()  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
     gradients = [parameter.grad.double().flatten() for parameter in model.parameters() if parameter.grad is not None]
     return Outcome(logits.detach().double()[0, :, : IMAGE[0], : IMAGE[1]], torch.cat(gradients))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.summary import TrialSummary
-from vnbench.config import default_out
+from vnbench.defaults import default_out
 from vnbench.output.levers import describe, varying
 from vnbench.output.numbers import MISSING, format_estimate
 from vnbench.output.plot_repetition import repetition_figure

@@ -16,7 +16,7 @@ from vnbench.analysis.bend import count_steps, find_bend
 from vnbench.analysis.fit import FamilyFit
 from vnbench.analysis.step_fit import ASSUMED_BETWEEN, CONFIDENCE
 from vnbench.analysis.summary import latest_attempts
-from vnbench.config import default_out
+from vnbench.defaults import default_out
 from vnbench.fit_command import FitReport, fit_records
 from vnbench.harness.factored import Confirmation, confirmations
 from vnbench.output.factored_table import error_line

@@ -263,7 +263,12 @@ def measured_training_record(spec: TrialSpec, *, replicate: int = 0, **changes: 
         num_examples=num_examples,
         repeated_pair_ratio=None if spec.batch_size == 1 else 0.1 if spec.sampler == "bucketed" else 0.001,
     )
-    measured = {"steps": steps, "block": block_of(steps), "batching": plan, "telemetry": telemetry_of(spec)}
+    measured: dict[str, Any] = {
+        "steps": steps,
+        "block": block_of(steps),
+        "batching": plan,
+        "telemetry": telemetry_of(spec),
+    }
     return record_of(spec, replicate=replicate, **(measured | changes))
 
 
@@ -310,7 +315,7 @@ def measured_compute_record(spec: TrialSpec, *, replicate: int = 0, **changes: A
             )
         )
     steps = {name: tuple(value for part in parts for value in part[name]) for name in parts[0]}
-    measured = {
+    measured: dict[str, Any] = {
         "steps": steps,
         "block": block_of(steps),
         "canvases": tuple(canvases),
@@ -368,7 +373,8 @@ def measured_loader_record(spec: TrialSpec, *, decode_s: float = 0.05, **changes
         num_examples=32,
         num_batches=32 // spec.micro_batch_size,
     )
-    return record_of(spec, **({"stages": stages, "batching": plan} | changes))
+    measured: dict[str, Any] = {"stages": stages, "batching": plan}
+    return record_of(spec, **(measured | changes))
 
 
 def _draws(spec: TrialSpec, *, replicate: int) -> tuple[np.random.Generator, float]:
@@ -487,7 +493,7 @@ def _skipped(spec: TrialSpec, *, smaller: int) -> TrialRecord:
 def gpu_campaign(**environment: Any) -> list[TrialRecord]:
     """Return compute trials of a GPU in three processes, the worst case of each family, and what loads."""
     gpu: dict[str, Any] = {"device": "cuda", "model": "veernet"}
-    changed = {"environment": CUDA_ENVIRONMENT | environment}
+    changed: dict[str, Any] = {"environment": CUDA_ENVIRONMENT | environment}
     records: list[TrialRecord] = []
     for micro in (1, 4):
         for levers in ({"precision": "fp32"}, {"precision": "bf16"}, {"precision": "bf16", "checkpointing": "stages"}):
