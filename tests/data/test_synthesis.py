@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -280,3 +282,29 @@ def test_estimated_bytes_of_each_format_are_about_right(image_format: ImageForma
     build_corpus(spec, tmp_path, formats=(image_format,))
     written = sum(path.stat().st_size for path in tmp_path.rglob("*.[pt][ni][gf]"))
     assert estimate_bytes(spec, (image_format,)) == pytest.approx(written, rel=0.1)
+
+
+@pytest.mark.parametrize("num_whole", [0, 5, 18])
+def test_a_disk_that_fills_up_leaves_no_half_file_and_is_gone_on_with(
+    num_whole: int, corpus_spec: CorpusSpec, built: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    formats: tuple[ImageFormat, ...] = ("png", "tiff-zstd")
+    right = Path.write_bytes
+    room = itertools.count()
+
+    def write_bytes(path: Path, content: bytes) -> int:
+        if next(room) > num_whole:
+            right(path, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return right(path, content)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", write_bytes)
+        with pytest.raises(InputError, match="No space left on device"):
+            build_corpus(corpus_spec, tmp_path / "logs", formats=formats)
+    left = [path for path in (tmp_path / "logs").rglob("*") if path.is_file()]
+    assert not any(path.name.endswith(".part") for path in left)
+    assert len(left) == num_whole + 1, "corpus.json is the first"
+    assert not is_complete(corpus_spec, tmp_path / "logs", formats)
+    assert build_corpus(corpus_spec, tmp_path / "logs", formats=formats).corpus_id == built.corpus_id
+    assert is_complete(corpus_spec, tmp_path / "logs", formats)
