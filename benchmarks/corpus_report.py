@@ -51,7 +51,7 @@ SIZES = SizeDistribution(widths=PixelRange(start=3200, stop=12_800), heights=Pix
 NUM_COUNTED = 40
 """Examples of which the foreground is counted."""
 
-SHOWN = (1, 12, 13, 27)
+SHOWN = (43, 22, 29, 33)
 """Examples of the contact sheet: with and without a heading, each scale, each code of a line."""
 
 STRIP = (520, 4800)
@@ -144,7 +144,7 @@ def find_decoders() -> tuple[dict[tuple[str, str], Decode], list[str]]:
         # It takes imagecodecs where that is there; without, it knows of these formats only deflate.
         name, known = ("tifffile", IMAGE_FORMATS[2:3])
         if imagecodecs is not None:
-            name, known = ("tifffile and imagecodecs", IMAGE_FORMATS[1:])
+            name, known = ("tifffile with imagecodecs", IMAGE_FORMATS[1:])
         decoders |= {(one, name): lambda content, _: tifffile.imread(io.BytesIO(content)) for one in known}
     if cv2 is None:
         left_out.append("OpenCV")

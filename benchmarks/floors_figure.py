@@ -44,7 +44,7 @@ def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
             capsize=3,
             color=STEP_COLOUR,
             linestyle="none",
-            label="step, measured" if place == 0 else None,
+            label="step" if place == 0 else None,
         )
         axes.plot(
             1e3 * row.arithmetic_s,
@@ -54,7 +54,7 @@ def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
             markeredgewidth=2.5,
             color=ARITHMETIC_COLOUR,
             linestyle="none",
-            label="floor: arithmetic" if place == 0 else None,
+            label="arithmetic" if place == 0 else None,
         )
         if row.traffic_s is not None:
             axes.plot(
@@ -64,7 +64,7 @@ def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
                 markersize=6,
                 color=TRAFFIC_COLOUR,
                 linestyle="none",
-                label="floor: memory traffic" if place == 0 else None,
+                label="memory traffic" if place == 0 else None,
             )
     labels = ["\n".join(textwrap.wrap(configuration(row, rows), LABEL_COLUMNS)) for row in shown]
     axes.set_yticks(range(len(shown)), labels, fontsize=7)

@@ -193,11 +193,14 @@ def table(rows: Sequence[Row]) -> list[str]:
 def best_line(rows: Sequence[Row]) -> str:
     """Return how far the configuration of the highest throughput is from its floors, and which is the higher one."""
     best = max(rows, key=lambda row: row.valid_pixels / row.step_time.value)
-    which = "arithmetic" if best.traffic_s is None or best.arithmetic_s >= best.traffic_s else "memory traffic"
+    beside = [f"{significant(best.step_time.value / best.arithmetic_s, digits=2)} times what its arithmetic would"]
+    if best.traffic_s is not None:
+        beside.append(
+            f"{significant(best.step_time.value / best.traffic_s, digits=2)} times what its memory traffic would"
+        )
     return (
-        f"Fastest by valid pixels is {configuration(best, rows)}: its step takes "
-        f"{significant(best.over_floor, digits=2)} times its floor, which is {which}, and "
-        f"{significant(best.step_time.value / best.arithmetic_s, digits=2)} times what its arithmetic alone would."
+        f"Fastest by valid pixels is {configuration(best, rows)}: on {best.height} x {best.width:,} px its step takes "
+        f"{' and '.join(beside)}."
     )
 
 
