@@ -167,6 +167,12 @@ def command_of(text: str, folders: Mapping[str, str], *, budget_s: float) -> lis
     return [sys.executable, *words[1:]] if words[0] == "python" else words
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of a step: the checkout that this script lies in comes first, installed or not."""
+    root = str(Path(__file__).resolve().parents[1])
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
+
+
 def run_step(step: Step, folders: Mapping[str, str], *, limit_s: float, log: Path) -> Outcome:
     """Run a step, asked to end when it is out of time, as by Ctrl-C, and killed if it then does not."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +181,9 @@ def run_step(step: Step, folders: Mapping[str, str], *, limit_s: float, log: Pat
     start = time.monotonic()
     is_cut_short = False
     with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, env=environment()
+        )
         try:
             process.wait(timeout=limit_s)
         except subprocess.TimeoutExpired:
@@ -208,7 +216,7 @@ def draw(commands: Sequence[str], folders: Mapping[str, str]) -> int:
 def failures(commands: Sequence[str], folders: Mapping[str, str]) -> Iterator[str]:
     for text in commands:
         command = command_of(text, folders, budget_s=0)
-        result = subprocess.run(command, check=False, capture_output=True, text=True)
+        result = subprocess.run(command, check=False, capture_output=True, text=True, env=environment())
         if result.returncode == 0:
             print(result.stdout, end="", flush=True)
         else:

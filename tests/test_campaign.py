@@ -42,6 +42,13 @@ def test_steps_run_in_order_and_once(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (tmp_path / "order").read_text() == "122"
 
 
+def test_a_step_imports_the_checkout_whether_it_is_installed_or_not(tmp_path: Path) -> None:
+    code = f"import sys; assert sys.path[1] == {str(BENCHMARKS.parent)!r}, sys.path"
+    definition = write(tmp_path / "c.toml", ("one", code, 1.0))
+    assert run_campaign(definition, tmp_path / "results") == 0
+    assert json.loads((tmp_path / "results" / campaign.STATE_FILE).read_text())["one"]["exit_code"] == 0
+
+
 def test_what_fails_runs_again_and_what_it_said_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     marker = str(tmp_path / "there")
     code = f"import os, sys; print('tried'); ok = os.path.exists({marker!r}); open({marker!r}, 'w'); sys.exit(not ok)"
