@@ -102,7 +102,7 @@ def test_reports_are_drawn_and_what_has_no_records_is_named(tmp_path: Path, caps
         ("[[step]]\nname = 'a'\ncommand = 'b'", "minutes"),
         ("[[step]]\nname = 'a'\ncommand = 'b'\nminutes = 1\ncolour = 'red'", "colour"),
         ("[[step]]\nname = 'a'\ncommand = 'b'\nminutes = 1\n" * 2, "names of their own"),
-        ("[[step", "line 1"),
+        ("[[step", "end of document"),
     ],
 )
 def test_a_definition_that_cannot_be_used_is_refused(

@@ -60,7 +60,7 @@ def test_the_traffic_of_a_step_follows_its_levers() -> None:
     assert traffic(precision="fp16") == traffic(precision="bf16")
     assert traffic(checkpointing="stages") > 1.1 * plain, "what is recomputed is moved again"
     whole = traffic(batch_size=4, micro_batch_size=4)
-    assert traffic(batch_size=4, micro_batch_size=2) == pytest.approx(whole, rel=0.02)
+    assert traffic(batch_size=4, micro_batch_size=2) == pytest.approx(whole, rel=0.03), "gradients are added up twice"
     with pytest.raises(ValueError, match="compiled"):
         traffic(compile="default")
 

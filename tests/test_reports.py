@@ -17,8 +17,8 @@ COMMANDS = re.findall(r"^\| .*? \| `((?:vnbench|python) [^`]*)`", (ROOT / "repor
 MEASURING = ("groupnorm_report", "padding_leak", "corpus_report")
 """Scripts that measure what they tell: they are tried by tests of their own."""
 
-ELSEWHERE = ("sampler_peers",)
-"""Scripts that need packages of other projects."""
+ELSEWHERE = ("sampler_peers", "gate_report")
+"""Scripts that need packages of other projects, or simulate for minutes."""
 
 
 def script_of(command: str) -> str:
@@ -26,6 +26,13 @@ def script_of(command: str) -> str:
 
 
 DRAWING = [command for command in COMMANDS if script_of(command) not in (*MEASURING, *ELSEWHERE)]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_every_script_finds_what_it_imports(path: Path) -> None:
+    if path.stem == "sampler_peers":
+        pytest.importorskip("lhotse")
+    assert importlib.import_module(path.stem).__doc__
 
 
 def test_every_report_has_its_command() -> None:
