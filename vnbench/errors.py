@@ -14,6 +14,9 @@ Out of memory, a timeout and a crash of a trial are not exceptions but data: the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class VnbenchError(Exception):
     """Base of every error that vnbench raises on purpose."""
@@ -65,3 +68,18 @@ class GateError(VnbenchError):
 
 class PlanError(VnbenchError):
     """A plan that cannot be made: nothing fits, or the records do not hold what it takes."""
+
+
+@contextmanager
+def readable(where: str) -> Iterator[None]:
+    """Tell of a file or folder that may not be read as bad input; ``where`` is the option that names it.
+
+    Raises:
+        InputError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            where, error.filename or "", allowed=f"cannot be read ({error.strerror})", remedy="make it readable"
+        ) from error

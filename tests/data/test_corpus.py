@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vnbench.data.corpus import Corpus, load_corpus
+from vnbench.data.image_folder import read_sizes
 from vnbench.data.manifest import COLUMNS
 from vnbench.errors import InputError
 
@@ -98,3 +101,27 @@ def test_unusable_facts_are_bad_input(corpus: Corpus, text: str) -> None:
     (corpus.directory / "corpus.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=r"corpus\.json"):
         load_corpus(corpus.directory)
+
+
+def refuse(path: Path) -> bool:
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+
+@pytest.mark.parametrize("what", ["is_file", "exists", "is_dir"])
+def test_a_folder_that_may_not_be_read_is_bad_input(corpus: Corpus, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, what, refuse)
+    if what == "is_dir":
+        with pytest.raises(InputError, match=r"--sizes .*: cannot be read \(Permission denied\); make it readable"):
+            read_sizes(corpus.directory)
+    else:
+        with pytest.raises(InputError, match=r"corpus .*: cannot be read \(Permission denied\); make it readable"):
+            load_corpus(corpus.directory)
+
+
+def test_folders_below_that_may_not_be_read_are_bad_input(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scandir(path: Path) -> None:
+        refuse(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match=r"--sizes .*images: cannot be read"):
+        read_sizes(corpus.directory)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vnbench.data.image_folder import has_images, pair_folder
 from vnbench.data.manifest import ManifestRow, read_manifest
 from vnbench.data.sizes import SizeArray
-from vnbench.errors import InputError
+from vnbench.errors import InputError, readable
 from vnbench.identity import digest
 from vnbench.spec import TASKS, ImageFormat, Task
 
@@ -79,6 +79,7 @@ def file_in_format(image: str, image_format: ImageFormat) -> str:
     return str(path.parent.with_name(f"{path.parent.name}.{image_format}") / f"{path.stem}{TIFF_SUFFIX}")
 
 
+@readable("corpus")
 def load_corpus(directory: Path | str) -> Corpus:
     """Return the corpus of a directory, its manifest checked and its files found, but not opened.
 

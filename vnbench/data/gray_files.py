@@ -130,6 +130,8 @@ def _looked_at(
                 return look(image)
     except FileNotFoundError:
         problem = "is missing"
+    except PermissionError as error:
+        problem = f"cannot be read ({error.strerror})"
     except Exception as error:  # a broken chunk surfaces as OSError, SyntaxError, ValueError, struct.error, zlib.error
         problem = f"does not decode: {error}"
     raise CorpusError(f"{path}: {problem}")

@@ -22,7 +22,7 @@ from vnbench.data.gray_files import FILE_KINDS, read_size
 from vnbench.data.manifest import ManifestRow
 from vnbench.data.sizes import SizeArray, read_sizes_csv
 from vnbench.data.splits import validation_indices
-from vnbench.errors import CorpusError, InputError
+from vnbench.errors import CorpusError, InputError, readable
 from vnbench.identity import digest
 from vnbench.units import MAX_SIDE_PIXELS
 
@@ -87,6 +87,7 @@ def has_images(root: Path) -> bool:
     return root.is_dir() and next(_images(root), None) is not None
 
 
+@readable("--sizes")
 def read_sizes(path: Path) -> SizeArray:
     """Return the sizes that a CSV file lists or that the images of a folder have, as ``read_sizes_csv`` does.
 
@@ -100,11 +101,13 @@ def read_sizes(path: Path) -> SizeArray:
         raise InputError(
             "--sizes", path, allowed="there are no images in it", remedy="name a folder of images, or a CSV file"
         )
-    return header_sizes(files, root=path)
+    return header_sizes(files, root=path, option="--sizes")
 
 
-def header_sizes(files: list[Path], *, root: Path) -> SizeArray:
+def header_sizes(files: list[Path], *, root: Path, option: str = "--images") -> SizeArray:
     """Return height and width in pixels of each image file, from its header, or from the cache where it is the same.
+
+    ``option`` is the one that named the folder.
 
     Raises:
         InputError: a header cannot be read, or claims a side above MAX_SIDE_PIXELS; the first few files are named.
@@ -129,7 +132,9 @@ def header_sizes(files: list[Path], *, root: Path) -> SizeArray:
     with ThreadPoolExecutor(max_workers=min(MAX_THREADS, os.cpu_count() or 1)) as pool:
         found = list(pool.map(look, files))
     if problems:
-        raise _of_files(root, sorted(problems), problem="that cannot be used", remedy="mend or remove them")
+        raise _of_files(
+            root, sorted(problems), problem="that cannot be used", remedy="mend or remove them", option=option
+        )
     headers = dict(entry for entry in found if entry is not None)
     if headers != known:
         _write_cache(cache, headers)
@@ -159,12 +164,14 @@ def _images(root: Path) -> Iterator[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield all image files below a folder, by name. Links to folders are not followed: they may lead in a ring."""
+    """Yield all image files below a folder, by name. Links to folders are not followed: they may lead in a ring.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
 
     def refuse(error: OSError) -> None:
-        raise InputError(
-            "--images", error.filename, allowed=f"cannot be read ({error.strerror})", remedy="make it readable"
-        ) from error
+        raise error
 
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders.sort()
@@ -195,7 +202,8 @@ def _told(size: list[int]) -> str:
     return f"{size[1]} x {size[0]} px"
 
 
-def _of_files(root: Path, names: list[str], *, problem: str, remedy: str) -> InputError:
+def _of_files(root: Path, names: list[str], *, problem: str, remedy: str, option: str = "--images") -> InputError:
+    files = "1 file" if len(names) == 1 else f"{len(names)} files"
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     told = f"{', '.join(names[:MAX_NAMED])}{more}"
-    return InputError("--images", root, allowed=f"holds {len(names)} files {problem}: {told}", remedy=remedy)
+    return InputError(option, root, allowed=f"holds {files} {problem}: {told}", remedy=remedy)
