@@ -9,6 +9,7 @@ import record_factory as factory
 import torch
 from torch import Tensor
 
+from vnbench.harness import equality
 from vnbench.harness import step as step_module
 from vnbench.harness.equality import check_equality, checked_equality, round_to
 from vnbench.harness.step import OptimizerStep
@@ -16,6 +17,7 @@ from vnbench.harness.switches import set_arithmetic
 from vnbench.harness.task import TrialTask
 from vnbench.harness.trial import run
 from vnbench.model.normalization import ExplicitGroupNorm
+from vnbench.readings import EqualityReading
 from vnbench.record import TrialRecord
 from vnbench.spec import TrialSpec
 
@@ -118,9 +120,26 @@ def test_a_gradient_that_is_no_number_is_not_equal(monkeypatch: pytest.MonkeyPat
 
 
 def test_tf32_does_not_pass_for_fp32() -> None:
-    """What rounding to TF32's bits does by itself is four times what fp32 may be off by."""
+    """What rounding to TF32's bits does by itself is twice what fp32 may be off by."""
     reading = check_equality(spec_of(precision="fp32"))
-    assert reading.rounding_gradient_error == pytest.approx(4 * reading.gradient_tolerance)
+    assert reading.rounding_gradient_error == pytest.approx(2 * reading.gradient_tolerance)
+
+
+def test_an_error_of_one_draw_alone_is_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = equality._compare
+    draws = []
+
+    def flipped(spec: TrialSpec, *, draw: int) -> EqualityReading:
+        draws.append(draw)
+        reading = right(spec, draw=draw)
+        return replace(reading, gradient_error=1.0) if draw == 0 else reading
+
+    monkeypatch.setattr(equality, "_compare", flipped)
+    reading = check_equality(spec_of(precision="fp32"))
+    assert reading.is_equal
+    assert draws == [0, 1]
+    first, second = (right(spec_of(precision="fp32"), draw=draw) for draw in range(2))
+    assert first.rounding_gradient_error != second.rounding_gradient_error, "other examples"
 
 
 def test_rounding_is_that_of_the_type() -> None:
