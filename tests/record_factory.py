@@ -97,6 +97,7 @@ def memory_spec(training: TrialSpec, *, height: int = 640, width: int = 12_800) 
         kind="memory",
         device=training.device,
         model=training.model,
+        model_id=training.model_id,
         task=training.task,
         batch_size=training.micro_batch_size,
         micro_batch_size=training.micro_batch_size,

@@ -416,3 +416,17 @@ def test_hopeless_and_countless_interruptions_are_answered_at_once(
     many = plan([results, "--examples", "20000", "--epochs", "10", "--interruptions", "5000"], capsys)["recommended"]
     assert many["wall_clock_s"]["p50"] > 5000 * 300
     assert "at most 1,000,000" in refusal([results, "--examples", "10000000", "--epochs", "1"], capsys, code=2)
+
+
+def test_lines_to_paste_name_only_levers_that_the_network_has(
+    results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["plan", results, *RUN]) == 0
+    assert 'precision, norm_precision = "bf16", "fp32"' in capsys.readouterr().out
+    own: dict[str, Any] = {"device": "cuda", "model": "unet:build", "model_id": "0123456789ab", "precision": "bf16"}
+    records = [factory.measured_compute_record(factory.compute_spec(**own), replicate=number) for number in range(3)]
+    records.append(factory.measured_memory_record(factory.training_spec(**own)))
+    assert run(["plan", write(tmp_path / "own.jsonl", records), *RUN]) == 0
+    out = capsys.readouterr().out
+    assert 'precision = "bf16"' in out
+    assert "norm_precision" not in out

@@ -98,7 +98,10 @@ def lines_to_paste(report: Report) -> Iterator[str]:
     yield "# for the training script"
     yield f"batch_size, micro_batch_size = {levers['batch_size']}, {levers['micro_batch_size']}"
     yield f"accumulation_steps = {levers['batch_size'] // levers['micro_batch_size']}"
-    yield f'precision, norm_precision = "{levers["precision"]}", "{levers["norm_precision"]}"'
+    if LEVER_WORDS["norm_precision"].value(report.recommended.family.spec) is None:
+        yield f'precision = "{levers["precision"]}"'  # of a user's own network, whose norms are as it has them
+    else:
+        yield f'precision, norm_precision = "{levers["precision"]}", "{levers["norm_precision"]}"'
     yield f"activation_checkpointing = {levers['checkpointing'] != 'none'}"
     yield f'sampler, num_workers = "{levers["sampler"]}", {levers["num_workers"] or 0}'
     if report.recommended.interval_steps is not None:
