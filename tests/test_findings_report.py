@@ -6,7 +6,9 @@ from pathlib import Path
 
 import findings_report
 import pytest
-from findings_questions import QUESTIONS, autocast, levers, planned, recipe_of
+from findings_memory import autocast
+from findings_questions import QUESTIONS
+from findings_run import levers, planned, recipe_of
 from findings_sources import NotMeasured, Sources
 
 ROOT = Path(__file__).parents[1]

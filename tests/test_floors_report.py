@@ -11,8 +11,8 @@ import pytest
 import torch
 from floors_rows import Ceilings, ceilings_of, rows_of
 from floors_traffic import TrafficCounter, step_traffic
+from record_factory import training_spec
 
-from tests.record_factory import training_spec
 from vnbench.analysis.findings import Findings
 from vnbench.spec import TrialSpec
 from vnbench.store import load_all

@@ -308,3 +308,12 @@ def test_a_disk_that_fills_up_leaves_no_half_file_and_is_gone_on_with(
     assert not is_complete(corpus_spec, tmp_path / "logs", formats)
     assert build_corpus(corpus_spec, tmp_path / "logs", formats=formats).corpus_id == built.corpus_id
     assert is_complete(corpus_spec, tmp_path / "logs", formats)
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_the_number_of_threads_changes_no_byte(
+    num_threads: int, corpus_spec: CorpusSpec, built: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: num_threads)
+    build_corpus(corpus_spec, tmp_path / "logs")
+    assert files_of(tmp_path / "logs") == files_of(built.directory)
