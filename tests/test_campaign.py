@@ -63,7 +63,7 @@ def test_what_fails_runs_again_and_what_it_said_is_kept(tmp_path: Path, capsys: 
 def test_a_step_out_of_time_may_put_its_records_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = str(tmp_path / "kept")
     code = f"import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    open({kept!r}, 'w').write('safe')\n"
-    definition = write(tmp_path / "c.toml", ("long", code, 0.03))
+    definition = write(tmp_path / "c.toml", ("long", code, 0.07))
     start = time.monotonic()
     assert run_campaign(definition, tmp_path / "results") == 0
     assert time.monotonic() - start < 30

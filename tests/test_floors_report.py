@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import floors_report
+import floors_rows
 import pytest
 import torch
 from floors_rows import Ceilings, ceilings_of, rows_of
 from floors_traffic import TrafficCounter, step_traffic
 from record_factory import training_spec
 
+from vnbench.analysis.compute import ComputeSummary
 from vnbench.analysis.findings import Findings
 from vnbench.spec import TrialSpec
 from vnbench.store import load_all
@@ -22,6 +24,11 @@ RECORDS = Path(__file__).parents[1] / "results/cpu-amd-epyc/wallclock.jsonl"
 
 def spec_of(**changes: Any) -> TrialSpec:
     return replace(training_spec(), **changes)
+
+
+@pytest.fixture(scope="module", name="summaries")
+def _summaries() -> tuple[ComputeSummary, ...]:
+    return Findings(load_all([RECORDS]).records).compute
 
 
 def counted(statement: Any) -> int:
@@ -70,8 +77,10 @@ def test_nothing_is_computed_for_a_step_of_the_worst_case() -> None:
     assert step_traffic(spec, height=640, width=12_800) > 100e9
 
 
-def test_floors_are_operations_and_bytes_over_the_ceilings() -> None:
-    summaries = Findings(load_all([RECORDS]).records).compute
+def test_floors_are_operations_and_bytes_over_the_ceilings(
+    summaries: tuple[ComputeSummary, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floors_rows, "step_traffic", lambda spec, *, height, width: spec.batch_size * height * width)
     ceilings = Ceilings(flop_per_s={"fp32": 1e11, "bf16": 2e11}, bytes_per_s=1e10)
     rows = rows_of(summaries, ceilings)
     assert len(rows) == len([one for one in summaries if one.canvases])
@@ -83,12 +92,13 @@ def test_floors_are_operations_and_bytes_over_the_ceilings() -> None:
         assert row.over_floor == pytest.approx(row.step_time.value / max(row.arithmetic_s, row.traffic_s))
     speeds = [row.valid_pixels / row.step_time.value for row in rows]
     assert speeds == sorted(speeds, reverse=True)
+    assert all(row.traffic_s == row.spec.batch_size * row.height * row.width / 1e10 for row in rows)
     assert rows_of(summaries, Ceilings(flop_per_s={"fp16": 1e11}, bytes_per_s=1e10)) == []
 
 
-def test_the_shipped_ceilings_are_above_all_steps() -> None:
+def test_the_shipped_ceilings_are_above_all_steps(summaries: tuple[ComputeSummary, ...]) -> None:
     ceilings = ceilings_of(json.loads((RECORDS.parent / "floors.json").read_text()))
-    assert all(row.over_floor > 1 for row in rows_of(Findings(load_all([RECORDS]).records).compute, ceilings))
+    assert all(row.over_floor > 1 for row in rows_of(summaries, ceilings))
 
 
 def test_the_report_is_drawn_from_ceilings_that_were_measured_before(tmp_path: Path) -> None:
