@@ -182,7 +182,13 @@ def run_step(step: Step, folders: Mapping[str, str], *, limit_s: float, log: Pat
     is_cut_short = False
     with log.open("w") as file:
         process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, env=environment()
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment(),
+            # A shell that runs this in the background has it ignore interrupts, and all that it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         try:
             process.wait(timeout=limit_s)

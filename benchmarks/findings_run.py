@@ -42,9 +42,10 @@ def published_run(sources: Sources) -> list[str]:
         return [*lines, f"The accounts' recipe ({', '.join(RECIPE.values())}) was not measured in the same run."]
     ratio = recipe.finish.p50 / best.finish.p50
     smaller = "" if recipe.levers["batch_size"] == RECIPE_BATCH else f" (no whole batch of {RECIPE_BATCH} was measured)"
+    verdict = "" if recipe.verdict == "fits" else f" Its worst case: {recipe.verdict}."
     lines.append(
         f"The accounts' own recipe{smaller} takes {time_range(recipe.finish)} with {named(recipe)}: "
-        f"{significant(ratio, digits=2)} times as long."
+        f"{significant(ratio, digits=2)} times as long.{verdict}"
     )
     if not report.origin.is_cpu:
         in_time, by_ratio = best.finish.p50 <= 60 * GOAL_MINUTES, ratio >= GOAL_RATIO

@@ -27,7 +27,7 @@ ONE_CELL = ["--batch-size", "1", "--precision", "fp32", "--norm-precision", "fp3
 ONE_CELL += ["--sampler", "bucketed", "--num-workers", "0"]
 NUM_DEFAULT_TRIALS = 14
 NUM_KILLS = 10
-NUM_REPLICATES = 8
+NUM_REPLICATES = 4
 
 
 class Vnbench:
