@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from floors_traffic import step_traffic
+from floors_traffic import is_countable, step_traffic
 
 from vnbench.analysis.between import PooledFigure
 from vnbench.analysis.compute import ComputeSummary
@@ -48,7 +48,7 @@ class Row:
     arithmetic_s: float
     """Its operations, without recomputation, over the rate of matrix products in its precision."""
     traffic_s: float | None
-    """The bytes that its operators move over the rate of a copy; None for a compiled step."""
+    """The bytes that its operators move over the rate of a copy; None where its operators do not tell."""
     num_processes: int
 
     @property
@@ -67,7 +67,7 @@ def rows_of(summaries: Iterable[ComputeSummary], ceilings: Ceilings) -> list[Row
             continue
         canvas = max(known, key=lambda canvas: canvas.padded_pixels)
         assert canvas.flop_per_step is not None
-        traffic = step_traffic(spec, height=canvas.height, width=canvas.width) if spec.compile == "none" else None
+        traffic = step_traffic(spec, height=canvas.height, width=canvas.width) if is_countable(spec) else None
         rows.append(
             Row(
                 spec=spec,

@@ -68,12 +68,15 @@ def test_the_traffic_of_a_step_follows_its_levers() -> None:
     assert traffic(checkpointing="stages") > 1.1 * plain, "what is recomputed is moved again"
     whole = traffic(batch_size=4, micro_batch_size=4)
     assert traffic(batch_size=4, micro_batch_size=2) == pytest.approx(whole, rel=0.03), "gradients are added up twice"
-    with pytest.raises(ValueError, match="compiled"):
-        traffic(compile="default")
+    for changes in ({"compile": "default"}, {"padding": "exact"}):
+        with pytest.raises(ValueError, match="not that of its operators"):
+            traffic(**changes)
 
 
 def test_nothing_is_computed_for_a_step_of_the_worst_case() -> None:
-    spec = spec_of(model="veernet", batch_size=16, micro_batch_size=16, precision="bf16", norm_precision="input")
+    spec = spec_of(
+        device="cuda", model="veernet", batch_size=16, micro_batch_size=16, precision="bf16", norm_precision="input"
+    )
     assert step_traffic(spec, height=640, width=12_800) > 100e9
 
 
