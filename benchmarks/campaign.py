@@ -33,8 +33,6 @@ LOGS = "campaign"
 GRACE_S = 20.0
 """What a step that is out of time gets to put its records away."""
 
-DONE_CODES = (0,)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
@@ -62,7 +60,7 @@ class Outcome:
     @property
     def is_done(self) -> bool:
         """Whether it needs no other run."""
-        return self.exit_code in DONE_CODES and not self.is_cut_short
+        return self.exit_code == 0 and not self.is_cut_short
 
 
 def main(arguments: Sequence[str]) -> int:

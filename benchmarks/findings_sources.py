@@ -14,13 +14,10 @@ from vnbench.output.provenance import Provenance, provenance
 from vnbench.store import load_all
 
 SWEEPS: Mapping[str, tuple[str, ...]] = {
-    "default_axes": ("default_axes",),
     "memory": ("memory_search", "memory_times", "memory_soak"),
     "wallclock": ("wallclock", "recipe", "held_out"),
     "loader": ("loader", "loader_switches"),
-    "accumulation": ("accumulation",),
     "samplers": ("samplers",),
-    "compute": ("compute",),
     "noise_pairs": ("noise_pairs",),
 }
 """Definitions in benchmarks/ by the name of the file that they write."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from floors_rows import Row, configuration, shared
 from matplotlib.figure import Figure
@@ -18,7 +19,9 @@ MAX_ROWS = 24
 LABEL_COLUMNS = 36
 """Characters of a configuration before its label breaks."""
 
-STEP_COLOUR, ARITHMETIC_COLOUR, TRAFFIC_COLOUR = "#222222", "#D55E00", "#0072B2"
+POINT: dict[str, Any] = {"color": "#222222", "linestyle": "none"}
+BAR: dict[str, Any] = {"color": "#D55E00", "linestyle": "none", "marker": "|", "markersize": 11, "markeredgewidth": 2.5}
+DIAMOND: dict[str, Any] = {"color": "#0072B2", "linestyle": "none", "marker": "d", "markersize": 6}
 
 
 def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
@@ -31,43 +34,19 @@ def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
         origin=origin,
         trials=count(sum(row.num_processes for row in rows), "compute trial"),
     )
-    for place, row in enumerate(shown):
-        floor_s = max(row.arithmetic_s, row.traffic_s or 0.0)
-        axes.plot([1e3 * floor_s, 1e3 * row.step_time.value], [place, place], color="#BBBBBB", linewidth=2, zorder=1)
-        half_width = row.step_time.half_width
-        axes.errorbar(
-            1e3 * row.step_time.value,
-            place,
-            xerr=None if half_width is None else 1e3 * min(half_width, 0.95 * row.step_time.value),
-            marker="o",
-            markersize=5,
-            capsize=3,
-            color=STEP_COLOUR,
-            linestyle="none",
-            label="step" if place == 0 else None,
-        )
-        axes.plot(
-            1e3 * row.arithmetic_s,
-            place,
-            marker="|",
-            markersize=11,
-            markeredgewidth=2.5,
-            color=ARITHMETIC_COLOUR,
-            linestyle="none",
-            label="arithmetic" if place == 0 else None,
-        )
-        if row.traffic_s is not None:
-            axes.plot(
-                1e3 * row.traffic_s,
-                place,
-                marker="d",
-                markersize=6,
-                color=TRAFFIC_COLOUR,
-                linestyle="none",
-                label="memory traffic" if place == 0 else None,
-            )
+    places = range(len(shown))
+    steps_ms = [1e3 * row.step_time.value for row in shown]
+    # Without an interval there is no whisker; none reaches below zero, which a logarithmic axis has not.
+    whiskers_ms = [1e3 * min(row.step_time.half_width or 0.0, 0.95 * row.step_time.value) for row in shown]
+    axes.hlines(places, [1e3 * row.floor_s for row in shown], steps_ms, color="#BBBBBB", linewidth=2, zorder=1)
+    axes.errorbar(steps_ms, places, xerr=whiskers_ms, **POINT, marker="o", markersize=5, capsize=3, label="step")
+    arithmetic_ms = [1e3 * row.arithmetic_s for row in shown]
+    axes.plot(arithmetic_ms, places, **BAR, label="arithmetic")
+    counted = [(1e3 * row.traffic_s, place) for place, row in enumerate(shown) if row.traffic_s is not None]
+    if counted:
+        axes.plot(*zip(*counted, strict=True), **DIAMOND, label="memory traffic")
     labels = ["\n".join(textwrap.wrap(configuration(row, rows), LABEL_COLUMNS)) for row in shown]
-    axes.set_yticks(range(len(shown)), labels, fontsize=7)
+    axes.set_yticks(places, labels, fontsize=7)
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))

@@ -52,9 +52,14 @@ class Row:
     num_processes: int
 
     @property
+    def floor_s(self) -> float:
+        """The larger of its floors."""
+        return max(self.arithmetic_s, self.traffic_s or 0.0)
+
+    @property
     def over_floor(self) -> float:
         """The time of a step over the larger of its floors."""
-        return self.step_time.value / max(self.arithmetic_s, self.traffic_s or 0.0)
+        return self.step_time.value / self.floor_s
 
 
 def rows_of(summaries: Iterable[ComputeSummary], ceilings: Ceilings) -> list[Row]:
