@@ -6,12 +6,14 @@ Run with: python benchmarks/campaign.py benchmarks/campaign_cuda.toml --results 
 For a GPU that is rented by the minute: steps come in the order of what they are worth, none is begun that would not
 end in time, and what a sweep has measured is in its file whatever happens to it. Which steps are done is kept in
 RESULTS/campaign.json; ``--again NAME`` runs one anew, which for a sweep means that it goes on with what is left over.
+Ctrl-C ends the step at work, as it ends by itself, and the campaign; so it does if the campaign is killed (on Linux).
 ``--draw`` makes the reports from the records instead, for which no GPU is needed; where records are missing it goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import shlex
@@ -32,6 +34,12 @@ LOGS = "campaign"
 
 GRACE_S = 20.0
 """What a step that is out of time gets to put its records away."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as of vnbench."""
+
+PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl: the signal that a process gets when its parent has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,18 +98,14 @@ def main(arguments: Sequence[str]) -> int:
         return draw(drawings, folders)
 
     state = State(options.results / STATE_FILE)
-    deadline = time.monotonic() + 60 * options.minutes
-    for step in steps:
-        if state.is_done(step.name) and step.name not in options.again:
-            continue
-        left_s = deadline - time.monotonic() - GRACE_S
-        if left_s < 60 * step.least_minutes:
-            print(f"{step.name}: left for another time", file=sys.stderr)
-            continue
-        limit_s = min(60 * step.minutes, left_s)
-        print(f"{step.name}: at most {limit_s:.0f} s", file=sys.stderr, flush=True)
-        state.note(step.name, run_step(step, folders, limit_s=limit_s, log=options.results / LOGS / f"{step.name}.txt"))
-    print(state.table(steps))
+    left_over = [step for step in steps if not state.is_done(step.name) or step.name in options.again]
+    try:
+        run_steps(left_over, state, folders, seconds=60 * options.minutes)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        print(state.table(steps))
     return 0
 
 
@@ -171,6 +175,20 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
 
 
+def run_steps(steps: Sequence[Step], state: State, folders: Mapping[str, str], *, seconds: float) -> None:
+    """Run the steps that end within a time, in their order, and note how each ended."""
+    deadline = time.monotonic() + seconds
+    for step in steps:
+        left_s = deadline - time.monotonic() - GRACE_S
+        if left_s < 60 * step.least_minutes:
+            print(f"{step.name}: left for another time", file=sys.stderr)
+            continue
+        limit_s = min(60 * step.minutes, left_s)
+        print(f"{step.name}: at most {limit_s:.0f} s", file=sys.stderr, flush=True)
+        log = Path(folders["results"]) / LOGS / f"{step.name}.txt"
+        state.note(step.name, run_step(step, folders, limit_s=limit_s, log=log))
+
+
 def run_step(step: Step, folders: Mapping[str, str], *, limit_s: float, log: Path) -> Outcome:
     """Run a step, asked to end when it is out of time, as by Ctrl-C, and killed if it then does not."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -185,8 +203,7 @@ def run_step(step: Step, folders: Mapping[str, str], *, limit_s: float, log: Pat
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env=environment(),
-            # A shell that runs this in the background has it ignore interrupts, and all that it starts.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=heed_interrupts,
         )
         try:
             process.wait(timeout=limit_s)
@@ -197,6 +214,14 @@ def run_step(step: Step, folders: Mapping[str, str], *, limit_s: float, log: Pat
             end(process)
             raise
     return Outcome(exit_code=process.returncode, seconds=time.monotonic() - start, is_cut_short=is_cut_short)
+
+
+def heed_interrupts() -> None:
+    """Have this process, a step that is about to begin, take interrupts, and get one when the campaign has ended."""
+    # A shell that runs the campaign in the background has it ignore interrupts, and all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -71,6 +73,36 @@ def test_a_step_out_of_time_may_put_its_records_away(tmp_path: Path, capsys: pyt
     assert "out of time" in capsys.readouterr().out
     outcome = json.loads((tmp_path / "results" / campaign.STATE_FILE).read_text())["long"]
     assert outcome["is_cut_short"] is True
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        pytest.param(signal.SIGINT, campaign.INTERRUPTED, id="ctrl-c"),
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, id="killed"),
+    ],
+)
+def test_a_campaign_that_is_ended_leaves_nothing_at_work(tmp_path: Path, sent: signal.Signals, code: int) -> None:
+    begun, kept = tmp_path / "begun", tmp_path / "kept"
+    step = f"import time\ntry:\n    open({str(begun)!r}, 'w').close()\n    time.sleep(60)\nfinally:\n"
+    definition = write(tmp_path / "c.toml", ("long", step + f"    open({str(kept)!r}, 'w').close()\n", 1.0))
+    command = [sys.executable, campaign.__file__, str(definition), "--results", str(tmp_path / "results")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(begun)
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    wait_for(kept)
+    if sent == signal.SIGINT:
+        assert "long  not run" in out
+        assert err.splitlines()[-1] == "interrupted; the same command goes on"
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.05)
 
 
 def test_no_step_is_begun_that_would_not_end_in_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
