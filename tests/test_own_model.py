@@ -54,6 +54,34 @@ def test_another_text_is_another_network(tmp_path: Path) -> None:
     assert first.family != second.family
 
 
+HELPERS = {
+    "beside.py": "WIDTH = 8\n",
+    "late.py": "DEPTH = 3\n",
+    "parts/__init__.py": "from .block import Block\n",
+    "parts/block.py": "from parts import norms\nclass Block: ...\n",
+    "parts/norms.py": "import nets\nno Python at all\n",
+    "unused.py": "WIDTH = 8\n",
+}
+IMPORTS = """
+import beside
+from parts import Block
+def build(*, num_classes):
+    from late import DEPTH
+"""
+
+
+@pytest.mark.parametrize("changed", HELPERS)
+def test_another_text_of_what_it_imports_beside_it_is_another_network(tmp_path: Path, changed: str) -> None:
+    for name, text in HELPERS.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    name = f"{write(tmp_path, IMPORTS)}:build"
+    before = read_own_model(name, where="--model").model_id
+    assert read_own_model(name, where="--model").model_id == before
+    (tmp_path / changed).write_text(HELPERS[changed] + "# changed\n")
+    assert (read_own_model(name, where="--model").model_id == before) == (changed == "unused.py")
+
+
 @pytest.mark.parametrize(
     ("text", "function", "told"),
     [

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,8 @@ class OwnModel:
     levers: tuple[str, ...]
     """Names of LEVERS that the function takes."""
     model_id: str
-    """Digest of the file: a network of another text is another network. What the file imports is not in it."""
+    """Digest of the file and of what it imports from files beside it: a network of another text is another network. What
+    it imports by a computed name, or from packages that are installed, is not in it."""
 
 
 def is_own_model(name: str) -> bool:
@@ -81,8 +83,50 @@ def read_own_model(name: str, *, where: str) -> OwnModel:
         path=path,
         function=function,
         levers=tuple(lever for lever in LEVERS if lever in parameters),
-        model_id=hashlib.sha256(content).hexdigest()[:ID_DIGITS],
+        model_id=_digest_of(path, content, tree),
     )
+
+
+def _digest_of(path: Path, content: bytes, tree: ast.Module) -> str:
+    text = hashlib.sha256(content)
+    for helper, its_content in sorted(_helpers(path, tree).items()):
+        text.update(helper.relative_to(path.parent).as_posix().encode())
+        text.update(its_content)
+    return text.hexdigest()[:ID_DIGITS]
+
+
+def _helpers(path: Path, tree: ast.Module) -> dict[Path, bytes]:
+    """Return what a file imports from files beside it and from folders beside it, and what these import in turn."""
+    found: dict[Path, bytes] = {}
+    pending = [(path, tree)]
+    while pending:
+        importer, tree = pending.pop()
+        for helper in {*_imports(importer, tree, root=path.parent)} - {path, *found}:
+            # What cannot be read, or is no Python, is told where it is imported.
+            with suppress(OSError, SyntaxError, ValueError):
+                found[helper] = helper.read_bytes()
+                pending.append((helper, ast.parse(found[helper])))
+    return found
+
+
+def _imports(importer: Path, tree: ast.Module, *, root: Path) -> Iterator[Path]:
+    """Yield the files that one imports of those that Python would look for below ``root``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (file for alias in node.names for file in _files_of(root, alias.name.split(".")))
+        elif isinstance(node, ast.ImportFrom):
+            start = root if node.level == 0 else Path(*importer.parts[: -node.level])
+            if not start.is_relative_to(root):
+                continue
+            parts = node.module.split(".") if node.module else []
+            yield from (file for alias in node.names for file in _files_of(start, [*parts, alias.name]))
+
+
+def _files_of(start: Path, parts: Sequence[str]) -> Iterator[Path]:
+    """Yield the files of a dotted name, of the packages that it lies in first; its last part may be no module."""
+    for end in range(1, len(parts) + 1):
+        place = start.joinpath(*parts[:end])
+        yield from (file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file())
 
 
 def _parameters(tree: ast.Module, function: str, *, name: str, where: str) -> list[str]:
