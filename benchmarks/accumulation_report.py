@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -24,6 +23,7 @@ from statistics import fmean
 from accumulation_figure import figure_of
 from accumulation_gradients import MICRO_BATCH_SIZES, SIZES, Arithmetic, Difference, measure_differences
 from accumulation_rows import PADDED, SHARE, STEP, VALID, Row, rows_of
+from markdown_page import REPORT_ONLY, page_name, write_document, write_page
 
 from vnbench.analysis.ratios import Ratio
 from vnbench.analysis.summary import latest_attempts
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--results", type=Path, required=True, help="records of the sweep")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--report-only", action="store_true", help="measure nothing, write the report anew")
+    parser.add_argument(REPORT_ONLY, action="store_true", help="measure nothing, write the report anew")
     options = parser.parse_args(arguments)
 
     if not options.report_only and (code := run_sweep(options.results, device=options.device)):
@@ -81,29 +81,24 @@ def main(arguments: Sequence[str]) -> int:
     if not options.report_only:
         write_differences(measure_differences(rows[0].summary.spec), gradients, device=options.device)
     elif not gradients.exists():
-        print(f"{gradients}: is missing; run without --report-only", file=sys.stderr)
+        print(f"{gradients}: is missing; run without {REPORT_ONLY}", file=sys.stderr)
         return 2
     differences = [Difference(**one) for one in json.loads(gradients.read_text())["differences"]]
-    name = f"accumulation_{options.results.parent.name}_{records[0].started_at[:7].replace('-', '')}"
+    name = page_name("accumulation", machine=options.results.parent.name, date=records[0].started_at)
     options.out.mkdir(parents=True, exist_ok=True)
     origin = provenance(records)
     with styled():
         save(figure_of(rows, origin=origin), options.out, name=name)
     trials = count(len(latest_attempts(records)), "trial")
-    command = [word for word in arguments if word != "--report-only"]
-    parts = [
+    blocks = [
         *heading(rows),
         *time_section(rows),
         f"![Time, memory and padding against the micro-batch]({name}.png)",
         *padding_section(rows[0].summary.spec.batch_size),
         *gradient_section(differences),
         f"{origin.line(trials)}. {CPU_LABEL + '.' if origin.is_cpu else ''}".strip(),
-        "Made by:",
-        f"```bash\n{shlex.join(['python', 'benchmarks/accumulation_report.py', *command])}\n```",
     ]
-    report = options.out / f"{name}.md"
-    report.write_text("\n\n".join(parts) + "\n")
-    print(report)
+    write_page(blocks, options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0
 
 
@@ -122,7 +117,7 @@ def write_differences(differences: Sequence[Difference], path: Path, *, device: 
         "widths": str(SIZES.widths),
         "differences": [asdict(one) for one in differences],
     }
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    write_document(document, path)
 
 
 def heading(rows: Sequence[Row]) -> list[str]:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
-import json
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from markdown_page import page_name, write_document, write_page
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -117,19 +116,14 @@ def main(arguments: Sequence[str]) -> int:
         "making": asdict(making),
         "foreground": shares,
     }
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(json.dumps(document, indent=1) + "\n")
+    write_document(document, options.results)
     origin = measured_on(environment, date=str(document["date"]))
-    name = f"corpus_{options.results.parent.name}_{datetime.now(UTC):%Y%m}"
+    name = page_name("corpus", machine=options.results.parent.name, date=str(document["date"]))
     options.out.mkdir(parents=True, exist_ok=True)
     contact_sheet(SHOWN).save(options.out / f"{name}.png", optimize=True)
     contact_sheet(SHOWN[1:2]).save(options.out / f"{name}_example.png", optimize=True)
-    report = options.out / f"{name}.md"
-    command = shlex.join(["python", "benchmarks/corpus_report.py", *arguments])
-    report.write_text(
-        report_text(timings, making, shares, left_out=left_out, name=name, origin=origin, command=command)
-    )
-    print(report)
+    text = report_text(timings, making, shares, left_out=left_out, name=name, origin=origin)
+    write_page([text], options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0
 
 
@@ -289,7 +283,6 @@ def report_text(
     left_out: Sequence[str],
     name: str,
     origin: Provenance,
-    command: str,
 ) -> str:
     size = f"{MEAN_SIZE[0]} x {MEAN_SIZE[1]:,} px"
     total_s = making.draw_s + making.encode_s + making.encode_mask_s
@@ -329,13 +322,6 @@ def report_text(
         choice_text(timings, left_out=left_out),
         "",
         f"{origin.line(f'{len(timings)} ways of reading')}. {CPU_LABEL}.",
-        "",
-        "Made by:",
-        "",
-        "```bash",
-        command,
-        "```",
-        "",
     ]
     return "\n".join(lines)
 

@@ -9,13 +9,13 @@ A question whose records are missing says which command would bring them.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from findings_questions import QUESTIONS, Question
 from findings_sources import NotMeasured, Sources
+from markdown_page import page_name, write_page
 
 from vnbench.errors import InputError, PlanError
 from vnbench.output.provenance import CPU_LABEL
@@ -32,21 +32,16 @@ def main(arguments: Sequence[str]) -> int:
         origin = sources.origin
     except InputError as error:
         parser.error(str(error))
-    month = max(origin.dates)[:7].replace("-", "")
-    parts = [
+    blocks = [
         f"# Findings: {', '.join(origin.parts()[:2])}",
         f"{origin.line(f'{sources.num_trials:,} trials')}. {CPU_LABEL + '.' if origin.is_cpu else ''}".strip(),
         "Each answer is drawn from the records that the commands under it make; intervals are 95 % unless it says "
         "otherwise.",
     ]
     for number, question in enumerate(QUESTIONS, start=1):
-        parts += section(number, question, sources)
-    command = shlex.join(["python", "benchmarks/findings_report.py", *arguments])
-    parts += ["Made by:", f"```bash\n{command}\n```"]
-    options.out.mkdir(parents=True, exist_ok=True)
-    report = options.out / f"findings_{options.results.resolve().name}_{month}.md"
-    report.write_text("\n\n".join(parts) + "\n")
-    print(report)
+        blocks += section(number, question, sources)
+    name = page_name("findings", machine=options.results.resolve().name, date=max(origin.dates))
+    write_page(blocks, options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0
 
 

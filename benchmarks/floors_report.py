@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 from floors_figure import figure_of
 from floors_rows import Row, ceilings_of, configuration, rows_of, shared
+from markdown_page import REPORT_ONLY, page_name, write_document, write_page
 from torch.utils.benchmark import Timer
 
 from vnbench.analysis.findings import Findings
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("records", type=Path, nargs="+", help="results files with compute trials")
     parser.add_argument("--results", type=Path, required=True, help="file for the ceilings")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
-    parser.add_argument("--report-only", action="store_true", help="take the ceilings that the file holds")
+    parser.add_argument(REPORT_ONLY, action="store_true", help="take the ceilings that the file holds")
     options = parser.parse_args(arguments)
 
     try:
@@ -82,23 +82,18 @@ def main(arguments: Sequence[str]) -> int:
         else:
             timed = {one.spec.precision for one in findings.compute if one.canvases}
             document = measured_document(device, sorted(timed), expected=origin.device_name)
-            options.results.parent.mkdir(parents=True, exist_ok=True)
-            options.results.write_text(json.dumps(document, indent=1) + "\n")
+            write_document(document, options.results)
     except (InputError, OSError) as error:
         parser.error(str(error))
     rows = rows_of(findings.compute, ceilings_of(document))
     if not rows:
         parser.error(f"{', '.join(map(str, options.records))}: no compute trials whose operations were counted")
-    name = f"floors_{options.results.parent.name}_{max(origin.dates)[:7].replace('-', '')}"
+    name = page_name("floors", machine=options.results.parent.name, date=max(origin.dates))
     options.out.mkdir(parents=True, exist_ok=True)
     with styled():
         save(figure_of(rows, origin=origin), options.out, name=name)
-    # The ceilings come from the command without that flag, whenever it ran.
-    made_by = [one for one in arguments if one != "--report-only"]
-    command = shlex.join(["python", "benchmarks/floors_report.py", *made_by])
-    report = options.out / f"{name}.md"
-    report.write_text("\n\n".join(report_parts(rows, document, name=name, origin=origin, command=command)) + "\n")
-    print(report)
+    blocks = report_blocks(rows, document, name=name, origin=origin)
+    write_page(blocks, options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0
 
 
@@ -114,7 +109,7 @@ def measured_document(device: DeviceType, precisions: Sequence[Precision], *, ex
             "RECORDS",
             expected,
             allowed=f"is not this machine, {environment['device_name']}, whose ceilings would be measured",
-            remedy="run it where the records were measured, or with --report-only",
+            remedy=f"run it where the records were measured, or with {REPORT_ONLY}",
         )
     flop_per_s: dict[str, list[float]] = {precision: [] for precision in precisions}
     bytes_per_s = []
@@ -145,9 +140,7 @@ def seconds_of(statement: str, **names: torch.Tensor) -> float:
     return float(timer.blocked_autorange(min_run_time=MIN_TIMING_S).median)
 
 
-def report_parts(
-    rows: Sequence[Row], document: dict[str, Any], *, name: str, origin: Provenance, command: str
-) -> list[str]:
+def report_blocks(rows: Sequence[Row], document: dict[str, Any], *, name: str, origin: Provenance) -> list[str]:
     rates = ", ".join(
         f"{significant(max(values) / 1e9)} GFLOP/s in {precision}"
         for precision, values in document["flop_per_s"].items()
@@ -166,8 +159,6 @@ def report_parts(
         "\n".join(table(rows)),
         best_line(rows),
         f"![Time of a step beside its two floors]({name}.png)",
-        "Made by:",
-        f"```bash\n{command}\n```",
     ]
 
 

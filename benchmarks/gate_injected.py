@@ -10,7 +10,6 @@ ends with exit code 1 where the gate said anything else than it has to.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import shutil
 import subprocess
@@ -20,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from markdown_page import write_document
 
 from vnbench.analysis.rows import Tolerances
 from vnbench.analysis.sides import side_of
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str]) -> int:
             )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     report = {"sweep": SWEEP, "tolerance_time": TOLERANCES.time, "found": found}
-    options.out.write_text(json.dumps(report, indent=1) + "\n")
+    write_document(report, options.out)
     return 0 if all(one["is_right"] for one in found) else 1
 
 

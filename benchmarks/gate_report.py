@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gate_simulation as simulation
+from markdown_page import records_page_name, write_page
 from matplotlib.figure import Figure
 
 from vnbench.analysis.calibration import Calibration, calibrate, processes_needed
@@ -26,7 +26,6 @@ from vnbench.analysis.ratios import FAMILY_ERROR
 from vnbench.analysis.rows import Tolerances
 from vnbench.analysis.sides import Side, side_of
 from vnbench.calibrate_command import SEED
-from vnbench.defaults import default_out
 from vnbench.output.calibration_lines import calibration_lines
 from vnbench.output.gate_words import HOW_IT_DECIDES, names_of
 from vnbench.output.plot_style import DOTS_PER_INCH, WIDTH_INCHES, save, styled
@@ -62,24 +61,19 @@ def main(arguments: Sequence[str]) -> int:
     origin = provenance(everything)
     calibration = calibrate(sides, detect=DETECT, tolerances=Tolerances(), seed=SEED)
     assert calibration is not None, "the definition has ten processes of each configuration"
-    first = everything[0]
-    name = f"gate_{default_out(first.environment).parent.name}_{first.started_at[:7].replace('-', '')}"
+    name = records_page_name("gate", everything)
     options.out.mkdir(parents=True, exist_ok=True)
     with styled():
         save(power_figure(), options.out, name=name)
-    parts = [
+    blocks = [
         "# The gate: what it sees, and what it takes for noise",
         HOW_IT_DECIDES,
         *simulation_section(),
         f"![Share of comparisons that find a slowdown, by its size]({name}.png)",
         *machine_section(sides, calibration, line=origin.line(f"{len(everything)} trials"), is_cpu=origin.is_cpu),
         *injected_section(json.loads(options.injected.read_text())),
-        "Made by:",
-        f"```bash\n{shlex.join(['python', 'benchmarks/gate_report.py', *arguments])}\n```",
     ]
-    path = options.out / f"{name}.md"
-    path.write_text("\n\n".join(parts) + "\n")
-    print(path)
+    write_page(blocks, options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0
 
 

@@ -10,8 +10,6 @@ forward and backward, on maps as the stages of veernet have them, and holds agai
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +19,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 import torch
+from markdown_page import page_name, write_document, write_page
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
@@ -108,15 +107,11 @@ def main(arguments: Sequence[str]) -> int:
         "largest_difference_between_batches": batch_difference(device),
         "batch_norm_gaps": {str(batch): batch_norm_gap(batch, device) for batch in (1, 16)},
     }
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(json.dumps(document, indent=1) + "\n")
+    write_document(document, options.results)
     origin = measured_on(environment, date=str(document["date"]))
-    name = f"groupnorm_{options.results.parent.name}_{datetime.now(UTC):%Y%m}"
-    options.out.mkdir(parents=True, exist_ok=True)
-    command = shlex.join(["python", "benchmarks/groupnorm_report.py", *arguments])
-    report = options.out / f"{name}.md"
-    report.write_text(report_text(timings, document, device=device, origin=origin, command=command))
-    print(report)
+    name = page_name("groupnorm", machine=options.results.parent.name, date=str(document["date"]))
+    text = report_text(timings, document, device=device, origin=origin)
+    write_page([text], options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0
 
 
@@ -209,9 +204,7 @@ def batch_norm_gap(batch: int, device: DeviceType) -> dict[str, float]:
     return {"mean": fmean(gaps), "smallest": min(gaps), "largest": max(gaps)}
 
 
-def report_text(
-    timings: Sequence[Timing], document: dict[str, Any], *, device: DeviceType, origin: Provenance, command: str
-) -> str:
+def report_text(timings: Sequence[Timing], document: dict[str, Any], *, device: DeviceType, origin: Provenance) -> str:
     height, width = TIMED_CANVAS[device]
     gaps = document["batch_norm_gaps"]
     lines = [
@@ -246,13 +239,6 @@ def report_text(
         f"batches of 16. One layer on drawn logs of equal size, {NUM_TRAINED} batches, momentum 0.1.",
         "",
         origin.line(f"{len(timings)} cases"),
-        "",
-        "Made by:",
-        "",
-        "```bash",
-        command,
-        "```",
-        "",
     ]
     return "\n".join(lines)
 

@@ -8,15 +8,15 @@ Run with: vnbench sweep --config benchmarks/loader.toml --out results/cpu-amd-ep
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from markdown_page import records_page_name, write_page
+
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.loading import LoaderSummary, StageSummary
 from vnbench.analysis.overlap import Overlap, overlaps
-from vnbench.defaults import default_out
 from vnbench.output.knee_lines import knee_line
 from vnbench.output.levers import describe, differences, levers_of
 from vnbench.output.loader_table import LOADER_LEVERS, knees, stage_name
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{options.results}: holds no loader trial; run vnbench sweep --kind loader first", file=sys.stderr)
         return 2
     origin = provenance(records)
-    name = f"loader_{default_out(records[0].environment).parent.name}_{records[0].started_at[:7].replace('-', '')}"
+    name = records_page_name("loader", records)
     options.out.mkdir(parents=True, exist_ok=True)
     plain = [row for row in rows if not switched(row)]
     by_workers = [row for row in rows if switched(row) <= {"worker_kind"}]
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         if figure is not None:
             save(figure, options.out, name=name)
     spec = rows[0].spec
-    parts = [
+    blocks = [
         f"# Loading: batches of {spec.micro_batch_size}, {spec.sampler}",
         f"{origin.line(f'{len(records)} trials')}. {CPU_LABEL + '.' if origin.is_cpu else ''}",
         "Images and masks are PNG files. Each stage holds those before it, and nothing is done with a batch but to ask "
@@ -63,12 +63,8 @@ def main(arguments: Sequence[str]) -> int:
         *([f"![Supply against workers]({name}.png)"] if figure is not None else []),
         *switch_section(rows),
         *overlap_section(overlaps(found.training, loading=rows, computing=found.compute)),
-        "Made by:",
-        f"```bash\n{shlex.join(['python', 'benchmarks/loader_report.py', *arguments])}\n```",
     ]
-    report = options.out / f"{name}.md"
-    report.write_text("\n\n".join(parts) + "\n")
-    print(report)
+    write_page(blocks, options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0
 
 

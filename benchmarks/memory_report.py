@@ -12,11 +12,11 @@ passes of mixed widths; all write to one file.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from markdown_page import records_page_name, write_page
 from matplotlib.figure import Figure
 
 from vnbench.analysis.certification import certify
@@ -25,7 +25,6 @@ from vnbench.analysis.max_batch import MaxBatchSummary, summarize_search
 from vnbench.analysis.memory_law import CARD_SIZES_GIB, NEAR_LIMIT, USABLE, fit_memory_law, fits_right_ratio
 from vnbench.analysis.recipe import Choice, Cost, LeverCost, choice_of, leanest, take_levers_away
 from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes
-from vnbench.defaults import default_out
 from vnbench.harness.search import probes_of
 from vnbench.output.certification_table import HEADERS, explanations, verdict
 from vnbench.output.certification_table import figures as certificate_figures
@@ -60,12 +59,12 @@ def main(arguments: Sequence[str]) -> int:
     costs = costs_of(searches, records)
     recipe = leanest(costs)
     origin = provenance(records)
-    name = f"memory_{default_out(records[0].environment).parent.name}_{records[0].started_at[:7].replace('-', '')}"
+    name = records_page_name("memory", records)
     options.out.mkdir(parents=True, exist_ok=True)
     levers = take_levers_away(recipe, costs)
     with styled():
         save(waterfall(recipe, costs[recipe], levers, origin=origin), options.out, name=name)
-    parts = [
+    blocks = [
         *heading(searches[0], origin, num_records=len(records)),
         *search_table(searches),
         *lever_table(recipe, costs[recipe], levers, searches),
@@ -73,12 +72,8 @@ def main(arguments: Sequence[str]) -> int:
         *(card_table(searches) if origin.device_type == "cuda" else ()),
         *canvas_table(records),
         *certification(records),
-        "Made by:",
-        f"```bash\n{shlex.join(['python', 'benchmarks/memory_report.py', *arguments])}\n```",
     ]
-    report = options.out / f"{name}.md"
-    report.write_text("\n\n".join(parts) + "\n")
-    print(report)
+    write_page(blocks, options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0
 
 

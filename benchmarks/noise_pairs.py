@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from markdown_page import records_page_name, write_page
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
@@ -25,7 +25,6 @@ from vnbench.analysis.between import ProcessFigure, Spread, pair_half_width, spr
 from vnbench.analysis.noise import process_figure
 from vnbench.analysis.process import measured_at_s
 from vnbench.analysis.summary import latest_attempts
-from vnbench.defaults import default_out
 from vnbench.output.provenance import provenance
 from vnbench.record import DISTURBANCES, TrialRecord
 from vnbench.store import load_all
@@ -72,15 +71,15 @@ def main(arguments: Sequence[str]) -> int:
         print("nothing is left to pair: lower --calibration", file=sys.stderr)
         return 3
 
-    month = records[0].started_at[:7].replace("-", "")
-    name = f"noise_{default_out(records[0].environment).parent.name}_{month}"
+    name = records_page_name("noise", records)
     options.out.mkdir(parents=True, exist_ok=True)
     figure_path = options.out / f"{name}.png"
-    draw(pairs, figure_path, footer=provenance(records).line(f"{len(records)} trials"))
-    command = shlex.join(["python", "benchmarks/noise_pairs.py", *arguments])
-    report = options.out / f"{name}.md"
-    report.write_text(describe(records, by_spec, spread, pairs, options.calibration, figure_path.name, command))
-    print(report)
+    origin = provenance(records)
+    draw(pairs, figure_path, footer=origin.line(f"{len(records)} trials"))
+    text = describe(records, by_spec, spread, pairs, options.calibration, figure_path.name)
+    definition = "noise_pairs.toml" if origin.is_cpu else "noise_pairs_cuda.toml"
+    sweep = f"vnbench sweep --config benchmarks/{definition} --out {options.results}"
+    write_page([text], options.out / f"{name}.md", script=__file__, arguments=arguments, before=[sweep])
     return 0
 
 
@@ -113,7 +112,6 @@ def describe(
     pairs: Sequence[Pair],
     calibration: int,
     figure_name: str,
-    command: str,
 ) -> str:
     held = sum(abs(pair.difference) <= pair.half_width for pair in pairs)
     held_by_steps = sum(abs(pair.difference) <= pair.half_width_of_steps for pair in pairs)
@@ -148,8 +146,7 @@ def describe(
         deviation = math.sqrt(sum(pair.difference**2 for pair in own) / len(own))
         name = f"{spec.precision}, checkpointing {spec.checkpointing}"
         lines.append(f"| {name} | {len(own)} | {inside} | {100 * deviation:.2f} % |")
-    lines += ["", provenance(records).line(f"{len(records)} trials"), "", "Made by:", "", "```bash"]
-    lines += ["vnbench sweep --config benchmarks/noise_pairs.toml --out RESULTS", command, "```", ""]
+    lines += ["", provenance(records).line(f"{len(records)} trials")]
     return "\n".join(lines)
 
 

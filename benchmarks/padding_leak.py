@@ -10,8 +10,6 @@ the loss that leaks. Weights are drawn, not trained; the order of things is the 
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +19,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
+from markdown_page import page_name, write_document, write_page
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -96,17 +95,14 @@ def main(arguments: Sequence[str]) -> int:
         "padding_of_samplers": {sampler: padding_of(sampler) for sampler in SAMPLERS},
         "leaks": [asdict(leak) for leak in leaks],
     }
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(json.dumps(document, indent=1) + "\n")
+    write_document(document, options.results)
     origin = measured_on(environment, date=str(document["date"]))
-    name = f"padding_{options.results.parent.name}_{datetime.now(UTC):%Y%m}"
+    name = page_name("padding", machine=options.results.parent.name, date=document["date"])
     options.out.mkdir(parents=True, exist_ok=True)
     with styled():
         save(figure_of(leaks, document["padding_of_samplers"], origin=origin), options.out, name=name)
-    command = shlex.join(["python", "benchmarks/padding_leak.py", *arguments])
-    report = options.out / f"{name}.md"
-    report.write_text(report_text(leaks, document["padding_of_samplers"], name=name, origin=origin, command=command))
-    print(report)
+    text = report_text(leaks, document["padding_of_samplers"], name=name, origin=origin)
+    write_page([text], options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0
 
 
@@ -210,9 +206,7 @@ def figure_of(leaks: Sequence[Leak], samplers: dict[str, float], *, origin: Prov
     return figure
 
 
-def report_text(
-    leaks: Sequence[Leak], samplers: dict[str, float], *, name: str, origin: Provenance, command: str
-) -> str:
+def report_text(leaks: Sequence[Leak], samplers: dict[str, float], *, name: str, origin: Provenance) -> str:
     def told(padding: Padding, share: float, what: str) -> str:
         values = [getattr(leak, what) for leak in leaks if (leak.padding, leak.share) == (padding, share)]
         if what == "flipped":
@@ -245,13 +239,6 @@ def report_text(
         "alone, and the more so the more its sampler pads. With `--padding exact` there is nothing but rounding.",
         "",
         origin.line(f"{len(leaks)} comparisons"),
-        "",
-        "Made by:",
-        "",
-        "```bash",
-        command,
-        "```",
-        "",
     ]
     return "\n".join(lines)
 

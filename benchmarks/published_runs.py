@@ -10,13 +10,13 @@ examples shared a pass or were accumulated one by one; what was padded depends o
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from markdown_page import write_page
 
 from vnbench.analysis.fit import fit_families
 from vnbench.data.alignment import align
@@ -57,8 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("results", type=Path, nargs="*", help="measured devices to set beside, one file each")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    parts = [
+    blocks = [
         "# The published runs",
         "Two training times were published, each of 50 epochs on images of 3,200 to 12,800 x 480 to 640 px, on a GPU "
         "that is not named: 110 minutes for 2,000 binary examples at batch 1, 550 minutes for 15,000 multiclass "
@@ -68,12 +67,8 @@ def main(arguments: Sequence[str]) -> int:
         "as many sizes, drawn uniformly, in random order; the distribution is an assumption.",
         "\n".join(implied_table()),
         *measured_section(options.results),
-        "Made by:",
-        f"```bash\n{shlex.join(['python', 'benchmarks/published_runs.py', *arguments])}\n```",
     ]
-    path = options.out / "published_runs.md"
-    path.write_text("\n\n".join(parts) + "\n")
-    print(path)
+    write_page(blocks, options.out / "published_runs.md", script=__file__, arguments=arguments)
     return 0
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import shlex
 import sys
 import timeit
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from markdown_page import write_page
 from matplotlib.figure import Figure
 
 from vnbench.data.accounts import account, account_for_epoch
@@ -119,9 +119,8 @@ def main(arguments: Sequence[str]) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     draw(panels, report.with_suffix(".png"), footer=footer)
     figure = f"![Padding against repeated pairs of each sampler]({report.stem}.png)\n\n{footer}"
-    command = f"{INSTALL}\n{shlex.join(['python', 'benchmarks/sampler_peers.py', *arguments])}"
-    report.write_text(describe(panels, targets, times, figure=figure, command=command))
-    print(report)
+    text = describe(panels, targets, times, figure=figure)
+    write_page([text], report, script=__file__, arguments=arguments, before=[INSTALL])
     return 0 if all(is_met for *_, is_met in targets) else 1
 
 
@@ -231,7 +230,7 @@ def planning_seconds(sampler: SamplerName) -> list[float]:
     return best
 
 
-def describe(panels: Panels, targets: Sequence[Target], times: Times, *, figure: str, command: str) -> str:
+def describe(panels: Panels, targets: Sequence[Target], times: Times, *, figure: str) -> str:
     lines = ["# Padding against repeated pairs, samplers side by side", "", INTRODUCTION, figure, ""]
     for panel, points in panels.items():
         lines += [f"Is bucketed's curve ahead of both peers everywhere? With {panel}: {verdict(points)}", ""]
@@ -254,7 +253,7 @@ def describe(panels: Panels, targets: Sequence[Target], times: Times, *, figure:
     for name, seconds in times.items():
         cells = [f"{s:.2g} ({1e9 * s / (n * np.log2(n)):.0f})" for n, s in zip(PLANNED, seconds, strict=True)]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", f"Times on {describe_environment('cpu')['device_name']}. Made by:", "", "```bash", command, "```", ""]
+    lines += ["", f"Times on {describe_environment('cpu')['device_name']}."]
     return "\n".join(lines)
 
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from markdown_page import records_page_name, write_page
+
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.summary import TrialSummary
-from vnbench.defaults import default_out
 from vnbench.output.levers import describe, varying
 from vnbench.output.numbers import MISSING, format_estimate
 from vnbench.output.plot_repetition import repetition_figure
@@ -46,21 +46,19 @@ def main(arguments: Sequence[str]) -> int:
     if {*varying([row.spec for row in rows])} != {"sampler"}:
         print(f"{options.results}: its trials must differ in their sampler, and in nothing else", file=sys.stderr)
         return 2
-    name = f"batching_{default_out(records[0].environment).parent.name}_{records[0].started_at[:7].replace('-', '')}"
+    name = records_page_name("batching", records)
     options.out.mkdir(parents=True, exist_ok=True)
     with styled():
         figure = repetition_figure(rows, origin=origin)
         assert figure is not None, "several samplers with pairs of examples"
         save(figure, options.out, name=name)
-    command = shlex.join(["python", "benchmarks/sampler_report.py", *arguments])
     footer = origin.line(f"{sum(record.kind == 'training' for record in records)} training trials")
-    report = options.out / f"{name}.md"
-    report.write_text(report_text(rows, figure_name=f"{name}.png", footer=footer, command=command))
-    print(report)
+    text = report_text(rows, figure_name=f"{name}.png", footer=footer)
+    write_page([text], options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0
 
 
-def report_text(rows: Sequence[TrialSummary], *, figure_name: str, footer: str, command: str) -> str:
+def report_text(rows: Sequence[TrialSummary], *, figure_name: str, footer: str) -> str:
     spec = rows[0].spec
     base = next((row for row in rows if row.spec.sampler == BASE), None)
     bound = percent(min(row.lower_bound_padding_ratio or 0.0 for row in rows))
@@ -86,13 +84,6 @@ def report_text(rows: Sequence[TrialSummary], *, figure_name: str, footer: str, 
         "pixel-budget fills passes of smaller images up to as many pixels.",
         "",
         footer,
-        "",
-        "Made by:",
-        "",
-        "```bash",
-        command,
-        "```",
-        "",
     ]
     return "\n".join(lines)
 

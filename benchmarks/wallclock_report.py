@@ -7,16 +7,16 @@ Run with: vnbench sweep --config benchmarks/wallclock.toml --out results/cpu-amd
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from markdown_page import records_page_name, write_page
 
 from vnbench.analysis.bend import count_steps, find_bend
 from vnbench.analysis.fit import FamilyFit
 from vnbench.analysis.step_fit import ASSUMED_BETWEEN, CONFIDENCE
 from vnbench.analysis.summary import latest_attempts
-from vnbench.defaults import default_out
 from vnbench.fit_command import FitReport, fit_records
 from vnbench.harness.factored import Confirmation, confirmations
 from vnbench.output.factored_table import error_line
@@ -42,14 +42,14 @@ def main(arguments: Sequence[str]) -> int:
     records = latest_attempts(load_all([options.results]).records)
     report = fit_records(records, where=str(options.results))
     origin = report.origin
-    name = f"wallclock_{default_out(records[0].environment).parent.name}_{records[0].started_at[:7].replace('-', '')}"
+    name = records_page_name("wallclock", records)
     options.out.mkdir(parents=True, exist_ok=True)
     with styled():
         figure = fit_figure(report.families, origin=origin)
         assert figure is not None, "a fit has families"
         save(figure, options.out, name=name)
     confirmed = confirmations(records)
-    parts = [
+    blocks = [
         f"# Wall clock: {describe(report.families[0].spec, names=('model', 'task'))}",
         f"{origin.line(f'{len(records)} trials')}. {CPU_LABEL + '.' if origin.is_cpu else ''}",
         *fit_section(report),
@@ -57,12 +57,8 @@ def main(arguments: Sequence[str]) -> int:
         *bend_section(report),
         *forecast_section(confirmed),
         *composition_section(report),
-        "Made by:",
-        f"```bash\n{shlex.join(['python', 'benchmarks/wallclock_report.py', *arguments])}\n```",
     ]
-    path = options.out / f"{name}.md"
-    path.write_text("\n\n".join(parts) + "\n")
-    print(path)
+    write_page(blocks, options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0
 
 
