@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from record_factory import cpu_sweep, record_of, training_spec
@@ -268,6 +272,23 @@ def test_env_tells_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(environment["disturbances"], list)
     assert run(["env", "--device", "cpu"]) == 0
     assert "torch_version" in capsys.readouterr().out
+
+
+def test_an_interrupt_that_was_told_as_another_error_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def import_interrupted(*_: Any, **__: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        monkeypatch.setattr("vnbench.request.read_request", import_interrupted)
+        assert run(["sweep", "--widths", "64:96"]) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_plot_draws_what_the_records_hold(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

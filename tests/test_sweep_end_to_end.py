@@ -27,7 +27,6 @@ ONE_CELL = ["--batch-size", "1", "--precision", "fp32", "--norm-precision", "fp3
 ONE_CELL += ["--sampler", "bucketed", "--num-workers", "0"]
 NUM_DEFAULT_TRIALS = 14
 NUM_KILLS = 10
-NUM_REPLICATES = 4
 
 
 class Vnbench:
@@ -38,7 +37,7 @@ class Vnbench:
         self.mark = uuid.uuid4().hex
         self.environment = os.environ | {"VNBENCH_TEST_MARK": self.mark, "COLUMNS": "200"}
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, start_new_session: bool = False) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "vnbench", *arguments],
             cwd=self.folder,
@@ -46,6 +45,7 @@ class Vnbench:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=start_new_session,
             # A shell that runs the tests in the background has them ignore an interrupt, and all that they start.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
@@ -208,21 +208,34 @@ def test_an_interrupted_sweep_keeps_what_is_finished_and_says_how_to_go_on(
     assert {record.status for record in records_in(vnbench.folder / "r.jsonl")} == {"ok"}
 
 
+@pytest.mark.parametrize("after_s", [0.3, 0.6, 1.0, 1.6])
+def test_ctrl_c_before_the_first_trial_tells_nothing_of_the_insides(vnbench: Vnbench, after_s: float) -> None:
+    process = vnbench.start("sweep", *SMALL, "--out", "r.jsonl", start_new_session=True)
+    time.sleep(after_s)
+    # As a terminal does: every process of the group is told, the one that imports torch meanwhile too.
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "Error" not in err
+
+
 def test_a_trial_that_is_killed_becomes_a_record_and_the_sweep_goes_on(vnbench: Vnbench) -> None:
-    process = vnbench.start("sweep", *SMALL, "--out", "r.jsonl")
+    command = ("sweep", *SMALL, *ONE_CELL, "--replicates", "4", "--out", "r.jsonl")
+    process = vnbench.start(*command)
     wait_for(lambda: len(records_in(vnbench.folder / "r.jsonl")) >= 2)
     for pid in wait_for(lambda: vnbench.children(of=process.pid)):
         os.kill(pid, signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0
     records = records_in(vnbench.folder / "r.jsonl")
-    assert len(records) == NUM_DEFAULT_TRIALS
+    assert len(records) == 5
     (crashed,) = (record for record in records if record.status != "ok")
     assert crashed.cause is not None
     assert (crashed.status, crashed.cause.kind) == ("crashed", "signal")
     assert "--retry crashed" in err
-    report = vnbench.json("sweep", *SMALL, "--out", "r.jsonl", "--retry", "crashed,timeout")
-    assert report["statuses"] == {"ok": NUM_DEFAULT_TRIALS}
+    report = vnbench.json(*command, "--retry", "crashed,timeout")
+    assert report["statuses"] == {"ok": 5}
     (retried,) = (record for record in records_in(vnbench.folder / "r.jsonl") if record.attempt == 1)
     assert retried.spec_id == crashed.spec_id
 
@@ -286,21 +299,22 @@ def test_ten_kills_lose_and_repeat_no_finished_trial_and_leave_no_process(vnbenc
     path = vnbench.folder / "r.jsonl"
     moments = random.Random(20_260_101)
     kept: list[str] = []
-    arguments = ["sweep", *SMALL, "--out", "r.jsonl", "--replicates", str(NUM_REPLICATES), "--time-budget", "20m"]
+    arguments = ["sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl", "--replicates", "20", "--time-budget", "20m"]
     for _ in range(NUM_KILLS):
         process = vnbench.start(*arguments)
-        time.sleep(moments.uniform(0.5, 5.0))
+        time.sleep(moments.uniform(0.5, 4.0))
         process.kill()
         process.communicate()
         assert vnbench.is_empty_within(2)
         finished = [record.trial_id for record in records_in(path)]
         assert finished[: len(kept)] == kept, "a finished trial was lost"
         kept = finished
+    assert 0 < len(kept) < 21, "kills that fell into the middle"
     report = vnbench.json(*arguments)
     finished = [record.trial_id for record in records_in(path)]
     assert finished[: len(kept)] == kept
     assert len(finished) == len(set(finished)), "a finished trial was repeated"
-    assert len(finished) == report["num_trials"] == 5 + 7 * NUM_REPLICATES
+    assert len(finished) == report["num_trials"] == 21
 
 
 FACTORED = ["--design", "factored", "--batch-size", "1,2", "--precision", "fp32", "--norm-precision", "fp32"]

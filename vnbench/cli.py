@@ -31,6 +31,7 @@ from vnbench.cli_plan import plan
 from vnbench.cli_report import plot, report
 from vnbench.cli_sweep import sweep
 from vnbench.errors import VnbenchError
+from vnbench.interrupts import Interrupts
 
 INTERRUPTED = 130
 NOTHING_MEASURED = 3
@@ -47,14 +48,18 @@ app = typer.Typer(
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line on these arguments and return its exit code."""
+    interrupts = Interrupts()
     try:
-        result = app(args=list(arguments), standalone_mode=False, prog_name="vnbench")
+        with interrupts:
+            result = app(args=list(arguments), standalone_mode=False, prog_name="vnbench")
     except VnbenchError as error:
         print(f"vnbench: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
+        if interrupts.have_come:
+            return INTERRUPTED
         # Typer raises click's exceptions, and from 0.2x on those of its own copy of click: their methods tell them.
         if type(error).__name__ == "NoArgsIsHelpError":
             return 2

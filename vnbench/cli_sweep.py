@@ -78,16 +78,21 @@ def sweep(
     as_json: AsJson = False,
 ) -> int:
     """Measure step time, worst-case peak memory and padding waste over batch, precision and other levers."""
+    from vnbench.harness.process import start_server
     from vnbench.options import OPTIONS, SWITCHES
     from vnbench.request import read_request
-    from vnbench.sweep_command import run_sweep_command
 
     given = locals()
     flags = {name: given[name.replace("-", "_")] for name in OPTIONS}
     flags |= {name: "yes" if flags[name] else None for name in SWITCHES}
     # A sweep that is told to end (a scheduler's SIGTERM) ends as it does on Ctrl-C: its finished trials are kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    report = run_sweep_command(read_request(flags, config_path=config), dry_run=dry_run, as_json=as_json)
+    request = read_request(flags, config_path=config)
+    start_server()  # which imports torch meanwhile
+
+    from vnbench.sweep_command import run_sweep_command
+
+    report = run_sweep_command(request, dry_run=dry_run, as_json=as_json)
     if as_json:
         print_json(report.to_json())
     return report.exit_code

@@ -164,10 +164,6 @@ class SweepConfig:
     """Results file; None for the default under results/."""
 
 
-NOT_OF_A_SEARCH = {"batch-size", "micro-batch-size", "kind", "soak", "replicates", "reference-runs", "center", "design"}
-"""Options that say what a search for the largest micro-batch finds by itself, or has no use for."""
-
-
 FACTORED_KINDS: tuple[TrialKind, ...] = ("memory", "compute", "loader")
 """Kinds of trial from which the factored design forecasts; training trials confirm it afterwards."""
 
@@ -196,22 +192,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
             allowed=f"it is below --min-steps {values['min-steps']}",
             remedy=f"write --min-steps {values['max-steps']} or less",
         )
-    if values.get("find-max-batch"):
-        clash = sorted(request.values.keys() & NOT_OF_A_SEARCH)
-        if clash:
-            raise InputError(
-                "--find-max-batch",
-                allowed=f"the search itself sets --{clash[0]}",
-                remedy=f"leave --{clash[0]} out, or search in a command of its own",
-            )
     if values["design"] == "factored":
-        if "kind" in request.values:
-            raise InputError(
-                "--kind",
-                ",".join(values["kind"]),
-                allowed="the factored design settles what is measured",
-                remedy="leave --kind out, or write --design one-at-a-time",
-            )
         values["kind"] = FACTORED_KINDS
     own = values["model"] if isinstance(values["model"], OwnModel) else None
     if own:

@@ -43,8 +43,8 @@ class OwnModel:
     levers: tuple[str, ...]
     """Names of LEVERS that the function takes."""
     model_id: str
-    """Digest of the file and of what it imports from files beside it: a network of another text is another network. What
-    it imports by a computed name, or from packages that are installed, is not in it."""
+    """Digest of the file and of what it imports from files beside it: a network of another text is another network.
+    What it imports by a computed name, or from packages that are installed, is not in it."""
 
 
 def is_own_model(name: str) -> bool:

@@ -12,6 +12,9 @@ from typing import Any
 from vnbench.errors import InputError
 from vnbench.options import OPTIONS, SWITCHES
 
+NOT_OF_A_SEARCH = {"batch-size", "micro-batch-size", "kind", "soak", "replicates", "reference-runs", "center", "design"}
+"""Options that say what a search for the largest micro-batch finds by itself, or has no use for."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
@@ -30,7 +33,8 @@ def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -
     """Return what the flags say, and for the rest what the configuration file says.
 
     Raises:
-        InputError: a value that its option does not take, an unknown name in the file, or a file that is no TOML.
+        InputError: a value that its option does not take, options that exclude each other, an unknown name in the file,
+            or a file that is no TOML.
     """
     given = {name: (text, f"{config_path}: {name}") for name, text in _read_toml(config_path).items()}
     given |= {name: (text, f"--{name}") for name, text in flags.items() if text is not None}
@@ -59,6 +63,19 @@ def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -
             "--widths",
             allowed="the sizes of the images are needed",
             remedy="write --widths 3200:12800, --sizes FILE.csv or --images DIR",
+        )
+    if values.get("find-max-batch") and (clash := sorted(values.keys() & NOT_OF_A_SEARCH)):
+        raise InputError(
+            "--find-max-batch",
+            allowed=f"the search itself sets --{clash[0]}",
+            remedy=f"leave --{clash[0]} out, or search in a command of its own",
+        )
+    if values.get("design") == "factored" and "kind" in values:
+        raise InputError(
+            "--kind",
+            ",".join(values["kind"]),
+            allowed="the factored design settles what is measured",
+            remedy="leave --kind out, or write --design one-at-a-time",
         )
     return Request(values=values)
 

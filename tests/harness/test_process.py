@@ -107,6 +107,7 @@ def test_a_torn_answer_is_no_answer() -> None:
 
 def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vnbench.harness.process.MAX_ANSWER_BYTES", 100_000)
+    monkeypatch.setattr("vnbench.harness.process.EXIT_GRACE_S", 0.5)
     outcome = child("echo", "x" * 5_000_000)
     assert outcome.answer is None
     assert outcome.num_answer_bytes < 3_000_000

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import tempfile
@@ -54,6 +56,22 @@ class ChildOutcome:
     """Wall clock from start to end."""
 
 
+def start_server(preload: Sequence[str] = PRELOAD) -> None:
+    """Start the process that children are forked from, if there is none yet; it imports while the caller goes on.
+
+    Ctrl-C in a terminal is for this process alone: the server, and what is forked from it, leave it waiting for ever.
+    """
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
+    # Python starts this one before the server, if it has to, and lets interrupts through again then.
+    multiprocessing.resource_tracker.ensure_running()
+    # A process keeps the mask of the one that started it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def run_child(
     entry: str,
     payload: str,
@@ -67,7 +85,7 @@ def run_child(
     Whatever ends this function, an interrupt included, ends the child and its whole process group.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
+    start_server(preload)
     with tempfile.TemporaryDirectory(prefix="vnbench-", ignore_cleanup_errors=True) as directory:
         log_path = Path(directory) / "child.log"
         log_path.touch()
