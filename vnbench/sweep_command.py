@@ -111,7 +111,8 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
             raise
         records = _of_design(design, results.records)
 
-    plots, plots_left_out = draw_plots(Findings(records), out.with_suffix(""))
+    is_any_measured = any(record.status == "ok" for record in records)
+    plots, plots_left_out = draw_plots(Findings(records), out.with_suffix("")) if is_any_measured else ((), ())
     not_started = [trial.planned.spec for trial in due[num_run:]]
     report = SweepReport(
         out=out,
