@@ -87,7 +87,14 @@ def test_a_campaign_that_is_ended_leaves_nothing_at_work(tmp_path: Path, sent: s
     step = f"import time\ntry:\n    open({str(begun)!r}, 'w').close()\n    time.sleep(60)\nfinally:\n"
     definition = write(tmp_path / "c.toml", ("long", step + f"    open({str(kept)!r}, 'w').close()\n", 1.0))
     command = [sys.executable, campaign.__file__, str(definition), "--results", str(tmp_path / "results")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has them ignore an interrupt, and all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     wait_for(begun)
     process.send_signal(sent)
     out, err = process.communicate(timeout=30)

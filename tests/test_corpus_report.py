@@ -61,7 +61,6 @@ def test_the_report_gives_the_ratio_of_drawing_to_encoding() -> None:
         left_out=["OpenCV"],
         name="corpus",
         origin=Provenance(device_type="cpu", device_name="x", torch_versions=("2",), dates=("2026-01-01",)),
-        command="made",
     )
     assert "Drawing costs 0.20 times" in text
     assert "6.67 images per second" in text
