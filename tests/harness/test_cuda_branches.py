@@ -1,0 +1,114 @@
+"""The branches of trials for CUDA, walked through on the CPU; what a GPU does in them is for the tests marked gpu."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import record_factory as factory
+import stand_in_cuda
+import torch
+
+from vnbench.data.corpus import Corpus
+from vnbench.data.sizes import SizeDistribution
+from vnbench.data.synthesis import CorpusSpec, build_corpus
+from vnbench.harness import profile_trial, trial
+from vnbench.harness.task import TrialTask
+from vnbench.record import TrialRecord
+from vnbench.spec import TrialSpec
+from vnbench.units import PixelRange
+
+pytestmark = [
+    pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there: the tests marked gpu tell more"),
+    # Python 3.12 and later warn of every fork of a process that has threads, as one that computed with torch has.
+    pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
+]
+
+SIZES = SizeDistribution(widths=PixelRange(start=64, stop=160), heights=PixelRange(start=32, stop=64))
+CANVASES = ((64, 160), (32, 64))
+
+
+@pytest.fixture(scope="module", name="corpus")
+def _corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    spec = CorpusSpec(num_examples=10, sizes=SIZES, task="multiclass", seed=0)
+    return build_corpus(spec, tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(autouse=True)
+def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in_cuda.install(monkeypatch)
+
+
+def answer(run: Any, spec: TrialSpec, directory: Path) -> str:
+    task = TrialTask(spec=spec, replicate=0, attempt=0, corpus_directory=str(directory))
+    with stand_in_cuda.TensorsOnCpu():
+        text: str = run(task.to_json())
+    return text
+
+
+def run(spec: TrialSpec, directory: Path) -> TrialRecord:
+    record = TrialRecord.from_json(answer(trial.run, spec, directory))
+    assert record.status == "ok", record.cause
+    assert record.environment["device_name"] == "a stand-in"
+    return record
+
+
+def training(**changes: Any) -> TrialSpec:
+    return factory.training_spec(device="cuda", batch_size=2, subset_size=4, **changes)
+
+
+@pytest.mark.parametrize("soak", [None, ((2, 64, 96), (1, 64, 160))], ids=["alone", "after a soak"])
+def test_memory(soak: tuple[tuple[int, int, int], ...] | None, tmp_path: Path) -> None:
+    spec = factory.memory_spec(training(precision="bf16"), height=64, width=160)
+    if soak is not None:
+        spec = dataclasses.replace(spec, sampler="bucketed", soak="sampler-order", soak_passes=soak)
+    memory = run(spec, tmp_path).memory
+    assert memory is not None
+    assert memory.instrument == "cuda-caching-allocator"
+    assert memory.peak_reserved_bytes == stand_in_cuda.NUM_BYTES
+    assert memory.outside_allocator_bytes == stand_in_cuda.NUM_BYTES
+    assert memory.cold_peak_allocated_bytes is not None
+    assert (memory.soak_peak_allocated_bytes is not None) == (soak is not None)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+def test_compute(precision: str, tmp_path: Path) -> None:
+    spec = factory.compute_spec(
+        device="cuda", precision=precision, micro_batch_size=2, canvas_sizes=CANVASES, min_steps=2, max_steps=2
+    )
+    record = run(spec, tmp_path)
+    assert [canvas.peak_reserved_bytes for canvas in record.canvases or ()] == [stand_in_cuda.NUM_BYTES] * 2
+    assert record.steps is not None
+    for step_s, *phases_s in zip(
+        *(record.steps[f"{name}_s"] for name in ("step_time", "h2d", "forward", "backward", "optimizer")), strict=True
+    ):
+        assert 0 < sum(phases_s) <= step_s
+    assert record.equality is not None
+    assert record.equality.is_equal
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_training(num_workers: int, corpus: Corpus) -> None:
+    spec = training(micro_batch_size=1, num_workers=num_workers, precision="fp16", corpus_id=corpus.corpus_id)
+    record = run(spec, corpus.directory)
+    assert record.memory is not None
+    assert record.memory.instrument == "cuda-caching-allocator"
+    assert record.block is not None
+    assert record.block.num_examples >= 4
+
+
+def test_loader(corpus: Corpus) -> None:
+    spec = factory.loader_spec(device="cuda", batch_size=2, subset_size=4, max_epochs=1, corpus_id=corpus.corpus_id)
+    stages = [stage.name for stage in run(spec, corpus.directory).stages]
+    assert stages[-3:] == ["pinned", "h2d", "device"]
+
+
+def test_profile(tmp_path: Path) -> None:
+    spec = factory.memory_spec(training(), height=64, width=160)
+    told = json.loads(answer(profile_trial.run, spec, tmp_path))
+    assert (told["status"], told["instrument"]) == ("ok", "cuda-caching-allocator")
+    assert told["measured_peak_bytes"] == stand_in_cuda.NUM_BYTES
+    assert (tmp_path / profile_trial.SNAPSHOT_NAME).exists()
