@@ -204,6 +204,15 @@ def test_memory_that_nobody_measured_is_said_to_be_unknown(tmp_path: Path, capsy
     assert any("was not measured (vnbench sweep --kind memory)" in warning for warning in report["warnings"])
 
 
+def test_samplers_that_cannot_be_planned_with_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = factory.cpu_sweep()
+    trained = next(record for record in records if record.kind == "training")
+    budgeted = dataclasses.replace(trained.spec, sampler="pixel-budget", pixel_budget=10**7)
+    path = write(tmp_path / "m.jsonl", [*records, dataclasses.replace(trained, spec=budgeted)])
+    (told,) = (line for line in plan([path, *RUN], capsys)["warnings"] if "nothing is planned with" in line)
+    assert "with pixel-budget:" in told
+
+
 def test_one_size_gives_a_rough_plan_that_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = factory.compute_spec(canvas_sizes=((640, 6400),))
     path = write(tmp_path / "one.jsonl", [factory.measured_compute_record(spec)])

@@ -14,7 +14,7 @@ from vnbench.analysis.capacity import (
     recommend,
     single_changes,
 )
-from vnbench.analysis.configurations import Measured, compose_configurations
+from vnbench.analysis.configurations import PLANNED_SAMPLERS, Measured, compose_configurations
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.run_planning import plan_runs, worker_changes
 from vnbench.analysis.spread import shares_of
@@ -25,6 +25,7 @@ from vnbench.output.plan_words import named
 from vnbench.output.provenance import provenance
 from vnbench.plan_asked import asked_of, plan_values
 from vnbench.plan_report import PlanReport, plan_warnings
+from vnbench.record import TrialRecord
 from vnbench.shipped import shipped_results
 from vnbench.store import load_all
 from vnbench.units import format_bytes
@@ -116,6 +117,7 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
             runs,
             left_out,
             num_unloaded=num_unloaded,
+            samplers_left_out=_samplers_left_out(found.latest),
             is_cpu=origin.is_cpu,
             values=values,
         ),
@@ -150,6 +152,11 @@ def _num_without_workers(asked: Asked, measured: Measured) -> int:
     """Return how many configurations cannot be planned because no loader was measured with the workers asked for."""
     every = compose_configurations(replace(asked, num_workers=None), measured)
     return len(every) - len(compose_configurations(asked, measured))
+
+
+def _samplers_left_out(records: Sequence[TrialRecord]) -> list[str]:
+    trained = {record.spec.sampler for record in records if record.kind == "training" and record.spec.sampler}
+    return sorted(trained - {*PLANNED_SAMPLERS})
 
 
 def _having(runs: Sequence[PlannedRun], wanted: Mapping[str, Any], *, option: str) -> tuple[PlannedRun, ...]:

@@ -188,10 +188,15 @@ def plan_warnings(
     left_out: Mapping[str, str],
     *,
     num_unloaded: int,
+    samplers_left_out: Sequence[str],
     is_cpu: bool,
     values: Mapping[str, Any],
 ) -> tuple[str, ...]:
-    """Return what there is to know of a plan, line by line."""
+    """Return what there is to know of a plan, line by line.
+
+    ``left_out`` are families that could not be fitted, ``num_unloaded`` configurations without a loader that has the
+    workers asked for, ``samplers_left_out`` samplers that were measured and with which nothing is planned.
+    """
     found = []
     if is_cpu:
         found.append("measured on a CPU: no forecast for a GPU")
@@ -227,6 +232,11 @@ def plan_warnings(
         )
     if left_out:
         found.append(f"{len(left_out)} families could not be fitted, and are not planned")
+    if samplers_left_out:
+        found.append(
+            f"nothing is planned with {' and '.join(samplers_left_out)}: step times are those of passes with one "
+            "number of examples, in an order that one would train with; their trials stand in vnbench report"
+        )
     if recommended.family.is_rough:
         found.append(
             f"{recommended.family.fit.num_sizes} different sizes were timed: times are taken to grow with the padded "
