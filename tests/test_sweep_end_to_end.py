@@ -208,7 +208,7 @@ def test_an_interrupted_sweep_keeps_what_is_finished_and_says_how_to_go_on(
     assert {record.status for record in records_in(vnbench.folder / "r.jsonl")} == {"ok"}
 
 
-@pytest.mark.parametrize("after_s", [0.3, 0.6, 1.0, 1.6])
+@pytest.mark.parametrize("after_s", [0.5, 1.0, 1.6])
 def test_ctrl_c_before_the_first_trial_tells_nothing_of_the_insides(vnbench: Vnbench, after_s: float) -> None:
     process = vnbench.start("sweep", *SMALL, "--out", "r.jsonl", start_new_session=True)
     time.sleep(after_s)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
-from vnbench.cli import INTERRUPTED, run
+from vnbench.interrupts import INTERRUPTED
 
 
 def main() -> None:
     """Run the command line and end with its exit code."""
-    code = run(sys.argv[1:])
+    try:
+        # Here, because Ctrl-C may come while it is imported.
+        from vnbench.cli import run
+
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     if code == INTERRUPTED:
         # An extension that was interrupted while it was imported can crash Python on its way out.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
         os._exit(code)
     sys.exit(code)
 

@@ -31,9 +31,8 @@ from vnbench.cli_plan import plan
 from vnbench.cli_report import plot, report
 from vnbench.cli_sweep import sweep
 from vnbench.errors import VnbenchError
-from vnbench.interrupts import Interrupts
+from vnbench.interrupts import INTERRUPTED, Interrupts
 
-INTERRUPTED = 130
 NOTHING_MEASURED = 3
 
 app = typer.Typer(

@@ -7,6 +7,9 @@ import threading
 from types import FrameType, TracebackType
 from typing import NoReturn
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, by convention 128 and the number of the signal."""
+
 
 class Interrupts:
     """Notes, while it is entered, that an interrupt has come; it raises KeyboardInterrupt as ever.
