@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from record_factory import training_spec
+from record_factory import memory_spec, training_spec
 
 from vnbench.harness.process import run_child
 from vnbench.harness.step import build_step
 from vnbench.harness.switches import set_switches
-from vnbench.spec import Allocator, Precision
+from vnbench.spec import Allocator, Precision, TrialSpec
 
 USERS_SETTINGS = "garbage_collection_threshold:0.8"
 needs_cuda_build = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs a torch with CUDA in it")
@@ -44,6 +44,14 @@ def test_on_the_cpu_prepared_kernels_of_many_canvases_are_kept(monkeypatch: pyte
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     set_switches(training_spec())
     assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "64", "who set it knows why"
+
+
+@pytest.mark.parametrize("spec", [memory_spec(training_spec()), training_spec(memory_limit_bytes=2**40)])
+def test_where_memory_is_measured_or_limited_they_are_not(spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    monkeypatch.setattr("vnbench.harness.switches.limit_memory", lambda *_, **__: None)
+    set_switches(spec)
+    assert "ONEDNN_PRIMITIVE_CACHE_CAPACITY" not in os.environ
 
 
 @pytest.mark.parametrize("before", [False, True])
