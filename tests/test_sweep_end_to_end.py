@@ -302,9 +302,9 @@ def test_ten_kills_lose_and_repeat_no_finished_trial_and_leave_no_process(vnbenc
     arguments = ["sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl", "--replicates", "16", "--time-budget", "20m"]
     for number in range(NUM_KILLS):
         process = vnbench.start(*arguments)
-        if number % 2:  # at some moment of the start, or of the trials after the next one that is finished
+        if number % 2:  # most of them while it starts
             time.sleep(moments.uniform(0.5, 3.0))
-        else:
+        else:  # among its trials
             wait_for(lambda run=process, kept=kept: len(records_in(path)) > len(kept) or run.poll() is not None)
             time.sleep(moments.uniform(0.0, 1.0))
         process.kill()
