@@ -203,7 +203,7 @@ def env(
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cuda or cpu.")] = "auto",
     as_json: AsJson = False,
 ) -> int:
-    """Tell what this machine is, and what would disturb a measurement on it."""
+    """Tell what this machine is, what it computes natively, and what would disturb a measurement on it."""
     from vnbench.harness.runner import probe_environment
     from vnbench.measure.activity import watch_activity
     from vnbench.options import OPTIONS

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
 
+import pytest
+import stand_in_cuda
 import torch
 
 from vnbench.measure.environment import describe_environment, probe, source_revision
@@ -32,3 +38,54 @@ def test_the_settings_of_the_machine_are_among_the_facts_and_a_gpus_are_null_on_
         assert name in environment
     for name in ("driver_version", "power_limit_w", "is_mig_enabled", "nvml_notes"):
         assert environment[name] is None
+
+
+NUMBERS = ("cpu_vendor", "cpu_family", "cpu_model", "cpu_stepping", "isa_variables")
+
+
+def test_the_environment_tells_the_processor_and_what_it_computes_natively() -> None:
+    environment = describe_environment("cpu")
+    assert {*NUMBERS, "cpu_capability"} <= environment.keys()
+    assert environment["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    assert environment["native_precisions"][0] == "fp32"
+    assert set(environment["native_precisions"]) <= {"fp32", "bf16", "fp16"}
+
+
+def test_a_processor_without_avx_512_emulates_both_precisions_of_16_bits() -> None:
+    code = "from vnbench.measure.environment import probe; print(probe('cpu'))"
+    variables = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    child = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, check=True
+    )
+    environment = json.loads(child.stdout)
+    assert environment["isa_variables"] == variables
+    if environment["cpu_vendor"] in ("AuthenticAMD", "GenuineIntel"):
+        assert (environment["cpu_capability"], environment["native_precisions"]) == ("AVX2", ["fp32"])
+
+
+def test_without_onednn_fp32_alone_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops, "mkldnn", None)
+    assert describe_environment("cpu")["native_precisions"] == ["fp32"]
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "native"),
+    [
+        ("Tesla T4", (7, 5), ["fp32", "fp16"]),
+        ("Tesla V100-SXM2-16GB", (7, 0), ["fp32", "fp16"]),
+        ("NVIDIA H200", (9, 0), ["fp32", "tf32", "bf16", "fp16"]),
+    ],
+)
+def test_a_gpus_environment_tells_what_it_has_units_for(
+    monkeypatch: pytest.MonkeyPatch, name: str, capability: tuple[int, int], native: list[str]
+) -> None:
+    stand_in_cuda.install(monkeypatch)
+    major, minor = capability
+    card = SimpleNamespace(
+        name=name, major=major, minor=minor, uuid="0", total_memory=16 * 2**30, multi_processor_count=40
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device=None: card)
+    environment = describe_environment("cuda")
+    assert environment["device_capability"] == f"{major}.{minor}"
+    assert environment["native_precisions"] == native

@@ -18,6 +18,11 @@ def write(root: Path, name: str, text: str) -> None:
 
 def test_on_a_machine_that_tells_nothing_all_is_null(tmp_path: Path) -> None:
     assert machine_settings(variables={}, root=tmp_path) == {
+        "cpu_vendor": None,
+        "cpu_family": None,
+        "cpu_model": None,
+        "cpu_stepping": None,
+        "isa_variables": {},
         "cpu_governor": None,
         "is_cpu_turbo": None,
         "cpu_quota_cores": None,
@@ -26,6 +31,52 @@ def test_on_a_machine_that_tells_nothing_all_is_null(tmp_path: Path) -> None:
         "debugging_variables": {},
         "thread_variables": {},
     }
+
+
+X86 = """processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 23
+model\t\t: 49
+model name\t: AMD EPYC
+stepping\t: 0
+
+processor\t: 1
+vendor_id\t: GenuineIntel
+stepping\t: 7
+"""
+ARM = """processor\t: 0
+BogoMIPS\t: 243.75
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x3
+CPU part\t: 0xd0c
+CPU revision\t: 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        (X86, ("AuthenticAMD", 23, 49, 0)),
+        (X86.replace("stepping\t: 0", "stepping\t: unknown"), ("AuthenticAMD", 23, 49, None)),
+        (ARM, ("0x41", 8, 0xD0C, 0x31)),
+        ("processor\t: 0\nisa\t: rv64imafdc\n", (None, None, None, None)),
+    ],
+    ids=["x86", "x86 of no stepping", "ARM", "RISC-V"],
+)
+def test_the_first_processor_is_told_by_the_numbers_it_gives_itself(
+    tmp_path: Path, text: str, numbers: tuple[str | int | None, ...]
+) -> None:
+    write(tmp_path, "proc/cpuinfo", text)
+    settings = machine_settings(root=tmp_path)
+    names = ("cpu_vendor", "cpu_family", "cpu_model", "cpu_stepping")
+    assert tuple(settings[name] for name in names) == numbers
+
+
+def test_variables_that_keep_instructions_from_torch_are_told() -> None:
+    variables = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "DNNL_MAX_CPU_ISA": ""}
+    told = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    assert machine_settings(variables=variables)["isa_variables"] == told
 
 
 def test_governors_of_the_usable_cpus_are_told_once_each(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ CPU: dict[str, Any] = {
     "shared_memory_free_bytes": 8 * GIB,
     "debugging_variables": {},
     "thread_variables": {},
+    "isa_variables": {},
+    "native_precisions": ["fp32", "bf16", "fp16"],
 }
 CUDA: dict[str, Any] = CPU | {
     "device_type": "cuda",
@@ -35,6 +37,7 @@ CUDA: dict[str, Any] = CPU | {
     "default_application_sm_clock_mhz": 1980,
     "is_mig_enabled": False,
     "is_ecc_enabled": True,
+    "native_precisions": ["fp32", "tf32", "bf16", "fp16"],
 }
 QUIET_HOST: dict[str, Any] = {"num_cpus": 2, "own_busy_cores": 0.0, "other_busy_cores": 0.02, "stolen_cores": 0.0}
 QUIET_DEVICE: dict[str, Any] = {
@@ -81,6 +84,7 @@ def test_facts_alone_disturb_nothing() -> None:
         ({"cpu_governor": "powersave"}, "cpu-frequency-scaling", "governor powersave"),
         ({"cpu_quota_cores": 1.5}, "cpu-quota", "1.5 CPUs' time on 2 CPUs"),
         ({"thread_variables": {"OMP_NUM_THREADS": "1"}}, "few-threads", "OMP_NUM_THREADS=1 on 2 CPUs"),
+        ({"isa_variables": {"ONEDNN_MAX_CPU_ISA": "AVX2"}}, "few-instructions", "ONEDNN_MAX_CPU_ISA=AVX2"),
         ({"debugging_variables": {"CUDA_LAUNCH_BLOCKING": "1"}}, "debugging-flags", "CUDA_LAUNCH_BLOCKING=1"),
         ({"anomaly_detection": True}, "debugging-flags", "anomaly detection"),
         ({"allocator_settings": "max_split_size_mb:64"}, "allocator-settings", "max_split_size_mb:64"),
@@ -144,3 +148,25 @@ def test_a_disturbance_is_three_texts_in_json() -> None:
     assert values["code"] in get_args(Code)
     lines = list(environment_lines(CUDA, activity={"host": None, "device": None}, disturbances=[disturbance]))
     assert lines[-1] == f"mig: {disturbance.message}; {disturbance.remedy}"
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        (CPU, []),
+        (CUDA, []),
+        (CPU | {"native_precisions": None}, []),
+        (CPU | {"native_precisions": ["fp32"]}, ["bf16 and fp16 are emulated here: far slower than fp32"]),
+        (CPU | {"native_precisions": ["fp32", "bf16"]}, ["fp16 is emulated here: far slower than fp32"]),
+        (
+            CUDA | {"native_precisions": ["fp32", "fp16"]},
+            ["bf16 is emulated here: far slower than fp32", "tf32 has no units here: it is computed as fp32"],
+        ),
+    ],
+    ids=["CPU with all", "H200", "an older record", "AVX2", "AVX-512 without fp16", "T4"],
+)
+def test_what_is_emulated_is_said_in_words(environment: dict[str, Any], told: list[str]) -> None:
+    lines = list(environment_lines(environment, activity={"host": None, "device": None}, disturbances=[]))
+    assert lines[lines.index("") + 1 : -1] == told
+    if environment["native_precisions"] is not None:
+        assert any(line.split()[0] == "native_precisions" and "fp32" in line for line in lines)

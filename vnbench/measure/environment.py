@@ -17,7 +17,8 @@ import torch
 from vnbench.measure.gpu_state import gpu_settings
 from vnbench.measure.machine import machine_settings
 from vnbench.measure.memory import host_memory_bytes
-from vnbench.spec import DeviceType
+from vnbench.measure.precisions import in_order, native_precisions_of_capability
+from vnbench.spec import DeviceType, Precision
 
 Environment = dict[str, Any]
 """JSON values by name; what is unknown or does not apply is None."""
@@ -40,6 +41,7 @@ def describe_environment(device: DeviceType) -> Environment:
         "device_type": device,
         **(_cuda_device() if device == "cuda" else _cpu_device()),
         "cpu_name": _cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "num_cpus": len(os.sched_getaffinity(0)),
         "num_threads": torch.get_num_threads(),
         "host_memory_bytes": host_memory_bytes(),
@@ -74,6 +76,7 @@ def _cuda_device() -> Environment:
         "device_uuid": uuid,
         "device_memory_bytes": properties.total_memory,
         "device_capability": f"{properties.major}.{properties.minor}",
+        "native_precisions": list(native_precisions_of_capability(properties.major, properties.minor)),
         "num_multiprocessors": properties.multi_processor_count,
         **gpu_settings(uuid),
     }
@@ -85,10 +88,24 @@ def _cpu_device() -> Environment:
         "device_uuid": None,
         "device_memory_bytes": host_memory_bytes(),
         "device_capability": None,
+        "native_precisions": list(_cpu_precisions()),
         "num_multiprocessors": None,
         "onednn_primitive_cache_capacity": os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY"),
         **gpu_settings(None),
     }
+
+
+def _cpu_precisions() -> tuple[Precision, ...]:
+    """Return the precisions that oneDNN has instructions for on this processor, as far as ONEDNN_MAX_CPU_ISA lets it.
+
+    They are no promise of speed: with plain AVX-512, oneDNN says yes to bf16 and is slower there than in fp32. A torch
+    built without oneDNN does not know the questions.
+    """
+    found: set[Precision] = {"fp32"}
+    if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
+        found |= {"bf16"} if torch.ops.mkldnn._is_mkldnn_bf16_supported() else set()
+        found |= {"fp16"} if torch.ops.mkldnn._is_mkldnn_fp16_supported() else set()
+    return in_order(found)
 
 
 def _cpu_name() -> str:

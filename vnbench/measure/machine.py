@@ -1,4 +1,4 @@
-"""How a machine and its shell are set up, as far as it changes what a trial takes: clocks, quotas, switches."""
+"""What a machine's processor is and how its shell is set up, as far as it changes what a trial takes."""
 
 from __future__ import annotations
 
@@ -47,11 +47,16 @@ DEBUGGING_VARIABLES: Mapping[str, Callable[[str], bool]] = {
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Environment variables that limit how many CPUs a computation uses."""
 
+ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+"""Environment variables that keep oneDNN (by its new name and its old) and torch from instructions the CPU has."""
+
 
 def machine_settings(*, variables: Mapping[str, str] = os.environ, root: Path = Path("/")) -> dict[str, Any]:
     """Return JSON values by name; what is unknown is None. ``root`` holds proc, sys and dev."""
     total_bytes, free_bytes = _shared_memory(root)
     return {
+        **_processor(root),
+        "isa_variables": {name: variables[name] for name in ISA_VARIABLES if variables.get(name)},
         "cpu_governor": _governor(root),
         "is_cpu_turbo": _turbo(root),
         "cpu_quota_cores": _cpu_quota(root),
@@ -62,6 +67,38 @@ def machine_settings(*, variables: Mapping[str, str] = os.environ, root: Path = 
         },
         "thread_variables": {name: variables[name] for name in THREAD_VARIABLES if variables.get(name)},
     }
+
+
+def _processor(root: Path) -> dict[str, str | int | None]:
+    """Return who made the first CPU, and its family, model and stepping, as the processor itself numbers them.
+
+    On ARM these are the fields of its MIDR register: implementer, architecture, part, and variant and revision as
+    16 times the one plus the other.
+    """
+    lines = (_text(root / "proc/cpuinfo") or "").partition("\n\n")[0].splitlines()
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "CPU implementer" in told:
+        variant, revision = _number(told.get("CPU variant")), _number(told.get("CPU revision"))
+        return {
+            "cpu_vendor": told["CPU implementer"],
+            "cpu_family": _number(told.get("CPU architecture")),
+            "cpu_model": _number(told.get("CPU part")),
+            "cpu_stepping": None if variant is None or revision is None else 16 * variant + revision,
+        }
+    return {
+        "cpu_vendor": told.get("vendor_id") or None,
+        "cpu_family": _number(told.get("cpu family")),
+        "cpu_model": _number(told.get("model")),
+        "cpu_stepping": _number(told.get("stepping")),
+    }
+
+
+def _number(text: str | None) -> int | None:
+    """Return a number written in decimal or, after 0x, in hexadecimal digits; None where there is none."""
+    try:
+        return int(text or "", 0)
+    except ValueError:
+        return None  # "unknown", as Linux writes it of old processors
 
 
 def _governor(root: Path) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from vnbench.measure.host import busy_threshold
 from vnbench.measure.nvml import SLOWDOWNS
+from vnbench.measure.precisions import emulated_precisions
 from vnbench.units import format_bytes
 
 Code = Literal[
@@ -22,6 +23,7 @@ Code = Literal[
     "cpu-frequency-scaling",  # the CPU's clock follows its load
     "cpu-quota",  # the container may use less time than it has CPUs
     "few-threads",  # fewer threads than CPUs
+    "few-instructions",  # torch was told to leave instructions of the CPU alone
     "debugging-flags",  # switches that make programs slower, or compute something else
     "allocator-settings",  # the caching allocator was set up by hand
     "cudnn-benchmark",  # cuDNN times its algorithms on each new shape
@@ -57,7 +59,7 @@ class Disturbance:
 def environment_lines(
     environment: Mapping[str, Any], *, activity: Mapping[str, Any], disturbances: Sequence[Disturbance]
 ) -> Iterator[str]:
-    """Yield one line per fact, then what goes on now, then one line per disturbance."""
+    """Yield one line per fact, then what goes on now, what is emulated, and one line per disturbance."""
     host, device = activity["host"] or {}, activity["device"] or {}
     facts = {
         **environment,
@@ -68,9 +70,21 @@ def environment_lines(
     for name, value in facts.items():
         yield f"{name:<{width}}  {_shown(name, value)}"
     yield ""
+    yield from _precision_lines(environment)
     yield from (f"{found.code}: {found.message}; {found.remedy}" for found in disturbances)
     if not disturbances:
         yield "nothing was found that would disturb a measurement"
+
+
+def _precision_lines(environment: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what becomes of the precisions that the device has no units for."""
+    emulated = emulated_precisions(environment)
+    if emulated:
+        verb = "are" if len(emulated) > 1 else "is"
+        yield f"{' and '.join(emulated)} {verb} emulated here: far slower than fp32"
+    native = environment.get("native_precisions")
+    if environment["device_type"] == "cuda" and native is not None and "tf32" not in native:
+        yield "tf32 has no units here: it is computed as fp32"
 
 
 def find_disturbances(environment: Mapping[str, Any], *, activity: Mapping[str, Any]) -> Iterator[Disturbance]:
@@ -175,6 +189,13 @@ def _of_host_settings(environment: Mapping[str, Any]) -> Iterator[Disturbance]:
             code="cpu-quota",
             message=f"this container may use {quota:g} CPUs' time on {num_cpus} CPUs: its threads are stopped in turns",
             remedy="raise the quota (docker run --cpus), or pin it to whole CPUs (--cpuset-cpus)",
+        )
+    kept_from = environment.get("isa_variables") or {}
+    if kept_from:
+        yield Disturbance(
+            code="few-instructions",
+            message=f"{_assignments(kept_from)}: torch computes as on a processor with no more than these instructions",
+            remedy=f"unset {' '.join(kept_from)}",
         )
     limits = environment.get("thread_variables") or {}
     few = {name: value for name, value in limits.items() if value.isdigit() and int(value) < num_cpus}
