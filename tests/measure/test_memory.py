@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gc
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,3 +137,52 @@ def test_the_cuda_allocators_peak_is_exact_for_known_tensors() -> None:
     assert reading.peak_reserved_bytes is not None
     assert reading.peak_reserved_bytes >= reading.peak_allocated_bytes
     assert reading.num_alloc_retries == 0
+
+
+MIB = 2**20
+NO_LIMIT = 9223372036854771712
+"""What version 1 of control groups writes for no limit: the largest whole number of pages of 4 KiB."""
+PHYSICAL_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "expected"),
+    [
+        ("", {}, PHYSICAL_BYTES),
+        ("0::/\n", {"memory.max": f"{300 * MIB}"}, 300 * MIB),
+        ("0::/slice/box\n", {"slice/box/memory.max": "max", "slice/memory.max": f"{200 * MIB}"}, 200 * MIB),
+        ("0::/slice/box\n", {"slice/box/memory.max": f"{100 * MIB}", "memory.max": f"{200 * MIB}"}, 100 * MIB),
+        ("0::/slice/box\n", {"slice/box/memory.max": "max", "slice/memory.max": "max"}, PHYSICAL_BYTES),
+        ("4:memory:/box\n0::/\n", {"memory/box/memory.limit_in_bytes": f"{150 * MIB}"}, 150 * MIB),
+        (
+            "4:memory:/a/b\n",
+            {"memory/a/b/memory.limit_in_bytes": f"{NO_LIMIT}", "memory/a/memory.limit_in_bytes": f"{250 * MIB}"},
+            250 * MIB,
+        ),
+        # A container of version 1 reads the machine's path, and finds its own group at the top.
+        ("4:memory:/docker/1f\n", {"memory/memory.limit_in_bytes": f"{350 * MIB}"}, 350 * MIB),
+        ("4:memory:/box\n", {"memory/box/memory.limit_in_bytes": f"{NO_LIMIT}"}, PHYSICAL_BYTES),
+        ("4:memory:/box\n", {"cpu/box/memory.limit_in_bytes": f"{50 * MIB}"}, PHYSICAL_BYTES),
+    ],
+    ids=[
+        "no groups",
+        "the root alone",
+        "a parent's limit",
+        "the narrower of two",
+        "none of two",
+        "version 1",
+        "a parent's of version 1",
+        "a container of version 1",
+        "no limit of version 1",
+        "another controller's folder",
+    ],
+)
+def test_the_memory_of_a_process_is_the_smallest_limit_of_its_control_groups(
+    tmp_path: Path, groups: str, limits: dict[str, str], expected: int
+) -> None:
+    texts = {"proc/self/cgroup": groups} | {f"sys/fs/cgroup/{name}": f"{limit}\n" for name, limit in limits.items()}
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert host_memory_bytes(root=tmp_path) == expected

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from vnbench.measure.control_groups import cpu_quota_cores
 
 
 def _is_on(value: str) -> bool:
@@ -59,7 +61,7 @@ def machine_settings(*, variables: Mapping[str, str] = os.environ, root: Path = 
         "isa_variables": {name: variables[name] for name in ISA_VARIABLES if variables.get(name)},
         "cpu_governor": _governor(root),
         "is_cpu_turbo": _turbo(root),
-        "cpu_quota_cores": _cpu_quota(root),
+        "cpu_quota_cores": cpu_quota_cores(root),
         "shared_memory_bytes": total_bytes,
         "shared_memory_free_bytes": free_bytes,
         "debugging_variables": {
@@ -115,33 +117,6 @@ def _turbo(root: Path) -> bool | None:
         return no_turbo == "0"
     boost = _text(root / "sys/devices/system/cpu/cpufreq/boost")
     return None if boost is None else boost == "1"
-
-
-def _cpu_quota(root: Path) -> float | None:
-    """Return the CPU time that the control groups of this process allow, in cores; None for no limit."""
-    quotas = list(_quotas(root))
-    return min(quotas) if quotas else None
-
-
-def _quotas(root: Path) -> Iterator[float]:
-    for line in (_text(root / "proc/self/cgroup") or "").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":  # version 2
-            for folder in _folders(root / "sys/fs/cgroup", path):
-                quota, _, period = (_text(folder / "cpu.max") or "max").partition(" ")
-                if quota != "max":
-                    yield int(quota) / int(period)
-        elif "cpu" in controllers.split(","):
-            for folder in _folders(root / "sys/fs/cgroup/cpu", path):
-                quota_us, period_us = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
-                if quota_us is not None and period_us is not None and int(quota_us) > 0:
-                    yield int(quota_us) / int(period_us)
-
-
-def _folders(mount: Path, path: str) -> Iterator[Path]:
-    """Yield a control group's folder and those of its parents: each may have a limit of its own."""
-    place = Path(path.lstrip("/"))
-    yield from (mount / part for part in (place, *place.parents))
 
 
 def _shared_memory(root: Path) -> tuple[int | None, int | None]:

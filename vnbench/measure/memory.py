@@ -14,6 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from vnbench.measure.control_groups import memory_limit_bytes
 from vnbench.readings import MemoryReading
 
 M_MMAP_MAX = -4
@@ -202,14 +203,14 @@ def _process_status(name: str) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
 
 
-def host_memory_bytes() -> int | None:
-    """Return the memory of the machine, or of its container where that is less."""
+def host_memory_bytes(*, root: Path = Path("/")) -> int | None:
+    """Return the memory of the machine, or of the control groups of this process where that is less.
+
+    ``root`` holds proc and sys.
+    """
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError):
         return None
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        limit = "max"
-    return min(total, int(limit)) if limit.isdigit() else total
+    limit = memory_limit_bytes(root)
+    return total if limit is None else min(total, limit)
