@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vnbench.defaults import default_out
+from vnbench.defaults import results_folder
 from vnbench.record import TrialRecord
 
 REPORT_ONLY = "--report-only"
@@ -27,7 +27,7 @@ def page_name(theme: str, *, machine: str, date: str) -> str:
 def records_page_name(theme: str, records: Sequence[TrialRecord]) -> str:
     """Return the name of a page drawn from records, which say where and when they were measured."""
     first = records[0]
-    return page_name(theme, machine=default_out(first.environment).parent.name, date=first.started_at)
+    return page_name(theme, machine=results_folder(first.environment).name, date=first.started_at)
 
 
 def write_page(

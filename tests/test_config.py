@@ -183,9 +183,9 @@ def test_a_missing_file_is_told() -> None:
         read_request({}, config_path=Path("nowhere.toml"))
 
 
-def test_records_go_to_a_folder_named_after_the_device() -> None:
-    assert default_out(CUDA) == Path("results/nvidia-h200/sweep.jsonl")
-    assert default_out(CPU) == Path("results/cpu-some-cpu-2-0ghz/sweep.jsonl")
+def test_records_go_to_a_folder_named_after_the_device_and_a_file_named_after_the_corpus() -> None:
+    assert default_out(CUDA, corpus_id="abc") == Path("results/nvidia-h200/sweep-abc.jsonl")
+    assert default_out(CPU, corpus_id="def") == Path("results/cpu-some-cpu-2-0ghz/sweep-def.jsonl")
 
 
 def test_a_floor_above_its_cap_is_refused_and_lifts_a_cap_that_nobody_gave() -> None:

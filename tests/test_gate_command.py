@@ -154,6 +154,27 @@ def test_another_machine_is_not_comparable(tmp_path: Path, capsys: pytest.Captur
     assert report["rows"] == []
 
 
+def test_one_thread_against_two_is_undecided_and_what_has_no_time_is_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow, fast = (
+        write(
+            tmp_path / f"{threads}.jsonl",
+            sweep(slower=2.0 / threads, environment=factory.CPU_ENVIRONMENT | {"num_threads": threads}),
+        )
+        for threads in (1, 2)
+    )
+    for asked in ([], ["--metrics", "memory,time"]):
+        code, report = gate([slow, fast, *asked, "--on-undecided", "warn"], capsys)
+        assert (code, report["outcome"], report["rows"]) == (3, "undecided", [])
+        assert report["differing"] == ["num_threads: baseline 1, candidate 2"]
+    assert run(["gate", slow, fast]) == 3
+    assert "num_threads: baseline 1, candidate 2" in capsys.readouterr().out
+    code, report = gate([slow, fast, "--metrics", "status,memory,padding"], capsys)
+    assert (code, report["outcome"]) == (0, "pass")
+    assert {row["metric"] for row in report["rows"]} == {"status", "memory", "padding"}
+
+
 def test_a_missing_baseline_is_undecided_and_says_how_to_make_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,7 +27,7 @@ from vnbench.harness.task import TrialTask
 from vnbench.record import TrialRecord
 from vnbench.rerun_command import RerunOptions, rerun
 from vnbench.spec import TrialSpec
-from vnbench.store import load_results
+from vnbench.store import ResultsFile, load_results
 from vnbench.trial_command import Checkout, find_checkout, run_ordered_trial
 
 ROOT = Path(__file__).parents[1]
@@ -115,6 +115,22 @@ def test_a_checkout_with_another_torch_is_named(tmp_path: Path) -> None:
     keys = dict(sides[1].keys) | {"torch": ("2.12.0",)}
     merged = rerun_command._with_new(dataclasses.replace(sides[1], keys=keys), [timed(SPECS[0], 1.0)])
     assert merged.keys["torch"] == ("2.12.0", "2.13.0+cpu")
+
+
+def test_what_only_the_new_records_tell_of_their_machine_is_compared(tmp_path: Path) -> None:
+    new = dataclasses.replace(timed(SPECS[0], 1.0), environment=factory.CPU_ENVIRONMENT | {"num_threads": 2})
+    assert rerun_command._with_new(blunt_sides()[0], [new]).keys["num_threads"] == ("2",)
+
+
+def test_records_of_a_rerun_on_another_machine_stay_and_both_files_are_named(tmp_path: Path) -> None:
+    environment = factory.CPU_ENVIRONMENT | {"device_name": "another"}
+    for name in rerun_command.SIDES:
+        with ResultsFile(tmp_path / f"{name}.jsonl", environment=environment) as results:
+            results.append(dataclasses.replace(timed(SPECS[0], 1.0), environment=environment))
+    measured(tmp_path, factors={SPECS[1]: 1.5})
+    for name in rerun_command.SIDES:
+        assert len(load_results(tmp_path / f"{name}.jsonl").records) == 1
+        assert load_results(tmp_path / f"{name}.2.jsonl").records
 
 
 def test_each_look_has_less_of_the_error_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def records_in(path: Path) -> tuple[TrialRecord, ...]:
 def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbench: Vnbench) -> None:
     done = vnbench.run("sweep", *SMALL)
     assert done.returncode == 0, done.stderr
-    (path,) = vnbench.folder.glob("results/cpu-*/sweep.jsonl")
+    (path,) = vnbench.folder.glob("results/cpu-*/sweep-*.jsonl")
     records = records_in(path)
     assert len(records) == NUM_DEFAULT_TRIALS
     assert {record.status for record in records} == {"ok"}
@@ -127,7 +127,7 @@ def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbenc
     ):
         assert line in done.stderr
     assert "next: " in done.stderr
-    names = {figure.name for figure in (path.parent / "sweep").glob("*.png")}
+    names = {figure.name for figure in path.with_suffix("").glob("*.png")}
     drawn = {"step_time", "peak_memory", "padding", "repetition", "workers", "epoch_time", "drift"}
     assert names == {f"{name}.png" for name in drawn}
     assert "from 3 repeated trials" in done.stdout

@@ -73,7 +73,7 @@ def sweep(
     price_per_hour: Annotated[Text, typer.Option(metavar="AMOUNT", help="Adds cost per epoch to the table.")] = None,
     seed: Seed = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Options in a file; flags win.")] = None,
-    out: Annotated[Text, typer.Option(metavar="FILE.jsonl", help="Results file. [results/DEVICE/sweep.jsonl]")] = None,
+    out: Annotated[Text, typer.Option(metavar="FILE.jsonl", help="Results file. [by device and corpus]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be measured; write nothing.")] = False,
     as_json: AsJson = False,
 ) -> int:

@@ -83,8 +83,13 @@ CENTER_DEFAULTS: Mapping[DeviceType, Mapping[str, Any]] = {
 """Centre values that are not the first of their axis, taken where the axis holds them."""
 
 
-def default_out(environment: Mapping[str, Any]) -> Path:
-    """Return ``results/<device>/sweep.jsonl`` for the device that ``environment`` describes."""
+def default_out(environment: Mapping[str, Any], *, corpus_id: str) -> Path:
+    """Return the results file of a corpus on the device that ``environment`` describes."""
+    return results_folder(environment) / f"sweep-{corpus_id}.jsonl"
+
+
+def results_folder(environment: Mapping[str, Any]) -> Path:
+    """Return ``results/<device>`` for the device that ``environment`` describes."""
     name = f"cpu {environment['device_name']}" if environment["device_type"] == "cpu" else environment["device_name"]
     slug = "".join(character if character.isalnum() else " " for character in name.lower())
-    return Path("results") / "-".join(slug.split()) / "sweep.jsonl"
+    return Path("results") / "-".join(slug.split())

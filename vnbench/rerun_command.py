@@ -32,6 +32,7 @@ from vnbench.output.console import say
 from vnbench.output.gate_words import headline
 from vnbench.output.progress import SweepProgress
 from vnbench.output.provenance import count
+from vnbench.placement import place_results
 from vnbench.record import TrialRecord
 from vnbench.spec import TrialSpec
 from vnbench.store import ResultsFile
@@ -83,7 +84,7 @@ def rerun(
     if any(row.verdict == "worse" and row.metric != "time" for row in comparison.rows) or not specs:
         return comparison, sides
     corpus_directory = _corpus_directory(specs, how.corpus)
-    files = _open_files(how, device=specs[0].device)
+    files = _open_files(how, device=specs[0].device, console=console)
     try:
         while specs and time.monotonic() - start < how.time_cap_s:
             look += 1
@@ -147,7 +148,10 @@ def _with_new(side: Side, records: Sequence[TrialRecord]) -> Side:
     Its keys are those of both: a checkout with another torch than its side's records makes it incomparable by name.
     """
     new = side_of(records)
-    keys = {key: tuple(sorted({*values, *new.keys.get(key, ())})) for key, values in side.keys.items()}
+    keys = {
+        key: tuple(sorted({*side.keys.get(key, ()), *new.keys.get(key, ())}))
+        for key in side.keys.keys() | new.keys.keys()
+    }
     return replace(
         side,
         keys=keys,
@@ -171,12 +175,15 @@ def _merged(before: Comparison, again: Comparison, *, measured: set[str]) -> Com
     )
 
 
-def _open_files(how: RerunOptions, *, device: str) -> tuple[ResultsFile, ResultsFile]:
+def _open_files(how: RerunOptions, *, device: str, console: Console) -> tuple[ResultsFile, ResultsFile]:
     files: list[ResultsFile] = []
     try:
         for name, checkout in zip(SIDES, how.checkouts, strict=True):
             environment = checkout.environment(device)
-            files.append(ResultsFile(how.out / f"{name}.jsonl", environment=environment, where="--rerun-out"))
+            place = place_results(how.out / f"{name}.jsonl", environment=environment)
+            for note in place.notes:
+                say(console, note)
+            files.append(ResultsFile(place.path, environment=environment, where="--rerun-out"))
     except VnbenchError:
         for file in files:
             file.close()

@@ -13,10 +13,8 @@ from typing import Any
 
 from vnbench.errors import InputError
 from vnbench.locks import try_lock
+from vnbench.machine_keys import differing_facts, fact_text
 from vnbench.record import SCHEMA_VERSION, SchemaVersionError, TrialRecord
-
-COMPARED_KEYS = ("device_name", "torch_version", "revision")
-"""Keys of the environment that all records of one results file share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +109,7 @@ class ResultsFile:
 
         Raises:
             InputError: the path is a folder or cannot be written; another process holds the file; it has another schema
-                version, or records of another device, torch or revision. Nothing is written then.
+                version, or records of another machine or version: see placement. Nothing is written then.
         """
         self.path = path
         self.records: tuple[TrialRecord, ...] = ()
@@ -173,11 +171,11 @@ class ResultsFile:
     def _take_over(self, environment: Mapping[str, Any], *, where: str) -> None:
         loaded = load_results(self.path)
         for record in loaded.records:
-            # A trial that died before it could look at its machine has the environment that its sweep saw.
-            different = [key for key in COMPARED_KEYS if record.environment.get(key) != environment.get(key)]
+            different = differing_facts(record.environment, environment)
             if different:
                 differences = ", ".join(
-                    f"{key} {record.environment.get(key)!r} there, {environment.get(key)!r} here" for key in different
+                    f"{key} {fact_text(record.environment[key])} there, {fact_text(environment[key])} here"
+                    for key in different
                 )
                 raise InputError(
                     where,

@@ -38,6 +38,7 @@ from vnbench.output.console import say, stderr_console
 from vnbench.output.plots import draw_plots
 from vnbench.output.progress import SweepProgress
 from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
+from vnbench.placement import place_results
 from vnbench.readings import ForecastReading
 from vnbench.record import STATUSES, TrialRecord
 from vnbench.request import Request
@@ -60,8 +61,14 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     console = stderr_console()
     environment = probe_environment(request.device)
     config = complete(request, environment=environment)
-    out = config.out or default_out(environment)
     corpus = plan_corpus(config)
+    place = place_results(
+        config.out or default_out(environment, corpus_id=corpus.corpus_id),
+        environment=environment,
+        corpus_id=corpus.corpus_id,
+    )
+    out = place.path
+    _say_all(console, place.notes)
     if config.find_max_batch:
         return run_search_command(
             config, corpus, environment=environment, out=out, dry_run=dry_run, as_json=as_json, console=console

@@ -169,6 +169,29 @@ def test_other_keys_are_not_comparable_and_are_named() -> None:
     assert exact.differing == ()
 
 
+@pytest.mark.parametrize(
+    ("key", "there", "here"),
+    [("num_threads", "2", "1"), ("cpu_model", "1", "17"), ("isa_variables", "none", "ONEDNN_MAX_CPU_ISA=AVX2")],
+)
+def test_times_of_another_processor_or_other_threads_are_not_comparable_and_everything_else_is(
+    key: str, there: str, here: str
+) -> None:
+    before = side(a=(1.0, 1.0), keys={"device": ("a card",), key: (there,)})
+    after = side(a=(0.5, 0.5), keys={"device": ("a card",), key: (here,)})
+    comparison = compare(before, after)
+    assert comparison.differing == (f"{key}: baseline {there}, candidate {here}",)
+    assert (comparison.rows, comparison.outcome) == ((), "undecided")
+    assert compare(before, after, metrics=("status", "time")).differing
+    assert compare(before, after, metrics=("status", "memory")).differing == ()
+
+
+def test_a_processor_that_one_side_does_not_tell_is_not_compared() -> None:
+    before = side(a=(1.0, 1.0), keys={"device": ("a card",)})
+    after = side(a=(1.0, 1.0), keys={"device": ("a card",), "cpu_model": ("17",), "num_threads": ("2",)})
+    assert compare(before, after).differing == ()
+    assert compare(after, before).differing == ()
+
+
 def test_a_side_that_could_not_be_read_whole_passes_nothing() -> None:
     comparison = compare(side(a=(1.0, 1.0)), side(a=(1.0, 1.0), notes=("line 3: torn",)))
     assert {row.verdict for row in comparison.rows} == {"same"}

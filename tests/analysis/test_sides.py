@@ -126,3 +126,12 @@ def test_the_keys_are_the_machine_the_software_and_the_corpus() -> None:
         "corpus": ("0123456789ab",),
     }
     assert side.about == "2026-01-05, 1 trial"
+
+
+def test_what_times_depend_on_is_among_the_keys_where_the_records_tell_it() -> None:
+    told = {"cpu_model": 17, "num_threads": 2, "isa_variables": {"ONEDNN_MAX_CPU_ISA": "AVX2"}, "revision": "abc"}
+    told |= {"device_capability": None, "cpu_stepping": 1, "vnbench_version": "0.1.0"}
+    record = factory.measured_training_record(factory.training_spec())
+    side = side_of([dataclasses.replace(record, environment=dict(record.environment) | told)])
+    known = {"cpu_model": ("17",), "num_threads": ("2",), "isa_variables": ("ONEDNN_MAX_CPU_ISA=AVX2",)}
+    assert side.keys == side_of([record]).keys | known

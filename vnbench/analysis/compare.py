@@ -10,6 +10,7 @@ from typing import Literal
 from vnbench.analysis.ratios import FAMILY_ERROR, Ratio, compare_times
 from vnbench.analysis.rows import ALL_ROWS, Row, Tolerances, near_exact_row, status_row, time_row, why_missing
 from vnbench.analysis.sides import Configuration, Side, SideFigure
+from vnbench.machine_keys import SPEED_KEYS
 from vnbench.readings import METRICS, Metric
 
 Outcome = Literal["pass", "regression", "undecided"]
@@ -67,7 +68,8 @@ def compare(
 
     ``family_error`` and ``sweep_spread`` are those of ratios.compare_times.
 
-    The name of the device has to agree only where times are compared: everything else depends on its type alone.
+    The names of device, processor and threads have to agree only where times are compared: everything else depends on
+    the type of the device alone.
     """
     tolerances = tolerances or Tolerances()
     notes = tuple(dict.fromkeys((*baseline.notes, *candidate.notes)))
@@ -98,15 +100,18 @@ def compare(
 def differing_keys(baseline: Side, candidate: Side, *, has_times: bool) -> tuple[str, ...]:
     """Return the keys that do not agree, each with both values.
 
+    Processor and threads matter to times alone, and are not compared where one side does not tell them.
     Corpora are told only where no configuration is common: a specification names its corpus, so that rows of different
     ones are never compared with each other.
     """
     has_common = bool(baseline.configurations.keys() & candidate.configurations.keys())
     found = []
     for key in baseline.keys.keys() | candidate.keys.keys():
+        there, here = baseline.keys.get(key, ()), candidate.keys.get(key, ())
         if (key == "device" and not has_times) or (key == "corpus" and has_common):
             continue
-        there, here = baseline.keys.get(key, ()), candidate.keys.get(key, ())
+        if key in SPEED_KEYS and not (has_times and there and here):
+            continue
         if there != here:
             found.append(f"{key}: baseline {', '.join(there) or 'unknown'}, candidate {', '.join(here) or 'unknown'}")
     return tuple(sorted(found))

@@ -13,6 +13,7 @@ from typing import Any
 
 from vnbench.analysis.process import SUPPLYING, why_not_timed
 from vnbench.analysis.summary import latest_attempts
+from vnbench.machine_keys import SPEED_KEYS, fact_text
 from vnbench.readings import Metric
 from vnbench.record import SCHEMA_VERSION, Status, TrialRecord
 from vnbench.spec import TrialSpec
@@ -122,9 +123,9 @@ def _keys(records: Iterable[TrialRecord]) -> dict[str, tuple[str, ...]]:
     found: dict[str, set[str]] = {"device": set(), "device type": set(), "torch": set(), "corpus": set()}
     for record in records:
         found["device type"].add(record.spec.device)
-        for key, name in (("device", "device_name"), ("torch", "torch_version")):
+        for key, name in (("device", "device_name"), ("torch", "torch_version"), *((key, key) for key in SPEED_KEYS)):
             if (value := record.environment.get(name)) is not None:
-                found[key].add(str(value))
+                found.setdefault(key, set()).add(fact_text(value))
         if record.spec.corpus_id is not None:
             found["corpus"].add(record.spec.corpus_id)
     return {"schema": (str(SCHEMA_VERSION),)} | {key: tuple(sorted(values)) for key, values in found.items()}
