@@ -19,6 +19,7 @@ from vnbench.cli_gate import gate, trial
 from vnbench.cli_options import (
     SAMPLERS_HELP,
     AsJson,
+    CorpusId,
     Heights,
     Seed,
     SizeLaw,
@@ -80,12 +81,13 @@ app.command(hidden=True)(trial)
 @app.command()
 def fit(
     results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results files.")],
+    corpus_id: CorpusId = None,
     as_json: AsJson = False,
 ) -> int:
     """Fit step time against padded pixels, and say how far the model is off."""
     from vnbench.fit_command import run_fit_command
 
-    report = run_fit_command(results, as_json=as_json)
+    report = run_fit_command(results, corpus_id=corpus_id, as_json=as_json)
     if as_json:
         print_json(report.to_json())
     return 0

@@ -12,6 +12,7 @@ Widths = Annotated[Text, typer.Option(metavar="A:B", help="Widths in pixels, bot
 Heights = Annotated[Text, typer.Option(metavar="A:B", help="Heights in pixels, both ends included. [480:640]")]
 SizeLaw = Annotated[Text, typer.Option(metavar="LAW", help="uniform or log-uniform sides. [uniform]")]
 Sizes = Annotated[Text, typer.Option(metavar="FILE.csv", help="Sizes of the images, columns width,height.")]
+CorpusId = Annotated[Text, typer.Option(metavar="ID", help="Which corpus, where RESULTS hold several.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 SAMPLERS_HELP = "random, step-sorted, bucketed, pixel-budget, sorted."
 Seed = Annotated[Text, typer.Option(metavar="N", help="Seed of everything random. [0]")]

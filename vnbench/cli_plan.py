@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vnbench.cli_options import AsJson, Heights, Seed, SizeLaw, Sizes, Text, Widths, print_json
+from vnbench.cli_options import AsJson, CorpusId, Heights, Seed, SizeLaw, Sizes, Text, Widths, print_json
 from vnbench.errors import PlanError
 
 
@@ -37,6 +37,7 @@ def plan(
     price_per_hour: Annotated[Text, typer.Option(metavar="AMOUNT", help="Of the machine.")] = None,
     runs: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Several runs, on several cards.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the picture of --runs.")] = None,
+    corpus_id: CorpusId = None,
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> int:
@@ -51,12 +52,12 @@ def plan(
         from vnbench.team_command import run_team_command
 
         sources = results or list(shipped_results())
-        team = run_team_command(sources, flags, runs=runs, out=out, as_json=as_json)
+        team = run_team_command(sources, flags, runs=runs, out=out, corpus_id=corpus_id, as_json=as_json)
         if as_json:
             print_json(team)
         return 0
     try:
-        report = run_plan_command(results or [], flags, as_json=as_json)
+        report = run_plan_command(results or [], flags, corpus_id=corpus_id, as_json=as_json)
     except PlanError as error:
         if as_json:
             print_json({"recommended": None, "configurations": [], "warnings": [str(error)]})

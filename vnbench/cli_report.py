@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vnbench.cli_options import AsJson, Heights, Sizes, Text, Widths, print_json
+from vnbench.cli_options import AsJson, CorpusId, Heights, Sizes, Text, Widths, print_json
 
 Results = Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results files.")]
 Examples = Annotated[Text, typer.Option(metavar="N", help="Of the run that is planned. [15000]")]
@@ -32,6 +32,7 @@ def plot(
     heights: Heights = None,
     sizes: Sizes = None,
     profile: Profiles = None,
+    corpus_id: CorpusId = None,
     as_json: AsJson = False,
 ) -> int:
     """Draw the capacity plots of results files, those of a planned run among them."""
@@ -39,7 +40,7 @@ def plot(
 
     given = locals()
     flags = {name: given[name] for name in RUN_FLAGS}
-    drawn = run_plot_command(results, flags, out=out, profiles=profile or (), as_json=as_json)
+    drawn = run_plot_command(results, flags, out=out, profiles=profile or (), corpus_id=corpus_id, as_json=as_json)
     if as_json:
         print_json(drawn)
     return 0
@@ -57,6 +58,7 @@ def report(
     heights: Heights = None,
     sizes: Sizes = None,
     profile: Profiles = None,
+    corpus_id: CorpusId = None,
     as_json: AsJson = False,
 ) -> int:
     """Write a report: the answer first, then figures, all trials, and how it was measured."""
@@ -65,7 +67,7 @@ def report(
 
     given = locals()
     flags = {name: given[name] for name in RUN_FLAGS}
-    written = run_report_command(results, flags, out=out, profiles=profile or (), as_json=as_json)
+    written = run_report_command(results, flags, out=out, profiles=profile or (), corpus_id=corpus_id, as_json=as_json)
     if as_json:
         print_json(written)
     return 0

@@ -13,11 +13,11 @@ from vnbench.analysis.fit import FamilyFit, fit_families
 from vnbench.analysis.loading import summarize_loading
 from vnbench.analysis.summary import latest_attempts
 from vnbench.errors import InputError
+from vnbench.one_corpus import load_one_corpus
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.fit_table import fit_table
 from vnbench.output.provenance import Provenance, provenance
 from vnbench.record import TrialRecord
-from vnbench.store import load_all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,14 +65,14 @@ class FitReport:
         }
 
 
-def run_fit_command(results: Sequence[Path], *, as_json: bool) -> FitReport:
+def run_fit_command(results: Sequence[Path], *, corpus_id: str | None = None, as_json: bool) -> FitReport:
     """Fit the records of some results files and tell of it, on stdout unless that is kept for JSON.
 
     Raises:
-        InputError: a file cannot be read, the records come from several devices or versions of torch, or nothing in
-            them can be fitted.
+        InputError: a file cannot be read, the records come from several devices, versions of torch or corpora, or
+            nothing in them can be fitted.
     """
-    loaded = load_all(results)
+    loaded = load_one_corpus(results, corpus_id=corpus_id)
     console = stderr_console()
     for note in loaded.notes:
         say(console, note)

@@ -19,6 +19,7 @@ from vnbench.analysis.findings import Findings
 from vnbench.analysis.run_planning import plan_runs, worker_changes
 from vnbench.analysis.spread import shares_of
 from vnbench.errors import InputError, PlanError
+from vnbench.one_corpus import load_one_corpus
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plan_table import plan_table
 from vnbench.output.plan_words import named
@@ -27,11 +28,12 @@ from vnbench.plan_asked import asked_of, plan_values
 from vnbench.plan_report import PlanReport, plan_warnings
 from vnbench.record import TrialRecord
 from vnbench.shipped import shipped_results
-from vnbench.store import load_all
 from vnbench.units import format_bytes
 
 
-def run_plan_command(results: Sequence[Path], flags: Mapping[str, str | None], *, as_json: bool) -> PlanReport:
+def run_plan_command(
+    results: Sequence[Path], flags: Mapping[str, str | None], *, corpus_id: str | None = None, as_json: bool
+) -> PlanReport:
     """Plan a run from some results files, or from those that ship, and tell of it unless stdout is kept for JSON.
 
     Raises:
@@ -43,7 +45,7 @@ def run_plan_command(results: Sequence[Path], flags: Mapping[str, str | None], *
     sources = tuple(results) or shipped_results()
     if not results:
         say(console, f"no RESULTS given; planning from records that ship: {', '.join(map(str, sources))}")
-    loaded = load_all(sources)
+    loaded = load_one_corpus(sources, corpus_id=corpus_id)
     for note in loaded.notes:
         say(console, note)
     report = plan_records(Findings(loaded.records), values, sources=sources)

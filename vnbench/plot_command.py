@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.lever_path import lever_path
 from vnbench.errors import InputError, PlanError
+from vnbench.one_corpus import load_one_corpus
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plan_words import named
 from vnbench.output.plot_levers import waterfall_figure
@@ -28,7 +29,6 @@ from vnbench.output.provenance import Provenance, provenance
 from vnbench.plan_asked import plan_values
 from vnbench.plan_command import plan_records
 from vnbench.plan_report import PlanReport
-from vnbench.store import load_all
 
 DEFAULT_RUN = {"examples": "15000", "epochs": "50", "window": "12h"}
 """The published multiclass run, and a night."""
@@ -111,15 +111,16 @@ def run_plot_command(
     *,
     out: Path,
     profiles: Sequence[Path],
+    corpus_id: str | None = None,
     as_json: bool,
 ) -> dict[str, Any]:
     """Draw every figure of some results files into a folder and return what was drawn.
 
     Raises:
-        InputError: a file or option cannot be used, or the records come from several devices.
+        InputError: a file or option cannot be used, or the records come from several devices or corpora.
     """
     values = run_values(flags)
-    loaded = load_all(results)
+    loaded = load_one_corpus(results, corpus_id=corpus_id)
     console = stderr_console()
     for note in loaded.notes:
         say(console, note)

@@ -10,6 +10,7 @@ from typing import Any
 
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.ledger import Concern, training_ledger
+from vnbench.one_corpus import load_one_corpus
 from vnbench.output.console import say, stderr_console
 from vnbench.output.plan_words import answer_lines, lines_to_paste
 from vnbench.output.provenance import count, provenance
@@ -32,7 +33,6 @@ from vnbench.output.report_pages import Verbatim, html_page, markdown_page
 from vnbench.plan_report import PlanReport
 from vnbench.planner_tables import planner_view
 from vnbench.plot_command import Drawn, draw_figures, new_files, run_values
-from vnbench.store import load_all
 
 ALTS = {
     "wall_clock": "Wall clock of the planned run against batch size by precision, beside a line that counts steps",
@@ -54,15 +54,21 @@ ALTS = {
 
 
 def run_report_command(
-    results: Sequence[Path], flags: Mapping[str, str | None], *, out: Path, profiles: Sequence[Path], as_json: bool
+    results: Sequence[Path],
+    flags: Mapping[str, str | None],
+    *,
+    out: Path,
+    profiles: Sequence[Path],
+    corpus_id: str | None = None,
+    as_json: bool,
 ) -> dict[str, Any]:
     """Write the report of some results files into a folder and return what was written.
 
     Raises:
-        InputError: a file or option cannot be used, or the records come from several devices.
+        InputError: a file or option cannot be used, or the records come from several devices or corpora.
     """
     values = run_values(flags)
-    loaded = load_all(results)
+    loaded = load_one_corpus(results, corpus_id=corpus_id)
     console = stderr_console()
     for note in loaded.notes:
         say(console, note)
@@ -71,7 +77,7 @@ def run_report_command(
     found = Findings(loaded.records)
     with new_files(out) as folder:
         drawn = draw_figures(found, values, folder=folder, sources=results, profiles=profiles)
-        model = _model(found, drawn, results=results, flags=flags, profiles=profiles, out=out)
+        model = _model(found, drawn, results=results, flags=flags, profiles=profiles, out=out, corpus_id=corpus_id)
         (folder / "report.md").write_text(markdown_page(model), encoding="utf-8")
         (folder / "report.html").write_text(html_page(model), encoding="utf-8")
     if isinstance(drawn.planned, str):
@@ -99,17 +105,19 @@ def _model(
     flags: Mapping[str, str | None],
     profiles: Sequence[Path],
     out: Path,
+    corpus_id: str | None,
 ) -> dict[str, Any]:
     planned = drawn.planned
     origin = provenance(found.records)
     options = [part for name, text in flags.items() if text is not None for part in (f"--{name}", text)]
     options += [part for path in profiles for part in ("--profile", str(path))]
-    command = shlex.join(["vnbench", "report", *map(str, results), "--out", str(out), *options])
+    chosen = [] if corpus_id is None else ["--corpus-id", corpus_id]
+    command = shlex.join(["vnbench", "report", *map(str, results), "--out", str(out), *options, *chosen])
     is_planned = isinstance(planned, PlanReport)
     is_compared = are_compared(found.latest)
     asked_for = ("memory", "widths", "heights", "sizes")
     plan_options = [part for name in asked_for if flags.get(name) for part in (f"--{name}", flags[name] or "")]
-    plan_command = shlex.join(["vnbench", "plan", *map(str, results), *plan_options])
+    plan_command = shlex.join(["vnbench", "plan", *map(str, results), *plan_options, *chosen])
     return {
         "title": f"What training costs on {origin.device_name or 'an unknown device'}",
         "origin": origin.line(count(len(found.records), "trial")),

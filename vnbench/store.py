@@ -73,8 +73,25 @@ def load_all(paths: Sequence[Path]) -> LoadedResults:
     Raises:
         InputError: one of them cannot be read, or none of them holds a record.
     """
+    return together(load_each(paths), paths=paths)
+
+
+def load_each(paths: Sequence[Path]) -> list[LoadedResults]:
+    """Return what each of some results files holds.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
     with _uncollected():
-        parts = [load_results(path) for path in paths]
+        return [load_results(path) for path in paths]
+
+
+def together(parts: Sequence[LoadedResults], *, paths: Sequence[Path]) -> LoadedResults:
+    """Return what some results files hold together.
+
+    Raises:
+        InputError: none of them holds a record.
+    """
     records = tuple(record for part in parts for record in part.records)
     if not records:
         raise InputError(

@@ -13,6 +13,7 @@ from rich.table import Table
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.schedule import Schedule, make_schedule
 from vnbench.errors import InputError
+from vnbench.one_corpus import load_one_corpus
 from vnbench.options import PLANNING
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plan_words import named
@@ -21,7 +22,6 @@ from vnbench.output.plot_style import save, styled
 from vnbench.plan_asked import plan_values
 from vnbench.plan_command import plan_records
 from vnbench.plan_report import PlanReport
-from vnbench.store import load_all
 from vnbench.units import format_duration, parse_duration, parse_int
 
 RULE = "The longest run first, each to the card that is free first."
@@ -30,7 +30,13 @@ MAX_CARDS, MAX_RUNS = 1000, 1000
 
 
 def run_team_command(
-    results: Sequence[Path], flags: Mapping[str, str | None], *, runs: Path, out: Path | None, as_json: bool
+    results: Sequence[Path],
+    flags: Mapping[str, str | None],
+    *,
+    runs: Path,
+    out: Path | None,
+    corpus_id: str | None = None,
+    as_json: bool,
 ) -> dict[str, Any]:
     """Plan all runs of a file, place them on its cards, tell of it, and return it as JSON values.
 
@@ -45,7 +51,7 @@ def run_team_command(
     if num_cards > MAX_CARDS:
         raise InputError(f"{runs}: cards", num_cards, allowed=f"at most {MAX_CARDS}", remedy="write fewer")
     window_s = None if "window" not in document else parse_duration(str(document["window"]), where=f"{runs}: window")
-    loaded = load_all(results)
+    loaded = load_one_corpus(results, corpus_id=corpus_id)
     console = stderr_console()
     for note in loaded.notes:
         say(console, note)
