@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vnbench.data.alignment import align
+from vnbench.harness.estimate import Pace, Workload
 from vnbench.readings import (
     BatchingAccount,
     Block,
@@ -20,7 +21,7 @@ from vnbench.readings import (
     Stop,
 )
 from vnbench.record import Cause, Status, TrialRecord
-from vnbench.spec import FLAG_FIELDS, TrialSpec
+from vnbench.spec import FLAG_FIELDS, PRECISIONS, TrialSpec
 
 GIB = 2**30
 CPU_ENVIRONMENT = {"device_name": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "torch_version": "2.13.0+cpu"}
@@ -376,6 +377,18 @@ def measured_loader_record(spec: TrialSpec, *, decode_s: float = 0.05, **changes
     )
     measured: dict[str, Any] = {"stages": stages, "batching": plan}
     return record_of(spec, **(measured | changes))
+
+
+def some_workload() -> Workload:
+    """Return 48 training images of 640 x 3,200 to 12,800 px."""
+    widths = np.linspace(3200, 12_800, 48).astype(np.int64)
+    return Workload(train_sizes_N2=np.stack([np.full(48, 640), widths], axis=1), worst_case=(640, 12_800))
+
+
+def some_pace(**s_per_mpx: float) -> Pace:
+    """Return the pace of a machine that was probed: by precision, or a second per megapixel in all."""
+    paces: dict[str, float] = s_per_mpx or dict.fromkeys(PRECISIONS, 1.0)
+    return Pace(s_per_mpx=paces, check_s=1.0, is_probed=True)  # type: ignore[arg-type]
 
 
 def _draws(spec: TrialSpec, *, replicate: int) -> tuple[np.random.Generator, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from vnbench.choosing import chooses_precision, chooses_size, default_precisions
 from vnbench.data.sizes import SizeLaw
 from vnbench.defaults import CENTER_DEFAULTS, COMMON_DEFAULTS, DEVICE_DEFAULTS
 from vnbench.errors import InputError
@@ -162,6 +163,12 @@ class SweepConfig:
     """Price of an hour of the device, in any currency."""
     out: Path | None
     """Results file; None for the default under results/."""
+    asked_axes: tuple[str, ...]
+    """Axes whose values were asked for, by field of Axes: they are measured first."""
+    chooses_precision: bool
+    """Whether the values of the precision axis are chosen by what this machine computes fast."""
+    chooses_size: bool
+    """Whether examples, epochs and processes are chosen so that the sweep fits its time budget."""
 
 
 FACTORED_KINDS: tuple[TrialKind, ...] = ("memory", "compute", "loader")
@@ -182,6 +189,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
     if "num-workers" not in request.values:
         num_cpus = int(environment["num_cpus"])
         values["num-workers"] = tuple(n for n in values["num-workers"] if n <= max(num_cpus, 2))
+    values["precision"] = default_precisions(values["precision"], environment)
     values |= request.values
     if "max-steps" not in request.values:
         values["max-steps"] = max(values["max-steps"], values["min-steps"])
@@ -238,6 +246,9 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         appetite_examples_per_s=values.get("appetite"),
         price_per_hour=values.get("price-per-hour"),
         out=values.get("out"),
+        asked_axes=tuple(name.replace("-", "_") for name in AXIS_OPTIONS if name in request.values),
+        chooses_precision=chooses_precision(request, values),
+        chooses_size=chooses_size(request, values, device=device),
     )
 
 

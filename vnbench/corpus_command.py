@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
@@ -16,6 +18,7 @@ from vnbench.data.canvases import Size
 from vnbench.data.corpus import Corpus, load_corpus
 from vnbench.data.image_folder import read_sizes
 from vnbench.data.sizes import SizeArray, SizeDistribution, SizeLaw
+from vnbench.data.subset import choose_subset
 from vnbench.data.synthesis import (
     CorpusSpec,
     build_corpus,
@@ -27,7 +30,7 @@ from vnbench.data.synthesis import (
 from vnbench.errors import InputError
 from vnbench.options import OPTIONS
 from vnbench.output.console import say, stderr_console
-from vnbench.spec import ImageFormat, Task
+from vnbench.spec import ImageFormat, Task, TrialSpec
 from vnbench.units import PixelRange, format_bytes
 
 MIN_EXAMPLES = 2
@@ -42,6 +45,8 @@ class CorpusPlan:
     """Digest that tells equal corpora."""
     train_sizes_N2: SizeArray
     """Height and width in pixels of each training example."""
+    train_indices: NDArray[np.int64]
+    """Index of each training example in the corpus."""
     smallest: Size
     """Smallest height and width in pixels."""
     worst_case: Size
@@ -55,13 +60,31 @@ class CorpusPlan:
     formats: tuple[ImageFormat, ...] = ("png",)
     """Formats of the image files that the sweep reads, of a synthetic corpus."""
 
-    def describe(self) -> str:
-        """Return number, place and size on disk in one line."""
+    def measured_examples(self, specs: Iterable[TrialSpec]) -> frozenset[int]:
+        """Return the examples that some trials read, as indices of the corpus."""
+        subset_sizes = {spec.subset_size for spec in specs if spec.subset_size is not None}
+        return frozenset(
+            int(index)
+            for size in subset_sizes
+            for index in self.train_indices[choose_subset(self.train_sizes_N2, subset_size=size)]
+        )
+
+    def missing_pixels(self, examples: Collection[int]) -> int:
+        """Return the pixels of those examples that are still to be written."""
+        if self.spec is None or is_complete(self.spec, self.directory, self.formats, examples=examples):
+            return 0
+        return int(self.spec.sizes_N2()[sorted(examples)].prod(axis=1).sum())
+
+    def describe(self, examples: Collection[int]) -> str:
+        """Return the number of images, how many of them are measured, their place and size on disk in one line."""
         if self.spec is None:
             return f"{self.num_examples} images in {self.directory}"
-        state = "there already" if is_complete(self.spec, self.directory, self.formats) else "to be written"
-        size = format_bytes(estimate_bytes(self.spec, self.formats))
-        return f"{self.num_examples} synthetic images, about {size}, {state}, in {self.directory}"
+        state = "to be written" if self.missing_pixels(examples) else "there already"
+        size = format_bytes(estimate_bytes(self.spec, self.formats, examples=examples))
+        return (
+            f"{self.num_examples} synthetic images, of which {len(examples)} are measured (about {size}, {state}), "
+            f"in {self.directory}"
+        )
 
 
 def plan_corpus(config: SweepConfig) -> CorpusPlan:
@@ -99,6 +122,7 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
     return CorpusPlan(
         corpus_id=corpus.corpus_id,
         train_sizes_N2=corpus.sizes_N2[corpus.train_indices],
+        train_indices=corpus.train_indices,
         smallest=(heights.start if heights else low_height, widths.start if widths else low_width),
         worst_case=(heights.stop if heights else height, widths.stop if widths else width),
         directory=corpus.directory,
@@ -108,11 +132,11 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
     )
 
 
-def prepare_corpus(plan: CorpusPlan, *, console: Console) -> Path:
-    """Return the folder of a sweep's image files, written first where they are not there yet."""
-    say(console, f"corpus: {plan.describe()}")
-    if plan.spec is not None and not is_complete(plan.spec, plan.directory, plan.formats):
-        _build(plan.spec, plan.directory, plan.formats, console=console)
+def prepare_corpus(plan: CorpusPlan, examples: Collection[int], *, console: Console) -> Path:
+    """Return the folder of a sweep's image files, the given examples written first where they are not there yet."""
+    say(console, f"corpus: {plan.describe(examples)}")
+    if plan.spec is not None and plan.missing_pixels(examples):
+        _build(plan.spec, plan.directory, plan.formats, examples=examples, console=console)
     return plan.directory
 
 
@@ -149,13 +173,21 @@ def write_corpus(directory: Path, flags: Mapping[str, str | None]) -> dict[str, 
     return {"directory": str(directory), "num_examples": len(corpus), "corpus_id": corpus.corpus_id}
 
 
-def _build(spec: CorpusSpec, directory: Path, formats: Sequence[ImageFormat], *, console: Console) -> Corpus:
+def _build(
+    spec: CorpusSpec,
+    directory: Path,
+    formats: Sequence[ImageFormat],
+    *,
+    examples: Collection[int] | None = None,
+    console: Console,
+) -> Corpus:
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        bar = progress.add_task("writing images", total=spec.num_examples)
+        bar = progress.add_task("writing images", total=spec.num_examples if examples is None else len(examples))
         return build_corpus(
             spec,
             directory,
             formats=formats,
+            examples=examples,
             on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )
 

@@ -7,6 +7,7 @@ VnbenchError
 ├── LoaderError         the loader's workers or room cannot do it     (in a trial: status ``crashed``)
 ├── PlanError           a run cannot be planned from what there is    exit code 3
 ├── GateError           there is nothing to compare with              exit code 3
+├── BudgetError         the time budget leaves room for no trial      exit code 3
 └── ChildError          a helper process did not answer               exit code 3
 
 Out of memory, a timeout and a crash of a trial are not exceptions but data: the ``status`` of its record.
@@ -56,6 +57,10 @@ class ModelError(VnbenchError):
 
 class LoaderError(VnbenchError):
     """A loader worker that died or hangs, or room that the loader needs and there is not."""
+
+
+class BudgetError(VnbenchError):
+    """A time budget in which not one trial would end."""
 
 
 class ChildError(VnbenchError):

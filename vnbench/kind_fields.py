@@ -19,6 +19,7 @@ KIND_FIELDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("sampler", "num_workers", "corpus_id", "subset_size", "num_warm_up_steps"),
         ("noise_target", "max_epochs", "max_measuring_s", "pixel_budget", "shapes", "cache_limit_bytes"),
     ),
+    "probe": (("canvas_sizes", "precisions", "max_measuring_s"), ("sweep_id",)),
 }
 """Fields that each kind needs, and those that it may have; it must leave the others out."""
 ALL_KIND_FIELDS = sorted({name for groups in KIND_FIELDS.values() for group in groups for name in group})

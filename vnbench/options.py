@@ -30,8 +30,8 @@ from vnbench.spec import (
     PRECISIONS,
     SAMPLER_NAMES,
     SOAKS,
+    SWEPT_KINDS,
     TASKS,
-    TRIAL_KINDS,
     WORKER_KINDS,
 )
 from vnbench.units import (
@@ -195,7 +195,7 @@ OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "norm-groups": _norm_groups,
     "device": _choice(("auto", *DEVICE_TYPES)),
     "design": _choice(DESIGN_NAMES),
-    "kind": _choices(TRIAL_KINDS),
+    "kind": _choices(SWEPT_KINDS),
     "center": _center,
     "corpus": lambda text, _: Path(text),
     "images": lambda text, _: Path(text),

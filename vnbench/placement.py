@@ -36,7 +36,8 @@ def place_results(path: Path, *, environment: Mapping[str, Any], corpus_id: str 
     for number in itertools.count(1):
         candidate = path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
         # What is no regular file is left to whoever opens it, and says what is wrong with it.
-        records = load_results(candidate).records if candidate.is_file() else ()
+        loaded = load_results(candidate) if candidate.is_file() else None
+        records = (*loaded.probes, *loaded.records) if loaded else ()
         difference = _difference(records, environment, corpus_id)
         if difference is None:
             notes = tuple(f"{other} holds other records ({why}); these go to {candidate}" for other, why in passed)

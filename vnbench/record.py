@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from vnbench.identity import trial_id
+from vnbench.probe_reading import ProbeReading, ProbeStep, SweepChoices
 from vnbench.readings import (
     BatchingAccount,
     Block,
@@ -172,6 +173,10 @@ class TrialRecord:
     """The largest pass, where a tensor of it has more than 2^31 elements."""
     forecast: ForecastReading | None = None
     """What was forecast of it before it ran; None where nothing was."""
+    probe: ProbeReading | None = None
+    """How fast the machine computes (``probe``)."""
+    choices: SweepChoices | None = None
+    """What the sweep chose by it (``probe``)."""
     telemetry: Mapping[str, Any] | None = None
     """What was seen from outside in the measured span: ``device`` (measure.nvml), ``host`` (measure.host)."""
     warnings: tuple[TrialWarning, ...] = field(default=())
@@ -255,6 +260,10 @@ class TrialRecord:
             LoaderStage(**(stage | {"stop": Stop(**stage["stop"]), "waits_s": tuple(stage["waits_s"])}))
             for stage in chosen.get("stages", ())
         )
+        if (probe := chosen.get("probe")) is not None:
+            chosen["probe"] = ProbeReading(**(probe | {"steps": tuple(ProbeStep(**step) for step in probe["steps"])}))
+        if (choices := chosen.get("choices")) is not None:
+            chosen["choices"] = SweepChoices(**(choices | {"precision": tuple(choices["precision"])}))
         if chosen.get("measured_span_s") is not None:
             start_s, end_s = chosen["measured_span_s"]
             chosen["measured_span_s"] = (start_s, end_s)

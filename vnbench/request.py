@@ -22,6 +22,8 @@ class Request:
 
     values: Mapping[str, Any] = field(default_factory=dict)
     """Parsed values of the options that were given."""
+    is_from_file: bool = False
+    """Whether a configuration file defines the sweep."""
 
     @property
     def device(self) -> str:
@@ -77,7 +79,7 @@ def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -
             allowed="the factored design settles what is measured",
             remedy="leave --kind out, or write --design one-at-a-time",
         )
-    return Request(values=values)
+    return Request(values=values, is_from_file=config_path is not None)
 
 
 def _read_toml(path: Path | None) -> dict[str, str]:

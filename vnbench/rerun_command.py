@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from vnbench.analysis.compare import Comparison
@@ -23,9 +24,10 @@ from vnbench.analysis.rows import ALL_ROWS, Verdict
 from vnbench.analysis.sides import Side, side_of
 from vnbench.data.cache_root import default_cache_root
 from vnbench.data.corpus import load_corpus
+from vnbench.data.sizes import SizeArray
 from vnbench.errors import InputError, VnbenchError
 from vnbench.gate_command import GateOptions, compare_with
-from vnbench.harness.estimate import Workload
+from vnbench.harness.estimate import Pace, TrialTimes, Workload
 from vnbench.harness.in_turn import planned_turns, run_in_turn
 from vnbench.harness.task import TrialTask
 from vnbench.output.console import say
@@ -41,9 +43,6 @@ from vnbench.units import format_duration
 
 FIRST_PROCESSES = 4
 """Processes a side of the first look after the records that were given; each further look has twice as many in all."""
-
-USUAL_IMAGE = Workload(mean_padded_pixels=4.5e6, worst_case_pixels=640 * 12_800)
-"""What an image is taken to weigh until the first trials ended: an estimate of the time left needs something."""
 
 SIDES = ("baseline", "candidate")
 
@@ -123,7 +122,8 @@ def _measure(
         progress.started(task.spec, 1)
         return how.checkouts[side].run(task, timeout_s=how.trial_timeout_s)
 
-    with SweepProgress([spec for _, spec in turns], workload=USUAL_IMAGE, console=console) as progress:
+    times = TrialTimes(workload=_workload(specs, corpus_directory), pace=Pace.rough(specs[0]))
+    with SweepProgress([spec for _, spec in turns], times=times, console=console) as progress:
         for side, record in run_in_turn(
             turns,
             run=run,
@@ -133,6 +133,19 @@ def _measure(
         ):
             files[side].append(record)
             progress.finished(record)
+
+
+def _workload(specs: Sequence[TrialSpec], corpus_directory: Path | None) -> Workload:
+    """Return what the images weigh, those of memory trials where there are any."""
+    sizes_N2: SizeArray = np.zeros((0, 2), dtype=np.int64)
+    if corpus_directory is not None:
+        corpus = load_corpus(corpus_directory, is_partial=True)
+        sizes_N2 = corpus.sizes_N2[corpus.train_indices]
+    worst_case = max(
+        ((spec.worst_case_height or 0, spec.worst_case_width or 0) for spec in specs),
+        key=lambda size: size[0] * size[1],
+    )
+    return Workload(train_sizes_N2=sizes_N2, worst_case=worst_case)
 
 
 def _due_specs(comparison: Comparison, *, verdicts: Collection[Verdict]) -> tuple[TrialSpec, ...]:
@@ -207,7 +220,7 @@ def _corpus_directory(specs: Sequence[TrialSpec], given: Path | None) -> Path | 
     candidates = [given] if given is not None else sorted(root.iterdir()) if root.is_dir() else []
     for directory in candidates:
         try:
-            corpus_id = load_corpus(directory).corpus_id
+            corpus_id = load_corpus(directory, is_partial=True).corpus_id
         except InputError:
             continue
         if wanted == {corpus_id}:

@@ -11,7 +11,7 @@ from vnbench.kind_fields import ALL_KIND_FIELDS, KIND_FIELDS
 from vnbench.once import once_per_object
 
 DeviceType = Literal["cuda", "cpu"]
-TrialKind = Literal["memory", "compute", "loader", "training"]
+TrialKind = Literal["memory", "compute", "loader", "training", "probe"]
 ModelName = Literal["veernet", "veernet-tiny"]
 Task = Literal["multiclass", "binary"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -32,6 +32,8 @@ Soak = Literal["none", "sampler-order", "largest-first"]
 
 DEVICE_TYPES: tuple[DeviceType, ...] = get_args(DeviceType)
 TRIAL_KINDS: tuple[TrialKind, ...] = get_args(TrialKind)
+SWEPT_KINDS: tuple[TrialKind, ...] = tuple(kind for kind in TRIAL_KINDS if kind != "probe")
+"""Kinds that a sweep measures; a probe comes before it and tells how long they will take."""
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 TASKS: tuple[Task, ...] = get_args(Task)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -70,7 +72,8 @@ class TrialSpec:
 
     A ``memory`` trial runs one step on a micro-batch of worst-case examples, a ``compute`` trial times steps on batches
     that lie on the device already, canvas by canvas, a ``loader`` trial loads image files and trains on none, a
-    ``training`` trial trains on them. Fields that a kind does not have are None or at their defaults.
+    ``training`` trial trains on them, a ``probe`` times a few small steps before a sweep is planned. Fields that a kind
+    does not have are None or at their defaults.
     """
 
     kind: TrialKind
@@ -120,7 +123,7 @@ class TrialSpec:
     soak_passes: tuple[tuple[int, int, int], ...] | None = None
     """Examples, height and width in pixels of the canvas of each pass before the worst case (``memory``)."""
     canvas_sizes: tuple[tuple[int, int], ...] | None = None
-    """Height and width in pixels of the examples of each canvas, in the order measured (``compute``)."""
+    """Height and width in pixels of the examples of each canvas, in the order measured (``compute``, ``probe``)."""
     sampler: SamplerName | None = None
     """How examples are grouped into batches (``loader``, ``training``; ``memory`` after a soak)."""
     pixel_budget: int | None = None
@@ -158,7 +161,12 @@ class TrialSpec:
     max_epochs: int | None = None
     """Measured epochs of the subset, at most; None for one (``loader``, ``training``)."""
     max_measuring_s: float | None = None
-    """Seconds after which no block is measured: per canvas (``compute``), stage (``loader``), in all (``training``)."""
+    """Seconds after which no block is measured: per canvas (``compute``), stage (``loader``), in all (``training``,
+    ``probe``)."""
+    precisions: tuple[Precision, ...] | None = None
+    """Precisions that are tried, the one to be preferred first (``probe``)."""
+    sweep_id: str | None = None
+    """Digest of what the sweep was asked for that the probe comes before (``probe``)."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.micro_batch_size < 1 or self.batch_size % self.micro_batch_size:
@@ -254,6 +262,8 @@ class TrialSpec:
         canvas_sizes, passes = values.get("canvas_sizes"), values.get("soak_passes")
         if canvas_sizes is not None:
             values = {**values, "canvas_sizes": tuple((height, width) for height, width in canvas_sizes)}
+        if values.get("precisions") is not None:
+            values = {**values, "precisions": tuple(values["precisions"])}
         if passes is not None:
             values = {**values, "soak_passes": tuple((count, height, width) for count, height, width in passes)}
         return cls(**values)

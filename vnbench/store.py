@@ -22,7 +22,9 @@ class LoadedResults:
     """What a results file holds."""
 
     records: tuple[TrialRecord, ...]
-    """Its records, in the order of the file."""
+    """Its records of trials that a sweep measures, in the order of the file."""
+    probes: tuple[TrialRecord, ...]
+    """Its records of probes, which say what sweeps chose for the machine."""
     notes: tuple[str, ...]
     """Lines that could not be read, each named with its number and what is wrong."""
     torn_bytes: int
@@ -64,7 +66,12 @@ def load_results(path: Path) -> LoadedResults:
             notes.append(f"{path}, line {number}: left out, {error}")
     if tail:
         notes.append(f"{path}, line {len(lines) + 1}: the last line is torn ({len(tail)} bytes), as after a kill")
-    return LoadedResults(records=tuple(records), notes=tuple(notes), torn_bytes=len(tail))
+    return LoadedResults(
+        records=tuple(record for record in records if record.kind != "probe"),
+        probes=tuple(record for record in records if record.kind == "probe"),
+        notes=tuple(notes),
+        torn_bytes=len(tail),
+    )
 
 
 def load_all(paths: Sequence[Path]) -> LoadedResults:
@@ -101,6 +108,7 @@ def together(parts: Sequence[LoadedResults], *, paths: Sequence[Path]) -> Loaded
         )
     return LoadedResults(
         records=records,
+        probes=tuple(record for part in parts for record in part.probes),
         notes=tuple(note for part in parts for note in part.notes),
         torn_bytes=sum(part.torn_bytes for part in parts),
     )
@@ -130,8 +138,9 @@ class ResultsFile:
         """
         self.path = path
         self.records: tuple[TrialRecord, ...] = ()
+        self.probes: tuple[TrialRecord, ...] = ()
         self.notes: tuple[str, ...] = ()
-        is_new = not path.exists()
+        self._is_new = is_new = not path.exists()
         if is_new:
             _make_parent(path, where=where)
         elif path.is_dir():
@@ -169,11 +178,16 @@ class ResultsFile:
                 allowed=f"the record cannot be written ({error.strerror})",
                 remedy="make room, and run the same command again",
             ) from error
-        self.records += (record,)
+        if record.kind == "probe":
+            self.probes += (record,)
+        else:
+            self.records += (record,)
 
     def close(self) -> None:
-        """Close the file and release its lock."""
+        """Close the file and release its lock; a new one that got no record goes away again."""
         if self._descriptor >= 0:
+            if self._is_new and os.fstat(self._descriptor).st_size == 0:
+                self.path.unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -187,7 +201,7 @@ class ResultsFile:
 
     def _take_over(self, environment: Mapping[str, Any], *, where: str) -> None:
         loaded = load_results(self.path)
-        for record in loaded.records:
+        for record in (*loaded.records, *loaded.probes):
             different = differing_facts(record.environment, environment)
             if different:
                 differences = ", ".join(
@@ -204,7 +218,7 @@ class ResultsFile:
         if loaded.torn_bytes:
             os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - loaded.torn_bytes)
             notes[-1] += "; removed"
-        self.records, self.notes = loaded.records, tuple(notes)
+        self.records, self.probes, self.notes = loaded.records, loaded.probes, tuple(notes)
 
 
 def _make_parent(path: Path, *, where: str) -> None:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from vnbench.analysis.certification import certify
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.summary import latest_attempts
 from vnbench.config import SweepConfig, complete
-from vnbench.corpus_command import CorpusPlan, plan_corpus, prepare_corpus
-from vnbench.data.alignment import align
+from vnbench.corpus_command import CorpusPlan, plan_corpus
 from vnbench.data.canvases import canvas_grid
-from vnbench.data.subset import choose_subset
 from vnbench.defaults import default_out
+from vnbench.harness.budget import Budget
 from vnbench.harness.design import Design, make_design
-from vnbench.harness.device_loss import is_device_there
-from vnbench.harness.estimate import Workload
+from vnbench.harness.estimate import TrialTimes
 from vnbench.harness.factored import (
     CellForecast,
     choose_confirmations,
@@ -32,20 +29,19 @@ from vnbench.harness.factored import (
     forecast_cells,
 )
 from vnbench.harness.runner import check_own_models, probe_environment, run_trial
-from vnbench.harness.sweep import DueTrial, due_trials, run_sweep
+from vnbench.harness.sweep import due_trials
 from vnbench.locks import gpu_lock
 from vnbench.output.console import say, stderr_console
 from vnbench.output.plots import draw_plots
-from vnbench.output.progress import SweepProgress
 from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
 from vnbench.placement import place_results
-from vnbench.readings import ForecastReading
 from vnbench.record import STATUSES, TrialRecord
 from vnbench.request import Request
 from vnbench.search_command import SearchReport, run_search_command
-from vnbench.spec import TrialSpec
 from vnbench.store import ResultsFile, load_results
+from vnbench.sweep_probe import Settled, estimate_sweep, settle, workload_of
 from vnbench.sweep_report import SweepReport, print_tables
+from vnbench.sweep_run import SweepRun
 
 
 def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> SweepReport | SearchReport:
@@ -73,46 +69,37 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         return run_search_command(
             config, corpus, environment=environment, out=out, dry_run=dry_run, as_json=as_json, console=console
         )
-    canvas_sizes = canvas_grid(smallest=corpus.smallest, largest=corpus.worst_case, count=config.num_compute_sizes)
-    design = make_design(
-        config,
-        corpus_id=corpus.corpus_id,
-        train_sizes_N2=corpus.train_sizes_N2,
-        worst_case=corpus.worst_case,
-        canvas_sizes=canvas_sizes,
-        shared_memory_bytes=environment.get("shared_memory_free_bytes"),
-    )
-    check_own_models(trial.spec for trial in design.trials)
+    design_of = _designer(corpus, environment)
+    check_own_models(trial.spec for trial in design_of(config).trials)
     if dry_run:
-        return _show_plan(config, design, corpus, environment, out, console=console, start=start)
+        return _show_plan(config, corpus, environment, out, design_of=design_of, console=console, start=start)
 
     with gpu_lock(environment["device_uuid"]), ResultsFile(out, environment=environment) as results:
-        due = due_trials(design.trials, records=results.records, retry=config.retry)
         _say_all(console, results.notes)
         say(console, device_line(config, environment))
-        _say_all(console, plan_lines(design, num_due=len(due), out=out))
-        deadline = None if config.time_budget_s is None else start + config.time_budget_s
+        settled = _settle(config, corpus, environment, results.probes, design_of=design_of, start=start)
+        _say_all(console, settled.lines)
+        config, design = settled.config, design_of(settled.config)
+        due = due_trials(design.trials, records=results.records, retry=config.retry)
+        times = TrialTimes(workload=workload_of(corpus), pace=settled.pace)
+        budget = Budget(total_s=config.time_budget_s, start=start)
+        estimate = estimate_sweep(corpus, due, times, elapsed_s=budget.elapsed_s())
+        _say_all(console, plan_lines(design, num_due=len(due), out=out, estimate=estimate, budget_s=budget.total_s))
+        budget.check(estimate)
+        if settled.is_new:
+            results.append(settled.probe)
+        sweep = SweepRun(config, corpus, environment, results, console=console, budget=budget, times=times)
         try:
-            directory = prepare_corpus(corpus, console=console)
-            num_run = _run(config, due, results, directory, corpus, environment, console=console, deadline=deadline)
-            if config.design == "factored" and num_run == len(due):
+            sweep.prepare(due)
+            sweep.run(due)
+            if config.design == "factored" and not sweep.not_started(due):
                 parts = frozenset(design.trials)
                 chosen, design = _with_confirmations(design, config, corpus, results.records)
                 confirming = [trial for trial in design.trials if trial not in parts]
                 rest = due_trials(confirming, records=results.records, retry=config.retry)
                 say(console, f"{len(chosen)} forecasts to confirm, {len(rest)} trials")
                 due = (*due, *rest)
-                num_run += _run(
-                    config,
-                    rest,
-                    results,
-                    directory,
-                    corpus,
-                    environment,
-                    console=console,
-                    deadline=deadline,
-                    forecasts={one.spec: one.epoch for one in chosen},
-                )
+                sweep.run(rest, forecasts={one.spec: one.epoch for one in chosen})
         except KeyboardInterrupt:
             say(console, interrupted_line(len(_of_design(design, results.records)), out=out))
             raise
@@ -120,7 +107,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
 
     is_any_measured = any(record.status == "ok" for record in records)
     plots, plots_left_out = draw_plots(Findings(records), out.with_suffix("")) if is_any_measured else ((), ())
-    not_started = [trial.planned.spec for trial in due[num_run:]]
+    not_started = sweep.not_started(due)
     report = SweepReport(
         out=out,
         statuses=_statuses(records),
@@ -130,6 +117,9 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         elapsed_s=time.monotonic() - start,
         certificates=certify(records),
         confirmations=confirmations(records),
+        estimated_s=estimate.total_s,
+        is_timed=any(record.status == "ok" for record in records if record.kind != "memory"),
+        wants_times=any(kind != "memory" for kind in config.kinds),
     )
     forecasts = _forecasts(config, corpus, records) if config.design == "factored" else ()
     if not as_json:
@@ -146,6 +136,43 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     )
     _say_all(console, lines)
     return report
+
+
+def _designer(corpus: CorpusPlan, environment: Mapping[str, Any]) -> Callable[[SweepConfig], Design]:
+    """Return what makes the design of a sweep on some images and a machine."""
+
+    def design_of(config: SweepConfig) -> Design:
+        return make_design(
+            config,
+            corpus_id=corpus.corpus_id,
+            train_sizes_N2=corpus.train_sizes_N2,
+            worst_case=corpus.worst_case,
+            canvas_sizes=canvas_grid(
+                smallest=corpus.smallest, largest=corpus.worst_case, count=config.num_compute_sizes
+            ),
+            shared_memory_bytes=environment.get("shared_memory_free_bytes"),
+        )
+
+    return design_of
+
+
+def _settle(
+    config: SweepConfig,
+    corpus: CorpusPlan,
+    environment: dict[str, Any],
+    probes: Sequence[TrialRecord],
+    *,
+    design_of: Callable[[SweepConfig], Design],
+    start: float,
+) -> Settled:
+    return settle(
+        config,
+        corpus,
+        probes=probes,
+        elapsed_s=time.monotonic() - start,
+        design_of=design_of,
+        run=lambda task, timeout_s: run_trial(task, environment=environment, timeout_s=timeout_s),
+    )
 
 
 def _forecasts(config: SweepConfig, corpus: CorpusPlan, records: Sequence[TrialRecord]) -> tuple[CellForecast, ...]:
@@ -168,60 +195,30 @@ def _with_confirmations(
     return chosen, replace(design, trials=(*design.trials, *(trial for trial in trials if trial not in known)))
 
 
-def _run(
-    config: SweepConfig,
-    due: Sequence[DueTrial],
-    results: ResultsFile,
-    directory: Path,
-    corpus: CorpusPlan,
-    environment: dict[str, Any],
-    *,
-    console: Console,
-    deadline: float | None,
-    forecasts: Mapping[TrialSpec, ForecastReading] | None = None,
-) -> int:
-    """Run the trials that are due, storing each as it ends with its forecast; return how many got a record."""
-    run: set[tuple[str, int]] = set()
-    specs = [trial.planned.spec for trial in due]
-    with SweepProgress(specs, workload=_workload(config, corpus), console=console) as progress:
-        for record in run_sweep(
-            due,
-            records=results.records,
-            run=lambda task: run_trial(
-                replace(task, worker_timeout_s=config.worker_timeout_s),
-                environment=environment,
-                timeout_s=config.trial_timeout_s,
-            ),
-            corpus_directory=str(directory),
-            environment=environment,
-            observer=progress,
-            max_attempts=config.max_attempts,
-            is_device_there=lambda: is_device_there(environment),
-            deadline=deadline,
-        ):
-            results.append(replace(record, forecast=(forecasts or {}).get(record.spec)))
-            run.add((record.spec_id, record.replicate))
-    return len(run)
-
-
 def _show_plan(
     config: SweepConfig,
-    design: Design,
     corpus: CorpusPlan,
     environment: dict[str, Any],
     out: Path,
     *,
+    design_of: Callable[[SweepConfig], Design],
     console: Console,
     start: float,
 ) -> SweepReport:
     """Say what a sweep would do; write nothing."""
-    records = load_results(out).records if out.exists() else ()
-    due = [trial.planned.spec for trial in due_trials(design.trials, records=records, retry=config.retry)]
+    loaded = load_results(out) if out.exists() else None
+    records, probes = (loaded.records, loaded.probes) if loaded else ((), ())
     say(console, device_line(config, environment))
-    _say_all(console, plan_lines(design, num_due=len(due), out=out))
-    workload = _workload(config, corpus)
-    _say_all(console, dry_run_lines(due, workload=workload, time_budget_s=config.time_budget_s))
-    say(console, f"corpus: {corpus.describe()}")
+    settled = _settle(config, corpus, environment, probes, design_of=design_of, start=start)
+    _say_all(console, settled.lines)
+    config, design = settled.config, design_of(settled.config)
+    due = due_trials(design.trials, records=records, retry=config.retry)
+    times = TrialTimes(workload=workload_of(corpus), pace=settled.pace)
+    estimate = estimate_sweep(corpus, due, times, elapsed_s=time.monotonic() - start)
+    _say_all(console, plan_lines(design, num_due=len(due), out=out, estimate=estimate, budget_s=config.time_budget_s))
+    specs = [trial.planned.spec for trial in due]
+    _say_all(console, dry_run_lines(specs, times=times))
+    say(console, f"corpus: {corpus.describe(corpus.measured_examples(specs))}")
     return SweepReport(
         out=out,
         statuses=_statuses(_of_design(design, records)),
@@ -229,6 +226,7 @@ def _show_plan(
         left_out=design.left_out,
         plots=(),
         elapsed_s=time.monotonic() - start,
+        estimated_s=estimate.total_s,
         is_dry_run=True,
     )
 
@@ -246,10 +244,3 @@ def _of_design(design: Design, records: Sequence[TrialRecord]) -> tuple[TrialRec
 def _statuses(records: Sequence[TrialRecord]) -> dict[str, int]:
     counts = Counter(record.status for record in records)
     return {status: counts[status] for status in STATUSES if counts[status]}
-
-
-def _workload(config: SweepConfig, corpus: CorpusPlan) -> Workload:
-    chosen = corpus.train_sizes_N2[choose_subset(corpus.train_sizes_N2, subset_size=config.subset_size)]
-    height, width = corpus.worst_case
-    padded = [align(int(h)) * align(int(w)) for h, w in chosen]
-    return Workload(mean_padded_pixels=float(np.mean(padded)), worst_case_pixels=align(height) * align(width))

@@ -42,13 +42,20 @@ class SweepReport:
     """What the worst-case memory trials tell."""
     confirmations: tuple[Confirmation, ...] = ()
     """Forecasts of a factored sweep beside what was measured."""
+    estimated_s: float | None = None
+    """What the whole command was estimated to take before its first trial."""
+    is_timed: bool = False
+    """Whether a trial with times ended ``ok``."""
+    wants_times: bool = False
+    """Whether trials with times were asked for."""
     is_dry_run: bool = False
     """Whether nothing was to be measured."""
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 where a sweep ended without one good measurement."""
-        return 0 if self.is_dry_run or self.statuses.get("ok") else 3
+        """0, or 3 where a sweep ended without one good measurement of what it was to measure."""
+        is_measured = self.is_timed if self.wants_times else bool(self.statuses.get("ok"))
+        return 0 if self.is_dry_run or is_measured else 3
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -57,6 +64,7 @@ class SweepReport:
             "num_trials": sum(self.statuses.values()),
             "statuses": self.statuses,
             "elapsed_s": self.elapsed_s,
+            "estimated_s": self.estimated_s,
             "num_not_started": self.num_not_started,
             "left_out": list(self.left_out),
             "plots": [str(path) for path in self.plots],

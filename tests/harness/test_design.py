@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ CPU: dict[str, Any] = {"device_type": "cpu", "num_cpus": 2}
 CANVASES = ((640, 12_800), (480, 3200))
 LOGS = SizeDistribution(widths=PixelRange(start=3200, stop=12_790), heights=PixelRange(start=480, stop=640))
 CUDA: dict[str, Any] = {"device_type": "cuda", "num_cpus": 16}
+SEVEN = {"batch_size": "1,2", "precision": "bf16,fp32", "num_workers": "0,2", "center": "batch-size=1,num-workers=0"}
+"""Axes that make seven configurations, as the defaults of a CPU do."""
 
 
 def design(environment: dict[str, Any] = CPU, num_train: int = 48, **flags: str) -> Design:
@@ -137,9 +140,41 @@ def reference_places(made: Design) -> list[int]:
 
 
 def test_the_reference_trial_runs_first_in_the_middle_and_last() -> None:
-    assert reference_places(design()) == [0, 4, 8]
-    assert reference_places(design(reference_runs="5")) == [0, 2, 5, 7, 10]
-    assert reference_places(design(replicates="4")) == [0, 9, 18, 27]
+    assert reference_places(design(CUDA, **SEVEN)) == [0, 4, 8]
+    assert reference_places(design(CUDA, **SEVEN, reference_runs="5")) == [0, 2, 5, 7, 10]
+    assert reference_places(design(CUDA, **SEVEN, replicates="4")) == [0, 9, 18, 27]
+
+
+def test_under_a_budget_every_configuration_runs_once_before_the_reference_is_repeated() -> None:
+    assert reference_places(design()) == [0, 7, 8]
+    assert reference_places(design(reference_runs="5")) == [0, 7, 8, 9, 10]
+    made = design(replicates="3")
+    assert reference_places(made) == [0, 7, 20]
+    timed = [trial for trial in made.trials if trial.spec.kind == "training"]
+    assert [trial.replicate for trial in timed] == [0] * 7 + [1] * 7 + [2] * 7
+
+
+def test_under_a_budget_axes_come_in_the_order_of_what_people_ask() -> None:
+    center, *others = design().cells
+    assert [_varied(center, cell) for cell in others] == [
+        {"precision"},
+        {"checkpointing"},
+        {"batch_size"},
+        {"batch_size", "sampler"},
+        {"num_workers"},
+        {"norm_precision"},
+    ]
+    center, *others = design(memory_format="contiguous,channels-last", sampler="bucketed,random").cells
+    assert [_varied(center, cell) for cell in others][:4] == [
+        {"batch_size"},
+        {"batch_size", "sampler"},
+        {"memory_format"},
+        {"precision"},
+    ], "what was asked for comes first"
+
+
+def _varied(center: Cell, cell: Cell) -> set[str]:
+    return {name for name, value in dataclasses.asdict(cell).items() if value != getattr(center, name)}
 
 
 def test_a_short_sweep_repeats_its_reference_only_when_asked() -> None:
@@ -149,7 +184,7 @@ def test_a_short_sweep_repeats_its_reference_only_when_asked() -> None:
 
 
 def test_one_run_of_the_reference_takes_its_place_in_the_random_order() -> None:
-    places = [reference_places(design(reference_runs="1", seed=str(seed))) for seed in range(8)]
+    places = [reference_places(design(CUDA, **SEVEN, reference_runs="1", seed=str(seed))) for seed in range(8)]
     assert all(len(place) == 1 for place in places)
     assert len({place[0] for place in places}) > 1
 

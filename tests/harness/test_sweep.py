@@ -7,10 +7,18 @@ import pytest
 from fake_nvml import UUID, FakeNvml, fake_nvml
 from record_factory import memory_spec, record_of, training_spec
 
-from vnbench.harness.design import PlannedTrial
+from vnbench.harness.order import PlannedTrial
 from vnbench.harness.repeats import MAX_STUBBORN_REPEATS
 from vnbench.harness.runner import run_trial
-from vnbench.harness.sweep import DEVICE_LOST, DueTrial, Runner, due_trials, find_blocker, run_sweep
+from vnbench.harness.sweep import (
+    DEVICE_LOST,
+    BudgetSpentError,
+    DueTrial,
+    Runner,
+    due_trials,
+    find_blocker,
+    run_sweep,
+)
 from vnbench.harness.task import TrialTask
 from vnbench.measure.nvml import HARMFUL_THROTTLE_REASONS
 from vnbench.record import DISTURBANCES, Cause, Status, TrialRecord, TrialWarning, WarningCode
@@ -80,6 +88,7 @@ def sweep(
     run: Runner | None = None,
     max_attempts: int = 3,
     is_device_there: Callable[[], bool] = lambda: True,
+    takes_s: Callable[[TrialSpec], float] = lambda spec: 0.0,
 ) -> tuple[list[TrialRecord], Observer]:
     observer = Observer()
     clock = iter(range(1000))
@@ -92,6 +101,7 @@ def sweep(
         observer=observer,
         max_attempts=max_attempts,
         is_device_there=is_device_there,
+        takes_s=takes_s,
         deadline=deadline,
         clock=lambda: float(next(clock)),
     )
@@ -165,15 +175,23 @@ def test_no_trial_starts_after_the_deadline() -> None:
     assert sweep(due_trials(TRIALS, records=(), retry=()), deadline=0.0)[0] == []
 
 
-def test_the_last_run_of_the_reference_is_brought_forward_where_time_runs_out() -> None:
-    # Each trial takes 2 s; the clock advances by 1 before each.
-    reference, *others = LADDER
-    trials = (*planned(reference, *others), PlannedTrial(spec=reference, replicate=1))
-    run = lambda task: replace(executed(task, "ok"), elapsed_s=2.0)  # noqa: E731
-    whole, _ = sweep(due_trials(trials, records=(), retry=()), run=run)
-    assert [record.replicate for record in whole] == [0, 0, 0, 0, 1]
-    cut, _ = sweep(due_trials(trials, records=(), retry=()), run=run, deadline=4.0)
-    assert [(record.spec.batch_size, record.replicate) for record in cut] == [(1, 0), (2, 0), (1, 1), (4, 0)]
+def test_nothing_starts_that_would_not_end_in_time_and_what_fits_goes_first() -> None:
+    # The clock advances by 1 before each trial, which takes as many seconds as its batch has examples.
+    due = due_trials(planned(*LADDER), records=(), retry=())
+    records, _ = sweep(due, deadline=5.0, takes_s=lambda spec: float(spec.batch_size))
+    assert [record.spec.batch_size for record in records] == [1, 2], "at 2, the four seconds of the next are too many"
+    records, _ = sweep(due[::-1], deadline=5.0, takes_s=lambda spec: float(spec.batch_size))
+    assert [record.spec.batch_size for record in records] == [4, 2, 1]
+
+
+def test_a_trial_that_the_budget_ended_has_no_record_and_is_the_last() -> None:
+    def run(task: TrialTask) -> TrialRecord:
+        if task.spec.batch_size == 4:
+            raise BudgetSpentError
+        return executed(task, "ok")
+
+    records, _ = sweep(due_trials(planned(*LADDER), records=(), retry=()), run=run, deadline=100.0)
+    assert [record.spec.batch_size for record in records] == [1, 2]
 
 
 def test_only_training_trials_are_told_where_the_corpus_is() -> None:
@@ -261,7 +279,8 @@ def test_no_try_starts_after_the_deadline() -> None:
     records, observer = sweep(TRAINING, run=disturbed("throttled"), deadline=5.0)
     assert attempts(records) == [(1, 0), (2, 0), (4, 0), (8, 0), (1, 1)]
     assert len(observer.finished_records) == 4, "what waits for another try has its record"
-    assert observer.messages[0].startswith("4 of 4 trials were disturbed to their last try")
+    assert observer.messages[0] == "4 disturbed trials are not retried: the time budget is used up"
+    assert observer.messages[1].startswith("4 of 4 trials were disturbed to their last try")
 
 
 def test_a_repeat_whose_family_ran_out_of_memory_meanwhile_keeps_what_it_has() -> None:

@@ -2,14 +2,24 @@ from __future__ import annotations
 
 import io
 
-from record_factory import measured_memory_record, measured_training_record, memory_spec, record_of, training_spec
+from record_factory import (
+    measured_memory_record,
+    measured_training_record,
+    memory_spec,
+    record_of,
+    some_pace,
+    some_workload,
+    training_spec,
+)
 from rich.console import Console
 
-from vnbench.harness.estimate import Workload
+from vnbench.harness.estimate import TrialTimes
 from vnbench.output.progress import SweepProgress, describe_outcome, describe_trial
 from vnbench.record import Cause, TrialWarning
 
-WORKLOAD = Workload(mean_padded_pixels=4.6e6, worst_case_pixels=640 * 12_800)
+
+def times() -> TrialTimes:
+    return TrialTimes(workload=some_workload(), pace=some_pace())
 
 
 def test_without_a_terminal_each_trial_is_a_plain_line_with_an_estimate() -> None:
@@ -17,7 +27,7 @@ def test_without_a_terminal_each_trial_is_a_plain_line_with_an_estimate() -> Non
     specs = [memory_spec(training_spec()), training_spec()]
     warning = TrialWarning(code="few-steps", message="only 3 steps")
     records = [measured_memory_record(specs[1]), measured_training_record(specs[1], warnings=(warning,))]
-    with SweepProgress(specs, workload=WORKLOAD, console=Console(file=text, width=60)) as progress:
+    with SweepProgress(specs, times=times(), console=Console(file=text, width=60)) as progress:
         for spec, record in zip(specs, records, strict=True):
             progress.started(spec, 1)
             progress.finished(record)
@@ -34,7 +44,7 @@ def test_without_a_terminal_each_trial_is_a_plain_line_with_an_estimate() -> Non
 def test_on_a_terminal_there_is_a_bar_and_one_line_per_trial() -> None:
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=120)
-    with SweepProgress([training_spec()], workload=WORKLOAD, console=console) as progress:
+    with SweepProgress([training_spec()], times=times(), console=console) as progress:
         progress.started(training_spec(), 1)
         progress.finished(measured_training_record(training_spec()))
     assert "0/1" in text.getvalue()
@@ -55,7 +65,7 @@ def test_a_repeated_trial_is_told_when_it_is_tried_again() -> None:
     text = io.StringIO()
     specs = [training_spec(), training_spec(batch_size=2)]
     warning = TrialWarning(code="throttled", message="the GPU lowered its clocks")
-    with SweepProgress(specs, workload=WORKLOAD, console=Console(file=text, width=60)) as progress:
+    with SweepProgress(specs, times=times(), console=Console(file=text, width=60)) as progress:
         progress.started(specs[0], 1)
         progress.repeated(measured_training_record(specs[0], warnings=(warning,)))
         progress.started(specs[1], 1)
@@ -76,7 +86,7 @@ def test_a_repeated_trial_is_told_when_it_is_tried_again() -> None:
 def test_a_try_that_was_told_is_not_told_twice() -> None:
     text = io.StringIO()
     record = measured_training_record(training_spec())
-    with SweepProgress([record.spec], workload=WORKLOAD, console=Console(file=text, width=60)) as progress:
+    with SweepProgress([record.spec], times=times(), console=Console(file=text, width=60)) as progress:
         progress.started(record.spec, 1)
         progress.repeated(record)
         progress.finished(record)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from record_factory import training_spec
+from record_factory import some_pace, some_workload, training_spec
 
-from vnbench.harness.estimate import Workload
-from vnbench.output.sweep_lines import dry_run_lines, interrupted_line, result_lines
+from vnbench.harness.budget import SweepEstimate
+from vnbench.harness.design import Design
+from vnbench.harness.estimate import TrialTimes
+from vnbench.output.sweep_lines import dry_run_lines, interrupted_line, plan_lines, result_lines
 
 OUT = Path("results/cpu/sweep.jsonl")
 
@@ -55,12 +57,21 @@ def test_an_interruption_says_what_is_kept() -> None:
     )
 
 
-def test_a_dry_run_sums_its_guesses() -> None:
-    workload = Workload(mean_padded_pixels=1e6, worst_case_pixels=8_192_000)
-    told = list(dry_run_lines([training_spec()] * 2, workload=workload, time_budget_s=60.0))
-    assert len(told) == 3
-    assert told[-1].startswith("estimated time: ")
-    assert "at most 1 min of it" in told[-1]
+def test_a_dry_run_tells_what_each_trial_takes() -> None:
+    times = TrialTimes(workload=some_workload(), pace=some_pace())
+    told = list(dry_run_lines([training_spec(), training_spec(batch_size=2)], times=times))
+    assert [line.split("]")[0] for line in told] == ["[1/2", "[2/2"]
+    assert all(", about " in line for line in told)
+
+
+def test_the_plan_says_how_long_it_takes_and_what_of_it_the_budget_leaves() -> None:
+    design = Design(cells=(), left_out=("batch 3: does not divide",), trials=())
+    estimate = SweepEstimate(total_s=400.0, least_s=20.0)
+    whole = list(plan_lines(design, num_due=2, out=OUT, estimate=estimate, budget_s=None))
+    assert whole[1:] == ["estimated time: 6 min 40 s", "left out: batch 3: does not divide"]
+    cut = list(plan_lines(design, num_due=2, out=OUT, estimate=estimate, budget_s=300.0))
+    assert cut[1] == "estimated time: 6 min 40 s, of which the time budget leaves 5 min"
+    assert len(list(plan_lines(design, num_due=0, out=OUT, estimate=estimate, budget_s=None))) == 2
 
 
 def test_memory_trials_alone_gain_nothing_from_more_processes() -> None:

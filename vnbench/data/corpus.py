@@ -80,11 +80,12 @@ def file_in_format(image: str, image_format: ImageFormat) -> str:
 
 
 @readable("corpus")
-def load_corpus(directory: Path | str) -> Corpus:
+def load_corpus(directory: Path | str, *, is_partial: bool = False) -> Corpus:
     """Return the corpus of a directory, its manifest checked and its files found, but not opened.
 
     A folder of images and masks without a manifest is paired by names, its sizes read from headers; one that a build
-    was killed in is not.
+    was killed in is not. With ``is_partial`` files may be missing: of a synthetic corpus in the cache only those are
+    written that some sweep has measured.
 
     Raises:
         InputError: the manifest or ``corpus.json`` cannot be used, or a file is missing; file and row are named.
@@ -93,7 +94,7 @@ def load_corpus(directory: Path | str) -> Corpus:
     if not (directory / MANIFEST_FILE).exists() and not (directory / FACTS_FILE).exists() and has_images(directory):
         return describe_corpus(pair_folder(directory), directory=directory, facts=None)
     rows = read_manifest(directory / MANIFEST_FILE)
-    for row in rows:
+    for row in () if is_partial else rows:
         for column, name in (("image", row.image), ("mask", row.mask)):
             if not (directory / name).is_file():
                 raise InputError(

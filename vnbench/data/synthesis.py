@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -96,10 +96,13 @@ class CorpusSpec:
         }
 
 
-def estimate_bytes(spec: CorpusSpec, formats: Sequence[ImageFormat] = ("png",)) -> int:
-    """Return about how many bytes the files of a corpus will take, its PNG files and masks always among them."""
+def estimate_bytes(
+    spec: CorpusSpec, formats: Sequence[ImageFormat] = ("png",), *, examples: Collection[int] | None = None
+) -> int:
+    """Return about how many bytes the files of some examples will take, their PNG files and masks always among them."""
     per_pixel = MASK_BYTES_PER_PIXEL + sum(BYTES_PER_PIXEL[one] for one in {"png", *formats})
-    return round(int(spec.sizes_N2().prod(axis=1).sum()) * per_pixel)
+    sizes_N2 = spec.sizes_N2() if examples is None else spec.sizes_N2()[sorted(examples)]
+    return round(int(sizes_N2.prod(axis=1).sum()) * per_pixel)
 
 
 def cached_directory(spec: CorpusSpec, cache_root: Path) -> Path:
@@ -112,8 +115,16 @@ def planned_corpus(spec: CorpusSpec, directory: Path) -> Corpus:
     return describe_corpus(_plan_rows(spec.sizes_N2()), directory=directory, facts=spec.facts())
 
 
-def is_complete(spec: CorpusSpec, directory: Path, formats: Sequence[ImageFormat] = ("png",)) -> bool:
-    """Return whether a directory holds the corpus of a spec in some formats, every file of it whole.
+def is_complete(
+    spec: CorpusSpec,
+    directory: Path,
+    formats: Sequence[ImageFormat] = ("png",),
+    *,
+    examples: Collection[int] | None = None,
+) -> bool:
+    """Return whether a directory holds some examples of the corpus of a spec in some formats, every file whole.
+
+    ``examples`` are their indices; None for all.
 
     Raises:
         InputError: its ``corpus.json`` cannot be read.
@@ -122,7 +133,7 @@ def is_complete(spec: CorpusSpec, directory: Path, formats: Sequence[ImageFormat
     return (
         read_facts(directory) == spec.facts()
         and _holds(directory / MANIFEST_FILE, format_manifest(rows).encode())
-        and not any(_missing_files(row, directory, formats) for row in rows)
+        and not any(_missing_files(row, directory, formats) for row in _wanted(rows, examples))
     )
 
 
@@ -131,14 +142,18 @@ def build_corpus(
     directory: Path | str,
     *,
     formats: Sequence[ImageFormat] = ("png",),
+    examples: Collection[int] | None = None,
     on_progress: Progress | None = None,
 ) -> Corpus:
-    """Return the corpus of a spec, written to a directory; whole files that are there already are kept.
+    """Return the corpus of a spec, some examples written to a directory; whole files that are there already are kept.
+
+    ``examples`` are the indices of those that are wanted; None for all. The manifest names all of them.
 
     The manifest names PNG files, which are always written; the images in further ``formats`` lie beside them.
 
     Every file gets its name when it is complete, and the manifest comes last: a killed build is taken up where it
-    ended, and two at a time do no harm. ``on_progress`` is called in the calling thread, after each written example.
+    ended, and two at a time do no harm. ``on_progress`` is called in the calling thread, after each written example,
+    with the number of wanted ones that are there and of all wanted ones.
 
     Raises:
         InputError: the directory cannot be written, or holds something else.
@@ -146,7 +161,7 @@ def build_corpus(
     directory = Path(directory)
     try:
         _claim(directory, spec.facts())
-        _write_missing(spec, directory, formats, on_progress=on_progress)
+        _write_missing(spec, directory, formats, examples=examples, on_progress=on_progress)
     except OSError as error:
         raise InputError(
             "corpus directory",
@@ -154,7 +169,7 @@ def build_corpus(
             allowed=f"cannot be written ({error.strerror or error})",
             remedy=f"choose one with room for about {format_bytes(estimate_bytes(spec, formats))}",
         ) from error
-    return load_corpus(directory)
+    return load_corpus(directory, is_partial=examples is not None)
 
 
 def _claim(directory: Path, facts: Mapping[str, Any]) -> None:
@@ -180,12 +195,18 @@ def _claim(directory: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _write_missing(
-    spec: CorpusSpec, directory: Path, formats: Sequence[ImageFormat], *, on_progress: Progress | None
+    spec: CorpusSpec,
+    directory: Path,
+    formats: Sequence[ImageFormat],
+    *,
+    examples: Collection[int] | None,
+    on_progress: Progress | None,
 ) -> None:
     rows = _plan_rows(spec.sizes_N2())
-    missing = [row for row in rows if _missing_files(row, directory, formats)]
+    wanted = _wanted(rows, examples)
+    missing = [row for row in wanted if _missing_files(row, directory, formats)]
     manifest, text = directory / MANIFEST_FILE, format_manifest(rows).encode()
-    if any(_missing_files(row, directory, ()) for row in missing):
+    if examples is None and any(_missing_files(row, directory, ()) for row in missing):
         manifest.unlink(missing_ok=True)  # until it is written again, this is no corpus
     if missing:
         _remove_stale_parts(directory)
@@ -204,7 +225,7 @@ def _write_missing(
     try:
         for num_left, _ in zip(reversed(range(len(missing))), pool.map(write_example, missing), strict=True):
             if on_progress is not None:
-                on_progress(len(rows) - num_left, len(rows))
+                on_progress(len(wanted) - num_left, len(wanted))
     finally:
         pool.shutdown(cancel_futures=True)  # an interruption waits for the files begun, not for all of them
     if not _holds(manifest, text):
@@ -225,6 +246,10 @@ def _plan_rows(sizes_N2: SizeArray) -> list[ManifestRow]:
         )
         for index, (height, width) in enumerate(sizes_N2.tolist())
     ]
+
+
+def _wanted(rows: list[ManifestRow], examples: Collection[int] | None) -> list[ManifestRow]:
+    return rows if examples is None else [row for row in rows if row.index in examples]
 
 
 def _holds(path: Path, content: bytes) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,25 +16,10 @@ from vnbench.data.soak import soak_passes
 from vnbench.data.transport import bytes_in_flight
 from vnbench.errors import InputError
 from vnbench.harness.cells import Cell, candidate_cells, reason_to_leave_out
+from vnbench.harness.order import PlannedTrial, ordered_memory, ordered_timed
 from vnbench.harness.trial_plan import plan_measured
 from vnbench.spec import REDUCED_PRECISIONS, TrialSpec
 from vnbench.units import format_bytes
-
-REFERENCE_RUNS = 3
-"""Runs of the reference trial where no other number is asked for: at the start, in the middle and at the end."""
-
-MIN_SPECS_FOR_DRIFT = 4
-"""Timed specs from which on the reference trial is repeated unasked: a shorter sweep ends before anything drifts."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlannedTrial:
-    """A spec and which repetition of it."""
-
-    spec: TrialSpec
-    """What to measure."""
-    replicate: int
-    """Which process of the same spec, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,8 +47,9 @@ def make_design(
 
     Memory trials come first, each family's members by ascending micro-batch, so that what does not fit is known before
     anything is timed; within these bounds the order is random, drawn from the sweep's seed. The reference trial, the
-    centre's, is repeated at even steps among the timed ones. ``train_sizes_N2`` are height and width of the
-    training examples in pixels, ``worst_case`` the largest of each, ``canvas_sizes`` those of compute trials.
+    centre's, is repeated at even steps among the timed ones. Under a time budget every configuration is timed once, in
+    the order of the cells, before anything is repeated. ``train_sizes_N2`` are height and width of the training
+    examples in pixels, ``worst_case`` the largest of each, ``canvas_sizes`` those of compute trials.
     ``shared_memory_bytes`` is what /dev/shm has free, None where nobody knows: trials whose loader workers need more
     are left out.
 
@@ -91,7 +77,7 @@ def make_design(
         if "training" in config.kinds:
             timed.append(training_spec(cell, config, corpus_id, worst_case))
         if "compute" in config.kinds:
-            timed.append(_compute_spec(cell, config, canvas_sizes))
+            timed.append(compute_spec(cell, config, canvas_sizes))
         if "loader" in config.kinds:
             timed.append(loader_spec(cell, config, corpus_id, worst_case))
     needs = {spec: _shared_memory_need(spec, train_sizes_N2) for spec in dict.fromkeys(timed)}
@@ -106,8 +92,8 @@ def make_design(
         cells=cells,
         left_out=left_out,
         trials=(
-            *_ordered_memory(list(dict.fromkeys(memory)), generator),
-            *_ordered_timed(list(dict.fromkeys(timed)), config, generator),
+            *ordered_memory(list(dict.fromkeys(memory)), generator),
+            *ordered_timed(list(dict.fromkeys(timed)), config, generator),
         ),
     )
 
@@ -160,7 +146,8 @@ def _image_fields(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: S
     }
 
 
-def _compute_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...]) -> TrialSpec:
+def compute_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...]) -> TrialSpec:
+    """Return the compute trial of a cell."""
     return TrialSpec(
         kind="compute",
         batch_size=cell.examples_per_pass,
@@ -243,35 +230,3 @@ def _no_room(spec: TrialSpec, need_bytes: int, free_bytes: int) -> str:
         f"need {format_bytes(need_bytes)} of /dev/shm, which has {format_bytes(free_bytes)} free; enlarge it (docker "
         "run --shm-size), or write fewer --num-workers, a smaller --prefetch-factor or --worker-kind threads"
     )
-
-
-def _ordered_memory(specs: Sequence[TrialSpec], generator: random.Random) -> Iterator[PlannedTrial]:
-    levers = sorted({spec.lever_key for spec in specs})
-    generator.shuffle(levers)
-    for spec in sorted(specs, key=lambda spec: (levers.index(spec.lever_key), spec.micro_batch_size)):
-        yield PlannedTrial(spec=spec, replicate=0)
-
-
-def _ordered_timed(specs: Sequence[TrialSpec], config: SweepConfig, generator: random.Random) -> Iterator[PlannedTrial]:
-    """Yield all specs once, then all again, so that a drift of the machine meets all alike.
-
-    The first spec is the reference: its runs lie at even steps, one of them first and one last.
-    """
-    if not specs:
-        return
-    num_reference_runs = config.replicates
-    if config.reference_runs is not None or len(specs) >= MIN_SPECS_FOR_DRIFT:
-        num_reference_runs = max(num_reference_runs, config.reference_runs or REFERENCE_RUNS)
-    is_spread = num_reference_runs > 1
-    others: list[PlannedTrial] = []
-    for replicate in range(config.replicates):
-        order = list(specs[1:] if is_spread else specs)
-        generator.shuffle(order)
-        others += [PlannedTrial(spec=spec, replicate=replicate) for spec in order]
-    if not is_spread:
-        yield from others
-        return
-    gaps = num_reference_runs - 1
-    for run in range(num_reference_runs):
-        yield PlannedTrial(spec=specs[0], replicate=run)
-        yield from others[run * len(others) // gaps : (run + 1) * len(others) // gaps] if run < gaps else ()

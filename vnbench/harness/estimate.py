@@ -1,12 +1,21 @@
-"""How long trials will take: roughly before anything is measured, better with every trial that ended."""
+"""How long trials will take: from a probe of the machine, better with every trial that ended.
+
+Without a probe, as when it failed, the pace is a rough guess made on other machines.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from vnbench.data.alignment import align
+from vnbench.data.canvases import Size
+from vnbench.data.sizes import SizeArray
+from vnbench.harness.trial_plan import plan_measured
+from vnbench.probe_reading import ProbeReading, ProbeStep
 from vnbench.record import TrialRecord
-from vnbench.spec import DeviceType, ModelName, TrialSpec
+from vnbench.spec import Checkpointing, DeviceType, ModelName, NormPrecision, Precision, TrialKind, TrialSpec
 from vnbench.units import mpx
 
 START_UP_S: Mapping[DeviceType, float] = {"cuda": 8.0, "cpu": 0.3}
@@ -19,8 +28,25 @@ ROUGH_S_PER_MPX: Mapping[tuple[DeviceType, ModelName], float] = {
     ("cuda", "veernet"): 0.01,
 }
 """Seconds of training per megapixel, for a first guess only: two CPU cores, and the account of the multiclass run (550
-min for 50 epochs of 15,000 images of 4.5 Mpx on an unnamed GPU). Measured trials replace them as soon as one ended."""
+min for 50 epochs of 15,000 images of 4.5 Mpx on an unnamed GPU)."""
 
+ROUGH_CHECK_S: Mapping[DeviceType, float] = {"cuda": 1.0, "cpu": 1.5}
+"""Seconds in which a trial holds one step against fp32 before it is timed, for a first guess."""
+
+LARGE_CANVAS_FACTOR: Mapping[DeviceType, float] = {"cuda": 1.0, "cpu": 1.3}
+"""Times by which a pixel of an image costs more than one of the probe's small canvases: maps that leave the caches."""
+
+FIRST_STEP_FACTOR = 1.4
+"""Times by which the first steps of a process take longer: kernels are made, and the heap is taken from the system."""
+
+CHECKPOINTING_FACTOR: Mapping[Checkpointing, float] = {"none": 1.0, "stages": 1.3}
+"""Times by which recomputing activations takes longer; one more forward pass is a third of forward and backward."""
+
+NORM_FACTOR: Mapping[NormPrecision, float] = {"fp32": 1.0, "input": 0.9}
+"""Times that a step under autocast takes by the precision of its norms."""
+
+NEW_CANVAS_S: Mapping[DeviceType, float] = {"cuda": 0.25, "cpu": 0.0}
+"""Seconds that the first pass over a canvas adds: cuDNN's plans."""
 
 LOADING_S_PER_MPX = 0.01
 """Seconds in which a core decodes and pads a megapixel of image and mask, for a first guess."""
@@ -28,54 +54,170 @@ LOADING_S_PER_MPX = 0.01
 NUM_LOADER_STAGES = 3
 """Stages of a loader trial that decode, on average."""
 
+TRACE_S = 2.0
+"""Seconds in which one step is traced without being computed."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
     """What the images of a sweep weigh."""
 
-    mean_padded_pixels: float
-    """Pixels of one example of the subset, aligned."""
-    worst_case_pixels: int
-    """Pixels of the worst-case example, aligned."""
+    train_sizes_N2: SizeArray
+    """Height and width in pixels of each training example."""
+    worst_case: Size
+    """Height and width in pixels of the worst-case example."""
+    _planned: dict[str, tuple[float, float, int]] = field(default_factory=dict)
+
+    @property
+    def worst_case_pixels(self) -> int:
+        """Pixels of the worst-case example, aligned."""
+        height, width = self.worst_case
+        return align(height) * align(width)
+
+    def of_epoch(self, spec: TrialSpec) -> tuple[float, float, int]:
+        """Return an epoch's padded pixels, those of its largest optimizer step, and its number of canvases."""
+        if spec.spec_id not in self._planned:
+            plan = plan_measured(spec, self.train_sizes_N2)
+            steps = [sum(one.padded_pixels for one in step) for step in plan.steps]
+            shapes = {(len(one.examples), *one.canvas) for step in plan.steps for one in step}
+            self._planned[spec.spec_id] = (float(sum(steps)), float(max(steps)), len(shapes))
+        return self._planned[spec.spec_id]
 
 
-def rough_trial_s(spec: TrialSpec, workload: Workload) -> float:
-    """Return a first guess at the seconds that a trial takes."""
-    if spec.kind == "memory":
-        pixels = float(spec.micro_batch_size * workload.worst_case_pixels)
-    elif spec.kind == "compute":
-        assert spec.canvas_sizes is not None
-        assert spec.num_warm_up_steps is not None
-        assert spec.min_steps is not None
-        area = sum(height * width for height, width in spec.canvas_sizes)
-        pixels = float(spec.batch_size * area * (spec.num_warm_up_steps + spec.min_steps))
-    elif spec.kind == "loader":
-        assert spec.subset_size is not None
-        # A handful of stages, each until it is known or its time is up.
-        once_s = spec.subset_size * mpx(workload.mean_padded_pixels) * LOADING_S_PER_MPX
-        most_s = spec.max_measuring_s or once_s
-        return START_UP_S[spec.device] + once_s + NUM_LOADER_STAGES * max(once_s, most_s / 2)
-    else:
-        assert spec.subset_size is not None
-        assert spec.num_warm_up_steps is not None
-        pixels = (spec.subset_size + spec.num_warm_up_steps * spec.batch_size) * workload.mean_padded_pixels
-    return START_UP_S[spec.device] + mpx(pixels) * _rough_s_per_mpx(spec)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How fast a machine trains."""
+
+    s_per_mpx: Mapping[Precision, float]
+    """Seconds of forward, backward and update per megapixel of a warm canvas, by precision."""
+    check_s: float
+    """Seconds in which one step is held against fp32."""
+    is_probed: bool
+    """Whether this machine was asked."""
+
+    @classmethod
+    def rough(cls, spec: TrialSpec) -> Pace:
+        """Return a first guess at the pace of a spec's network; of a user's own, that of the full preset."""
+        guess = next(
+            (guess for known, guess in ROUGH_S_PER_MPX.items() if known == (spec.device, spec.model)),
+            ROUGH_S_PER_MPX[spec.device, "veernet"],
+        )
+        return cls(s_per_mpx={spec.precision: guess}, check_s=ROUGH_CHECK_S[spec.device], is_probed=False)
+
+    @classmethod
+    def of(cls, probe: ProbeReading) -> Pace:
+        """Return what a probe says: the warm step on the largest canvas of the fastest precision.
+
+        Other precisions were tried on the smallest canvas alone, so theirs is that pace times their ratio there. One
+        without a warm step is taken as it was first.
+        """
+        by_precision = {
+            precision: [step for step in probe.steps if step.precision == precision]
+            for precision in dict.fromkeys(step.precision for step in probe.steps)
+        }
+        paces = {precision: _paces(steps) for precision, steps in by_precision.items()}
+        smallest = min(step.padded_pixels for step in probe.steps)
+        base = max(paces, key=lambda precision: max(paces[precision]))
+        largest_pace = paces[base][max(paces[base])]
+        return cls(
+            s_per_mpx={
+                precision: largest_pace * of_canvases[smallest] / paces[base][smallest]
+                for precision, of_canvases in paces.items()
+            },
+            check_s=probe.check_s,
+            is_probed=True,
+        )
+
+    def training_s(self, spec: TrialSpec, pixels: float) -> float:
+        """Return the seconds of passes over so many pixels of images, as the spec trains on them."""
+        known = self.s_per_mpx.get(spec.precision, statistics.fmean(self.s_per_mpx.values()))
+        norm = NORM_FACTOR[spec.norm_precision] if spec.precision in ("bf16", "fp16") else 1.0
+        large = LARGE_CANVAS_FACTOR[spec.device] if self.is_probed else 1.0
+        return mpx(pixels) * known * large * norm * CHECKPOINTING_FACTOR[spec.checkpointing]
 
 
-def _rough_s_per_mpx(spec: TrialSpec) -> float:
-    """Return a first guess at a network's seconds per megapixel; of a user's own, that of the full preset."""
-    return next(
-        (guess for known, guess in ROUGH_S_PER_MPX.items() if known == (spec.device, spec.model)),
-        ROUGH_S_PER_MPX[spec.device, "veernet"],
-    )
+def _paces(steps: Sequence[ProbeStep]) -> dict[int, float]:
+    """Return seconds per megapixel by canvas, of its last step."""
+    return {step.padded_pixels: step.seconds / mpx(step.padded_pixels) for step in steps}
 
 
-def remaining_s(remaining: Sequence[TrialSpec], *, finished: Sequence[TrialRecord], workload: Workload) -> float:
-    """Return the seconds that the remaining trials will take.
+def trial_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
+    """Return the seconds that a trial will take, its process included."""
+    return START_UP_S[spec.device] + _MEASURING_S[spec.kind](spec, workload, pace)
 
-    The first guess is scaled by how the finished trials (skipped ones excepted) compared with theirs.
-    """
-    run = [record for record in finished if record.status != "skipped"]
-    guessed_s = sum(rough_trial_s(record.spec, workload) for record in run)
-    scale = sum(record.elapsed_s for record in run) / guessed_s if guessed_s else 1.0
-    return scale * sum(rough_trial_s(spec, workload) for spec in remaining)
+
+def _memory_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
+    pixels = spec.micro_batch_size * workload.worst_case_pixels
+    num_steps = 2 if spec.device == "cuda" else 1
+    return FIRST_STEP_FACTOR * num_steps * pace.training_s(spec, pixels)
+
+
+def _compute_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
+    assert spec.canvas_sizes is not None
+    assert spec.num_warm_up_steps is not None
+    assert spec.min_steps is not None
+    area = spec.batch_size * sum(align(height) * align(width) for height, width in spec.canvas_sizes)
+    warm_up = FIRST_STEP_FACTOR * spec.num_warm_up_steps * pace.training_s(spec, area)
+    return pace.check_s + warm_up + spec.min_steps * pace.training_s(spec, area)
+
+
+def _loader_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
+    pixels, _, _ = workload.of_epoch(spec)
+    once_s = mpx(pixels) * LOADING_S_PER_MPX
+    # A handful of stages, each until it is known or its time is up.
+    return once_s + NUM_LOADER_STAGES * max(once_s, (spec.max_measuring_s or once_s) / 2)
+
+
+def _training_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
+    assert spec.num_warm_up_steps is not None
+    pixels, largest_step, num_canvases = workload.of_epoch(spec)
+    warm_up_s = FIRST_STEP_FACTOR * spec.num_warm_up_steps * pace.training_s(spec, largest_step)
+    visits_s = 0.0
+    if spec.device == "cuda":
+        visits_s = num_canvases * NEW_CANVAS_S[spec.device] + pace.training_s(spec, pixels)
+    epoch_s = pace.training_s(spec, pixels)
+    num_epochs = spec.max_epochs or 1
+    if spec.max_measuring_s is not None:
+        # The epoch in which the time is up is finished.
+        num_epochs = min(num_epochs, int(spec.max_measuring_s // epoch_s) + 1)
+    return pace.check_s + warm_up_s + visits_s + num_epochs * epoch_s
+
+
+_MEASURING_S: Mapping[TrialKind, Callable[[TrialSpec, Workload, Pace], float]] = {
+    "memory": _memory_s,
+    "compute": _compute_s,
+    "loader": _loader_s,
+    "training": _training_s,
+}
+
+
+class TrialTimes:
+    """What trials will take, learning from those that ended."""
+
+    def __init__(self, *, workload: Workload, pace: Pace) -> None:
+        self.pace = pace
+        """The pace that estimates start from."""
+        self._workload = workload
+        self._took: dict[TrialKind, list[tuple[float, float]]] = {}
+
+    def learn(self, record: TrialRecord) -> None:
+        """Take note of what a trial took; one that was skipped says nothing."""
+        if record.status != "skipped":
+            guess_s = trial_s(record.spec, self._workload, self.pace)
+            self._took.setdefault(record.kind, []).append((record.elapsed_s, guess_s))
+
+    def of(self, spec: TrialSpec) -> float:
+        """Return the seconds that a trial will take.
+
+        The first estimate is scaled by how those of finished trials of its kind compared with what they took; where
+        none of its kind ended, by how the others did.
+        """
+        return self._factor(spec.kind) * trial_s(spec, self._workload, self.pace)
+
+    def _factor(self, kind: TrialKind) -> float:
+        pairs = self._took.get(kind) or [pair for pairs in self._took.values() for pair in pairs]
+        return sum(took_s for took_s, _ in pairs) / sum(guess_s for _, guess_s in pairs) if pairs else 1.0
+
+    def total(self, specs: Iterable[TrialSpec]) -> float:
+        """Return the seconds that some trials will take together."""
+        return sum(map(self.of, specs))

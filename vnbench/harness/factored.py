@@ -20,7 +20,8 @@ from vnbench.data.canvases import Size
 from vnbench.data.sizes import SizeArray
 from vnbench.data.subset import choose_subset
 from vnbench.harness.cells import Cell, axis_base, center_of, full_cells, reason_to_leave_out
-from vnbench.harness.design import PlannedTrial, loader_spec, memory_spec, training_spec
+from vnbench.harness.design import loader_spec, memory_spec, training_spec
+from vnbench.harness.order import PlannedTrial
 from vnbench.harness.trial_plan import plan_measured
 from vnbench.readings import ForecastReading
 from vnbench.record import TrialRecord

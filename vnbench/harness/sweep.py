@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from vnbench.harness.design import PlannedTrial
 from vnbench.harness.device_loss import may_have_lost_device
+from vnbench.harness.order import PlannedTrial
 from vnbench.harness.repeats import Repeats
 from vnbench.harness.task import TrialTask
 from vnbench.record import Cause, TrialRecord
@@ -28,6 +28,10 @@ DEVICE_LOST = (
     "GPU back, and run the same command with --retry crashed,timeout"
 )
 """What is said when a sweep ends for want of its device."""
+
+
+class BudgetSpentError(Exception):
+    """A trial was ended by the sweep's time budget: it has no record, as if it had not been started."""
 
 
 class SweepObserver(Protocol):
@@ -81,16 +85,17 @@ def run_sweep(
     observer: SweepObserver,
     max_attempts: int,
     is_device_there: Callable[[], bool],
+    takes_s: Callable[[TrialSpec], float] = lambda spec: 0.0,
     deadline: float | None = None,
     clock: Clock = time.monotonic,
 ) -> Iterator[TrialRecord]:
     """Run trials and yield the record of each as soon as it exists.
 
     A trial whose family ran out of memory in this or a smaller micro-batch is not run: its record is ``skipped`` and
-    names the trial that failed. ``records`` are those of earlier runs, which count for this too. No trial starts after
-    ``deadline`` on ``clock``, nor after a failure that looks like the loss of the GPU if ``is_device_there`` denies it.
-
-    Where ``deadline`` comes near, the last trial is run first if it repeats another.
+    names the trial that failed. ``records`` are those of earlier runs, which count for this too. No trial starts that,
+    at ``takes_s``, would end after ``deadline`` on ``clock``: the next one that fits goes first. None starts after a
+    failure that looks like the loss of the GPU if ``is_device_there`` denies it, nor after ``run`` raises
+    BudgetSpentError.
 
     A disturbed trial is run again after all others, when what disturbed it may have passed, up to ``max_attempts``
     tries, each of which is yielded; repeats.Repeats says when that is given up.
@@ -103,15 +108,22 @@ def run_sweep(
         repeats.finished(record)
         observer.finished(record)
 
-    while waiting and (left_s := math.inf if deadline is None else deadline - clock()) > 0:
-        this = _take_next(waiting, known, left_s=left_s)
+    while waiting:
+        left_s = math.inf if deadline is None else deadline - clock()
+        this = _take_next(waiting, takes_s=takes_s, left_s=left_s)
+        if this is None:
+            break
         blocker = find_blocker(this.task.spec, known)
         if this.last is not None and (repeats.is_given_up or blocker is not None):
             end(this.last)
             continue
         if blocker is None:
             observer.started(this.task.spec, this.number)
-            record = run(this.task)
+            try:
+                record = run(this.task)
+            except BudgetSpentError:
+                waiting.appendleft(this)
+                break
         else:
             record = _skipped(this.task, blocker, environment)
         known.append(record)
@@ -126,26 +138,24 @@ def run_sweep(
         if may_have_lost_device(record) and not is_device_there():
             observer.noted(DEVICE_LOST)
             break
-    for this in waiting:
-        if this.last is not None:
-            end(this.last)
+    not_retried = [this.last for this in waiting if this.last is not None]
+    for record in not_retried:
+        end(record)
+    if not_retried and deadline is not None:
+        observer.noted(f"{len(not_retried)} disturbed trials are not retried: the time budget is used up")
     verdict = repeats.verdict()
     if verdict is not None:
         observer.noted(verdict)
 
 
-def _take_next(waiting: deque[_Try], known: Sequence[TrialRecord], *, left_s: float) -> _Try:
-    """Take the first trial, or the last one if it repeats another and will hardly start before the deadline otherwise.
-
-    The last trial of a sweep is the last run of its reference, on which the intervals of all others rest. Any other may
-    take as long as the longest one so far.
-    """
-    last = next((this for this in reversed(waiting) if this.last is None), None)
-    is_repeat = last is not None and any(record.spec == last.task.spec for record in known)
-    if last is None or not is_repeat or left_s > max(record.elapsed_s for record in known):
-        return waiting.popleft()
-    waiting.remove(last)
-    return last
+def _take_next(waiting: deque[_Try], *, takes_s: Callable[[TrialSpec], float], left_s: float) -> _Try | None:
+    """Take the first trial that ends in the time left; None where none does."""
+    if left_s <= 0:
+        return None
+    this = next((one for one in waiting if takes_s(one.task.spec) <= left_s), None)
+    if this is not None:
+        waiting.remove(this)
+    return this
 
 
 def find_blocker(spec: TrialSpec, records: Sequence[TrialRecord]) -> TrialRecord | None:

@@ -13,6 +13,7 @@ from vnbench.harness.failures import classify
 from vnbench.harness.large_tensors import checked_large_tensors
 from vnbench.harness.loader_trial import measure_loader
 from vnbench.harness.memory_trial import measure_memory
+from vnbench.harness.probe_trial import measure_probe
 from vnbench.harness.switches import set_switches
 from vnbench.harness.task import TrialTask
 from vnbench.harness.training_trial import measure_training
@@ -29,6 +30,7 @@ MEASURES: Mapping[TrialKind, Measure] = {
     "compute": measure_compute,
     "loader": measure_loader,
     "training": measure_training,
+    "probe": measure_probe,
 }
 """What each kind of trial runs."""
 

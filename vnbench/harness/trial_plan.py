@@ -32,7 +32,7 @@ def load_the_corpus(task: TrialTask) -> Corpus:
         CorpusError: another corpus lies there by now.
     """
     assert task.corpus_directory is not None
-    corpus = load_corpus(task.corpus_directory)
+    corpus = load_corpus(task.corpus_directory, is_partial=True)
     if corpus.corpus_id != task.spec.corpus_id:
         raise CorpusError(
             f"{task.corpus_directory}: the corpus changed since the sweep was planned "

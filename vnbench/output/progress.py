@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from vnbench.harness.estimate import Workload, remaining_s
+from vnbench.harness.estimate import TrialTimes
 from vnbench.output.console import say
 from vnbench.output.levers import LEVERS
 from vnbench.output.provenance import count
@@ -20,12 +20,12 @@ from vnbench.units import format_bytes, format_duration, mpx
 class SweepProgress:
     """Tells of each trial as it starts and ends, with an estimate of the time that is left."""
 
-    def __init__(self, due: Sequence[TrialSpec], *, workload: Workload, console: Console) -> None:
+    def __init__(self, due: Sequence[TrialSpec], *, times: TrialTimes, console: Console) -> None:
+        """``times`` learns from each trial that ends."""
         self._remaining = list(due)
-        self._measured: list[TrialRecord] = []
         self._num_finished = 0
         self._waiting: dict[str, TrialRecord] = {}
-        self._workload = workload
+        self._times = times
         self._console = console
         self._total = len(due)
         self._progress = Progress(
@@ -61,7 +61,8 @@ class SweepProgress:
         """Take note that a trial ended disturbed, and waits behind all others for another try."""
         self._tell(record, then="; disturbed, so once more at the end")
         self._waiting[record.trial_id] = record
-        self._remaining = [*self._remaining[1:], self._remaining[0]]
+        self._remaining.remove(record.spec)
+        self._remaining.append(record.spec)
         self._progress.update(self._bar, left=self._left())
 
     def finished(self, record: TrialRecord) -> None:
@@ -69,7 +70,7 @@ class SweepProgress:
         if record is not self._waiting.pop(record.trial_id, None):
             self._tell(record)
         self._num_finished += 1
-        self._remaining = self._remaining[1:]
+        self._remaining.remove(record.spec)
         self._progress.update(self._bar, advance=1, left=self._left())
 
     def noted(self, message: str) -> None:
@@ -77,7 +78,7 @@ class SweepProgress:
         self._say(f"warning: {message}")
 
     def _tell(self, record: TrialRecord, *, then: str = "") -> None:
-        self._measured.append(record)
+        self._times.learn(record)
         self._say(f"{self._place()} {describe_trial(record.spec)}: {describe_outcome(record)}{then}")
         for warning in record.warnings:
             self._say(f"    warning: {warning.message}")
@@ -88,8 +89,7 @@ class SweepProgress:
     def _left(self) -> str:
         if not self._remaining:
             return ""
-        seconds = remaining_s(self._remaining, finished=self._measured, workload=self._workload)
-        return f"about {format_duration(seconds)} left"
+        return f"about {format_duration(self._times.total(self._remaining))} left"
 
     def _say(self, line: str) -> None:
         say(self._console, line)

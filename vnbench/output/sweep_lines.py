@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vnbench.config import SweepConfig
+from vnbench.harness.budget import SweepEstimate
 from vnbench.harness.design import Design
-from vnbench.harness.estimate import Workload, rough_trial_s
+from vnbench.harness.estimate import TrialTimes
 from vnbench.output.progress import describe_trial
 from vnbench.spec import TrialKind, TrialSpec
 from vnbench.units import format_bytes, format_duration
@@ -27,22 +28,25 @@ def device_line(config: SweepConfig, environment: Mapping[str, Any]) -> str:
     )
 
 
-def plan_lines(design: Design, *, num_due: int, out: Path) -> Iterator[str]:
-    """Yield how much there is to do, and what was left out."""
+def plan_lines(
+    design: Design, *, num_due: int, out: Path, estimate: SweepEstimate, budget_s: float | None
+) -> Iterator[str]:
+    """Yield how much there is to do, how long it will take, and what was left out."""
     done = len(design.trials) - num_due
     already = f", {done} of them finished before" if done else ""
     yield f"{len(design.cells)} configurations in {len(design.trials)} trials{already}; records: {out}"
+    if num_due:
+        is_cut = budget_s is not None and estimate.total_s > budget_s
+        within = f", of which the time budget leaves {format_duration(budget_s)}" if budget_s and is_cut else ""
+        yield f"estimated time: {format_duration(estimate.total_s)}{within}"
     for line in design.left_out:
         yield f"left out: {line}"
 
 
-def dry_run_lines(due: Sequence[TrialSpec], *, workload: Workload, time_budget_s: float | None) -> Iterator[str]:
-    """Yield each trial with a first guess at its time, then their sum."""
-    guesses_s = [rough_trial_s(spec, workload) for spec in due]
-    for number, (spec, seconds) in enumerate(zip(due, guesses_s, strict=True), start=1):
-        yield f"[{number}/{len(due)}] {describe_trial(spec)}, about {format_duration(seconds)}"
-    budget = f", at most {format_duration(time_budget_s)} of it" if time_budget_s else ""
-    yield f"estimated time: {format_duration(sum(guesses_s))}{budget} (a first guess, before any measurement)"
+def dry_run_lines(due: Sequence[TrialSpec], *, times: TrialTimes) -> Iterator[str]:
+    """Yield each trial with what it will take."""
+    for number, spec in enumerate(due, start=1):
+        yield f"[{number}/{len(due)}] {describe_trial(spec)}, about {format_duration(times.of(spec))}"
 
 
 def interrupted_line(num_finished: int, *, out: Path) -> str:

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from record_factory import some_pace, some_workload
+
+from vnbench.config import SweepConfig, complete
+from vnbench.harness.choices import LADDER, choose, chosen_config, precisions_to_sweep
+from vnbench.harness.design import Design, make_design
+from vnbench.harness.estimate import Pace, TrialTimes
+from vnbench.probe_reading import ProbeReading, SweepChoices
+from vnbench.request import read_request
+from vnbench.spec import Precision
+
+CPU: dict[str, Any] = {"device_type": "cpu", "num_cpus": 2}
+
+
+def probe(convolution_s: Mapping[Precision, float]) -> ProbeReading:
+    return ProbeReading(convolution_s=convolution_s, steps=(), check_s=1.0)
+
+
+def config(**flags: str) -> SweepConfig:
+    names = {name.replace("_", "-"): text for name, text in flags.items()}
+    return complete(read_request({"widths": "3200:12800"} | names, config_path=None), environment=CPU)
+
+
+def design_of(of: SweepConfig) -> Design:
+    workload = some_workload()
+    return make_design(
+        of,
+        corpus_id="0" * 12,
+        train_sizes_N2=workload.train_sizes_N2,
+        worst_case=workload.worst_case,
+        canvas_sizes=((640, 12_800),),
+    )
+
+
+def chosen(pace: Pace, *, precision: tuple[Precision, ...] = ("bf16", "fp32"), **flags: str) -> SweepChoices:
+    asked = config(**flags)
+    assert asked.time_budget_s is not None
+    times = TrialTimes(workload=some_workload(), pace=pace)
+    return choose(
+        asked,
+        precision=precision,
+        budget_s=asked.time_budget_s,
+        num_train=48,
+        design_of=design_of,
+        takes_s=lambda made: times.total(trial.spec for trial in made.trials if trial.spec.kind == "training"),
+    )
+
+
+def seconds(pace: Pace, choices: SweepChoices) -> float:
+    times = TrialTimes(workload=some_workload(), pace=pace)
+    made = design_of(chosen_config(config(), choices))
+    return times.total(trial.spec for trial in made.trials if trial.spec.kind == "training")
+
+
+@pytest.mark.parametrize(
+    ("convolution_s", "expected"),
+    [
+        ({"bf16": 1.0, "fp32": 4.0}, ("bf16", "fp32")),
+        ({"bf16": 9.2, "fp32": 0.27}, ("fp32",)),
+        ({"bf16": 3.9, "fp32": 4.0}, ("bf16", "fp32")),
+        ({"bf16": 1.05, "fp32": 4.0, "tf32": 2.0, "fp16": 1.0}, ("bf16", "fp32", "tf32", "fp16")),
+        ({"fp16": 1.0, "fp32": 4.0}, ("fp16", "fp32")),
+        ({"bf16": 4.0, "fp32": 2.0, "fp16": 1.0}, ("fp16", "fp32")),
+    ],
+    ids=["units", "emulated", "hardly", "as fast as another", "volta", "emulated beside units"],
+)
+def test_the_centre_is_the_fastest_precision_and_none_slower_than_fp32_is_swept(
+    convolution_s: Mapping[Precision, float], expected: tuple[Precision, ...]
+) -> None:
+    assert precisions_to_sweep(probe(convolution_s)) == expected
+
+
+def test_the_slowest_machine_still_gets_a_design_of_every_axis() -> None:
+    slow = chosen(some_pace(bf16=50.0, fp32=50.0))
+    assert (slow.subset_size, slow.max_epochs, slow.replicates) == (2, 1, 1)
+    assert len(design_of(chosen_config(config(), slow)).cells) == 7
+
+
+def test_a_faster_machine_measures_more_and_ends_in_the_same_time() -> None:
+    paces = [some_pace(bf16=s, fp32=s) for s in (0.6, 0.3, 0.1, 0.03)]
+    found = [chosen(pace) for pace in paces]
+    amounts = [one.subset_size * one.max_epochs * one.replicates for one in found]
+    assert amounts == sorted(amounts)
+    assert amounts[-1] > 4 * amounts[0]
+    assert all(seconds(pace, one) <= 270 for pace, one in zip(paces, found, strict=True))
+
+
+def test_two_slow_cores_train_six_configurations_in_five_minutes() -> None:
+    # Two cores of an AMD EPYC without AVX-512 took 0.7 s for a megapixel of these images in fp32.
+    slow = some_pace(fp32=0.7, bf16=0.7)
+    assert seconds(slow, chosen(slow)) < 270
+    without = chosen(slow, precision=("fp32",))
+    made = design_of(chosen_config(config(), without))
+    assert len(made.cells) == 5
+    assert seconds(slow, without) < 270
+
+
+def test_a_larger_budget_measures_more() -> None:
+    pace = some_pace(bf16=0.5, fp32=0.5)
+    assert chosen(pace, time_budget="20m").replicates > chosen(pace, time_budget="2m").replicates
+
+
+def test_an_epoch_holds_whole_batches_and_no_more_than_there_are_images() -> None:
+    one = chosen(some_pace(bf16=0.001, fp32=0.001), batch_size="1,4,16")
+    assert one.subset_size == 48
+    assert LADDER[-1].batches * 16 > 48
+
+
+def test_without_a_reduced_precision_the_norm_is_no_axis_unless_asked_for() -> None:
+    choices = replace(chosen(some_pace()), precision=("fp32",))
+    assert chosen_config(config(), choices).axes.norm_precision == ("fp32",)
+    asked = config(norm_precision="fp32,input")
+    assert chosen_config(asked, choices).axes.norm_precision == ("fp32", "input")

@@ -1,0 +1,110 @@
+"""How fast this machine computes: a convolution in each precision, then a few small training steps.
+
+Flags do not tell it. oneDNN calls bf16 supported on processors that compute it three times slower than fp32, and
+emulates it elsewhere, thirty times slower, under the same name. So each precision is timed, on little, before hours are
+planned with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from vnbench.harness.equality import check_equality
+from vnbench.harness.memory_trial import drawn_batch
+from vnbench.harness.step import AUTOCAST_DTYPES, build_step
+from vnbench.harness.switches import set_arithmetic
+from vnbench.harness.task import TrialTask
+from vnbench.measure.timing import make_timer
+from vnbench.probe_reading import ProbeReading, ProbeStep
+from vnbench.record import TrialRecord
+from vnbench.spec import DeviceType, Precision, TrialSpec
+
+CHANNELS = 16
+"""Of the convolution: those of the full network's first stage."""
+
+CONVOLUTION_CANVAS: dict[DeviceType, tuple[int, int]] = {"cpu": (64, 160), "cuda": (640, 3200)}
+"""Height and width in pixels: on a CPU little enough for bf16 that is emulated (0.05 s where fp32 takes 2 ms), on a GPU
+enough to fill it."""
+
+NUM_CONVOLUTIONS = 5
+"""Tries at the convolution after one that is not counted; the fastest counts, which others disturb least."""
+
+LONG_CONVOLUTION_S = 0.1
+"""A first convolution that takes longer counts itself: its precision is slow, whatever the first time adds."""
+
+
+def measure_probe(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
+    """Yield the record with what the probe read, once when it is all there.
+
+    The centre of a sweep will be in the fastest precision, so the steps of that one go through all canvases that
+    ``max_measuring_s`` leaves room for, and those of the others through the smallest alone.
+    """
+    spec = task.spec
+    assert spec.precisions is not None
+    assert spec.canvas_sizes is not None
+    device = torch.device(spec.device)
+    convolution_s = {precision: _convolution_s(precision, device=device) for precision in spec.precisions}
+    fastest = min(convolution_s, key=lambda precision: convolution_s[precision])
+    start = time.monotonic()
+    steps: list[ProbeStep] = []
+    for precision in sorted(spec.precisions, key=lambda one: one != fastest):
+        canvases = spec.canvas_sizes if precision == fastest else spec.canvas_sizes[:1]
+        steps += _steps(_in_precision(spec, precision), canvases, device=device, start=start)
+    set_arithmetic(fastest)
+    check_s = check_equality(_in_precision(spec, fastest)).elapsed_s
+    yield replace(record, probe=ProbeReading(convolution_s=convolution_s, steps=tuple(steps), check_s=check_s))
+
+
+def _in_precision(spec: TrialSpec, precision: Precision) -> TrialSpec:
+    return replace(spec, precision=precision)
+
+
+def _convolution_s(precision: Precision, *, device: torch.device) -> float:
+    """Return the seconds of one convolution in a precision, forward and backward."""
+    set_arithmetic(precision)
+    dtype = AUTOCAST_DTYPES.get(precision, torch.float32)
+    height, width = CONVOLUTION_CANVAS["cuda" if device.type == "cuda" else "cpu"]
+    convolution = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False).to(device, dtype)
+    images_BCHW = torch.zeros((1, CHANNELS, height, width), device=device, dtype=dtype, requires_grad=True)
+    gradient_BCHW = torch.zeros_like(images_BCHW)
+    first_s = _timed(convolution, images_BCHW, gradient_BCHW)
+    if first_s > LONG_CONVOLUTION_S and device.type == "cpu":
+        return first_s
+    return min(_timed(convolution, images_BCHW, gradient_BCHW) for _ in range(NUM_CONVOLUTIONS))
+
+
+def _timed(convolution: torch.nn.Module, images_BCHW: torch.Tensor, gradient_BCHW: torch.Tensor) -> float:
+    start = time.perf_counter()
+    convolution(images_BCHW).backward(gradient_BCHW)
+    if images_BCHW.is_cuda:
+        torch.cuda.synchronize(images_BCHW.device)
+    return time.perf_counter() - start
+
+
+def _steps(
+    spec: TrialSpec, canvases: tuple[tuple[int, int], ...], *, device: torch.device, start: float
+) -> Iterator[ProbeStep]:
+    """Yield two steps on each canvas, as long as two more, grown by their pixels, end within the probe's time."""
+    assert spec.max_measuring_s is not None
+    step = build_step(spec, device=device)
+    rate_s_per_pixel = 0.0
+    for height, width in canvases:
+        batch = drawn_batch(spec, height=height, width=width, num_examples=1)
+        pixels = int(batch.images_BHW.numel())
+        left_s = spec.max_measuring_s - (time.monotonic() - start)
+        if rate_s_per_pixel and 2 * pixels * rate_s_per_pixel > left_s:
+            return
+        for is_first in (True, False):
+            before = time.perf_counter()
+            step.run(iter([batch]), num_examples=1, timer=make_timer(device))
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds = time.perf_counter() - before
+            yield ProbeStep(precision=spec.precision, padded_pixels=pixels, seconds=seconds, is_first=is_first)
+            rate_s_per_pixel = seconds / pixels
+            if time.monotonic() - start > spec.max_measuring_s:
+                return
