@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vnbench.defaults import DEVICE_DEFAULTS
 from vnbench.request import Request
 from vnbench.spec import DeviceType, Precision
 
@@ -38,6 +39,11 @@ def default_precisions(precisions: Sequence[Precision], environment: Mapping[str
     able = [one for one in precisions if one in native]
     first = next(one for one in PREFERRED_PRECISIONS if one in able)
     return (first, *(one for one in able if one != first))
+
+
+def precisions_without_units(swept: Sequence[Precision], *, device: DeviceType) -> tuple[str, ...]:
+    """Return those of the device's default precisions that ``default_precisions`` left out."""
+    return tuple(one for one in DEVICE_DEFAULTS[device]["precision"].split(",") if one not in swept)
 
 
 def chooses_precision(request: Request, values: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vnbench.errors import InputError
@@ -83,4 +84,4 @@ def _of_corpus(part: LoadedResults, path: Path, corpus_id: str) -> LoadedResults
             "do not tell which one they are of; a sweep into a file of its own measures them anew",
         )
     records = tuple(record for record in part.records if record.spec.corpus_id == corpus_id)
-    return LoadedResults(records=records, notes=notes, torn_bytes=part.torn_bytes)
+    return replace(part, records=records, notes=notes)

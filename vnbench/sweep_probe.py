@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from vnbench.choosing import precisions_without_units
 from vnbench.config import SweepConfig
 from vnbench.corpus_command import CorpusPlan
 from vnbench.harness.budget import ENDING_S, SweepEstimate
@@ -39,7 +40,8 @@ DRAWING_S_PER_MPX = 0.06
 """Seconds in which two cores draw and encode a megapixel of a synthetic log and its mask."""
 
 UNPROBED_PRECISIONS: tuple[Precision, ...] = ("fp32",)
-"""What a sweep that was to choose takes where the probe failed: every machine computes it."""
+"""What a sweep of a CPU that was to choose takes where the probe failed: every processor computes it. What a GPU has
+units for is known without a probe."""
 
 RunTrial = Callable[[TrialTask, float], TrialRecord]
 """Runs one trial under a time limit in seconds."""
@@ -154,7 +156,10 @@ def _choices(
 ) -> SweepChoices:
     precision = config.axes.precision
     if config.chooses_precision:
-        precision = precisions_to_sweep(record.probe) if record.probe is not None else UNPROBED_PRECISIONS
+        if record.probe is not None:
+            precision = precisions_to_sweep(record.probe)
+        elif config.device == "cpu":
+            precision = UNPROBED_PRECISIONS
     if not config.chooses_size or config.time_budget_s is None:
         return SweepChoices(
             precision=precision,
@@ -198,6 +203,8 @@ def _settled(config: SweepConfig, record: TrialRecord, spec: TrialSpec, *, is_ne
 def _lines(config: SweepConfig, record: TrialRecord, pace: Pace) -> Iterator[str]:
     assert record.choices is not None
     probe, chosen = record.probe, record.choices.precision
+    if config.chooses_precision and (without := precisions_without_units(config.axes.precision, device=config.device)):
+        yield f"left out: this GPU has no units for {', '.join(without)}; --precision asks for it all the same"
     if probe is None:
         reason = record.cause.message if record.cause else "no reason given"
         yield f"warning: the probe of this machine failed ({record.status}: {reason}): times are a rough guess"
