@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from plans import LOGS, config_of, sizes_of
+from torch.utils.data import DataLoader, TensorDataset
 
 from vnbench.data.batching import MAX_EPOCH
 from vnbench.data.plan import PlanConfig
@@ -68,9 +70,34 @@ def test_an_epoch_counter_that_never_moves_is_an_error_and_no_repetition() -> No
     sampler = EpochSampler(SIZES_N2, config())
     first = list(sampler)
     with pytest.raises(InputError, match=r"epoch 0: it was iterated already.*set_epoch\(1\)"):
-        iter(sampler)
+        next(iter(sampler))
     sampler.set_epoch(1)
     assert list(sampler) != first
+
+
+def test_an_iterator_that_is_never_advanced_uses_nothing_up() -> None:
+    sampler = EpochSampler(SIZES_N2, config())
+    unused, used = iter(sampler), iter(sampler)
+    assert sorted(chain.from_iterable(used)) == list(range(103))
+    with pytest.raises(InputError, match="epoch 0: it was iterated already"):
+        next(unused)
+
+
+def test_an_iterator_yields_the_epoch_in_which_it_is_first_advanced() -> None:
+    sampler = EpochSampler(SIZES_N2, config())
+    early = iter(sampler)
+    sampler.set_epoch(2)
+    assert list(early) == [list(micro_batch.examples) for micro_batch in sampler.plan.micro_batches]
+
+
+def test_an_iterator_under_way_stays_in_its_epoch_when_another_is_set() -> None:
+    sampler = EpochSampler(SIZES_N2, config())
+    batches = [list(micro_batch.examples) for micro_batch in sampler.plan.micro_batches]
+    under_way = iter(sampler)
+    first = next(under_way)
+    sampler.set_epoch(1)
+    assert [first, *under_way] == batches
+    assert sorted(chain.from_iterable(sampler)) == list(range(103))
 
 
 def test_the_next_epoch_begins_at_its_start_after_a_resume() -> None:
@@ -131,6 +158,88 @@ def test_a_refused_state_leaves_the_sampler_as_it_was() -> None:
         sampler.resume(dataclasses.replace(state, plan_hash="0" * 12, epoch=7))
     assert sampler.state(next_step=3) == state
     assert len(sampler.remaining_steps) == 13
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded, use of fork:DeprecationWarning", "ignore:This DataLoader will create 4:UserWarning"
+)
+class TestDataLoader:
+    """The sampler as the ``batch_sampler`` of torch's DataLoader, which makes two iterators at its start."""
+
+    KINDS = ((0, False), (1, False), (1, True), (4, False), (4, True))
+    """Numbers of workers, and whether they live on between epochs."""
+
+    @staticmethod
+    def loader(sampler: EpochSampler, *, num_workers: int, persistent: bool = False) -> DataLoader[torch.Tensor]:
+        return DataLoader(
+            TensorDataset(torch.arange(len(SIZES_N2))),
+            batch_sampler=sampler,
+            num_workers=num_workers,
+            persistent_workers=persistent,
+            collate_fn=lambda examples: torch.stack([example for (example,) in examples]),
+        )
+
+    @pytest.mark.parametrize(("num_workers", "persistent"), KINDS)
+    def test_three_epochs_hold_every_example_once_each_in_the_order_of_the_plan(
+        self, num_workers: int, persistent: bool
+    ) -> None:
+        sampler = EpochSampler(SIZES_N2, config())
+        loader = self.loader(sampler, num_workers=num_workers, persistent=persistent)
+        for epoch in range(3):
+            sampler.set_epoch(epoch)
+            batches = [batch.tolist() for batch in loader]
+            assert batches == [list(micro_batch.examples) for micro_batch in sampler.plan.micro_batches]
+            assert len(loader) == len(batches)
+            assert sorted(chain.from_iterable(batches)) == list(range(103))
+
+    @pytest.mark.parametrize(("num_workers", "persistent"), KINDS)
+    def test_a_resumed_epoch_holds_what_remains_and_those_after_it_everything(
+        self, num_workers: int, persistent: bool
+    ) -> None:
+        stopped = EpochSampler(SIZES_N2, config())
+        stopped.set_epoch(1)
+        steps = stopped.plan.steps
+        sampler = resumed(stopped.state(next_step=5), config())
+        loader = self.loader(sampler, num_workers=num_workers, persistent=persistent)
+        done = [index for step in steps[:5] for micro_batch in step for index in micro_batch.examples]
+        assert len(loader) == sum(map(len, steps[5:]))
+        rest = [batch.tolist() for batch in loader]
+        assert len(rest) == len(loader)
+        assert sorted([*done, *chain.from_iterable(rest)]) == list(range(103))
+        for epoch in (2, 3):
+            sampler.set_epoch(epoch)
+            assert sorted(chain.from_iterable(batch.tolist() for batch in loader)) == list(range(103))
+
+    @pytest.mark.parametrize(("num_workers", "persistent"), KINDS)
+    def test_a_loader_goes_back_to_a_step_in_the_middle(self, num_workers: int, persistent: bool) -> None:
+        sampler = EpochSampler(SIZES_N2, config())
+        loader = self.loader(sampler, num_workers=num_workers, persistent=persistent)
+        batches = [batch.tolist() for batch in loader]
+        sampler.resume(sampler.state(next_step=7))
+        assert [batch.tolist() for batch in loader] == batches[-len(loader) :]
+
+    @pytest.mark.parametrize(("num_workers", "persistent"), KINDS)
+    def test_a_second_pass_over_an_epoch_is_refused(self, num_workers: int, persistent: bool) -> None:
+        sampler = EpochSampler(SIZES_N2, config())
+        loader = self.loader(sampler, num_workers=num_workers, persistent=persistent)
+        assert len(list(loader)) == len(loader)
+        with pytest.raises(InputError, match=r"epoch 0: it was iterated already.*set_epoch\(1\)"):
+            list(loader)
+        sampler.set_epoch(1)
+        assert sorted(chain.from_iterable(batch.tolist() for batch in loader)) == list(range(103))
+
+    @pytest.mark.parametrize(("num_workers", "persistent"), KINDS)
+    def test_an_epoch_abandoned_half_way_is_refused_until_it_is_set_or_resumed(
+        self, num_workers: int, persistent: bool
+    ) -> None:
+        sampler = EpochSampler(SIZES_N2, config())
+        loader = self.loader(sampler, num_workers=num_workers, persistent=persistent)
+        for _ in zip(range(3), loader, strict=False):
+            pass
+        with pytest.raises(InputError, match="epoch 0: it was iterated already"):
+            list(loader)
+        sampler.resume(sampler.state(next_step=0))
+        assert sorted(chain.from_iterable(batch.tolist() for batch in loader)) == list(range(103))
 
 
 class TestFile:

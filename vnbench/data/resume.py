@@ -96,6 +96,9 @@ class EpochSampler:
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the examples of each remaining micro-batch.
 
+        Nothing happens before the first micro-batch is asked for: a DataLoader with workers makes two iterators at its
+        start and advances one of them. What is yielded is what remains then.
+
         Raises:
             InputError: the epoch was iterated already: without ``set_epoch`` each would be the same.
         """
@@ -107,7 +110,9 @@ class EpochSampler:
                 remedy=f"call set_epoch({self._epoch + 1}) before the next epoch",
             )
         self._is_used = True
-        return iter([list(micro_batch.examples) for step in self.remaining_steps for micro_batch in step])
+        for step in self.remaining_steps:
+            for micro_batch in step:
+                yield list(micro_batch.examples)
 
     def state(self, *, next_step: int) -> PlanState:
         """Return the state in which ``next_step`` optimizer steps of this epoch are done.
