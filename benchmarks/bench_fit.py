@@ -1,4 +1,4 @@
-"""Fitting the wall-clock model to a thousand records.
+"""Fitting the wall-clock model to a thousand records; the target is a second.
 
 Run with: pytest benchmarks/bench_fit.py --benchmark-enable --benchmark-only
 """

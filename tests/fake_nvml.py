@@ -13,6 +13,9 @@ import pytest
 
 from vnbench.measure import nvml_calls
 
+LONG_S = 600
+"""How long a call hangs that nobody lets return."""
+
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
 
 ANSWERS: dict[str, Any] = {
@@ -57,9 +60,12 @@ class FakeNvml:
     num_calls: dict[str, int] = field(default_factory=dict)
     released: threading.Event = field(default_factory=threading.Event)
     """Lets calls that hang return."""
+    has_hung: threading.Event = field(default_factory=threading.Event)
+    """Set as soon as a call hangs."""
 
     def hang(self, *arguments: Any) -> Any:
-        self.released.wait(60)
+        self.has_hung.set()
+        self.released.wait(LONG_S)
         raise pynvml.NVMLError(pynvml.NVML_ERROR_TIMEOUT)
 
     def after(self, num_calls: int, function: Callable[..., Any], *, name: str) -> Callable[..., Any]:

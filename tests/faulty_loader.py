@@ -32,7 +32,7 @@ def kill_a_worker(payload: str) -> str:
 
 def hang_a_worker(payload: str) -> str:
     def failure(path: Path) -> None:
-        time.sleep(60)
+        time.sleep(600)
 
     return _run(payload, failure)
 

@@ -18,6 +18,9 @@ from vnbench.record import TrialRecord
 LONG_S = 600
 MEASURED_S = 1.2
 
+BEGUN, SEEN = "begun", "seen"
+"""Files by which a child tells its parent that it measures, and its parent that it may end."""
+
 
 def record_of_task(task: TrialTask) -> TrialRecord:
     return TrialRecord(
@@ -42,6 +45,25 @@ def answer_in_order(payload: str) -> str:
 
 def measure_while_asleep(payload: str) -> str:
     return _measured(payload, lambda: time.sleep(MEASURED_S))
+
+
+def measure_until_seen(payload: str) -> str:
+    """Measure until the parent has seen enough of the machine: until SEEN lies in the folder of the task's corpus."""
+    folder = _folder(payload)
+
+    def work() -> None:
+        (folder / BEGUN).touch()
+        _wait_for(folder / SEEN)
+
+    return _measured(payload, work)
+
+
+def answer_once_seen(payload: str) -> str:
+    """Answer without a span, a while after the parent has seen enough."""
+    (_folder(payload) / BEGUN).touch()
+    _wait_for(_folder(payload) / SEEN)
+    time.sleep(MEASURED_S)
+    return answer_in_order(payload)
 
 
 def measure_while_a_worker_computes(payload: str) -> str:
@@ -158,6 +180,17 @@ def _measured(payload: str, work: Callable[[], object]) -> str:
     work()
     record = record_of_task(TrialTask.from_json(payload))
     return replace(record, measured_span_s=(start, time.monotonic())).to_json()
+
+
+def _folder(payload: str) -> Path:
+    folder = TrialTask.from_json(payload).corpus_directory
+    assert folder is not None
+    return Path(folder)
+
+
+def _wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.01)
 
 
 def _pipe() -> int:

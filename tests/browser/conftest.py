@@ -35,6 +35,8 @@ def _browser() -> Iterator[Browser]:
 def _page(browser: Browser) -> Iterator[Page]:
     """Return a page on which every error is one of the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    # A slow machine is slow at all of it.
+    context.set_default_timeout(300_000)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

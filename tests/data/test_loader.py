@@ -204,13 +204,13 @@ def test_a_worker_that_dies_is_told_with_its_example(built: Corpus, monkeypatch:
 def test_a_worker_that_hangs_is_told_with_its_example(
     built: Corpus, monkeypatch: pytest.MonkeyPatch, worker_kind: WorkerKind
 ) -> None:
-    fail_at(4, built, lambda: time.sleep(60), monkeypatch)
+    fail_at(4, built, lambda: time.sleep(600), monkeypatch)
     watch = WorkerWatch(2)
     with (
-        pytest.raises(LoaderError, match=r"timed out after 1(\.0)? seconds: at example 4 \(images/000004\.png\)$"),
+        pytest.raises(LoaderError, match=r"timed out after 5(\.0)? seconds: at example 4 \(images/000004\.png\)$"),
         naming_examples(built, watch),
     ):
-        list(load(built, num_workers=2, worker_kind=worker_kind, watch=watch, timeout_s=1.0))
+        list(load(built, num_workers=2, worker_kind=worker_kind, watch=watch, timeout_s=5.0))
     assert multiprocessing.active_children() == []
 
 
@@ -240,7 +240,7 @@ def test_threads_end_when_their_batches_are_let_go_of(built: Corpus) -> None:
     next(batches)
     assert len(set(threading.enumerate()) - before) == 3
     del batches
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while set(threading.enumerate()) - before:
         assert time.monotonic() < deadline, "a thread outlives its loader"
         time.sleep(0.01)

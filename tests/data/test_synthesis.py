@@ -6,7 +6,8 @@ import itertools
 import os
 import subprocess
 import sys
-import time
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from vnbench.data.cache_root import default_cache_root
 from vnbench.data.corpus import Corpus
 from vnbench.data.gray_files import read_gray
 from vnbench.data.gray_png import encode_image
-from vnbench.data.raster import draw_example
+from vnbench.data.raster import Gray, draw_example
 from vnbench.data.sizes import SizeDistribution
 from vnbench.data.synthesis import (
     CorpusSpec,
@@ -119,7 +120,21 @@ def test_interrupted_build_ends_soon_without_manifest_and_is_resumed(
     for index in range(1, 10):
         corpus.image_path(index).unlink()
     monkeypatch.setattr(synthesis, "MAX_THREADS", 1)
-    monkeypatch.setattr(synthesis, "encode", lambda image_HW, _: time.sleep(0.03) or encode_image(image_HW))
+    numbers, is_cancelled = itertools.count(), threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            is_cancelled.set()
+            super().shutdown(wait=wait)
+
+    def encode(image_HW: Gray, _: object) -> bytes:
+        # All but the first are under way when the interrupt comes.
+        assert next(numbers) == 0 or is_cancelled.wait(60)
+        return encode_image(image_HW)
+
+    monkeypatch.setattr(synthesis, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(synthesis, "encode", encode)
     with pytest.raises(KeyboardInterrupt):
         build_corpus(corpus_spec, corpus.directory, on_progress=interrupt)
     assert len(list(corpus.directory.glob("images/*.png"))) < 5

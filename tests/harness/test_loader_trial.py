@@ -37,11 +37,11 @@ def loading(corpus: Corpus, **changes: Any) -> TrialSpec:
     return loader_spec(**(values | changes))
 
 
-def run(spec: TrialSpec, directory: Path, *, entry: str = TRIAL_ENTRY, worker_timeout_s: float = 60.0) -> TrialRecord:
+def run(spec: TrialSpec, directory: Path, *, entry: str = TRIAL_ENTRY, worker_timeout_s: float = 600.0) -> TrialRecord:
     task = TrialTask(
         spec=spec, replicate=0, attempt=0, corpus_directory=str(directory), worker_timeout_s=worker_timeout_s
     )
-    return run_trial(task, environment={"device_uuid": None}, timeout_s=120, entry=entry)
+    return run_trial(task, environment={"device_uuid": None}, timeout_s=600, entry=entry)
 
 
 def names(record: TrialRecord) -> list[tuple[str, bool]]:
@@ -115,22 +115,23 @@ def test_more_workers_than_cores_are_warned_of(corpus: Corpus) -> None:
 
 
 FAULTS = [
-    ("lose_a_file", "crashed", "exception"),
-    ("kill_a_worker", "crashed", "worker-died"),
-    ("hang_a_worker", "timeout", "worker-hung"),
+    ("lose_a_file", 600.0, "crashed", "exception"),
+    ("kill_a_worker", 600.0, "crashed", "worker-died"),
+    # Long enough that no worker of a busy machine is held to hang that does not.
+    ("hang_a_worker", 6.0, "timeout", "worker-hung"),
 ]
 
 
 @pytest.mark.parametrize("kind", ["loader", "training"])
-@pytest.mark.parametrize(("fault", "status", "cause"), FAULTS)
+@pytest.mark.parametrize(("fault", "worker_timeout_s", "status", "cause"), FAULTS)
 def test_a_fault_of_a_worker_is_a_record_with_its_cause_and_its_example(
-    corpus: Corpus, tmp_path: Path, kind: str, fault: str, status: str, cause: str
+    corpus: Corpus, tmp_path: Path, kind: str, fault: str, worker_timeout_s: float, status: str, cause: str
 ) -> None:
     directory = shutil.copytree(corpus.directory, tmp_path / "corpus")
     spec = loading(corpus, num_workers=2)
     if kind == "training":
         spec = dataclasses.replace(spec, kind="training", num_warm_up_steps=1)
-    record = run(spec, directory, entry=f"faulty_loader:{fault}", worker_timeout_s=2.0)
+    record = run(spec, directory, entry=f"faulty_loader:{fault}", worker_timeout_s=worker_timeout_s)
     assert record.status == status, record.cause
     assert record.cause is not None
     assert record.cause.kind == cause, record.cause

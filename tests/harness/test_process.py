@@ -7,11 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
+from scripted_child import LONG_S
 
 from vnbench.harness.process import ChildOutcome, run_child
 
+HANG_GUARD_S = 300.0
+"""What ends a test of something that never happens; however slow a machine is, what does happen takes less."""
 
-def child(behaviour: str, payload: str = "hello", *, timeout_s: float = 60.0) -> ChildOutcome:
+
+def child(behaviour: str, payload: str = "hello", *, timeout_s: float = HANG_GUARD_S) -> ChildOutcome:
     return run_child(f"scripted_child:{behaviour}", payload, timeout_s=timeout_s)
 
 
@@ -23,8 +27,8 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
-def wait_until_dead(pid: int, *, within_s: float) -> bool:
-    end = time.monotonic() + within_s
+def wait_until_dead(pid: int) -> bool:
+    end = time.monotonic() + HANG_GUARD_S
     while is_alive(pid) and time.monotonic() < end:
         time.sleep(0.02)
     return not is_alive(pid)
@@ -82,20 +86,21 @@ def test_a_hanging_child_is_ended_at_its_deadline() -> None:
     outcome = child("hang", timeout_s=0.5)
     assert outcome.is_timeout
     assert outcome.answer is None
-    assert 0.5 <= outcome.elapsed_s < 5
+    assert 0.5 <= outcome.elapsed_s < LONG_S
 
 
 def test_a_child_that_closes_the_pipe_and_lives_on_is_ended_at_its_deadline() -> None:
     outcome = child("close_the_pipe_and_live_on", timeout_s=0.5)
     assert outcome.is_timeout
-    assert outcome.elapsed_s < 5
+    assert outcome.elapsed_s < LONG_S
 
 
 def test_an_answer_counts_though_the_child_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vnbench.harness.process.EXIT_GRACE_S", 0.2)
     outcome = child("answer_and_live_on")
     assert outcome.answer == b"hello"
-    assert outcome.elapsed_s < 5
+    assert (outcome.exit_code, outcome.is_timeout) == (None, False), "it had to be ended"
+    assert outcome.elapsed_s < LONG_S
 
 
 def test_a_torn_answer_is_no_answer() -> None:
@@ -116,7 +121,7 @@ def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_grandchildren_end_with_the_child() -> None:
     outcome = child("leave_a_grandchild")
     assert outcome.answer is not None
-    assert wait_until_dead(int(outcome.answer), within_s=2)
+    assert wait_until_dead(int(outcome.answer))
 
 
 def test_what_the_forkserver_imports_asks_cuda_nothing() -> None:
@@ -140,7 +145,7 @@ sys.exit(repr(asked) if set(asked) - {"_is_compiled"} else 0)
     assert done.returncode == 0, done.stderr
 
 
-def test_everything_ends_within_two_seconds_of_the_parents_kill(tmp_path: Path) -> None:
+def test_everything_ends_when_the_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "from vnbench.harness.process import run_child\n"
@@ -153,12 +158,12 @@ def test_everything_ends_within_two_seconds_of_the_parents_kill(tmp_path: Path) 
     family = _wait_for_family(parent.pid)
     parent.kill()
     parent.wait()
-    assert all(wait_until_dead(pid, within_s=2) for pid in family)
+    assert all(wait_until_dead(pid) for pid in family)
 
 
 def _wait_for_family(parent: int) -> list[int]:
     """Return the descendants of a process once the grandchild of its script is among them."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + HANG_GUARD_S
     while time.monotonic() < end:
         family = _descendants(parent)
         if any("31536001" in _command_line(pid) and "sleep" in _command_line(pid) for pid in family):

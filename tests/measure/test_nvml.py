@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import itertools
-import time
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,15 @@ from fake_nvml import UUID, FakeNvml, fake_nvml, gpu_is_lost, no_library, not_su
 from vnbench.measure import gpu_state, nvml_calls
 from vnbench.measure.nvml import COUNTERS, HARMFUL_THROTTLE_REASONS, DeviceReader, summarise_device
 from vnbench.measure.nvml_calls import NvmlClient, answer_within
-from vnbench.measure.sampling import Sampler, Span, Stamped, longest_silence_s, readings_in
+from vnbench.measure.sampling import (
+    MAX_PERIOD_S,
+    Sampler,
+    Span,
+    Stamped,
+    longest_silence_s,
+    readings_in,
+    stretched_period_s,
+)
 
 __all__ = ["fake_nvml"]  # the fixture ``nvml``
 
@@ -104,26 +113,30 @@ def test_a_slice_of_a_divided_gpu_is_found_by_its_own_name(nvml: FakeNvml) -> No
 
 
 def test_a_sampler_reads_at_its_period_until_it_is_stopped() -> None:
-    sampler = Sampler(lambda: "reading", period_s=0.05, name="test")
+    numbers, has_read_five = itertools.count(1), threading.Event()
+
+    def read() -> int:
+        number = next(numbers)
+        if number == 5:
+            has_read_five.set()
+        return number
+
+    sampler = Sampler(read, period_s=0.05, name="test")
     sampler.start()
-    time.sleep(0.42)
-    assert sampler.stop() is None
-    times_s = [item.at_s for item in sampler.readings]
-    assert 4 <= len(times_s) <= 9
-    assert min(after - before for before, after in itertools.pairwise(times_s)) >= 0.049
+    assert has_read_five.wait(60)
+    assert sampler.stop(timeout_s=60) is None
+    taken = sampler.readings
+    assert [item.reading for item in taken] == list(range(1, len(taken) + 1))
+    assert min(after.at_s - before.at_s for before, after in itertools.pairwise(taken)) >= 0.049
     assert not sampler.is_exhausted
+    assert next(numbers) == len(taken) + 1, "it reads on after its end"
 
 
 def test_readings_that_cost_a_lot_become_rarer() -> None:
-    def compute() -> int:
-        end = time.thread_time() + 0.005
-        return sum(1 for _ in iter(lambda: time.thread_time() < end, False))
-
-    sampler = Sampler(compute, period_s=0.01, name="test")
-    sampler.start()
-    time.sleep(0.9)
-    sampler.stop()
-    assert len(sampler.readings) <= 4, "5 ms each at 1 % of a core are two a second, the first not counted"
+    assert stretched_period_s(0.2, cost_s=0.0) == 0.2
+    assert stretched_period_s(0.2, cost_s=0.002) == 0.2, "1 % of a core"
+    assert stretched_period_s(0.2, cost_s=0.005) == pytest.approx(0.5)
+    assert stretched_period_s(0.2, cost_s=1.0) == MAX_PERIOD_S
 
 
 def test_a_reading_that_hangs_does_not_hold_up_its_sampler(nvml: FakeNvml) -> None:
@@ -131,22 +144,20 @@ def test_a_reading_that_hangs_does_not_hold_up_its_sampler(nvml: FakeNvml) -> No
     reader = DeviceReader(UUID)
     sampler = Sampler(reader.read, period_s=0.05, name="test")
     sampler.start()
-    start = time.monotonic()
+    assert nvml.has_hung.wait(60)
     hanging = sampler.stop(timeout_s=0.2)
-    assert time.monotonic() - start < 2
-    assert hanging is not None
+    assert hanging is not None, "it was waited for until it returned"
     assert sampler.readings == ()
 
 
 def test_a_question_that_hangs_is_none_and_nothing_is_asked_until_it_returns(nvml: FakeNvml) -> None:
     nvml.changes["nvmlDeviceGetTemperature"] = nvml.hang
-    start = time.monotonic()
     assert answer_within(0.1, lambda: NvmlClient().ask("temperature_c", "nvmlDeviceGetTemperature")) is None
     assert answer_within(60.0, lambda: "answer") is None, "another would hang as well"
-    assert time.monotonic() - start < 5
+    assert nvml_calls.is_stuck(), "the call was waited for"
     nvml.released.set()
     for thread in nvml_calls._stuck_threads:
-        thread.join(5)
+        thread.join(60)
     assert answer_within(60.0, lambda: "answer") == "answer"
 
 
@@ -202,12 +213,17 @@ def test_what_goes_on_at_a_gpu_is_told(nvml: FakeNvml) -> None:
 
 
 def test_settings_asked_before_a_query_hung_are_kept(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_state, "ANSWER_TIMEOUT_S", 0.2)
+    def answer_or_hang(timeout_s: float, question: Callable[[], bool]) -> bool | None:
+        threading.Thread(target=question, daemon=True).start()
+        assert nvml.has_hung.wait(60)
+        return None
+
+    monkeypatch.setattr(gpu_state, "answer_within", answer_or_hang)
     nvml.changes["nvmlDeviceGetMigMode"] = nvml.hang
     told = gpu_state.gpu_settings(UUID)
     assert told["power_limit_w"] == 700.0
     assert told["is_mig_enabled"] is None
-    assert told["nvml_notes"] == ["NVML: no answer within 0 s"]
+    assert told["nvml_notes"] == ["NVML: no answer within 5 s"]
 
 
 def test_without_a_gpu_its_facts_are_null() -> None:

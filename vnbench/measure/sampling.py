@@ -72,8 +72,13 @@ class Sampler(Generic[R]):
             self._readings.append(Stamped(at_s=at_s, reading=reading))
             # The first reading opens what the others find open.
             cost_s = time.thread_time() - cpu_s if len(self._readings) > 1 else 0.0
-            period_s = max(self._period_s, min(cost_s / MAX_CPU_SHARE, MAX_PERIOD_S))
+            period_s = stretched_period_s(self._period_s, cost_s=cost_s)
             self._ended.wait(max(0.0, at_s + period_s - time.monotonic()))
+
+
+def stretched_period_s(period_s: float, *, cost_s: float) -> float:
+    """Return the seconds between two readings that take so much CPU time each: longer where they cost a lot."""
+    return max(period_s, min(cost_s / MAX_CPU_SHARE, MAX_PERIOD_S))
 
 
 def readings_in(readings: Sequence[Stamped[R]], span: Span | None) -> tuple[Stamped[R], ...]:
