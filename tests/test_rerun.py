@@ -72,7 +72,7 @@ def measured(
         checkouts=cast(tuple[Checkout, Checkout], checkouts),
         out=tmp_path,
         time_cap_s=time_cap_s,
-        trial_timeout_s=60.0,
+        trial_timeout_s=600.0,
         corpus=None,
     )
     options = GateOptions(tolerances=Tolerances())
@@ -192,7 +192,7 @@ def test_each_checkout_runs_its_own_code(tmp_path: Path) -> None:
         checkout_of(tmp_path / "new", change=lambda source: source + "\n# changed\n"),
     ]
     task = TrialTask(spec=small_spec(), replicate=0, attempt=0, corpus_directory=None)
-    records = [find_checkout(folder, where="x").run(task, timeout_s=120.0) for folder in folders]
+    records = [find_checkout(folder, where="x").run(task, timeout_s=600.0) for folder in folders]
     assert [record.status for record in records] == ["ok", "ok"]
     assert len({record.environment["revision"] for record in records}) == 2
 
@@ -241,7 +241,7 @@ def test_a_checkout_that_cannot_be_used_is_named(tmp_path: Path, capsys: pytest.
     assert "no environment of its own" in capsys.readouterr().err
     broken = Checkout(directory=tmp_path, python=Path(sys.executable))
     with pytest.raises(ChildError, match="what came back is no record"):
-        broken.run(TrialTask(spec=SPECS[0], replicate=0, attempt=0, corpus_directory=None), timeout_s=60.0)
+        broken.run(TrialTask(spec=SPECS[0], replicate=0, attempt=0, corpus_directory=None), timeout_s=600.0)
 
 
 def test_a_sweep_that_met_a_slower_hour_is_measured_again_and_passes(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_sweep_that_met_a_slower_hour_is_measured_again_and_passes(tmp_path: P
         checkouts=cast(tuple[Checkout, Checkout], checkouts),
         out=tmp_path,
         time_cap_s=3600.0,
-        trial_timeout_s=60.0,
+        trial_timeout_s=600.0,
         corpus=None,
     )
     console = Console(file=io.StringIO())

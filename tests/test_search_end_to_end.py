@@ -71,7 +71,7 @@ def test_the_law_of_some_canvases_gives_the_peaks_of_others() -> None:
         task = TrialTask(
             spec=memory_spec(training, height=height, width=width), replicate=0, attempt=0, corpus_directory=None
         )
-        memory = run_trial(task, environment={"device_uuid": None}, timeout_s=120).memory
+        memory = run_trial(task, environment={"device_uuid": None}, timeout_s=600).memory
         assert memory is not None
         assert memory.peak_allocated_bytes is not None
         return PeakPoint(padded_pixels=micro_batch_size * height * width, peak_bytes=memory.peak_allocated_bytes)

@@ -27,6 +27,8 @@ ONE_CELL = ["--batch-size", "1", "--precision", "fp32", "--norm-precision", "fp3
 ONE_CELL += ["--sampler", "bucketed", "--num-workers", "0"]
 NUM_DEFAULT_TRIALS = 14
 NUM_KILLS = 10
+HANG_GUARD_S = 1_800.0
+"""What ends a test of something that never happens; however slow a machine is, what does happen takes less."""
 
 
 class Vnbench:
@@ -52,7 +54,7 @@ class Vnbench:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=HANG_GUARD_S)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def json(self, *arguments: str) -> dict[str, Any]:
@@ -79,8 +81,8 @@ class Vnbench:
         """Return the processes of trials: marked ones that lead a session of their own, and are not the parent."""
         return [pid for pid in self.processes() if pid != of and os.getsid(pid) == pid]
 
-    def is_empty_within(self, seconds: float) -> bool:
-        end = time.monotonic() + seconds
+    def is_empty_in_the_end(self) -> bool:
+        end = time.monotonic() + HANG_GUARD_S
         while self.processes() and time.monotonic() < end:
             time.sleep(0.05)
         return not self.processes()
@@ -94,7 +96,7 @@ def vnbench(tmp_path: Path) -> Iterator[Vnbench]:
         os.kill(pid, signal.SIGKILL)
 
 
-def wait_for(condition: Any, *, within_s: float = 60) -> Any:
+def wait_for(condition: Any, *, within_s: float = HANG_GUARD_S) -> Any:
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         found = condition()
@@ -155,7 +157,7 @@ def test_run_again_it_repeats_nothing_and_json_is_all_there_is_on_stdout(vnbench
     for report in (first, second):
         assert {"out", "num_trials", "statuses", "elapsed_s"} <= set(report)
         assert (report["out"], report["num_trials"], report["statuses"]) == ("r.jsonl", 2, {"ok": 2})
-        assert 0 < report["elapsed_s"] < 120
+        assert report["elapsed_s"] > 0
 
 
 def test_accumulated_binary_training_runs_in_a_process_per_replicate(vnbench: Vnbench) -> None:
@@ -188,7 +190,7 @@ def test_a_second_sweep_on_the_same_file_is_refused(vnbench: Vnbench) -> None:
     assert "another sweep is writing this file" in second.stderr
     assert first.poll() is None
     first.send_signal(signal.SIGINT)
-    first.communicate(timeout=30)
+    first.communicate(timeout=HANG_GUARD_S)
     assert first.returncode == 130
 
 
@@ -199,22 +201,34 @@ def test_an_interrupted_sweep_keeps_what_is_finished_and_says_how_to_go_on(
     process = vnbench.start("sweep", *SMALL, "--out", "r.jsonl")
     wait_for(lambda: len(records_in(vnbench.folder / "r.jsonl")) >= 2)
     process.send_signal(signal_number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=HANG_GUARD_S)
     assert process.returncode == 130
     assert out == ""
     assert "run the same command again to go on" in err
     assert "Traceback" not in err
-    assert vnbench.is_empty_within(2)
+    assert vnbench.is_empty_in_the_end()
     assert {record.status for record in records_in(vnbench.folder / "r.jsonl")} == {"ok"}
 
 
-@pytest.mark.parametrize("after_s", [0.5, 1.0, 1.6])
-def test_ctrl_c_before_the_first_trial_tells_nothing_of_the_insides(vnbench: Vnbench, after_s: float) -> None:
+def has_loaded(pid: int, library: str) -> bool:
+    try:
+        return library in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("moment", ["it imports", "torch is imported for it", "it prepares"])
+def test_ctrl_c_before_the_first_trial_tells_nothing_of_the_insides(vnbench: Vnbench, moment: str) -> None:
     process = vnbench.start("sweep", *SMALL, "--out", "r.jsonl", start_new_session=True)
-    time.sleep(after_s)
+    is_reached = {
+        "it imports": lambda: has_loaded(process.pid, "numpy"),
+        "torch is imported for it": lambda: any(has_loaded(pid, "libtorch") for pid in vnbench.processes()),
+        "it prepares": lambda: any(vnbench.folder.iterdir()),
+    }
+    wait_for(is_reached[moment])
     # As a terminal does: every process of the group is told, the one that imports torch meanwhile too.
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=HANG_GUARD_S)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "Error" not in err
@@ -226,7 +240,7 @@ def test_a_trial_that_is_killed_becomes_a_record_and_the_sweep_goes_on(vnbench: 
     wait_for(lambda: len(records_in(vnbench.folder / "r.jsonl")) >= 2)
     for pid in wait_for(lambda: vnbench.children(of=process.pid)):
         os.kill(pid, signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=HANG_GUARD_S)
     assert process.returncode == 0
     records = records_in(vnbench.folder / "r.jsonl")
     assert len(records) == 5
@@ -309,7 +323,7 @@ def test_ten_kills_lose_and_repeat_no_finished_trial_and_leave_no_process(vnbenc
             time.sleep(moments.uniform(0.0, 1.0))
         process.kill()
         process.communicate()
-        assert vnbench.is_empty_within(2)
+        assert vnbench.is_empty_in_the_end()
         finished = [record.trial_id for record in records_in(path)]
         assert finished[: len(kept)] == kept, "a finished trial was lost"
         kept = finished

@@ -48,7 +48,7 @@ def test_a_trial_has_readings_of_its_measured_span(environment: dict[str, Any]) 
         max_measuring_s=3.0,
     )
     task = TrialTask(spec=spec, replicate=0, attempt=0, corpus_directory=None)
-    record = run_trial(task, environment=environment, timeout_s=120)
+    record = run_trial(task, environment=environment, timeout_s=600)
     assert record.status == "ok", record.cause
     assert record.measured_span_s is not None
     start, end = record.measured_span_s

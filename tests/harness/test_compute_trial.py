@@ -44,7 +44,7 @@ def compute_spec(**changes: Any) -> TrialSpec:
 
 def run(spec: TrialSpec) -> TrialRecord:
     task = TrialTask(spec=spec, replicate=0, attempt=0, corpus_directory=None)
-    record = run_trial(task, environment={"device_uuid": None}, timeout_s=120)
+    record = run_trial(task, environment={"device_uuid": None}, timeout_s=600)
     assert record.status == "ok", record.cause
     return record
 

@@ -342,7 +342,7 @@ def test_trials_on_a_throttling_gpu_are_repeated_and_kept_end_to_end(nvml: FakeN
     records, observer = sweep(
         TRAINING,
         run=lambda task: run_trial(
-            task, environment={"device_uuid": UUID}, timeout_s=60, entry="scripted_child:answer_in_order"
+            task, environment={"device_uuid": UUID}, timeout_s=600, entry="scripted_child:answer_in_order"
         ),
         max_attempts=2,
     )

@@ -119,7 +119,7 @@ def settings_of_the_allocator(payload: str) -> str:
 @needs_cuda_build
 @pytest.mark.parametrize("allocator", ["native", "expandable-segments"])
 def test_a_child_of_the_forkserver_takes_the_setting_after_torch_was_imported(allocator: str) -> None:
-    outcome = run_child("test_switches:settings_of_the_allocator", allocator, timeout_s=120)
+    outcome = run_child("test_switches:settings_of_the_allocator", allocator, timeout_s=600)
     assert outcome.answer is not None, outcome.log_tail
     settings = json.loads(outcome.answer)
     assert settings["expandable_segments"] == (allocator == "expandable-segments")
@@ -141,7 +141,7 @@ def segments_of_the_allocator(payload: str) -> str:
 @pytest.mark.gpu
 @pytest.mark.parametrize("allocator", ["native", "expandable-segments"])
 def test_every_segment_of_a_trial_is_expandable_or_none(allocator: str) -> None:
-    outcome = run_child("test_switches:segments_of_the_allocator", allocator, timeout_s=120)
+    outcome = run_child("test_switches:segments_of_the_allocator", allocator, timeout_s=600)
     assert outcome.answer is not None, outcome.log_tail
     assert set(json.loads(outcome.answer)) == {allocator == "expandable-segments"}
 

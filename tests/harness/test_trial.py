@@ -39,7 +39,7 @@ def training(corpus: Corpus, **changes: Any) -> TrialSpec:
 def run(spec: TrialSpec, directory: Path | None) -> TrialRecord:
     place = None if directory is None else str(directory)
     task = TrialTask(spec=spec, replicate=0, attempt=0, corpus_directory=place)
-    return run_trial(task, environment={"device_uuid": None}, timeout_s=120)
+    return run_trial(task, environment={"device_uuid": None}, timeout_s=600)
 
 
 @pytest.mark.parametrize("switch", ["off", "on"])
@@ -61,7 +61,7 @@ def test_a_training_trial_measures_its_subset_once_after_its_warm_up(corpus: Cor
     assert record.block.num_steps == 2
     assert record.block.valid_pixels == sum(record.steps["valid_pixels"][2:])
     assert record.block.padded_pixels == sum(record.steps["padded_pixels"][2:])
-    assert record.block.wall_time_s == pytest.approx(sum(record.steps["step_time_s"][2:]), rel=0.1)
+    assert 0 < sum(record.steps["step_time_s"][2:]) <= record.block.wall_time_s * (1 + 1e-9)
     phases = ("data_wait_s", "h2d_s", "forward_s", "backward_s", "optimizer_s")
     for row in range(4):
         parts = [record.steps[name][row] for name in phases]
@@ -261,7 +261,7 @@ def test_a_loss_that_is_no_number_makes_the_trial_wrong() -> None:
 def test_a_card_that_is_too_small_is_out_of_memory() -> None:
     task = TrialTask(spec=memory_spec(training_spec(device="cuda")), replicate=0, attempt=0, corpus_directory=None)
     entry = "scripted_child:run_on_half_a_percent_of_the_card"
-    record = run_trial(task, environment={"device_uuid": None}, timeout_s=120, entry=entry)
+    record = run_trial(task, environment={"device_uuid": None}, timeout_s=600, entry=entry)
     assert record.cause is not None
     assert (record.status, record.cause.kind) == ("oom", "torch-out-of-memory")
 
