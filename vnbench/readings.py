@@ -174,11 +174,16 @@ class Stop:
     noise_target: float | None
     """Relative half-width that was asked for; None where the number of steps was fixed."""
     relative_half_width: float | None
-    """Relative half-width of the 95 % interval when it ended; None below two observations."""
+    """Relative half-width of the 95 % interval when it ended; None below two observations.
+
+    Of a training trial it covers what steps on one canvas differ by, and is None where no canvas was repeated. In older
+    records it covers how canvases differ in their cost per pixel as well, which is no noise.
+    """
     num_steps: int
     """Measured steps."""
     num_observations: int | None
-    """What the interval rests on: the steps, or where neighbouring ones were alike, groups of steps."""
+    """What the interval rests on, its degrees of freedom plus 1: the steps, or where neighbouring ones were alike,
+    groups of steps; of a training trial less a step for each canvas."""
     measuring_s: float
     """Seconds of wall clock in the measured blocks."""
 

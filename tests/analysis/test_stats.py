@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vnbench.analysis.stats import correlated_ratio_of_sums, find_outliers, mean, ratio_of_sums, t_quantile
+from vnbench.analysis.stats import (
+    correlated_ratio_of_sums,
+    find_outliers,
+    mean,
+    ratio_of_sums,
+    repeated_ratio_of_sums,
+    t_quantile,
+)
 
 T_2 = 4.302652729911275
 """Student's t at 0.975 with two degrees of freedom, from its closed form 0.95 sqrt(2 / (1 - 0.95^2))."""
@@ -159,3 +166,25 @@ def test_what_lies_within_a_tenth_of_the_median_is_no_outlier_however_still_the_
 def test_a_handful_of_values_has_no_outliers() -> None:
     assert find_outliers([1.0, 1.0, 1.0, 100.0]) == (False,) * 4
     assert find_outliers([]) == ()
+
+
+def test_the_error_of_repeated_observations_is_that_within_kinds() -> None:
+    # Residuals of 0.1 each with two degrees of freedom left: variance 0.02, of the sum 0.08, over the sum of 6.
+    estimate = repeated_ratio_of_sums([1.1, 2.9, 0.9, 3.1], [1.0, 2.0, 1.0, 2.0], kinds=["a", "b", "a", "b"])
+    assert estimate.value == pytest.approx(8 / 6)
+    assert estimate.standard_error == pytest.approx(math.sqrt(0.08) / 6)
+    assert estimate.half_width == pytest.approx(4.303 * math.sqrt(0.08) / 6, rel=1e-3)
+    assert estimate.num_observations == 3
+
+
+def test_observations_of_one_kind_are_draws_as_before() -> None:
+    values = [1.0, 1.2, 0.9, 1.1, 1.05]
+    plain = correlated_ratio_of_sums(values, [1.0] * 5)
+    repeated = repeated_ratio_of_sums(values, [1.0] * 5, kinds=[0] * 5)
+    assert repeated.half_width == pytest.approx(plain.half_width)
+    assert repeated.num_observations == plain.num_observations
+
+
+def test_kinds_that_are_seen_once_tell_no_error() -> None:
+    estimate = repeated_ratio_of_sums([1.0, 5.0], [1.0, 2.0], kinds=["a", "b"])
+    assert (estimate.value, estimate.standard_error, estimate.half_width) == (2.0, None, None)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,13 +49,18 @@ class ScriptedStep:
 
 
 def observed(
-    script: Sequence[tuple[float, float]], monkeypatch: pytest.MonkeyPatch, *, stop: Stop | None = None, **kwargs: Any
+    script: Sequence[tuple[float, float]],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    stop: Stop | None = None,
+    shapes: Sequence[StepShape] | None = None,
+    **kwargs: Any,
 ) -> TrialRecord:
     step = ScriptedStep(script, **kwargs)
     monkeypatch.setattr("vnbench.harness.blocks.make_timer", lambda device: WallTimer(clock=step.clock))
     log = BlockLog(step)  # type: ignore[arg-type]
     log.run(iter(()), [SHAPE], is_warm_up=True)
-    log.run(iter(()), [SHAPE] * (len(script) - 1), is_warm_up=False)
+    log.run(iter(()), shapes or [SHAPE] * (len(script) - 1), is_warm_up=False)
     record = record_of(training_spec(), stop=stop)
     return log.observed(record, memory=process_memory(), is_per_canvas=False)
 
@@ -84,6 +90,27 @@ def test_a_planted_outlier_is_flagged_kept_and_warned_of(monkeypatch: pytest.Mon
     assert record.block.num_steps == 8
     assert record.block.wall_time_s == pytest.approx(8 * 1.01 + 8)
     assert warning(record, "outliers").figures == pytest.approx({"num_steps": 1, "share_of_time": 9.01 / 16.08})
+
+
+def of_canvases(*widths: int) -> list[StepShape]:
+    return [replace(SHAPE, padded_pixels=32 * width, canvas_width=width) for width in widths]
+
+
+def test_a_canvas_that_costs_more_per_pixel_is_no_outlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The widest canvas takes nine times as long per pixel as the others: once measured, and in two epochs.
+    costs = [(0.01, 1.0)] * 5 + [(0.01, 90.0)]
+    once, twice = of_canvases(32, 64, 96, 128, 160, 320), 2 * of_canvases(32, 64, 96, 128, 160, 320)
+    assert observed([(0.01, 1.0), *costs], monkeypatch, shapes=once).warnings == ()
+    assert observed([(0.01, 1.0), *costs, *costs], monkeypatch, shapes=twice).warnings == ()
+
+
+def test_a_step_far_from_the_others_on_its_canvas_is_an_outlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths = (32, 64, 96, 128)
+    seconds = [1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 12.0]
+    script = [(0.01, 1.0), *((0.01, one) for one in seconds)]
+    record = observed(script, monkeypatch, shapes=of_canvases(*widths, *widths))
+    assert record.steps is not None
+    assert record.steps["is_outlier"] == (False,) * 8 + (True,)
 
 
 def test_an_outlier_of_the_warm_up_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

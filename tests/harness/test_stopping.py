@@ -74,3 +74,41 @@ def test_neighbours_that_are_alike_count_as_groups() -> None:
     assert stop.num_observations <= 8
     assert stop.relative_half_width is not None
     assert stop.relative_half_width > 0.08
+
+
+def by_canvas() -> Stopping:
+    return Stopping(noise_target=0.05, max_measuring_s=None, max_epochs=3, is_by_canvas=True)
+
+
+def test_canvases_that_cost_different_times_per_pixel_are_no_noise_where_they_are_repeated() -> None:
+    stopping = by_canvas()
+    stopping.add_block([1.0, 3.0], [1000, 2000], wall_time_s=4.0)
+    assert stopping.decide() is None, "steps on different canvases are no repetition"
+    stopping.add_block([1.0, 3.0], [1000, 2000], wall_time_s=4.0)
+    stop = stopping.decide()
+    assert stop is not None
+    assert stop.rule == "noise-target"
+    assert stop.relative_half_width == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_noise_of_a_training_trial_is_what_epochs_differ_by() -> None:
+    stopping = by_canvas()
+    stopping.add_block([1.1, 2.9], [1000, 2000], wall_time_s=4.0)
+    stopping.add_block([0.9, 3.1], [1000, 2000], wall_time_s=4.0)
+    stopping.max_epochs = 2
+    stop = stopping.decide()
+    assert stop is not None
+    # Four residuals of 0.1 s, two degrees of freedom: a step has 0.02 s^2, the sum of four 0.08 s^2, of 8 s in all;
+    # half-width 4.303 * 0.2828 / 8.
+    assert stop.relative_half_width == pytest.approx(4.303 * 0.2828 / 8, rel=1e-3)
+    assert stop.num_observations == 3
+    assert stop.rule == "max-epochs"
+
+
+def test_one_epoch_of_different_canvases_tells_no_noise() -> None:
+    stopping = by_canvas()
+    stopping.max_epochs = 1
+    stopping.add_block([1.0, 3.0, 9.0], [1000, 2000, 3000], wall_time_s=13.0)
+    stop = stopping.decide()
+    assert stop is not None
+    assert (stop.rule, stop.relative_half_width) == ("max-epochs", None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 
@@ -122,6 +122,39 @@ def correlated_ratio_of_sums(numerators: Sequence[float], denominators: Sequence
         y, x = _pair_sums(y), _pair_sums(x)
         estimate = ratio_of_sums(y, x)
     return estimate
+
+
+def repeated_ratio_of_sums(
+    numerators: Sequence[float], denominators: Sequence[float], *, kinds: Sequence[Hashable]
+) -> Estimate:
+    """Return the ratio of sums with the error that repetitions tell: by how much observations of one kind differ.
+
+    Residuals are taken around the mean of the observations of the same kind, as correlated_ratio_of_sums takes them;
+    that kinds differ is no error. Each kind costs a degree of freedom, and ``num_observations`` is those that are left
+    plus 1. Without an observation that was repeated there is no error.
+
+    Raises:
+        ValueError: as ratio_of_sums, or kinds that are not as many.
+    """
+    estimate = ratio_of_sums(numerators, denominators)
+    values_of: dict[Hashable, list[float]] = {}
+    for kind, value in zip(kinds, numerators, strict=True):
+        values_of.setdefault(kind, []).append(value)
+    n, freedom = len(kinds), len(kinds) - len(values_of)
+    if freedom == 0 or estimate.value <= 0:
+        return Estimate(value=estimate.value, standard_error=None, half_width=None, num_observations=1)
+    expected = [math.fsum(values_of[kind]) / len(values_of[kind]) for kind in kinds]
+    residual = correlated_ratio_of_sums(numerators, expected)
+    assert residual.standard_error is not None
+    standard_error = estimate.value * residual.standard_error * math.sqrt((n - 1) / freedom)
+    # Groups of neighbours leave fewer degrees of freedom, in proportion.
+    left = max(1, round(freedom * residual.num_observations / n))
+    return Estimate(
+        value=estimate.value,
+        standard_error=standard_error,
+        half_width=t_quantile(left) * standard_error,
+        num_observations=left + 1,
+    )
 
 
 def find_outliers(values: Sequence[float]) -> tuple[bool, ...]:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import median_low
 from typing import Any
 
 from vnbench.analysis.stats import find_outliers
@@ -15,6 +16,9 @@ from vnbench.harness.step import OptimizerStep
 from vnbench.measure.timing import PHASES, make_timer
 from vnbench.readings import Block, MemoryReading
 from vnbench.record import STEP_COLUMNS, TrialRecord
+
+CANVAS = ("num_examples", "canvas_height", "canvas_width", "padded_pixels")
+"""Columns in which steps agree that compute the same."""
 
 DURATIONS = ("step_time_s", *(f"{name}_s" for name in PHASES))
 
@@ -98,7 +102,9 @@ class BlockLog:
     def observed(self, record: TrialRecord, *, memory: MemoryReading, is_per_canvas: bool) -> TrialRecord:
         """Return the record with the steps so far, their totals, and what they say against themselves.
 
-        ``is_per_canvas`` compares steps of one canvas only to tell outliers; otherwise their seconds per padded pixel.
+        Steps are outliers against others on the same canvas: with ``is_per_canvas`` each canvas has a spread of its
+        own, otherwise all share one, relative to the typical step of each. A canvas that was measured once tells
+        nothing.
         """
         columns = self._columns | {"is_outlier": self._outliers(is_per_canvas=is_per_canvas)}
         record = replace(
@@ -130,17 +136,26 @@ class BlockLog:
 
     def _outliers(self, *, is_per_canvas: bool) -> list[bool]:
         columns = self._columns
-        groups: dict[Hashable, list[int]] = {}
+        canvases: dict[Hashable, list[int]] = {}
         for row in self._measured_rows():
-            key = (columns["canvas_height"][row], columns["canvas_width"][row]) if is_per_canvas else None
             if columns["step_time_s"][row] is not None:
-                groups.setdefault(key, []).append(row)
+                canvases.setdefault(tuple(columns[name][row] for name in CANVAS), []).append(row)
         flags = [False] * len(columns["is_warm_up"])
-        for rows in groups.values():
-            costs = [columns["step_time_s"][row] / columns["padded_pixels"][row] for row in rows]
-            for row, is_outlier in zip(rows, find_outliers(costs), strict=True):
+        if is_per_canvas:
+            groups = [[(row, columns["step_time_s"][row]) for row in rows] for rows in canvases.values()]
+        else:
+            repeated = [rows for rows in canvases.values() if len(rows) > 1]
+            groups = [[pair for rows in repeated for pair in self._relative_times(rows)]]
+        for group in groups:
+            for (row, _), is_outlier in zip(group, find_outliers([cost for _, cost in group]), strict=True):
                 flags[row] = is_outlier
         return flags
+
+    def _relative_times(self, rows: Sequence[int]) -> list[tuple[int, float]]:
+        """Return the times of steps on one canvas over their median, the lower one of two."""
+        times_s = [self._columns["step_time_s"][row] for row in rows]
+        typical_s = median_low(times_s)
+        return [(row, seconds / typical_s) for row, seconds in zip(rows, times_s, strict=True)] if typical_s else []
 
     def _measured_rows(self) -> list[int]:
         return [row for row, is_warm_up in enumerate(self._columns["is_warm_up"]) if not is_warm_up]

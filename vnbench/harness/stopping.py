@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vnbench.analysis.stats import correlated_ratio_of_sums
+from vnbench.analysis.stats import Estimate, correlated_ratio_of_sums, repeated_ratio_of_sums
 from vnbench.readings import Stop, StopRule
 
 
@@ -13,8 +13,7 @@ from vnbench.readings import Stop, StopRule
 class Stopping:
     """Collects the measured steps of one canvas or trial and says when they are enough.
 
-    What must be known to ``noise_target`` is seconds per padded pixel: the canvases are fixed beforehand, so that they
-    take different times is no uncertainty.
+    What must be known to ``noise_target`` is seconds per padded pixel.
     """
 
     noise_target: float | None
@@ -25,6 +24,9 @@ class Stopping:
     """Blocks at most, where each is an epoch; None for no cap."""
     max_steps: int | None = None
     """Steps at most; None for no cap."""
+    is_by_canvas: bool = False
+    """Whether only steps of equal padded pixels count as repetitions of each other: the canvases are fixed beforehand,
+    so that they cost different times per pixel is no noise. Nothing is known before one was repeated."""
     _times_s: list[float] = field(default_factory=list)
     _padded_pixels: list[float] = field(default_factory=list)
     _num_blocks: int = 0
@@ -45,7 +47,7 @@ class Stopping:
 
     def decide(self) -> Stop | None:
         """Return why measuring ends here, or None if another block is due."""
-        estimate = correlated_ratio_of_sums(self._times_s, self._padded_pixels) if self._times_s else None
+        estimate = self._estimate() if self._times_s else None
         half_width = estimate.relative_half_width if estimate else None
         rule: StopRule | None = None
         if self.noise_target is not None and half_width is not None and half_width <= self.noise_target:
@@ -66,3 +68,8 @@ class Stopping:
             num_observations=estimate.num_observations if estimate else None,
             measuring_s=self._measuring_s,
         )
+
+    def _estimate(self) -> Estimate:
+        if self.is_by_canvas:
+            return repeated_ratio_of_sums(self._times_s, self._padded_pixels, kinds=self._padded_pixels)
+        return correlated_ratio_of_sums(self._times_s, self._padded_pixels)

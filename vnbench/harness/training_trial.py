@@ -58,7 +58,12 @@ def measure_training(task: TrialTask, record: TrialRecord) -> Iterator[TrialReco
         log = BlockLog(step)
         log.run(batches, [_shape(planned, corpus.sizes_N2) for planned in warm_up], is_warm_up=True)
         num_retries_before = reset_cuda_peaks(device) if device.type == "cuda" else 0
-        stopping = Stopping(noise_target=spec.noise_target, max_measuring_s=spec.max_measuring_s, max_epochs=max_epochs)
+        stopping = Stopping(
+            noise_target=spec.noise_target,
+            max_measuring_s=spec.max_measuring_s,
+            max_epochs=max_epochs,
+            is_by_canvas=True,
+        )
         shapes = [_shape(planned, corpus.sizes_N2) for planned in measured]
         while record.stop is None:
             block = log.run(batches, shapes, is_warm_up=False)
