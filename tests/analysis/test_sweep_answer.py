@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import record_factory as factory
+
+from vnbench.analysis.best import best_quantile, may_be_fastest
+from vnbench.analysis.lever_differences import centre_among, differing_levers, varied_from
+from vnbench.analysis.noise import measure_noise
+from vnbench.analysis.paired import PairedRatio
+from vnbench.analysis.side_by_side import SideBySide, side_by_side
+from vnbench.analysis.summary import summarize
+from vnbench.analysis.sweep_answer import SweepAnswer, answer_of
+from vnbench.record import TrialRecord
+from vnbench.spec import TrialSpec
+
+CENTRE = factory.training_spec(precision="bf16", norm_precision="input", sampler="bucketed")
+SHAPES = [1000, 3000, 2000, 4000, 2500, 3500]
+
+
+def run(spec: TrialSpec, times_s: Sequence[float], *, replicate: int = 0) -> TrialRecord:
+    steps = factory.steps_of(times_s, valid_pixels=SHAPES[: len(times_s)], padded_pixels=SHAPES[: len(times_s)])
+    return factory.record_of(spec, replicate=replicate, steps=steps, block=factory.block_of(steps))
+
+
+def varied(**changes: Any) -> TrialSpec:
+    return replace(CENTRE, **changes)
+
+
+def sides_of(records: Sequence[TrialRecord], *, centre: TrialSpec | None = None) -> SideBySide:
+    return side_by_side(records, noise=measure_noise(records), centre=centre)
+
+
+def answered(records: Sequence[TrialRecord]) -> SweepAnswer:
+    answer = answer_of(summarize(records), sides_of(records))
+    assert answer is not None
+    return answer
+
+
+TIMES = [1.0, 3.6, 2.2, 5.2, 2.8, 4.3]
+REPEATED = [run(CENTRE, [factor * t for t in TIMES], replicate=n) for n, factor in enumerate((1.0, 1.005, 0.995))]
+SWEEP = [
+    *REPEATED,
+    run(varied(checkpointing="stages"), [1.27 * t for t in TIMES]),
+    run(varied(num_workers=2), [1.001 * t for t in TIMES]),
+    run(varied(precision="fp32", norm_precision="fp32"), [1.5 * t for t in TIMES]),
+]
+
+
+def test_a_micro_batch_that_follows_its_batch_is_no_lever_of_its_own() -> None:
+    assert differing_levers(CENTRE, varied(batch_size=2, micro_batch_size=2)) == ("batch_size",)
+    four = varied(batch_size=4, micro_batch_size=4)
+    assert differing_levers(four, replace(four, micro_batch_size=2)) == ("micro_batch_size",)
+
+
+def test_a_norm_that_has_no_choice_is_no_lever_of_its_own() -> None:
+    assert differing_levers(CENTRE, varied(precision="fp32", norm_precision="fp32")) == ("precision",)
+    assert differing_levers(CENTRE, varied(norm_precision="fp32")) == ("norm_precision",)
+    assert differing_levers(CENTRE, varied(precision="fp16", norm_precision="fp32")) == ("precision", "norm_precision")
+
+
+def test_samplers_at_batch_2_are_compared_at_batch_2() -> None:
+    two = varied(batch_size=2, micro_batch_size=2)
+    random = replace(two, sampler="random")
+    specs = [CENTRE, two, random, varied(num_workers=2)]
+    assert varied_from(random, specs, centre=CENTRE) == two
+    assert varied_from(two, specs, centre=CENTRE) == CENTRE
+    assert varied_from(CENTRE, specs, centre=CENTRE) is None
+    assert varied_from(random, [CENTRE, random], centre=CENTRE) is None
+
+
+def test_the_centre_is_the_repeated_configuration_or_the_one_nearest_to_the_others() -> None:
+    specs = [varied(num_workers=2), CENTRE, varied(checkpointing="stages")]
+    assert centre_among(specs, num_processes=[1, 1, 1]) == CENTRE
+    assert centre_among(specs, num_processes=[1, 1, 3]) == specs[2]
+    assert centre_among([], num_processes=[]) is None
+
+
+def test_a_centre_that_is_known_is_taken_unless_it_has_no_figure() -> None:
+    assert sides_of(SWEEP, centre=varied(num_workers=2)).centre == varied(num_workers=2)
+    assert sides_of(SWEEP, centre=varied(num_workers=8)).centre == CENTRE
+
+
+def test_trials_on_other_examples_are_not_compared() -> None:
+    other = replace(varied(num_workers=2), corpus_id="ba9876543210")
+    sides = sides_of([*REPEATED, run(other, TIMES)])
+    assert sides.to_centre(other) is None
+    assert answer_of(summarize([*REPEATED, run(other, TIMES)]), sides) is None
+
+
+def test_the_answer_names_the_fastest_and_what_may_be_as_fast() -> None:
+    answer = answered(SWEEP)
+    assert answer.fastest.spec == CENTRE
+    assert answer.over_centre is None
+    assert [row.spec for row in answer.contenders] == [varied(num_workers=2)]
+    assert answer.num_others == 3
+    assert answer.has_processes
+
+
+def test_each_lever_has_one_effect_with_time_and_memory() -> None:
+    spec = varied(checkpointing="stages")
+    memory = [
+        factory.record_of(worst, memory=factory.reading_of(worst, peak_bytes=peak))
+        for one, peak in ((CENTRE, 2000), (spec, 980))
+        for worst in [factory.memory_spec(one)]
+    ]
+    effects = {effect.lever: effect for effect in answered([*memory, *SWEEP]).effects}
+    assert set(effects) == {"checkpointing", "num_workers", "precision"}
+    assert effects["checkpointing"].time.value == pytest.approx(1.27)
+    assert effects["checkpointing"].memory == pytest.approx(0.49)
+    assert effects["precision"].memory is None
+    assert not effects["num_workers"].time.is_told_apart
+
+
+def test_the_factor_of_the_best_is_dunnett_s() -> None:
+    # Dunnett (1955), table 1a: one-sided, 95 % for all comparisons together.
+    assert [best_quantile(k, 5) for k in (1, 2, 3)] == pytest.approx([2.02, 2.44, 2.68], abs=0.006)
+    assert [best_quantile(k, 10) for k in (1, 4, 6)] == pytest.approx([1.81, 2.47, 2.64], abs=0.006)
+    assert best_quantile(1, math.inf) == pytest.approx(1.645, abs=1e-3)
+
+
+def test_a_configuration_of_which_nothing_is_known_may_be_the_fastest() -> None:
+    unknown = PairedRatio(value=0.5, log_standard_error=None, degrees_of_freedom=math.inf, has_processes=False)
+    assert may_be_fastest(unknown, num_others=1)
+    known = replace(unknown, log_standard_error=0.01)
+    assert not may_be_fastest(known, num_others=1)
+    assert may_be_fastest(replace(known, value=0.98), num_others=3)
