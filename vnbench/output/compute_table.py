@@ -19,7 +19,7 @@ from vnbench.output.lever_columns import shared_levers
 from vnbench.output.noise_lines import coverage_line, drift_line
 from vnbench.output.numbers import MISSING, format_estimate, significant, supported, time_unit, times
 from vnbench.output.provenance import CPU_LABEL, count, provenance
-from vnbench.output.row_notes import row_notes, status_cell, subject
+from vnbench.output.row_notes import row_notes, shared_codes, status_cell, subject
 from vnbench.readings import StopRule
 from vnbench.record import TrialRecord
 from vnbench.units import BYTES_PER_UNIT, format_bytes, gib, mpx
@@ -89,6 +89,7 @@ def _blocks(timed: Sequence[ComputeSummary], rows: Sequence[ComputeSummary]) -> 
     flop_unit = 1e12 if fastest >= 1e12 else 1e9
     blocks = [[_cells(canvas, per_second=per_second, flop_unit=flop_unit) for canvas in row.canvases] for row in timed]
     headers = _headers(per_second=per_second, flop_unit=flop_unit)
+    shared = shared_codes(rows)
     lines = [line for block in blocks for line in block]
     # A column of nothing but missing figures is what this device does not tell.
     shown = [index for index in range(len(headers)) if any(line[index] != MISSING for line in lines)]
@@ -103,7 +104,11 @@ def _blocks(timed: Sequence[ComputeSummary], rows: Sequence[ComputeSummary]) -> 
             table.add_column(headers[index], justify=justify, no_wrap=True, min_width=width)
         for line in block:
             table.add_row(*(Text(line[index]) for index in shown))
-        parts += [*([Text()] if number else []), Text(f"{subject(row, rows)}{processes}: {status_cell(row)}"), table]
+        parts += [
+            *([Text()] if number else []),
+            Text(f"{subject(row, rows)}{processes}: {status_cell(row, shared=shared)}"),
+            table,
+        ]
     return parts
 
 

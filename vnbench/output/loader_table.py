@@ -21,8 +21,8 @@ from vnbench.output.levers import LEVERS, describe, varying
 from vnbench.output.noise_lines import coverage_line
 from vnbench.output.numbers import MISSING, format_estimate, significant, times
 from vnbench.output.provenance import CPU_LABEL, count, provenance
-from vnbench.output.row_notes import row_notes, status_cell
-from vnbench.record import TrialRecord
+from vnbench.output.row_notes import row_notes, shared_codes, status_cell
+from vnbench.record import TrialRecord, WarningCode
 from vnbench.spec import LOADER_FIELDS
 from vnbench.units import BYTES_PER_UNIT, format_percent, gib, mpx
 
@@ -70,7 +70,7 @@ def loader_table(records: Sequence[TrialRecord], *, appetite: float | None = Non
     timed = sorted((row for row in rows if row.stages), key=_order)
     names = [name for name in varying(row.spec for row in rows) if name in LOADER_LEVERS]
     parts: list[RenderableType] = [Text(_shared(rows, names))]
-    parts += [_table(timed, names)] if timed else []
+    parts += [_table(timed, names, shared=shared_codes(rows))] if timed else []
     notes = row_notes(rows)
     if timed:
         notes += [
@@ -120,7 +120,7 @@ def _shared(rows: Sequence[LoaderSummary], differing: Sequence[str]) -> str:
     return f"All loader trials: {describe(specs[0], names=names)}."
 
 
-def _table(rows: Sequence[LoaderSummary], names: Sequence[str]) -> Table:
+def _table(rows: Sequence[LoaderSummary], names: Sequence[str], *, shared: frozenset[WarningCode]) -> Table:
     lines = [(row, stage, _cells(stage)) for row in rows for stage in row.stages]
     # A column of nothing but missing figures is what was not asked for.
     shown = [index for index in range(len(HEADERS)) if any(cells[index] != MISSING for _, _, cells in lines)]
@@ -135,7 +135,7 @@ def _table(rows: Sequence[LoaderSummary], names: Sequence[str]) -> Table:
         table.add_row(
             *(Text(cell, overflow="fold") for cell in levers),
             *(Text(cells[index]) for index in shown),
-            Text(status_cell(row) if is_first else ""),
+            Text(status_cell(row, shared=shared) if is_first else ""),
             end_section=is_last and row is not rows[-1],
         )
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,7 +13,8 @@ from vnbench.record import Status, TrialWarning, WarningCode
 from vnbench.spec import TrialSpec
 
 MAX_EQUAL_WARNINGS = 2
-"""Rows with the same warning that get a line each; more of them share one."""
+"""Rows with the same warning that get a line each; more of them share one, and where they are more than half of the
+rows the warning is one of the whole table and marks none of them."""
 
 
 class Row(Protocol):
@@ -43,9 +45,16 @@ class Row(Protocol):
         """How each process without figures ended."""
 
 
-def status_cell(row: Row) -> str:
-    """Return the status of a row, marked where a line under the table says more."""
-    is_marked = row.warnings or (row.status == "ok" and (row.failures or row.cause is not None))
+def shared_codes(rows: Sequence[Row]) -> frozenset[WarningCode]:
+    """Return the warnings that most rows share."""
+    counts = Counter(code for row in rows for code in {warning.code for warning in row.warnings})
+    return frozenset(code for code, number in counts.items() if number > max(MAX_EQUAL_WARNINGS, len(rows) / 2))
+
+
+def status_cell(row: Row, *, shared: frozenset[WarningCode] = frozenset()) -> str:
+    """Return the status of a row, marked where a line under the table says more of it than the ``shared`` warnings."""
+    has_own = any(warning.code not in shared for warning in row.warnings)
+    is_marked = has_own or (row.status == "ok" and (row.failures or row.cause is not None))
     return f"{row.status} !" if is_marked else row.status
 
 
@@ -58,7 +67,10 @@ def subject(row: Row, rows: Sequence[Row]) -> str:
 
 
 def row_notes(rows: Sequence[Row]) -> list[str]:
-    """Return why rows have no figures, then which processes of the others failed, then the warnings."""
+    """Return why rows have no figures, then which processes of the others failed, then the warnings.
+
+    Lines that belong to marked rows begin with the mark; those of warnings that most rows share come last, without it.
+    """
     without = [row for row in rows if row.num_processes == 0]
     reasons = [f"{row.status}: {subject(row, without)}: {short(row.cause)}" for row in without]
     partial = [
@@ -82,15 +94,24 @@ def _warnings(rows: Sequence[Row]) -> list[str]:
         codes = dict.fromkeys(warning.code for warning in row.warnings)
         for code in codes:
             by_code.setdefault(code, []).append((row, [one for one in row.warnings if one.code == code]))
-    lines: list[str] = []
+    shared = shared_codes(rows)
+    own: list[str] = []
+    common: list[str] = []
     for code, found in by_code.items():
-        told = found if len(found) <= MAX_EQUAL_WARNINGS else found[:1]
-        among = "" if told is found else f"{count(len(found), 'configuration')}, as "
-        lines += [
-            f"! {among}{subject(row, rows)}: {short(warnings[0].message)} ({code}{_times(warnings)})"
-            for row, warnings in told
-        ]
-    return lines
+        if len(found) <= MAX_EQUAL_WARNINGS:
+            own += [f"! {subject(row, rows)}: {_told(code, warnings)}" for row, warnings in found]
+            continue
+        row, warnings = found[0]
+        line = f"{subject(row, rows)}: {_told(code, warnings)}"
+        if code in shared:
+            common.append(f"{len(found)} of {count(len(rows), 'configuration')}, as {line}")
+        else:
+            own.append(f"! {count(len(found), 'configuration')}, as {line}")
+    return [*own, *common]
+
+
+def _told(code: WarningCode, warnings: Sequence[TrialWarning]) -> str:
+    return f"{short(warnings[0].message)} ({code}{_times(warnings)})"
 
 
 def _times(warnings: Sequence[TrialWarning]) -> str:
