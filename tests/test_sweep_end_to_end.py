@@ -133,6 +133,9 @@ def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbenc
     drawn = {"step_time", "peak_memory", "padding", "repetition", "workers", "epoch_time", "drift"}
     assert names == {f"{name}.png" for name in drawn}
     assert "from 3 repeated trials" in done.stdout
+    answer = done.stdout.partition("\nFastest: ")[2]
+    for words in ("the centre", "What one change does", "  batch 2: ", "  checkpointing stages: ", "memory"):
+        assert words in answer
 
 
 def test_compute_trials_alone_have_a_table_of_canvases_and_a_price_per_epoch(vnbench: Vnbench) -> None:

@@ -19,7 +19,7 @@ from vnbench.corpus_command import CorpusPlan, plan_corpus
 from vnbench.data.canvases import canvas_grid
 from vnbench.defaults import default_out
 from vnbench.harness.budget import Budget
-from vnbench.harness.design import Design, make_design
+from vnbench.harness.design import Design, make_design, training_spec
 from vnbench.harness.estimate import TrialTimes
 from vnbench.harness.factored import (
     CellForecast,
@@ -40,7 +40,7 @@ from vnbench.request import Request
 from vnbench.search_command import SearchReport, run_search_command
 from vnbench.store import ResultsFile, load_results
 from vnbench.sweep_probe import Settled, estimate_sweep, settle, workload_of
-from vnbench.sweep_report import SweepReport, print_tables
+from vnbench.sweep_report import SweepReport, print_tables, training_rows
 from vnbench.sweep_run import SweepRun
 
 
@@ -105,6 +105,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
             raise
         records = _of_design(design, results.records)
 
+    centre = training_spec(design.cells[0], config, corpus.corpus_id, corpus.worst_case)
     is_any_measured = any(record.status == "ok" for record in records)
     plots, plots_left_out = draw_plots(Findings(records), out.with_suffix("")) if is_any_measured else ((), ())
     not_started = sweep.not_started(due)
@@ -120,10 +121,11 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         estimated_s=estimate.total_s,
         is_timed=any(record.status == "ok" for record in records if record.kind != "memory"),
         wants_times=any(kind != "memory" for kind in config.kinds),
+        rows=training_rows(records, centre=centre),
     )
     forecasts = _forecasts(config, corpus, records) if config.design == "factored" else ()
     if not as_json:
-        print_tables(records, config, corpus.train_sizes_N2, forecasts)
+        print_tables(records, config, corpus.train_sizes_N2, forecasts, centre=centre)
     lines = result_lines(
         out=out,
         statuses=report.statuses,

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from vnbench.analysis.certification import Certificate
+from vnbench.analysis.noise import measure_noise
+from vnbench.analysis.side_by_side import side_by_side
+from vnbench.analysis.summary import latest_attempts, summarize
 from vnbench.config import SweepConfig
 from vnbench.data.batching import plan_epoch
 from vnbench.data.plan import PlanConfig
 from vnbench.data.sizes import SizeArray
 from vnbench.harness.factored import CellForecast, Confirmation, confirmations
+from vnbench.output.answer import answer_lines
 from vnbench.output.certification_table import certification_table
 from vnbench.output.compute_table import compute_table
 from vnbench.output.console import stdout_console
@@ -20,6 +26,7 @@ from vnbench.output.factored_table import factored_table
 from vnbench.output.loader_table import loader_table
 from vnbench.output.tables import summary_table
 from vnbench.record import TrialRecord
+from vnbench.spec import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +55,8 @@ class SweepReport:
     """Whether a trial with times ended ``ok``."""
     wants_times: bool = False
     """Whether trials with times were asked for."""
+    rows: tuple[dict[str, Any], ...] = ()
+    """Training configurations as JSON values, each with its ratio to the centre (training_rows)."""
     is_dry_run: bool = False
     """Whether nothing was to be measured."""
 
@@ -68,6 +77,7 @@ class SweepReport:
             "num_not_started": self.num_not_started,
             "left_out": list(self.left_out),
             "plots": [str(path) for path in self.plots],
+            "rows": list(self.rows),
             "certificates": [_as_json(certificate) for certificate in self.certificates],
             "confirmations": [
                 {"spec_id": one.record.spec_id, "measured_s": one.measured_s, "error": one.error}
@@ -77,12 +87,20 @@ class SweepReport:
 
 
 def print_tables(
-    records: Sequence[TrialRecord], config: SweepConfig, train_sizes_N2: SizeArray, forecasts: Sequence[CellForecast]
+    records: Sequence[TrialRecord],
+    config: SweepConfig,
+    train_sizes_N2: SizeArray,
+    forecasts: Sequence[CellForecast],
+    *,
+    centre: TrialSpec | None = None,
 ) -> None:
-    """Print the tables of everything that some records hold, then the forecasts of a factored sweep."""
+    """Print the tables of everything that some records hold, the forecasts of a factored sweep, and its answer.
+
+    ``centre`` is the training trial that the sweep was varied from.
+    """
     stdout = stdout_console()
     if any(record.kind == "training" for record in records) or not records:
-        stdout.print(summary_table(records, price_per_hour=config.price_per_hour))
+        stdout.print(summary_table(records, price_per_hour=config.price_per_hour, centre=centre))
     if config.kinds == ("memory",) or any(record.spec.soak is not None for record in records):
         stdout.print(certification_table(records))
     of_canvases = compute_table(
@@ -97,6 +115,39 @@ def print_tables(
         stdout.print(of_stages)
     if config.design == "factored":
         stdout.print(factored_table(forecasts, confirmations(records)))
+    for line in answer_lines(records, centre=centre):
+        stdout.print(Text(line))
+
+
+def training_rows(records: Sequence[TrialRecord], *, centre: TrialSpec | None = None) -> tuple[dict[str, Any], ...]:
+    """Return every training configuration as JSON values, in the order of first appearance.
+
+    ``ratio`` is its valid pixels per second over the centre's, ``interval`` the ends of its 95 % interval; the centre
+    has neither, and what was not measured is null.
+    """
+    latest = latest_attempts(records)
+    noise = measure_noise(latest)
+    sides = side_by_side(latest, noise=noise, centre=centre)
+    rows = []
+    for row in summarize(latest, noise=noise):
+        ratio = sides.to_centre(row.spec)
+        rows.append(
+            {
+                "spec_id": row.spec.spec_id,
+                "spec": row.spec.canonical(),
+                "status": row.status,
+                "is_centre": row.spec == sides.centre,
+                "num_processes": row.num_processes,
+                "valid_px_per_s": row.valid_px_per_s,
+                "valid_relative_half_width": row.valid_relative_half_width,
+                "ratio": ratio.value if ratio else None,
+                "interval": list(ratio.interval) if ratio and ratio.interval else None,
+                "has_processes": ratio.has_processes if ratio else None,
+                "worst_case_peak_bytes": row.worst_case_peak_bytes,
+                "warnings": sorted({warning.code for warning in row.warnings}),
+            }
+        )
+    return tuple(rows)
 
 
 def _padded_pixels_of_passes(

@@ -1,4 +1,6 @@
 import io
+import re
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from vnbench.errors import InputError
 from vnbench.output.provenance import CPU_LABEL
 from vnbench.output.tables import summary_table
 from vnbench.record import TrialRecord, TrialWarning
+from vnbench.spec import TrialSpec
 from vnbench.store import load_results
 
 
@@ -123,10 +126,10 @@ def drift_line_of(records: Sequence[TrialRecord]) -> str:
 
 def test_one_line_tells_the_drift_and_whether_it_is_any() -> None:
     assert drift_line_of(repeated(minutes=60, noise=0.002)) == (
-        "drift: -0.1 ± 0.5 % per hour, -0.2 ± 1.5 % over the sweep's 3 h, from 4 repeated trials "
-        "(not told apart from none)."
+        "drift: none seen: -0.1 ± 0.5 % per hour, -0.2 ± 1.5 % over the sweep's 3 h, from 4 repeated trials."
     )
-    assert drift_line_of(repeated(minutes=60, drift_per_hour=0.05)).endswith("(told apart from none).")
+    assert drift_line_of(repeated(minutes=60, drift_per_hour=0.05)).startswith("drift: steps got slower: +")
+    assert drift_line_of(repeated(minutes=60, drift_per_hour=-0.05)).startswith("drift: steps got faster: -")
 
 
 def test_a_drift_per_hour_that_says_nothing_is_left_out_of_a_short_sweep() -> None:
@@ -190,9 +193,89 @@ def test_a_warning_that_many_rows_share_takes_one_line_with_their_number() -> No
     warning = TrialWarning(code="few-steps", message="only 3 steps", figures={"num_steps": 3})
     specs = [factory.training_spec(batch_size=size) for size in (1, 2, 4)]
     records = [factory.measured_training_record(spec, warnings=(warning,)) for spec in specs]
-    lines = [line for line in render(records).splitlines() if line.startswith("!")]
+    others = [factory.measured_training_record(factory.training_spec(batch_size=size)) for size in (8, 16, 32)]
+    text = render([*records, *others])
+    lines = [line for line in text.splitlines() if line.startswith("!")]
     assert lines == ["! 3 configurations, as batch 1: only 3 steps (few-steps)"]
+    assert sum("ok !" in row for row in body(text)) == 3
     assert len([line for line in render(records[:2]).splitlines() if line.startswith("!")]) == 2
+
+
+def test_a_warning_that_most_rows_share_is_said_once_and_marks_none_of_them() -> None:
+    shared = TrialWarning(code="few-steps", message="only 3 steps", figures={"num_steps": 3})
+    own = TrialWarning(code="data-wait", message="waited for its loader")
+    specs = [factory.training_spec(batch_size=size) for size in (1, 2, 4, 8, 16)]
+    warnings = ((shared,), (shared,), (shared, own), (), ())
+    records = [
+        factory.measured_training_record(spec, warnings=some) for spec, some in zip(specs, warnings, strict=True)
+    ]
+    text = render(records)
+    assert "3 of 5 configurations, as batch 1: only 3 steps (few-steps)" in text.splitlines()
+    assert [line for line in text.splitlines() if line.startswith("!")] == [
+        "! batch 4: waited for its loader (data-wait)"
+    ]
+    assert [row.split()[0] for row in body(text) if "ok !" in row] == ["4"]
+
+
+def column(text: str, *, after: str) -> list[str]:
+    """Return what stands in the rows of a table after a pattern of the column before."""
+    return [match.group(1) for row in body(text) if (match := re.search(after, row))]
+
+
+RATIO = r"\d ± [\d.]+ +(centre|[\d.]+ ± [\d.]+)"
+
+
+def test_each_row_shows_its_speed_over_the_centre_s() -> None:
+    records = factory.cuda_sweep()
+    ratios = column(render(records), after=RATIO)
+    assert len(ratios) == 14
+    assert ratios.count("centre") == 1
+    values = [float(ratio.split()[0]) for ratio in ratios if ratio != "centre"]
+    assert values == sorted(values, reverse=True)
+    centre = factory.training_spec(device="cuda", model="veernet", num_workers=4, subset_size=256, batch_size=1)
+    given = body(render_around(records, centre=centre))
+    assert [row.split()[:3] for row in given if "centre" in row] == [["1", "1", "fp32"]]
+
+
+def render_around(records: Sequence[TrialRecord], *, centre: TrialSpec) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=100).print(summary_table(records, centre=centre))
+    return stream.getvalue()
+
+
+README_RUN = Path(__file__).parents[2] / "results" / "cpu-amd-epyc" / "readme.jsonl"
+
+
+def test_at_least_half_of_the_rows_of_the_readme_s_run_are_free_of_marks() -> None:
+    rows = body(render(load_results(README_RUN).records))
+    assert sum("!" in row for row in rows) <= len(rows) / 2
+
+
+def test_paired_ratios_are_at_most_five_times_as_wide_as_the_spread_of_processes() -> None:
+    text = render(load_results(README_RUN).records)
+    spread = re.search(r"spread ([\d.]+) %", text)
+    assert spread is not None
+    shares = [
+        float(ratio.split(" ± ")[1]) / float(ratio.split(" ± ")[0])
+        for ratio in column(text, after=RATIO)
+        if ratio != "centre"
+    ]
+    assert statistics.median(shares) <= 5 * float(spread[1]) / 100
+
+
+def test_a_narrow_console_gets_the_table_without_its_least_columns() -> None:
+    text = render(load_results(README_RUN).records, width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert len(body(text)) == 7, "no word is folded"
+    heading = text.split("──")[0]
+    assert "centre" in heading
+    assert "step" not in heading
+    assert "wait" not in heading
+
+
+def test_a_single_row_is_compared_with_nothing() -> None:
+    text = render([factory.measured_training_record(factory.training_spec())])
+    assert "centre" not in text
 
 
 def test_a_warning_of_several_processes_of_a_row_takes_one_line() -> None:
@@ -241,7 +324,8 @@ def test_the_first_records_are_still_drawn_as_a_table() -> None:
     records = load_results(Path(__file__).parent / "first_records.jsonl").records
     text = render(records, width=120)
     assert len(body(text)) == 7
-    assert "1.99 ± 0.17 2180 ± 160" in " ".join(text.split())
+    assert "1.99 ± 0.17 " in text
+    assert " 2180 " in text
     assert "7 training trials, 5 worst-case memory trials" in text
 
 

@@ -34,7 +34,7 @@ def bars_line(noise: Noise, *, kind: TrialKind) -> str:
 
 
 def drift_line(drift: Drift) -> str:
-    """Return the drift of a sweep as one line, with its interval and whether it is told apart from none."""
+    """Return the drift of a sweep as one line, with its interval and whether any is seen."""
     length = f"the sweep's {format_duration(drift.length_s)}"
     runs = count(len(drift.reference) + len(drift.others), "repeated trial")
     per_hour, change = drift.half_width_per_hour, drift.change_half_width
@@ -43,8 +43,8 @@ def drift_line(drift: Drift) -> str:
     if change > MAX_HALF_WIDTH:
         return f"drift: not to be told from {runs} over {length} (more --reference-runs narrow its interval)."
     hourly = f"{signed(drift.per_hour, per_hour)} % per hour, " if per_hour <= MAX_HALF_WIDTH else ""
-    verdict = "told apart from none" if drift.is_told_apart else "not told apart from none"
-    return f"drift: {hourly}{signed(drift.change, change)} % over {length}, from {runs} ({verdict})."
+    seen = "none seen" if not drift.is_told_apart else f"steps got {'slower' if drift.per_hour > 0 else 'faster'}"
+    return f"drift: {seen}: {hourly}{signed(drift.change, change)} % over {length}, from {runs}."
 
 
 def signed(share: float, half_width: float | None) -> str:

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from vnbench.analysis.noise import measure_noise
+from vnbench.analysis.noise import Noise, measure_noise
+from vnbench.analysis.side_by_side import SideBySide, side_by_side
 from vnbench.analysis.summary import TrialSummary, latest_attempts, summarize, summarize_memory
 from vnbench.output.epoch_table import epoch_table
 from vnbench.output.lever_columns import add_lever_columns, lever_cells, shared_levers
 from vnbench.output.levers import varying
 from vnbench.output.noise_lines import coverage_line, drift_line
-from vnbench.output.numbers import MISSING, format_estimate, times
+from vnbench.output.numbers import MISSING, format_estimate, supported, times
 from vnbench.output.provenance import CPU_LABEL, count, provenance
-from vnbench.output.row_notes import row_notes, short, status_cell, subject
+from vnbench.output.row_notes import row_notes, shared_codes, short, status_cell, subject
 from vnbench.record import TrialRecord
+from vnbench.spec import TrialSpec
 from vnbench.units import BYTES_PER_UNIT, format_bytes, mpx
 
+UNLIMITED = 10_000
+"""Columns of a console on which every table fits."""
 
-def summary_table(records: Sequence[TrialRecord], *, price_per_hour: float | None = None) -> RenderableType:
+CENTRE = "centre"
+"""Stands where a row would be compared with itself."""
+
+
+def summary_table(
+    records: Sequence[TrialRecord], *, price_per_hour: float | None = None, centre: TrialSpec | None = None
+) -> RenderableType:
     """Return the table of all training trials with its notes, for a console of 100 columns or more.
 
     One row per configuration, its processes pooled, sorted by valid pixels per second, the fastest first; those without
     a valid timing stand below, in the order of the records, with their reasons under the table. Levers with one value
-    in all rows stand above the table. ``price_per_hour``, in any currency, adds what an epoch costs.
+    in all rows stand above the table. Each row is compared with the ``centre`` of the sweep, image by image; without
+    one the records tell it. ``price_per_hour``, in any currency, adds what an epoch costs.
 
     Raises:
         InputError: the records come from more than one device.
@@ -37,18 +49,22 @@ def summary_table(records: Sequence[TrialRecord], *, price_per_hour: float | Non
         return Text("No trials in these records.")
     origin = provenance(records)
     latest = latest_attempts(records)
-    timed, untimed = split_by_timing(summarize(latest))
+    noise = measure_noise(latest)
+    sides = side_by_side(latest, noise=noise, centre=centre)
+    timed, untimed = split_by_timing(summarize(latest, noise=noise))
     rows = (*timed, *untimed)
     parts: list[RenderableType] = []
     if rows:
-        columns = _Columns.of(rows)
-        parts += [Text(shared_levers([row.spec for row in rows])), _table(timed, untimed, columns)]
+        levers = varying(row.spec for row in rows)
+        columns = _columns(rows, sides)
+        table = _FittingTable(rows=rows, num_timed=len(timed), levers=levers, columns=columns)
+        parts += [Text(shared_levers([row.spec for row in rows])), table]
         if price_per_hour is not None and timed:
-            parts += [Text(), epoch_table(timed, names=columns.levers, price_per_hour=price_per_hour)]
+            parts += [Text(), epoch_table(timed, names=levers, price_per_hour=price_per_hour)]
     else:
         parts.append(Text("No training trial in these records."))
     notes = [*row_notes(rows), *_failed_families(latest, rows)]
-    notes += _what_figures_are(latest, timed)
+    notes += _what_figures_are(timed, noise, sides)
     if any(row.worst_case_status is None for row in rows):
         notes.append(f"{MISSING} under peak: no worst-case trial covers this configuration.")
     if origin.is_cpu:
@@ -65,69 +81,96 @@ def split_by_timing(summaries: Sequence[TrialSummary]) -> tuple[tuple[TrialSumma
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Columns:
-    """What the columns of a table are."""
+class _Column:
+    """One column of figures."""
 
-    levers: tuple[str, ...]
-    has_replicates: bool
-    per_second: float
-    """Factor from seconds to the unit of step times."""
-    memory_unit: str
+    header: str
+    """Its heading."""
+    cell: Callable[[TrialSummary], str]
+    """Returns what stands in a row."""
+    first_to_go: int = 0
+    """Place in the order in which columns are left out where the console is narrow, from 1; 0 for never."""
 
-    @classmethod
-    def of(cls, rows: Sequence[TrialSummary]) -> _Columns:
-        longest_s = max((row.step_time_s or 0.0 for row in rows), default=0.0)
-        largest = max((row.worst_case_peak_bytes or 0 for row in rows), default=0)
-        return cls(
-            levers=varying(row.spec for row in rows),
-            has_replicates=any(row.num_processes > 1 for row in rows),
-            # Milliseconds as long as the longest step needs no more than four digits.
-            per_second=1e3 if longest_s < 10 else 1.0,
-            memory_unit="GiB" if largest >= BYTES_PER_UNIT["GiB"] else "MiB",
-        )
 
-    def headers(self) -> tuple[str, ...]:
-        unit = "ms" if self.per_second > 1 else "s"
-        return (
-            *(("n",) if self.has_replicates else ()),
-            "valid\nMpx/s",
-            f"step time\n{unit}",
-            "pad-\nding %",
-            "data\nwait %",
-            f"peak\n{self.memory_unit}",
-        )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _FittingTable:
+    """The table, without its least important columns where the console has no room for all of them."""
 
-    def figures(self, row: TrialSummary) -> tuple[str, ...]:
+    rows: Sequence[TrialSummary]
+    """All rows in their order."""
+    num_timed: int
+    """Those above the line."""
+    levers: Sequence[str]
+    """Levers that have a column."""
+    columns: Sequence[_Column]
+    """Columns of figures."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        going = sorted(column.first_to_go for column in self.columns if column.first_to_go)
+        # Two spaces between columns where there is room for them.
+        for gap, last in ((2, 0), *((1, number) for number in (0, *going))):
+            table = self._table([one for one in self.columns if not 0 < one.first_to_go <= last], gap=gap)
+            needed = Measurement.get(console, options.update(max_width=UNLIMITED), table).maximum
+            if needed <= options.max_width:
+                break
+        # Words fold where even the narrowest is too wide.
+        yield table
+
+    def _table(self, columns: Sequence[_Column], *, gap: int) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), pad_edge=False, show_edge=False)
+        add_lever_columns(table, self.levers)
+        for column in columns:
+            table.add_column(column.header, justify="right", no_wrap=True)
+        table.add_column("sta-\ntus", no_wrap=True)
+        shared = shared_codes(self.rows)
+        for index, row in enumerate(self.rows, start=1):
+            cells = (*lever_cells(self.levers, row.spec), *(column.cell(row) for column in columns))
+            table.add_row(
+                *(Text(cell, overflow="fold") for cell in (*cells, status_cell(row, shared=shared))),
+                end_section=index == self.num_timed < len(self.rows),
+            )
+        return table
+
+
+def _columns(rows: Sequence[TrialSummary], sides: SideBySide) -> tuple[_Column, ...]:
+    """Return the columns of figures that some rows need."""
+    longest_s = max((row.step_time_s or 0.0 for row in rows), default=0.0)
+    # Milliseconds as long as the longest step needs no more than four digits.
+    unit, per_second = ("ms", 1e3) if longest_s < 10 else ("s", 1.0)
+    largest = max((row.worst_case_peak_bytes or 0 for row in rows), default=0)
+    memory_unit = "GiB" if largest >= BYTES_PER_UNIT["GiB"] else "MiB"
+
+    def speed(row: TrialSummary) -> str:
         valid_mpx = None if row.valid_px_per_s is None else mpx(row.valid_px_per_s)
-        step_time = times(row.step_time_s, self.per_second)
-        step_half_width = times(row.step_time_half_width_s, self.per_second)
-        return (
-            *((str(row.num_processes or MISSING),) if self.has_replicates else ()),
-            format_estimate(valid_mpx, times(valid_mpx, row.valid_relative_half_width)),
-            format_estimate(step_time, step_half_width),
-            MISSING if row.padding_ratio is None else f"{100 * row.padding_ratio:.1f}",
-            MISSING if row.data_wait_ratio is None else f"{100 * row.data_wait_ratio:.0f}",
-            _peak(row, unit=self.memory_unit),
-        )
+        return format_estimate(valid_mpx, times(valid_mpx, row.valid_relative_half_width))
 
+    def step_time(row: TrialSummary) -> str:
+        half_width = times(row.step_time_half_width_s, per_second)
+        return supported(times(row.step_time_s, per_second), half_width)
 
-def _table(timed: Sequence[TrialSummary], untimed: Sequence[TrialSummary], columns: _Columns) -> Table:
-    # Two spaces between columns where a hundred columns of text allow it.
-    num_columns = len(columns.levers) + len(columns.headers())
-    table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0) if num_columns <= 10 else (0, 0), pad_edge=False, show_edge=False
+    has_replicates = any(row.num_processes > 1 for row in rows)
+    has_ratios = sum(row.num_processes > 0 for row in rows) > 1
+    return (
+        *((_Column(header="n", cell=lambda row: str(row.num_processes or MISSING), first_to_go=3),) * has_replicates),
+        _Column(header="valid\nMpx/s", cell=speed),
+        *((_Column(header="times\ncentre", cell=lambda row: _ratio(row, sides)),) * has_ratios),
+        _Column(header=f"step\n{unit}", cell=step_time, first_to_go=1),
+        _Column(header="pad\n%", cell=lambda row: _per_cent(row.padding_ratio, decimals=1)),
+        _Column(header="wait\n%", cell=lambda row: _per_cent(row.data_wait_ratio, decimals=0), first_to_go=2),
+        _Column(header=f"peak\n{memory_unit}", cell=lambda row: _peak(row, unit=memory_unit)),
     )
-    add_lever_columns(table, columns.levers)
-    for header in columns.headers():
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    for index, row in enumerate((*timed, *untimed), start=1):
-        levers = lever_cells(columns.levers, row.spec)
-        table.add_row(
-            *(Text(cell, overflow="fold") for cell in (*levers, *columns.figures(row), status_cell(row))),
-            end_section=index == len(timed) and bool(untimed),
-        )
-    return table
+
+
+def _per_cent(ratio: float | None, *, decimals: int) -> str:
+    return MISSING if ratio is None else f"{100 * ratio:.{decimals}f}"
+
+
+def _ratio(row: TrialSummary, sides: SideBySide) -> str:
+    """Return a row's valid pixels per second over the centre's, with its interval."""
+    if row.spec == sides.centre:
+        return CENTRE
+    ratio = sides.to_centre(row.spec)
+    return MISSING if ratio is None else format_estimate(ratio.value, times(ratio.value, ratio.half_width))
 
 
 def _peak(row: TrialSummary, *, unit: str) -> str:
@@ -139,16 +182,16 @@ def _peak(row: TrialSummary, *, unit: str) -> str:
     return "skip" if row.worst_case_status == "skipped" else str(row.worst_case_status)
 
 
-def _what_figures_are(latest: Sequence[TrialRecord], timed: Sequence[TrialSummary]) -> list[str]:
-    """Return what the intervals cover, and how far the machine drifted."""
+def _what_figures_are(timed: Sequence[TrialSummary], noise: Noise, sides: SideBySide) -> list[str]:
+    """Return what the figures and their intervals are, and how far the machine drifted."""
     if not timed:
         return []
-    noise = measure_noise(latest)
+    lines = [f"Intervals: 95 %, {coverage_line(noise, kind='training')}."]
+    if len(timed) > 1:
+        lines.append(f"times centre: valid Mpx/s over those of the row marked {CENTRE}, on the same images.")
     capacity = max((row.capacity_bytes for row in timed if row.capacity_bytes), default=None)
-    lines = [
-        f"Intervals: 95 %, {coverage_line(noise, kind='training')}; padding is that of the full plan; peak is the "
-        f"memory of one worst-case step{f' (capacity {format_bytes(capacity)})' if capacity else ''}."
-    ]
+    memory = f" (there are {format_bytes(capacity)})" if capacity else ""
+    lines.append(f"pad: padding of an epoch of all training images. peak: memory of one worst-case step{memory}.")
     if noise.drift is not None:
         lines.append(drift_line(noise.drift))
     return lines

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import record_factory as factory
+
+from vnbench.output.answer import answer_lines
+from vnbench.store import load_results
+
+README_RUN = Path(__file__).parents[2] / "results" / "cpu-amd-epyc" / "readme.jsonl"
+
+
+def test_the_answer_of_a_sweep_is_sentences_of_its_fastest_its_rivals_and_its_levers() -> None:
+    lines = answer_lines(load_results(README_RUN).records)
+    assert lines[0].startswith("Fastest: batch 1, bf16, norm in input precision,")
+    assert lines[0].endswith(" times the centre.")
+    assert lines[1] == "Perhaps as fast: norm in fp32, 2 workers. With 95 % certainty the fastest is one of these."
+    levers = {line.partition(":")[0].strip(): line.partition(": ")[2] for line in lines[3:]}
+    assert list(levers) == [
+        "batch 2",
+        "2 workers",
+        "precision fp32",
+        "checkpointing stages",
+        "norm in input precision",
+        "random sampler at batch 2",
+    ]
+    assert levers["checkpointing stages"].endswith("times the time, 0.49 of the peak memory")
+    assert levers["2 workers"].startswith("no difference in time seen (")
+    assert levers["2 workers"].endswith("the same peak memory")
+    assert levers["batch 2"].endswith("2.00 times the peak memory")
+
+
+def test_a_winner_that_stands_alone_is_called_so() -> None:
+    assert answer_lines(factory.cuda_sweep())[1] == "It is the fastest of all 14 with 95 % certainty."
+
+
+def test_passes_of_another_size_than_the_step_are_named() -> None:
+    assert any(line.startswith("  batch 16 in passes of 4: ") for line in answer_lines(factory.cuda_sweep()))
+
+
+def test_a_sweep_without_repetition_says_what_its_certainty_lacks() -> None:
+    lines = answer_lines(factory.cpu_sweep())
+    assert lines[1].endswith("with 95 % certainty, as far as single processes tell.")
+    assert lines[-1].startswith("No configuration was repeated: how far processes differ is in none")
+
+
+def test_one_configuration_alone_has_no_answer() -> None:
+    assert answer_lines([factory.measured_training_record(factory.training_spec())]) == ()
+    assert answer_lines([]) == ()

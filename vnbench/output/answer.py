@@ -1,0 +1,131 @@
+"""What a sweep answers, in sentences under its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vnbench.analysis.lever_differences import differing_levers
+from vnbench.analysis.noise import measure_noise
+from vnbench.analysis.paired import PairedRatio
+from vnbench.analysis.side_by_side import side_by_side
+from vnbench.analysis.summary import TrialSummary, latest_attempts, summarize
+from vnbench.analysis.sweep_answer import LeverEffect, SweepAnswer, answer_of
+from vnbench.output.levers import LEVERS, levers_of, phrases
+from vnbench.output.noise_lines import REPEAT_COMMAND
+from vnbench.output.numbers import MISSING, format_estimate, times
+from vnbench.output.provenance import count
+from vnbench.output.row_notes import subject
+from vnbench.record import TrialRecord
+from vnbench.spec import TrialSpec
+from vnbench.units import mpx
+
+MAX_NAMED = 4
+"""Configurations that are named one by one."""
+
+WIDEST = 10.0
+"""Times the ratio and parts of it that an interval may reach from it to be told; two processes leave wider ones."""
+
+UNREPEATED = "No configuration was repeated: how far processes differ is in none of these intervals"
+
+SAME_MEMORY = 0.005
+"""Difference of two peaks, relative, below which they are the same to a person."""
+
+LABELS = {"precision": "precision {}", "shapes": "at most {} shapes"}
+"""Levers whose value does not stand on its own in a list."""
+
+
+def answer_lines(records: Sequence[TrialRecord], *, centre: TrialSpec | None = None) -> tuple[str, ...]:
+    """Return the answer of some records of one device as lines; none where fewer than two trials can be compared.
+
+    ``centre`` is the configuration that the sweep was varied from; without it the records tell it.
+    """
+    latest = latest_attempts(records)
+    noise = measure_noise(latest)
+    sides = side_by_side(latest, noise=noise, centre=centre)
+    rows = summarize(latest, noise=noise)
+    answer = answer_of(rows, sides)
+    if answer is None or sides.centre is None:
+        return ()
+    return (
+        _fastest_line(answer, rows),
+        _contenders_line(answer, rows),
+        *_effect_lines(answer, centre=sides.centre),
+        *(() if answer.has_processes else (f"{UNREPEATED} ({REPEAT_COMMAND} measures it).",)),
+    )
+
+
+def _fastest_line(answer: SweepAnswer, rows: Sequence[TrialSummary]) -> str:
+    fastest = answer.fastest
+    speed = None if fastest.valid_px_per_s is None else mpx(fastest.valid_px_per_s)
+    figure = format_estimate(speed, times(speed, fastest.valid_relative_half_width))
+    over = "the centre itself" if answer.over_centre is None else f"{_told(answer.over_centre)} times the centre"
+    return f"Fastest: {subject(fastest, rows)}: {MISSING if speed is None else figure} valid Mpx/s, {over}."
+
+
+def _contenders_line(answer: SweepAnswer, rows: Sequence[TrialSummary]) -> str:
+    if not answer.contenders:
+        return f"It is the fastest of all {answer.num_others + 1} with 95 % certainty{_as_far_as(answer)}."
+    named = [_unlike(row, answer.fastest, rows) for row in answer.contenders[:MAX_NAMED]]
+    more = len(answer.contenders) - len(named)
+    rest = f"; and {count(more, 'other')}" if more else ""
+    certainty = f"With 95 % certainty the fastest is one of these{_as_far_as(answer)}."
+    return f"Perhaps as fast: {'; '.join(named)}{rest}. {certainty}"
+
+
+def _as_far_as(answer: SweepAnswer) -> str:
+    return "" if answer.has_processes else ", as far as single processes tell"
+
+
+def _unlike(row: TrialSummary, fastest: TrialSummary, rows: Sequence[TrialSummary]) -> str:
+    """Return in what a configuration differs from the fastest."""
+    names = differing_levers(row.spec, fastest.spec)
+    levers = levers_of(row.spec)
+    return phrases(levers, names=[name for name in names if name in LEVERS]) or subject(row, rows)
+
+
+def _effect_lines(answer: SweepAnswer, *, centre: TrialSpec) -> list[str]:
+    if not answer.effects:
+        return []
+    heading = "What one change does to the time for the same images, and to the peak memory of a worst-case step:"
+    return [heading, *(f"  {_label(effect, centre=centre)}: {_effect(effect)}" for effect in answer.effects)]
+
+
+def _label(effect: LeverEffect, *, centre: TrialSpec) -> str:
+    """Return what was changed, and where that was not at the centre."""
+    value = LEVERS[effect.lever].value(effect.spec)
+    label = LABELS.get(effect.lever)
+    text = LEVERS[effect.lever].phrase(value) if label is None else label.format(value)
+    if effect.lever == "batch_size" and effect.spec.accumulation_steps > 1:
+        text += f" in passes of {effect.spec.micro_batch_size}"
+    elsewhere = [name for name in differing_levers(effect.base, centre) if name in LEVERS]
+    return f"{text} at {phrases(levers_of(effect.base), names=elsewhere)}" if elsewhere else text
+
+
+def _effect(effect: LeverEffect) -> str:
+    time = f"{_told(effect.time)} times the time"
+    interval = effect.time.interval
+    if interval is not None and not effect.time.is_told_apart:
+        time = f"no difference in time seen ({_ends(*interval)})"
+    if effect.memory is None:
+        return time
+    if abs(effect.memory - 1) < SAME_MEMORY:
+        return f"{time}, the same peak memory"
+    return f"{time}, {effect.memory:.2f} {'of' if effect.memory < 1 else 'times'} the peak memory"
+
+
+def _told(ratio: PairedRatio) -> str:
+    """Return a ratio with its interval."""
+    interval = ratio.interval
+    if interval is None or interval[1] > WIDEST * ratio.value:
+        return f"about {ratio.value:.1f}"
+    return f"{ratio.value:.{_decimals(*interval)}f} ({_ends(*interval)})"
+
+
+def _ends(low: float, high: float) -> str:
+    decimals = _decimals(low, high)
+    return f"{low:.{decimals}f} to {high:.{decimals}f}"
+
+
+def _decimals(low: float, high: float) -> int:
+    """Return how many decimals tell the ends of an interval from each other: two, or three in narrow ones."""
+    return 2 if high - low >= 0.02 else 3
