@@ -63,7 +63,7 @@ def sweep(
     replicates: Annotated[Text, typer.Option(metavar="N", help="Processes per timed configuration. [1]")] = None,
     reference_runs: Annotated[Text, typer.Option(metavar="N", help="Processes of the centre, spread out. [3]")] = None,
     max_attempts: Annotated[Text, typer.Option(metavar="N", help="Tries where the machine was disturbed. [3]")] = None,
-    time_budget: Annotated[Text, typer.Option(metavar="TIME", help="Start no trial later, as 10m.")] = None,
+    time_budget: Annotated[Text, typer.Option(metavar="TIME", help="End within this time, as 10m.")] = None,
     trial_timeout: Annotated[Text, typer.Option(metavar="TIME", help="End a trial that runs longer. [10m]")] = None,
     worker_timeout: Annotated[Text, typer.Option(metavar="TIME", help="A silent loader worker hangs. [2m]")] = None,
     retry: Annotated[Text, typer.Option(metavar="STATUS,...", help="Try these again, as crashed,timeout.")] = None,

@@ -71,7 +71,7 @@ DEVICE_DEFAULTS: Mapping[DeviceType, Mapping[str, str]] = {
         "max-steps": "30",
         "max-epochs": "1",
         "measuring-time": "10s",
-        "time-budget": "255s",
+        "time-budget": "270s",
     },
 }
 """Defaults that depend on the device. The first value of an axis is its value at the centre of the design."""
