@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import record_factory as factory
+from suggestions import commands_in, pasted_sweep
 
 from vnbench.cli import run
 from vnbench.record import TrialRecord
@@ -55,7 +56,10 @@ def test_bad_input_is_refused_in_one_message(tmp_path: Path, capsys: pytest.Capt
     path = tmp_path / "r.jsonl"
     assert "there is no record in it" in refusal(["fit", write(path)], capsys)
     failed = factory.record_of(factory.compute_spec(), status="oom")
-    assert "there is nothing to fit" in refusal(["fit", write(path, failed)], capsys)
+    told = refusal(["fit", write(path, failed)], capsys)
+    assert "there is nothing to fit" in told
+    (command,) = commands_in(told.splitlines())
+    assert pasted_sweep(command).values["kind"] == ("compute",)
     assert "made to end oom" in refusal(["fit", write(path, failed)], capsys)
     memory = factory.measured_memory_record(factory.training_spec())
     assert "no compute or training trial" in refusal(["fit", write(path, memory)], capsys)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import record_factory as factory
+from suggestions import commands_in, pasted_sweep
 
 from vnbench.cli import run
 from vnbench.record import TrialRecord
@@ -201,7 +202,29 @@ def test_a_card_of_the_same_model_has_a_wider_interval(results: str, capsys: pyt
 def test_memory_that_nobody_measured_is_said_to_be_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = plan([write(tmp_path / "m.jsonl", without_peaks()), *RUN], capsys)
     assert report["recommended"]["fits"] == "unknown"
-    assert any("was not measured (vnbench sweep --kind memory)" in warning for warning in report["warnings"])
+    (warning,) = (
+        line for line in report["warnings"] if line.startswith("whether the worst case fits was not measured")
+    )
+    (command,) = commands_in([warning])
+    values = pasted_sweep(command).values
+    assert (values["kind"], values["model"]) == (("memory",), "veernet")
+
+
+def test_every_command_that_a_plan_suggests_can_be_pasted(
+    results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = [record for record in factory.gpu_campaign() if record.kind == "training"][:1]
+    warnings = [
+        *plan([write(tmp_path / "m.jsonl", without_peaks()), *RUN], capsys)["warnings"],
+        *plan([results, *RUN, "--num-workers", "4"], capsys)["warnings"],
+        *plan([write(tmp_path / "c.jsonl", factory.cpu_sweep()), *RUN], capsys)["warnings"],
+    ]
+    failed = [dataclasses.replace(record, status="oom", steps=None) for record in few]
+    warnings.append(refusal([write(tmp_path / "f.jsonl", failed), *RUN], capsys, code=3).strip())
+    commands = commands_in(warnings)
+    assert len(commands) == sum("vnbench sweep" in line for line in warnings) > 2
+    for command in commands:
+        assert {"widths", "model", "precision", "device", "kind"} <= pasted_sweep(command).values.keys()
 
 
 def test_samplers_that_cannot_be_planned_with_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import record_factory as factory
+from suggestions import commands_in, pasted, pasted_sweep
 
 from vnbench import plot_command
 from vnbench.cli import run
@@ -71,8 +72,11 @@ def test_what_has_no_data_is_left_out_with_the_command_that_measures_it(
     assert run(["plot", path, "--out", str(tmp_path / "out"), "--json"]) == 0
     lines = json.loads(capsys.readouterr().out)["left_out"]
     assert len(lines) == 5
-    assert sum("no plan: " in line and "vnbench sweep --kind memory,compute" in line for line in lines) == 4
-    assert sum("measure with: vnbench profile" in line for line in lines) == 1
+    commands = commands_in(lines)
+    assert sum("no plan: " in line for line in lines) == 4
+    assert [command.split()[1] for command in commands] == 4 * ["sweep"] + ["profile"]
+    assert all(pasted_sweep(command).values["kind"] == ("memory", "compute") for command in commands[:4])
+    assert pasted(commands[4])["widths"] == "3200:12800"
 
 
 def test_a_disk_that_fills_leaves_what_was_there(

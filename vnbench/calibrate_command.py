@@ -13,6 +13,7 @@ from vnbench.analysis.rows import Tolerances
 from vnbench.errors import GateError, InputError
 from vnbench.gate_inputs import load_candidate
 from vnbench.output.calibration_lines import calibration_lines
+from vnbench.output.commands import options_of_specs, sweep_command
 from vnbench.output.console import say, stderr_console, stdout_console
 
 SEED = 0
@@ -49,9 +50,10 @@ def run_calibrate_command(
     say(console, "dealing processes to two sides")
     found = calibrate(sides, detect=detect, tolerances=tolerances, seed=SEED)
     if found is None:
+        specs = [one.spec for side in sides for one in side.configurations.values() if one.spec is not None]
+        command = sweep_command(options_of_specs(specs), {"replicates": "4"})
         raise GateError(
-            f"{', '.join(map(str, paths))}: no configuration was timed in four processes; measure with vnbench sweep "
-            "--replicates 4 or more"
+            f"{', '.join(map(str, paths))}: no configuration was timed in four processes; measure with: {command}"
         )
     if not as_json:
         stdout = stdout_console()

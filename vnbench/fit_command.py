@@ -14,6 +14,7 @@ from vnbench.analysis.loading import summarize_loading
 from vnbench.analysis.summary import latest_attempts
 from vnbench.errors import InputError
 from vnbench.one_corpus import load_one_corpus
+from vnbench.output.commands import options_of_records, sweep_command
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.fit_table import fit_table
 from vnbench.output.provenance import Provenance, provenance
@@ -104,7 +105,7 @@ def fit_records(records: Sequence[TrialRecord], *, where: str) -> FitReport:
         raise InputError(
             where,
             allowed=f"there is nothing to fit ({reasons or 'no compute or training trial'})",
-            remedy="measure more sizes with vnbench sweep --kind compute",
+            remedy=f"measure more sizes with: {sweep_command(options_of_records(records), {'kind': 'compute'})}",
         )
     return FitReport(
         families=families,

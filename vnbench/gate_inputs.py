@@ -10,6 +10,7 @@ from typing import Any
 from vnbench.analysis.sides import Side, side_of
 from vnbench.baseline_file import is_baseline, read_baseline
 from vnbench.errors import GateError, InputError
+from vnbench.output.commands import options_of_specs, sweep_command
 from vnbench.pytest_benchmark import is_pytest_benchmark, side_of_benchmarks
 from vnbench.readings import Metric
 from vnbench.record import TrialRecord
@@ -62,8 +63,13 @@ def load_baseline(path: Path, *, candidate: Side, metrics: Collection[Metric]) -
         InputError: it cannot be read.
     """
     if not path.exists():
-        made = f"vnbench gate {path} CANDIDATE --update" if path.suffix == ".json" else f"vnbench sweep --out {path}"
-        raise GateError(f"{path}: there is no baseline; make one with {made}")
+        specs = [one.spec for one in candidate.configurations.values() if one.spec is not None]
+        made = (
+            f"vnbench gate {path} CANDIDATE --update"
+            if path.suffix == ".json"
+            else sweep_command(options_of_specs(specs), {"out": str(path)})
+        )
+        raise GateError(f"{path}: there is no baseline; make one with: {made}")
     document = _baseline_document(path)
     if document is None:
         return load_candidate(path)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vnbench.analysis.capacity import Asked
+from vnbench.analysis.measured_sizes import measured_ranges
 from vnbench.analysis.run_time import measured_start_up_s
 from vnbench.analysis.spread import RESTART_S, SNAPSHOT_S, Interruptions
 from vnbench.data.alignment import align
@@ -19,7 +20,6 @@ from vnbench.harness.estimate import START_UP_S
 from vnbench.options import OPTIONS, RUN_OPTIONS
 from vnbench.record import TrialRecord
 from vnbench.spec import DeviceType
-from vnbench.units import PixelRange
 
 MAX_EXAMPLES = 1_000_000
 """Examples of which every pass of every sampler is planned: 20 s."""
@@ -94,38 +94,11 @@ def with_examples(asked: Asked, values: Mapping[str, Any], latest: Sequence[Tria
 
 def _ranges(values: Mapping[str, Any], latest: Sequence[TrialRecord]) -> Mapping[str, Any]:
     """Return the options with the sizes that the records were measured for, where they tell none."""
-    return values if "sizes" in values or "widths" in values else dict(values) | _measured_ranges(latest)
+    return values if "sizes" in values or "widths" in values else dict(values) | measured_ranges(latest)
 
 
 def _worst_case(sizes_N2: SizeArray) -> tuple[int, int]:
     return int(align(sizes_N2[:, 0]).max()), int(align(sizes_N2[:, 1]).max())
-
-
-def _measured_ranges(latest: Sequence[TrialRecord]) -> dict[str, PixelRange]:
-    """Return the widths and heights that the records were measured for.
-
-    Those of compute trials' canvases; without any, from the smallest canvas of a training step to the worst case.
-    """
-    canvases = {size for record in latest for size in record.spec.canvas_sizes or ()}
-    if not canvases:
-        canvases = {
-            size
-            for record in latest
-            if record.kind == "training" and record.steps is not None
-            for size in zip(record.steps["canvas_height"], record.steps["canvas_width"], strict=True)
-        }
-        canvases |= {
-            (record.spec.worst_case_height, record.spec.worst_case_width)
-            for record in latest
-            if record.spec.worst_case_height is not None and record.spec.worst_case_width is not None
-        }
-    if not canvases:
-        return {}
-    heights, widths = ([size[side] for size in canvases] for side in (0, 1))
-    return {
-        "heights": PixelRange(start=min(heights), stop=max(heights)),
-        "widths": PixelRange(start=min(widths), stop=max(widths)),
-    }
 
 
 def _sizes(values: Mapping[str, Any], count: int, *, seed: int) -> SizeArray:

@@ -20,12 +20,13 @@ from vnbench.analysis.run_planning import plan_runs, worker_changes
 from vnbench.analysis.spread import shares_of
 from vnbench.errors import InputError, PlanError
 from vnbench.one_corpus import load_one_corpus
+from vnbench.output.commands import Options, options_of_records, sweep_command
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plan_table import plan_table
 from vnbench.output.plan_words import named
 from vnbench.output.provenance import provenance
 from vnbench.plan_asked import asked_of, plan_values
-from vnbench.plan_report import PlanReport, plan_warnings
+from vnbench.plan_report import MEMORY, PlanReport, plan_warnings
 from vnbench.record import TrialRecord
 from vnbench.shipped import shipped_results
 from vnbench.units import format_bytes
@@ -70,12 +71,13 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
             allowed="one plan holds for one version of torch",
             remedy="give the files of one version at a time",
         )
+    options = options_of_records(found.latest)
     families, left_out = found.families, found.unfitted
     if not families:
         reasons = "; ".join(f"{family}: {reason}" for family, reason in list(left_out.items())[:2])
         raise PlanError(
-            f"{where}: nothing can be planned from it ({reasons or 'no compute or training trial'}); measure with "
-            "vnbench sweep --kind memory,compute"
+            f"{where}: nothing can be planned from it ({reasons or 'no compute or training trial'}); measure with: "
+            f"{sweep_command(options, {'kind': 'memory,compute'})}"
         )
     asked = asked_of(values, found.latest, device=families[0].spec.device)
     measured = Measured.of(found.latest, families=families, loading=found.loading)
@@ -95,7 +97,7 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
     runs = _having(runs, values.get("hold") or {}, option="--hold")
     recommended = recommend(runs)
     if recommended is None or (recommended.verdict == "unknown" and asked.memory_bytes is not None):
-        raise PlanError(_nothing_fits(runs, asked))
+        raise PlanError(_nothing_fits(runs, asked, options=options))
     _refuse_more_interruptions_than_steps(asked, recommended)
     current = _current(runs, values.get("current"), recommended)
     return PlanReport(
@@ -122,6 +124,7 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
             samplers_left_out=_samplers_left_out(found.latest),
             is_cpu=origin.is_cpu,
             values=values,
+            options=options,
         ),
         origin=origin,
         sources=sources,
@@ -175,10 +178,10 @@ def _having(runs: Sequence[PlannedRun], wanted: Mapping[str, Any], *, option: st
     return found
 
 
-def _nothing_fits(runs: Sequence[PlannedRun], asked: Asked) -> str:
+def _nothing_fits(runs: Sequence[PlannedRun], asked: Asked, *, options: Options) -> str:
     known = [one for one in runs if one.need_bytes is not None]
     if not known:
-        return "no configuration is known to fit: measure the worst case with vnbench sweep --kind memory"
+        return f"no configuration is known to fit; measure the worst case with: {sweep_command(options, MEMORY)}"
     smallest = min(known, key=lambda one: one.need_bytes or 0.0)
     given = "" if asked.memory_bytes is None else f"--memory {format_bytes(asked.memory_bytes)}: "
     return (

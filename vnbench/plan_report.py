@@ -12,6 +12,7 @@ import numpy as np
 from vnbench.analysis.capacity import Asked, PlannedRun, pareto_front
 from vnbench.analysis.configurations import Measured
 from vnbench.analysis.spread import Finish, Part
+from vnbench.output.commands import Options, sweep_command
 from vnbench.output.provenance import Provenance
 
 SAME_MODEL = 0.08
@@ -23,6 +24,10 @@ OTHER_MODEL = 0.25
 
 Tier = Literal["measured", "interpolated", "extrapolated", "same GPU elsewhere", "other GPU", "never measured"]
 """How far a figure was measured; of the last two there are brackets, and no single number."""
+
+MEMORY: Options = {"kind": "memory"}
+LOADING: Options = {"kind": "loader"}
+"""Options of a sweep that measures the worst case, and of one that measures loading."""
 
 LIKELY = 0.9
 """Probability of finishing from which a run is said to finish in time."""
@@ -191,11 +196,13 @@ def plan_warnings(
     samplers_left_out: Sequence[str],
     is_cpu: bool,
     values: Mapping[str, Any],
+    options: Options,
 ) -> tuple[str, ...]:
     """Return what there is to know of a plan, line by line.
 
     ``left_out`` are families that could not be fitted, ``num_unloaded`` configurations without a loader that has the
-    workers asked for, ``samplers_left_out`` samplers that were measured and with which nothing is planned.
+    workers asked for, ``samplers_left_out`` samplers that were measured and with which nothing is planned, ``options``
+    those of a sweep that would measure more.
     """
     found = []
     if is_cpu:
@@ -206,9 +213,13 @@ def plan_warnings(
             "that were timed; the interval is too narrow by an unknown amount"
         )
     if recommended.run.loading_s is None:
-        found.append("loading was not measured (vnbench sweep --kind loader): the loader is taken to keep up")
+        command = sweep_command(options, LOADING)
+        found.append(f"loading was not measured: the loader is taken to keep up; measure it with: {command}")
     if not recommended.family.fit.is_between_measured:
-        found.append("what differs between processes was not measured; 3 % is taken for it (sweep --replicates 3)")
+        command = sweep_command(options, {"kind": recommended.family.source, "replicates": "3"})
+        found.append(
+            f"what differs between processes was not measured: 3 % is taken for it; measure it with: {command}"
+        )
     if recommended.verdict == "tight":
         found.append("tight: less than a tenth of the memory is to spare")
     if current is not recommended and current.levers["batch_size"] != recommended.levers["batch_size"]:
@@ -226,9 +237,10 @@ def plan_warnings(
     if unknown:
         found.append(f"{unknown} of {len(runs)} configurations have no worst-case memory that is known")
     if num_unloaded:
+        workers = {"num-workers": ",".join(map(str, asked.num_workers or ()))}
         found.append(
             f"{num_unloaded} more configurations could be planned, but no loader of their micro-batch was measured "
-            "with so many workers (vnbench sweep --kind loader)"
+            f"with so many workers; measure it with: {sweep_command(options, {**LOADING, **workers})}"
         )
     if left_out:
         found.append(f"{len(left_out)} families could not be fitted, and are not planned")
@@ -240,10 +252,10 @@ def plan_warnings(
     if recommended.family.is_rough:
         found.append(
             f"{recommended.family.fit.num_sizes} different sizes were timed: times are taken to grow with the padded "
-            "pixels, and to be off by a tenth; measure with vnbench sweep --kind compute"
+            f"pixels, and to be off by a tenth; measure with: {sweep_command(options, {'kind': 'compute'})}"
         )
     if recommended.verdict == "unknown":
-        found.append("whether the worst case fits was not measured (vnbench sweep --kind memory)")
+        found.append(f"whether the worst case fits was not measured; measure it with: {sweep_command(options, MEMORY)}")
     if "device-scale" in values:
         found.append("scaled to a device that was not measured: a bracket, and no forecast")
     return tuple(found)

@@ -25,9 +25,10 @@ from vnbench.analysis.spread import (
     quantiles_of,
     ranks_of,
 )
+from vnbench.output.commands import options_of_records, sweep_command
 from vnbench.output.plan_words import named
 from vnbench.plan_asked import with_examples
-from vnbench.plan_report import PlanReport
+from vnbench.plan_report import MEMORY, PlanReport
 from vnbench.record import TrialRecord
 from vnbench.units import BYTES_PER_UNIT, format_duration, gib
 
@@ -116,6 +117,7 @@ def planner_tables(report: PlanReport, latest: Sequence[TrialRecord]) -> dict[st
     max_interruptions = min(max(MAX_INTERRUPTIONS, inside.count or 0), MOST_INTERRUPTIONS)
     return {
         "num_draws": NUM_DRAWS,
+        "measure_memory": sweep_command(options_of_records(latest), MEMORY),
         "percentiles": PERCENTILES,
         "smallest_factor": SMALLEST_FACTOR,
         "ranks": {part: _packed(ranks, "<u2") for part, ranks in ranks_of(asked.seed).items()},

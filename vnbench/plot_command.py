@@ -17,6 +17,7 @@ from vnbench.analysis.findings import Findings
 from vnbench.analysis.lever_path import lever_path
 from vnbench.errors import InputError, PlanError
 from vnbench.one_corpus import load_one_corpus
+from vnbench.output.commands import Options, options_of_records, profile_command, sweep_command
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plan_words import named
 from vnbench.output.plot_levers import waterfall_figure
@@ -36,8 +37,6 @@ DEFAULT_RUN = {"examples": "15000", "epochs": "50", "window": "12h"}
 RUN_FLAGS = ("examples", "epochs", "window", "interruptions", "memory", "widths", "heights", "sizes")
 """Options that say which run the figures of a plan are of."""
 
-PROFILE_COMMAND = "vnbench profile --widths 3200:12800 --out DIR, then --profile DIR"
-
 
 UNFINISHED = ".vnbench-"
 """How folders begin whose files are not all written yet."""
@@ -56,8 +55,8 @@ class PlanPlot:
     """Returns the figure, or None where the plan does not bear it."""
     lack: str
     """What is absent then."""
-    command: str
-    """What would measure it."""
+    asks: Options | None
+    """Options of the sweep that would measure it; None where no sweep would."""
 
 
 PLAN_PLOTS = (
@@ -65,13 +64,13 @@ PLAN_PLOTS = (
         name="wall_clock",
         draw=lambda plan: wall_clock_figure(plan.runs, asked=plan.asked, origin=plan.origin),
         lack="the plan has a single batch size",
-        command="vnbench sweep --kind memory,compute --batch-size 1,2,4,8,16",
+        asks={"kind": "memory,compute", "batch-size": "1,2,4,8,16"},
     ),
     PlanPlot(
         name="pareto",
         draw=lambda plan: pareto_figure(plan.runs, asked=plan.asked, origin=plan.origin),
         lack="no worst-case memory is known",
-        command="vnbench sweep --kind memory --batch-size 1,2,4,8,16",
+        asks={"kind": "memory", "batch-size": "1,2,4,8,16"},
     ),
     PlanPlot(
         name="levers",
@@ -79,15 +78,15 @@ PLAN_PLOTS = (
             lever_path(plan.runs, plan.recommended), asked=plan.asked, origin=plan.origin
         ),
         lack="nothing plainer than the recommended configuration was measured",
-        command="vnbench sweep --precision fp32,bf16 --sampler random,bucketed",
+        asks={"kind": "memory,compute", "precision": "fp32,bf16", "sampler": "random,bucketed"},
     ),
     PlanPlot(
         name="interruptions",
         draw=lambda plan: interruptions_figure(
             plan.recommended, asked=plan.asked, origin=plan.origin, name=named(plan.recommended)
         ),
-        lack="the run never finishes",
-        command="vnbench plan with a shorter run",
+        lack="the run never finishes: plan a shorter one",
+        asks=None,
     ),
 )
 """Every figure of a plan, in the order in which they are drawn."""
@@ -154,6 +153,7 @@ def draw_figures(
         OSError: the folder cannot be written to.
     """
     origin = provenance(found.records)
+    known = options_of_records(found.latest)
     profiled = [_profile(path, origin) for given in profiles for path in _files_of(given)]
     planned = _plan(found, values, sources=tuple(sources))
     files: list[Path] = []
@@ -165,12 +165,15 @@ def draw_figures(
                 continue
             figure = plot.draw(planned)
             if figure is None:
-                left_out.append(left_out_line(plot.name, lack=plot.lack, command=plot.command))
+                command = None if plot.asks is None else sweep_command(known, plot.asks)
+                left_out.append(left_out_line(plot.name, lack=plot.lack, command=command))
             else:
                 files += save(figure, folder, name=plot.name)
         figure = stage_memory_figure(profiled, origin=origin)
         if figure is None:
-            left_out.append(left_out_line("stage_memory", lack="no profile was given", command=PROFILE_COMMAND))
+            command = profile_command(known, out="profiles")
+            lack = "no profile was given (--profile profiles does so then)"
+            left_out.append(left_out_line("stage_memory", lack=lack, command=command))
         else:
             files += save(figure, folder, name="stage_memory")
     drawn, missing = draw_plots(found, folder)

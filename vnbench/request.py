@@ -24,6 +24,8 @@ class Request:
     """Parsed values of the options that were given."""
     is_from_file: bool = False
     """Whether a configuration file defines the sweep."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """The same as they were written: on the command line, or else in the file."""
 
     @property
     def device(self) -> str:
@@ -79,7 +81,11 @@ def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -
             allowed="the factored design settles what is measured",
             remedy="leave --kind out, or write --design one-at-a-time",
         )
-    return Request(values=values, is_from_file=config_path is not None)
+    return Request(
+        values=values,
+        texts={name: text for name, (text, _) in given.items()},
+        is_from_file=config_path is not None,
+    )
 
 
 def _read_toml(path: Path | None) -> dict[str, str]:

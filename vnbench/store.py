@@ -104,7 +104,7 @@ def together(parts: Sequence[LoadedResults], *, paths: Sequence[Path]) -> Loaded
         raise InputError(
             ", ".join(str(path) for path in paths),
             allowed="there is no record in it",
-            remedy="run vnbench sweep --out " + str(paths[0]),
+            remedy=f"run vnbench sweep --widths 3200:12800 --out {paths[0]}",
         )
     return LoadedResults(
         records=records,

@@ -107,7 +107,9 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
 
     centre = training_spec(design.cells[0], config, corpus.corpus_id, corpus.worst_case)
     is_any_measured = any(record.status == "ok" for record in records)
-    plots, plots_left_out = draw_plots(Findings(records), out.with_suffix("")) if is_any_measured else ((), ())
+    plots, plots_left_out = (
+        draw_plots(Findings(records), out.with_suffix(""), options=request.texts) if is_any_measured else ((), ())
+    )
     not_started = sweep.not_started(due)
     report = SweepReport(
         out=out,
@@ -135,6 +137,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         kinds=config.kinds,
         plots=plots,
         plots_left_out=plots_left_out,
+        options=request.texts,
     )
     _say_all(console, lines)
     return report

@@ -74,18 +74,21 @@ def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp
     record = factory.measured_training_record(factory.training_spec())
     files, left_out = draw_plots(Findings([record]), tmp_path)
     assert {file.stem for file in files} == {"step_time", "padding", "epoch_time", "fit"}
+    of_these = (
+        "vnbench sweep --widths 12800:12800 --heights 640:640 --task multiclass --model veernet-tiny --device cpu"
+    )
+    of_these += " --precision fp32"
     assert left_out == (
         "peak_memory.png is left out: no worst-case memory trial has a peak; "
-        "measure with: vnbench sweep --batch-size 1,2,4,8,16",
+        f"measure with: {of_these} --kind memory --batch-size 1,2,4,8,16",
         "repetition.png is left out: no two samplers have a plan with pairs of examples; "
-        "measure with: vnbench sweep --batch-size 16 --micro-batch-size 4 --sampler random,bucketed",
+        f"measure with: {of_these} --kind training --batch-size 16 --micro-batch-size 4 --sampler random,bucketed",
         "workers.png is left out: no two trials differ in their number of loader workers alone; "
-        "measure with: vnbench sweep --num-workers 0,2,4",
-        "compute.png is left out: no compute trial has a valid step time; measure with: vnbench sweep --kind compute",
+        f"measure with: {of_these} --kind training --num-workers 0,2,4",
+        f"compute.png is left out: no compute trial has a valid step time; measure with: {of_these} --kind compute",
         "supply.png is left out: no two loader trials differ in their number of workers alone; "
-        "measure with: vnbench sweep --kind compute,loader --num-workers 0,1,2,4",
-        "drift.png is left out: no timed trial ran 3 times; "
-        "measure with: vnbench sweep --replicates 3 or --reference-runs 3",
+        f"measure with: {of_these} --kind compute,loader --num-workers 0,1,2,4",
+        f"drift.png is left out: no timed trial ran 3 times; measure with: {of_these} --kind training --replicates 3",
     )
 
 

@@ -22,6 +22,7 @@ def lines(**changes: object) -> list[str]:
         "kinds": ("memory", "training"),
         "plots": [Path("results/cpu/sweep/step_time.png")],
         "plots_left_out": ["workers: run vnbench sweep --num-workers 0,2"],
+        "options": {"widths": "3200:12800"},
     }
     return list(result_lines(**(values | changes)))  # type: ignore[arg-type]
 
@@ -31,7 +32,7 @@ def test_the_end_names_records_plots_what_was_left_out_and_the_next_command() ->
         "plot left out: workers: run vnbench sweep --num-workers 0,2",
         "plots: results/cpu/sweep",
         "records: results/cpu/sweep.jsonl",
-        "next: the same command with --replicates 3 adds processes, which narrows the intervals",
+        "next: more processes narrow the intervals: vnbench sweep --widths 3200:12800 --replicates 3",
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vnbench.analysis.findings import Findings
-from vnbench.output.noise_lines import REPEAT_COMMAND
+from vnbench.output.commands import Options, options_of_records, sweep_command
 from vnbench.output.plot_compute import compute_figure
 from vnbench.output.plot_drift import MIN_RUNS, drift_figure
 from vnbench.output.plot_fit import fit_figure
@@ -32,8 +32,8 @@ class Plot:
     """Returns the figure, or None where its data are absent."""
     lack: str
     """What is absent then."""
-    command: str
-    """What would measure it."""
+    asks: Options
+    """Options of the sweep that would measure it."""
 
 
 PLOTS = (
@@ -41,68 +41,72 @@ PLOTS = (
         name="step_time",
         draw=lambda has, origin: step_time_figure(has.training, noise=has.noise, origin=origin),
         lack="no training trial has a valid step time",
-        command="vnbench sweep --batch-size 1,2,4,8,16",
+        asks={"kind": "training", "batch-size": "1,2,4,8,16"},
     ),
     Plot(
         name="peak_memory",
         draw=lambda has, origin: peak_memory_figure(has.memory, origin=origin),
         lack="no worst-case memory trial has a peak",
-        command="vnbench sweep --batch-size 1,2,4,8,16",
+        asks={"kind": "memory", "batch-size": "1,2,4,8,16"},
     ),
     Plot(
         name="padding",
         draw=lambda has, origin: padding_figure(has.training, origin=origin),
         lack="no training trial holds the padding of its plan",
-        command="vnbench sweep --sampler random,bucketed",
+        asks={"kind": "training", "sampler": "random,bucketed"},
     ),
     Plot(
         name="repetition",
         draw=lambda has, origin: repetition_figure(has.training, origin=origin),
         lack="no two samplers have a plan with pairs of examples",
-        command="vnbench sweep --batch-size 16 --micro-batch-size 4 --sampler random,bucketed",
+        asks={"kind": "training", "batch-size": "16", "micro-batch-size": "4", "sampler": "random,bucketed"},
     ),
     Plot(
         name="workers",
         draw=lambda has, origin: workers_figure(has.training, noise=has.noise, origin=origin),
         lack="no two trials differ in their number of loader workers alone",
-        command="vnbench sweep --num-workers 0,2,4",
+        asks={"kind": "training", "num-workers": "0,2,4"},
     ),
     Plot(
         name="epoch_time",
         draw=lambda has, origin: epoch_time_figure(has.training, noise=has.noise, origin=origin),
         lack="no training trial holds both a valid time and a plan to scale it by",
-        command="vnbench sweep --batch-size 1,2,4,8,16",
+        asks={"kind": "training", "batch-size": "1,2,4,8,16"},
     ),
     Plot(
         name="compute",
         draw=lambda has, origin: compute_figure(has.compute, noise=has.noise, origin=origin),
         lack="no compute trial has a valid step time",
-        command="vnbench sweep --kind compute",
+        asks={"kind": "compute"},
     ),
     Plot(
         name="fit",
         draw=lambda has, origin: fit_figure(has.fits, origin=origin),
         lack="no family was timed at three sizes",
-        command="vnbench sweep --kind compute",
+        asks={"kind": "compute"},
     ),
     Plot(
         name="supply",
         draw=lambda has, origin: supply_figure(has.loading, computing=has.compute, noise=has.noise, origin=origin),
         lack="no two loader trials differ in their number of workers alone",
-        command="vnbench sweep --kind compute,loader --num-workers 0,1,2,4",
+        asks={"kind": "compute,loader", "num-workers": "0,1,2,4"},
     ),
     Plot(
         name="drift",
         draw=lambda has, origin: drift_figure(has.noise, origin=origin),
         lack=f"no timed trial ran {MIN_RUNS} times",
-        command=f"vnbench sweep {REPEAT_COMMAND}",
+        asks={"kind": "training", "replicates": "3"},
     ),
 )
 """Every figure, in the order in which they are drawn."""
 
 
-def draw_plots(found: Findings, directory: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+def draw_plots(
+    found: Findings, directory: Path, *, options: Options | None = None
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Write every figure that the records hold data for, each as PNG and SVG; the directory is made where missing.
+
+    ``options`` are those of the sweep that left them, as far as anybody knows more than the records tell.
 
     Returns:
         The files written, and one line per figure left out, naming the command that would measure its data.
@@ -112,6 +116,7 @@ def draw_plots(found: Findings, directory: Path) -> tuple[tuple[Path, ...], tupl
         OSError: the directory cannot be written to.
     """
     origin = provenance(found.latest)
+    known = options_of_records(found.latest) if options is None else options
     directory.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     left_out: list[str] = []
@@ -119,12 +124,12 @@ def draw_plots(found: Findings, directory: Path) -> tuple[tuple[Path, ...], tupl
         for plot in PLOTS:
             figure = plot.draw(found, origin)
             if figure is None:
-                left_out.append(left_out_line(plot.name, lack=plot.lack, command=plot.command))
+                left_out.append(left_out_line(plot.name, lack=plot.lack, command=sweep_command(known, plot.asks)))
             else:
                 files += save(figure, directory, name=plot.name)
     return tuple(files), tuple(left_out)
 
 
-def left_out_line(name: str, *, lack: str, command: str) -> str:
+def left_out_line(name: str, *, lack: str, command: str | None) -> str:
     """Return the line for a figure that is left out, naming what would measure its data."""
-    return f"{name}.png is left out: {lack}; measure with: {command}"
+    return f"{name}.png is left out: {lack}" + ("" if command is None else f"; measure with: {command}")

@@ -10,6 +10,7 @@ from vnbench.config import SweepConfig
 from vnbench.harness.budget import SweepEstimate
 from vnbench.harness.design import Design
 from vnbench.harness.estimate import TrialTimes
+from vnbench.output.commands import Options, same_command
 from vnbench.output.progress import describe_trial
 from vnbench.spec import TrialKind, TrialSpec
 from vnbench.units import format_bytes, format_duration
@@ -64,8 +65,12 @@ def result_lines(
     kinds: Sequence[TrialKind],
     plots: Sequence[Path],
     plots_left_out: Sequence[str],
+    options: Options,
 ) -> Iterator[str]:
-    """Yield what was not measured, where everything lies, and the next command to try."""
+    """Yield what was not measured, where everything lies, and the next command to try.
+
+    ``options`` are those of this sweep, as they were written.
+    """
     if not_started:
         budget = f" within the time budget of {format_duration(time_budget_s)}" if time_budget_s else ""
         yield f"not measured{budget}:"
@@ -76,18 +81,20 @@ def result_lines(
         yield f"plots: {plots[0].parent}"
     yield f"records: {out}"
     is_timed = any(kind != "memory" for kind in kinds)
-    next_command = _next_command(statuses, has_rest=bool(not_started), replicates=replicates, is_timed=is_timed)
-    if next_command is not None:
-        yield f"next: {next_command}"
+    if not_started:
+        yield "next: the same command again measures the rest (--time-budget counts anew)"
+        return
+    asked = _next_options(statuses, replicates=replicates, is_timed=is_timed)
+    if asked is not None:
+        reason, changes = asked
+        yield f"next: {reason}: {same_command(options, changes)}"
 
 
-def _next_command(statuses: Mapping[str, int], *, has_rest: bool, replicates: int, is_timed: bool) -> str | None:
-    if has_rest:
-        return "the same command again measures the rest (--time-budget counts anew)"
+def _next_options(statuses: Mapping[str, int], *, replicates: int, is_timed: bool) -> tuple[str, Options] | None:
+    """Return why to run the sweep once more, and with which options; None where nothing would be gained."""
     again = sorted(statuses.keys() & {"crashed", "timeout"})
     if again:
-        return f"the same command with --retry {','.join(again)} tries those again"
+        return "to try those that failed again", {"retry": ",".join(again)}
     if not is_timed:
         return None
-    more = 3 if replicates < 3 else 2 * replicates
-    return f"the same command with --replicates {more} adds processes, which narrows the intervals"
+    return "more processes narrow the intervals", {"replicates": str(3 if replicates < 3 else 2 * replicates)}

@@ -203,7 +203,7 @@ function commandOf(state, settings) {
 function nothingFits(planned, settings) {
   const known = planned.filter(one => one.needBytes !== null);
   if (!planned.length) return "Nothing that was measured is like that: set a control back to any.";
-  if (!known.length) return "No configuration is known to fit: measure the worst case with vnbench sweep --kind memory.";
+  if (!known.length) return `No configuration is known to fit; measure the worst case with: ${tables.measure_memory}`;
   const smallest = known.reduce((one, other) => other.needBytes < one.needBytes ? other : one);
   return `Nothing fits into ${tables.memory[settings.memory][0]}: the smallest needs ${gibibytes(smallest.needBytes)}, with ${smallest.configuration.words}.`;
 }

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import record_factory as factory
+from suggestions import commands_in, pasted, pasted_sweep
+
+from vnbench.analysis.findings import Findings
+from vnbench.output.commands import (
+    options_of_records,
+    options_of_specs,
+    profile_command,
+    same_command,
+    sweep_command,
+)
+from vnbench.output.plots import PLOTS, draw_plots
+from vnbench.output.sweep_lines import result_lines
+from vnbench.units import PixelRange
+
+
+def test_a_command_from_records_has_their_sizes_network_device_and_precision() -> None:
+    training = factory.training_spec(task="binary")
+    steps = factory.steps_of([1.0, 2.0]) | {"canvas_height": (480, 512), "canvas_width": (3200, 9984)}
+    records = [factory.record_of(training, steps=steps), factory.measured_memory_record(training)]
+    assert sweep_command(options_of_records(records), {"kind": "compute"}) == (
+        "vnbench sweep --widths 3200:12800 --heights 480:640 --task binary --model veernet-tiny --device cpu "
+        "--precision fp32 --kind compute"
+    )
+
+
+def test_the_precision_is_that_of_most_trials_and_groups_are_named_where_they_are_not_the_usual_ones() -> None:
+    specs = [factory.compute_spec(precision=name, norm_groups="16") for name in ("fp32", "bf16", "bf16")]
+    options = options_of_specs(specs)
+    assert options["precision"] == "bf16"
+    assert options["norm-groups"] == "16"
+    assert pasted_sweep(sweep_command(options, {})).values["widths"] == PixelRange(start=3200, stop=12_800)
+
+
+def test_where_no_record_tells_the_sizes_the_published_ones_stand() -> None:
+    assert sweep_command(options_of_records([]), {"kind": "memory"}) == (
+        "vnbench sweep --widths 3200:12800 --kind memory"
+    )
+    request = pasted_sweep(sweep_command(options_of_records([factory.record_of(factory.loader_spec())]), {}))
+    assert request.values["widths"] == PixelRange(start=3200, stop=12_800)
+
+
+def test_a_command_of_another_sweep_keeps_what_it_is_of_and_not_what_it_measured() -> None:
+    given = {"images": "my images", "precision": "fp32", "kind": "memory", "design": "full", "retry": "oom"}
+    command = sweep_command(given | {"find-max-batch": "yes", "out": "r.jsonl"}, {"num-workers": "0,2,4"})
+    assert command == "vnbench sweep --images 'my images' --precision fp32 --out r.jsonl --num-workers 0,2,4"
+    assert pasted_sweep(command).values["num-workers"] == (0, 2, 4)
+
+
+def test_the_same_command_changes_only_what_is_asked() -> None:
+    given = {"widths": "64:160", "replicates": "1", "kind": "training"}
+    assert same_command(given, {"replicates": "3"}) == "vnbench sweep --widths 64:160 --replicates 3 --kind training"
+    assert same_command({"widths": "64:160", "find-max-batch": "yes"}, {}) == (
+        "vnbench sweep --widths 64:160 --find-max-batch"
+    )
+
+
+def test_a_profile_takes_the_options_that_it_has() -> None:
+    options = options_of_records([factory.measured_compute_record(factory.compute_spec(norm_groups="16"))])
+    values = pasted(profile_command(options, out="profiles"))
+    assert values["widths"] == "3200:12800"
+    assert values["out"] == Path("profiles")
+
+
+@pytest.mark.parametrize("options", [None, {"corpus": "images", "task": "binary", "device": "cpu", "kind": "memory"}])
+def test_what_would_draw_a_missing_figure_can_be_pasted(options: dict[str, str] | None, tmp_path: Path) -> None:
+    _, left_out = draw_plots(Findings([]), tmp_path, options=options)
+    commands = commands_in(left_out)
+    assert len(commands) == len(PLOTS)
+    for plot, command in zip(PLOTS, commands, strict=True):
+        request = pasted_sweep(command)
+        assert ",".join(request.values["kind"]) == plot.asks["kind"]
+        assert ("corpus" in request.values) is (options is not None)
+
+
+@pytest.mark.parametrize("statuses", [{"ok": 1}, {"ok": 1, "timeout": 1}])
+def test_the_next_command_of_a_sweep_can_be_pasted(statuses: dict[str, int]) -> None:
+    lines = result_lines(
+        out=Path("r.jsonl"),
+        statuses=statuses,
+        not_started=[],
+        time_budget_s=None,
+        replicates=1,
+        kinds=("training",),
+        plots=[],
+        plots_left_out=[],
+        options={"widths": "64:160", "precision": "fp32"},
+    )
+    (command,) = commands_in(lines)
+    values = pasted_sweep(command).values
+    assert values["precision"] == ("fp32",)
+    assert values.keys() & {"replicates", "retry"}
