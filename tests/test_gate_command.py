@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import record_factory as factory
+from suggestions import commands_in, pasted_sweep
 
 from vnbench.cli import run
 from vnbench.record import TrialRecord
@@ -184,6 +185,19 @@ def test_a_missing_baseline_is_undecided_and_says_how_to_make_one(
     assert "--update" in report["notes"][0]
     assert run(["gate", str(tmp_path / "none.json"), candidate]) == 3
     assert "there is no baseline" in capsys.readouterr().out
+    _, report = gate([str(tmp_path / "none.jsonl"), candidate], capsys)
+    (command,) = commands_in(report["notes"])
+    values = pasted_sweep(command).values
+    assert (values["out"], values["model"]) == (tmp_path / "none.jsonl", "veernet-tiny")
+
+
+def test_what_a_calibration_lacks_is_measured_by_a_command_that_can_be_pasted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [write(tmp_path / f"{number}.jsonl", sweep(processes=1)) for number in range(2)]
+    assert run(["gate", "--calibrate", *paths]) == 3
+    (command,) = commands_in(capsys.readouterr().err.splitlines())
+    assert pasted_sweep(command).values["replicates"] == 4
 
 
 @pytest.mark.parametrize(

@@ -202,10 +202,8 @@ def test_a_card_of_the_same_model_has_a_wider_interval(results: str, capsys: pyt
 def test_memory_that_nobody_measured_is_said_to_be_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = plan([write(tmp_path / "m.jsonl", without_peaks()), *RUN], capsys)
     assert report["recommended"]["fits"] == "unknown"
-    (warning,) = (
-        line for line in report["warnings"] if line.startswith("whether the worst case fits was not measured")
-    )
-    (command,) = commands_in([warning])
+    told = [line for line in report["warnings"] if line.startswith("whether the worst case fits was not measured")]
+    (command,) = commands_in(told)
     values = pasted_sweep(command).values
     assert (values["kind"], values["model"]) == (("memory",), "veernet")
 
@@ -213,14 +211,13 @@ def test_memory_that_nobody_measured_is_said_to_be_unknown(tmp_path: Path, capsy
 def test_every_command_that_a_plan_suggests_can_be_pasted(
     results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = [record for record in factory.gpu_campaign() if record.kind == "training"][:1]
     warnings = [
         *plan([write(tmp_path / "m.jsonl", without_peaks()), *RUN], capsys)["warnings"],
         *plan([results, *RUN, "--num-workers", "4"], capsys)["warnings"],
         *plan([write(tmp_path / "c.jsonl", factory.cpu_sweep()), *RUN], capsys)["warnings"],
     ]
-    failed = [dataclasses.replace(record, status="oom", steps=None) for record in few]
-    warnings.append(refusal([write(tmp_path / "f.jsonl", failed), *RUN], capsys, code=3).strip())
+    failed = write(tmp_path / "f.jsonl", [factory.record_of(factory.training_spec(), status="oom")])
+    warnings.append(refusal([failed, *RUN], capsys, code=3).strip())
     commands = commands_in(warnings)
     assert len(commands) == sum("vnbench sweep" in line for line in warnings) > 2
     for command in commands:
