@@ -67,8 +67,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(REPORT_ONLY, action="store_true", help="measure nothing, write the report anew")
     options = parser.parse_args(arguments)
 
-    if not options.report_only and (code := run_sweep(options.results, device=options.device)):
-        return code
+    if not options.report_only:
+        code, options.results = run_sweep(options.results, device=options.device)
+        if code:
+            return code
     records = load_all([options.results]).records
     rows = rows_of(records)
     if extra := {*varying([row.summary.spec for row in rows])} - {"sampler", "micro_batch_size"}:
@@ -102,11 +104,17 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def run_sweep(results: Path, *, device: DeviceType) -> int:
-    """Measure what the definition asks for and the file does not hold; return the exit code of vnbench sweep."""
+def run_sweep(results: Path, *, device: DeviceType) -> tuple[int, Path]:
+    """Measure what the definition asks for and the file does not hold.
+
+    Returns:
+        The exit code of vnbench sweep, and the file that it wrote: another one beside ``results`` where that holds the
+        records of another machine.
+    """
     definition = Path(__file__).with_name(DEFINITIONS[device])
-    sweep = [sys.executable, "-m", "vnbench", "sweep", "--config", str(definition), "--out", str(results)]
-    return subprocess.run(sweep, check=False).returncode
+    sweep = [sys.executable, "-m", "vnbench", "sweep", "--config", str(definition), "--out", str(results), "--json"]
+    done = subprocess.run(sweep, stdout=subprocess.PIPE, text=True, check=False)
+    return done.returncode, Path(json.loads(done.stdout)["out"]) if done.stdout else results
 
 
 def write_differences(differences: Sequence[Difference], path: Path, *, device: DeviceType) -> None:
