@@ -16,15 +16,25 @@ from vnbench.output.numbers import format_estimate, significant, supported, time
         (5.0, 0.0, "5.00 ± 0"),
         (0.0, 0.2, "0.0 ± 0.2"),
         (-3.0, 40.0, "0 ± 40"),
+        (0.064, 0.3, "0.064 ± 0.3"),
+        (0.0643, 0.132, "0.064 ± 0.13"),
+        (9.44, 4.0, "9.4 ± 4"),
+        (12.6, 4.0, "13 ± 4"),
         (12.345, None, "12"),
         (0.012345, None, "0.012"),
         (1234.5, None, "1200"),
         (None, None, "-"),
     ],
 )
-def test_a_figure_has_no_more_digits_than_its_half_width_supports(value, half_width, text) -> None:
+def test_a_figure_has_no_more_digits_than_its_half_width_supports_and_never_fewer_than_two(
+    value, half_width, text
+) -> None:
     assert format_estimate(value, half_width) == text
     assert supported(value, half_width) == text.split(" ± ")[0]
+
+
+def test_a_difference_ends_where_its_half_width_does() -> None:
+    assert format_estimate(0.064, 0.3, is_difference=True) == "0.1 ± 0.3"
 
 
 @pytest.mark.parametrize(

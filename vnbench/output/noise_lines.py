@@ -49,5 +49,5 @@ def drift_line(drift: Drift) -> str:
 
 def signed(share: float, half_width: float | None) -> str:
     """Return a share in per cent with its sign and half-width: ``+0.4 ± 1.1``."""
-    text = format_estimate(100 * share, None if half_width is None else 100 * half_width)
+    text = format_estimate(100 * share, None if half_width is None else 100 * half_width, is_difference=True)
     return text if text.startswith("-") else f"+{text}"

@@ -8,25 +8,32 @@ MISSING = "-"
 """Stands for a figure that was not measured."""
 
 
-def format_estimate(value: float | None, half_width: float | None) -> str:
+def format_estimate(value: float | None, half_width: float | None, *, is_difference: bool = False) -> str:
     """Return ``value ± half_width`` with no more digits than the half-width supports.
 
-    The half-width keeps one significant digit, two if the first is a 1, and the value ends at the same place. Without
-    a half-width the value keeps two significant digits; without a value the answer is MISSING.
+    The half-width keeps one significant digit, two if the first is a 1, and the value ends at the same place, but a
+    positive one never before its own second significant digit: 0.064 ± 0.3, not 0.1 ± 0.3. A difference, which may be
+    none, has no such digit. Without a half-width the value keeps two significant digits; without a value the answer is
+    MISSING.
     """
-    text = supported(value, half_width)
+    text = supported(value, half_width, is_difference=is_difference)
     if value is None or half_width is None:
         return text
     return f"{text} ± {fixed(half_width, decimals=_decimals(half_width)) if half_width else 0}"
 
 
-def supported(value: float | None, half_width: float | None) -> str:
+def supported(value: float | None, half_width: float | None, *, is_difference: bool = False) -> str:
     """Return a value with the digits that its half-width supports, as ``format_estimate`` writes it."""
     if value is None:
         return MISSING
     if half_width is None:
         return significant(value, digits=2)
-    return significant(value, digits=3) if half_width == 0 else fixed(value, decimals=_decimals(half_width))
+    if half_width == 0:
+        return significant(value, digits=3)
+    decimals = _decimals(half_width)
+    if value > 0 and not is_difference:
+        decimals = max(decimals, 1 - _exponent(value))
+    return fixed(value, decimals=decimals)
 
 
 def fixed(value: float, *, decimals: int) -> str:
