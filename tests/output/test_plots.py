@@ -8,6 +8,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from vnbench.analysis.findings import Findings
+from vnbench.analysis.summary import summarize
 from vnbench.errors import InputError
 from vnbench.output.plots import PLOTS, draw_plots
 from vnbench.output.provenance import CPU_LABEL, provenance
@@ -378,8 +379,25 @@ def test_plans_that_differ_by_seed_share_a_bar_with_their_span() -> None:
 def test_epoch_time_says_that_it_is_scaled_from_a_subset() -> None:
     figure = figure_of("epoch_time", factory.cuda_sweep())
     assert figure.axes[0].get_ylabel() == "estimated time per epoch (min)"
-    assert "seconds per padded pixel of the measured subset" in texts(figure)
+    assert "valid pixels per second of the table" in texts(figure)
     assert "all 15,000 training examples" in texts(figure)
+
+
+def test_the_figure_of_the_epoch_time_ranks_as_the_table_does() -> None:
+    # The subset of batch 2 pads more than the plan does: by padded pixels its epoch would look shorter.
+    plan = factory.account(valid_pixels=90, padded_pixels=100, lower_bound=0.1)
+    records = []
+    for batch_size, padding in ((1, 1.0), (2, 1.5)):
+        steps = factory.steps_of([1.0, 1.1, 0.9])
+        steps["padded_pixels"] = tuple(round(padding * pixels) for pixels in steps["padded_pixels"])
+        spec = factory.training_spec(batch_size=batch_size, micro_batch_size=batch_size)
+        block = factory.block_of(steps)
+        records.append(factory.record_of(spec, steps=steps, block=block, batching=plan))
+    first, second = summarize(records)
+    assert first.valid_px_per_s == second.valid_px_per_s
+    assert first.epoch_time_s != second.epoch_time_s
+    one, two = figure_of("epoch_time", records).axes[0].lines[0].get_ydata()
+    assert one == pytest.approx(two)
 
 
 def test_no_text_leaves_the_figure() -> None:

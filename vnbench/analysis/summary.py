@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from vnbench.analysis.between import PooledFigure, ProcessFigure, Spread, pooled
 from vnbench.analysis.noise import Noise, measure_noise
+from vnbench.analysis.noisy import StoppedFigure, capped_stop, settled_warnings
 from vnbench.analysis.process import StepFigures, training_figures, weighted_power_w, why_not_timed
 from vnbench.readings import BatchingAccount, MemoryReading
 from vnbench.record import Status, TrialRecord, TrialWarning
@@ -102,6 +103,8 @@ class TrialSummary:
     """Padding waste of the measured blocks."""
     num_examples: int | None = None
     """Training examples of the whole plan."""
+    num_valid_pixels: int | None = None
+    """Valid pixels of all of them, the same in every configuration of a corpus."""
     epoch_time_s: float | None = None
     """Seconds per epoch of all training examples: seconds per padded pixel of the blocks times the plan's pixels.
 
@@ -229,6 +232,7 @@ def _summarize_training(
         num_processes=len(timed),
         failures=tuple(f"{status}: {reason}" for status, reason in reasons),
         num_examples=plan.num_examples if plan else None,
+        num_valid_pixels=plan.valid_pixels if plan else None,
         padding_ratio=plan.padding_ratio if plan else None,
         lower_bound_padding_ratio=plan.lower_bound_padding_ratio if plan else None,
         repeated_pair_ratio=_most_repeated(plan) if plan else None,
@@ -267,8 +271,11 @@ def _with_times(
     epoch_time_s = padded.value * padded_pixels if padded and padded_pixels else None
     waits = [one.data_wait_ratio for one in figures if one.data_wait_ratio is not None]
     has_steps = any(one.num_steps or one.num_skipped_steps for one in figures)
+    stop = capped_stop([record.stop for record, _ in timed if record.stop])
+    stopped = [StoppedFigure(stop=stop, relative_half_width=valid.relative_half_width)] if stop and valid else []
     return replace(
         bare,
+        warnings=settled_warnings(bare.spec, bare.warnings, stopped, parts=None),
         relative_within=padded.relative_within if padded else None,
         relative_between=padded.relative_between if padded else None,
         num_steps=sum(one.num_steps for one in figures) if has_steps else None,

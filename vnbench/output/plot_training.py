@@ -12,6 +12,7 @@ from vnbench.analysis.noise import Noise
 from vnbench.analysis.summary import TrialSummary
 from vnbench.output.levers import centre_of
 from vnbench.output.noise_lines import bars_line
+from vnbench.output.numbers import times
 from vnbench.output.plot_series import (
     Point,
     Series,
@@ -43,20 +44,30 @@ def step_time_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin:
 
 
 def epoch_time_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin: Provenance) -> Figure | None:
-    """Return the estimated wall clock of a whole epoch against examples per step; None where there is no estimate."""
-    longest = max((row.epoch_time_s for row in summaries if row.epoch_time_s is not None), default=0.0)
+    """Return the estimated wall clock of a whole epoch against examples per step; None where there is no estimate.
+
+    It is that of valid pixels, as the table has them, so that both rank configurations alike. ``epoch_time_s`` of a
+    summary, which a cost is told of, takes padding from the whole plan instead.
+    """
+    times_s = [time_s for row in summaries if (time_s := _valid_epoch_time_s(row)) is not None]
+    longest = max(times_s, default=0.0)
     unit, seconds = ("h", 3600.0) if longest >= 3 * 3600 else ("min", 60.0) if longest >= 180 else ("s", 1.0)
-    sizes = sorted({row.num_examples for row in summaries if row.epoch_time_s is not None and row.num_examples})
+    sizes = sorted({row.num_examples for row in summaries if _valid_epoch_time_s(row) and row.num_examples})
     examples = f"all {' or '.join(f'{size:,}' for size in sizes)} training examples"
+
+    def reading(row: TrialSummary) -> Reading:
+        time = times(_valid_epoch_time_s(row), 1 / seconds)
+        return time, times(time, row.valid_relative_half_width)
+
     return _figure(
         summaries,
-        lambda row: (_divided(row.epoch_time_s, seconds), _divided(row.epoch_time_half_width_s, seconds)),
+        reading,
         noise=noise,
         origin=origin,
         lever="batch_size",
         title="Wall clock per epoch",
-        subtitle=f"Estimated for {examples}: seconds per padded pixel of the measured subset, times padded pixels of "
-        "the whole plan.",
+        subtitle=f"Estimated for {examples}: their valid pixels over the valid pixels per second of the table, which "
+        "hold the padding of the measured subset.",
         y_label=f"estimated time per epoch ({unit})",
     )
 
@@ -147,5 +158,7 @@ def _lacks_interval(series: Sequence[Series]) -> bool:
     return any(point.half_width is None for one in series for point in one.points)
 
 
-def _divided(value: float | None, unit: float) -> float | None:
-    return None if value is None else value / unit
+def _valid_epoch_time_s(row: TrialSummary) -> float | None:
+    if row.num_valid_pixels is None or row.valid_px_per_s is None:
+        return None
+    return row.num_valid_pixels / row.valid_px_per_s
