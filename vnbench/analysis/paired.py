@@ -9,9 +9,10 @@ w^2 comes, in this order, from
 
 1. repeated steps of both sides (other epochs, other processes): residuals around each step's own mean;
 2. steps that are the same groups of examples in the same canvases on both sides, paired one by one: residuals of
-   y - R x (stats.correlated_ratio_of_sums). What the sides do to one canvas more than to another is in it;
+   y - R x (stats.correlated_ratio_of_sums), in which is what the sides do to one canvas more than to another; together
+   with the noise of steps of those specs that repeat theirs;
 3. where examples are grouped otherwise, the whole epoch is what both have in common, and the noise of a step is that of
-   the specs that have repeated steps;
+   the specs that repeat theirs, relative to its length: fewer and longer steps are noisier together;
 4. with nothing repeated anywhere, each side's steps as draws, canvases of different cost included: too wide.
 
 The spread between processes is pooled over all repeated specs of the sweep. Moderation by a prior (analysis.moderation)
@@ -156,12 +157,13 @@ def _figures(side: Side, noise: StepNoise | None) -> list[ProcessFigure]:
 def _within(side: Side, reference: Side, steps: StepNoise | None) -> tuple[float, float] | None:
     """Return the variance of the logarithm of the ratio that steps explain, and its degrees of freedom."""
     sides = (side, reference)
-    repeated = [(one, step_noise(one.processes) or steps) for one in sides if one.shapes]
-    of_repeated = [_of_mean(one, noise) for one, noise in repeated if noise is not None]
-    from_repeated = _sum(of_repeated) if len(of_repeated) == len(sides) else None
-    if all(step_noise(one.processes) for one in sides):
-        return from_repeated
-    if side.shapes and side.shapes == reference.shapes and len(side.shapes) > 1:
+    own = [step_noise(one.processes) for one in sides]
+    known = [
+        _of_mean(one, noise) for one, found in zip(sides, own, strict=True) if one.shapes and (noise := found or steps)
+    ]
+    from_repeated = _sum(known) if len(known) == len(sides) else None
+    is_paired = side.shapes == reference.shapes and len(side.shapes) > 1
+    if is_paired and None in own:
         return _pooled(_of_pairs(side, reference), from_repeated)
     if from_repeated is not None:
         return from_repeated

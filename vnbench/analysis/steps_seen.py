@@ -24,7 +24,7 @@ Shapes = tuple[tuple[int, ...], ...]
 """SHAPE of every step of an epoch."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SeenProcess:
     """What one process of a training spec measured."""
 

@@ -188,7 +188,9 @@ def _what_figures_are(timed: Sequence[TrialSummary], noise: Noise, sides: SideBy
         return []
     lines = [f"Intervals: 95 %, {coverage_line(noise, kind='training')}."]
     if len(timed) > 1:
-        lines.append(f"times centre: valid Mpx/s over those of the row marked {CENTRE}, on the same images.")
+        others = [row for row in timed if row.spec != sides.centre and sides.to_centre(row.spec) is None]
+        unlike = f" ({MISSING}: trained on others)" if others else ""
+        lines.append(f"times centre: valid Mpx/s over those of the row marked {CENTRE}, on the same images{unlike}.")
     capacity = max((row.capacity_bytes for row in timed if row.capacity_bytes), default=None)
     memory = f" (there are {format_bytes(capacity)})" if capacity else ""
     lines.append(f"pad: padding of an epoch of all training images. peak: memory of one worst-case step{memory}.")
