@@ -7,18 +7,17 @@ operators of the CPU, whatever the step ran on, so that records of a GPU are cou
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vnbench.data.collate import blank_batch
-from vnbench.harness.network import build_network
-from vnbench.harness.step import OptimizerStep
+from vnbench.harness.fake_step import fake_step
 from vnbench.measure.timing import WallTimer
 from vnbench.spec import TrialSpec
 
@@ -62,14 +61,10 @@ def step_traffic(spec: TrialSpec, *, height: int, width: int) -> int:
     """
     if not is_countable(spec):
         raise ValueError("the traffic of such a step is not that of its operators on the CPU")
-    with torch.random.fork_rng(devices=[]), FakeTensorMode():
-        step = OptimizerStep(
-            build_network(spec).train(),
-            precision="bf16" if spec.precision == "fp16" else spec.precision,
-            device=torch.device("cpu"),
-            optimizer=spec.optimizer,
-            padding=spec.padding,
-        )
+    counted = replace(
+        spec, precision="bf16" if spec.precision == "fp16" else spec.precision, memory_format="contiguous"
+    )
+    with torch.random.fork_rng(devices=[]), fake_step(counted) as step:
         batch = blank_batch(spec.micro_batch_size, height=height, width=width)
         with TrafficCounter() as counter:
             step.run(repeat(batch), num_examples=spec.batch_size, timer=WallTimer())

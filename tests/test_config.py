@@ -97,6 +97,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "appetite": "30",
         "price-per-hour": "2.5",
         "soak": "none,largest-first",
+        "memory-by": "step",
         "memory-limit": "8GiB",
         "find-max-batch": "no",
         "seed": "1",
@@ -199,8 +200,14 @@ def test_the_noise_target_is_one_percent() -> None:
     assert config(noise_target="2.5%").noise_target == 0.025
 
 
-@pytest.mark.parametrize("option", ["batch-size", "kind", "soak", "replicates"])
+@pytest.mark.parametrize("option", ["batch-size", "kind", "soak", "memory-by", "replicates"])
 def test_a_search_refuses_what_it_finds_itself(option: str) -> None:
-    values = {"batch-size": "4", "kind": "memory", "soak": "largest-first", "replicates": "2"}
+    values = {
+        "batch-size": "4",
+        "kind": "memory",
+        "soak": "largest-first",
+        "memory-by": "step",
+        "replicates": "2",
+    }
     with pytest.raises(InputError, match=f"--find-max-batch: the search itself sets --{option}"):
         config(find_max_batch="yes", **{option.replace("-", "_"): values[option]})

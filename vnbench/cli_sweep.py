@@ -68,6 +68,7 @@ def sweep(
     worker_timeout: Annotated[Text, typer.Option(metavar="TIME", help="A silent loader worker hangs. [2m]")] = None,
     retry: Annotated[Text, typer.Option(metavar="STATUS,...", help="Try these again, as crashed,timeout.")] = None,
     soak: Annotated[Text, typer.Option(metavar="ORDER,...", help="Passes before the worst case. [none]")] = None,
+    memory_by: Annotated[Text, typer.Option(metavar="NAME", help="step: run it; trace: count only. [step]")] = None,
     memory_limit: Annotated[Text, typer.Option(metavar="SIZE", help="Memory of each trial, as 8GiB. [all]")] = None,
     find_max_batch: Annotated[bool, typer.Option("--find-max-batch", help="Search the largest micro-batch.")] = False,
     price_per_hour: Annotated[Text, typer.Option(metavar="AMOUNT", help="Adds cost per epoch to the table.")] = None,

@@ -22,6 +22,7 @@ from vnbench.spec import (
     CudnnBenchmark,
     DeviceType,
     ImageFormat,
+    MemoryBy,
     MemoryFormat,
     NormPrecision,
     OnOff,
@@ -151,6 +152,8 @@ class SweepConfig:
     """Statuses whose trials are tried again."""
     soak: tuple[Soak, ...]
     """Orders of the passes before the worst case of memory trials; ``none`` for the worst case alone."""
+    memory_by: MemoryBy
+    """Whether memory trials run their step or trace it."""
     memory_limit_bytes: int | None
     """Memory that each trial may take; None for all that is there."""
     find_max_batch: bool
@@ -179,7 +182,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
     """Return the sweep that a request means on the machine that ``environment`` describes.
 
     Raises:
-        InputError: a value of the centre is not on its axis, or a floor above its cap.
+        InputError: a value of the centre is not on its axis, a floor above its cap, or a trace asked for on CUDA.
     """
     device = cast(DeviceType, environment["device_type"])
     defaults = {**COMMON_DEFAULTS, **DEVICE_DEFAULTS[device]}
@@ -199,6 +202,13 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
             values["max-steps"],
             allowed=f"it is below --min-steps {values['min-steps']}",
             remedy=f"write --min-steps {values['max-steps']} or less",
+        )
+    if values["memory-by"] == "trace" and device == "cuda":
+        raise InputError(
+            "--memory-by",
+            "trace",
+            allowed="a trace follows the rules of the CPU, and this sweep is of a GPU",
+            remedy="write --memory-by step, or --device cpu",
         )
     if values["design"] == "factored":
         values["kind"] = FACTORED_KINDS
@@ -240,6 +250,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         worker_timeout_s=values["worker-timeout"],
         retry=values.get("retry", ()),
         soak=values["soak"],
+        memory_by=values["memory-by"],
         memory_limit_bytes=values.get("memory-limit"),
         find_max_batch=values.get("find-max-batch", False),
         cache_limit_bytes=values["cache-limit"],

@@ -15,6 +15,7 @@ COMMON_DEFAULTS: Mapping[str, str] = {
     "sampler": "bucketed,random",
     "shapes": "any",
     "soak": "none",
+    "memory-by": "step",
     "heights": "480:640",
     "size-law": "uniform",
     "task": "multiclass",

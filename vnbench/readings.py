@@ -40,8 +40,9 @@ class BatchingAccount:
 class MemoryReading:
     """Peak memory of a trial, in bytes. What an instrument does not see is None."""
 
-    instrument: Literal["cuda-caching-allocator", "live-tensor-tracker", "process"]
-    """Who counted. The live-tensor tracker does not see oneDNN's workspace."""
+    instrument: Literal["cuda-caching-allocator", "live-tensor-tracker", "traced", "process"]
+    """Who counted. The live-tensor tracker does not see oneDNN's workspace; ``traced`` is that tracker too, in a step
+    on fake tensors that computed nothing."""
     peak_allocated_bytes: int | None
     """Most bytes held by tensors at once."""
     peak_reserved_bytes: int | None
@@ -60,7 +61,7 @@ class MemoryReading:
     peak_requested_bytes: int | None = None
     """Most bytes asked for at once, before the caching allocator rounds them up (CUDA)."""
     num_operators: int | None = None
-    """Operations that torch dispatched in the step that the live-tensor tracker watched (CPU)."""
+    """Operations that torch dispatched in the step that the live-tensor tracker watched (CPU), run or traced."""
     outside_allocator_bytes: int | None = None
     """Bytes of the device that are in use and not the caching allocator's, after the step: the context, libraries, and
     other processes if there are any (CUDA)."""

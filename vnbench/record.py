@@ -52,6 +52,7 @@ CauseKind = Literal[
     "non-finite-loss",  # the loss was NaN or infinite
     "unequal-step",  # loss or gradient of a step differ from those of the plain configuration
     "large-tensor",  # a pass with more than 2^31 elements differs from the same examples in smaller ones
+    "traced-peak",  # the tensors of a traced step are more than the memory that there is
 ]
 CAUSE_KINDS: tuple[CauseKind, ...] = get_args(CauseKind)
 

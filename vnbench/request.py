@@ -12,7 +12,17 @@ from typing import Any
 from vnbench.errors import InputError
 from vnbench.options import OPTIONS, SWITCHES
 
-NOT_OF_A_SEARCH = {"batch-size", "micro-batch-size", "kind", "soak", "replicates", "reference-runs", "center", "design"}
+NOT_OF_A_SEARCH = {
+    "batch-size",
+    "micro-batch-size",
+    "kind",
+    "soak",
+    "memory-by",
+    "replicates",
+    "reference-runs",
+    "center",
+    "design",
+}
 """Options that say what a search for the largest micro-batch finds by itself, or has no use for."""
 
 

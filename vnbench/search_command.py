@@ -146,7 +146,7 @@ def _bases(config: SweepConfig, corpus: CorpusPlan) -> list[TrialSpec]:
         shapes=config.axes.shapes[:1],
     )
     design = make_design(
-        replace(config, axes=axes, center={}, design="full", kinds=("memory",), soak=("none",)),
+        replace(config, axes=axes, center={}, design="full", kinds=("memory",), soak=("none",), memory_by="step"),
         corpus_id=corpus.corpus_id,
         train_sizes_N2=corpus.train_sizes_N2,
         worst_case=corpus.worst_case,

@@ -29,6 +29,7 @@ OnOff = Literal["on", "off"]
 Cache = Literal["none", "memory", "disk"]
 ImageFormat = Literal["png", "tiff-g4", "tiff-deflate", "tiff-zstd"]
 Soak = Literal["none", "sampler-order", "largest-first"]
+MemoryBy = Literal["step", "trace"]
 
 DEVICE_TYPES: tuple[DeviceType, ...] = get_args(DeviceType)
 TRIAL_KINDS: tuple[TrialKind, ...] = get_args(TrialKind)
@@ -51,6 +52,7 @@ ON_OFF: tuple[OnOff, ...] = get_args(OnOff)
 CACHES: tuple[Cache, ...] = get_args(Cache)
 IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 SOAKS: tuple[Soak, ...] = get_args(Soak)
+MEMORY_BYS: tuple[MemoryBy, ...] = get_args(MemoryBy)
 
 REDUCED_PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16")
 """Precisions that run under autocast; only there can the norm's precision differ from its input's."""
@@ -122,6 +124,8 @@ class TrialSpec:
     """Order of the passes before the worst case; None for none of them (``memory``)."""
     soak_passes: tuple[tuple[int, int, int], ...] | None = None
     """Examples, height and width in pixels of the canvas of each pass before the worst case (``memory``)."""
+    memory_by: MemoryBy = "step"
+    """Whether the worst-case step is run, or traced on fake tensors, which takes no memory (``memory``)."""
     canvas_sizes: tuple[tuple[int, int], ...] | None = None
     """Height and width in pixels of the examples of each canvas, in the order measured (``compute``, ``probe``)."""
     sampler: SamplerName | None = None
@@ -193,6 +197,8 @@ class TrialSpec:
                 raise ValueError(f"{name} {value}: must be positive")
         if (self.soak is None) != (not self.soak_passes) or self.soak == "none":
             raise ValueError(f"soak {self.soak!r} and its passes: one goes with the other, and none is None")
+        if self.memory_by == "trace" and (self.kind, self.device, self.compile) != ("memory", "cpu", "none"):
+            raise ValueError("memory_by 'trace': only memory trials on the CPU are traced, and no compiled code")
         if self.canvas_sizes is not None and not self.canvas_sizes:
             raise ValueError("canvas_sizes must hold a canvas")
 
@@ -287,6 +293,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "compile": COMPILES,
     "cudnn_benchmark": CUDNN_BENCHMARKS,
     "soak": SOAKS,
+    "memory_by": MEMORY_BYS,
     "allocator": ALLOCATORS,
     "optimizer": OPTIMIZER_LOOPS,
     "padding": PADDINGS,

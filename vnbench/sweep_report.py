@@ -174,6 +174,7 @@ def _as_json(certificate: Certificate) -> dict[str, Any]:
         "soak": spec.soak,
         "status": certificate.status,
         "cause": certificate.cause.kind if certificate.cause else None,
+        "instrument": certificate.reading.instrument if certificate.reading else None,
         "need_bytes": certificate.need_bytes,
         "capacity_bytes": certificate.capacity_bytes,
         # A CPU's figures are no forecast for a GPU.

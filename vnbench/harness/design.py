@@ -169,6 +169,7 @@ def memory_spec(cell: Cell, config: SweepConfig, worst_case: Size) -> TrialSpec:
         batch_size=cell.examples_per_pass,
         worst_case_height=height,
         worst_case_width=width,
+        memory_by=config.memory_by,
         **_shared_fields(cell, config),
     )
 

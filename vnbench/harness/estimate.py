@@ -15,7 +15,7 @@ from vnbench.data.sizes import SizeArray
 from vnbench.harness.trial_plan import plan_measured
 from vnbench.probe_reading import ProbeReading, ProbeStep
 from vnbench.record import TrialRecord
-from vnbench.spec import Checkpointing, DeviceType, ModelName, NormPrecision, Precision, TrialKind, TrialSpec
+from vnbench.spec import Checkpointing, DeviceType, MemoryBy, ModelName, NormPrecision, Precision, TrialKind, TrialSpec
 from vnbench.units import mpx
 
 START_UP_S: Mapping[DeviceType, float] = {"cuda": 8.0, "cpu": 0.3}
@@ -48,14 +48,14 @@ NORM_FACTOR: Mapping[NormPrecision, float] = {"fp32": 1.0, "input": 0.9}
 NEW_CANVAS_S: Mapping[DeviceType, float] = {"cuda": 0.25, "cpu": 0.0}
 """Seconds that the first pass over a canvas adds: cuDNN's plans."""
 
+TRACE_S = 3.0
+"""Seconds in which a step is traced, whatever its size, for a first guess."""
+
 LOADING_S_PER_MPX = 0.01
 """Seconds in which a core decodes and pads a megapixel of image and mask, for a first guess."""
 
 NUM_LOADER_STAGES = 3
 """Stages of a loader trial that decode, on average."""
-
-TRACE_S = 2.0
-"""Seconds in which one step is traced without being computed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,6 +147,8 @@ def trial_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
 
 
 def _memory_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
+    if spec.memory_by == "trace":
+        return TRACE_S
     pixels = spec.micro_batch_size * workload.worst_case_pixels
     num_steps = 2 if spec.device == "cuda" else 1
     return FIRST_STEP_FACTOR * num_steps * pace.training_s(spec, pixels)
@@ -198,13 +200,13 @@ class TrialTimes:
         self.pace = pace
         """The pace that estimates start from."""
         self._workload = workload
-        self._took: dict[TrialKind, list[tuple[float, float]]] = {}
+        self._took: dict[tuple[TrialKind, MemoryBy], list[tuple[float, float]]] = {}
 
     def learn(self, record: TrialRecord) -> None:
         """Take note of what a trial took; one that was skipped says nothing."""
         if record.status != "skipped":
             guess_s = trial_s(record.spec, self._workload, self.pace)
-            self._took.setdefault(record.kind, []).append((record.elapsed_s, guess_s))
+            self._took.setdefault(_sort(record.spec), []).append((record.elapsed_s, guess_s))
 
     def of(self, spec: TrialSpec) -> float:
         """Return the seconds that a trial will take.
@@ -212,12 +214,17 @@ class TrialTimes:
         The first estimate is scaled by how those of finished trials of its kind compared with what they took; where
         none of its kind ended, by how the others did.
         """
-        return self._factor(spec.kind) * trial_s(spec, self._workload, self.pace)
+        return self._factor(_sort(spec)) * trial_s(spec, self._workload, self.pace)
 
-    def _factor(self, kind: TrialKind) -> float:
-        pairs = self._took.get(kind) or [pair for pairs in self._took.values() for pair in pairs]
+    def _factor(self, sort: tuple[TrialKind, MemoryBy]) -> float:
+        pairs = self._took.get(sort) or [pair for pairs in self._took.values() for pair in pairs]
         return sum(took_s for took_s, _ in pairs) / sum(guess_s for _, guess_s in pairs) if pairs else 1.0
 
     def total(self, specs: Iterable[TrialSpec]) -> float:
         """Return the seconds that some trials will take together."""
         return sum(map(self.of, specs))
+
+
+def _sort(spec: TrialSpec) -> tuple[TrialKind, MemoryBy]:
+    """Return what decides on whether what one trial took says something of another: a traced step is not computed."""
+    return spec.kind, spec.memory_by

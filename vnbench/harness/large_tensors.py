@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -24,6 +23,7 @@ from vnbench.data.alignment import align
 from vnbench.data.collate import Batch, collate, to_device
 from vnbench.data.raster import draw_example
 from vnbench.harness.failures import classify
+from vnbench.harness.fake_network import faked
 from vnbench.harness.network import SMALLEST_SIDE, build_network, mixes_examples, takes_mask, without_dropout
 from vnbench.harness.soundness import error_told
 from vnbench.harness.step import OptimizerStep, build_step
@@ -67,23 +67,25 @@ def largest_tensor(spec: TrialSpec, *, num_examples: int, height: int, width: in
     largest tensor is taken to grow with the pixels.
     """
     canvas = (int(align(height)), int(align(width)))
-    try:
-        with FakeTensorMode():
-            return _largest_in(spec, num_examples, *canvas)
-    except Exception:
-        if spec.model_id is None:
-            raise
-    on_small = _largest_in(spec, 1, SMALLEST_SIDE, SMALLEST_SIDE)
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(spec)
+        try:
+            with faked(network) as fake:
+                return _largest_in(spec, fake, num_examples, *canvas)
+        except Exception:
+            if spec.model_id is None:
+                raise
+        on_small = _largest_in(spec, network, 1, SMALLEST_SIDE, SMALLEST_SIDE)
     return on_small * num_examples * math.prod(canvas) // SMALLEST_SIDE**2
 
 
-def _largest_in(spec: TrialSpec, *images_BHW: int) -> int:
-    with torch.random.fork_rng(devices=[]), _LargestTensor() as largest, torch.no_grad():
+def _largest_in(spec: TrialSpec, network: nn.Module, *images_BHW: int) -> int:
+    with _LargestTensor() as largest, torch.no_grad():
         num_examples, height, width = images_BHW
         inputs: list[Tensor] = [torch.zeros(num_examples, 1, height, width)]
         if takes_mask(spec):
             inputs.append(torch.ones(images_BHW, dtype=torch.bool))
-        build_network(spec)(*inputs)
+        network(*inputs)
     return int(largest.num_elements)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 
 import torch
 
@@ -16,9 +15,8 @@ from vnbench.harness.reference_checks import checked_against_references, expecte
 from vnbench.harness.soundness import checked_loss, large_tensor_warnings, memory_warnings
 from vnbench.harness.step import OptimizerStep, StepResult, build_step
 from vnbench.harness.task import TrialTask
-from vnbench.harness.tracked_step import run_tracked
+from vnbench.harness.worst_case import track_worst_case, train
 from vnbench.measure.memory import cuda_memory, reset_cuda_peaks
-from vnbench.measure.timing import make_timer
 from vnbench.readings import MemoryReading
 from vnbench.record import TrialRecord
 from vnbench.spec import TrialSpec
@@ -52,48 +50,38 @@ def _measure(spec: TrialSpec) -> tuple[MemoryReading, float]:
     worst_case = drawn_batch(
         spec, height=spec.worst_case_height, width=spec.worst_case_width, num_examples=spec.micro_batch_size
     )
-    # The first step makes the optimizer's state. In the second a smallest micro-batch goes first, so that the worst
-    # case meets what it meets in training: optimizer state and, under accumulation, gradients of an earlier pass.
-    step.run(iter([smallest]), num_examples=1, timer=make_timer(device))
-    num_retries_before = reset_cuda_peaks(device) if device.type == "cuda" else 0
-    soak_bytes = _soak(step, spec) if spec.soak_passes else None
-
-    def worst_case_step() -> StepResult:
-        batches = iter([smallest, worst_case])
-        return step.run(batches, num_examples=1 + spec.micro_batch_size, timer=make_timer(device))
-
-    if device.type == "cuda":
-        # Cold, then warm: in the first step on a shape libraries choose their algorithms, and may try them.
-        reset_cuda_peaks(device)
-        worst_case_step()
-        torch.cuda.synchronize()
-        cold_bytes = cuda_memory(device, num_retries_before=num_retries_before).peak_allocated_bytes
-        reset_cuda_peaks(device)
-        result = worst_case_step()
-        torch.cuda.synchronize()
-        memory = replace(
-            cuda_memory(device, num_retries_before=num_retries_before), cold_peak_allocated_bytes=cold_bytes
-        )
-    else:
-        result, memory = run_tracked(step, (smallest, worst_case), worst_case_step)
-    return replace(memory, soak_peak_allocated_bytes=soak_bytes), float(result.loss)
+    measure = _worst_case_on_cuda if device.type == "cuda" else track_worst_case
+    result, memory = measure(step, spec, smallest=smallest, worst_case=worst_case)
+    return memory, float(result.loss)
 
 
-def _soak(step: OptimizerStep, spec: TrialSpec) -> int:
+def _worst_case_on_cuda(
+    step: OptimizerStep, spec: TrialSpec, *, smallest: Batch, worst_case: Batch
+) -> tuple[StepResult, MemoryReading]:
+    """Return the same as ``track_worst_case`` by the caching allocator, whose peaks are cold and warm ones."""
+    device = step.device
+    train(step, smallest)
+    num_retries_before = reset_cuda_peaks(device)
+    soak_bytes = _soak_on_cuda(step, spec) if spec.soak_passes else None
+    # Cold, then warm: in the first step on a shape libraries choose their algorithms, and may try them.
+    reset_cuda_peaks(device)
+    train(step, smallest, worst_case)
+    torch.cuda.synchronize()
+    cold_bytes = cuda_memory(device, num_retries_before=num_retries_before).peak_allocated_bytes
+    reset_cuda_peaks(device)
+    result = train(step, smallest, worst_case)
+    torch.cuda.synchronize()
+    memory = cuda_memory(device, num_retries_before=num_retries_before)
+    return result, replace(memory, cold_peak_allocated_bytes=cold_bytes, soak_peak_allocated_bytes=soak_bytes)
+
+
+def _soak_on_cuda(step: OptimizerStep, spec: TrialSpec) -> int:
     """Train on the passes before the worst case; return the most bytes that tensors held meanwhile."""
-    batches = (blank_batch(count, height=height, width=width) for count, height, width in spec.soak_passes or ())
-    if step.device.type != "cuda":
-        readings = [run_tracked(step, [batch], partial(_train, step, batch))[1] for batch in batches]
-        return max(reading.peak_allocated_bytes or 0 for reading in readings)
     num_retries_before = reset_cuda_peaks(step.device)
-    for batch in batches:
-        _train(step, batch)
+    for count, height, width in spec.soak_passes or ():
+        train(step, blank_batch(count, height=height, width=width))
     torch.cuda.synchronize(step.device)
     return cuda_memory(step.device, num_retries_before=num_retries_before).peak_allocated_bytes or 0
-
-
-def _train(step: OptimizerStep, batch: Batch) -> StepResult:
-    return step.run(iter([batch]), num_examples=len(batch.images_BHW), timer=make_timer(step.device))
 
 
 def drawn_batch(spec: TrialSpec, *, height: int, width: int, num_examples: int) -> Batch:

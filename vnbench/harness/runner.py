@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from vnbench.spec import TrialSpec
 from vnbench.units import format_duration
 
 TRIAL_ENTRY = "vnbench.harness.trial:run"
+TRACES_ENTRY = "vnbench.harness.trial:run_all"
 PROBE_ENTRY = "vnbench.measure.environment:probe"
 MODEL_CHECK_ENTRY = "vnbench.harness.model_check:run"
 
@@ -87,21 +88,9 @@ def run_trial(
     start_s = time.monotonic()
     with MachineWatch(device_uuid=environment.get("device_uuid")) as watch:
         outcome = run_child(entry, task.to_json(), timeout_s=timeout_s)
-    record = _answered_record(outcome, task)
+    record = None if outcome.answer is None else _record_for(task, outcome.answer)
     if record is None:
-        status, cause = failure_of(
-            outcome, timeout_s=timeout_s, has_memory_limit=task.spec.memory_limit_bytes is not None
-        )
-        record = TrialRecord(
-            spec=task.spec,
-            replicate=task.replicate,
-            attempt=task.attempt,
-            status=status,
-            cause=cause,
-            environment=environment,
-            started_at=started_at,
-            elapsed_s=outcome.elapsed_s,
-        )
+        record = _failed(task, outcome, environment=environment, started_at=started_at, timeout_s=timeout_s)
     span = record.measured_span_s
     telemetry = watch.telemetry(span)
     return replace(
@@ -115,11 +104,58 @@ def run_trial(
     )
 
 
-def _answered_record(outcome: ChildOutcome, task: TrialTask) -> TrialRecord | None:
-    if outcome.answer is None:
-        return None
+def run_traces(
+    tasks: Sequence[TrialTask], *, environment: Mapping[str, Any], timeout_s: float, entry: str = TRACES_ENTRY
+) -> tuple[TrialRecord, ...]:
+    """Trace the memory trials of all tasks in one process, and return the record of each, in their order.
+
+    A trace that fails has a record that says so, and the others go on. Where the process itself dies, hangs, or answers
+    with what is no record of a task, the record says that. ``environment``, ``timeout_s`` and ``entry`` are as in
+    ``run_trial``, the time that of the whole process. No machine is watched: a trace is not timed.
+    """
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    outcome = run_child(entry, json.dumps([task.to_json() for task in tasks]), timeout_s=timeout_s)
+    records = []
+    for task, answer in zip(tasks, _answers(outcome, num_tasks=len(tasks)), strict=True):
+        record = None if answer is None else _record_for(task, answer)
+        if record is None:
+            record = _failed(task, outcome, environment=environment, started_at=started_at, timeout_s=timeout_s)
+        records.append(replace(record, environment=record.environment or environment))
+    return tuple(records)
+
+
+def _answers(outcome: ChildOutcome, *, num_tasks: int) -> Sequence[str | None]:
+    """Return what a child answered of each task; None of every one where it is no list of as many texts."""
     try:
-        record = TrialRecord.from_json(outcome.answer)
+        answers = json.loads(outcome.answer or b"null")
+    except ValueError:
+        answers = None
+    is_list = isinstance(answers, list) and len(answers) == num_tasks
+    return answers if is_list and all(isinstance(answer, str) for answer in answers) else [None] * num_tasks
+
+
+def _failed(
+    task: TrialTask, outcome: ChildOutcome, *, environment: Mapping[str, Any], started_at: str, timeout_s: float
+) -> TrialRecord:
+    """Return the record of a trial whose process ended without one."""
+    has_memory_limit = task.spec.memory_limit_bytes is not None
+    status, cause = failure_of(outcome, timeout_s=timeout_s, has_memory_limit=has_memory_limit)
+    return TrialRecord(
+        spec=task.spec,
+        replicate=task.replicate,
+        attempt=task.attempt,
+        status=status,
+        cause=cause,
+        environment=environment,
+        started_at=started_at,
+        elapsed_s=outcome.elapsed_s,
+    )
+
+
+def _record_for(task: TrialTask, answer: str | bytes) -> TrialRecord | None:
+    """Return the record of a task that an answer holds; None where it holds something else."""
+    try:
+        record = TrialRecord.from_json(answer)
     except ValueError:
         return None
     asked = (task.spec, task.replicate, task.attempt)

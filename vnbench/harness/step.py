@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +55,7 @@ class OptimizerStep:
         memory_format: MemoryFormat = "contiguous",
         optimizer: OptimizerLoop = "fused",
         padding: Padding = "plain",
+        make_scaler: Callable[..., torch.amp.GradScaler] = torch.amp.GradScaler,
     ) -> None:
         self.model = model
         self.device = device
@@ -64,7 +65,7 @@ class OptimizerStep:
         self._memory_format: MemoryFormat = memory_format
         self._is_exact = padding == "exact"
         self._autocast_dtype = AUTOCAST_DTYPES.get(precision)
-        self._scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self._scaler = make_scaler(device.type, enabled=precision == "fp16")
         self._first_parameter = next(iter(model.parameters()))
 
     def run(self, micro_batches: Iterator[Batch], *, num_examples: int, timer: StepTimer) -> StepResult:
@@ -149,10 +150,26 @@ def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
     """
     if device.type == "cpu":
         keep_freed_memory()
-    torch.manual_seed(spec.seed)
-    model = lay_out(build_network(spec), spec.memory_format, device=device).train()
+    model = drawn_network(spec, device=device)
     if spec.compile != "none":
         compile_model(model, precision=spec.precision, device=device)
+    return step_of(spec, model, device=device)
+
+
+def drawn_network(spec: TrialSpec, *, device: torch.device) -> nn.Module:
+    """Return the network of a spec on a device, laid out for training, with weights drawn from the spec's seed."""
+    torch.manual_seed(spec.seed)
+    return lay_out(build_network(spec), spec.memory_format, device=device).train()
+
+
+def step_of(
+    spec: TrialSpec,
+    model: nn.Module,
+    *,
+    device: torch.device,
+    make_scaler: Callable[..., torch.amp.GradScaler] = torch.amp.GradScaler,
+) -> OptimizerStep:
+    """Return the optimizer step of a spec with a network that is there already."""
     return OptimizerStep(
         model,
         precision=spec.precision,
@@ -160,4 +177,5 @@ def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
         memory_format=spec.memory_format,
         optimizer=spec.optimizer,
         padding=spec.padding,
+        make_scaler=make_scaler,
     )

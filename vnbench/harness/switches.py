@@ -38,7 +38,8 @@ def set_switches(spec: TrialSpec) -> None:
         _set_allocator(spec.allocator)
     elif spec.kind != "memory" and spec.memory_limit_bytes is None:
         os.environ.setdefault(PRIMITIVE_CACHE, PRIMITIVE_CACHE_CAPACITY)
-    if spec.memory_limit_bytes is not None:
+    # A trace takes no memory, and is held against the limit afterwards.
+    if spec.memory_limit_bytes is not None and spec.memory_by == "step":
         limit_memory(spec.memory_limit_bytes, device=torch.device(spec.device))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -16,11 +17,12 @@ from vnbench.harness.memory_trial import measure_memory
 from vnbench.harness.probe_trial import measure_probe
 from vnbench.harness.switches import set_switches
 from vnbench.harness.task import TrialTask
+from vnbench.harness.traced_memory import trace_memory
 from vnbench.harness.training_trial import measure_training
 from vnbench.measure.environment import describe_environment
 from vnbench.measure.memory import num_cuda_ooms
 from vnbench.record import TrialRecord
-from vnbench.spec import TrialKind
+from vnbench.spec import TrialKind, TrialSpec
 
 Measure = Callable[[TrialTask, TrialRecord], Iterator[TrialRecord]]
 """Yields the record as it grows: after a failure the last one stands, with what had been observed by then."""
@@ -37,7 +39,19 @@ MEASURES: Mapping[TrialKind, Measure] = {
 
 def run(payload: str) -> str:
     """Run the trial of a TrialTask (JSON) and return its TrialRecord (JSON). No exception leaves this function."""
-    task = TrialTask.from_json(payload)
+    return _run(TrialTask.from_json(payload)).to_json()
+
+
+def run_all(payload: str) -> str:
+    """Run the trials of a list of TrialTasks in turn in this process, and return the list of their TrialRecords.
+
+    Both are JSON lists of JSON texts. For trials that leave nothing behind in their process, as a trace does; one that
+    fails does not keep the others from running.
+    """
+    return json.dumps([_run(TrialTask.from_json(text)).to_json() for text in json.loads(payload)])
+
+
+def _run(task: TrialTask) -> TrialRecord:
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     start = time.monotonic()
     record = TrialRecord(
@@ -53,7 +67,7 @@ def run(payload: str) -> str:
     try:
         set_switches(task.spec)
         record = replace(record, environment=describe_environment(task.spec.device))
-        for grown in MEASURES[task.spec.kind](task, record):
+        for grown in _measure_of(task.spec)(task, record):
             record = grown
         record = checked_large_tensors(checked_equality(record))
     except Exception as error:  # the outermost frame of the child: whatever happened becomes the record
@@ -64,7 +78,11 @@ def run(payload: str) -> str:
             has_large_tensors=record.large_tensors is not None,
         )
         record = replace(record, status=status, cause=cause)
-    return _within_limit(replace(record, elapsed_s=time.monotonic() - start)).to_json()
+    return _within_limit(replace(record, elapsed_s=time.monotonic() - start))
+
+
+def _measure_of(spec: TrialSpec) -> Measure:
+    return trace_memory if spec.memory_by == "trace" else MEASURES[spec.kind]
 
 
 def _within_limit(record: TrialRecord) -> TrialRecord:

@@ -88,6 +88,8 @@ class LiveTensorTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # 
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run the operation, and count it and the storages of what it returns."""
+        if func.namespace == "prim":  # a fake tensor is asked for its device
+            return func(*args, **(kwargs or {}))
         self.num_operators += 1
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):

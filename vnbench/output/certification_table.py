@@ -33,6 +33,8 @@ HEADERS = (
 
 SOAK_WORDS = {None: "none", "sampler-order": "in its order", "largest-first": "largest first"}
 
+TRACED = "Traced: the step was not run, its operators were followed on tensors that hold nothing."
+
 TEXT_COLUMNS = 100
 """Width of the lines under the table."""
 
@@ -65,7 +67,8 @@ def certification_table(records: Sequence[TrialRecord]) -> RenderableType | None
     table.add_column("verdict", overflow="fold")
     for row, line in zip(rows, lines, strict=True):
         table.add_row(*(Text(line[index], overflow="fold") for index in shown), Text(verdict(row), overflow="fold"))
-    notes = [*explanations(is_cpu=origin.is_cpu), origin.line(count(len(rows), "worst-case memory trial"))]
+    traced = [TRACED] if any(spec.memory_by == "trace" for spec in specs) else []
+    notes = [*explanations(is_cpu=origin.is_cpu), *traced, origin.line(count(len(rows), "worst-case memory trial"))]
     wrapped = [part for note in notes for part in textwrap.wrap(note, TEXT_COLUMNS)]
     return Group(Text(_heading(rows)), table, Text(), Text("\n".join(wrapped)))
 
@@ -113,9 +116,10 @@ def verdict(row: Certificate) -> str:
 def _on_this_machine(row: Certificate) -> str:
     if row.status == "oom":
         return f"does not fit {_capacity(row)}"
+    how = "traced for" if row.spec.memory_by == "trace" else "ran in"
     if row.need_bytes is None or row.capacity_bytes is None:
-        return f"ran in {_capacity(row)}"
-    return f"ran in {_capacity(row)}, tensors {format_percent(row.need_bytes / row.capacity_bytes)} of it"
+        return f"{how} {_capacity(row)}"
+    return f"{how} {_capacity(row)}, tensors {format_percent(row.need_bytes / row.capacity_bytes)} of it"
 
 
 def _capacity(row: Certificate) -> str:

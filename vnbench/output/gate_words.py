@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from vnbench.analysis.compare import Comparison
 from vnbench.analysis.rows import ALL_ROWS, VERDICTS, Row, Verdict
-from vnbench.output.levers import describe, varying, worth_naming
+from vnbench.output.levers import describe, kind_told, varying, worth_naming
 from vnbench.output.numbers import MISSING, significant
 from vnbench.output.provenance import count
 from vnbench.readings import Metric
@@ -30,7 +30,7 @@ def names_of(rows: Iterable[Row]) -> Mapping[str, str]:
     by_kind: dict[str, dict[str, TrialSpec]] = {}
     for row in rows:
         if row.spec is not None:
-            by_kind.setdefault(row.spec.kind, {})[row.spec_id] = row.spec
+            by_kind.setdefault(kind_told(row.spec), {})[row.spec_id] = row.spec
         else:
             found.setdefault(row.spec_id, row.spec_id)
     for kind, specs in by_kind.items():

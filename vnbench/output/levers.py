@@ -189,6 +189,11 @@ def levers_of(spec: TrialSpec) -> dict[str, LeverValue]:
     return {name: lever.value(spec) for name, lever in LEVERS.items()}
 
 
+def kind_told(spec: TrialSpec) -> str:
+    """Return the kind of a trial in words: that memory was traced is no lever, but to be said."""
+    return "traced memory" if spec.memory_by == "trace" else spec.kind
+
+
 def varying(specs: Iterable[TrialSpec]) -> tuple[str, ...]:
     """Return the names of the levers that have more than one value among ``specs``."""
     values = [levers_of(spec) for spec in specs]

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from vnbench.harness.estimate import TrialTimes
 from vnbench.output.console import say
-from vnbench.output.levers import LEVERS
+from vnbench.output.levers import LEVERS, kind_told
 from vnbench.output.provenance import count
 from vnbench.record import TrialRecord
 from vnbench.spec import LOADER_FIELDS, TrialSpec
@@ -106,7 +106,7 @@ def describe_trial(spec: TrialSpec) -> str:
         switches = {name: getattr(spec, name) for name in LOADER_FIELDS if name in spec.canonical()}
         parts = [f"loader: {size}, {spec.sampler}", count(spec.num_workers or 0, "worker")]
         return ", ".join([*parts, *(f"{name.replace('_', '-')} {value}" for name, value in switches.items())])
-    parts = [f"{spec.kind}: {size}", spec.precision]
+    parts = [f"{kind_told(spec)}: {size}", spec.precision]
     if LEVERS["norm_precision"].value(spec) is not None:
         parts.append(f"norm {spec.norm_precision}")
     if spec.checkpointing != "none":

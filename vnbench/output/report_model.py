@@ -12,7 +12,7 @@ from vnbench.analysis.ledger import Concern
 from vnbench.analysis.process import why_not_timed
 from vnbench.analysis.sides import side_of
 from vnbench.analysis.spread import NUM_DRAWS
-from vnbench.output.levers import describe, varying, worth_naming
+from vnbench.output.levers import describe, kind_told, varying, worth_naming
 from vnbench.output.numbers import MISSING, significant
 from vnbench.output.plot_style import NO_BREAK_SPACE
 from vnbench.record import TrialRecord
@@ -214,7 +214,7 @@ def environment_rows(records: Sequence[TrialRecord]) -> tuple[tuple[str, str], .
 def _names(records: Sequence[TrialRecord]) -> Mapping[str, str]:
     by_kind: dict[str, dict[str, TrialSpec]] = {}
     for record in records:
-        by_kind.setdefault(record.kind, {})[record.spec_id] = record.spec
+        by_kind.setdefault(kind_told(record.spec), {})[record.spec_id] = record.spec
     found: dict[str, str] = {}
     for specs in by_kind.values():
         chosen = [name for name in worth_naming(specs.values()) if name in varying(specs.values())]
@@ -232,7 +232,7 @@ def _row(record: TrialRecord, *, name: str) -> TrialRow:
     if len(cause) > MAX_CAUSE_CHARACTERS:
         cause = cause[: MAX_CAUSE_CHARACTERS - 3] + "..."
     cells = (
-        record.kind,
+        kind_told(record.spec),
         name,
         str(record.replicate + 1),
         str(record.attempt + 1),
