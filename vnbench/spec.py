@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from vnbench.identity import digest
 from vnbench.kind_fields import ALL_KIND_FIELDS, KIND_FIELDS
@@ -282,24 +282,9 @@ LOADER_FIELDS = ("worker_kind", "prefetch_factor", "pin_memory", "persistent_wor
 """Fields of the loader's switches, each at its default unless asked for."""
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
-    "kind": TRIAL_KINDS,
-    "device": DEVICE_TYPES,
-    "task": TASKS,
-    "precision": PRECISIONS,
-    "norm_precision": NORM_PRECISIONS,
-    "checkpointing": CHECKPOINTINGS,
-    "sampler": SAMPLER_NAMES,
-    "memory_format": MEMORY_FORMATS,
-    "compile": COMPILES,
-    "cudnn_benchmark": CUDNN_BENCHMARKS,
-    "soak": SOAKS,
-    "memory_by": MEMORY_BYS,
-    "allocator": ALLOCATORS,
-    "optimizer": OPTIMIZER_LOOPS,
-    "padding": PADDINGS,
-    "worker_kind": WORKER_KINDS,
-    "pin_memory": ON_OFF,
-    "persistent_workers": ON_OFF,
-    "cache": CACHES,
-    "image_format": IMAGE_FORMATS,
+    name: get_args(one)
+    for name, hint in get_type_hints(TrialSpec).items()
+    for one in (hint, *get_args(hint))
+    if get_origin(one) is Literal
 }
+"""Allowed values of each field that holds a word."""
