@@ -9,9 +9,10 @@ from statistics import fmean
 from vnbench.analysis.between import PooledFigure, Spread, pooled
 from vnbench.analysis.memory_law import PeakPoint
 from vnbench.analysis.noise import Noise, measure_noise, process_figure
+from vnbench.analysis.noisy import StoppedFigure, capped_stop, settled_warnings
 from vnbench.analysis.process import Canvas, StepFigures, compute_figures, weighted_power_w, why_not_timed
 from vnbench.analysis.summary import by_spec, distinct_warnings, latest_attempts
-from vnbench.readings import CanvasReading, StopRule
+from vnbench.readings import CanvasReading, Stop, StopRule
 from vnbench.record import Status, TrialRecord, TrialWarning
 from vnbench.spec import TrialSpec
 
@@ -122,16 +123,21 @@ def _summarize(processes: Sequence[TrialRecord], spread: Spread | None) -> Compu
     reasons = [(record.status, reason) for record in processes if (reason := why_not_timed(record)) is not None]
     timed = [(record, figures) for record in processes if (figures := compute_figures(record))]
     seen = dict.fromkeys(canvas for _, figures in timed for canvas in figures)
-    canvases = [_canvas(canvas, timed, spread) for canvas in seen]
+    canvases = [one for canvas in seen if (one := _canvas(canvas, timed, spread)) is not None]
+    stopped = [
+        StoppedFigure(stop=stop, relative_half_width=one.step_time.relative_half_width)
+        for one in canvases
+        if (stop := _stop(processes, (one.height, one.width))) is not None
+    ]
     status: Status = "ok" if any(record.status == "ok" for record in processes) else processes[0].status
     return ComputeSummary(
         spec=processes[0].spec,
         status=status,
         cause=None if timed else reasons[0][1],
-        warnings=distinct_warnings(processes),
+        warnings=settled_warnings(processes[0].spec, distinct_warnings(processes), stopped, parts="canvases"),
         num_processes=len(timed),
         failures=tuple(f"{status}: {reason}" for status, reason in reasons),
-        canvases=tuple(canvas for canvas in canvases if canvas is not None),
+        canvases=tuple(canvases),
         spread=spread,
         power_w=weighted_power_w((record, process_figure(record)) for record, _ in timed),
     )
@@ -168,6 +174,12 @@ def _canvas(
         flop_per_step=next((reading.flop_per_step for reading in readings), None),
         stop_rules=tuple(dict.fromkeys(reading.stop.rule for reading in readings)),
     )
+
+
+def _stop(processes: Sequence[TrialRecord], canvas: Canvas) -> Stop | None:
+    """Return what ended measuring a canvas, of several processes a cap if there was one; None where nothing tells."""
+    stops = [reading.stop for record in processes if (reading := _reading(record, canvas)) is not None]
+    return capped_stop(stops)
 
 
 def _reading(record: TrialRecord, canvas: Canvas) -> CanvasReading | None:

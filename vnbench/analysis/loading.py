@@ -10,6 +10,7 @@ import numpy as np
 
 from vnbench.analysis.between import PooledFigure, Spread, pooled
 from vnbench.analysis.noise import Noise, measure_noise
+from vnbench.analysis.noisy import StoppedFigure, capped_stop, settled_warnings
 from vnbench.analysis.process import SUPPLYING, Stage, stage_figures, why_not_timed
 from vnbench.analysis.summary import by_spec, distinct_warnings, latest_attempts
 from vnbench.readings import BatchingAccount, LoaderStage, LoaderStageName
@@ -103,21 +104,28 @@ def _summarize(processes: Sequence[TrialRecord], spread: Spread | None) -> Loade
     reasons = [(record.status, reason) for record in processes if (reason := why_not_timed(record)) is not None]
     timed = [record for record in processes if stage_figures(record)]
     seen = dict.fromkeys(stage for record in timed for stage in stage_figures(record))
+    stages = tuple(_stage(stage, timed, spread) for stage in seen)
+    stopped = [
+        StoppedFigure(stop=stop, relative_half_width=one.time_per_example.relative_half_width)
+        for one in stages
+        if one.name in SUPPLYING and not one.is_cold
+        if (stop := capped_stop([reading.stop for reading in _readings(timed, (one.name, False))])) is not None
+    ]
     return LoaderSummary(
         spec=processes[0].spec,
         status="ok" if any(record.status == "ok" for record in processes) else processes[0].status,
         cause=None if timed else reasons[0][1],
-        warnings=distinct_warnings(processes),
+        warnings=settled_warnings(processes[0].spec, distinct_warnings(processes), stopped, parts="stages"),
         num_processes=len(timed),
         failures=tuple(f"{status}: {reason}" for status, reason in reasons),
-        stages=tuple(_stage(stage, timed, spread) for stage in seen),
+        stages=stages,
         batching=next((record.batching for record in processes if record.batching), None),
     )
 
 
 def _stage(stage: Stage, timed: Sequence[TrialRecord], spread: Spread | None) -> StageSummary:
     figures = [found[stage] for record in timed if stage in (found := stage_figures(record))]
-    readings = [reading for record in timed for reading in record.stages if _key(reading) == stage]
+    readings = _readings(timed, stage)
     num_examples = sum(reading.num_examples for reading in readings)
     start_ups = [reading.start_up_s for reading in readings if reading.start_up_s is not None]
     padded_per_example = sum(reading.padded_pixels for reading in readings) / num_examples
@@ -134,6 +142,10 @@ def _stage(stage: Stage, timed: Sequence[TrialRecord], spread: Spread | None) ->
         start_up_s=fmean(start_ups) if start_ups else None,
         host_bytes=max((reading.host_bytes for reading in readings if reading.host_bytes is not None), default=None),
     )
+
+
+def _readings(timed: Sequence[TrialRecord], stage: Stage) -> list[LoaderStage]:
+    return [reading for record in timed for reading in record.stages if _key(reading) == stage]
 
 
 def _key(reading: LoaderStage) -> Stage:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from vnbench.analysis.noisy import StoppedFigure, noise_warning
 from vnbench.analysis.process import SUPPLYING
 from vnbench.readings import MemoryReading
 from vnbench.record import Cause, TrialRecord, TrialWarning
@@ -16,10 +17,6 @@ from vnbench.units import format_percent
 
 MIN_MEASURED_STEPS = 5
 """Fewer measured steps than this say little about their own spread; the record then warns."""
-
-NOISY_HALF_WIDTH = 0.05
-"""Relative half-width above which a cap that ended measuring is warned of: of two configurations a tenth apart neither
-could then be said to be faster."""
 
 MAX_DATA_WAIT = 0.1
 """Share of the steps' time that the training process may wait for its loader: an accelerator is held to be fed at 90 %
@@ -128,7 +125,8 @@ def _scaler_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWar
 def _number_warnings(record: TrialRecord, measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
     num_steps = len(measured.get("step_time_s", ()))
     if record.kind == "training" and num_steps < MIN_MEASURED_STEPS:
-        message = f"only {num_steps} steps were measured: the interval is wide; try a larger --subset or --max-epochs"
+        epochs = (record.spec.max_epochs or 1) * math.ceil(MIN_MEASURED_STEPS / max(1, num_steps))
+        message = f"only {num_steps} steps were measured: the interval is wide; try --max-epochs {epochs}"
         yield TrialWarning(code="few-steps", message=message, figures={"num_steps": num_steps})
 
 
@@ -136,24 +134,11 @@ def _noise_warnings(record: TrialRecord) -> Iterator[TrialWarning]:
     """Yield a warning where a cap ended measuring long before the target was reached."""
     parts = record.canvases or [one for one in record.stages if one.name in SUPPLYING and not one.is_cold]
     stops = [record.stop] if record.stop else [part.stop for part in parts]
-    noisy = {
-        stop.relative_half_width: stop
-        for stop in stops
-        if stop.rule != "noise-target" and stop.relative_half_width and stop.relative_half_width > NOISY_HALF_WIDTH
-    }
-    if not noisy:
-        return
-    worst = max(noisy)
-    stop = noisy[worst]
-    target = format_percent(stop.noise_target) if stop.noise_target is not None else "no"
-    what = "canvases" if record.canvases else "stages"
-    where = f"{len(noisy)} of {len(stops)} {what}, at worst " if parts else ""
-    remedy = {"max-epochs": "--max-epochs", "max-steps": "--max-steps"}.get(stop.rule, "--measuring-time")
-    message = (
-        f"{where}± {format_percent(worst)} when {stop.rule} ended measuring ({target} target): "
-        f"try a larger {remedy}, or a quieter machine"
-    )
-    yield TrialWarning(code="noisy", message=message, figures={"relative_half_width": worst})
+    figures = [StoppedFigure(stop=stop, relative_half_width=stop.relative_half_width) for stop in stops]
+    names = None if record.stop else "canvases" if record.canvases else "stages"
+    warning = noise_warning(record.spec, figures, parts=names)
+    if warning is not None:
+        yield warning
 
 
 def _outlier_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
@@ -177,6 +162,6 @@ def _data_wait_warnings(record: TrialRecord, measured: Mapping[str, Sequence[Any
     if share > MAX_DATA_WAIT:
         message = (
             f"the training process waited for its loader in {format_percent(share)} of the time: "
-            f"try more --num-workers than {record.spec.num_workers}, or files that decode faster"
+            f"try --num-workers {(record.spec.num_workers or 0) + 1}, or files that decode faster"
         )
         yield TrialWarning(code="data-wait", message=message, figures={"share_of_time": share})
