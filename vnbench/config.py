@@ -166,8 +166,8 @@ class SweepConfig:
     """Price of an hour of the device, in any currency."""
     out: Path | None
     """Results file; None for the default under results/."""
-    asked_axes: tuple[str, ...]
-    """Axes whose values were asked for, by field of Axes: they are measured first."""
+    asked: tuple[str, ...]
+    """Options that were given, spelled as fields. The axes among them are measured first."""
     chooses_precision: bool
     """Whether the values of the precision axis are chosen by what this machine computes fast."""
     chooses_size: bool
@@ -257,7 +257,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         appetite_examples_per_s=values.get("appetite"),
         price_per_hour=values.get("price-per-hour"),
         out=values.get("out"),
-        asked_axes=tuple(name.replace("-", "_") for name in AXIS_OPTIONS if name in request.values),
+        asked=tuple(name.replace("-", "_") for name in request.values),
         chooses_precision=chooses_precision(request, values),
         chooses_size=chooses_size(request, values, device=device),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vnbench.spec import Precision
+from vnbench.spec import MemoryBy, Precision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,3 +48,5 @@ class SweepChoices:
     """Processes of each configuration."""
     reference_runs: int | None
     """Processes of the centre; None where that was not chosen."""
+    memory_by: MemoryBy
+    """How the memory of worst-case steps is told."""

@@ -167,6 +167,7 @@ def _choices(
             max_epochs=config.max_epochs,
             replicates=config.replicates,
             reference_runs=config.reference_runs,
+            memory_by=config.memory_by,
         )
     times = TrialTimes(workload=workload_of(corpus), pace=_pace(record, spec))
     return choose(

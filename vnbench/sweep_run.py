@@ -13,7 +13,7 @@ from vnbench.corpus_command import CorpusPlan, prepare_corpus
 from vnbench.harness.budget import Budget
 from vnbench.harness.device_loss import is_device_there
 from vnbench.harness.estimate import TrialTimes
-from vnbench.harness.runner import run_trial
+from vnbench.harness.runner import run_traces, run_trial
 from vnbench.harness.sweep import BudgetSpentError, DueTrial, run_sweep
 from vnbench.harness.task import TrialTask
 from vnbench.output.progress import SweepProgress
@@ -52,10 +52,11 @@ class SweepRun:
         prepare_corpus(self._corpus, examples, console=self._console)
 
     def run(self, due: Sequence[DueTrial], *, forecasts: Mapping[TrialSpec, ForecastReading] | None = None) -> None:
-        """Run the trials that are due, storing each as it ends with its forecast."""
+        """Run the trials that are due, storing each as it ends with its forecast; those first that are only traced."""
         with SweepProgress([trial.planned.spec for trial in due], times=self._times, console=self._console) as progress:
+            self._trace([trial for trial in due if trial.planned.spec.memory_by == "trace"], progress)
             for record in run_sweep(
-                due,
+                [trial for trial in due if trial.planned.spec.memory_by == "step"],
                 records=self._results.records,
                 run=self._run_trial,
                 corpus_directory=str(self._corpus.directory),
@@ -66,8 +67,25 @@ class SweepRun:
                 takes_s=self._times.of,
                 deadline=self._budget.deadline,
             ):
-                self._results.append(replace(record, forecast=(forecasts or {}).get(record.spec)))
-                self._ended.add((record.spec_id, record.replicate))
+                self._store(replace(record, forecast=(forecasts or {}).get(record.spec)))
+
+    def _trace(self, due: Sequence[DueTrial], progress: SweepProgress) -> None:
+        """Trace the steps that are not to be run, all in one process."""
+        if not due:
+            return
+        progress.started(due[0].planned.spec, 1)
+        tasks = [
+            TrialTask(spec=one.planned.spec, replicate=0, attempt=one.attempt, corpus_directory=None) for one in due
+        ]
+        timeout_s, longest_s = self._config.trial_timeout_s, self._budget.longest_s()
+        for record in run_traces(tasks, environment=self._environment, timeout_s=min(timeout_s, longest_s)):
+            if record.status != "timeout" or longest_s >= timeout_s:
+                self._store(record)
+                progress.finished(record)
+
+    def _store(self, record: TrialRecord) -> None:
+        self._results.append(record)
+        self._ended.add((record.spec_id, record.replicate))
 
     def not_started(self, due: Sequence[DueTrial]) -> list[TrialSpec]:
         """Return the trials that got no record."""

@@ -142,7 +142,7 @@ ORDER_OF_WORTH = ("precision", "checkpointing", "batch_size", "sampler", "num_wo
 
 def _rank(name: str, config: SweepConfig) -> int:
     """Return the place of an axis: those asked for, then those of ORDER_OF_WORTH, then the rest."""
-    order = [*config.asked_axes, *ORDER_OF_WORTH]
+    order = [*config.asked, *ORDER_OF_WORTH]
     return order.index(name) if name in order else len(order)
 
 

@@ -87,6 +87,7 @@ def choose(
             max_epochs=rung.max_epochs,
             replicates=rung.replicates,
             reference_runs=max(rung.replicates, REFERENCE_RUNS),
+            memory_by="step" if "memory_by" in config.asked else "trace",
         )
         if found is not None and takes_s(design_of(chosen_config(config, one))) > (1 - RESERVED_SHARE) * budget_s:
             break
@@ -101,7 +102,7 @@ def chosen_config(config: SweepConfig, choices: SweepChoices) -> SweepConfig:
     Without a reduced precision norms have one precision, and nothing is said of the other unless it was asked for.
     """
     axes = replace(config.axes, precision=choices.precision)
-    if "norm_precision" not in config.asked_axes and not set(choices.precision) & set(REDUCED_PRECISIONS):
+    if "norm_precision" not in config.asked and not set(choices.precision) & set(REDUCED_PRECISIONS):
         axes = replace(axes, norm_precision=("fp32",))
     return replace(
         config,
@@ -110,4 +111,5 @@ def chosen_config(config: SweepConfig, choices: SweepChoices) -> SweepConfig:
         max_epochs=choices.max_epochs,
         replicates=choices.replicates,
         reference_runs=choices.reference_runs,
+        memory_by=choices.memory_by,
     )

@@ -48,7 +48,8 @@ def make_design(
     Memory trials come first, each family's members by ascending micro-batch, so that what does not fit is known before
     anything is timed; within these bounds the order is random, drawn from the sweep's seed. The reference trial, the
     centre's, is repeated at even steps among the timed ones. Under a time budget every configuration is timed once, in
-    the order of the cells, before anything is repeated. ``train_sizes_N2`` are height and width of the training
+    the order of the cells, before anything is repeated; where it chose itself how much to measure, traced memory is
+    confirmed last by a real step of the centre. ``train_sizes_N2`` are height and width of the training
     examples in pixels, ``worst_case`` the largest of each, ``canvas_sizes`` those of compute trials.
     ``shared_memory_bytes`` is what /dev/shm has free, None where nobody knows: trials whose loader workers need more
     are left out.
@@ -88,12 +89,18 @@ def make_design(
     if not timed and not memory:
         raise InputError("the axes", allowed="no trial is left to measure", remedy="; ".join(left_out[:3]))
     generator = random.Random(config.seed)
+    confirming = []
+    if config.chooses_size and any(spec.memory_by == "trace" for spec in memory):
+        confirming = [
+            PlannedTrial(spec=replace(memory_spec(cells[0], config, worst_case), memory_by="step"), replicate=0)
+        ]
     return Design(
         cells=cells,
         left_out=left_out,
         trials=(
             *ordered_memory(list(dict.fromkeys(memory)), generator),
             *ordered_timed(list(dict.fromkeys(timed)), config, generator),
+            *confirming,
         ),
     )
 
