@@ -166,9 +166,9 @@ def test_under_a_budget_axes_come_in_the_order_of_what_people_ask() -> None:
     ]
     center, *others = design(memory_format="contiguous,channels-last", sampler="bucketed,random").cells
     assert [_varied(center, cell) for cell in others][:4] == [
+        {"memory_format"},
         {"batch_size"},
         {"batch_size", "sampler"},
-        {"memory_format"},
         {"precision"},
     ], "what was asked for comes first"
 
