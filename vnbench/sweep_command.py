@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -121,6 +122,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         certificates=certify(records),
         confirmations=confirmations(records),
         estimated_s=estimate.total_s,
+        promised_s=min(estimate.total_s, budget.total_s or math.inf),
         is_timed=any(record.status == "ok" for record in records if record.kind != "memory"),
         wants_times=any(kind != "memory" for kind in config.kinds),
         rows=training_rows(records, centre=centre),

@@ -24,6 +24,7 @@ from vnbench.output.compute_table import compute_table
 from vnbench.output.console import stdout_console
 from vnbench.output.factored_table import factored_table
 from vnbench.output.loader_table import loader_table
+from vnbench.output.row_notes import is_marked, shared_codes
 from vnbench.output.tables import summary_table
 from vnbench.record import TrialRecord
 from vnbench.spec import TrialSpec
@@ -51,6 +52,8 @@ class SweepReport:
     """Forecasts of a factored sweep beside what was measured."""
     estimated_s: float | None = None
     """What the whole command was estimated to take before its first trial."""
+    promised_s: float | None = None
+    """The same, or the time budget where that is less."""
     is_timed: bool = False
     """Whether a trial with times ended ``ok``."""
     wants_times: bool = False
@@ -74,6 +77,7 @@ class SweepReport:
             "statuses": self.statuses,
             "elapsed_s": self.elapsed_s,
             "estimated_s": self.estimated_s,
+            "promised_s": self.promised_s,
             "num_not_started": self.num_not_started,
             "left_out": list(self.left_out),
             "plots": [str(path) for path in self.plots],
@@ -128,8 +132,10 @@ def training_rows(records: Sequence[TrialRecord], *, centre: TrialSpec | None = 
     latest = latest_attempts(records)
     noise = measure_noise(latest)
     sides = side_by_side(latest, noise=noise, centre=centre)
+    summaries = summarize(latest, noise=noise)
+    shared = shared_codes(summaries)
     rows = []
-    for row in summarize(latest, noise=noise):
+    for row in summaries:
         ratio = sides.to_centre(row.spec)
         rows.append(
             {
@@ -144,6 +150,7 @@ def training_rows(records: Sequence[TrialRecord], *, centre: TrialSpec | None = 
                 "interval": list(ratio.interval) if ratio and ratio.interval else None,
                 "has_processes": ratio.has_processes if ratio else None,
                 "worst_case_peak_bytes": row.worst_case_peak_bytes,
+                "is_marked": is_marked(row, shared=shared),
                 "warnings": sorted({warning.code for warning in row.warnings}),
             }
         )

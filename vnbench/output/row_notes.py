@@ -52,10 +52,14 @@ def shared_codes(rows: Sequence[Row]) -> frozenset[WarningCode]:
 
 
 def status_cell(row: Row, *, shared: frozenset[WarningCode] = frozenset()) -> str:
-    """Return the status of a row, marked where a line under the table says more of it than the ``shared`` warnings."""
+    """Return the status of a row, with a mark where ``is_marked``."""
+    return f"{row.status} !" if is_marked(row, shared=shared) else row.status
+
+
+def is_marked(row: Row, *, shared: frozenset[WarningCode]) -> bool:
+    """Return whether a line under the table says more of a row than the ``shared`` warnings."""
     has_own = any(warning.code not in shared for warning in row.warnings)
-    is_marked = has_own or (row.status == "ok" and (row.failures or row.cause is not None))
-    return f"{row.status} !" if is_marked else row.status
+    return has_own or (row.status == "ok" and (bool(row.failures) or row.cause is not None))
 
 
 def subject(row: Row, rows: Sequence[Row]) -> str:
