@@ -1,4 +1,4 @@
-"""The README's main job under conditions that people have: other processors, one core, a busy one, images to be written.
+"""The README's main job under conditions that people have: other processors, one core, a busy one, no images yet.
 
 Each condition is one run of ``vnbench sweep --widths 3200:12800`` in a folder of its own, about five minutes long. The
 first one writes the images, which the others find.

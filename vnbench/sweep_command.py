@@ -123,7 +123,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         confirmations=confirmations(records),
         estimated_s=estimate.total_s,
         promised_s=min(estimate.total_s, budget.total_s or math.inf),
-        is_timed=any(record.status == "ok" for record in records if record.kind != "memory"),
+        is_timed=any(record.kind != "memory" for record in records),
         wants_times=any(kind != "memory" for kind in config.kinds),
         rows=training_rows(records, centre=centre),
     )

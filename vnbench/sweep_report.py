@@ -55,7 +55,7 @@ class SweepReport:
     promised_s: float | None = None
     """The same, or the time budget where that is less."""
     is_timed: bool = False
-    """Whether a trial with times ended ``ok``."""
+    """Whether a trial with times was run, however it ended."""
     wants_times: bool = False
     """Whether trials with times were asked for."""
     rows: tuple[dict[str, Any], ...] = ()
@@ -65,8 +65,8 @@ class SweepReport:
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 where a sweep ended without one good measurement of what it was to measure."""
-        is_measured = self.is_timed if self.wants_times else bool(self.statuses.get("ok"))
+        """0, or 3 where a sweep ended without one good measurement, or ran no trial with the times it was asked for."""
+        is_measured = bool(self.statuses.get("ok")) and (self.is_timed or not self.wants_times)
         return 0 if self.is_dry_run or is_measured else 3
 
     def to_json(self) -> dict[str, Any]:
