@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -41,6 +42,11 @@ def echo(payload: str) -> str:
 
 def answer_in_order(payload: str) -> str:
     return record_of_task(TrialTask.from_json(payload)).to_json()
+
+
+def answer_for_the_first_of_all(payload: str) -> str:
+    first, *others = (TrialTask.from_json(text) for text in json.loads(payload))
+    return json.dumps([record_of_task(first).to_json(), *("no record" for _ in others)])
 
 
 def measure_while_asleep(payload: str) -> str:

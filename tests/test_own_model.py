@@ -162,6 +162,24 @@ def test_the_largest_tensor_of_an_own_network_is_found() -> None:
     assert largest_tensor(spec, num_examples=16, height=640, width=12_800) == 16 * 24 * 640 * 12_800
 
 
+def test_looking_for_the_largest_tensor_leaves_the_tensors_of_a_file_as_they_are(tmp_path: Path) -> None:
+    text = """
+SCALE = torch.full((1,), 2.0)
+
+
+class Scaled(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x) * SCALE
+
+
+def build(*, num_classes):
+    return Scaled(1, num_classes, 3, padding=1)
+"""
+    spec = own_spec(write(tmp_path, text), "build")
+    assert largest_tensor(spec, num_examples=2, height=64, width=96) == 2 * 3 * 64 * 96
+    assert build_network(spec)(torch.zeros(1, 1, 64, 64)).isfinite().all()
+
+
 def test_the_largest_tensor_of_a_network_that_looks_at_its_numbers_grows_with_the_pixels(tmp_path: Path) -> None:
     text = """
 class Looking(nn.Conv2d):

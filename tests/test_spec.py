@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -41,8 +41,23 @@ def test_a_field_at_its_default_is_no_part_of_the_id() -> None:
     assert training_spec(norm_groups="half-or-16").spec_id == training_spec().spec_id
 
 
+def test_how_memory_is_found_is_part_of_the_id_and_not_of_the_family() -> None:
+    step = memory_spec(training_spec())
+    trace = replace(step, memory_by="trace")
+    assert "memory_by" not in step.canonical()
+    assert trace.spec_id != step.spec_id
+    assert trace.family == step.family
+
+
+@pytest.mark.parametrize("change", [{"device": "cuda"}, {"compile": "default"}, {"memory_by": "guess"}])
+def test_only_memory_on_the_cpu_is_traced(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"memory_by '(trace|guess)'"):
+        replace(memory_spec(training_spec()), **({"memory_by": "trace"} | change))
+
+
 def test_specs_survive_a_round_trip() -> None:
-    for spec in (training_spec(), memory_spec(training_spec())):
+    memory = memory_spec(training_spec())
+    for spec in (training_spec(), memory, replace(memory, memory_by="trace")):
         assert TrialSpec.from_dict(asdict(spec)) == spec
         assert TrialSpec.from_dict(spec.canonical()) == spec
 
@@ -67,10 +82,11 @@ def test_families_differ_by_micro_batch_and_not_by_batch_or_sampler() -> None:
         {"canvas_sizes": ((640, 12800),)},
         {"min_steps": 3},
         {"compile": "max"},
+        {"memory_by": "trace"},
     ],
 )
 def test_a_spec_that_means_nothing_cannot_be_made(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"must|needs|has no"):
+    with pytest.raises(ValueError, match=r"must|needs|has no|only"):
         training_spec(**change)
 
 

@@ -222,6 +222,18 @@ def test_compiled_code_has_a_memory_trial_on_cuda_alone() -> None:
         assert {trial.spec.compile for trial in trials if trial.spec.kind == "training"} == {"none", "default"}
 
 
+def test_memory_is_traced_where_that_is_asked_for() -> None:
+    for asked, flags in (("step", {}), ("trace", {"memory_by": "trace"})):
+        trials = design(soak="none,largest-first", **flags).trials
+        assert {trial.spec.memory_by for trial in trials if trial.spec.kind == "memory"} == {asked}
+        assert {trial.spec.memory_by for trial in trials if trial.spec.kind == "training"} == {"step"}
+
+
+def test_a_trace_is_refused_on_cuda() -> None:
+    with pytest.raises(InputError, match=r"--memory-by trace: a trace follows the rules of the CPU.*--memory-by step"):
+        design(CUDA, memory_by="trace")
+
+
 def test_switches_of_cuda_are_left_out_on_the_cpu() -> None:
     made = design(allocator="native,expandable-segments", cudnn_benchmark="off,on")
     assert sum("is a switch of CUDA" in line for line in made.left_out) == 2

@@ -14,7 +14,7 @@ from record_factory import memory_spec, training_spec
 from scripted_child import BEGUN, MEASURED_S, SEEN
 
 from vnbench.errors import InputError
-from vnbench.harness.runner import probe_environment, run_trial
+from vnbench.harness.runner import probe_environment, run_traces, run_trial
 from vnbench.harness.task import TrialTask
 from vnbench.measure import nvml_calls
 from vnbench.measure.host import MIN_OBSERVED_S, HostReading, busy_threshold
@@ -124,6 +124,42 @@ def test_a_child_without_a_record_becomes_one(behaviour: str, status: str, cause
     assert (record.status, record.cause.kind) == (status, cause)
     assert record.environment == ENVIRONMENT
     assert TrialRecord.from_json(record.to_json()) == record
+
+
+def traces(behaviour: str, *, timeout_s: float = 60.0) -> tuple[TrialRecord, ...]:
+    specs = [replace(memory_spec(training_spec(batch_size=size)), memory_by="trace") for size in (1, 2)]
+    tasks = [TrialTask(spec=spec, replicate=0, attempt=3, corpus_directory=None) for spec in specs]
+    records = run_traces(tasks, environment=ENVIRONMENT, timeout_s=timeout_s, entry=f"scripted_child:{behaviour}")
+    assert [(record.spec, record.attempt) for record in records] == [(task.spec, task.attempt) for task in tasks]
+    return records
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "cause"),
+    [
+        ("be_killed", "crashed", "signal"),
+        ("exit_in_order_without_a_record", "crashed", "no-record"),
+        ("write_garbage", "crashed", "garbage"),
+        ("echo", "crashed", "garbage"),
+        ("raise_an_error", "crashed", "exit-code"),
+        ("hang", "timeout", "deadline"),
+    ],
+)
+def test_traces_whose_process_gives_no_records_become_some(behaviour: str, status: str, cause: str) -> None:
+    for record in traces(behaviour, timeout_s=1.0 if behaviour == "hang" else 60.0):
+        assert record.cause is not None
+        assert (record.status, record.cause.kind) == (status, cause)
+        assert record.environment == ENVIRONMENT
+
+
+def test_of_several_traces_only_those_without_a_record_fail() -> None:
+    first, second = traces("answer_for_the_first_of_all")
+    assert (first.status, first.environment) == ("ok", {"device_name": "scripted"})
+    assert (second.status, second.cause and second.cause.kind) == ("crashed", "garbage")
+
+
+def test_no_traces_need_no_answer() -> None:
+    assert run_traces([], environment=ENVIRONMENT, timeout_s=60.0) == ()
 
 
 def test_a_hanging_trial_is_a_timeout() -> None:

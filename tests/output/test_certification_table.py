@@ -49,6 +49,16 @@ def test_a_cpu_gets_no_verdict_for_cards() -> None:
     assert CPU_LABEL in " ".join(text.split())
 
 
+def test_what_was_traced_is_told_apart_from_what_ran() -> None:
+    (step, *_) = soaked_records("cpu")
+    spec = dataclasses.replace(step.spec, memory_by="trace")
+    text = render([step, record_of(spec, memory=reading_of(spec, peak_bytes=20 * GIB, instrument="traced"))])
+    assert "ran in 24.0 GiB, tensors 83.3 % of it" in text
+    assert "traced for 24.0 GiB, tensors 83.3 % of it" in text
+    assert "Traced: the step was not run" in text
+    assert "Traced" not in render([step])
+
+
 def test_failures_are_told_with_their_cause() -> None:
     spec = memory_spec(training_spec(device="cuda"))
     limited = dataclasses.replace(spec, memory_limit_bytes=8 * GIB)

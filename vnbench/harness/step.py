@@ -55,7 +55,7 @@ class OptimizerStep:
         memory_format: MemoryFormat = "contiguous",
         optimizer: OptimizerLoop = "fused",
         padding: Padding = "plain",
-        make_scaler: Callable[..., torch.amp.GradScaler] = torch.amp.GradScaler,
+        make_scaler: Callable[..., torch.amp.GradScaler] | None = None,
     ) -> None:
         self.model = model
         self.device = device
@@ -65,7 +65,7 @@ class OptimizerStep:
         self._memory_format: MemoryFormat = memory_format
         self._is_exact = padding == "exact"
         self._autocast_dtype = AUTOCAST_DTYPES.get(precision)
-        self._scaler = make_scaler(device.type, enabled=precision == "fp16")
+        self._scaler = (make_scaler or torch.amp.GradScaler)(device.type, enabled=precision == "fp16")
         self._first_parameter = next(iter(model.parameters()))
 
     def run(self, micro_batches: Iterator[Batch], *, num_examples: int, timer: StepTimer) -> StepResult:
@@ -167,9 +167,9 @@ def step_of(
     model: nn.Module,
     *,
     device: torch.device,
-    make_scaler: Callable[..., torch.amp.GradScaler] = torch.amp.GradScaler,
+    make_scaler: Callable[..., torch.amp.GradScaler] | None = None,
 ) -> OptimizerStep:
-    """Return the optimizer step of a spec with a network that is there already."""
+    """Return the optimizer step of a spec with a network; its gradient scaler is torch's own if none is given."""
     return OptimizerStep(
         model,
         precision=spec.precision,
