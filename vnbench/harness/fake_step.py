@@ -43,8 +43,8 @@ def fake_step(spec: TrialSpec) -> Iterator[OptimizerStep]:
         if spec.model_id is None or isinstance(error, ModelError):
             raise
         raise ModelError(
-            f"{spec.model} cannot be traced on fake tensors, which hold no numbers ({summary_line(error)}); "
-            "write --memory-by step, which runs the step"
+            f"{spec.model} cannot be traced on fake tensors, which hold no numbers; write --memory-by step, which runs "
+            f"the step ({summary_line(error)})"
         ) from error
 
 
