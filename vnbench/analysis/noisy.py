@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vnbench.analysis.between import Spread
 from vnbench.readings import Stop, StopRule
 from vnbench.record import TrialWarning
 from vnbench.spec import TrialSpec
@@ -13,6 +14,10 @@ from vnbench.units import format_percent
 NOISY_HALF_WIDTH = 0.05
 """Relative half-width above which a cap that ended measuring is warned of: of two configurations a tenth apart neither
 could then be said to be faster."""
+
+MIN_FREEDOM = 4
+"""Degrees of freedom of a spread between processes from which on an interval rests on it: Student's t is 2.8 there, and
+12.7 with the two steps of one process."""
 
 FACTOR = 4
 """By how much a cap is raised in what is suggested: four times as many steps halve an interval."""
@@ -58,13 +63,21 @@ def capped_stop(stops: Sequence[Stop]) -> Stop | None:
 
 
 def settled_warnings(
-    spec: TrialSpec, warnings: Sequence[TrialWarning], figures: Sequence[StoppedFigure], *, parts: str | None
+    spec: TrialSpec,
+    warnings: Sequence[TrialWarning],
+    figures: Sequence[StoppedFigure],
+    *,
+    parts: str | None,
+    spread: Spread | None = None,
 ) -> tuple[TrialWarning, ...]:
     """Return the warnings of a spec's processes, with one of noise at most, which tells the intervals of the figures.
 
     A process knows its own steps alone, and with few of them its interval is wide. The figure over all processes knows
-    from the other trials how much steps and processes differ: its interval may be narrower or wider.
+    from the other trials how much steps and processes differ: its interval may be narrower or wider. Where the
+    ``spread`` between processes rests on MIN_FREEDOM, few steps are no doubt of their own: it holds their differences.
     """
+    if spread is not None and spread.degrees_of_freedom >= MIN_FREEDOM:
+        warnings = [warning for warning in warnings if warning.code != "few-steps"]
     if all(warning.code != "noisy" for warning in warnings):
         return tuple(warnings)
     settled = noise_warning(spec, figures, parts=parts)

@@ -7,7 +7,8 @@ logarithm of a ratio of means over m and n processes is (1/m + 1/n) sigma_b^2 + 
 
 w^2 comes, in this order, from
 
-1. repeated steps of both sides (other epochs, other processes): residuals around each step's own mean;
+1. repeated steps of both sides (other epochs, other processes): residuals around each step's own mean, pooled over the
+   specs of the sweep where a side's own are few;
 2. steps that are the same groups of examples in the same canvases on both sides, paired one by one: residuals of
    y - R x (stats.correlated_ratio_of_sums), in which is what the sides do to one canvas more than to another; together
    with the noise of steps of those specs that repeat theirs;
@@ -35,6 +36,10 @@ from vnbench.analysis.steps_seen import SeenProcess, StepNoise, equal_steps, mea
 MAX_EXPLAINED = 0.7
 """Share of what steps explain below which a spread, squared, counts as explained by them. At 1 the spread is taken for
 explained too often where it is not, and 92 % of the intervals hold the truth (simulated)."""
+
+OWN_FREEDOM = 6
+"""Degrees of freedom from which on the noise of a spec's own steps is taken, and not that of all specs: Student's t is
+2.4 there, and 12.7 with two images in two processes."""
 
 MIN_FREEDOM = 2
 """Degrees of freedom of a spread below which what steps say lends it none: two processes often agree by chance."""
@@ -159,7 +164,9 @@ def _within(side: Side, reference: Side, steps: StepNoise | None) -> tuple[float
     sides = (side, reference)
     own = [step_noise(one.processes) for one in sides]
     known = [
-        _of_mean(one, noise) for one, found in zip(sides, own, strict=True) if one.shapes and (noise := found or steps)
+        _of_mean(one, noise)
+        for one, found in zip(sides, own, strict=True)
+        if one.shapes and (noise := _better_known(found, steps))
     ]
     from_repeated = _sum(known) if len(known) == len(sides) else None
     is_paired = side.shapes == reference.shapes and len(side.shapes) > 1
@@ -169,6 +176,13 @@ def _within(side: Side, reference: Side, steps: StepNoise | None) -> tuple[float
         return from_repeated
     draws = [part for one in sides if (part := _of_draws(one)) is not None]
     return _sum(draws) if len(draws) == len(sides) else None
+
+
+def _better_known(own: StepNoise | None, pooled: StepNoise | None) -> StepNoise | None:
+    """Return the noise of a side's own steps, or where they say little that of all specs of the sweep."""
+    if own is None or (pooled is not None and own.degrees_of_freedom < OWN_FREEDOM):
+        return pooled
+    return own
 
 
 def _of_pairs(side: Side, reference: Side) -> tuple[float, float]:

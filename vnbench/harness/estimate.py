@@ -48,7 +48,7 @@ NORM_FACTOR: Mapping[NormPrecision, float] = {"fp32": 1.0, "input": 0.9}
 NEW_CANVAS_S: Mapping[DeviceType, float] = {"cuda": 0.25, "cpu": 0.0}
 """Seconds that the first pass over a canvas adds: cuDNN's plans."""
 
-TRACE_S = 3.0
+TRACE_S = 1.5
 """Seconds in which a step is traced, whatever its size, for a first guess."""
 
 LOADING_S_PER_MPX = 0.01
@@ -212,12 +212,13 @@ class TrialTimes:
         """Return the seconds that a trial will take.
 
         The first estimate is scaled by how those of finished trials of its kind compared with what they took; where
-        none of its kind ended, by how the others did.
+        none of its kind ended, by how the others did. Traces, which compute nothing, stand for themselves alone.
         """
         return self._factor(_sort(spec)) * trial_s(spec, self._workload, self.pace)
 
     def _factor(self, sort: tuple[TrialKind, MemoryBy]) -> float:
-        pairs = self._took.get(sort) or [pair for pairs in self._took.values() for pair in pairs]
+        computed = [pair for other, pairs in self._took.items() for pair in pairs if other[1] == "step"]
+        pairs = self._took.get(sort) or ([] if sort[1] == "trace" else computed)
         return sum(took_s for took_s, _ in pairs) / sum(guess_s for _, guess_s in pairs) if pairs else 1.0
 
     def total(self, specs: Iterable[TrialSpec]) -> float:
