@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from vnbench.harness.process import SPIN_COUNT
+
+# As in the processes of trials, and before a test imports torch: beside a busy core tests take a tenth of the time.
+os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:

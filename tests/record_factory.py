@@ -388,7 +388,7 @@ def some_workload() -> Workload:
 def some_pace(**s_per_mpx: float) -> Pace:
     """Return the pace of a machine that was probed: by precision, or a second per megapixel in all."""
     paces: dict[str, float] = s_per_mpx or dict.fromkeys(PRECISIONS, 1.0)
-    return Pace(s_per_mpx=paces, check_s=1.0, is_probed=True)  # type: ignore[arg-type]
+    return Pace(s_per_mpx=paces, s_per_pass=0.1, is_probed=True)  # type: ignore[arg-type]
 
 
 def _draws(spec: TrialSpec, *, replicate: int) -> tuple[np.random.Generator, float]:

@@ -50,7 +50,7 @@ def reading(*, s_per_mpx: float = 0.5, **convolution_s: float) -> ProbeReading:
         ProbeStep(precision=one, padded_pixels=10**6, seconds=s_per_mpx * times[one] / times[fastest], is_first=False)
         for one in times
     ]
-    return ProbeReading(convolution_s=times, steps=tuple(steps), check_s=1.0)
+    return ProbeReading(convolution_s=times, steps=tuple(steps))
 
 
 def settled(

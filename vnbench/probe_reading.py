@@ -30,8 +30,6 @@ class ProbeReading:
     """Seconds of one 3 x 3 convolution, forward and backward, by precision."""
     steps: tuple[ProbeStep, ...]
     """Training steps in the order in which they ran."""
-    check_s: float
-    """Seconds in which one step was held against fp32, as before each timed trial."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

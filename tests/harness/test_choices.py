@@ -19,7 +19,7 @@ CPU: dict[str, Any] = {"device_type": "cpu", "num_cpus": 2}
 
 
 def probe(convolution_s: Mapping[Precision, float]) -> ProbeReading:
-    return ProbeReading(convolution_s=convolution_s, steps=(), check_s=1.0)
+    return ProbeReading(convolution_s=convolution_s, steps=())
 
 
 def config(**flags: str) -> SweepConfig:

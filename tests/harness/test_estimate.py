@@ -17,19 +17,26 @@ def step(pixels: int, seconds: float, *, precision: Precision = "fp32", is_first
 
 
 def probe(*steps: ProbeStep) -> ProbeReading:
-    return ProbeReading(convolution_s={"fp32": 1e-3, "bf16": 1e-3}, steps=steps, check_s=0.5)
+    return ProbeReading(convolution_s={"fp32": 1e-3, "bf16": 1e-3}, steps=steps)
 
 
-def test_the_pace_is_that_of_the_warm_step_on_the_largest_canvas() -> None:
-    pace = Pace.of(probe(step(100_000, 9.0, is_first=True), step(100_000, 0.2), step(1_000_000, 1.5)))
-    assert pace.s_per_mpx == {"fp32": 1.5}
-    assert pace.check_s == 0.5
+def test_two_canvases_tell_what_a_pass_costs_from_what_its_pixels_do() -> None:
+    pace = Pace.of(probe(step(100_000, 9.0, is_first=True), step(100_000, 0.3), step(1_100_000, 1.8)))
+    assert pace.s_per_mpx == {"fp32": pytest.approx(1.5)}
+    assert pace.s_per_pass == pytest.approx(0.15)
+    assert pace.check_s == pytest.approx(0.2 + 6 * 0.15)
+
+
+def test_a_larger_canvas_that_took_no_longer_is_taken_for_all_there_is() -> None:
+    pace = Pace.of(probe(step(100_000, 2.0), step(1_000_000, 1.5)))
+    assert pace.s_per_mpx == {"fp32": pytest.approx(1.5)}
+    assert pace.s_per_pass == pytest.approx(1.85)
 
 
 def test_a_precision_tried_on_the_smallest_canvas_alone_is_scaled_from_there() -> None:
     small = [step(100_000, 0.2), step(100_000, 4.0, precision="bf16")]
     pace = Pace.of(probe(*small[:1], step(1_000_000, 1.0), *small[1:]))
-    assert pace.s_per_mpx["bf16"] == pytest.approx(20.0), "twenty times fp32 there, so twenty times its pace"
+    assert pace.s_per_mpx["bf16"] == pytest.approx(20 * pace.s_per_mpx["fp32"])
 
 
 def test_a_precision_with_a_first_step_alone_is_taken_as_it_was() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scripted_child import LONG_S
 
-from vnbench.harness.process import ChildOutcome, run_child
+from vnbench.harness.process import SPIN_COUNT, ChildOutcome, run_child
 
 HANG_GUARD_S = 300.0
 """What ends a test of something that never happens; however slow a machine is, what does happen takes less."""
@@ -199,3 +199,16 @@ def task_json() -> str:
     from vnbench.harness.task import TrialTask
 
     return TrialTask(spec=training_spec(), replicate=0, attempt=0, corpus_directory=None).to_json()
+
+
+def test_threads_of_a_trial_soon_give_their_core_away_unless_somebody_says_otherwise() -> None:
+    program = (
+        "import os; from vnbench.harness.process import start_server; start_server(()); "
+        "print(os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    for given, expected in (({}, SPIN_COUNT), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")):
+        kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=kept | given, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == expected

@@ -30,6 +30,7 @@ def test_on_a_machine_that_tells_nothing_all_is_null(tmp_path: Path) -> None:
         "shared_memory_free_bytes": None,
         "debugging_variables": {},
         "thread_variables": {},
+        "wait_variables": {},
     }
 
 
@@ -136,3 +137,4 @@ def test_switches_for_debugging_are_told_where_they_matter(name: str, value: str
 
 def test_limits_of_threads_are_told() -> None:
     assert machine_settings(variables={"OMP_NUM_THREADS": "4"})["thread_variables"] == {"OMP_NUM_THREADS": "4"}
+    assert machine_settings(variables={"GOMP_SPINCOUNT": "9"})["wait_variables"] == {"GOMP_SPINCOUNT": "9"}

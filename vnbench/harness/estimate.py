@@ -6,16 +6,26 @@ Without a probe, as when it failed, the pace is a rough guess made on other mach
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vnbench.data.alignment import align
 from vnbench.data.canvases import Size
 from vnbench.data.sizes import SizeArray
 from vnbench.harness.trial_plan import plan_measured
-from vnbench.probe_reading import ProbeReading, ProbeStep
+from vnbench.probe_reading import ProbeReading
 from vnbench.record import TrialRecord
-from vnbench.spec import Checkpointing, DeviceType, MemoryBy, ModelName, NormPrecision, Precision, TrialKind, TrialSpec
+from vnbench.spec import (
+    REDUCED_PRECISIONS,
+    Checkpointing,
+    DeviceType,
+    MemoryBy,
+    ModelName,
+    NormPrecision,
+    Precision,
+    TrialKind,
+    TrialSpec,
+)
 from vnbench.units import mpx
 
 START_UP_S: Mapping[DeviceType, float] = {"cuda": 8.0, "cpu": 0.3}
@@ -30,8 +40,11 @@ ROUGH_S_PER_MPX: Mapping[tuple[DeviceType, ModelName], float] = {
 """Seconds of training per megapixel, for a first guess only: two CPU cores, and the account of the multiclass run (550
 min for 50 epochs of 15,000 images of 4.5 Mpx on an unnamed GPU)."""
 
-ROUGH_CHECK_S: Mapping[DeviceType, float] = {"cuda": 1.0, "cpu": 1.5}
-"""Seconds in which a trial holds one step against fp32 before it is timed, for a first guess."""
+ROUGH_S_PER_PASS = 0.05
+"""Seconds of a pass beside those of its pixels, for a first guess."""
+
+CHECK_S, CHECK_PASSES = 0.2, 6
+"""What holding one step against fp32 takes, before a trial is timed: seconds, and passes over hardly any pixels."""
 
 LARGE_CANVAS_FACTOR: Mapping[DeviceType, float] = {"cuda": 1.0, "cpu": 1.3}
 """Times by which a pixel of an image costs more than one of the probe's small canvases: maps that leave the caches."""
@@ -45,8 +58,8 @@ CHECKPOINTING_FACTOR: Mapping[Checkpointing, float] = {"none": 1.0, "stages": 1.
 NORM_FACTOR: Mapping[NormPrecision, float] = {"fp32": 1.0, "input": 0.9}
 """Times that a step under autocast takes by the precision of its norms."""
 
-NEW_CANVAS_S: Mapping[DeviceType, float] = {"cuda": 0.25, "cpu": 0.0}
-"""Seconds that the first pass over a canvas adds: cuDNN's plans."""
+NEW_CANVAS_S = 0.25
+"""Seconds that the first pass over a canvas adds on CUDA: cuDNN's plans."""
 
 TRACE_S = 1.5
 """Seconds in which a step is traced, whatever its size, for a first guess."""
@@ -59,6 +72,20 @@ NUM_LOADER_STAGES = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedEpoch:
+    """What an epoch of a trial goes through."""
+
+    pixels: int
+    """Padded pixels."""
+    num_passes: int
+    """Forward and backward passes."""
+    largest_step_pixels: int
+    """Padded pixels of its largest optimizer step."""
+    num_canvases: int
+    """Different canvases."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
     """What the images of a sweep weigh."""
 
@@ -66,7 +93,7 @@ class Workload:
     """Height and width in pixels of each training example."""
     worst_case: Size
     """Height and width in pixels of the worst-case example."""
-    _planned: dict[str, tuple[float, float, int]] = field(default_factory=dict)
+    _planned: dict[str, PlannedEpoch] = field(default_factory=dict)
 
     @property
     def worst_case_pixels(self) -> int:
@@ -74,13 +101,16 @@ class Workload:
         height, width = self.worst_case
         return align(height) * align(width)
 
-    def of_epoch(self, spec: TrialSpec) -> tuple[float, float, int]:
-        """Return an epoch's padded pixels, those of its largest optimizer step, and its number of canvases."""
+    def of_epoch(self, spec: TrialSpec) -> PlannedEpoch:
+        """Return what an epoch of a trial goes through."""
         if spec.spec_id not in self._planned:
             plan = plan_measured(spec, self.train_sizes_N2)
-            steps = [sum(one.padded_pixels for one in step) for step in plan.steps]
-            shapes = {(len(one.examples), *one.canvas) for step in plan.steps for one in step}
-            self._planned[spec.spec_id] = (float(sum(steps)), float(max(steps)), len(shapes))
+            self._planned[spec.spec_id] = PlannedEpoch(
+                pixels=int(plan.padded_pixels_M.sum()),
+                num_passes=len(plan.padded_pixels_M),
+                largest_step_pixels=max(sum(one.padded_pixels for one in step) for step in plan.steps),
+                num_canvases=len({(len(one.examples), *one.canvas) for step in plan.steps for one in step}),
+            )
         return self._planned[spec.spec_id]
 
 
@@ -90,8 +120,8 @@ class Pace:
 
     s_per_mpx: Mapping[Precision, float]
     """Seconds of forward, backward and update per megapixel of a warm canvas, by precision."""
-    check_s: float
-    """Seconds in which one step is held against fp32."""
+    s_per_pass: float
+    """Seconds of a pass beside those of its pixels: of all its operators, the start."""
     is_probed: bool
     """Whether this machine was asked."""
 
@@ -102,43 +132,42 @@ class Pace:
             (guess for known, guess in ROUGH_S_PER_MPX.items() if known == (spec.device, spec.model)),
             ROUGH_S_PER_MPX[spec.device, "veernet"],
         )
-        return cls(s_per_mpx={spec.precision: guess}, check_s=ROUGH_CHECK_S[spec.device], is_probed=False)
+        return cls(s_per_mpx={spec.precision: guess}, s_per_pass=ROUGH_S_PER_PASS, is_probed=False)
 
     @classmethod
     def of(cls, probe: ProbeReading) -> Pace:
-        """Return what a probe says: the warm step on the largest canvas of the fastest precision.
+        """Return what a probe says: a line through the last steps on the smallest and the largest canvas.
 
-        Other precisions were tried on the smallest canvas alone, so theirs is that pace times their ratio there. One
-        without a warm step is taken as it was first.
+        Other precisions than the fastest were tried on the smallest canvas alone, so theirs is that line's slope times
+        what their steps took there over what the fastest's did. One without a warm step is taken as it was first.
         """
-        by_precision = {
-            precision: [step for step in probe.steps if step.precision == precision]
-            for precision in dict.fromkeys(step.precision for step in probe.steps)
-        }
-        paces = {precision: _paces(steps) for precision, steps in by_precision.items()}
-        smallest = min(step.padded_pixels for step in probe.steps)
-        base = max(paces, key=lambda precision: max(paces[precision]))
-        largest_pace = paces[base][max(paces[base])]
+        last_s = {(step.precision, step.padded_pixels): step.seconds for step in probe.steps}
+        base = probe.steps[0].precision
+        sizes = sorted({pixels for precision, pixels in last_s if precision == base})
+        small, large = sizes[0], sizes[-1]
+        small_s, large_s = last_s[base, small], last_s[base, large]
+        slope = (large_s - small_s) / mpx(large - small) if large > small else 0.0
+        if slope <= 0:
+            slope = large_s / mpx(large)
+        ratios = {precision: seconds / small_s for (precision, pixels), seconds in last_s.items() if pixels == small}
         return cls(
-            s_per_mpx={
-                precision: largest_pace * of_canvases[smallest] / paces[base][smallest]
-                for precision, of_canvases in paces.items()
-            },
-            check_s=probe.check_s,
+            s_per_mpx={precision: slope * ratio for precision, ratio in ratios.items()},
+            s_per_pass=max(0.0, small_s - slope * mpx(small)),
             is_probed=True,
         )
 
-    def training_s(self, spec: TrialSpec, pixels: float) -> float:
-        """Return the seconds of passes over so many pixels of images, as the spec trains on them."""
+    @property
+    def check_s(self) -> float:
+        """Seconds in which one step is held against fp32."""
+        return CHECK_S + CHECK_PASSES * self.s_per_pass
+
+    def training_s(self, spec: TrialSpec, pixels: float, *, num_passes: int) -> float:
+        """Return the seconds of some passes over so many pixels of images, as the spec trains on them."""
         known = self.s_per_mpx.get(spec.precision, statistics.fmean(self.s_per_mpx.values()))
-        norm = NORM_FACTOR[spec.norm_precision] if spec.precision in ("bf16", "fp16") else 1.0
+        norm = NORM_FACTOR[spec.norm_precision] if spec.precision in REDUCED_PRECISIONS else 1.0
         large = LARGE_CANVAS_FACTOR[spec.device] if self.is_probed else 1.0
-        return mpx(pixels) * known * large * norm * CHECKPOINTING_FACTOR[spec.checkpointing]
-
-
-def _paces(steps: Sequence[ProbeStep]) -> dict[int, float]:
-    """Return seconds per megapixel by canvas, of its last step."""
-    return {step.padded_pixels: step.seconds / mpx(step.padded_pixels) for step in steps}
+        per_pixel = mpx(pixels) * known * large * norm
+        return (num_passes * self.s_per_pass + per_pixel) * CHECKPOINTING_FACTOR[spec.checkpointing]
 
 
 def trial_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
@@ -151,7 +180,8 @@ def _memory_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
         return TRACE_S
     pixels = spec.micro_batch_size * workload.worst_case_pixels
     num_steps = 2 if spec.device == "cuda" else 1
-    return FIRST_STEP_FACTOR * num_steps * pace.training_s(spec, pixels)
+    # Two passes over hardly any pixels come before.
+    return FIRST_STEP_FACTOR * (num_steps * pace.training_s(spec, pixels, num_passes=1) + 2 * pace.s_per_pass)
 
 
 def _compute_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
@@ -159,29 +189,27 @@ def _compute_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
     assert spec.num_warm_up_steps is not None
     assert spec.min_steps is not None
     area = spec.batch_size * sum(align(height) * align(width) for height, width in spec.canvas_sizes)
-    warm_up = FIRST_STEP_FACTOR * spec.num_warm_up_steps * pace.training_s(spec, area)
-    return pace.check_s + warm_up + spec.min_steps * pace.training_s(spec, area)
+    once_s = pace.training_s(spec, area, num_passes=len(spec.canvas_sizes))
+    return pace.check_s + (FIRST_STEP_FACTOR * spec.num_warm_up_steps + spec.min_steps) * once_s
 
 
 def _loader_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
-    pixels, _, _ = workload.of_epoch(spec)
-    once_s = mpx(pixels) * LOADING_S_PER_MPX
+    once_s = mpx(workload.of_epoch(spec).pixels) * LOADING_S_PER_MPX
     # A handful of stages, each until it is known or its time is up.
     return once_s + NUM_LOADER_STAGES * max(once_s, (spec.max_measuring_s or once_s) / 2)
 
 
 def _training_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
     assert spec.num_warm_up_steps is not None
-    pixels, largest_step, num_canvases = workload.of_epoch(spec)
-    warm_up_s = FIRST_STEP_FACTOR * spec.num_warm_up_steps * pace.training_s(spec, largest_step)
-    visits_s = 0.0
-    if spec.device == "cuda":
-        visits_s = num_canvases * NEW_CANVAS_S[spec.device] + pace.training_s(spec, pixels)
-    epoch_s = pace.training_s(spec, pixels)
+    epoch = workload.of_epoch(spec)
+    warm_up_step_s = pace.training_s(spec, epoch.largest_step_pixels, num_passes=spec.accumulation_steps)
+    epoch_s = pace.training_s(spec, epoch.pixels, num_passes=epoch.num_passes)
+    visits_s = epoch.num_canvases * NEW_CANVAS_S + epoch_s if spec.device == "cuda" else 0.0
     num_epochs = spec.max_epochs or 1
     if spec.max_measuring_s is not None:
         # The epoch in which the time is up is finished.
         num_epochs = min(num_epochs, int(spec.max_measuring_s // epoch_s) + 1)
+    warm_up_s = FIRST_STEP_FACTOR * spec.num_warm_up_steps * warm_up_step_s
     return pace.check_s + warm_up_s + visits_s + num_epochs * epoch_s
 
 

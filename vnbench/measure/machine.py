@@ -49,6 +49,9 @@ DEBUGGING_VARIABLES: Mapping[str, Callable[[str], bool]] = {
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Environment variables that limit how many CPUs a computation uses."""
 
+WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Environment variables that say how the threads of a computation wait for each other."""
+
 ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 """Environment variables that keep oneDNN (by its new name and its old) and torch from instructions the CPU has."""
 
@@ -68,6 +71,7 @@ def machine_settings(*, variables: Mapping[str, str] = os.environ, root: Path = 
             name: variables[name] for name, matters in DEBUGGING_VARIABLES.items() if matters(variables.get(name, ""))
         },
         "thread_variables": {name: variables[name] for name in THREAD_VARIABLES if variables.get(name)},
+        "wait_variables": {name: variables[name] for name in WAIT_VARIABLES if variables.get(name)},
     }
 
 
