@@ -93,9 +93,18 @@ def test_finished_trials_scale_what_is_left_of_their_kind() -> None:
     guess, memory_guess = times.of(spec), times.of(memory)
     assert times.total([spec, spec]) == pytest.approx(2 * guess)
     times.learn(record_of(spec, status="skipped", elapsed_s=0.0))
-    times.learn(record_of(spec, elapsed_s=3 * guess))
+    times.learn(record_of(training_spec(num_workers=2), elapsed_s=3 * guess))
     assert times.total([spec, spec]) == pytest.approx(6 * guess)
     assert times.of(memory) == pytest.approx(3 * memory_guess), "its own kind is unknown: as the others"
     times.learn(record_of(memory, elapsed_s=memory_guess))
     assert times.of(memory) == pytest.approx(memory_guess)
     assert times.total([]) == 0
+
+
+def test_a_spec_that_ran_takes_as_long_again() -> None:
+    times = TrialTimes(workload=some_workload(), pace=some_pace())
+    slow, other = training_spec(checkpointing="stages"), training_spec()
+    for seconds in (40.0, 60.0):
+        times.learn(record_of(slow, elapsed_s=seconds))
+    times.learn(record_of(other, elapsed_s=1.0))
+    assert times.of(slow) == pytest.approx(50.0)

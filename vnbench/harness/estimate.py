@@ -229,19 +229,23 @@ class TrialTimes:
         """The pace that estimates start from."""
         self._workload = workload
         self._took: dict[tuple[TrialKind, MemoryBy], list[tuple[float, float]]] = {}
+        self._own: dict[str, list[float]] = {}
 
     def learn(self, record: TrialRecord) -> None:
         """Take note of what a trial took; one that was skipped says nothing."""
         if record.status != "skipped":
             guess_s = trial_s(record.spec, self._workload, self.pace)
             self._took.setdefault(_sort(record.spec), []).append((record.elapsed_s, guess_s))
+            self._own.setdefault(record.spec_id, []).append(record.elapsed_s)
 
     def of(self, spec: TrialSpec) -> float:
-        """Return the seconds that a trial will take.
+        """Return the seconds that a trial will take: as long as before, where its spec ran already.
 
-        The first estimate is scaled by how those of finished trials of its kind compared with what they took; where
+        Of others, the first estimate is scaled by how those of finished trials of its kind compared with what they took; where
         none of its kind ended, by how the others did. Traces, which compute nothing, stand for themselves alone.
         """
+        if spec.spec_id in self._own:
+            return statistics.fmean(self._own[spec.spec_id])
         return self._factor(_sort(spec)) * trial_s(spec, self._workload, self.pace)
 
     def _factor(self, sort: tuple[TrialKind, MemoryBy]) -> float:

@@ -37,10 +37,10 @@ in each child otherwise. None of them may ask CUDA anything on import: a process
 
 
 SPIN_COUNT = "3000"
-"""Turns for which a thread of libgomp waits for the others before it sleeps: a hundredth of its default. Beside a program
-that takes a core, the scheduler puts two threads on the other one, and each wait for the default count lasts until the
-time slice ends: a pass over a small canvas took 5.7 s then, 0.5 s with this count, 0.05 s alone. On quiet cores no
-difference was seen (0.6 and 4.6 Mpx, three processes each in turn)."""
+"""Turns for which a thread of libgomp waits for the others before it sleeps: a hundredth of its default. Beside a
+program that takes a core, the scheduler puts two threads on the other one, and each wait for the default count lasts
+until the time slice ends: a pass over a small canvas took 5.7 s then, 0.5 s with this count, 0.05 s alone. On quiet
+cores no difference was seen (0.6 and 4.6 Mpx, three processes each in turn)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
