@@ -241,8 +241,8 @@ class TrialTimes:
     def of(self, spec: TrialSpec) -> float:
         """Return the seconds that a trial will take: as long as before, where its spec ran already.
 
-        Of others, the first estimate is scaled by how those of finished trials of its kind compared with what they took; where
-        none of its kind ended, by how the others did. Traces, which compute nothing, stand for themselves alone.
+        Of others, the first estimate is scaled by how those of finished trials of its kind compared with what they
+        took; where none of its kind ended, by how the others did. Traces, which compute nothing, stand for themselves.
         """
         if spec.spec_id in self._own:
             return statistics.fmean(self._own[spec.spec_id])
