@@ -3,7 +3,7 @@
 Each condition is one run of ``vnbench sweep --widths 3200:12800`` in a folder of its own, about five minutes long. The
 first one writes the images, which the others find.
 
-Run with: python benchmarks/main_job_report.py --results results/cpu-amd-epyc/main_job.json --out reports
+Run with: python benchmarks/main_job_report.py --results results/MACHINE/main_job.json --out reports
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         _say_all(console, settled.lines)
         config, design = settled.config, design_of(settled.config)
         due = due_trials(design.trials, records=results.records, retry=config.retry)
-        times = TrialTimes(workload=workload_of(corpus), pace=settled.pace)
+        times = TrialTimes(workload=workload_of(corpus), pace=settled.pace, finished=results.records)
         budget = Budget(total_s=config.time_budget_s, start=start)
         estimate = estimate_sweep(corpus, due, times, elapsed_s=budget.elapsed_s())
         _say_all(console, plan_lines(design, num_due=len(due), out=out, estimate=estimate, budget_s=budget.total_s))
@@ -220,7 +220,7 @@ def _show_plan(
     _say_all(console, settled.lines)
     config, design = settled.config, design_of(settled.config)
     due = due_trials(design.trials, records=records, retry=config.retry)
-    times = TrialTimes(workload=workload_of(corpus), pace=settled.pace)
+    times = TrialTimes(workload=workload_of(corpus), pace=settled.pace, finished=records)
     estimate = estimate_sweep(corpus, due, times, elapsed_s=time.monotonic() - start)
     _say_all(console, plan_lines(design, num_due=len(due), out=out, estimate=estimate, budget_s=config.time_budget_s))
     specs = [trial.planned.spec for trial in due]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from vnbench.data import synthesis
 from vnbench.data.cache_root import default_cache_root
-from vnbench.data.corpus import Corpus
+from vnbench.data.corpus import Corpus, load_corpus
 from vnbench.data.gray_files import read_gray
 from vnbench.data.gray_png import encode_image
 from vnbench.data.raster import Gray, draw_example
@@ -332,3 +332,35 @@ def test_the_number_of_threads_changes_no_byte(
     monkeypatch.setattr(os, "cpu_count", lambda: num_threads)
     build_corpus(corpus_spec, tmp_path / "logs")
     assert files_of(tmp_path / "logs") == files_of(built.directory)
+
+
+def test_only_the_wanted_examples_are_written_and_the_corpus_is_the_same(
+    corpus_spec: CorpusSpec, built: Corpus, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+    directory = tmp_path / "part"
+    part = build_corpus(corpus_spec, directory, examples={1, 3}, on_progress=lambda *done: told.append(done))
+    assert sorted(path.name for path in (directory / "images").iterdir()) == ["000001.png", "000003.png"]
+    assert told == [(1, 2), (2, 2)]
+    assert part.corpus_id == built.corpus_id
+    assert len(part) == len(built)
+    assert is_complete(corpus_spec, directory, examples={3})
+    assert not is_complete(corpus_spec, directory, examples={2, 3})
+    assert estimate_bytes(corpus_spec, examples={1, 3}) < estimate_bytes(corpus_spec)
+    with pytest.raises(InputError, match="there is no file"):
+        load_corpus(directory)
+    assert load_corpus(directory, is_partial=True).corpus_id == built.corpus_id
+
+
+def test_more_examples_join_those_that_are_there_and_leave_the_corpus_in_use(
+    corpus_spec: CorpusSpec, built: Corpus, tmp_path: Path
+) -> None:
+    directory = tmp_path / "part"
+    build_corpus(corpus_spec, directory, examples={1})
+    first, manifest = (directory / "images/000001.png").stat(), (directory / "manifest.csv").stat()
+    build_corpus(corpus_spec, directory, examples={1, 2})
+    assert (directory / "images/000001.png").stat().st_mtime_ns == first.st_mtime_ns
+    assert (directory / "manifest.csv").stat().st_mtime_ns == manifest.st_mtime_ns, "another sweep may be reading it"
+    whole = build_corpus(corpus_spec, directory)
+    assert files_of(directory) == files_of(built.directory)
+    assert whole.corpus_id == built.corpus_id

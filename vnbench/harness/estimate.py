@@ -224,12 +224,15 @@ _MEASURING_S: Mapping[TrialKind, Callable[[TrialSpec, Workload, Pace], float]] =
 class TrialTimes:
     """What trials will take, learning from those that ended."""
 
-    def __init__(self, *, workload: Workload, pace: Pace) -> None:
+    def __init__(self, *, workload: Workload, pace: Pace, finished: Iterable[TrialRecord] = ()) -> None:
+        """``finished`` are trials of the same images on the same machine that ended before."""
         self.pace = pace
         """The pace that estimates start from."""
         self._workload = workload
         self._took: dict[tuple[TrialKind, MemoryBy], list[tuple[float, float]]] = {}
         self._own: dict[str, list[float]] = {}
+        for record in finished:
+            self.learn(record)
 
     def learn(self, record: TrialRecord) -> None:
         """Take note of what a trial took; one that was skipped says nothing."""

@@ -82,7 +82,7 @@ def result_lines(
     yield f"records: {out}"
     is_timed = any(kind != "memory" for kind in kinds)
     if not_started:
-        yield "next: the same command again measures the rest (--time-budget counts anew)"
+        yield f"next: the same command again measures the rest, its time counted anew: {same_command(options, {})}"
         return
     asked = _next_options(statuses, replicates=replicates, is_timed=is_timed)
     if asked is not None:
