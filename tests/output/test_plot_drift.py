@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import record_factory as factory
 from matplotlib.container import ErrorbarContainer
@@ -86,3 +88,15 @@ def test_fewer_than_three_runs_have_no_figure(count) -> None:
 def test_runs_at_one_time_have_no_figure() -> None:
     records = [factory.measured_training_record(factory.training_spec(), replicate=n) for n in range(3)]
     assert drift_figure(measure_noise(records), origin=provenance(records)) is None
+
+
+def test_bars_of_too_few_steps_are_left_out_and_that_is_said() -> None:
+    records = repeated(count=4, specs=3)
+    noise = measure_noise(records)
+    assert noise.drift is not None
+    wide = replace(noise.drift, reference=tuple(replace(one, half_width=3.0) for one in noise.drift.reference))
+    plain, cut = figure_of(records), drift_figure(replace(noise, drift=wide), origin=provenance(records))
+    assert cut is not None
+    assert "one process, which are too few to draw any" in subtitle(cut)
+    assert "too few" not in subtitle(plain)
+    assert cut.axes[0].get_ylim()[1] < 100, "points and spread fill the frame"

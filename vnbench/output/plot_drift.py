@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ MIN_RUNS = 3
 REFERENCE_COLOUR, LINE_COLOUR = PRECISION_COLOURS["fp32"], PRECISION_COLOURS["bf16"]
 SPREAD_GREY, OTHERS_GREY = "#E4E4E4", "#8C8C8C"
 
+MAX_BAR = 5
+"""Times the run-to-run spread, or the largest deviation, up to which a bar is drawn."""
+
 UNIMPORTANT = ("task", "norm_groups", "norm_precision", "corpus_id")
 """Levers that the subtitle leaves out of the reference's name."""
 
@@ -39,10 +43,12 @@ def drift_figure(noise: Noise, *, origin: Provenance) -> Figure | None:
         return None
     spread = noise.spread_for(reference.kind)
     assert spread is not None  # what drifts was repeated
+    drift, has_bars = _with_telling_bars(drift, spread=spread.relative)
     runs = f"its {len(drift.reference)} processes"
     notes = [
         f"Reference: {_name(reference)}; seconds per padded pixel of {runs} against their mean.",
-        "Bars: 95 % intervals over the steps of one process.",
+        "Bars: 95 % intervals over the steps of one process"
+        + ("." if has_bars else ", which are too few to draw any."),
         drift_line(drift).capitalize(),
     ]
     subtitle = " ".join(notes).replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
@@ -75,6 +81,18 @@ def drift_figure(noise: Noise, *, origin: Provenance) -> Figure | None:
     axes.set_ylabel("deviation from the trial's mean (%)")
     legend_below(axes, handles=handles)
     return figure
+
+
+def _with_telling_bars(drift: Drift, *, spread: float) -> tuple[Drift, bool]:
+    """Return the drift without the bars that would dwarf all else, and whether some are left.
+
+    Two steps say next to nothing of their process: Student's t is 12.7 with them.
+    """
+    widest = MAX_BAR * max(spread, *(abs(point.deviation) for point in drift.reference))
+    told = tuple(
+        replace(point, half_width=None) if (point.half_width or 0.0) > widest else point for point in drift.reference
+    )
+    return replace(drift, reference=told), any(point.half_width is not None for point in told)
 
 
 def _name(reference: TrialSpec) -> str:
