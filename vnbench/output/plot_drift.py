@@ -92,7 +92,8 @@ def _with_telling_bars(drift: Drift, *, spread: float) -> tuple[Drift, bool]:
     told = tuple(
         replace(point, half_width=None) if (point.half_width or 0.0) > widest else point for point in drift.reference
     )
-    return replace(drift, reference=told), any(point.half_width is not None for point in told)
+    others = tuple(replace(point, half_width=None) for point in drift.others)
+    return replace(drift, reference=told, others=others), any(point.half_width is not None for point in told)
 
 
 def _name(reference: TrialSpec) -> str:
