@@ -206,12 +206,13 @@ def env(
     as_json: AsJson = False,
 ) -> int:
     """Tell what this machine is, what it computes natively, and what would disturb a measurement on it."""
-    from vnbench.harness.runner import probe_environment
+    from vnbench.harness.runner import probe_environment, time_convolutions
     from vnbench.measure.activity import watch_activity
     from vnbench.options import OPTIONS
     from vnbench.output.environment import environment_lines, find_disturbances
 
     environment = probe_environment(OPTIONS["device"](device, "--device"))
+    environment["convolution_s"] = time_convolutions(environment)
     activity = watch_activity(environment["device_uuid"])
     disturbances = list(find_disturbances(environment, activity=activity))
     if as_json:

@@ -170,3 +170,12 @@ def test_what_is_emulated_is_said_in_words(environment: dict[str, Any], told: li
     assert lines[lines.index("") + 1 : -1] == told
     if environment["native_precisions"] is not None:
         assert any(line.split()[0] == "native_precisions" and "fp32" in line for line in lines)
+
+
+def test_what_each_precision_costs_is_told_beside_what_flags_say() -> None:
+    times = {"fp32": 0.002, "bf16": 0.04, "fp16": None}
+    facts = CPU | {"native_precisions": ["fp32"], "convolution_s": times}
+    told = list(environment_lines(facts, activity={"host": None, "device": None}, disturbances=[]))
+    assert "bf16 and fp16 are emulated here: far slower than fp32" in told
+    line = next(line for line in told if line.startswith("a 3 x 3 convolution"))
+    assert line.endswith("on one thread, takes so many times as long as in fp32: bf16 20")

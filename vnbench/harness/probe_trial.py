@@ -7,6 +7,7 @@ planned with it.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -60,6 +61,22 @@ def measure_probe(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]
         canvases = spec.canvas_sizes if precision == fastest else spec.canvas_sizes[:1]
         steps += _steps(_in_precision(spec, precision), canvases, device=device, start=start)
     yield replace(record, probe=ProbeReading(convolution_s=convolution_s, steps=tuple(steps)))
+
+
+def convolution_times(payload: str) -> str:
+    """Return, as JSON, the seconds of one convolution by precision on the device and in the precisions of a payload.
+
+    That is ``{"device": "cpu", "precisions": ["fp32", "bf16"]}``; a precision that the device cannot compute is null.
+    """
+    asked = json.loads(payload)
+    device = torch.device(asked["device"])
+    found: dict[str, float | None] = {}
+    for precision in asked["precisions"]:
+        try:
+            found[precision] = _convolution_s(precision, device=device)
+        except RuntimeError:  # no kernel for it
+            found[precision] = None
+    return json.dumps(found)
 
 
 def _in_precision(spec: TrialSpec, precision: Precision) -> TrialSpec:

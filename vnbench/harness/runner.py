@@ -16,11 +16,12 @@ from vnbench.harness.process import ChildOutcome, run_child
 from vnbench.harness.task import TrialTask
 from vnbench.harness.telemetry import MachineWatch
 from vnbench.record import Cause, Status, TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.spec import PRECISIONS, TrialSpec
 from vnbench.units import format_duration
 
 TRIAL_ENTRY = "vnbench.harness.trial:run"
 TRACES_ENTRY = "vnbench.harness.trial:run_all"
+CONVOLUTIONS_ENTRY = "vnbench.harness.probe_trial:convolution_times"
 PROBE_ENTRY = "vnbench.measure.environment:probe"
 MODEL_CHECK_ENTRY = "vnbench.harness.model_check:run"
 
@@ -52,6 +53,19 @@ def probe_environment(device: str) -> dict[str, Any]:
             "--device", device, allowed=environment["error"], remedy="write --device cpu, or run on a machine with CUDA"
         )
     return environment
+
+
+def time_convolutions(environment: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the seconds of one convolution by precision; a CPU is tried in all of them, a GPU where it has units.
+
+    Nothing comes back where the child does not answer.
+    """
+    is_cpu = environment["device_type"] == "cpu"
+    precisions = [one for one in PRECISIONS if one != "tf32"] if is_cpu else environment.get("native_precisions") or []
+    order = json.dumps({"device": environment["device_type"], "precisions": precisions})
+    outcome = run_child(CONVOLUTIONS_ENTRY, order, timeout_s=PROBE_TIMEOUT_S)
+    found: dict[str, float | None] = json.loads(outcome.answer or b"{}")
+    return found
 
 
 def check_own_models(specs: Iterable[TrialSpec]) -> None:

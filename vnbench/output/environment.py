@@ -9,6 +9,7 @@ from typing import Any, Literal
 from vnbench.measure.host import busy_threshold
 from vnbench.measure.nvml import SLOWDOWNS
 from vnbench.measure.precisions import emulated_precisions
+from vnbench.output.numbers import significant
 from vnbench.units import format_bytes
 
 Code = Literal[
@@ -85,6 +86,13 @@ def _precision_lines(environment: Mapping[str, Any]) -> Iterator[str]:
     native = environment.get("native_precisions")
     if environment["device_type"] == "cuda" and native is not None and "tf32" not in native:
         yield "tf32 has no units here: it is computed as fp32"
+    times_s = environment.get("convolution_s") or {}
+    base_s = times_s.get("fp32")
+    others = {name: seconds for name, seconds in times_s.items() if name != "fp32" and seconds is not None}
+    if base_s and others:
+        told = ", ".join(f"{name} {significant(seconds / base_s, digits=2)}" for name, seconds in others.items())
+        threads = " on one thread" if environment["device_type"] == "cpu" else ""
+        yield f"a 3 x 3 convolution, forward and backward{threads}, takes so many times as long as in fp32: {told}"
 
 
 def find_disturbances(environment: Mapping[str, Any], *, activity: Mapping[str, Any]) -> Iterator[Disturbance]:
@@ -236,8 +244,10 @@ def _of_switches(environment: Mapping[str, Any]) -> Iterator[Disturbance]:
         )
 
 
-def _assignments(variables: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in variables.items())
+def _assignments(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name}={significant(value) if isinstance(value, float) else value}" for name, value in values.items()
+    )
 
 
 def _shown(name: str, value: Any) -> str:
