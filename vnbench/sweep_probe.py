@@ -27,7 +27,7 @@ from vnbench.record import TrialRecord
 from vnbench.spec import Precision, TrialSpec
 from vnbench.units import format_duration, mpx
 
-PROBE_CANVASES = ((128, 512), (320, 1920), (640, 6400))
+PROBE_CANVASES = ((128, 512), (256, 1280), (480, 3200), (640, 6400))
 """Height and width in pixels: from little enough for a precision that is emulated to half a worst-case image."""
 
 PROBE_S = 2.5

@@ -90,7 +90,7 @@ def make_design(
         raise InputError("the axes", allowed="no trial is left to measure", remedy="; ".join(left_out[:3]))
     generator = random.Random(config.seed)
     confirming = []
-    if config.chooses_size and any(spec.memory_by == "trace" for spec in memory):
+    if "memory_by" not in config.asked and any(spec.memory_by == "trace" for spec in memory):
         confirming = [
             PlannedTrial(spec=replace(memory_spec(cells[0], config, worst_case), memory_by="step"), replicate=0)
         ]
