@@ -17,20 +17,25 @@ def step(pixels: int, seconds: float, *, precision: Precision = "fp32", is_first
 
 
 def probe(*steps: ProbeStep) -> ProbeReading:
-    return ProbeReading(convolution_s={"fp32": 1e-3, "bf16": 1e-3}, steps=steps)
+    return ProbeReading(convolution_s={"fp32": 1e-3, "bf16": 30e-3}, steps=steps)
 
 
 def test_two_canvases_tell_what_a_pass_costs_from_what_its_pixels_do() -> None:
     pace = Pace.of(probe(step(100_000, 9.0, is_first=True), step(100_000, 0.3), step(1_100_000, 1.8)))
-    assert pace.s_per_mpx == {"fp32": pytest.approx(1.5)}
+    assert pace.s_per_mpx["fp32"] == pytest.approx(1.5)
     assert pace.s_per_pass == pytest.approx(0.15)
     assert pace.check_s == pytest.approx(0.2 + 6 * 0.15)
 
 
 def test_a_larger_canvas_that_took_no_longer_is_taken_for_all_there_is() -> None:
     pace = Pace.of(probe(step(100_000, 2.0), step(1_000_000, 1.5)))
-    assert pace.s_per_mpx == {"fp32": pytest.approx(1.5)}
+    assert pace.s_per_mpx["fp32"] == pytest.approx(1.5)
     assert pace.s_per_pass == pytest.approx(1.85)
+
+
+def test_a_precision_too_slow_for_a_step_is_known_by_its_convolution() -> None:
+    pace = Pace.of(probe(step(100_000, 0.2), step(1_000_000, 1.1)))
+    assert pace.s_per_mpx["bf16"] == pytest.approx(30 * pace.s_per_mpx["fp32"])
 
 
 def test_a_precision_tried_on_the_smallest_canvas_alone_is_scaled_from_there() -> None:

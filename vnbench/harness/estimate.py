@@ -139,7 +139,8 @@ class Pace:
         """Return what a probe says: a line through the last steps on the smallest and the largest canvas.
 
         Other precisions than the fastest were tried on the smallest canvas alone, so theirs is that line's slope times
-        what their steps took there over what the fastest's did. One without a warm step is taken as it was first.
+        what their steps took there over what the fastest's did; where they were too slow to be tried, what their
+        convolutions took. One without a warm step is taken as it was first.
         """
         last_s = {(step.precision, step.padded_pixels): step.seconds for step in probe.steps}
         base = probe.steps[0].precision
@@ -149,7 +150,8 @@ class Pace:
         slope = (large_s - small_s) / mpx(large - small) if large > small else 0.0
         if slope <= 0:
             slope = large_s / mpx(large)
-        ratios = {precision: seconds / small_s for (precision, pixels), seconds in last_s.items() if pixels == small}
+        ratios = {one: seconds / probe.convolution_s[base] for one, seconds in probe.convolution_s.items()}
+        ratios |= {precision: seconds / small_s for (precision, pixels), seconds in last_s.items() if pixels == small}
         return cls(
             s_per_mpx={precision: slope * ratio for precision, ratio in ratios.items()},
             s_per_pass=max(0.0, small_s - slope * mpx(small)),

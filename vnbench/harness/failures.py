@@ -39,8 +39,14 @@ NO_ENGINE = "unable to find an engine"
 """What cuDNN's front end says when every engine failed: for want of memory, or because none takes so large a tensor."""
 
 
-NO_PRIMITIVE = ("could not create a primitive", "could not execute a primitive", "could not create a memory")
-"""What oneDNN says when it cannot make its workspace, among other reasons; only under a memory limit it means that."""
+NO_PRIMITIVE = (
+    "could not create a primitive",
+    "could not execute a primitive",
+    "could not create a memory",
+    "can't start new thread",
+)
+"""What oneDNN says when it cannot make its workspace, and Python when a thread gets no stack, among other reasons; only
+under a memory limit they mean that."""
 
 
 ADDRESS_ERRORS = ("illegal memory access", "invalid configuration argument", "misaligned address")

@@ -39,6 +39,9 @@ LONG_CONVOLUTION_S = 0.05
 MIN_CANVASES = 2
 """Canvases that get a step whatever it takes: two tell what a step costs from what its pixels do."""
 
+LONGEST_STEP_S = 3.0
+"""Seconds of a step that a probe does not try: what an emulated precision costs is then told by its convolution."""
+
 LONG_STEP_S = 1.0
 """A first step that takes longer is not repeated: beside a busy core it would cost more than it tells."""
 
@@ -47,7 +50,8 @@ def measure_probe(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]
     """Yield the record with what the probe read, once when it is all there.
 
     The centre of a sweep will be in the fastest precision, so the steps of that one go through MIN_CANVASES, and all
-    more that ``max_measuring_s`` leaves room for; those of the others through the smallest alone.
+    more that ``max_measuring_s`` leaves room for; those of the others through the smallest alone, and not at all where
+    by their convolution one would take longer than LONGEST_STEP_S.
     """
     spec = task.spec
     assert spec.precisions is not None
@@ -58,7 +62,10 @@ def measure_probe(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]
     start = time.monotonic()
     steps: list[ProbeStep] = []
     for precision in sorted(spec.precisions, key=lambda one: one != fastest):
-        canvases = spec.canvas_sizes if precision == fastest else spec.canvas_sizes[:1]
+        canvases = spec.canvas_sizes
+        if precision != fastest:
+            expected_s = steps[0].seconds * convolution_s[precision] / convolution_s[fastest]
+            canvases = spec.canvas_sizes[:1] if expected_s <= LONGEST_STEP_S else ()
         steps += _steps(_in_precision(spec, precision), canvases, device=device, start=start)
     yield replace(record, probe=ProbeReading(convolution_s=convolution_s, steps=tuple(steps)))
 

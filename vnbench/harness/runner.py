@@ -29,7 +29,13 @@ PROBE_TIMEOUT_S = 180.0
 """A first import of torch from a cold disk takes tens of seconds; more than this is a broken installation."""
 
 
-NO_MEMORY_TEXTS = ("std::bad_alloc", "Cannot allocate memory", "DefaultCPUAllocator: ", "out of memory")
+NO_MEMORY_TEXTS = (
+    "std::bad_alloc",
+    "Cannot allocate memory",
+    "DefaultCPUAllocator: ",
+    "out of memory",
+    "libgomp: Thread creation failed",
+)
 """What a process has said at its end that died of a failed allocation, where no exception could be raised."""
 
 
