@@ -76,8 +76,6 @@ class Run:
     """Its first estimate, cut where the time budget cuts it."""
     num_trained: int
     """Configurations with a valid training time."""
-    num_configurations: int
-    """Configurations of the design with a record."""
     num_trials: int
     """Training trials with a valid time."""
     precision: str
@@ -152,7 +150,6 @@ def measure(condition: Condition, *, cache: Path) -> tuple[Run, dict[str, Any]]:
         elapsed_s=elapsed_s,
         promised_s=answer["promised_s"],
         num_trained=len(timed),
-        num_configurations=len(answer["rows"]) + answer["num_not_started"],
         num_trials=sum(row["num_processes"] for row in timed),
         precision=next((row["spec"]["precision"] for row in timed if row["is_centre"]), MISSING),
         first_figure_s=_first_figure_s(records, started),

@@ -39,6 +39,7 @@ from vnbench.placement import place_results
 from vnbench.record import STATUSES, TrialRecord
 from vnbench.request import Request
 from vnbench.search_command import SearchReport, run_search_command
+from vnbench.spec import TrialSpec
 from vnbench.store import ResultsFile, load_results
 from vnbench.sweep_probe import Settled, estimate_sweep, settle, workload_of
 from vnbench.sweep_report import SweepReport, print_tables, training_rows
@@ -112,6 +113,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         draw_plots(Findings(records), out.with_suffix(""), options=request.texts) if is_any_measured else ((), ())
     )
     not_started = sweep.not_started(due)
+    unmeasured = _without_figures(not_started, records)
     report = SweepReport(
         out=out,
         statuses=_statuses(records),
@@ -133,7 +135,8 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     lines = result_lines(
         out=out,
         statuses=report.statuses,
-        not_started=not_started,
+        not_started=unmeasured,
+        num_repetitions=sum(spec not in unmeasured for spec in not_started),
         time_budget_s=config.time_budget_s,
         replicates=config.replicates,
         kinds=config.kinds,
@@ -241,6 +244,12 @@ def _show_plan(
 def _say_all(console: Console, lines: Iterable[str]) -> None:
     for line in lines:
         say(console, line)
+
+
+def _without_figures(specs: Sequence[TrialSpec], records: Sequence[TrialRecord]) -> list[TrialSpec]:
+    """Return the specs of which no process has a record, each once."""
+    known = {record.spec_id for record in records}
+    return [spec for spec in dict.fromkeys(specs) if spec.spec_id not in known]
 
 
 def _of_design(design: Design, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:

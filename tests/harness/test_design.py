@@ -149,7 +149,7 @@ def test_under_a_budget_every_configuration_runs_once_before_the_reference_is_re
     assert reference_places(design()) == [0, 7, 8]
     assert reference_places(design(reference_runs="5")) == [0, 7, 8, 9, 10]
     made = design(replicates="3")
-    assert reference_places(made) == [0, 7, 20]
+    assert reference_places(made) == [0, 7, 14]
     timed = [trial for trial in made.trials if trial.spec.kind == "training"]
     assert [trial.replicate for trial in timed] == [0] * 7 + [1] * 7 + [2] * 7
 

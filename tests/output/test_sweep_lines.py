@@ -17,6 +17,7 @@ def lines(**changes: object) -> list[str]:
         "out": OUT,
         "statuses": {"ok": 2},
         "not_started": [],
+        "num_repetitions": 0,
         "time_budget_s": None,
         "replicates": 1,
         "kinds": ("memory", "training"),
@@ -46,6 +47,12 @@ def test_what_the_budget_left_is_named_one_by_one() -> None:
     assert "batch 1" in told[1]
     assert "batch 2" in told[2]
     assert "the same command again measures the rest, its time counted anew: vnbench sweep " in told[-1]
+
+
+def test_repetitions_without_time_are_told_by_their_number() -> None:
+    told = lines(num_repetitions=3, time_budget_s=240.0)
+    assert told[-1].startswith("next: 3 repetitions found no time, and would narrow the intervals: vnbench sweep ")
+    assert not any(line.startswith("not measured") for line in told)
 
 
 def test_failed_trials_are_to_be_tried_again() -> None:

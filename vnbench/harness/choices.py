@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from vnbench.config import SweepConfig
 from vnbench.harness.design import Design
-from vnbench.harness.order import REFERENCE_RUNS
 from vnbench.probe_reading import ProbeReading, SweepChoices
 from vnbench.spec import REDUCED_PRECISIONS, Precision
 
@@ -23,32 +22,35 @@ RESERVED_SHARE = 0.12
 """Share of the budget that is not planned with: estimates are off, and what was disturbed is tried again."""
 
 
+PLANNED_PROCESSES = 2
+"""Processes of each configuration that have to fit into the budget before more images are measured. Processes differ by
+more than the steps of one: two of each of seven configurations tell the spread between processes to a third, three of
+the centre alone to a half, and Student's t is 2.3 instead of 4.3."""
+
+MOST_PROCESSES = 4
+"""Processes of each configuration, where the budget has room for them: it is used up, and the same command goes on."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rung:
-    """How much is measured of each configuration."""
+    """How much a process measures."""
 
     batches: int
     """Examples of an epoch, in largest batches."""
     max_epochs: int
     """Epochs."""
-    replicates: int
-    """Processes of each configuration."""
 
 
 LADDER = (
-    _Rung(batches=1, max_epochs=1, replicates=1),
-    _Rung(batches=1, max_epochs=1, replicates=2),
-    _Rung(batches=2, max_epochs=1, replicates=2),
-    _Rung(batches=2, max_epochs=1, replicates=3),
-    _Rung(batches=3, max_epochs=1, replicates=3),
-    _Rung(batches=3, max_epochs=2, replicates=3),
-    _Rung(batches=6, max_epochs=2, replicates=3),
-    _Rung(batches=6, max_epochs=3, replicates=4),
-    _Rung(batches=12, max_epochs=3, replicates=4),
+    _Rung(batches=1, max_epochs=1),
+    _Rung(batches=2, max_epochs=1),
+    _Rung(batches=3, max_epochs=1),
+    _Rung(batches=3, max_epochs=2),
+    _Rung(batches=6, max_epochs=2),
+    _Rung(batches=12, max_epochs=2),
+    _Rung(batches=12, max_epochs=4),
 )
-"""From what says least to what says most. Processes differ by more than the steps of one, so a second process of each
-configuration comes before more images: seven of them tell the spread between processes to a third, three of the centre
-alone to a half, and Student's t is 2.3 instead of 4.3."""
+"""From what says least to what says most."""
 
 
 def precisions_to_sweep(probe: ProbeReading) -> tuple[Precision, ...]:
@@ -74,9 +76,9 @@ def choose(
     design_of: Callable[[SweepConfig], Design],
     takes_s: Callable[[Design], float],
 ) -> SweepChoices:
-    """Return the most telling of LADDER's rungs whose design ends within ``budget_s``, or else the lowest.
+    """Return the most telling of LADDER's rungs whose PLANNED_PROCESSES end within ``budget_s``, or else the lowest.
 
-    A rung without repeated configurations repeats the centre. ``num_train`` training examples bound the epoch.
+    ``num_train`` training examples bound the epoch.
     """
     largest_batch = max(config.axes.batch_size)
     most = max(1, num_train // largest_batch)
@@ -86,11 +88,12 @@ def choose(
             precision=precision,
             subset_size=min(rung.batches, most) * largest_batch,
             max_epochs=rung.max_epochs,
-            replicates=rung.replicates,
-            reference_runs=max(rung.replicates, REFERENCE_RUNS),
+            replicates=MOST_PROCESSES,
+            reference_runs=MOST_PROCESSES,
             memory_by="step" if "memory_by" in config.asked else "trace",
         )
-        if found is not None and takes_s(design_of(chosen_config(config, one))) > (1 - RESERVED_SHARE) * budget_s:
+        planned = replace(one, replicates=PLANNED_PROCESSES, reference_runs=PLANNED_PROCESSES)
+        if found is not None and takes_s(design_of(chosen_config(config, planned))) > (1 - RESERVED_SHARE) * budget_s:
             break
         found = one
     assert found is not None

@@ -70,16 +70,16 @@ def _num_reference_runs(num_specs: int, config: SweepConfig) -> int:
 def _repetitions(
     specs: Sequence[TrialSpec], config: SweepConfig, generator: random.Random, *, num_reference_runs: int
 ) -> Iterator[PlannedTrial]:
-    """Yield what is left of each spec's processes when all have run once: the reference first, last and between.
+    """Yield what is left of each spec's processes when all have run once, in equal parts that the reference begins.
 
-    On its processes rest all ratios to the centre, and how far processes differ.
+    On its processes rest all ratios to the centre, and the time may be up after any of them.
     """
     others: list[PlannedTrial] = []
     for replicate in range(1, config.replicates):
         order = list(specs[1:])
         generator.shuffle(order)
         others += [PlannedTrial(spec=spec, replicate=replicate) for spec in order]
-    gaps = max(1, num_reference_runs - 2)
+    num_parts = max(1, num_reference_runs - 1)
     for run in range(1, num_reference_runs):
         yield PlannedTrial(spec=specs[0], replicate=run)
-        yield from others[(run - 1) * len(others) // gaps : run * len(others) // gaps]
+        yield from others[(run - 1) * len(others) // num_parts : run * len(others) // num_parts]

@@ -12,6 +12,7 @@ from vnbench.harness.design import Design
 from vnbench.harness.estimate import TrialTimes
 from vnbench.output.commands import Options, same_command
 from vnbench.output.progress import describe_trial
+from vnbench.output.provenance import count
 from vnbench.spec import TrialKind, TrialSpec
 from vnbench.units import format_bytes, format_duration
 
@@ -60,6 +61,7 @@ def result_lines(
     out: Path,
     statuses: Mapping[str, int],
     not_started: Sequence[TrialSpec],
+    num_repetitions: int,
     time_budget_s: float | None,
     replicates: int,
     kinds: Sequence[TrialKind],
@@ -69,7 +71,8 @@ def result_lines(
 ) -> Iterator[str]:
     """Yield what was not measured, where everything lies, and the next command to try.
 
-    ``options`` are those of this sweep, as they were written.
+    ``not_started`` are trials of configurations that got no figure at all, ``num_repetitions`` further processes of the
+    others that found no time. ``options`` are those of this sweep, as they were written.
     """
     if not_started:
         budget = f" within the time budget of {format_duration(time_budget_s)}" if time_budget_s else ""
@@ -83,6 +86,10 @@ def result_lines(
     is_timed = any(kind != "memory" for kind in kinds)
     if not_started:
         yield f"next: the same command again measures the rest, its time counted anew: {same_command(options, {})}"
+        return
+    if num_repetitions:
+        repetitions = count(num_repetitions, "repetition")
+        yield f"next: {repetitions} found no time, and would narrow the intervals: {same_command(options, {})}"
         return
     asked = _next_options(statuses, replicates=replicates, is_timed=is_timed)
     if asked is not None:
