@@ -173,7 +173,7 @@ def test_what_is_emulated_is_said_in_words(environment: dict[str, Any], told: li
 
 
 def test_what_each_precision_costs_is_told_beside_what_flags_say() -> None:
-    times = {"fp32": 0.002, "bf16": 0.04, "fp16": None}
+    times = {"fp32": 0.002, "bf16": 0.04}
     facts = CPU | {"native_precisions": ["fp32"], "convolution_s": times}
     told = list(environment_lines(facts, activity={"host": None, "device": None}, disturbances=[]))
     assert "bf16 and fp16 are emulated here: far slower than fp32" in told

@@ -8,8 +8,9 @@ planned with it.
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -30,8 +31,9 @@ CONVOLUTION_CANVAS: dict[DeviceType, tuple[int, int]] = {"cpu": (64, 160), "cuda
 """Height and width in pixels: on a CPU little enough for bf16 that is emulated (0.1 s where fp32 takes 4 ms), on a GPU
 enough to fill it."""
 
-NUM_CONVOLUTIONS = 10
-"""Tries at the convolution after one that is not counted; the fastest counts, which others disturb least."""
+NUM_ROUNDS = 25
+"""Times that the convolution is tried in each precision in turn after a first time that is not counted; the fastest
+counts, which others disturb least, and in turn they disturb all alike."""
 
 LONG_CONVOLUTION_S = 0.05
 """A first convolution that takes longer counts itself: its precision is slow, whatever the first time adds."""
@@ -57,7 +59,7 @@ def measure_probe(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]
     assert spec.precisions is not None
     assert spec.canvas_sizes is not None
     device = torch.device(spec.device)
-    convolution_s = {precision: _convolution_s(precision, device=device) for precision in spec.precisions}
+    convolution_s = _convolutions_s(spec.precisions, device=device)
     fastest = min(convolution_s, key=lambda precision: convolution_s[precision])
     start = time.monotonic()
     steps: list[ProbeStep] = []
@@ -73,52 +75,53 @@ def measure_probe(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]
 def convolution_times(payload: str) -> str:
     """Return, as JSON, the seconds of one convolution by precision on the device and in the precisions of a payload.
 
-    That is ``{"device": "cpu", "precisions": ["fp32", "bf16"]}``; a precision that the device cannot compute is null.
+    That is ``{"device": "cpu", "precisions": ["fp32", "bf16"]}``.
     """
     asked = json.loads(payload)
-    device = torch.device(asked["device"])
-    found: dict[str, float | None] = {}
-    for precision in asked["precisions"]:
-        try:
-            found[precision] = _convolution_s(precision, device=device)
-        except RuntimeError:  # no kernel for it
-            found[precision] = None
-    return json.dumps(found)
+    return json.dumps(_convolutions_s(asked["precisions"], device=torch.device(asked["device"])))
 
 
 def _in_precision(spec: TrialSpec, precision: Precision) -> TrialSpec:
     return replace(spec, precision=precision)
 
 
-def _convolution_s(precision: Precision, *, device: torch.device) -> float:
-    """Return the seconds of one convolution in a precision, forward and backward; on a CPU on one thread.
+def _convolutions_s(precisions: Sequence[Precision], *, device: torch.device) -> dict[Precision, float]:
+    """Return the seconds of one convolution by precision, forward and backward; on a CPU on one thread.
 
     Several threads wait for each other, beside a busy core for longer than they compute, and all precisions look alike.
     """
-    set_arithmetic(precision)
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _fastest_s(precision, device=device)
+        return _fastest_s(precisions, device=device)
     finally:
         torch.set_num_threads(num_threads)
 
 
-def _fastest_s(precision: Precision, *, device: torch.device) -> float:
-    dtype = AUTOCAST_DTYPES.get(precision, torch.float32)
+def _fastest_s(precisions: Sequence[Precision], *, device: torch.device) -> dict[Precision, float]:
     height, width = CONVOLUTION_CANVAS["cuda" if device.type == "cuda" else "cpu"]
-    convolution = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False).to(device, dtype)
-    images_BCHW = torch.zeros((1, CHANNELS, height, width), device=device, dtype=dtype, requires_grad=True)
-    gradient_BCHW = torch.zeros_like(images_BCHW)
-    first_s = _timed(convolution, images_BCHW, gradient_BCHW)
-    if first_s > LONG_CONVOLUTION_S and device.type == "cpu":
-        return first_s
-    return min(_timed(convolution, images_BCHW, gradient_BCHW) for _ in range(NUM_CONVOLUTIONS))
+    tries = {}
+    found: dict[Precision, float] = {}
+    for precision in precisions:
+        dtype = AUTOCAST_DTYPES.get(precision, torch.float32)
+        convolution = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False).to(device, dtype)
+        images_BCHW = torch.zeros((1, CHANNELS, height, width), device=device, dtype=dtype, requires_grad=True)
+        set_arithmetic(precision)
+        found[precision] = _timed(convolution, images_BCHW)
+        if device.type == "cuda" or found[precision] <= LONG_CONVOLUTION_S:
+            tries[precision] = (convolution, images_BCHW)
+            found[precision] = math.inf
+    for _ in range(NUM_ROUNDS):
+        for precision, (convolution, images_BCHW) in tries.items():
+            set_arithmetic(precision)
+            found[precision] = min(found[precision], _timed(convolution, images_BCHW))
+    return found
 
 
-def _timed(convolution: torch.nn.Module, images_BCHW: torch.Tensor, gradient_BCHW: torch.Tensor) -> float:
+def _timed(convolution: torch.nn.Module, images_BCHW: torch.Tensor) -> float:
     start = time.perf_counter()
-    convolution(images_BCHW).backward(gradient_BCHW)
+    output_BCHW = convolution(images_BCHW)
+    output_BCHW.backward(output_BCHW.detach())
     if images_BCHW.is_cuda:
         torch.cuda.synchronize(images_BCHW.device)
     return time.perf_counter() - start

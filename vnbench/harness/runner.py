@@ -61,7 +61,7 @@ def probe_environment(device: str) -> dict[str, Any]:
     return environment
 
 
-def time_convolutions(environment: Mapping[str, Any]) -> dict[str, float | None]:
+def time_convolutions(environment: Mapping[str, Any]) -> dict[str, float]:
     """Return the seconds of one convolution by precision; a CPU is tried in all of them, a GPU where it has units.
 
     Nothing comes back where the child does not answer.
@@ -70,7 +70,7 @@ def time_convolutions(environment: Mapping[str, Any]) -> dict[str, float | None]
     precisions = [one for one in PRECISIONS if one != "tf32"] if is_cpu else environment.get("native_precisions") or []
     order = json.dumps({"device": environment["device_type"], "precisions": precisions})
     outcome = run_child(CONVOLUTIONS_ENTRY, order, timeout_s=PROBE_TIMEOUT_S)
-    found: dict[str, float | None] = json.loads(outcome.answer or b"{}")
+    found: dict[str, float] = json.loads(outcome.answer or b"{}")
     return found
 
 

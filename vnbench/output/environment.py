@@ -88,7 +88,7 @@ def _precision_lines(environment: Mapping[str, Any]) -> Iterator[str]:
         yield "tf32 has no units here: it is computed as fp32"
     times_s = environment.get("convolution_s") or {}
     base_s = times_s.get("fp32")
-    others = {name: seconds for name, seconds in times_s.items() if name != "fp32" and seconds is not None}
+    others = {name: seconds for name, seconds in times_s.items() if name != "fp32"}
     if base_s and others:
         told = ", ".join(f"{name} {significant(seconds / base_s, digits=2)}" for name, seconds in others.items())
         threads = " on one thread" if environment["device_type"] == "cpu" else ""
