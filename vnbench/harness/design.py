@@ -48,8 +48,8 @@ def make_design(
     Memory trials come first, each family's members by ascending micro-batch, so that what does not fit is known before
     anything is timed; within these bounds the order is random, drawn from the sweep's seed. The reference trial, the
     centre's, is repeated at even steps among the timed ones. Under a time budget every configuration is timed once, in
-    the order of the cells, before anything is repeated; where it chose itself how much to measure, traced memory is
-    confirmed last by a real step of the centre. ``train_sizes_N2`` are height and width of the training
+    the order of the cells, before anything is repeated; where it chose itself how much to measure, a real step of the
+    centre then confirms its traced memory. ``train_sizes_N2`` are height and width of the training
     examples in pixels, ``worst_case`` the largest of each, ``canvas_sizes`` those of compute trials.
     ``shared_memory_bytes`` is what /dev/shm has free, None where nobody knows: trials whose loader workers need more
     are left out.
@@ -94,15 +94,12 @@ def make_design(
         confirming = [
             PlannedTrial(spec=replace(memory_spec(cells[0], config, worst_case), memory_by="step"), replicate=0)
         ]
-    return Design(
-        cells=cells,
-        left_out=left_out,
-        trials=(
-            *ordered_memory(list(dict.fromkeys(memory)), generator),
-            *ordered_timed(list(dict.fromkeys(timed)), config, generator),
-            *confirming,
-        ),
-    )
+    traced_or_run = tuple(ordered_memory(list(dict.fromkeys(memory)), generator))
+    timed = list(dict.fromkeys(timed))
+    measured = list(ordered_timed(timed, config, generator))
+    # Behind the first process of each configuration.
+    measured[len(timed) : len(timed)] = confirming
+    return Design(cells=cells, left_out=left_out, trials=(*traced_or_run, *measured))
 
 
 def training_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrialSpec:
