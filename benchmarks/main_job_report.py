@@ -134,11 +134,10 @@ def measure(condition: Condition) -> tuple[Run, dict[str, Any]]:
         out = Path(folder) / "sweep.jsonl"
         before = [] if condition.cores is None else ["taskset", "-c", f"0-{condition.cores - 1}"]
         started, start = datetime.now(UTC), time.monotonic()
+        cache = {"XDG_CACHE_HOME": folder} if condition.has_no_images else {}
         done = subprocess.run(
             [*before, sys.executable, "-m", "vnbench", *COMMAND, "--out", str(out), "--json"],
-            env=os.environ
-            | ({"XDG_CACHE_HOME": folder} if condition.has_no_images else {})
-            | dict(condition.variables),
+            env=os.environ | cache | dict(condition.variables),
             stdout=subprocess.PIPE,
             check=True,
         )
