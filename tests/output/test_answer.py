@@ -47,3 +47,16 @@ def test_a_sweep_without_repetition_says_what_its_certainty_lacks() -> None:
 def test_one_configuration_alone_has_no_answer() -> None:
     assert answer_lines([factory.measured_training_record(factory.training_spec())]) == ()
     assert answer_lines([]) == ()
+
+
+def test_an_interval_that_says_nothing_has_no_number() -> None:
+    spec = factory.training_spec()
+    records = [
+        factory.measured_training_record(factory.training_spec(checkpointing="stages")),
+        *(
+            factory.record_of(spec, replicate=n, steps=steps, block=factory.block_of(steps))
+            for n, seconds in enumerate((1.0, 9.0))
+            for steps in [factory.steps_of([seconds, 2 * seconds])]
+        ),
+    ]
+    assert any(line == "  checkpointing stages: nothing can be said of the time" for line in answer_lines(records))

@@ -23,7 +23,7 @@ MAX_NAMED = 4
 """Configurations that are named one by one."""
 
 WIDEST = 10.0
-"""Times the ratio and parts of it that an interval may reach from it to be told; two processes leave wider ones."""
+"""Factor from a ratio to the end of its interval above which it says nothing; two processes leave such intervals."""
 
 UNREPEATED = "No configuration was repeated: how far processes differ is in none of these intervals"
 
@@ -105,7 +105,8 @@ def _effect(effect: LeverEffect) -> str:
     time = f"{_told(effect.time)} times the time"
     interval = effect.time.interval
     if interval is not None and not effect.time.is_told_apart:
-        time = f"no difference in time seen ({_ends(*interval)})"
+        seen = f"no difference in time seen ({_ends(*interval)})"
+        time = "nothing can be said of the time" if _is_too_wide(effect.time) else seen
     if effect.memory is None:
         return time
     if abs(effect.memory - 1) < SAME_MEMORY:
@@ -116,9 +117,13 @@ def _effect(effect: LeverEffect) -> str:
 def _told(ratio: PairedRatio) -> str:
     """Return a ratio with its interval."""
     interval = ratio.interval
-    if interval is None or interval[1] > WIDEST * ratio.value:
+    if interval is None or _is_too_wide(ratio):
         return f"about {ratio.value:.1f}"
     return f"{ratio.value:.{_decimals(*interval)}f} ({_ends(*interval)})"
+
+
+def _is_too_wide(ratio: PairedRatio) -> bool:
+    return ratio.interval is not None and ratio.interval[1] > WIDEST * ratio.value
 
 
 def _ends(low: float, high: float) -> str:
