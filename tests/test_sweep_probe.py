@@ -175,3 +175,11 @@ def test_precisions_without_units_are_named_on_a_gpu_too() -> None:
     environment = {"device_type": "cuda", "num_cpus": 8, "native_precisions": ["fp32", "fp16"]}
     found, _ = settled(config(environment), reading(fp16=0.2, fp32=1.0))
     assert "left out: this GPU has no units for bf16, tf32; --precision asks for it all the same" in found.lines
+
+
+def test_what_is_asked_for_stands_whatever_an_earlier_command_of_the_file_was_asked() -> None:
+    first, _ = settled(config(subset="4", replicates="3"), reading(bf16=0.1, fp32=0.4))
+    again, run = settled(config(subset="8", replicates="6"), reading(bf16=9.0, fp32=0.3), probes=[first.probe])
+    assert run == []
+    assert (again.config.subset_size, again.config.replicates) == (8, 6)
+    assert again.config.axes.precision == ("bf16", "fp32"), "the precisions were chosen, and stay"

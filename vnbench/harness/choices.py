@@ -108,9 +108,11 @@ def chosen_config(config: SweepConfig, choices: SweepChoices) -> SweepConfig:
     axes = replace(config.axes, precision=choices.precision)
     if "norm_precision" not in config.asked and not set(choices.precision) & set(REDUCED_PRECISIONS):
         axes = replace(axes, norm_precision=("fp32",))
+    config = replace(config, axes=axes)
+    if not config.chooses_size:  # what was asked for stands, whatever an earlier command of this file was asked
+        return config
     return replace(
         config,
-        axes=axes,
         subset_size=choices.subset_size,
         max_epochs=choices.max_epochs,
         replicates=choices.replicates,
