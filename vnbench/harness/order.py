@@ -37,8 +37,8 @@ def ordered_memory(specs: Sequence[TrialSpec], generator: random.Random) -> Iter
 def ordered_timed(specs: Sequence[TrialSpec], config: SweepConfig, generator: random.Random) -> Iterator[PlannedTrial]:
     """Yield all specs once, then all again, so that a drift of the machine meets all alike.
 
-    The first spec is the reference: its runs lie at even steps, one of them first and one last. Under a time budget each
-    spec runs once, in the order given, before anything is repeated.
+    The first spec is the reference: its runs lie at even steps, one of them first and one last. Under a time budget
+    each spec runs once, in the order given, before anything is repeated.
     """
     if not specs:
         return
