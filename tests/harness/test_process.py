@@ -76,6 +76,19 @@ def test_exit_0_without_an_answer_is_no_answer() -> None:
     assert (outcome.answer, outcome.exit_code, outcome.num_answer_bytes) == (None, 0, 0)
 
 
+def test_a_child_whose_start_is_interrupted_tells_nothing_of_the_insides() -> None:
+    program = (
+        "import os; from multiprocessing.forkserver import connect_to_new_process, read_signed\n"
+        "from vnbench.harness.process import start_server; start_server(())\n"
+        "status, order = connect_to_new_process([])\n"
+        "os.close(order)\n"  # as an interrupt between the two halves of a start does
+        "read_signed(status)\n"  # its process number, then its exit code
+        "print(read_signed(status))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("1", "")
+
+
 def test_an_exception_leaves_its_traceback_in_the_log() -> None:
     outcome = child("raise_an_error")
     assert outcome.exit_code == 1

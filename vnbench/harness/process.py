@@ -68,7 +68,7 @@ def start_server(preload: Sequence[str] = PRELOAD) -> None:
 
     Ctrl-C in a terminal is for this process alone: the server, and what is forked from it, leave it waiting for ever.
     """
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["vnbench.harness.server", *preload])
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when libgomp is loaded, which comes with torch
     # Python starts this one before the server, if it has to, and lets interrupts through again then.
