@@ -84,6 +84,7 @@ def test_the_next_command_of_a_sweep_can_be_pasted(statuses: dict[str, int]) -> 
         out=Path("r.jsonl"),
         statuses=statuses,
         not_started=[],
+        num_repetitions=0,
         time_budget_s=None,
         replicates=1,
         kinds=("training",),
