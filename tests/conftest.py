@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,17 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
         return
     for item in gpu_items:
         item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def gpu_of_its_own(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let tests on the GPU run one at a time, in however many processes the tests run."""
+    if request.node.get_closest_marker("gpu") is None:
+        yield
+        return
+    with open(Path(tempfile.gettempdir()) / "vnbench-gpu-tests.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(autouse=True)

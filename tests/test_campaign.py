@@ -111,8 +111,8 @@ def wait_for(path: Path) -> None:
 
 
 def test_no_step_is_begun_that_would_not_end_in_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    definition = write(tmp_path / "c.toml", ("long", "open('/nowhere/x', 'w')", 5.0), ("short", "pass", 0.02))
-    minutes = str((campaign.GRACE_S + 10) / 60)
+    definition = write(tmp_path / "c.toml", ("long", "open('/nowhere/x', 'w')", 5.0), ("short", "pass", 1.0))
+    minutes = str((campaign.GRACE_S + 90) / 60)
     assert run_campaign(definition, tmp_path / "results", "--minutes", minutes) == 0
     captured = capsys.readouterr()
     assert "long: left for another time" in captured.err

@@ -236,7 +236,8 @@ def test_a_checkout_that_cannot_be_used_is_named(tmp_path: Path, capsys: pytest.
     assert run([*gate, "--baseline-checkout", str(tmp_path)]) == 2
     assert "there is no checkout of vnbench" in capsys.readouterr().err
     (tmp_path / "vnbench").mkdir()
-    (tmp_path / "vnbench" / "__main__.py").touch()
+    for name in ("__init__.py", "__main__.py"):  # a whole package, or one on PYTHONPATH would be run instead
+        (tmp_path / "vnbench" / name).touch()
     assert run([*gate, "--baseline-checkout", str(tmp_path)]) == 2
     assert "no environment of its own" in capsys.readouterr().err
     broken = Checkout(directory=tmp_path, python=Path(sys.executable))
