@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vnbench.errors import InputError
+from vnbench.machine_keys import SPEED_KEYS, fact_text
 from vnbench.record import TrialRecord
 from vnbench.spec import DeviceType
 
@@ -60,7 +61,8 @@ def provenance(records: Sequence[TrialRecord]) -> Provenance:
     """Return what ``records`` share.
 
     Raises:
-        InputError: they come from more than one device; one table or figure compares trials of one device only.
+        InputError: they come from more than one device, or from machines that differ in what times depend on; one table
+            or figure compares trials of one machine only.
     """
     devices = {
         (record.spec.device, record.environment.get("device_name"))
@@ -76,6 +78,14 @@ def provenance(records: Sequence[TrialRecord]) -> Provenance:
             allowed="a table or figure holds the trials of one device",
             remedy="give the files of one device at a time",
         )
+    difference = _difference_of_speed(records)
+    if difference is not None:
+        raise InputError(
+            "RESULTS",
+            f"({difference})",
+            allowed="a table or figure holds times of one machine, used in one way",
+            remedy="give the files of one at a time",
+        )
     dates = sorted(record.started_at[:10] for record in records)
     return Provenance(
         device_type=next(iter(types), None),
@@ -85,6 +95,16 @@ def provenance(records: Sequence[TrialRecord]) -> Provenance:
         ),
         dates=tuple(dict.fromkeys((dates[0], dates[-1]))) if dates else (),
     )
+
+
+def _difference_of_speed(records: Sequence[TrialRecord]) -> str | None:
+    """Return in what the machines of some records differ that their times depend on; None where they are one."""
+    environments = [record.environment for record in records if record.spec.kind != "memory"]
+    found = {
+        key: sorted({fact_text(told) for environment in environments if (told := environment.get(key)) is not None})
+        for key in SPEED_KEYS
+    }
+    return "; ".join(f"{key} {' and '.join(told)}" for key, told in found.items() if len(told) > 1) or None
 
 
 def count(number: int, noun: str) -> str:

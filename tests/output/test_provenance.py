@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import record_factory as factory
+
+from vnbench.errors import InputError
+from vnbench.output.provenance import provenance
+from vnbench.record import TrialRecord
+
+
+def on(record: TrialRecord, **facts: Any) -> TrialRecord:
+    return replace(record, environment={**record.environment, **facts})
+
+
+def test_times_of_machines_that_differ_in_speed_are_not_shown_together() -> None:
+    old, one, two = (factory.measured_training_record(factory.training_spec(), replicate=number) for number in range(3))
+    records = [old, on(one, num_threads=1, num_cpus=2), on(two, num_threads=2, num_cpus=2)]
+    with pytest.raises(InputError, match="num_threads 1 and 2"):
+        provenance(records)
+    assert provenance(records[:2]).device_name == provenance([old]).device_name, "what is not told is not compared"
+
+
+def test_memory_does_not_depend_on_the_speed_of_its_machine() -> None:
+    one, two = (factory.measured_memory_record(factory.training_spec(), replicate=number) for number in range(2))
+    assert provenance([on(one, num_threads=1), on(two, num_threads=2)]).dates
