@@ -25,7 +25,6 @@ SMALL = ["--widths", "64:160", "--heights", "32:64", "--device", "cpu", "--examp
 SMALL += ["--max-attempts", "1"]
 ONE_CELL = ["--batch-size", "1", "--precision", "fp32", "--norm-precision", "fp32", "--checkpointing", "none"]
 ONE_CELL += ["--sampler", "bucketed", "--num-workers", "0"]
-NUM_DEFAULT_TRIALS = 14
 NUM_KILLS = 10
 HANG_GUARD_S = 1_800.0
 """What ends a test of something that never happens; however slow a machine is, what does happen takes less."""
@@ -115,7 +114,9 @@ def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbenc
     assert done.returncode == 0, done.stderr
     (path,) = vnbench.folder.glob("results/cpu-*/sweep-*.jsonl")
     records = records_in(path)
-    assert len(records) == NUM_DEFAULT_TRIALS
+    # Four trials are of bf16, unless the probe found it slower than fp32 on this processor.
+    num_trials = 10 if "left out: bf16" in done.stderr else 14
+    assert len(records) == num_trials
     assert {record.status for record in records} == {"ok"}
     assert {record.environment["device_type"] for record in records} == {"cpu"}
     for word in ("valid", "Mpx/s", "padding", "CPU figures"):
@@ -123,7 +124,7 @@ def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbenc
     for line in (
         "device: CPU",
         "10 synthetic images",
-        "[14/14]",
+        f"[{num_trials}/{num_trials}]",
         "left)",
         f"records: {path.relative_to(vnbench.folder)}",
     ):
@@ -133,8 +134,8 @@ def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbenc
     drawn = {"step_time", "peak_memory", "padding", "repetition", "workers", "epoch_time", "drift"}
     assert names == {f"{name}.png" for name in drawn}
     assert "from 3 repeated trials" in done.stdout
-    answer = done.stdout.partition("\nFastest: ")[2]
-    for words in ("the centre", "What one change does", "  batch 2: ", "  checkpointing stages: ", "memory"):
+    answer = " ".join(done.stdout.partition("\nFastest: ")[2].split())  # where its lines break, its numbers decide
+    for words in ("the centre", "What one change does", " batch 2: ", " checkpointing stages: ", "memory"):
         assert words in answer
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from record_factory import compute_spec
+import pytest
+from record_factory import compute_spec, record_of
 
+from vnbench.harness import probe_trial
 from vnbench.harness.runner import run_trial
 from vnbench.harness.task import TrialTask
 from vnbench.record import TrialRecord
@@ -36,13 +39,32 @@ def test_a_probe_times_each_precision_and_the_fastest_on_every_canvas() -> None:
     record = run(probe_spec())
     assert record.status == "ok", record.cause
     assert record.probe is not None
-    assert set(record.probe.convolution_s) == {"bf16", "fp32"}
-    assert all(seconds > 0 for seconds in record.probe.convolution_s.values())
-    fastest = min(record.probe.convolution_s, key=lambda one: record.probe.convolution_s[one])  # type: ignore[union-attr]
-    sizes = [(step.precision == fastest, step.padded_pixels, step.is_first) for step in record.probe.steps]
+    convolution_s = record.probe.convolution_s
+    assert set(convolution_s) == {"bf16", "fp32"}
+    assert all(seconds > 0 for seconds in convolution_s.values())
+    fastest = min(convolution_s, key=lambda one: convolution_s[one])
+    pixels = [step.padded_pixels for step in record.probe.steps if step.precision == fastest]
+    assert list(dict.fromkeys(pixels)) == [height * width for height, width in CANVASES]
+
+
+@pytest.mark.parametrize("bf16_s", [0.5, 2.0, math.inf])
+def test_steps_of_a_slower_precision_go_through_the_smallest_canvas_unless_they_are_far_too_long(
+    monkeypatch: pytest.MonkeyPatch, bf16_s: float
+) -> None:
+    convolution_s = {"fp32": 1.0, "bf16": bf16_s}
+    monkeypatch.setattr(probe_trial, "_convolutions_s", lambda *_, **__: convolution_s)
+    # However slow the machine is, all its steps are short.
+    monkeypatch.setattr(probe_trial, "LONGEST_STEP_S", 1e9)
+    monkeypatch.setattr(probe_trial, "LONG_STEP_S", 1e9)
+    task = TrialTask(spec=probe_spec(), replicate=0, attempt=0, corpus_directory=None)
+    (record,) = probe_trial.measure_probe(task, record_of(task.spec))
+    assert record.probe is not None
+    fastest, other = sorted(convolution_s, key=lambda one: convolution_s[one])
     small, large = (height * width for height, width in CANVASES)
-    of_fastest = [(True, small, True), (True, small, False), (True, large, True), (True, large, False)]
-    assert sizes == [*of_fastest, (False, small, True), (False, small, False)]
+    expected = [(fastest, pixels, is_first) for pixels in (small, large) for is_first in (True, False)]
+    if bf16_s < math.inf:
+        expected += [(other, small, is_first) for is_first in (True, False)]
+    assert [(step.precision, step.padded_pixels, step.is_first) for step in record.probe.steps] == expected
 
 
 def test_a_probe_whose_time_is_up_ends_after_two_canvases() -> None:
