@@ -126,7 +126,8 @@ def _number_warnings(record: TrialRecord, measured: Mapping[str, Sequence[Any]])
     num_steps = len(measured.get("step_time_s", ()))
     if record.kind == "training" and num_steps < MIN_MEASURED_STEPS:
         epochs = (record.spec.max_epochs or 1) * math.ceil(MIN_MEASURED_STEPS / max(1, num_steps))
-        message = f"only {num_steps} steps were measured: the interval is wide; try --max-epochs {epochs}"
+        they_were = "1 step was" if num_steps == 1 else f"{num_steps} steps were"
+        message = f"only {they_were} measured: the interval is wide; try --max-epochs {epochs}"
         yield TrialWarning(code="few-steps", message=message, figures={"num_steps": num_steps})
 
 
