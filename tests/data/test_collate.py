@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,24 @@ def test_decoded_pixels_may_be_read_only() -> None:
     image_HW.setflags(write=False)
     mask_HW.setflags(write=False)
     assert collate([(image_HW, mask_HW)]).images_BHW[0, :4, :4].eq(7).all()
+
+
+def test_all_three_tensors_are_pinned_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: set[int] = set()
+    empty = torch.empty
+
+    def noting_pins(*arguments: Any, pin_memory: bool = False, **options: Any) -> torch.Tensor:
+        tensor = empty(*arguments, **options)
+        pinned.update([tensor.data_ptr()] if pin_memory else [])
+        return tensor
+
+    monkeypatch.setattr(torch, "empty", noting_pins)  # without CUDA there is nothing to pin for
+    batch = collate([example(2, 40), example(33, 3)], pin_memory=True)
+    assert [tensor.data_ptr() in pinned for tensor in batch] == [True, True, True]
+    assert batch.sizes_B2.tolist() == [[2, 40], [33, 3]]
+    assert batch.sizes_B2.dtype == torch.int32
+    plain = collate([example(2, 40)])
+    assert not any(tensor.data_ptr() in pinned for tensor in plain)
 
 
 def test_white_and_padding_become_zero_and_black_becomes_one() -> None:

@@ -57,7 +57,8 @@ def collate(examples: Sequence[Example], *, canvas: tuple[int, int] | None = Non
     """Return the batch of some examples, padded at the bottom and on the right.
 
     The canvas is the largest height and width among them, aligned; or the (height, width) given. In a loader's worker
-    process the tensors lie in shared memory; elsewhere ``pin_memory`` puts them into memory that a GPU copies from.
+    process images and masks lie in shared memory; elsewhere ``pin_memory`` puts all three tensors into memory that a
+    GPU copies from.
 
     Raises:
         ValueError: no examples, or a canvas that is not aligned or is smaller than an example.
@@ -76,7 +77,7 @@ def collate(examples: Sequence[Example], *, canvas: tuple[int, int] | None = Non
         # Through numpy, because decoded pixels are read-only and torch warns of such arrays.
         _fill(images_BHW[index].numpy(), image_HW, padding=WHITE)
         _fill(masks_BHW[index].numpy(), mask_HW, padding=BACKGROUND)
-    return Batch(images_BHW=images_BHW, masks_BHW=masks_BHW, sizes_B2=torch.from_numpy(sizes_B2))
+    return Batch(images_BHW=images_BHW, masks_BHW=masks_BHW, sizes_B2=_sizes(sizes_B2, pin_memory=pin_memory))
 
 
 def blank_batch(num_examples: int, *, height: int, width: int) -> Batch:
@@ -124,6 +125,13 @@ def _empty_bytes(shape: tuple[int, ...], *, pin_memory: bool) -> Tensor:
         # Slower, but right: torch moves the tensor into shared memory when it is sent.
         return torch.empty(shape, dtype=torch.uint8)
     return torch.empty(0, dtype=torch.uint8).set_(new_shared(math.prod(shape))).view(shape)
+
+
+def _sizes(sizes_B2: NDArray[np.int32], *, pin_memory: bool) -> Tensor:
+    """Return the sizes as a tensor; where they are not pinned as the images are, their copy holds the host up."""
+    if not pin_memory or get_worker_info() is not None:
+        return torch.from_numpy(sizes_B2)
+    return torch.empty(sizes_B2.shape, dtype=torch.int32, pin_memory=True).copy_(torch.from_numpy(sizes_B2))
 
 
 def _fill(canvas_HW: NDArray[np.uint8], example_HW: NDArray[np.uint8], *, padding: int) -> None:
