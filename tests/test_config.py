@@ -100,6 +100,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "memory-by": "step",
         "memory-limit": "8GiB",
         "find-max-batch": "no",
+        "no-plots": "yes",
         "seed": "1",
         "time-budget": "1m",
         "trial-timeout": "1m",

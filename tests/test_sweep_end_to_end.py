@@ -152,6 +152,13 @@ def test_compute_trials_alone_have_a_table_of_canvases_and_a_price_per_epoch(vnb
     assert "compute.png" in names
 
 
+def test_a_sweep_draws_nothing_where_that_is_asked_for_and_vnbench_plot_does_so_later(vnbench: Vnbench) -> None:
+    arguments = ["sweep", *SMALL, *ONE_CELL, "--kind", "memory", "--out", "r.jsonl"]
+    assert vnbench.json(*arguments, "--no-plots")["plots"] == []
+    assert [path.name for path in vnbench.folder.iterdir() if path.is_dir()] == []
+    assert vnbench.json("plot", "r.jsonl", "--out", "figures")["plots"] != []
+
+
 def test_run_again_it_repeats_nothing_and_json_is_all_there_is_on_stdout(vnbench: Vnbench) -> None:
     arguments = ["sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl"]
     first = vnbench.json(*arguments)

@@ -71,6 +71,7 @@ def sweep(
     memory_by: Annotated[Text, typer.Option(metavar="NAME", help="step: run it; trace: count only. [step]")] = None,
     memory_limit: Annotated[Text, typer.Option(metavar="SIZE", help="Memory of each trial, as 8GiB. [all]")] = None,
     find_max_batch: Annotated[bool, typer.Option("--find-max-batch", help="Search the largest micro-batch.")] = False,
+    no_plots: Annotated[bool, typer.Option("--no-plots", help="Draw no figures; vnbench plot does so later.")] = False,
     price_per_hour: Annotated[Text, typer.Option(metavar="AMOUNT", help="Adds cost per epoch to the table.")] = None,
     seed: Seed = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Options in a file; flags win.")] = None,

@@ -63,7 +63,7 @@ SNAPSHOT_RULES = ("best", "epoch", "none")
 
 YES_OR_NO = ("yes", "no")
 
-SWITCHES = ("find-max-batch",)
+SWITCHES = ("find-max-batch", "no-plots")
 """Options that are flags without a value on the command line, and true or false in a file."""
 
 
@@ -221,6 +221,7 @@ OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "memory-by": _choice(MEMORY_BYS),
     "memory-limit": lambda text, where: parse_bytes(text, where=where),
     "find-max-batch": lambda text, where: _choice(YES_OR_NO)(text, where) == "yes",
+    "no-plots": lambda text, where: _choice(YES_OR_NO)(text, where) == "yes",
     "cache-limit": lambda text, where: parse_bytes(text, where=where),
     "appetite": lambda text, where: parse_amount(text, where=where),
     "price-per-hour": lambda text, where: parse_amount(text, where=where),

@@ -108,9 +108,9 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         records = _of_design(design, results.records)
 
     centre = training_spec(design.cells[0], config, corpus.corpus_id, corpus.worst_case)
-    is_any_measured = any(record.status == "ok" for record in records)
+    draws = not request.values.get("no-plots") and any(record.status == "ok" for record in records)
     plots, plots_left_out = (
-        draw_plots(Findings(records), out.with_suffix(""), options=request.texts) if is_any_measured else ((), ())
+        draw_plots(Findings(records), out.with_suffix(""), options=request.texts) if draws else ((), ())
     )
     not_started = sweep.not_started(due)
     unmeasured = _without_figures(not_started, records)
