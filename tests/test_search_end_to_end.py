@@ -14,6 +14,8 @@ from record_factory import memory_spec, training_spec
 from vnbench import search_command
 from vnbench.analysis.memory_law import PeakPoint, fit_memory_law
 from vnbench.cli import run
+from vnbench.harness.budget import Budget
+from vnbench.harness.estimate import TrialTimes
 from vnbench.harness.runner import run_trial
 from vnbench.harness.search import search_max_batches
 from vnbench.harness.task import TrialTask
@@ -119,11 +121,29 @@ def test_a_search_cut_short_goes_on(
     arguments = [*SMALL, *ONE, "--memory-limit", "200MiB"]
     with monkeypatch.context() as patch:
         leave_time_for_one_probe(patch)
-        assert run([*arguments, "--time-budget", "1h"]) == 0
-    assert "the same command again goes on" in capsys.readouterr().err
+        assert run([*arguments, "--time-budget", "1h", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "the same command again goes on" in err
+    assert json.loads(out)["num_not_started"] == 1
     assert len((here / "r.jsonl").read_text().splitlines()) == 1
     assert run([*arguments, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["max_batches"][0]["is_confirmed"]
+    report = json.loads(capsys.readouterr().out)
+    assert report["max_batches"][0]["is_confirmed"]
+    assert report["num_not_started"] == 0
+
+
+@pytest.mark.slow
+def test_a_probe_that_the_budget_ends_leaves_no_record(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What it is taken to need is nothing, so that it starts, and what is left for it is too little.
+    monkeypatch.setattr(TrialTimes, "of", lambda self, spec: 0.0)
+    monkeypatch.setattr(Budget, "longest_s", lambda self: 0.01)
+    assert run([*SMALL, *ONE, "--memory-limit", "200MiB", "--time-budget", "1h", "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert "run anew by the next search" in err
+    assert json.loads(out)["num_not_started"] == 1
+    assert not (here / "r.jsonl").exists()
 
 
 @pytest.mark.parametrize("limit", ["0GiB", "lots", "-1GiB", "4"])

@@ -17,9 +17,19 @@ from vnbench.config import SweepConfig
 from vnbench.corpus_command import CorpusPlan
 from vnbench.data.plan import BUDGETED_SAMPLER
 from vnbench.errors import InputError
+from vnbench.harness.budget import Budget
 from vnbench.harness.design import make_design
+from vnbench.harness.estimate import Pace, TrialTimes, Workload
 from vnbench.harness.runner import check_own_models, run_trial
-from vnbench.harness.search import probes_of, search_max_batches, smaller_probes_of, with_micro_batch
+from vnbench.harness.search import (
+    is_at_its_end,
+    probes_of,
+    search_max_batches,
+    smaller_probes_of,
+    with_micro_batch,
+)
+from vnbench.harness.sweep import BudgetSpentError
+from vnbench.harness.task import TrialTask
 from vnbench.locks import gpu_lock
 from vnbench.options import MAX_BATCH_SIZE
 from vnbench.output.console import say, stdout_console
@@ -46,6 +56,8 @@ class SearchReport:
     """What was found, by configuration."""
     elapsed_s: float
     """Wall clock."""
+    num_not_started: int = 0
+    """Configurations whose search has probes left."""
     is_dry_run: bool = False
     """Whether nothing was meant to run."""
 
@@ -61,6 +73,7 @@ class SearchReport:
             "num_trials": sum(self.statuses.values()),
             "statuses": self.statuses,
             "elapsed_s": self.elapsed_s,
+            "num_not_started": self.num_not_started,
             "max_batches": [_as_json(search) for search in self.searches],
         }
 
@@ -91,22 +104,31 @@ def run_search_command(
             say(console, f"search: {describe_trial(base)} and more")
         return SearchReport(out=out, statuses={}, searches=(), elapsed_s=time.monotonic() - start, is_dry_run=True)
 
-    deadline = None if config.time_budget_s is None else start + config.time_budget_s
+    budget = Budget(total_s=config.time_budget_s, start=start)
     with gpu_lock(environment["device_uuid"]), ResultsFile(out, environment=environment) as results:
         for note in results.notes:
             say(console, note)
+        times = TrialTimes(
+            workload=Workload(train_sizes_N2=corpus.train_sizes_N2, worst_case=corpus.worst_case),
+            pace=Pace.rough(bases[0]),
+            finished=results.records,
+        )
         probes = search_max_batches(
             bases,
             records=results.records,
-            run=lambda task: run_trial(task, environment=environment, timeout_s=config.trial_timeout_s),
+            run=lambda task: _run_probe(task, environment, budget, timeout_s=config.trial_timeout_s),
             observer=SearchProgress(num_configurations=len(bases), most=MAX_BATCH_SIZE, console=console),
             most=MAX_BATCH_SIZE,
             retry=config.retry,
-            deadline=deadline,
+            takes_s=times.of,
+            deadline=budget.deadline,
         )
         try:
             for record in probes:
                 results.append(record)
+                times.learn(record)
+        except BudgetSpentError:
+            say(console, "the time budget ended the last probe: it is run anew by the next search")
         except KeyboardInterrupt:
             say(console, interrupted_line(sum(len(probes_of(base, results.records)) for base in bases), out=out))
             raise
@@ -127,12 +149,30 @@ def run_search_command(
         stdout_console().print(max_batch_table(searches))
     if searches and not any(search.found.largest for search in searches):
         say(console, _least_need(searches))
-    if not all(search.found.is_confirmed for search in searches) or len(searches) < len(bases):
+    num_not_started = sum(not is_at_its_end(base, records, most=MAX_BATCH_SIZE) for base in bases)
+    if num_not_started:
         say(console, "next: the same command again goes on with the search (--time-budget counts anew)")
     say(console, f"records: {out}")
     return SearchReport(
-        out=out, statuses=_statuses(bases, records), searches=searches, elapsed_s=time.monotonic() - start
+        out=out,
+        statuses=_statuses(bases, records),
+        searches=searches,
+        elapsed_s=time.monotonic() - start,
+        num_not_started=num_not_started,
     )
+
+
+def _run_probe(task: TrialTask, environment: dict[str, Any], budget: Budget, *, timeout_s: float) -> TrialRecord:
+    """Return the record of a probe.
+
+    Raises:
+        BudgetSpentError: the time budget ended it, which says nothing of the memory that it would have taken.
+    """
+    longest_s = budget.longest_s()
+    record = run_trial(task, environment=environment, timeout_s=min(timeout_s, longest_s))
+    if record.status == "timeout" and longest_s < timeout_s:
+        raise BudgetSpentError
+    return record
 
 
 def _bases(config: SweepConfig, corpus: CorpusPlan) -> list[TrialSpec]:

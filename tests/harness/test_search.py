@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from record_factory import memory_spec, reading_of, record_of, training_spec
 
-from vnbench.harness.search import probes_of, search_max_batches, smaller_probes_of, with_micro_batch
+from vnbench.harness.search import is_at_its_end, probes_of, search_max_batches, smaller_probes_of, with_micro_batch
 from vnbench.harness.task import TrialTask
 from vnbench.record import Cause, Status, TrialRecord
 from vnbench.spec import TrialSpec
@@ -52,6 +52,7 @@ def search(
     run: Callable[[TrialTask], TrialRecord],
     records: Sequence[TrialRecord] = (),
     retry: Sequence[str] = (),
+    takes_s: Callable[[TrialSpec], float] = lambda spec: 0.0,
     deadline: float | None = None,
 ) -> tuple[list[TrialRecord], Observer]:
     observer = Observer()
@@ -63,6 +64,7 @@ def search(
         observer=observer,
         most=64,
         retry=retry,
+        takes_s=takes_s,
         deadline=deadline,
         clock=lambda: float(next(clock)),
     )
@@ -106,6 +108,23 @@ def test_no_probe_starts_after_the_deadline() -> None:
     records, _ = search(BASE, run=machine(3), deadline=2.0)
     assert len(records) == 2
     assert search(BASE, run=machine(3), deadline=0.0)[0] == []
+
+
+def test_no_probe_starts_that_would_end_after_the_deadline() -> None:
+    # The clock ticks once a question: the fourth micro-batch of the first search would take too long.
+    records, _ = search(
+        BASE, OTHER, run=machine(8), takes_s=lambda spec: 90.0 if spec.micro_batch_size == 8 else 1.0, deadline=60.0
+    )
+    assert sizes(records) == [(1, 0), (2, 0), (4, 0)] * 2
+    assert not any(is_at_its_end(base, records, most=64) for base in (BASE, OTHER))
+
+
+def test_a_search_is_at_its_end_where_no_probe_is_left() -> None:
+    for limit in (3, 0):
+        whole, _ = search(BASE, run=machine(limit))
+        assert is_at_its_end(BASE, whole, most=64)
+        assert not is_at_its_end(BASE, whole[:-1], most=64)
+    assert not is_at_its_end(BASE, [], most=64)
 
 
 def test_where_nothing_fits_smaller_canvases_are_tried_until_two_do() -> None:

@@ -31,13 +31,14 @@ def search_max_batches(
     observer: SearchObserver,
     most: int,
     retry: Sequence[str] = (),
+    takes_s: Callable[[TrialSpec], float] = lambda spec: 0.0,
     deadline: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[TrialRecord]:
     """Run the probes of each configuration and yield their records as soon as they exist.
 
     ``bases`` are memory specs of one example. ``records`` of earlier runs count; those with a status in ``retry`` are
-    tried again first. No probe starts after ``deadline`` on ``clock``.
+    tried again first. No probe starts that, at ``takes_s``, would end after ``deadline`` on ``clock``.
     """
     known = list(records)
 
@@ -48,22 +49,33 @@ def search_max_batches(
         observer.finished(record)
         return record
 
-    def is_late() -> bool:
-        return deadline is not None and clock() >= deadline
+    def is_late(spec: TrialSpec) -> bool:
+        return deadline is not None and clock() + takes_s(spec) >= deadline
 
     for base in bases:
         for old in probes_of(base, known):
-            if old.status in retry and not is_late():
+            if old.status in retry and not is_late(old.spec):
                 yield run_one(_task(old.spec, old.replicate, known), probes_of(base, known))
-        while (probe := next_probe(probes_of(base, known), most=most)) is not None and not is_late():
+        while (probe := next_probe(probes_of(base, known), most=most)) is not None:
             spec = with_micro_batch(base, probe.micro_batch_size)
-            yield run_one(_task(spec, probe.replicate, known), probes_of(base, known))
-        own = probes_of(base, known)
-        while own and result(own).largest == 0 and next_probe(own, most=most) is None:
-            smaller = next_smaller(base, smaller_probes_of(base, known))
-            if smaller is None or is_late():
+            if is_late(spec):
                 break
-            yield run_one(_task(smaller, 0, known), own)
+            yield run_one(_task(spec, probe.replicate, known), probes_of(base, known))
+        while (smaller := _next_smaller(base, known, most=most)) is not None and not is_late(smaller):
+            yield run_one(_task(smaller, 0, known), probes_of(base, known))
+
+
+def is_at_its_end(base: TrialSpec, records: Sequence[TrialRecord], *, most: int) -> bool:
+    """Return whether a search has no probe left to run."""
+    return next_probe(probes_of(base, records), most=most) is None and _next_smaller(base, records, most=most) is None
+
+
+def _next_smaller(base: TrialSpec, records: Sequence[TrialRecord], *, most: int) -> TrialSpec | None:
+    """Return the smaller canvas to try where a search has found that not even one example fits."""
+    own = probes_of(base, records)
+    if not own or result(own).largest or next_probe(own, most=most) is not None:
+        return None
+    return next_smaller(base, smaller_probes_of(base, records))
 
 
 def probes_of(base: TrialSpec, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
