@@ -95,7 +95,7 @@ def run_search_command(
         KeyboardInterrupt: the user ended it; what had finished is in the results file.
     """
     start = time.monotonic()
-    bases = _bases(config, corpus)
+    bases = bases_of(config, corpus)
     check_own_models(bases)
     say(console, device_line(config, environment))
     say(console, f"the largest micro-batch of {len(bases)} configurations; records: {out}")
@@ -175,7 +175,7 @@ def _run_probe(task: TrialTask, environment: dict[str, Any], budget: Budget, *, 
     return record
 
 
-def _bases(config: SweepConfig, corpus: CorpusPlan) -> list[TrialSpec]:
+def bases_of(config: SweepConfig, corpus: CorpusPlan) -> list[TrialSpec]:
     """Return the memory spec of one example of each configuration that memory depends on."""
     axes = replace(
         config.axes,

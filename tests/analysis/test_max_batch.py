@@ -13,15 +13,16 @@ from vnbench.analysis.max_batch import (
     Probe,
     next_probe,
     next_smaller,
-    pixels_per_example,
     probes_left,
     result,
     summarize_search,
 )
+from vnbench.analysis.probe_law import NUM_FORECAST_PROBES, pixels_per_example
 from vnbench.record import Cause, Status, TrialRecord
 from vnbench.spec import TrialSpec
 
 BASE = memory_spec(training_spec(batch_size=1, device="cuda"))
+ON_CPU = memory_spec(training_spec(batch_size=1, device="cpu"))
 GIB = 2**30
 CAPACITY = 12 * GIB
 
@@ -33,18 +34,47 @@ def probe(size: int, status: Status = "ok", *, replicate: int = 0, base: TrialSp
     return record_of(spec, status=status, cause=cause, replicate=replicate, memory=memory)
 
 
-def searched(fits: Callable[[int, int], bool], *, most: int = 4096) -> list[TrialRecord]:
-    """Run a search to its end; ``fits(size, replicate)`` is the machine."""
+def searched(fits: Callable[[int, int], bool], *, most: int = 4096, base: TrialSpec = BASE) -> list[TrialRecord]:
+    """Run a search to its end; ``fits(size, replicate)`` is the machine, whatever peaks are told."""
     records: list[TrialRecord] = []
     while (asked := next_probe(records, most=most)) is not None:
         fits_now = fits(asked.micro_batch_size, asked.replicate)
-        records.append(probe(asked.micro_batch_size, "ok" if fits_now else "oom", replicate=asked.replicate))
+        records.append(probe(asked.micro_batch_size, "ok" if fits_now else "oom", replicate=asked.replicate, base=base))
         assert len(records) < 60, "the search does not end"
     return records
 
 
+def honest(largest: int) -> list[tuple[int, str]]:
+    """Return the sizes and statuses of a search on a GPU whose peaks tell how many examples fit."""
+    per_example = CAPACITY / (largest + 0.5)
+    records: list[TrialRecord] = []
+    while (asked := next_probe(records, most=4096)) is not None:
+        size = asked.micro_batch_size
+        fits = size <= largest
+        memory = reading_of(BASE, peak_bytes=int(size * per_example), capacity_bytes=CAPACITY) if fits else None
+        cause = None if fits else Cause(kind="torch-out-of-memory", message="too large")
+        spec = dataclasses.replace(BASE, batch_size=size, micro_batch_size=size)
+        status: Status = "ok" if fits else "oom"
+        records.append(record_of(spec, status=status, cause=cause, replicate=asked.replicate, memory=memory))
+        assert len(records) < 60, "the search does not end"
+    return [(record.spec.micro_batch_size, record.status) for record in records]
+
+
+@pytest.mark.parametrize("largest", [5, 11, 38, 300])
+def test_three_sizes_on_a_gpu_forecast_the_largest_and_two_probes_confirm_it(largest: int) -> None:
+    first = [(1, "ok"), (2, "ok"), (4, "ok")]
+    assert honest(largest) == [*first, *2 * [(largest, "ok"), (largest + 1, "oom")]]
+
+
+def test_what_fits_against_its_forecast_is_followed_by_a_leap_of_a_fourth() -> None:
+    # The peaks say that 5 fit, and 40 do: what the allocator can give back is no part of them.
+    sizes = [record.spec.micro_batch_size for record in searched(lambda size, _: size <= 40)]
+    assert sizes[:6] == [1, 2, 4, 5, 6, 8]
+    assert sizes[6] == 16, "after three forecasts it doubles"
+
+
 def test_doubling_then_bisection_then_both_neighbours_once_more() -> None:
-    records = searched(lambda size, _: size <= 11)
+    records = searched(lambda size, _: size <= 11, base=ON_CPU)
     tried = [(record.spec.micro_batch_size, record.replicate, record.status) for record in records]
     assert tried == [
         *((size, 0, "ok") for size in (1, 2, 4, 8)),
@@ -67,7 +97,7 @@ def test_the_search_is_exact_confirmed_and_short(largest: int, most: int) -> Non
     assert (found.blocker is None) == (largest >= most)
     if found.blocker is not None:
         assert found.blocker.spec.micro_batch_size == largest + 1
-    assert found.num_probes == len(records) <= 2 * max(largest, 1).bit_length() + 4
+    assert found.num_probes == len(records) <= 2 * max(largest, 1).bit_length() + 4 + NUM_FORECAST_PROBES
     keys = [(record.spec.micro_batch_size, record.replicate) for record in records]
     assert len(set(keys)) == len(keys), "no probe is run twice"
 

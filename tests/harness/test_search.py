@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from record_factory import memory_spec, reading_of, record_of, training_spec
+from record_factory import CAPACITY_BYTES, memory_spec, reading_of, record_of, training_spec
 
 from vnbench.harness.search import is_at_its_end, probes_of, search_max_batches, smaller_probes_of, with_micro_batch
 from vnbench.harness.task import TrialTask
@@ -27,14 +27,19 @@ class Observer:
 
 
 def machine(limit: int, *, status: Status = "oom") -> Callable[[TrialTask], TrialRecord]:
-    """Return a runner in which so many worst-case examples fit, and smaller canvases in proportion."""
+    """Return a runner in which so many worst-case examples fit, and smaller canvases in proportion.
+
+    Its peaks are that far from its memory.
+    """
 
     def run(task: TrialTask) -> TrialRecord:
         spec = task.spec
         assert spec.worst_case_width is not None
         fits = spec.micro_batch_size * spec.worst_case_width <= max(limit, 0.4) * 12_800
         cause = None if fits else Cause(kind="torch-out-of-memory", message="too large")
-        memory = reading_of(spec, peak_bytes=spec.micro_batch_size * spec.worst_case_width) if fits else None
+        images = spec.micro_batch_size * spec.worst_case_width / 12_800
+        peak_bytes = int(images / (limit + 0.5) * CAPACITY_BYTES["cuda"])
+        memory = reading_of(spec, peak_bytes=peak_bytes) if fits else None
         return record_of(
             spec,
             status="ok" if fits else status,
@@ -101,7 +106,7 @@ def test_a_status_to_be_tried_again_is_tried_once_as_another_attempt() -> None:
     ]
     # With the fault gone the search goes on above.
     mended, _ = search(BASE, run=machine(5), records=crashed, retry=["crashed"])
-    assert sizes(mended) == [(4, 0), (4, 1), (8, 0), (6, 0), (5, 0), (5, 1), (6, 1)]
+    assert sizes(mended) == [(4, 0), (4, 1), (5, 0), (6, 0), (5, 1), (6, 1)]
 
 
 def test_no_probe_starts_after_the_deadline() -> None:

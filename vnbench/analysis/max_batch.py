@@ -1,6 +1,7 @@
 """The search for the largest micro-batch that fits: doubling, then bisection, then both neighbours once more.
 
-What to try next follows from the records so far alone, so a search that was interrupted goes on where it stopped.
+On a GPU a forecast from the first three sizes takes the place of most of the doubling. What to try next follows from
+the records so far alone, so a search that was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -9,7 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vnbench.analysis.mean_size import MeanSizePlan, plan_by_mean_size
-from vnbench.analysis.memory_law import USABLE, CensoredPoint, MemoryLaw, PeakPoint, fit_memory_law
+from vnbench.analysis.memory_law import USABLE, MemoryLaw
+from vnbench.analysis.probe_law import (
+    capacity_of_probes,
+    forecast_probe,
+    law_of_probes,
+    outside_of_probes,
+    pixels_per_example,
+)
 from vnbench.analysis.summary import peak_bytes
 from vnbench.data.alignment import align
 from vnbench.data.sizes import SizeArray
@@ -92,13 +100,6 @@ class MaxBatchSummary:
         return self.law.largest_micro_batch(memory_bytes=room, pixels_per_example=self.pixels_per_example)
 
 
-def pixels_per_example(spec: TrialSpec) -> int:
-    """Return the padded pixels of an example of a memory spec."""
-    assert spec.worst_case_height is not None
-    assert spec.worst_case_width is not None
-    return align(spec.worst_case_height) * align(spec.worst_case_width)
-
-
 def next_smaller(base: TrialSpec, smaller: Sequence[TrialRecord]) -> TrialSpec | None:
     """Return a spec of one example on a smaller canvas to try, where not even one of the worst case fits.
 
@@ -133,19 +134,14 @@ def summarize_search(
         spec=base,
         found=found,
         peak_bytes=max((p for record, p in peaks if record.spec.micro_batch_size == found.largest), default=None),
-        capacity_bytes=next((r.memory.capacity_bytes for r in records if r.memory), base.memory_limit_bytes),
+        capacity_bytes=capacity_of_probes(records),
         law=None,
-        outside_bytes=max((r.memory.outside_allocator_bytes or 0 for r in records if r.memory), default=0),
+        outside_bytes=outside_of_probes(records),
         ran_out_ratio=None,
         need_bytes=None,
         by_mean_size=None,
     )
-    points = [
-        PeakPoint(padded_pixels=record.spec.micro_batch_size * pixels_per_example(record.spec), peak_bytes=peak)
-        for record in (*records, *smaller)
-        if record.status == "ok" and (peak := peak_bytes(record.memory)) is not None
-    ]
-    law = fit_memory_law(points, censored=_censored(bare, records))
+    law = law_of_probes(records, smaller=smaller)
     need_bytes = law.peak_bytes(bare.pixels_per_example) if law is not None and found.largest == 0 else None
     by_mean = None
     if found.is_exact:
@@ -162,37 +158,29 @@ def summarize_search(
     return replace(bare, law=law, ran_out_ratio=ran_out_ratio, need_bytes=need_bytes, by_mean_size=by_mean)
 
 
-def _censored(bare: MaxBatchSummary, records: Sequence[TrialRecord]) -> list[CensoredPoint]:
-    """Return what the probes that ran out of memory exceed: what the caching allocator could have had.
-
-    None on the CPU, where the memory of tensors is not all that counts against the limit.
-    """
-    if bare.spec.device == "cpu" or bare.capacity_bytes is None:
-        return []
-    outside_bytes = bare.outside_bytes if bare.spec.memory_limit_bytes is None else 0
-    return [
-        CensoredPoint(
-            padded_pixels=record.spec.micro_batch_size * bare.pixels_per_example,
-            more_than_bytes=bare.capacity_bytes - outside_bytes,
-        )
-        for record in records
-        if record.status == "oom"
-    ]
-
-
 def next_probe(records: Sequence[TrialRecord], *, most: int) -> Probe | None:
     """Return what to try next, given the memory trials of one configuration so far; None where all is known.
 
-    No micro-batch above ``most`` is tried. A micro-batch fits if each of its trials ended ``ok``, and what is larger
-    than one that does not fit is not tried: memory grows with the micro-batch.
+    On a GPU the law of the first sizes says where to look (forecast_probe). No micro-batch above ``most`` is tried. A
+    micro-batch fits if each of its trials ended ``ok``, and what is larger than one that does not fit is not tried:
+    memory grows with the micro-batch.
     """
     found = result(records)
     tried = _counts(records)
+    guess = None
+    if not found.is_exact:
+        guess = forecast_probe(
+            records,
+            largest=found.largest,
+            smallest_failing=found.blocker.spec.micro_batch_size if found.blocker else None,
+        )
     if found.blocker is None:
         if found.largest >= most:
             return _confirmation(records, [found.largest])
-        return Probe(micro_batch_size=min(max(1, 2 * found.largest), most), replicate=0)
+        return Probe(micro_batch_size=min(guess or max(1, 2 * found.largest), most), replicate=0)
     smallest_failing = found.blocker.spec.micro_batch_size
+    if guess is not None:
+        return Probe(micro_batch_size=guess, replicate=0)
     if not found.is_exact:
         middle = (found.largest + smallest_failing) // 2
         return Probe(micro_batch_size=middle, replicate=tried.get(middle, 0))
