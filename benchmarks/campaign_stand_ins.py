@@ -1,0 +1,234 @@
+"""Stand-ins for the trials of a GPU: how long each is assumed to take and how much memory, and a clock that they move.
+
+A pass takes what its pixels take, by precision, and what the statistics of its norms take: CUDA's kernel reduces each
+group of each example in one block, and the examples of a pass side by side, so that this part grows with the canvas and
+not with the batch, as long as there are more multiprocessors than groups.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vnbench.data.alignment import align
+from vnbench.harness.estimate import Pace, Workload, trial_s
+from vnbench.harness.task import TrialTask
+from vnbench.readings import MemoryReading
+from vnbench.record import Cause, Status, TrialRecord
+from vnbench.spec import TrialSpec
+from vnbench.units import mpx
+
+WORST_CASE_MPX = mpx(640 * 12_800)
+"""The canvas that durations are given for."""
+
+GIB = 2**30
+
+LARGE_TENSOR = 2**31
+"""Elements from which a pass is held against smaller ones before it is timed."""
+
+CHANNELS = 32
+"""Of the largest map: of the first level, what was upsampled beside what was kept."""
+
+USUAL_GROUPS = 2
+"""Groups of a norm by the rule half-or-16, at most."""
+
+
+class Clock:
+    """A clock that stands still until it is moved on."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds so far."""
+        return self._now_s
+
+    def pass_s(self, seconds: float) -> None:
+        """Let some seconds pass."""
+        self._now_s += seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumptions:
+    """What is assumed of a machine, from the table [assumed] of a definition."""
+
+    source: str
+    """Where the figures come from."""
+    cores: int
+    """Of the processor, which draw images."""
+    card_gib: float
+    """Memory of the GPU that trials can use."""
+    sweep_s: float
+    """Until a sweep knows the machine: its process, imports, and one process that looks."""
+    probe_s: float
+    """In which a sweep tries a few small steps."""
+    end_s: float
+    """From the last trial of a sweep to the end of its process."""
+    trial_s: float
+    """Of a trial before its first step: the process, the CUDA context, the kernels of the libraries."""
+    check_s: float
+    """In which a step is held against fp32 before it is timed."""
+    compile_s: float
+    """In which torch.compile makes the kernels of one shape."""
+    drawing_core_s_per_mpx: float
+    """In which one core draws and encodes a megapixel."""
+    worst_case_ms: Mapping[str, float]
+    """A step on one worst-case image without the statistics of its norms, by precision."""
+    norm_ms: float
+    """The statistics of the norms in that step, at two groups or one, however many images lie in the pass."""
+    checkpointing_factor: float
+    """Times that recomputation makes of a step."""
+    worst_case_gib: Mapping[str, float]
+    """Memory of that step, by precision and norm precision as fp32, bf16/fp32, bf16/input."""
+    checkpointed_share: float
+    """Share of it that is left with checkpointing of the stages."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the figures, one a line."""
+        for one in fields(self):
+            if one.name != "source":
+                value = getattr(self, one.name)
+                told = ", ".join(f"{k} {v:g}" for k, v in value.items()) if isinstance(value, dict) else f"{value:g}"
+                yield f"{one.name} {told}"
+
+    def environment(self) -> dict[str, Any]:
+        """Return what a sweep is told of the machine."""
+        return {"device_type": "cuda", "num_cpus": self.cores, "native_precisions": list(self.worst_case_ms)}
+
+    def drawing_s(self, pixels: int) -> float:
+        """Return the seconds in which all cores draw some images."""
+        return mpx(pixels) * self.drawing_core_s_per_mpx / self.cores
+
+
+def read_assumptions(campaign: Path) -> Assumptions:
+    """Return what a definition assumes.
+
+    Raises:
+        ValueError: it has no table [assumed], or not the figures of one.
+    """
+    table = tomllib.loads(campaign.read_text()).get("assumed")
+    if table is None:
+        raise ValueError("a rehearsal needs the table [assumed]")
+    try:
+        return Assumptions(**table)
+    except TypeError as error:
+        raise ValueError(f"[assumed]: {error}") from error
+
+
+class Machine:
+    """What the trials of one sweep take on the assumed machine."""
+
+    def __init__(self, assumed: Assumptions, workload: Workload) -> None:
+        self._assumed = assumed
+        self._workload = workload
+
+    def pace(self) -> Pace:
+        """Return the pace that a sweep's probe would find, on canvases of up to half a worst-case image."""
+        norm_ms = self._assumed.norm_ms
+        rates = {one: (ms + norm_ms) / 1000 / WORST_CASE_MPX for one, ms in self._assumed.worst_case_ms.items()}
+        return Pace(s_per_mpx=dict(rates), s_per_pass=0.02, is_probed=True)  # type: ignore[arg-type]
+
+    def record(self, task: TrialTask) -> TrialRecord:
+        """Return the record of a trial: how it ends, its memory, and the seconds that it takes."""
+        spec = task.spec
+        need_gib = self._memory_gib(spec)
+        fits = need_gib <= self._assumed.card_gib
+        status: Status = "ok" if fits else "oom"
+        return TrialRecord(
+            spec=spec,
+            replicate=task.replicate,
+            attempt=task.attempt,
+            status=status,
+            cause=None if fits else Cause(kind="torch-out-of-memory", message="assumed"),
+            environment={},
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            elapsed_s=self._assumed.trial_s + (self._measuring_s(spec) if fits else 2.0),
+            memory=self._reading(need_gib) if fits and spec.kind == "memory" else None,
+        )
+
+    def _reading(self, need_gib: float) -> MemoryReading:
+        peak = round(need_gib * GIB)
+        return MemoryReading(
+            instrument="cuda-caching-allocator",
+            peak_allocated_bytes=peak,
+            peak_reserved_bytes=peak,
+            num_alloc_retries=0,
+            process_peak_rss_bytes=None,
+            capacity_bytes=round(self._assumed.card_gib * GIB),
+            outside_allocator_bytes=0,
+        )
+
+    def _memory_gib(self, spec: TrialSpec) -> float:
+        if spec.kind == "loader":
+            return 0.0
+        key = f"bf16/{spec.norm_precision}" if spec.precision in ("bf16", "fp16") else "fp32"
+        share = 1.0 if spec.checkpointing == "none" else self._assumed.checkpointed_share
+        largest = self._workload.worst_case
+        if spec.canvas_sizes:
+            largest = max(spec.canvas_sizes, key=math.prod)
+        images = spec.micro_batch_size * mpx(align(largest[0]) * align(largest[1])) / WORST_CASE_MPX
+        return images * share * self._assumed.worst_case_gib[key]
+
+    def _step_s(self, spec: TrialSpec, *, example_mpx: float, num_examples: int) -> float:
+        groups = USUAL_GROUPS if spec.norm_groups == "half-or-16" else int(spec.norm_groups)
+        norm_ms = self._assumed.norm_ms * min(1.0, USUAL_GROUPS / groups)
+        ms = (num_examples * self._assumed.worst_case_ms[spec.precision] + norm_ms) * example_mpx / WORST_CASE_MPX
+        return ms / 1000 * (1.0 if spec.checkpointing == "none" else self._assumed.checkpointing_factor)
+
+    def _measuring_s(self, spec: TrialSpec) -> float:
+        if spec.kind == "memory":
+            passes_s = sum(
+                self._step_s(spec, example_mpx=mpx(height * width), num_examples=count)
+                for count, height, width in spec.soak_passes or ()
+            )
+            return passes_s + 2 * self._worst_step_s(spec)
+        if spec.kind == "compute":
+            return self._compute_s(spec)
+        if spec.kind == "training":
+            return self._training_s(spec)
+        # What a loader takes is estimated by the sweep itself; a trial's start is counted already.
+        return max(0.0, trial_s(spec, self._workload, self.pace()) - self._assumed.trial_s)
+
+    def _worst_step_s(self, spec: TrialSpec) -> float:
+        height, width = self._workload.worst_case
+        area = mpx(align(height) * align(width))
+        return self._step_s(spec, example_mpx=area, num_examples=spec.micro_batch_size)
+
+    def _compute_s(self, spec: TrialSpec) -> float:
+        assert spec.canvas_sizes is not None
+        assert spec.num_warm_up_steps is not None
+        assert spec.min_steps is not None
+        assert spec.max_steps is not None
+        seconds = self._checks_s(spec)
+        for height, width in spec.canvas_sizes:
+            area = mpx(align(height) * align(width))
+            step_s = self._step_s(spec, example_mpx=area, num_examples=spec.batch_size)
+            # As long as it may be measured: that a mean is known before is not assumed.
+            blocks = math.ceil((spec.max_measuring_s or 0.0) / (spec.min_steps * step_s))
+            num_steps = min(spec.max_steps, spec.min_steps * max(1, blocks))
+            seconds += (spec.num_warm_up_steps + num_steps) * step_s
+            seconds += 0.0 if spec.compile == "none" else self._assumed.compile_s
+        return seconds
+
+    def _checks_s(self, spec: TrialSpec) -> float:
+        """Return what comes before anything is timed: a pass of many elements runs in one and in smaller ones."""
+        largest = max(spec.canvas_sizes or (self._workload.worst_case,), key=math.prod)
+        area = align(largest[0]) * align(largest[1])
+        is_large = spec.micro_batch_size * area * CHANNELS >= LARGE_TENSOR
+        step_s = self._step_s(spec, example_mpx=mpx(area), num_examples=spec.micro_batch_size)
+        one_s = self._step_s(spec, example_mpx=mpx(area), num_examples=1)
+        return self._assumed.check_s + (step_s + spec.micro_batch_size * one_s if is_large else 0.0)
+
+    def _training_s(self, spec: TrialSpec) -> float:
+        epoch = self._workload.of_epoch(spec)
+        example_mpx = mpx(epoch.pixels) / epoch.num_passes / spec.micro_batch_size
+        epoch_s = epoch.num_passes * self._step_s(spec, example_mpx=example_mpx, num_examples=spec.micro_batch_size)
+        # Every canvas is visited before; then whole epochs, as long as it may be measured.
+        num_epochs = min(spec.max_epochs or 1, 1 + int((spec.max_measuring_s or 0.0) // epoch_s))
+        warm_up_s = (spec.num_warm_up_steps or 0) * spec.accumulation_steps * self._worst_step_s(spec)
+        return self._checks_s(spec) + warm_up_s + epoch_s + num_epochs * epoch_s
