@@ -175,7 +175,8 @@ def _rounded(step: OptimizerStep, batches: Sequence[Batch], *, bits: int) -> _Co
 def round_to(values: Tensor, bits: int) -> Tensor:
     """Return fp32 values rounded to so many significant bits, to nearest, ties to even."""
     mantissa, exponent = torch.frexp(values)
-    return torch.ldexp(torch.round(torch.ldexp(mantissa, torch.tensor(bits))), exponent - bits)
+    # A product with a Python number, for a number of bits that is a tensor would have to lie on the device.
+    return torch.ldexp(torch.round(mantissa * 2.0**bits), exponent - bits)
 
 
 def _difference(found: _Computed, reference: _Computed) -> tuple[float | None, float | None]:
