@@ -45,3 +45,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     return cache
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests found beside that they passed, whichever process they ran in: their property ``summary``."""
+    for report in [*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())]:
+        for name, text in report.user_properties:
+            if name == "summary":
+                terminalreporter.section(report.nodeid.rpartition("::")[2].replace("_", " "))
+                terminalreporter.write_line(text)

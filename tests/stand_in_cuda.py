@@ -60,6 +60,14 @@ def _on_cpu(value: Any) -> Any:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the functions of torch.cuda that trials call answer, and autocast and the gradient scaler take the CPU."""
+    install_instruments(monkeypatch)
+    autocast, scaler = torch.autocast, torch.amp.GradScaler
+    monkeypatch.setattr(torch, "autocast", lambda _, **how: autocast("cpu", **how))
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda _, **how: scaler("cpu", **how))
+
+
+def install_instruments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the functions of torch.cuda that trials call answer."""
     answers: dict[str, Any] = {
         "Event": Event,
@@ -80,6 +88,3 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, name, answer)
     monkeypatch.setattr(torch.cuda.memory, "_record_memory_history", lambda **_: None)
     monkeypatch.setattr(torch.cuda.memory, "_dump_snapshot", lambda path: open(path, "wb").close())
-    autocast, scaler = torch.autocast, torch.amp.GradScaler
-    monkeypatch.setattr(torch, "autocast", lambda _, **how: autocast("cpu", **how))
-    monkeypatch.setattr(torch.amp, "GradScaler", lambda _, **how: scaler("cpu", **how))

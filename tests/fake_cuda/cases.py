@@ -1,0 +1,173 @@
+"""The cases that run on fake CUDA tensors, in groups: one process each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import record_factory as factory
+from fake_cuda.runner import ROOT, Case
+
+from vnbench.data.corpus import Corpus
+from vnbench.harness.task import TrialTask
+from vnbench.own_model import read_own_model
+from vnbench.spec import TrialSpec
+
+TRIAL = "vnbench.harness.trial:run"
+STEP = "fake_cuda.entries:timed_step"
+
+CANVASES = ((64, 96), (64, 64))
+
+LEVERS: Mapping[str, Mapping[str, Any]] = {
+    "fp32": {"precision": "fp32"},
+    "tf32, channels-last": {"precision": "tf32", "memory_format": "channels-last"},
+    "bf16": {"precision": "bf16"},
+    "bf16, norm in bf16": {"precision": "bf16", "norm_precision": "input"},
+    "bf16, norm in bf16, stages": {"precision": "bf16", "norm_precision": "input", "checkpointing": "stages"},
+    "bf16, exact": {"precision": "bf16", "padding": "exact"},
+    "bf16, norm in bf16, exact, stages, channels-last": {
+        "precision": "bf16",
+        "norm_precision": "input",
+        "padding": "exact",
+        "checkpointing": "stages",
+        "memory_format": "channels-last",
+    },
+    "fp16": {"precision": "fp16"},
+    "fp16, stages, foreach": {"precision": "fp16", "checkpointing": "stages", "optimizer": "foreach"},
+    "fp16, norm in fp16, for-loop": {"precision": "fp16", "norm_precision": "input", "optimizer": "for-loop"},
+    "fp32, exact, foreach, 16 groups": {"padding": "exact", "optimizer": "foreach", "norm_groups": "16"},
+    "fp32, for-loop, binary, stages": {"optimizer": "for-loop", "task": "binary", "checkpointing": "stages"},
+    "bf16, expandable segments, cuDNN's benchmark, a limit": {
+        "precision": "bf16",
+        "allocator": "expandable-segments",
+        "cudnn_benchmark": "on",
+        "memory_limit_bytes": 2**30,
+    },
+}
+"""Configurations of a step; each lever stands in two of them at least."""
+
+
+def _case(name: str, entry: str, spec: TrialSpec, *, directory: str | None = None, fault: str | None = None) -> Case:
+    task = TrialTask(spec=spec, replicate=0, attempt=0, corpus_directory=directory)
+    return Case(name=name, entry=entry, payload=task.to_json(), fault=fault)
+
+
+def compute(**changes: Any) -> TrialSpec:
+    """Return the spec of a compute trial of as few steps as there can be."""
+    few = {"canvas_sizes": CANVASES, "num_warm_up_steps": 1, "min_steps": 1, "max_steps": 1}
+    return factory.compute_spec(device="cuda", **(few | changes))
+
+
+def training(**changes: Any) -> TrialSpec:
+    """Return the spec of a training trial of as few steps as there can be."""
+    return factory.training_spec(device="cuda", subset_size=2, num_warm_up_steps=1, **changes)
+
+
+def memory(training: TrialSpec) -> TrialSpec:
+    """Return the spec of the memory trial of a training's family."""
+    return factory.memory_spec(training, height=64, width=96)
+
+
+def _probe() -> TrialSpec:
+    return TrialSpec(
+        kind="probe",
+        device="cuda",
+        model="veernet-tiny",
+        task="multiclass",
+        batch_size=1,
+        micro_batch_size=1,
+        precision="fp32",
+        norm_precision="fp32",
+        checkpointing="none",
+        seed=0,
+        canvas_sizes=CANVASES,
+        max_measuring_s=60.0,
+        precisions=("fp32", "bf16"),
+        sweep_id="0123456789ab",
+    )
+
+
+def steps() -> Sequence[Case]:
+    """Return a step of each configuration, accumulated over two passes."""
+    return [_case(name, STEP, compute(batch_size=4, micro_batch_size=2, **levers)) for name, levers in LEVERS.items()]
+
+
+def trials() -> Sequence[Case]:
+    """Return the trials that read no files."""
+    soaked = dataclasses.replace(
+        memory(training(precision="bf16")), sampler="bucketed", soak="sampler-order", soak_passes=((2, 64, 64),)
+    )
+    own = read_own_model(f"{ROOT}/benchmarks/own_network.py:build", where="--model")
+    return [
+        _case("a network of one's own", TRIAL, compute(precision="bf16", model=own.name, model_id=own.model_id)),
+        _case("compute", TRIAL, compute(precision="bf16", norm_precision="input", max_steps=2, micro_batch_size=2)),
+        _case("memory", TRIAL, memory(training())),
+        _case("memory after a soak", TRIAL, soaked),
+        _case("probe", TRIAL, _probe()),
+    ]
+
+
+def trials_on_files(corpus: Corpus) -> Sequence[Case]:
+    """Return the trials that read the files of a corpus."""
+    directory, corpus_id = str(corpus.directory), corpus.corpus_id
+    fed = training(batch_size=2, micro_batch_size=1, precision="fp16", corpus_id=corpus_id, num_workers=0)
+    loader = factory.loader_spec(device="cuda", batch_size=2, subset_size=4, max_epochs=1, corpus_id=corpus_id)
+    cached = dataclasses.replace(loader, cache="memory", cache_limit_bytes=2**20)
+    return [
+        _case("training", TRIAL, fed, directory=directory),
+        _case(
+            "training, workers",
+            TRIAL,
+            dataclasses.replace(fed, precision="bf16", num_workers=1, persistent_workers="off"),
+            directory=directory,
+        ),
+        _case("loader", TRIAL, loader, directory=directory),
+        _case("loader, workers", TRIAL, dataclasses.replace(loader, num_workers=1), directory=directory),
+        _case(
+            "loader, threads",
+            TRIAL,
+            dataclasses.replace(cached, num_workers=1, worker_kind="threads", persistent_workers="off"),
+            directory=directory,
+        ),
+    ]
+
+
+def checks(directory: str) -> Sequence[Case]:
+    """Return what a step is held against, a profile, and what is asked of a device before a sweep."""
+    large = factory.training_spec(device="cuda", model="veernet", batch_size=6, precision="bf16")
+    profile = "vnbench.harness.profile_trial:run"
+    asked = {"device": "cuda", "precisions": ["fp32", "tf32", "bf16", "fp16"]}
+    return [
+        _case("equality", "fake_cuda.entries:equality", compute(precision="fp16", checkpointing="stages")),
+        _case("large tensors", "fake_cuda.entries:large_tensors", large),
+        _case("profile", profile, memory(training(precision="bf16")), directory=directory),
+        _case("profile, no memory", profile, memory(training()), directory=directory, fault="no memory"),
+        _case("memory, no memory", TRIAL, memory(training()), fault="no memory"),
+        Case(name="environment", entry="vnbench.measure.environment:probe", payload="auto"),
+        Case(name="convolutions", entry="vnbench.harness.probe_trial:convolution_times", payload=json.dumps(asked)),
+    ]
+
+
+def planted() -> Sequence[Case]:
+    """Return faults that a CPU does not notice, each in what would meet it."""
+    mixed = compute(precision="bf16", norm_precision="input")
+    return [
+        _case("scalar on cpu", "fake_cuda.entries:equality", mixed, fault="scalar on cpu"),
+        _case("mask on cpu", STEP, compute(padding="exact"), fault="mask on cpu"),
+        _case("wide constant", STEP, mixed, fault="wide constant"),
+        *(
+            _case(fault, STEP, mixed, fault=fault)
+            for fault in (
+                "read in a block",
+                "copy to the host in a block",
+                "constant from the host in a block",
+                "waiting in a block",
+            )
+        ),
+    ]
+
+
+TRACED = ("steps", "trials", "on files", "checks")
+"""Groups whose lines are counted: the code as it is."""

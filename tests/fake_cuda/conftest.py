@@ -1,0 +1,63 @@
+"""Groups of cases on fake CUDA tensors: each runs once in a session, in whichever of its processes asks first."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from fake_cuda import cases
+from fake_cuda.runner import Answer, Answers, Case, Group, run_cases
+from fake_cuda.shim import NoShimError, build_shim
+
+from vnbench.data.sizes import SizeDistribution
+from vnbench.data.synthesis import CorpusSpec, build_corpus
+from vnbench.units import PixelRange
+
+SIZES = SizeDistribution(widths=PixelRange(start=64, stop=128), heights=PixelRange(start=32, stop=64))
+
+
+@pytest.fixture(scope="session", name="shim")
+def _shim() -> Path:
+    try:
+        return build_shim()
+    except NoShimError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", name="group")
+def _group(shim: Path, tmp_path_factory: pytest.TempPathFactory) -> Group:
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "fake-cuda"
+    shared.mkdir(exist_ok=True)
+
+    def answers(name: str) -> Answers:
+        kept = shared / f"{name}.json"
+        with open(shared / f"{name}.lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                found = run_cases(_cases(name, shared), shim=shim, is_traced=name in cases.TRACED)
+                kept.write_text(json.dumps(asdict(found)))
+        told = json.loads(kept.read_text())
+        return Answers(answers=[Answer(**one) for one in told["answers"]], lines=told["lines"])
+
+    return answers
+
+
+def _cases(name: str, shared: Path) -> Sequence[Case]:
+    match name:
+        case "steps":
+            return cases.steps()
+        case "trials":
+            return cases.trials()
+        case "on files":
+            spec = CorpusSpec(num_examples=10, sizes=SIZES, task="multiclass", seed=0)
+            return cases.trials_on_files(build_corpus(spec, shared / "corpus"))
+        case "checks":
+            return cases.checks(str(shared))
+        case _:
+            return cases.planted()

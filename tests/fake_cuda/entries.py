@@ -1,0 +1,54 @@
+"""What a process of fake CUDA is asked to run beside whole trials: parts of them, each from a text to a text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from vnbench.data.collate import blank_batch
+from vnbench.harness.equality import check_equality
+from vnbench.harness.large_tensors import compare_with_parts, find_large_tensors
+from vnbench.harness.step import build_step
+from vnbench.harness.switches import set_switches
+from vnbench.harness.task import TrialTask
+from vnbench.measure.timing import make_timer
+from vnbench.spec import TrialSpec
+
+HEIGHT, WIDTH = 64, 96
+
+
+def _spec(payload: str) -> TrialSpec:
+    spec = TrialTask.from_json(payload).spec
+    set_switches(spec)
+    return spec
+
+
+def timed_step(payload: str) -> str:
+    """Time a step of as many passes as the spec accumulates, after one pass that is not timed; return the times."""
+    spec = _spec(payload)
+    step = build_step(spec, device=torch.device(spec.device))
+    batches = [blank_batch(spec.micro_batch_size, height=HEIGHT, width=WIDTH) for _ in range(spec.accumulation_steps)]
+    step.visit(batches[0], timer=make_timer(step.device))
+    timer = make_timer(step.device)
+    timer.begin_block()
+    result = step.run(iter(batches), num_examples=spec.batch_size, timer=timer)
+    times, _ = timer.end_block()
+    state: dict[str, Any] = step.optimizer.state[next(step.model.parameters())]
+    told = {"loss": float(result.loss), "num_updates": float(result.num_updates), "times": times}
+    return json.dumps(told | {"state_devices": {name: value.device.type for name, value in state.items()}})
+
+
+def equality(payload: str) -> str:
+    """Hold the step of a spec against the plain one."""
+    return json.dumps(asdict(check_equality(_spec(payload))))
+
+
+def large_tensors(payload: str) -> str:
+    """Hold a pass of the largest examples against its parts."""
+    spec = _spec(payload)
+    found = find_large_tensors(spec, num_examples=spec.micro_batch_size, height=640, width=12_800)
+    assert found is not None
+    return json.dumps(asdict(compare_with_parts(spec, found, equality=check_equality(spec))))

@@ -1,0 +1,71 @@
+"""Which dtype each map of a network has to have: what the spec says, whatever CUDA autocast widens on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vnbench.harness import step as step_module
+from vnbench.harness.step import AUTOCAST_DTYPES
+from vnbench.model.normalization import ExplicitGroupNorm, ExplicitLayerNorm
+from vnbench.model.veernet import BottleneckAttention, DecoderStage, EncoderStage
+from vnbench.spec import TrialSpec
+
+
+class WrongDtypeError(Exception):
+    """A map that is wider or narrower than its spec says."""
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold every map of the networks that steps are made of against their specs."""
+    draw = step_module.drawn_network
+
+    def drawn_network(spec: TrialSpec, *, device: torch.device) -> nn.Module:
+        network = draw(spec, device=device)
+        _watch(network, spec)
+        return network
+
+    monkeypatch.setattr(step_module, "drawn_network", drawn_network)
+
+
+def _watch(network: nn.Module, spec: TrialSpec) -> None:
+    reduced = AUTOCAST_DTYPES.get(spec.precision, torch.float32)
+    normed = reduced if spec.norm_precision == "input" else torch.float32
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) or module is network:
+            module.register_forward_hook(_expecting(name or "logits", reduced))
+        elif isinstance(
+            module, ExplicitGroupNorm | ExplicitLayerNorm | EncoderStage | BottleneckAttention | DecoderStage
+        ):
+            module.register_forward_hook(_expecting(name, normed))
+        if isinstance(module, nn.Conv2d | nn.Linear) and not _takes_wider(name):
+            module.register_forward_pre_hook(_expecting_input(name, normed, reduced))
+
+
+def _takes_wider(name: str) -> bool:
+    """Return whether a convolution is one whose input CUDA autocast widens, or never narrowed.
+
+    That of images, and those behind an upsampling, which stands in autocast's list of fp32 operators
+    (torch/csrc/autocast_mode.h, upsample_nearest2d).
+    """
+    return name == "stem.conv" or (name.startswith("decoder.") and name.endswith("convs.0.conv"))
+
+
+def _expecting(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if output.dtype != dtype:
+            raise WrongDtypeError(f"{name} returns {output.dtype}, where the spec says {dtype}")
+
+    return hook
+
+
+def _expecting_input(name: str, *dtypes: torch.dtype) -> Callable[..., None]:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].dtype not in dtypes:
+            raise WrongDtypeError(f"{name} is given {inputs[0].dtype}, where the spec says {dtypes}")
+
+    return hook
