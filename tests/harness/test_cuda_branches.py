@@ -15,8 +15,9 @@ import torch
 from vnbench.data.corpus import Corpus
 from vnbench.data.sizes import SizeDistribution
 from vnbench.data.synthesis import CorpusSpec, build_corpus
-from vnbench.harness import profile_trial, trial
+from vnbench.harness import probe_trial, profile_trial, trial
 from vnbench.harness.task import TrialTask
+from vnbench.measure import environment
 from vnbench.record import TrialRecord
 from vnbench.spec import TrialSpec
 from vnbench.units import PixelRange
@@ -104,6 +105,25 @@ def test_loader(corpus: Corpus) -> None:
     spec = factory.loader_spec(device="cuda", batch_size=2, subset_size=4, max_epochs=1, corpus_id=corpus.corpus_id)
     stages = [stage.name for stage in run(spec, corpus.directory).stages]
     assert stages[-3:] == ["pinned", "h2d", "device"]
+
+
+@pytest.mark.parametrize("run_one", [trial.run, profile_trial.run], ids=["trial", "profile"])
+def test_a_process_forked_after_a_question_to_cuda_is_told(
+    run_one: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    told = json.loads(answer(run_one, factory.memory_spec(training(), height=64, width=160), tmp_path))
+    assert told["status"] == "crashed"
+    assert "CUDA was asked something before this process was forked" in told["cause"]["message"]
+
+
+def test_before_a_sweep_a_process_forked_after_a_question_to_cuda_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(RuntimeError, match="CUDA was asked something before this process was forked"):
+        environment.probe("auto")
+    with pytest.raises(RuntimeError, match="CUDA was asked something before this process was forked"):
+        probe_trial.convolution_times('{"device": "cuda", "precisions": ["fp32"]}')
 
 
 def test_profile(tmp_path: Path) -> None:

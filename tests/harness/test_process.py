@@ -158,6 +158,25 @@ sys.exit(repr(asked) if set(asked) - {"_is_compiled"} else 0)
     assert done.returncode == 0, done.stderr
 
 
+def test_the_server_of_children_asks_nvml_for_a_gpu_and_its_children_ask_as_they_would_anyway(tmp_path: Path) -> None:
+    (tmp_path / "told.py").write_text(
+        "import os\nNAME = 'PYTORCH_NVML_BASED_CUDA_CHECK'\nON_IMPORT = os.environ.get(NAME)\n"
+        "def say(payload): return f'{ON_IMPORT} {os.environ.get(NAME)}'\n"
+    )
+    (tmp_path / "parent.py").write_text(
+        "from vnbench.harness.process import run_child\n"
+        "if __name__ == '__main__':\n"
+        "    print(run_child('told:say', '', timeout_s=600, preload=['told']).answer.decode())\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if name != "PYTORCH_NVML_BASED_CUDA_CHECK"}
+    kept["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    for given, expected in (({}, "1 None"), ({"PYTORCH_NVML_BASED_CUDA_CHECK": "0"}, "1 0")):
+        done = subprocess.run(
+            [sys.executable, str(tmp_path / "parent.py")], env=kept | given, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == expected, done.stderr
+
+
 def test_everything_ends_when_the_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(

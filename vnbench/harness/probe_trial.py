@@ -19,6 +19,7 @@ from vnbench.harness.memory_trial import drawn_batch
 from vnbench.harness.step import AUTOCAST_DTYPES, build_step
 from vnbench.harness.switches import set_arithmetic
 from vnbench.harness.task import TrialTask
+from vnbench.measure.environment import check_fork
 from vnbench.measure.timing import make_timer
 from vnbench.probe_reading import ProbeReading, ProbeStep
 from vnbench.record import TrialRecord
@@ -78,6 +79,8 @@ def convolution_times(payload: str) -> str:
     That is ``{"device": "cpu", "precisions": ["fp32", "bf16"]}``.
     """
     asked = json.loads(payload)
+    if asked["device"] == "cuda":
+        check_fork()
     return json.dumps(_convolutions_s(asked["precisions"], device=torch.device(asked["device"])))
 
 

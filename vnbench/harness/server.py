@@ -1,13 +1,20 @@
-"""What the server of children loads on top of its modules: a child whose start was interrupted has nothing to say.
+"""What the server of children loads before its modules: what may happen to it that its children must not notice.
 
-The server forks a child as soon as it is asked to; what the child is to do comes on a pipe afterwards. An interrupt in
-between leaves the pipe empty, and Python would print the end of file as an error of the insides.
+It forks a child as soon as it is asked to; what the child is to do comes on a pipe afterwards. An interrupt in between
+leaves the pipe empty, and Python would print the end of file as an error of the insides.
+
+And one question to CUDA, by any module that it imports, would make CUDA unusable in every child. The most frequent one,
+whether there is a GPU, is answered without CUDA here; a child asks as ever, since that answer promises less.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from types import TracebackType
+
+NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
+"""Where it is 1, ``torch.cuda.is_available`` asks the driver's library instead of the driver."""
 
 
 def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -15,4 +22,18 @@ def _report(kind: type[BaseException], error: BaseException, traceback: Tracebac
         sys.__excepthook__(kind, error, traceback)
 
 
+def _ask_nvml() -> None:
+    given = os.environ.get(NVML_CHECK)
+    os.environ[NVML_CHECK] = "1"
+
+    def as_given() -> None:
+        if given is None:
+            os.environ.pop(NVML_CHECK, None)
+        else:
+            os.environ[NVML_CHECK] = given
+
+    os.register_at_fork(after_in_child=as_given)
+
+
 sys.excepthook = _report
+_ask_nvml()

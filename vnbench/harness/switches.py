@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from vnbench.measure.environment import check_fork
 from vnbench.measure.memory import limit_memory
 from vnbench.spec import Allocator, Precision, TrialSpec
 
@@ -29,8 +30,11 @@ def set_switches(spec: TrialSpec) -> None:
     The process's environment and torch's flags then say what holds, so describe them afterwards.
 
     Raises:
-        RuntimeError: PYTORCH_ALLOC_CONF has put another allocator in the place of torch's own (CUDA).
+        RuntimeError: PYTORCH_ALLOC_CONF has put another allocator in the place of torch's own (CUDA), or CUDA cannot be
+            used in this process.
     """
+    if spec.device == "cuda":
+        check_fork()
     set_arithmetic(spec.precision)
     # How many algorithms are timed (torch.backends.cudnn.benchmark_limit) stays at torch's default, ten.
     torch.backends.cudnn.benchmark = spec.cudnn_benchmark == "on"

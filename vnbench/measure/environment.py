@@ -68,7 +68,21 @@ def probe(payload: str) -> str:
     return json.dumps(describe_environment(device))
 
 
+def check_fork() -> None:
+    """Refuse a process in which CUDA cannot be used, before torch says of it only how to start processes.
+
+    Raises:
+        RuntimeError: the process that this one was forked from had asked CUDA something.
+    """
+    if torch.cuda._is_in_bad_fork():
+        raise RuntimeError(
+            "CUDA was asked something before this process was forked, so it cannot be used here: a module that starts "
+            "with Python or is imported with torch does so (sitecustomize, a plug-in of torch); take it away"
+        )
+
+
 def _cuda_device() -> Environment:
+    check_fork()
     properties = torch.cuda.get_device_properties(0)
     uuid = f"GPU-{properties.uuid}"
     return {
