@@ -15,7 +15,7 @@ import torch
 from vnbench.data.corpus import Corpus
 from vnbench.data.sizes import SizeDistribution
 from vnbench.data.synthesis import CorpusSpec, build_corpus
-from vnbench.harness import probe_trial, profile_trial, trial
+from vnbench.harness import compute_trial, probe_trial, profile_trial, trial
 from vnbench.harness.task import TrialTask
 from vnbench.measure import environment
 from vnbench.record import TrialRecord
@@ -105,6 +105,56 @@ def test_loader(corpus: Corpus) -> None:
     spec = factory.loader_spec(device="cuda", batch_size=2, subset_size=4, max_epochs=1, corpus_id=corpus.corpus_id)
     stages = [stage.name for stage in run(spec, corpus.directory).stages]
     assert stages[-3:] == ["pinned", "h2d", "device"]
+
+
+FAULT = "CUDA error: an illegal memory access was encountered"
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    raise RuntimeError(FAULT)
+
+
+def answer_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every question to CUDA be answered with a fault, as after some faults; the text is not that of the first."""
+
+    def raise_again(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("CUDA error: asked after a fault")
+
+    for name in ("memory_stats", "empty_cache", "synchronize", "mem_get_info", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, raise_again)
+    monkeypatch.setattr(torch.cuda.memory, "_dump_snapshot", raise_again)
+
+
+def test_a_fault_after_which_cuda_answers_nothing_leaves_what_was_observed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measure = compute_trial._measure_canvas
+
+    def measure_one(log: Any, step: Any, spec: TrialSpec, size: tuple[int, int], flops: Any) -> Any:
+        if size == CANVASES[0]:
+            return measure(log, step, spec, size, flops)
+        answer_nothing(monkeypatch)
+        return fail()
+
+    monkeypatch.setattr(compute_trial, "_measure_canvas", measure_one)
+    spec = factory.compute_spec(device="cuda", canvas_sizes=CANVASES, min_steps=1, max_steps=1)
+    record = TrialRecord.from_json(answer(trial.run, spec, tmp_path))
+    assert record.cause is not None
+    assert (record.status, record.cause.message) == ("crashed", f"RuntimeError: {FAULT}")
+    assert len(record.canvases or ()) == 1
+    assert record.memory is not None
+
+
+def test_a_fault_in_a_profile_is_told_and_not_what_cuda_answers_after_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def measured(*_: Any) -> Any:
+        answer_nothing(monkeypatch)
+        return fail()
+
+    monkeypatch.setattr(profile_trial, "_measured", measured)
+    told = json.loads(answer(profile_trial.run, factory.memory_spec(training(), height=64, width=160), tmp_path))
+    assert (told["status"], told["cause"]["message"]) == ("crashed", f"RuntimeError: {FAULT}")
 
 
 @pytest.mark.parametrize("run_one", [trial.run, profile_trial.run], ids=["trial", "profile"])

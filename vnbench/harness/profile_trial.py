@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +141,19 @@ def _snapshot(device: torch.device, directory: str | None) -> Iterator[None]:
     torch.cuda.memory._record_memory_history(max_entries=100_000)
     try:
         yield
-    finally:
-        torch.cuda.memory._dump_snapshot(  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
-            str(Path(directory) / SNAPSHOT_NAME)
-        )
-        torch.cuda.memory._record_memory_history(enabled=None)
+    except Exception:
+        # After some faults CUDA answers nothing any more, and the fault is what is to be told.
+        with suppress(RuntimeError):
+            _write_snapshot(Path(directory))
+        raise
+    _write_snapshot(Path(directory))
+
+
+def _write_snapshot(directory: Path) -> None:
+    torch.cuda.memory._dump_snapshot(  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
+        str(directory / SNAPSHOT_NAME)
+    )
+    torch.cuda.memory._record_memory_history(enabled=None)
 
 
 def _answer(seen: StageMemory, *, measured_bytes: int | None, instrument: str, stages: list[str]) -> dict[str, Any]:
