@@ -144,6 +144,13 @@ def test_a_pass_of_the_largest_examples_is_held_against_its_parts(group: Group) 
     assert reading["gradient_error"] > 0
 
 
+@pytest.mark.parametrize("check", ["equality", "large tensors"])
+def test_a_check_leaves_nothing_in_the_reserved_peak_of_its_trial(check: str, group: Group) -> None:
+    kept_bytes = answer(group, "checks", check).kept_bytes
+    assert kept_bytes, "the cache was not emptied"
+    assert set(kept_bytes) == {0}, "tensors were alive when the cache was emptied"
+
+
 def test_a_profile_tells_stages_apart(group: Group) -> None:
     profile = told(group, "checks", "profile")
     assert profile["status"] == "ok", profile["cause"]

@@ -15,7 +15,7 @@ import torch
 from vnbench.data.corpus import Corpus
 from vnbench.data.sizes import SizeDistribution
 from vnbench.data.synthesis import CorpusSpec, build_corpus
-from vnbench.harness import compute_trial, probe_trial, profile_trial, trial
+from vnbench.harness import compute_trial, large_tensors, probe_trial, profile_trial, trial
 from vnbench.harness.task import TrialTask
 from vnbench.measure import environment
 from vnbench.record import TrialRecord
@@ -143,6 +143,25 @@ def test_a_fault_after_which_cuda_answers_nothing_leaves_what_was_observed(
     assert (record.status, record.cause.message) == ("crashed", f"RuntimeError: {FAULT}")
     assert len(record.canvases or ()) == 1
     assert record.memory is not None
+
+
+def test_a_fault_in_a_pass_of_large_tensors_is_told_and_not_what_cuda_answers_after_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def errors(*_: Any, **__: Any) -> Any:
+        answer_nothing(monkeypatch)
+        return fail()
+
+    monkeypatch.setattr(large_tensors, "INDEX_LIMIT", 64 * 160)
+    monkeypatch.setattr(large_tensors, "MAX_ELEMENTS_PER_PIXEL", 10**6)
+    monkeypatch.setattr(large_tensors, "_errors", errors)
+    monkeypatch.setattr(large_tensors, "largest_tensor", lambda *_, **__: 2 * 64 * 160)
+    spec = factory.compute_spec(device="cuda", micro_batch_size=2, canvas_sizes=CANVASES[:1], min_steps=1, max_steps=1)
+    record = TrialRecord.from_json(answer(trial.run, spec, tmp_path))
+    assert record.cause is not None
+    assert (record.status, record.cause.kind) == ("crashed", "index-overflow")
+    assert record.cause.message == f"RuntimeError: {FAULT}"
+    assert record.large_tensors is not None
 
 
 def test_a_fault_in_a_profile_is_told_and_not_what_cuda_answers_after_it(

@@ -24,6 +24,7 @@ from vnbench.harness.network import mixes_examples, without_dropout
 from vnbench.harness.soundness import error_told
 from vnbench.harness.step import OptimizerStep, build_step
 from vnbench.harness.switches import set_arithmetic
+from vnbench.measure.memory import free_unheld_memory
 from vnbench.readings import EqualityReading
 from vnbench.record import Cause, TrialRecord
 from vnbench.spec import Precision, TrialSpec
@@ -66,16 +67,18 @@ def check_equality(spec: TrialSpec) -> EqualityReading:
     Of NUM_DRAWS draws of examples the first that is equal counts, or else the last.
     """
     start = time.monotonic()
+    device = torch.device(spec.device)
     for draw in range(NUM_DRAWS):
-        reading = _compare(spec, draw=draw)
+        reading = _compare(spec, device, draw=draw)
+        # Only now that nothing of it is held: it would stay in the reserved peak of the trial.
+        free_unheld_memory(device)
         if reading.is_equal:
             break
     return replace(reading, elapsed_s=time.monotonic() - start)
 
 
-def _compare(spec: TrialSpec, *, draw: int) -> EqualityReading:
+def _compare(spec: TrialSpec, device: torch.device, *, draw: int) -> EqualityReading:
     """Return how far the step is from the plain one on one draw of examples."""
-    device = torch.device(spec.device)
     examples_per_pass = spec.micro_batch_size if spec.compile != "none" else min(spec.micro_batch_size, MAX_EXAMPLES)
     num_examples = NUM_PASSES * examples_per_pass
     examples = [
@@ -100,8 +103,6 @@ def _compare(spec: TrialSpec, *, draw: int) -> EqualityReading:
     rounded = _rounded(_still_step(_plain(spec), device), whole, bits=SIGNIFICANT_BITS[spec.precision])
     set_arithmetic(spec.precision)
     found = _computed(_still_step(spec, device), passes)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
     rounding_loss, rounding_gradient = _difference(rounded, reference)
     if rounding_loss is None or rounding_gradient is None:
         raise ArithmeticError("the plain step itself is not finite: nothing can be held against it")

@@ -7,7 +7,6 @@ failed. Zeros cost next to nothing, so such a pass would look fast.
 
 from __future__ import annotations
 
-import gc
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ from vnbench.harness.fake_network import faked
 from vnbench.harness.network import SMALLEST_SIDE, build_network, mixes_examples, takes_mask, without_dropout
 from vnbench.harness.soundness import error_told
 from vnbench.harness.step import OptimizerStep, build_step
-from vnbench.measure.memory import num_cuda_ooms
+from vnbench.measure.memory import free_unheld_memory, num_cuda_ooms
 from vnbench.readings import EqualityReading, LargeTensorReading
 from vnbench.record import Cause, TrialRecord
 from vnbench.spec import TrialSpec
@@ -114,16 +113,13 @@ def compare_with_parts(
     that finds no room for the comparison, that no division makes small enough, or whose examples see each other (as
     under BatchNorm), is left as not compared.
     """
-    start = time.monotonic()
     part_size = INDEX_LIMIT // math.ceil(reading.num_elements / reading.num_examples)
     part_size = min(part_size, math.ceil(reading.num_examples / 2))
     if part_size < 1 or reading.num_examples < 2:
         return reading
+    device = torch.device(spec.device)
     try:
-        step = build_step(spec, device=torch.device(spec.device))
-        if mixes_examples(step.model):
-            return reading
-        errors = _errors(step, spec, reading, part_size=part_size)
+        return _compared(spec, reading, device, part_size=part_size, equality=equality)
     except Exception as error:
         status, _ = classify(
             error, num_device_ooms=num_cuda_ooms(), has_memory_limit=spec.memory_limit_bytes is not None
@@ -132,9 +128,18 @@ def compare_with_parts(
             raise
         return reading
     finally:
-        gc.collect()
-        if spec.device == "cuda":
-            torch.cuda.empty_cache()
+        # What was compared is held by nobody any more: else it would stay in the reserved peak of the trial.
+        free_unheld_memory(device)
+
+
+def _compared(
+    spec: TrialSpec, reading: LargeTensorReading, device: torch.device, *, part_size: int, equality: EqualityReading
+) -> LargeTensorReading:
+    start = time.monotonic()
+    step = build_step(spec, device=device)
+    if mixes_examples(step.model):
+        return reading
+    errors = _errors(step, spec, reading, part_size=part_size)
     return replace(
         reading,
         num_parts=math.ceil(reading.num_examples / part_size),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import os
 import resource
 import weakref
@@ -133,6 +135,18 @@ def num_cuda_ooms() -> int:
     except RuntimeError:
         return 0
     return num_ooms
+
+
+def free_unheld_memory(device: torch.device) -> None:
+    """Give back to the driver what the caching allocator keeps and no tensor holds; nothing on the CPU.
+
+    Tensors that a caller still holds stay, and their blocks with them: let go of them first. After a fault of CUDA
+    nothing can be given back, and the fault is told elsewhere.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        with contextlib.suppress(RuntimeError):
+            torch.cuda.empty_cache()
 
 
 def cuda_memory(device: torch.device, *, num_retries_before: int) -> MemoryReading:
