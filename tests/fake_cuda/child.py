@@ -10,7 +10,6 @@ import importlib
 import json
 import sys
 import traceback
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -58,5 +57,4 @@ def _run(case: dict[str, Any], lines: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("error")
     main(*sys.argv[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 from collections.abc import Sequence
@@ -21,12 +22,26 @@ from vnbench.units import PixelRange
 SIZES = SizeDistribution(widths=PixelRange(start=64, stop=128), heights=PixelRange(start=32, stop=64))
 
 
-@pytest.fixture(scope="session", name="shim")
-def _shim() -> Path:
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs the shim where there is none; here, and not in a fixture, so that pytest tells it in one line."""
+    built = _built() if "shim" in getattr(item, "fixturenames", ()) else None
+    if isinstance(built, NoShimError):
+        pytest.skip(str(built))
+
+
+@functools.cache
+def _built() -> Path | NoShimError:
     try:
         return build_shim()
     except NoShimError as error:
-        pytest.skip(str(error))
+        return error
+
+
+@pytest.fixture(scope="session", name="shim")
+def _shim() -> Path:
+    built = _built()
+    assert isinstance(built, Path)
+    return built
 
 
 @pytest.fixture(scope="session", name="group")

@@ -122,10 +122,7 @@ struct CUDAHooks : public CUDAHooksInterface {
   bool isAvailable() const override { return true; }
   bool hasPrimaryContext(DeviceIndex) const override { return true; }
   DeviceIndex deviceCount() const override { return 1; }
-  void setCurrentDevice(DeviceIndex) const override {}
   DeviceIndex getCurrentDevice() const override { return 0; }
-  DeviceIndex exchangeDevice(DeviceIndex) const override { return 0; }
-  DeviceIndex maybeExchangeDevice(DeviceIndex) const override { return 0; }
   bool isPinnedPtr(const void* data) const override { return PinnedAllocator::holds(data); }
   Allocator* getPinnedMemoryAllocator() const override {
     static auto* allocator = new PinnedAllocator();
@@ -139,7 +136,6 @@ struct CUDAHooks : public CUDAHooksInterface {
   bool supportsDepthwiseConvolutionWithCuDNN() const override { return true; }
   bool supportsBFloat16ConvolutionWithCuDNNv8() const override { return true; }
   double batchnormMinEpsilonCuDNN() const override { return 1e-5; }
-  void deviceSynchronize(DeviceIndex) const override {}
 };
 
 REGISTER_CUDA_HOOKS(CUDAHooks);

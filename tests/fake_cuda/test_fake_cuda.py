@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +206,7 @@ def test_nine_in_ten_lines_of_the_trial_side_are_run(group: Group, record_proper
     assert share >= MIN_COVERAGE, "\n".join([head, *rows])
 
 
+@pytest.mark.usefixtures("shim")
 def test_a_shim_that_does_not_compile_is_told_in_one_line(tmp_path: Path) -> None:
     source = tmp_path / "broken.cpp"
     source.write_text("int main() { return nothing; }\n")
@@ -219,8 +219,3 @@ def test_without_a_compiler_there_is_no_shim_and_that_is_told(monkeypatch: pytes
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(NoShimError, match="fake CUDA tensors need g"):
         build_shim()
-
-
-def test_this_process_is_not_touched_by_the_shim() -> None:
-    torch = sys.modules.get("torch")
-    assert torch is None or not torch.cuda.is_available() or torch.version.cuda is not None
