@@ -10,6 +10,7 @@ import floors_report
 import floors_rows
 import pytest
 import torch
+from cuda_autocast import CudaAutocast
 from floors_rows import Ceilings, ceilings_of, rows_of
 from floors_traffic import TrafficCounter, step_traffic
 from record_factory import training_spec
@@ -71,6 +72,14 @@ def test_the_traffic_of_a_step_follows_its_levers() -> None:
     for changes in ({"compile": "default"}, {"padding": "exact"}):
         with pytest.raises(ValueError, match="not that of its operators"):
             traffic(**changes)
+
+
+@pytest.mark.parametrize("norm_precision", ["fp32", "input"])
+def test_the_bytes_of_a_step_are_the_same_under_the_rules_of_cuda(norm_precision: str) -> None:
+    spec = spec_of(device="cuda", precision="bf16", norm_precision=norm_precision)
+    on_cpu = step_traffic(spec, height=64, width=96)
+    with CudaAutocast():
+        assert step_traffic(spec, height=64, width=96) == on_cpu
 
 
 def test_nothing_is_computed_for_a_step_of_the_worst_case() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cuda_autocast import CudaAutocast
 from record_factory import memory_spec, record_of, training_spec
 
 from vnbench.config import complete
@@ -106,6 +107,14 @@ def test_a_trace_has_the_peak_and_the_operators_of_the_real_step(levers: dict[st
 )
 def test_a_trace_of_a_network_of_ones_own_has_the_peak_of_the_real_step(levers: dict[str, Any]) -> None:
     assert_same_peak(own_spec(**levers))
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "stages"])
+def test_a_trace_under_the_rules_of_cuda_has_the_same_peak(checkpointing: str) -> None:
+    spec = spec_of(precision="bf16", norm_precision="input", checkpointing=checkpointing)
+    with CudaAutocast():
+        on_cuda = traced_memory(spec)
+    assert on_cuda == traced_memory(spec)
 
 
 def test_a_soak_is_traced_as_it_is_run() -> None:

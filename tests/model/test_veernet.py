@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from cuda_autocast import CudaAutocast
 from torch import Tensor, nn
 
 from vnbench.model.loss import tversky_loss_sum
@@ -186,6 +187,21 @@ def test_norm_precision_decides_what_lies_between_convolutions(
         logits = model(torch.rand(1, 1, 64, 96))
     assert seen == {expected}
     assert logits.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("norm_precision", "expected"), [("fp32", torch.float32), ("input", torch.bfloat16)])
+def test_upsampling_and_concatenation_have_the_precision_of_the_norm_under_the_rules_of_cuda(
+    norm_precision: NormPrecision, expected: torch.dtype
+) -> None:
+    model = tiny(norm_precision=norm_precision)
+    images = torch.rand(1, 1, 64, 96)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        on_cpu = model(images)
+        with CudaAutocast() as rules:
+            on_cuda = model(images)
+    assert rules.dtypes == [expected] * 5
+    assert rules.num_mixed == 0
+    assert torch.equal(on_cuda, on_cpu)
 
 
 def test_bf16_autocast_stays_near_fp32() -> None:

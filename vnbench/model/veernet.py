@@ -209,7 +209,12 @@ class EncoderStage(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    """Nearest upsampling by two, concatenation with the encoder's map of that size, and convolutions."""
+    """Nearest upsampling by two, concatenation with the encoder's map of that size, and convolutions.
+
+    Both maps stay in the precision in which the norms hand them on, on every device: CUDA's autocast would upsample in
+    fp32 whatever it is given, the CPU's leaves maps as they are, and of the two only the CPU's has a rule for
+    concatenation.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, norm: NormConfig) -> None:
         super().__init__()
@@ -220,7 +225,9 @@ class DecoderStage(nn.Module):
 
     def forward(self, x_BCHW: Tensor, skip_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
         """Return a map of the shape of ``skip_BCHW``, whose sides are twice those of ``x_BCHW``."""
-        y_BCHW = torch.cat((F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"), skip_BCHW), dim=1)
+        with torch.autocast(x_BCHW.device.type, enabled=False):
+            y_BCHW = F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest")
+            y_BCHW = torch.cat((y_BCHW, skip_BCHW.to(x_BCHW.dtype)), dim=1)
         for conv in self.convs:
             y_BCHW = conv(y_BCHW, mask_B1HW)
         return y_BCHW
