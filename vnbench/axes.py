@@ -1,0 +1,68 @@
+"""What a sweep varies: the values of each axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vnbench.spec import (
+    Allocator,
+    Cache,
+    Checkpointing,
+    Compile,
+    CudnnBenchmark,
+    ImageFormat,
+    MemoryFormat,
+    NormPrecision,
+    OnOff,
+    OptimizerLoop,
+    Padding,
+    Precision,
+    SamplerName,
+    WorkerKind,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Axes:
+    """The values of each varied parameter, in the order given."""
+
+    batch_size: tuple[int, ...]
+    """Examples per optimizer step."""
+    micro_batch_size: tuple[int | None, ...]
+    """Examples per forward and backward pass; None for the whole batch."""
+    precision: tuple[Precision, ...]
+    """Arithmetic of convolutions and matrix products."""
+    norm_precision: tuple[NormPrecision, ...]
+    """Arithmetic of the norms."""
+    checkpointing: tuple[Checkpointing, ...]
+    """Which activations are recomputed."""
+    sampler: tuple[SamplerName, ...]
+    """How examples are grouped into batches."""
+    shapes: tuple[int | None, ...]
+    """Different canvases, at most; None for as many as come up."""
+    num_workers: tuple[int, ...]
+    """Loader processes."""
+    memory_format: tuple[MemoryFormat, ...]
+    """Order of the numbers of a map in memory."""
+    compile: tuple[Compile, ...]
+    """Modes of torch.compile."""
+    cudnn_benchmark: tuple[CudnnBenchmark, ...]
+    """Whether cuDNN times its algorithms on each new shape."""
+    allocator: tuple[Allocator, ...]
+    """How the caching allocator takes memory from the driver."""
+    optimizer: tuple[OptimizerLoop, ...]
+    """How the optimizer goes over the parameters."""
+    padding: tuple[Padding, ...]
+    """Whether norms and attention see padded pixels."""
+    worker_kind: tuple[WorkerKind, ...]
+    """What the loader's workers are."""
+    prefetch_factor: tuple[int, ...]
+    """Micro-batches ahead per loader worker."""
+    pin_memory: tuple[OnOff, ...]
+    """Whether batches go to the device through pinned memory."""
+    persistent_workers: tuple[OnOff, ...]
+    """Whether loader workers live on from epoch to epoch."""
+    cache: tuple[Cache, ...]
+    """Where decoded images are kept."""
+    image_format: tuple[ImageFormat, ...]
+    """Which files of the images are read."""
