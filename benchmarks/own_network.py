@@ -14,7 +14,7 @@ def build(*, num_classes: int, checkpointing: str = "none") -> nn.Module:
     """Return a network that maps images, (B, 1, H, W), to logits, (B, num_classes, H, W).
 
     A parameter that is named like an option of the sweep makes it an axis for this network: ``checkpointing`` here;
-    ``norm_precision``, ``norm_groups`` and ``padding`` would be others.
+    ``norm_precision``, ``norm_groups``, ``norm_kernel`` and ``padding`` would be others.
     """
     return SmallUNet(num_classes, checkpointing=checkpointing)
 

@@ -86,6 +86,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "allocator": "expandable-segments",
         "optimizer": "foreach",
         "padding": "exact",
+        "norm-kernel": "split",
         "worker-kind": "threads",
         "prefetch-factor": "4",
         "pin-memory": "off",

@@ -26,6 +26,7 @@ def test_equal_specs_have_one_id_and_each_field_changes_it() -> None:
         {"allocator": "expandable-segments"},
         {"optimizer": "foreach"},
         {"padding": "exact"},
+        {"norm_kernel": "split"},
         {"max_epochs": 2},
         {"noise_target": 0.01},
     ]

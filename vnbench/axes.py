@@ -12,6 +12,7 @@ from vnbench.spec import (
     CudnnBenchmark,
     ImageFormat,
     MemoryFormat,
+    NormKernel,
     NormPrecision,
     OnOff,
     OptimizerLoop,
@@ -54,6 +55,8 @@ class Axes:
     """How the optimizer goes over the parameters."""
     padding: tuple[Padding, ...]
     """Whether norms and attention see padded pixels."""
+    norm_kernel: tuple[NormKernel, ...]
+    """Whether GroupNorm is torch's kernel or made of reductions."""
     worker_kind: tuple[WorkerKind, ...]
     """What the loader's workers are."""
     prefetch_factor: tuple[int, ...]

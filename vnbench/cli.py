@@ -140,6 +140,7 @@ def profile(
     memory_format: Annotated[Text, typer.Option(metavar="NAME,...", help="contiguous, channels-last.")] = None,
     optimizer: Annotated[Text, typer.Option(metavar="NAME,...", help="Loop: fused, foreach, for-loop.")] = None,
     padding: Annotated[Text, typer.Option(metavar="NAME,...", help="plain; exact: layers leave it out.")] = None,
+    norm_kernel: Annotated[Text, typer.Option(metavar="NAME,...", help="Of GroupNorm: native, split.")] = None,
     task: Annotated[Text, typer.Option(metavar="NAME", help="multiclass or binary. [multiclass]")] = None,
     model: Annotated[Text, typer.Option(metavar="NAME", help="veernet or veernet-tiny.")] = None,
     device: Annotated[Text, typer.Option(metavar="NAME", help="auto, cuda or cpu. [auto]")] = None,

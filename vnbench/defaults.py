@@ -26,6 +26,7 @@ COMMON_DEFAULTS: Mapping[str, str] = {
     "allocator": "native",
     "optimizer": "fused",
     "padding": "plain",
+    "norm-kernel": "native",
     "worker-kind": "processes",
     "prefetch-factor": str(DEFAULT_PREFETCH_FACTOR),
     "pin-memory": "on",

@@ -20,6 +20,7 @@ from vnbench.errors import InputError
 LEVERS: Mapping[str, str] = {
     "norm_precision": "fp32",
     "norm_groups": "half-or-16",
+    "norm_kernel": "native",
     "checkpointing": "none",
     "padding": "plain",
 }

@@ -39,6 +39,7 @@ PROFILE_OPTIONS = (
     "memory-format",
     "optimizer",
     "padding",
+    "norm-kernel",
     "task",
     "model",
     "device",

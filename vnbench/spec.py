@@ -16,6 +16,7 @@ ModelName = Literal["veernet", "veernet-tiny"]
 Task = Literal["multiclass", "binary"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 NormPrecision = Literal["fp32", "input"]
+NormKernel = Literal["native", "split"]
 Checkpointing = Literal["none", "stages"]
 SamplerName = Literal["random", "step-sorted", "bucketed", "pixel-budget", "sorted"]
 MemoryFormat = Literal["contiguous", "channels-last"]
@@ -39,6 +40,7 @@ MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 TASKS: tuple[Task, ...] = get_args(Task)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 NORM_PRECISIONS: tuple[NormPrecision, ...] = get_args(NormPrecision)
+NORM_KERNELS: tuple[NormKernel, ...] = get_args(NormKernel)
 CHECKPOINTINGS: tuple[Checkpointing, ...] = get_args(Checkpointing)
 SAMPLER_NAMES: tuple[SamplerName, ...] = get_args(SamplerName)
 MEMORY_FORMATS: tuple[MemoryFormat, ...] = get_args(MemoryFormat)
@@ -114,6 +116,8 @@ class TrialSpec:
     """Digest of the file of a user's own network; None for a preset."""
     padding: Padding = "plain"
     """Whether norms and attention see padded pixels (``plain``) or leave them out (``exact``)."""
+    norm_kernel: NormKernel = "native"
+    """Whether GroupNorm is torch's kernel or made of reductions that many multiprocessors share (``split``)."""
     memory_limit_bytes: int | None = None
     """Memory that there is: for the caching allocator (CUDA), for the process's own data (CPU); None for all."""
     worst_case_height: int | None = None
@@ -275,7 +279,7 @@ class TrialSpec:
         return cls(**values)
 
 
-FLAG_FIELDS = ("memory_format", "compile", "cudnn_benchmark", "allocator", "optimizer", "padding")
+FLAG_FIELDS = ("memory_format", "compile", "cudnn_benchmark", "allocator", "optimizer", "padding", "norm_kernel")
 """Fields of switches of torch and its libraries, each at its default unless asked for."""
 
 LOADER_FIELDS = ("worker_kind", "prefetch_factor", "pin_memory", "persistent_workers", "cache", "image_format")

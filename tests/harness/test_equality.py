@@ -36,14 +36,21 @@ def _arithmetic() -> Iterator[None]:
     set_arithmetic("fp32")
 
 
+LEVERS: list[dict[str, Any]] = [
+    {},
+    {"checkpointing": "stages"},
+    {"memory_format": "channels-last"},
+    {"padding": "exact"},
+    {"norm_kernel": "split"},
+]
+
+
 def spec_of(**changes: Any) -> TrialSpec:
     return factory.training_spec(batch_size=2, **changes)
 
 
 @pytest.mark.parametrize(("precision", "norm_precision"), CONFIGURATIONS)
-@pytest.mark.parametrize(
-    "levers", [{}, {"checkpointing": "stages"}, {"memory_format": "channels-last"}, {"padding": "exact"}]
-)
+@pytest.mark.parametrize("levers", LEVERS)
 def test_a_right_configuration_is_equal(precision: str, norm_precision: str, levers: dict[str, Any]) -> None:
     for seed in range(2):
         spec = spec_of(precision=precision, norm_precision=norm_precision, seed=seed, **levers)
@@ -56,9 +63,7 @@ def test_a_right_configuration_is_equal(precision: str, norm_precision: str, lev
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(("precision", "norm_precision"), [*CONFIGURATIONS, ("tf32", "fp32")])
-@pytest.mark.parametrize(
-    "levers", [{}, {"checkpointing": "stages"}, {"memory_format": "channels-last"}, {"padding": "exact"}]
-)
+@pytest.mark.parametrize("levers", LEVERS)
 def test_a_right_configuration_is_equal_on_a_gpu(precision: str, norm_precision: str, levers: dict[str, Any]) -> None:
     spec = spec_of(precision=precision, norm_precision=norm_precision, device="cuda", model="veernet", **levers)
     reading = check_equality(spec)

@@ -30,6 +30,7 @@ def test_switches_are_worth_naming_only_where_a_trial_has_another_than_the_defau
         ({"allocator": "expandable-segments"}, "expandable-segments allocator"),
         ({"optimizer": "for-loop"}, "for-loop optimizer"),
         ({"padding": "exact"}, "exact padding"),
+        ({"norm_kernel": "split"}, "split norm kernel"),
     ],
 )
 def test_a_switch_has_a_phrase_that_stands_on_its_own(changes, phrase) -> None:

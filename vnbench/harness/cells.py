@@ -21,6 +21,7 @@ from vnbench.spec import (
     CudnnBenchmark,
     ImageFormat,
     MemoryFormat,
+    NormKernel,
     NormPrecision,
     OnOff,
     OptimizerLoop,
@@ -63,6 +64,8 @@ class Cell:
     """How the optimizer goes over the parameters."""
     padding: Padding = "plain"
     """Whether norms and attention see padded pixels."""
+    norm_kernel: NormKernel = "native"
+    """Whether GroupNorm is torch's kernel or made of reductions."""
     worker_kind: WorkerKind = "processes"
     """What the loader's workers are."""
     prefetch_factor: int = DEFAULT_PREFETCH_FACTOR

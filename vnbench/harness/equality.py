@@ -147,6 +147,7 @@ def _plain(spec: TrialSpec) -> TrialSpec:
         memory_format="contiguous",
         compile="none",
         optimizer="fused",
+        norm_kernel="native",
     )
 
 

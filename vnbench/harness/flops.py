@@ -37,7 +37,8 @@ class FlopModel:
 def _count(spec: TrialSpec, *, width: int) -> int:
     """Return the operations of one example of SMALLEST_SIDE x ``width`` px, counted on the CPU in fp32."""
     with torch.random.fork_rng(devices=[]):
-        model = build_network(replace(spec, norm_precision="fp32", checkpointing="none", padding="plain"))
+        plain = replace(spec, norm_precision="fp32", norm_kernel="native", checkpointing="none", padding="plain")
+        model = build_network(plain)
     images_BCHW = torch.zeros(1, 1, SMALLEST_SIDE, width)
     # The counter does not know the CPU's fused attention; as matrix products the same operations are seen.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):

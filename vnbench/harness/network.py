@@ -36,6 +36,7 @@ def build_network(spec: TrialSpec) -> nn.Module:
         norm_precision=spec.norm_precision,
         checkpointing=spec.checkpointing,
         padding=spec.padding,
+        norm_kernel=spec.norm_kernel,
     )
 
 

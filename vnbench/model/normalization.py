@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vnbench.spec import NormPrecision
+from vnbench.model.split_norm import split_group_norm
+from vnbench.spec import NormKernel, NormPrecision
 
 HALF_OR_16 = "half-or-16"
 
@@ -54,15 +55,21 @@ class ExplicitGroupNorm(nn.Module):
     ``fp32`` does what CUDA autocast does: the input is converted to fp32, kept so for the backward pass, and the output
     is fp32. ``input`` computes in the dtype of its input, to which the parameters are converted because the CUDA kernel
     wants one dtype throughout; kernels still accumulate in fp32, but mean and variance are rounded to that dtype.
+
+    The kernel ``split`` is vnbench.model.split_norm: statistics and parameters are in fp32 there whatever the precision
+    is, which says what comes out, and the input is kept as it was given.
     """
 
-    def __init__(self, num_channels: int, *, num_groups: int, precision: NormPrecision) -> None:
+    def __init__(
+        self, num_channels: int, *, num_groups: int, precision: NormPrecision, kernel: NormKernel = "native"
+    ) -> None:
         super().__init__()
         if num_channels % num_groups:
             raise ValueError(f"num_groups {num_groups} must divide num_channels {num_channels}")
         self.num_channels = num_channels
         self.num_groups = num_groups
         self.precision: NormPrecision = precision
+        self.kernel: NormKernel = kernel
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(num_channels))
 
@@ -73,6 +80,16 @@ class ExplicitGroupNorm(nn.Module):
         """
         dtype = compute_dtype(x_BCHW.dtype, self.precision)
         with torch.autocast(x_BCHW.device.type, enabled=False):
+            if self.kernel == "split":
+                return split_group_norm(
+                    x_BCHW,
+                    weight_C=self.weight,
+                    bias_C=self.bias,
+                    num_groups=self.num_groups,
+                    epsilon=EPSILON,
+                    dtype=dtype,
+                    mask_B1HW=mask_B1HW,
+                )
             if mask_B1HW is not None:
                 return self._masked(x_BCHW, mask_B1HW).to(dtype)
             return F.group_norm(x_BCHW.to(dtype), self.num_groups, self.weight.to(dtype), self.bias.to(dtype), EPSILON)
@@ -98,7 +115,8 @@ class ExplicitGroupNorm(nn.Module):
 
     def extra_repr(self) -> str:
         """Return what ``print(module)`` shows between the parentheses."""
-        return f"{self.num_channels}, num_groups={self.num_groups}, precision={self.precision}"
+        kernel = "" if self.kernel == "native" else f", kernel={self.kernel}"
+        return f"{self.num_channels}, num_groups={self.num_groups}, precision={self.precision}{kernel}"
 
 
 class ExplicitLayerNorm(nn.Module):
@@ -130,11 +148,13 @@ class NormConfig:
     """Rule for the groups of GroupNorm: ``half-or-16``, or a number of groups."""
     precision: NormPrecision
     """Whether norms compute in fp32 or in the precision of their input."""
+    kernel: NormKernel = "native"
+    """Whether GroupNorm is torch's kernel or made of reductions."""
 
     def group_norm(self, num_channels: int) -> ExplicitGroupNorm:
         """Return a GroupNorm over ``num_channels``."""
         groups = num_groups(num_channels, self.groups)
-        return ExplicitGroupNorm(num_channels, num_groups=groups, precision=self.precision)
+        return ExplicitGroupNorm(num_channels, num_groups=groups, precision=self.precision, kernel=self.kernel)
 
     def layer_norm(self, dim: int) -> ExplicitLayerNorm:
         """Return a LayerNorm over tokens of ``dim`` numbers."""

@@ -33,7 +33,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vnbench.model.attention import BottleneckAttention
 from vnbench.model.normalization import NormConfig
-from vnbench.spec import ALIGNMENT, Checkpointing, ModelName, NormPrecision, Padding
+from vnbench.spec import ALIGNMENT, Checkpointing, ModelName, NormKernel, NormPrecision, Padding
 
 PRESETS: Mapping[ModelName, tuple[int, ...]] = {
     "veernet": (16, 32, 64, 128, 128, 128),
@@ -56,6 +56,7 @@ def build_model(
     norm_precision: NormPrecision,
     checkpointing: Checkpointing,
     padding: Padding = "plain",
+    norm_kernel: NormKernel = "native",
 ) -> VeerNet:
     """Return the preset ``name`` on the CPU in fp32, its weights drawn from torch's global generator.
 
@@ -65,7 +66,7 @@ def build_model(
     return VeerNet(
         PRESETS[name],
         num_classes=num_classes,
-        norm=NormConfig(groups=norm_groups, precision=norm_precision),
+        norm=NormConfig(groups=norm_groups, precision=norm_precision, kernel=norm_kernel),
         checkpointing=checkpointing,
         padding=padding,
     )

@@ -16,6 +16,7 @@ from vnbench.spec import (
     IMAGE_FORMATS,
     MEMORY_FORMATS,
     MODEL_NAMES,
+    NORM_KERNELS,
     ON_OFF,
     OPTIMIZER_LOOPS,
     PADDINGS,
@@ -130,6 +131,12 @@ LEVERS: Mapping[str, Lever] = {
         value=lambda spec: spec.padding,
         phrase=lambda value: f"{value} padding",
         default="plain",
+    ),
+    "norm_kernel": Lever(
+        header="norm\nkernel",
+        value=lambda spec: spec.norm_kernel,
+        phrase=lambda value: f"{value} norm kernel",
+        default="native",
     ),
     "worker_kind": Lever(
         header="worker\nkind",
@@ -267,6 +274,7 @@ _WORDS = (
     *ALLOCATORS,
     *OPTIMIZER_LOOPS,
     *PADDINGS,
+    *NORM_KERNELS,
     *WORKER_KINDS,
     *ON_OFF,
     *CACHES,

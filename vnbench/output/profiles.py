@@ -18,7 +18,15 @@ KINDS = ("parameters", "gradients", "optimizer state", "inputs", "activations", 
 Cells = Mapping[tuple[str, str], int]
 """Bytes by stage and kind."""
 
-NAMED = ("precision", "norm_precision", "checkpointing", "memory_format", "compile", "memory_limit_bytes")
+NAMED = (
+    "precision",
+    "norm_precision",
+    "checkpointing",
+    "memory_format",
+    "compile",
+    "norm_kernel",
+    "memory_limit_bytes",
+)
 """Levers that tell profiles of one command apart."""
 
 
