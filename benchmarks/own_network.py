@@ -16,6 +16,8 @@ def build(*, num_classes: int, checkpointing: str = "none") -> nn.Module:
     A parameter that is named like an option of the sweep makes it an axis for this network: ``checkpointing`` here;
     ``norm_precision``, ``norm_groups``, ``norm_kernel`` and ``padding`` would be others.
     """
+    if checkpointing not in ("none", "stages"):
+        raise ValueError(f"checkpointing {checkpointing!r}: this network has none and stages")
     return SmallUNet(num_classes, checkpointing=checkpointing)
 
 

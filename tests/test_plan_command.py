@@ -459,3 +459,11 @@ def test_lines_to_paste_name_only_levers_that_the_network_has(
     out = capsys.readouterr().out
     assert 'precision = "bf16"' in out
     assert "norm_precision" not in out
+
+
+def test_lines_to_paste_name_selective_checkpointing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    levers: dict[str, Any] = {"device": "cuda", "model": "veernet", "checkpointing": "selective"}
+    records = [factory.measured_compute_record(factory.compute_spec(**levers), replicate=number) for number in range(3)]
+    records.append(factory.measured_memory_record(factory.training_spec(**levers)))
+    assert run(["plan", write(tmp_path / "r.jsonl", records), *RUN]) == 0
+    assert "activation_checkpointing = 'selective'" in capsys.readouterr().out

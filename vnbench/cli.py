@@ -136,7 +136,7 @@ def profile(
     micro_batch_size: Annotated[Text, typer.Option(metavar="N,...", help="Examples of the worst case. [1]")] = None,
     precision: Annotated[Text, typer.Option(metavar="NAME,...", help="fp32, tf32, bf16, fp16.")] = None,
     norm_precision: Annotated[Text, typer.Option(metavar="NAME,...", help="fp32, input.")] = None,
-    checkpointing: Annotated[Text, typer.Option(metavar="NAME,...", help="none, stages.")] = None,
+    checkpointing: Annotated[Text, typer.Option(metavar="NAME,...", help="none, stages, selective.")] = None,
     memory_format: Annotated[Text, typer.Option(metavar="NAME,...", help="contiguous, channels-last.")] = None,
     optimizer: Annotated[Text, typer.Option(metavar="NAME,...", help="Loop: fused, foreach, for-loop.")] = None,
     padding: Annotated[Text, typer.Option(metavar="NAME,...", help="plain; exact: layers leave it out.")] = None,

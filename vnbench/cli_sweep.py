@@ -24,7 +24,7 @@ def sweep(
     micro_batch_size: Annotated[Text, typer.Option(metavar="N,...", help="Examples per pass, or same. [same]")] = None,
     precision: Annotated[Text, typer.Option(metavar="NAME,...", help="fp32, tf32, bf16, fp16.")] = None,
     norm_precision: Annotated[Text, typer.Option(metavar="NAME,...", help="fp32, input.")] = None,
-    checkpointing: Annotated[Text, typer.Option(metavar="NAME,...", help="none, stages.")] = None,
+    checkpointing: Annotated[Text, typer.Option(metavar="NAME,...", help="none, stages, selective.")] = None,
     sampler: Annotated[Text, typer.Option(metavar="NAME,...", help=SAMPLERS_HELP)] = None,
     shapes: Annotated[Text, typer.Option(metavar="N,...", help="Canvases at most, or any. [any]")] = None,
     num_workers: Annotated[Text, typer.Option(metavar="N,...", help="Loader workers.")] = None,

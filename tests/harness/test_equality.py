@@ -39,6 +39,7 @@ def _arithmetic() -> Iterator[None]:
 LEVERS: list[dict[str, Any]] = [
     {},
     {"checkpointing": "stages"},
+    {"checkpointing": "selective"},
     {"memory_format": "channels-last"},
     {"padding": "exact"},
     {"norm_kernel": "split"},

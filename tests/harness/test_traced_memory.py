@@ -38,6 +38,8 @@ LEVERS: Mapping[str, dict[str, Any]] = {
     "for-loop": {"optimizer": "for-loop"},
     "checkpointing": {"checkpointing": "stages"},
     "checkpointing, bf16, norm input": {"checkpointing": "stages", "precision": "bf16", "norm_precision": "input"},
+    "selective checkpointing": {"checkpointing": "selective"},
+    "selective checkpointing, bf16": {"checkpointing": "selective", "precision": "bf16"},
     "norm groups": {"norm_groups": "16"},
     "channels-last": {"memory_format": "channels-last"},
     "channels-last, bf16, checkpointing": {
@@ -124,6 +126,20 @@ def test_a_trace_under_the_rules_of_cuda_has_the_same_peak(checkpointing: str) -
     with CudaAutocast():
         on_cuda = traced_memory(spec)
     assert on_cuda == traced_memory(spec)
+
+
+@pytest.mark.parametrize(("levers", "most"), [({}, 0.8), ({"precision": "bf16"}, 0.65)], ids=["fp32", "bf16"])
+def test_selective_checkpointing_lies_between_none_and_stages(levers: dict[str, Any], most: float) -> None:
+    none, selective, stages = (
+        traced_memory(
+            spec_of(model="veernet", height=160, width=1600, checkpointing=checkpointing, **levers)
+        ).peak_allocated_bytes
+        for checkpointing in ("none", "selective", "stages")
+    )
+    assert none is not None
+    assert selective is not None
+    assert stages is not None
+    assert stages < selective < most * none
 
 
 def test_a_soak_is_traced_as_it_is_run() -> None:

@@ -69,7 +69,9 @@ def gradient(model: nn.Module) -> Tensor:
 
 
 @pytest.mark.parametrize("extra", [32, 96, 320])
-@pytest.mark.parametrize("options", [{}, {"checkpointing": "stages"}, {"norm_groups": "4"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"checkpointing": "stages"}, {"checkpointing": "selective"}, {"norm_groups": "4"}]
+)
 def test_outputs_and_gradients_do_not_depend_on_the_canvas(extra: int, options: dict[str, Any]) -> None:
     alone, padded = network(**options), network(**options)
     for example in examples():

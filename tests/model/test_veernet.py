@@ -6,12 +6,23 @@ import pytest
 import torch
 from cuda_autocast import CudaAutocast
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vnbench.model.loss import tversky_loss_sum
 from vnbench.model.normalization import NormConfig
 from vnbench.model.positions import token_positions
 from vnbench.model.veernet import PRESETS, VeerNet, build_model
-from vnbench.spec import MODEL_NAMES, Checkpointing, ModelName, NormPrecision
+from vnbench.spec import (
+    CHECKPOINTINGS,
+    MODEL_NAMES,
+    NORM_KERNELS,
+    Checkpointing,
+    ModelName,
+    NormKernel,
+    NormPrecision,
+)
+
+aten = torch.ops.aten
 
 SIZES = [(64, 96), (50, 96), (64, 60), (33, 65), (64, 96), (40, 90), (10, 96), (64, 7)]
 """Height and width of eight ragged examples, which share a canvas of 64 x 96 pixels."""
@@ -23,6 +34,7 @@ def tiny(
     checkpointing: Checkpointing = "none",
     norm_groups: str = "half-or-16",
     num_classes: int = 3,
+    norm_kernel: NormKernel = "native",
 ) -> VeerNet:
     torch.manual_seed(0)
     return build_model(
@@ -31,6 +43,7 @@ def tiny(
         norm_groups=norm_groups,
         norm_precision=norm_precision,
         checkpointing=checkpointing,
+        norm_kernel=norm_kernel,
     )
 
 
@@ -82,7 +95,7 @@ def test_examples_on_one_canvas_do_not_influence_each_other() -> None:
 @pytest.mark.parametrize("precision", ["float64", "bf16"])
 def test_checkpointed_gradients_equal_plain_ones(precision: str, norm_precision: NormPrecision) -> None:
     gradients = []
-    for checkpointing in ("none", "stages"):
+    for checkpointing in CHECKPOINTINGS:
         model = tiny(norm_precision=norm_precision, checkpointing=checkpointing)
         if precision == "float64":
             model.double()
@@ -91,9 +104,10 @@ def test_checkpointed_gradients_equal_plain_ones(precision: str, norm_precision:
             loss = tversky_loss_sum(model(images), targets, valid)
         loss.backward()
         gradients.append(flat_gradient(model))
-    plain, checkpointed = gradients
+    plain, *others = gradients
     tolerance = 1e-12 if precision == "float64" else 1e-5
-    assert torch.linalg.vector_norm(checkpointed - plain) <= tolerance * torch.linalg.vector_norm(plain)
+    for checkpointed in others:
+        assert torch.linalg.vector_norm(checkpointed - plain) <= tolerance * torch.linalg.vector_norm(plain)
 
 
 def kept_bytes(model: VeerNet, images: Tensor) -> int:
@@ -117,6 +131,38 @@ def kept_bytes(model: VeerNet, images: Tensor) -> int:
 def test_checkpointing_keeps_a_fraction_of_the_activations() -> None:
     images = torch.rand(1, 1, 64, 96)
     assert kept_bytes(tiny(checkpointing="stages"), images) < 0.3 * kept_bytes(tiny(), images)
+
+
+def counted(model: VeerNet, operator: object) -> tuple[int, Tensor]:
+    """Return how often an operator runs forward and backward on bf16 autocast, and the gradient."""
+
+    class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            self.count += func is operator
+            return func(*args, **(kwargs or {}))
+
+    images, targets, valid = (part[:2] for part in ragged_examples(torch.float32))
+    with Counter() as counter, torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(images)
+    with counter:
+        tversky_loss_sum(logits, targets, valid).backward()
+    return counter.count, flat_gradient(model)
+
+
+@pytest.mark.parametrize("norm_kernel", NORM_KERNELS)
+@pytest.mark.parametrize("norm_precision", ["fp32", "input"])
+def test_selective_checkpointing_computes_costly_operators_once_and_the_same_gradient_to_the_bit(
+    norm_precision: NormPrecision, norm_kernel: NormKernel
+) -> None:
+    for operator in (aten.convolution.default, aten._scaled_dot_product_flash_attention_for_cpu.default):
+        plain, selective, stages = (
+            counted(tiny(norm_precision=norm_precision, norm_kernel=norm_kernel, checkpointing=checkpointing), operator)
+            for checkpointing in ("none", "selective", "stages")
+        )
+        assert plain[0] == selective[0] < stages[0]
+        assert torch.equal(plain[1], selective[1])
 
 
 def test_checkpointing_is_idle_where_no_gradient_is_wanted() -> None:

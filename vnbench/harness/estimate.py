@@ -52,7 +52,7 @@ LARGE_CANVAS_FACTOR: Mapping[DeviceType, float] = {"cuda": 1.0, "cpu": 1.3}
 FIRST_STEP_FACTOR = 1.4
 """Times by which the first steps of a process take longer: kernels are made, and the heap is taken from the system."""
 
-CHECKPOINTING_FACTOR: Mapping[Checkpointing, float] = {"none": 1.0, "stages": 1.3}
+CHECKPOINTING_FACTOR: Mapping[Checkpointing, float] = {"none": 1.0, "stages": 1.3, "selective": 1.15}
 """Times by which recomputing activations takes longer; one more forward pass is a third of forward and backward."""
 
 NORM_FACTOR: Mapping[NormPrecision, float] = {"fp32": 1.0, "input": 0.9}

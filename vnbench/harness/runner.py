@@ -81,7 +81,13 @@ def check_own_models(specs: Iterable[TrialSpec]) -> None:
         InputError: it does not run, does not return logits, or is not exact where it is said to be.
         ChildError: the child did not answer.
     """
-    for padding, spec in {spec.padding: spec for spec in specs if spec.model_id is not None}.items():
+    # A network that takes checkpointing as a parameter may know stages alone.
+    tried = {
+        f"--padding {spec.padding}" + (" --checkpointing selective" if spec.checkpointing == "selective" else ""): spec
+        for spec in specs
+        if spec.model_id is not None
+    }
+    for options, spec in tried.items():
         outcome = run_child(MODEL_CHECK_ENTRY, json.dumps(asdict(spec)), timeout_s=PROBE_TIMEOUT_S)
         if outcome.answer is None:
             raise ChildError(f"{spec.model} could not be tried: {outcome.log_tail or _ending(outcome)}")
@@ -89,7 +95,7 @@ def check_own_models(specs: Iterable[TrialSpec]) -> None:
         if answer["problem"] is not None:
             raise InputError(
                 "--model",
-                f"{spec.model} --padding {padding}",
+                f"{spec.model} {options}",
                 allowed=answer["problem"],
                 remedy=answer["remedy"],
             )

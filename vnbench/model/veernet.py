@@ -25,14 +25,16 @@ Shape suffixes:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vnbench.model.attention import BottleneckAttention
 from vnbench.model.normalization import NormConfig
+from vnbench.model.recomputation import recomputed, run_part
 from vnbench.spec import ALIGNMENT, Checkpointing, ModelName, NormKernel, NormPrecision, Padding
 
 PRESETS: Mapping[ModelName, tuple[int, ...]] = {
@@ -77,6 +79,8 @@ class VeerNet(nn.Module):
 
     With ``checkpointing="stages"`` the backward pass recomputes each stage from its input instead of keeping what is
     inside. The head belongs to the last decoder stage then: its input, a full-resolution map, need not be kept either.
+    With ``selective`` it recomputes what lies between one convolution and the next, and keeps what convolutions and
+    matrix products return.
     """
 
     def __init__(
@@ -97,11 +101,13 @@ class VeerNet(nn.Module):
         self.padding: Padding = padding
         self.stem = ConvNormReLU(1, channels[0], norm=norm)
         self.encoder = nn.ModuleList(
-            EncoderStage(channels[level], channels[level + 1], norm=norm) for level in range(NUM_STAGES)
+            EncoderStage(channels[level], channels[level + 1], norm=norm, checkpointing=checkpointing)
+            for level in range(NUM_STAGES)
         )
         self.attention = BottleneckAttention(channels[-1], norm=norm)
         self.decoder = nn.ModuleList(
-            DecoderStage(channels[level + 1], channels[level], norm=norm) for level in reversed(range(NUM_STAGES))
+            DecoderStage(channels[level + 1], channels[level], norm=norm, checkpointing=checkpointing)
+            for level in reversed(range(NUM_STAGES))
         )
         self.head = nn.Conv2d(channels[0], num_classes, kernel_size=1)
 
@@ -153,16 +159,21 @@ class VeerNet(nn.Module):
         return [valid_BHW[:, None, :: 2**level, :: 2**level] for level in range(NUM_STAGES + 1)]
 
     def _last_stage_and_head(self, x_BCHW: Tensor, skip_BCHW: Tensor, mask_B1HW: Tensor | None) -> Tensor:
-        logits_BKHW: Tensor = self.head(self.decoder[-1](x_BCHW, skip_BCHW, mask_B1HW))
+        if self.checkpointing == "selective":
+            logits_BKHW: Tensor = self.decoder[-1](x_BCHW, skip_BCHW, mask_B1HW, head=self.head)
+        else:
+            logits_BKHW = self.head(self.decoder[-1](x_BCHW, skip_BCHW, mask_B1HW))
         return logits_BKHW
 
     def _run(self, stage: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
-        """Return ``stage(*inputs)``, recomputed in the backward pass where the network checkpoints its stages."""
-        if self.checkpointing == "none" or not torch.is_grad_enabled():
+        """Return ``stage(*inputs)``, recomputed in the backward pass where the network checkpoints its stages.
+
+        With ``selective`` encoder and decoder recompute their parts by themselves, so that the maps of a whole stage
+        are not there at once.
+        """
+        if self.checkpointing == "selective" and stage not in (self.stem, self.attention):
             return stage(*inputs)
-        # Nothing here draws random numbers, so the generators' states need not be saved and restored.
-        output: Tensor = checkpoint(stage, *inputs, use_reentrant=False, preserve_rng_state=False)
-        return output
+        return run_part(stage, *inputs, checkpointing=self.checkpointing)
 
 
 class ConvNorm(nn.Module):
@@ -179,33 +190,60 @@ class ConvNorm(nn.Module):
 
     def forward(self, x_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
         """Return a map of ``out_channels`` channels, its sides divided by the stride, as the mask has them."""
-        y_BCHW: Tensor = self.norm(self.conv(x_BCHW), mask_B1HW)
-        return y_BCHW
+        return self.finished(self.conv(x_BCHW), mask_B1HW)
+
+    def finished(self, y_BCHW: Tensor, mask_B1HW: Tensor | None) -> Tensor:
+        """Return what follows of what the convolution returned."""
+        normalized_BCHW: Tensor = self.norm(y_BCHW, mask_B1HW)
+        return normalized_BCHW
 
 
 class ConvNormReLU(ConvNorm):
     """ConvNorm, then ReLU."""
 
-    def forward(self, x_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
-        """Return a map of ``out_channels`` channels, its sides divided by the stride, as the mask has them."""
+    def finished(self, y_BCHW: Tensor, mask_B1HW: Tensor | None) -> Tensor:
+        """Return what follows of what the convolution returned."""
         # In place: the norm's backward pass needs its input, not its output, so one map less stays alive.
-        return super().forward(x_BCHW, mask_B1HW).relu_()
+        return super().finished(y_BCHW, mask_B1HW).relu_()
+
+
+def after(done: ConvNorm, following: nn.Module | None) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """Return the way from what a ConvNorm's convolution returned to what a module makes of its output."""
+
+    def way(y_BCHW: Tensor, mask_B1HW: Tensor | None) -> Tensor:
+        y_BCHW = done.finished(y_BCHW, mask_B1HW)
+        return y_BCHW if following is None else cast(Tensor, following(y_BCHW))
+
+    return way
 
 
 class EncoderStage(nn.Module):
     """A basic residual block (He et al. 2015, arXiv 1512.03385, figure 5 left) that halves both sides of its map."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, norm: NormConfig) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, norm: NormConfig, checkpointing: Checkpointing = "none"
+    ) -> None:
         super().__init__()
+        self.is_selective = checkpointing == "selective"
         self.conv1 = ConvNormReLU(in_channels, out_channels, stride=2, norm=norm)
         self.conv2 = ConvNorm(out_channels, out_channels, norm=norm)
         self.shortcut = ConvNorm(in_channels, out_channels, kernel_size=1, stride=2, norm=norm)
 
     def forward(self, x_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
         """Return a map of ``out_channels`` channels and half the height and width."""
-        y_BCHW: Tensor = self.conv2(self.conv1(x_BCHW, mask_B1HW), mask_B1HW)
+        if self.is_selective:
+            y_BCHW = recomputed(self.conv1.conv, x_BCHW)
+            y_BCHW = recomputed(after(self.conv1, self.conv2.conv), y_BCHW, mask_B1HW)
+            return recomputed(self._sum, y_BCHW, recomputed(self.shortcut.conv, x_BCHW), mask_B1HW)
+        sum_BCHW: Tensor = self.conv2(self.conv1(x_BCHW, mask_B1HW), mask_B1HW)
         # In place, twice: neither a norm nor a sum needs its output in the backward pass.
-        y_BCHW += self.shortcut(x_BCHW, mask_B1HW)
+        sum_BCHW += self.shortcut(x_BCHW, mask_B1HW)
+        return sum_BCHW.relu_()
+
+    def _sum(self, y_BCHW: Tensor, shortcut_BCHW: Tensor, mask_B1HW: Tensor | None) -> Tensor:
+        """Return what follows of what the last convolutions of both branches returned."""
+        y_BCHW = self.conv2.finished(y_BCHW, mask_B1HW)
+        y_BCHW += self.shortcut.finished(shortcut_BCHW, mask_B1HW)
         return y_BCHW.relu_()
 
 
@@ -217,18 +255,40 @@ class DecoderStage(nn.Module):
     concatenation.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, norm: NormConfig) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, norm: NormConfig, checkpointing: Checkpointing = "none"
+    ) -> None:
         super().__init__()
+        self.is_selective = checkpointing == "selective"
         self.convs = nn.ModuleList(
             ConvNormReLU(in_channels + out_channels if index == 0 else out_channels, out_channels, norm=norm)
             for index in range(DECODER_CONVS)
         )
 
-    def forward(self, x_BCHW: Tensor, skip_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
-        """Return a map of the shape of ``skip_BCHW``, whose sides are twice those of ``x_BCHW``."""
-        with torch.autocast(x_BCHW.device.type, enabled=False):
-            y_BCHW = F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest")
-            y_BCHW = torch.cat((y_BCHW, skip_BCHW.to(x_BCHW.dtype)), dim=1)
+    def forward(
+        self,
+        x_BCHW: Tensor,
+        skip_BCHW: Tensor,
+        mask_B1HW: Tensor | None = None,
+        *,
+        head: nn.Module | None = None,
+    ) -> Tensor:
+        """Return a map of the shape of ``skip_BCHW``, whose sides are twice those of ``x_BCHW``.
+
+        A selective stage may be given the head: it returns what the head makes of that map, which is not kept then.
+        """
+        if self.is_selective:
+            convs = [cast(ConvNorm, conv) for conv in self.convs]
+            y_BCHW = recomputed(lambda *maps: cast(Tensor, convs[0].conv(self._joined(*maps))), x_BCHW, skip_BCHW)
+            for done, following in pairwise(convs):
+                y_BCHW = recomputed(after(done, following.conv), y_BCHW, mask_B1HW)
+            return recomputed(after(convs[-1], head), y_BCHW, mask_B1HW)
+        y_BCHW = self._joined(x_BCHW, skip_BCHW)
         for conv in self.convs:
             y_BCHW = conv(y_BCHW, mask_B1HW)
         return y_BCHW
+
+    def _joined(self, x_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
+        with torch.autocast(x_BCHW.device.type, enabled=False):
+            upsampled_BCHW = F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest")
+            return torch.cat((upsampled_BCHW, skip_BCHW.to(x_BCHW.dtype)), dim=1)

@@ -102,7 +102,8 @@ def lines_to_paste(report: Report) -> Iterator[str]:
         yield f'precision = "{levers["precision"]}"'  # of a user's own network, whose norms are as it has them
     else:
         yield f'precision, norm_precision = "{levers["precision"]}", "{levers["norm_precision"]}"'
-    yield f"activation_checkpointing = {levers['checkpointing'] != 'none'}"
+    known = {"none": "False", "stages": "True"}
+    yield f"activation_checkpointing = {known.get(levers['checkpointing'], repr(levers['checkpointing']))}"
     yield f'sampler, num_workers = "{levers["sampler"]}", {levers["num_workers"] or 0}'
     if report.recommended.interval_steps is not None:
         yield f"snapshot_every_steps = {report.recommended.interval_steps}"
