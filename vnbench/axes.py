@@ -55,6 +55,8 @@ class Axes:
     """How the optimizer goes over the parameters."""
     padding: tuple[Padding, ...]
     """Whether norms and attention see padded pixels."""
+    norm_groups: tuple[str, ...]
+    """Rules for the groups of GroupNorm."""
     norm_kernel: tuple[NormKernel, ...]
     """Whether GroupNorm is torch's kernel or made of reductions."""
     worker_kind: tuple[WorkerKind, ...]

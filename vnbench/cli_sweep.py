@@ -48,7 +48,7 @@ def sweep(
     padding: Annotated[Text, typer.Option(metavar="NAME,...", help="plain; exact: layers leave it out.")] = None,
     norm_kernel: Annotated[Text, typer.Option(metavar="NAME,...", help="Of GroupNorm: native, split.")] = None,
     model: Annotated[Text, typer.Option(metavar="NAME", help="veernet, veernet-tiny, or FILE.py:FUNCTION.")] = None,
-    norm_groups: Annotated[Text, typer.Option(metavar="RULE", help="half-or-16, or a number of groups.")] = None,
+    norm_groups: Annotated[Text, typer.Option(metavar="RULE,...", help="half-or-16, or a number of groups.")] = None,
     device: Annotated[Text, typer.Option(metavar="NAME", help="auto, cuda or cpu. [auto]")] = None,
     design: Annotated[Text, typer.Option(metavar="NAME", help="one-at-a-time, factored, full. [one-at-a-time]")] = None,
     center: Annotated[Text, typer.Option(metavar="AXIS=VALUE,...", help="Centre of one-at-a-time.")] = None,

@@ -31,8 +31,6 @@ class SweepConfig:
     """Digest of the file of a user's own network; None for a preset."""
     task: Task
     """Which masks are learnt."""
-    norm_groups: str
-    """Rule for the groups of GroupNorm."""
     axes: Axes
     """What is varied."""
     center: Mapping[str, Any]
@@ -156,7 +154,6 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         model=own.name if own else values["model"],
         model_id=own.model_id if own else None,
         task=values["task"],
-        norm_groups=values["norm-groups"],
         axes=axes,
         center=_center_on_axes(values, device),
         design=values["design"],
@@ -207,7 +204,7 @@ def _levers_not_taken(own: OwnModel, request: Request) -> dict[str, Any]:
     values = {}
     for lever, neutral in LEVERS.items():
         option = lever.replace("_", "-")
-        values[option] = neutral if lever == "norm_groups" else (neutral,)
+        values[option] = (neutral,)
         if lever in own.levers or lever == "padding":  # exact padding is refused with what was measured of its leak
             del values[option]
         elif request.values.get(option, values[option]) != values[option]:

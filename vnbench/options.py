@@ -143,8 +143,9 @@ def _shapes(text: str, where: str) -> tuple[int | None, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def _norm_groups(text: str, where: str) -> str:
-    return text if text == "half-or-16" else str(_int(1, 1024)(text, where))
+def _norm_groups(text: str, where: str) -> tuple[str, ...]:
+    parts = split_list(text, where=where)
+    return tuple(dict.fromkeys(one if one == "half-or-16" else str(_int(1, 1024)(one, where)) for one in parts))
 
 
 def _center(text: str, where: str) -> dict[str, Any]:
@@ -177,6 +178,7 @@ AXIS_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "allocator": _choices(ALLOCATORS),
     "optimizer": _choices(OPTIMIZER_LOOPS),
     "padding": _choices(PADDINGS),
+    "norm-groups": _norm_groups,
     "norm-kernel": _choices(NORM_KERNELS),
     "worker-kind": _choices(WORKER_KINDS),
     "prefetch-factor": _ints(1, 64),
@@ -195,7 +197,6 @@ OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
     "sizes": lambda text, _: Path(text),
     "task": _choice(TASKS),
     "model": _model,
-    "norm-groups": _norm_groups,
     "device": _choice(("auto", *DEVICE_TYPES)),
     "design": _choice(DESIGN_NAMES),
     "kind": _choices(SWEPT_KINDS),

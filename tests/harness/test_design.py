@@ -38,6 +38,16 @@ def cells_that_differ(made: Design, name: str) -> set[object]:
     return {getattr(cell, name) for cell in made.cells} - {getattr(center, name)}
 
 
+def test_norm_groups_are_an_axis_and_the_usual_ones_leave_the_spec_as_it_was() -> None:
+    made = design(CUDA, norm_groups="half-or-16,16", norm_kernel="native,split", design="full")
+    found = {(trial.spec.norm_groups, trial.spec.norm_kernel) for trial in made.trials}
+    assert found == {(groups, kernel) for groups in ("half-or-16", "16") for kernel in ("native", "split")}
+    told = {str(cell).partition("workers")[2] for cell in made.cells}
+    assert told == {"", ", norm groups 16", ", norm-kernel split", ", norm groups 16, norm-kernel split"}
+    plain = [trial.spec for trial in design(CUDA).trials]
+    assert not any({"norm_groups", "norm_kernel"} & set(spec.canonical()) for spec in plain)
+
+
 def test_the_cpu_default_is_seven_configurations_one_lever_at_a_time() -> None:
     made = design()
     assert made.cells[0] == Cell(

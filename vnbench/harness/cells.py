@@ -64,6 +64,8 @@ class Cell:
     """How the optimizer goes over the parameters."""
     padding: Padding = "plain"
     """Whether norms and attention see padded pixels."""
+    norm_groups: str = "half-or-16"
+    """Rule for the groups of GroupNorm."""
     norm_kernel: NormKernel = "native"
     """Whether GroupNorm is torch's kernel or made of reductions."""
     worker_kind: WorkerKind = "processes"
@@ -95,7 +97,8 @@ class Cell:
 
     @property
     def _held_to(self) -> str:
-        return "" if self.shapes is None else f", {self.shapes} shapes"
+        shapes = "" if self.shapes is None else f", {self.shapes} shapes"
+        return shapes if self.norm_groups == "half-or-16" else f"{shapes}, norm groups {self.norm_groups}"
 
     @property
     def changed_flags(self) -> dict[str, str]:

@@ -211,7 +211,7 @@ def _shared_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
         # One name for one thing: outside autocast both settings compute in fp32.
         "norm_precision": cell.norm_precision if cell.precision in REDUCED_PRECISIONS else "fp32",
         "checkpointing": cell.checkpointing,
-        "norm_groups": config.norm_groups,
+        "norm_groups": cell.norm_groups,
         "seed": config.seed,
         "memory_limit_bytes": config.memory_limit_bytes,
         **cell.changed_flags,

@@ -33,7 +33,7 @@ NUM_BEST = 3
 NUM_RANDOM = 2
 """Cells that are confirmed because they were drawn: the fastest are those whose forecasts err on the fast side."""
 
-COMPUTING_LEVERS = ("precision", "norm_precision", "checkpointing", *FLAG_FIELDS)
+COMPUTING_LEVERS = ("precision", "norm_precision", "norm_groups", "checkpointing", *FLAG_FIELDS)
 """Axes that computing depends on, beside the micro-batch."""
 
 LOADING_LEVERS = ("sampler", "shapes", "num_workers", *LOADER_FIELDS)
