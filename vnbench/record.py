@@ -36,6 +36,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 CauseKind = Literal[
     "torch-out-of-memory",  # the caching allocator could not serve a request
     "library-allocation",  # cuDNN, cuBLAS or the driver could not allocate
+    "library-error",  # cuDNN or cuBLAS failed inside itself, with memory left on the device
     "host-allocation",  # the CPU allocator could not serve a request
     "host-killed",  # the operating system killed the process for its memory
     "index-overflow",  # a kernel refused a tensor of 2^31 elements or more

@@ -23,6 +23,14 @@ def raised_by_torch(num_bytes: int) -> BaseException:
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "oom", "library-allocation"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "oom", "library-allocation"),
         (RuntimeError("CUDA error: out of memory\nCompile with"), "oom", "library-allocation"),
+        (RuntimeError("CUDA driver error: out of memory"), "oom", "library-allocation"),
+        (
+            RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+            "oom",
+            "library-allocation",
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"), "oom", "host-allocation"),
+        (RuntimeError("CUDA driver error: invalid argument"), "crashed", "exception"),
         (RuntimeError("Expected canUse32BitIndexMath(input) to be true"), "crashed", "index-overflow"),
         (RuntimeError("size mismatch"), "crashed", "exception"),
         (CorpusError("a.png: does not decode"), "crashed", "exception"),
@@ -42,6 +50,26 @@ def test_a_convolution_without_an_engine_is_told_by_the_allocators_count(
     error = RuntimeError("GET was unable to find an engine to execute this computation")
     status, cause = classify(error, num_device_ooms=num_device_ooms)
     assert (status, cause.kind) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_INTERNAL_ERROR when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
+    ],
+)
+@pytest.mark.parametrize(
+    ("is_full", "expected"), [(False, ("crashed", "library-error")), (True, ("oom", "library-allocation"))]
+)
+def test_a_library_that_cannot_start_is_out_of_memory_on_a_full_device_alone(
+    text: str, is_full: bool, expected: tuple[str, str]
+) -> None:
+    status, cause = classify(RuntimeError(text), is_device_full=is_full)
+    assert (status, cause.kind) == expected
+    assert text in cause.message
 
 
 @pytest.mark.parametrize(("has_limit", "expected"), [(False, "crashed"), (True, "oom")])

@@ -9,8 +9,10 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from vnbench.measure.memory import (
+    FULL_BELOW_BYTES,
     LiveTensorTracker,
     host_memory_bytes,
+    is_cuda_full,
     process_memory,
     process_peak_rss_bytes,
     tracked_memory,
@@ -186,3 +188,36 @@ def test_the_memory_of_a_process_is_the_smallest_limit_of_its_control_groups(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     assert host_memory_bytes(root=tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("statistics", "free_bytes", "is_full"),
+    [
+        ({"num_ooms": 0, "num_alloc_retries": 0}, FULL_BELOW_BYTES, False),
+        ({"num_ooms": 0, "num_alloc_retries": 0}, FULL_BELOW_BYTES - 1, True),
+        ({"num_ooms": 1, "num_alloc_retries": 0}, 2**36, True),
+        ({"num_ooms": 0, "num_alloc_retries": 1}, 2**36, True),
+        ({}, 2**36, False),
+    ],
+)
+def test_a_device_is_full_by_its_free_memory_or_by_what_its_allocator_once_found(
+    monkeypatch: pytest.MonkeyPatch, statistics: dict[str, int], free_bytes: int, is_full: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda: statistics)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free_bytes, 2**37))
+    assert is_cuda_full() == is_full
+
+
+def test_a_device_that_answers_no_more_is_not_called_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stuck() -> tuple[int, int]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "memory_stats", dict)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", stuck)
+    assert not is_cuda_full()
+
+
+def test_without_cuda_no_device_is_full() -> None:
+    assert torch.cuda.is_initialized() or not is_cuda_full()

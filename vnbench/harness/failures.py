@@ -11,12 +11,23 @@ TEXTS: Sequence[tuple[CauseKind, Status, tuple[str, ...]]] = (
     (
         "library-allocation",
         "oom",
-        ("CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory"),
+        (
+            "CUDNN_STATUS_ALLOC_FAILED",
+            "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",  # cuDNN 9's name of the one before
+            "CUBLAS_STATUS_ALLOC_FAILED",
+            "CUDA error: out of memory",
+            "CUDA driver error: out of memory",  # expandable segments map memory by the driver's own calls
+        ),
     ),
     (
         "host-allocation",
         "oom",
-        ("DefaultCPUAllocator", "Cannot allocate memory", "not enough memory: you tried to allocate"),
+        (
+            "DefaultCPUAllocator",
+            "Cannot allocate memory",
+            "not enough memory: you tried to allocate",
+            "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+        ),
     ),
     # Before the death of a worker, which torch tells in the same message.
     ("shared-memory", "crashed", ("out of shared memory", "/dev/shm has")),
@@ -39,6 +50,16 @@ NO_ENGINE = "unable to find an engine"
 """What cuDNN's front end says when every engine failed: for want of memory, or because none takes so large a tensor."""
 
 
+LIBRARY_ERRORS = (
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUBLAS_STATUS_INTERNAL_ERROR",
+    "CUDNN_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_INTERNAL_ERROR",
+)
+"""What cuBLAS and cuDNN say when they find no room for their handles and kernels, among other reasons; only on a full
+device they mean that (pytorch#81620)."""
+
+
 NO_PRIMITIVE = (
     "could not create a primitive",
     "could not execute a primitive",
@@ -57,15 +78,17 @@ def classify(
     error: BaseException,
     *,
     num_device_ooms: int = 0,
+    is_device_full: bool = False,
     has_memory_limit: bool = False,
     has_large_tensors: bool = False,
 ) -> tuple[Status, Cause]:
     """Return the status and cause of a trial that ``error`` ended.
 
     The type decides first, by name, so that this module needs no torch; then the texts of TEXTS. ``num_device_ooms``
-    tells how often the device's allocator found no memory, which an error of cuDNN does not say; ``has_memory_limit``
-    whether the process has one, which an error of oneDNN does not say; ``has_large_tensors`` whether a tensor had 2^31
-    elements or more, which no error of CUDA says.
+    tells how often the device's allocator found no memory, which an error of cuDNN does not say; ``is_device_full``
+    whether the device was full, which neither cuDNN nor cuBLAS says where it cannot start; ``has_memory_limit`` whether
+    the process has one, which an error of oneDNN does not say; ``has_large_tensors`` whether a tensor had 2^31 elements
+    or more, which no error of CUDA says.
     """
     kind: CauseKind = "exception"
     status: Status = "crashed"
@@ -85,6 +108,9 @@ def classify(
             if any(needle in text for needle in needles):
                 kind, status = candidate, meaning
                 break
+        else:
+            if any(needle in text for needle in LIBRARY_ERRORS):
+                kind, status = ("library-allocation", "oom") if is_device_full else ("library-error", "crashed")
     detail = "".join(traceback.format_exception(error))
     return status, Cause(kind=kind, message=summary_line(error), detail=detail[-MAX_DETAIL_CHARACTERS:])
 

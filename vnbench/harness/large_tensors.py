@@ -26,7 +26,7 @@ from vnbench.harness.fake_network import faked
 from vnbench.harness.network import SMALLEST_SIDE, build_network, mixes_examples, takes_mask, without_dropout
 from vnbench.harness.soundness import error_told
 from vnbench.harness.step import OptimizerStep, build_step
-from vnbench.measure.memory import free_unheld_memory, num_cuda_ooms
+from vnbench.measure.memory import free_unheld_memory, is_cuda_full, num_cuda_ooms
 from vnbench.readings import EqualityReading, LargeTensorReading
 from vnbench.record import Cause, TrialRecord
 from vnbench.spec import TrialSpec
@@ -122,7 +122,10 @@ def compare_with_parts(
         return _compared(spec, reading, device, part_size=part_size, equality=equality)
     except Exception as error:
         status, _ = classify(
-            error, num_device_ooms=num_cuda_ooms(), has_memory_limit=spec.memory_limit_bytes is not None
+            error,
+            num_device_ooms=num_cuda_ooms(),
+            is_device_full=is_cuda_full(),
+            has_memory_limit=spec.memory_limit_bytes is not None,
         )
         if status != "oom":
             raise

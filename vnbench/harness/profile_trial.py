@@ -18,7 +18,13 @@ from vnbench.harness.switches import set_switches
 from vnbench.harness.task import TrialTask
 from vnbench.measure import timing
 from vnbench.measure.environment import describe_environment
-from vnbench.measure.memory import num_cuda_ooms, process_peak_rss_bytes, process_rss_bytes, reset_cuda_peaks
+from vnbench.measure.memory import (
+    is_cuda_full,
+    num_cuda_ooms,
+    process_peak_rss_bytes,
+    process_rss_bytes,
+    reset_cuda_peaks,
+)
 from vnbench.measure.stage_memory import (
     OUTSIDE,
     Kind,
@@ -79,7 +85,10 @@ def run(payload: str) -> str:
         answer |= _profile(task.spec, task.corpus_directory)
     except Exception as error:  # the outermost frame of the child: whatever happened becomes the answer
         status, cause = classify(
-            error, num_device_ooms=num_cuda_ooms(), has_memory_limit=task.spec.memory_limit_bytes is not None
+            error,
+            num_device_ooms=num_cuda_ooms(),
+            is_device_full=is_cuda_full(),
+            has_memory_limit=task.spec.memory_limit_bytes is not None,
         )
         answer |= {"status": status, "cause": {"kind": cause.kind, "message": cause.message}}
     return json.dumps(answer)

@@ -20,7 +20,7 @@ from vnbench.harness.task import TrialTask
 from vnbench.harness.traced_memory import trace_memory
 from vnbench.harness.training_trial import measure_training
 from vnbench.measure.environment import describe_environment
-from vnbench.measure.memory import num_cuda_ooms
+from vnbench.measure.memory import is_cuda_full, num_cuda_ooms
 from vnbench.record import TrialRecord
 from vnbench.spec import TrialKind, TrialSpec
 
@@ -74,6 +74,7 @@ def _run(task: TrialTask) -> TrialRecord:
         status, cause = classify(
             error,
             num_device_ooms=num_cuda_ooms(),
+            is_device_full=is_cuda_full(),
             has_memory_limit=task.spec.memory_limit_bytes is not None,
             has_large_tensors=record.large_tensors is not None,
         )

@@ -23,6 +23,10 @@ M_MMAP_MAX = -4
 M_TRIM_THRESHOLD = -1
 """Parameters of glibc's mallopt(3), from malloc.h."""
 
+FULL_BELOW_BYTES = 512 * 2**20
+"""Memory that a device has to have left for a library to start: loading cuDNN's kernels took about 500 MB of it before
+cuDNN 8.5, and 150 MB since (pytorch#81620); a handle of cuBLAS takes some tens of MB."""
+
 
 def keep_freed_memory() -> bool:
     """Make glibc keep freed buffers in the process; return whether it took the settings.
@@ -147,6 +151,21 @@ def free_unheld_memory(device: torch.device) -> None:
     if device.type == "cuda":
         with contextlib.suppress(RuntimeError):
             torch.cuda.empty_cache()
+
+
+def is_cuda_full() -> bool:
+    """Return whether the device has less than FULL_BELOW_BYTES free, or the caching allocator once found it full.
+
+    After an error that sticks CUDA answers nothing any more; such a device is not called full.
+    """
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
+        return False
+    try:
+        stats = torch.cuda.memory_stats()
+        free_bytes, _ = torch.cuda.mem_get_info()
+    except RuntimeError:
+        return False
+    return stats.get("num_ooms", 0) + stats.get("num_alloc_retries", 0) > 0 or free_bytes < FULL_BELOW_BYTES
 
 
 def cuda_memory(device: torch.device, *, num_retries_before: int) -> MemoryReading:
