@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -201,3 +202,14 @@ def test_profile(tmp_path: Path) -> None:
     assert (told["status"], told["instrument"]) == ("ok", "cuda-caching-allocator")
     assert told["measured_peak_bytes"] == stand_in_cuda.NUM_BYTES
     assert (tmp_path / profile_trial.SNAPSHOT_NAME).exists()
+
+
+def test_the_history_of_a_profile_holds_python_stacks_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    arguments = inspect.signature(torch.cuda.memory._record_memory_history_impl)
+    monkeypatch.setattr(
+        torch.cuda.memory, "_record_memory_history", lambda **how: asked.append(arguments.bind(**how).arguments)
+    )
+    answer(profile_trial.run, factory.memory_spec(training(), height=64, width=160), tmp_path)
+    assert [one.get("stacks", "all") for one in asked if one.get("enabled", "all")] == ["python"]
+    assert asked[-1]["enabled"] is None, "it ends with the profile"

@@ -147,7 +147,8 @@ def _snapshot(device: torch.device, directory: str | None) -> Iterator[None]:
     if device.type != "cuda" or directory is None:
         yield
         return
-    torch.cuda.memory._record_memory_history(max_entries=100_000)
+    # By default torch resolves C++ frames too when it writes: 461 s instead of 4 for 100,000 entries (torchtitan#3628).
+    torch.cuda.memory._record_memory_history(stacks="python", max_entries=100_000)
     try:
         yield
     except Exception:
