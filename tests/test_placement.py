@@ -9,7 +9,7 @@ import record_factory as factory
 from vnbench.errors import InputError
 from vnbench.placement import place_results
 from vnbench.spec import TrialSpec
-from vnbench.store import ResultsFile
+from vnbench.store import ResultsFile, load_all
 
 ENVIRONMENT: dict[str, Any] = {
     "device_name": "AMD EPYC",
@@ -84,6 +84,17 @@ def test_the_same_command_goes_on_with_the_file_of_its_machine(tmp_path: Path) -
     names = [place_results(path, environment=machine, corpus_id=CORPUS).path.name for machine in machines]
     assert names == ["r.jsonl", "r.2.jsonl", "r.3.jsonl"]
     assert len(place_results(path, environment=machines[2], corpus_id=CORPUS).notes) == 2
+
+
+def test_each_revision_goes_on_with_its_own_file_and_those_of_all_are_read_together(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    revisions = [ENVIRONMENT | {"revision": name} for name in ("abc", "abc+mended", "def")]
+    for revision in (*revisions, *revisions):
+        write(place_results(path, environment=revision, corpus_id=CORPUS).path, environment=revision)
+    paths = [place_results(path, environment=revision, corpus_id=CORPUS).path for revision in revisions]
+    assert [one.name for one in paths] == ["r.jsonl", "r.2.jsonl", "r.3.jsonl"]
+    told = [record.environment["revision"] for record in load_all(paths).records]
+    assert told == ["abc", "abc", "abc+mended", "abc+mended", "def", "def"]
 
 
 def test_another_corpus_has_a_file_of_its_own(tmp_path: Path) -> None:

@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,6 +26,8 @@ from vnbench.measure.nvml import HARMFUL_THROTTLE_REASONS
 from vnbench.record import TrialRecord
 
 __all__ = ["fake_nvml"]  # the fixture ``nvml``
+
+ROOT = Path(__file__).parents[2]
 
 ENVIRONMENT = {"device_name": "here", "device_uuid": None}
 WITH_GPU = {"device_name": "here", "device_uuid": UUID}
@@ -198,6 +204,31 @@ def test_the_machine_tells_what_it_is() -> None:
     assert environment["num_cpus"] >= 1
     assert environment["torch_version"]
     assert environment["revision"]
+
+
+TWO_REVISIONS = """
+import pathlib
+from vnbench.harness.runner import probe_environment
+
+before = probe_environment("cpu")["revision"]
+edited = pathlib.Path("vnbench", "units.py")
+edited.write_text(edited.read_text() + "# mended")
+print(before, probe_environment("cpu")["revision"])
+"""
+
+
+def test_children_tell_the_revision_that_they_run_whatever_is_edited_meanwhile(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "vnbench", tmp_path / "vnbench", ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_REVISIONS],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, after = done.stdout.split()
+    assert before == after
 
 
 def test_cuda_is_refused_where_there_is_none() -> None:

@@ -171,3 +171,8 @@ def _source_digest(package: Path) -> str:
         content.update(str(path.relative_to(package)).encode())
         content.update(path.read_bytes())
     return content.hexdigest()[:8]
+
+
+# Asked at once: children are forked from a process that has read the source, and run what it read then. One that asked
+# for itself would tell of what was edited while a sweep runs, and a file would hold records of two revisions.
+source_revision()
