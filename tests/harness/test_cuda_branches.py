@@ -17,6 +17,7 @@ from vnbench.data.corpus import Corpus
 from vnbench.data.sizes import SizeDistribution
 from vnbench.data.synthesis import CorpusSpec, build_corpus
 from vnbench.harness import compute_trial, large_tensors, probe_trial, profile_trial, trial
+from vnbench.harness.switches import PLAN_CACHE, PLAN_CACHE_LIMIT
 from vnbench.harness.task import TrialTask
 from vnbench.measure import environment
 from vnbench.record import TrialRecord
@@ -41,6 +42,8 @@ def _corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(autouse=True)
 def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PLAN_CACHE, "")  # so that what a trial sets goes with the test
+    monkeypatch.delenv(PLAN_CACHE)
     stand_in_cuda.install(monkeypatch)
 
 
@@ -55,6 +58,7 @@ def run(spec: TrialSpec, directory: Path) -> TrialRecord:
     record = TrialRecord.from_json(answer(trial.run, spec, directory))
     assert record.status == "ok", record.cause
     assert record.environment["device_name"] == "a stand-in"
+    assert record.environment["cudnn_plan_cache_limit"] == PLAN_CACHE_LIMIT
     return record
 
 

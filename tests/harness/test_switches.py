@@ -54,6 +54,18 @@ def test_where_memory_is_measured_or_limited_they_are_not(spec: TrialSpec, monke
     assert "ONEDNN_PRIMITIVE_CACHE_CAPACITY" not in os.environ
 
 
+@pytest.mark.usefixtures("settings_made")
+def test_on_cuda_plans_of_many_canvases_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT", raising=False)
+    set_switches(training_spec())
+    assert "TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT" not in os.environ, "a CPU has none"
+    set_switches(training_spec(device="cuda"))
+    assert os.environ["TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT"] == "65536"
+    monkeypatch.setenv("TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT", "0")
+    set_switches(training_spec(device="cuda"))
+    assert os.environ["TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT"] == "0", "who set it knows why"
+
+
 @pytest.mark.parametrize("before", [False, True])
 def test_cudnn_times_algorithms_only_where_it_is_asked_to_whatever_was_set_before(before: bool) -> None:
     torch.backends.cudnn.benchmark = before

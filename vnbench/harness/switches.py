@@ -23,9 +23,20 @@ step on another one then prepares its kernels anew, and takes a quarter longer (
 kept takes memory: a soak of 38 canvases, micro-batch 4, claimed 4.5 GiB instead of 2.4 (VmData). Where memory is
 measured or limited, oneDNN's default therefore stays."""
 
+PLAN_CACHE = "TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT"
+"""torch's limit on plans of cuDNN that each thread keeps, the least recently used dropped first; read at the first
+convolution. 0 is no limit, a negative number keeps none."""
+
+PLAN_CACHE_LIMIT = "65536"
+"""A step on one canvas takes some 45 of them, 68 under checkpointing, so torch's default of 10,000 is full after 222
+canvases or 147: an epoch of more that goes round finds none of its plans again, visited or not. At the 200 KiB that
+torch reckons for a plan these are 12.5 GiB of the host's memory, for 1,456 canvases or 963."""
+
 
 def set_switches(spec: TrialSpec) -> None:
-    """Set the arithmetic, cuDNN's choice of algorithms, the allocator and a memory limit; before anything else.
+    """Set the arithmetic, cuDNN's choice of algorithms, what libraries keep, the allocator and a memory limit.
+
+    Before anything else, for libraries read their limits at their first call.
 
     The process's environment and torch's flags then say what holds, so describe them afterwards.
 
@@ -40,6 +51,7 @@ def set_switches(spec: TrialSpec) -> None:
     torch.backends.cudnn.benchmark = spec.cudnn_benchmark == "on"
     if spec.device == "cuda":
         _set_allocator(spec.allocator)
+        os.environ.setdefault(PLAN_CACHE, PLAN_CACHE_LIMIT)
     elif spec.kind != "memory" and spec.memory_limit_bytes is None:
         os.environ.setdefault(PRIMITIVE_CACHE, PRIMITIVE_CACHE_CAPACITY)
     # A trace takes no memory, and is held against the limit afterwards.

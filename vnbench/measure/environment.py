@@ -92,6 +92,7 @@ def _cuda_device() -> Environment:
         "device_capability": f"{properties.major}.{properties.minor}",
         "native_precisions": list(native_precisions_of_capability(properties.major, properties.minor)),
         "num_multiprocessors": properties.multi_processor_count,
+        "cudnn_plan_cache_limit": os.environ.get("TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT"),
         **gpu_settings(uuid),
     }
 
