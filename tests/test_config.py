@@ -61,6 +61,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "checkpointing": "stages",
         "sampler": "random",
         "shapes": "24,any",
+        "shape-visits": "warm,cold",
         "num-workers": "0",
         "model": "veernet-tiny",
         "norm-groups": "16",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from record_factory import memory_spec, training_spec
 
+from vnbench.shape_visits import visits_shapes
 from vnbench.spec import TrialSpec
 
 
@@ -27,6 +28,8 @@ def test_equal_specs_have_one_id_and_each_field_changes_it() -> None:
         {"optimizer": "foreach"},
         {"padding": "exact"},
         {"norm_kernel": "split"},
+        {"shape_visits": "warm"},
+        {"shape_visits": "cold"},
         {"max_epochs": 2},
         {"noise_target": 0.01},
     ]
@@ -84,11 +87,35 @@ def test_families_differ_by_micro_batch_and_not_by_batch_or_sampler() -> None:
         {"min_steps": 3},
         {"compile": "max"},
         {"memory_by": "trace"},
+        {"shape_visits": "cold", "max_epochs": 2},
     ],
 )
 def test_a_spec_that_means_nothing_cannot_be_made(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must|needs|has no|only"):
         training_spec(**change)
+
+
+def test_only_training_has_seen_shapes_or_not_and_their_memory_is_one_family() -> None:
+    with pytest.raises(ValueError, match="only training has visits"):
+        replace(memory_spec(training_spec()), shape_visits="cold")
+    assert training_spec(shape_visits="cold").family == training_spec().family
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, False),
+        ({"device": "cuda"}, True),
+        ({"compile": "default"}, True),
+        ({"shape_visits": "warm"}, True),
+        ({"shape_visits": "cold", "device": "cuda"}, False),
+        ({"shape_visits": "cold", "compile": "default"}, False),
+    ],
+)
+def test_shapes_are_visited_on_cuda_and_under_a_compiler_unless_asked_otherwise(
+    changes: dict[str, Any], expected: bool
+) -> None:
+    assert visits_shapes(training_spec(**changes)) == expected
 
 
 def test_switches_of_torch_make_families_and_defaults_leave_the_name_as_it_was() -> None:

@@ -19,6 +19,7 @@ from vnbench.spec import (
     Padding,
     Precision,
     SamplerName,
+    ShapeVisits,
     WorkerKind,
 )
 
@@ -41,6 +42,8 @@ class Axes:
     """How examples are grouped into batches."""
     shapes: tuple[int | None, ...]
     """Different canvases, at most; None for as many as come up."""
+    shape_visits: tuple[ShapeVisits, ...]
+    """Whether training has seen each canvas before it is timed."""
     num_workers: tuple[int, ...]
     """Loader processes."""
     memory_format: tuple[MemoryFormat, ...]

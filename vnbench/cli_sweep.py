@@ -27,6 +27,9 @@ def sweep(
     checkpointing: Annotated[Text, typer.Option(metavar="NAME,...", help="none, stages, selective.")] = None,
     sampler: Annotated[Text, typer.Option(metavar="NAME,...", help=SAMPLERS_HELP)] = None,
     shapes: Annotated[Text, typer.Option(metavar="N,...", help="Canvases at most, or any. [any]")] = None,
+    shape_visits: Annotated[
+        Text, typer.Option(metavar="NAME,...", help="warm: canvases seen before; cold: not; auto. [auto]")
+    ] = None,
     num_workers: Annotated[Text, typer.Option(metavar="N,...", help="Loader workers.")] = None,
     worker_kind: Annotated[Text, typer.Option(metavar="NAME,...", help="processes, threads.")] = None,
     prefetch_factor: Annotated[Text, typer.Option(metavar="N,...", help="Batches ahead per worker. [2]")] = None,

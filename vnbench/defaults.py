@@ -14,6 +14,7 @@ COMMON_DEFAULTS: Mapping[str, str] = {
     "checkpointing": "none,stages",
     "sampler": "bucketed,random",
     "shapes": "any",
+    "shape-visits": "auto",
     "soak": "none",
     "memory-by": "step",
     "heights": "480:640",

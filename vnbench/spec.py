@@ -31,6 +31,7 @@ Cache = Literal["none", "memory", "disk"]
 ImageFormat = Literal["png", "tiff-g4", "tiff-deflate", "tiff-zstd"]
 Soak = Literal["none", "sampler-order", "largest-first"]
 MemoryBy = Literal["step", "trace"]
+ShapeVisits = Literal["auto", "warm", "cold"]
 
 DEVICE_TYPES: tuple[DeviceType, ...] = get_args(DeviceType)
 TRIAL_KINDS: tuple[TrialKind, ...] = get_args(TrialKind)
@@ -55,6 +56,7 @@ CACHES: tuple[Cache, ...] = get_args(Cache)
 IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 SOAKS: tuple[Soak, ...] = get_args(Soak)
 MEMORY_BYS: tuple[MemoryBy, ...] = get_args(MemoryBy)
+SHAPE_VISITS: tuple[ShapeVisits, ...] = get_args(ShapeVisits)
 
 REDUCED_PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16")
 """Precisions that run under autocast; only there can the norm's precision differ from its input's."""
@@ -138,6 +140,8 @@ class TrialSpec:
     """Padded pixels of a pass, at most, where the sampler is ``pixel-budget`` (``loader``, ``training``)."""
     shapes: int | None = None
     """Different canvases, at most; None for as many as come up (``loader``, ``training``)."""
+    shape_visits: ShapeVisits = "auto"
+    """Whether a pass over each canvas comes before it is timed: vnbench.shape_visits (``training``)."""
     num_workers: int | None = None
     """Loader workers; 0 decodes in the training process (``loader``, ``training``)."""
     worker_kind: WorkerKind = "processes"
@@ -203,6 +207,9 @@ class TrialSpec:
             raise ValueError(f"soak {self.soak!r} and its passes: one goes with the other, and none is None")
         if self.memory_by == "trace" and (self.kind, self.device, self.compile) != ("memory", "cpu", "none"):
             raise ValueError("memory_by 'trace': only memory trials on the CPU are traced, and no compiled code")
+        is_warm_again = self.shape_visits == "cold" and (self.max_epochs or 1) > 1
+        if is_warm_again or (self.shape_visits != "auto" and self.kind != "training"):
+            raise ValueError(f"shape_visits {self.shape_visits!r}: only training has visits, and one epoch is cold")
         if self.canvas_sizes is not None and not self.canvas_sizes:
             raise ValueError("canvas_sizes must hold a canvas")
 

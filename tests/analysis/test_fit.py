@@ -153,17 +153,40 @@ def test_an_epoch_is_composed_of_computing_and_loading_and_set_beside_the_measur
         assert one.half_width_s is not None
 
 
+def on_new_shapes(record: TrialRecord) -> TrialRecord:
+    """Return a training record whose warm-up had a shape of its own."""
+    assert record.steps is not None
+    heights = tuple(32 if is_warm_up else 640 for is_warm_up in record.steps["is_warm_up"])
+    return dataclasses.replace(record, steps={**record.steps, "canvas_height": heights})
+
+
 def test_shapes_met_for_the_first_time_cost_extra_where_they_are_not_visited_before() -> None:
     spec = training_spec(precision="fp32", num_workers=0)
     records = trained(spec)
     families, _ = fit_families(records)
-    (one,) = compose_measured(records, families=families, loading=summarize_loading(records))
-    # A first step takes 0.6 s more in these records; steps of warm-up have shapes of their own.
-    assert one.new_shapes_s == pytest.approx(0.6 * num_new_shapes(records[0]), rel=0.15)
+    trained_on_new = on_new_shapes(records[0])
+    (one,) = compose_measured([trained_on_new], families=families, loading=summarize_loading(records))
+    # A first step takes 0.6 s more in these records.
+    assert num_new_shapes(trained_on_new) == 1
+    assert one.new_shapes_s == pytest.approx(0.6, rel=0.15)
     assert one.new_shapes_s < one.computing_s
     on_a_gpu, _ = fit_families([measured_compute_record(compute_spec(device="cuda", model="veernet"))])
     assert on_a_gpu[0].first_seen_s is not None
     assert on_a_gpu[0].s_per_new_shape == 0
+
+
+def test_steps_on_shapes_seen_otherwise_than_usual_are_in_no_fit_and_are_expected_as_they_were_seen() -> None:
+    spec = training_spec(precision="fp32", num_workers=0)
+    records = trained(spec)
+    warm, cold = (dataclasses.replace(spec, shape_visits=visits) for visits in ("warm", "cold"))
+    others = [measured_training_record(one) for one in (warm, cold)]
+    families, _ = fit_families([*records, *others])
+    assert families == fit_families(records)[0]
+    assert fit_families(others) == ((), {})
+    told = [on_new_shapes(record) for record in (records[0], *others)]
+    expected = compose_measured(told, families=families, loading=())
+    costs = {one.spec.shape_visits: one.new_shapes_s > 0 for one in expected}
+    assert costs == {"auto": True, "warm": False, "cold": True}
 
 
 def test_a_training_trial_is_never_held_against_a_fit_to_itself() -> None:

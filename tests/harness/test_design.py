@@ -11,6 +11,7 @@ from vnbench.errors import InputError
 from vnbench.harness.cells import Cell
 from vnbench.harness.design import Design, make_design
 from vnbench.request import read_request
+from vnbench.spec import TrialSpec
 from vnbench.units import PixelRange
 
 CPU: dict[str, Any] = {"device_type": "cpu", "num_cpus": 2}
@@ -266,6 +267,29 @@ def test_shapes_are_an_axis_of_training_and_no_matter_of_memory() -> None:
     made = design(shapes="any,24", batch_size="4")
     assert {trial.spec.shapes for trial in made.trials if trial.spec.kind == "training"} == {None, 24}
     assert {trial.spec.shapes for trial in made.trials if trial.spec.kind == "memory"} == {None}
+
+
+@pytest.mark.parametrize(("environment", "warm"), [(CPU, "warm"), (CUDA, "auto")])
+def test_cold_shapes_are_a_training_trial_of_one_epoch(environment: dict[str, Any], warm: str) -> None:
+    made = design(environment, shape_visits="auto,warm,cold", max_epochs="3", kind="memory,compute,training")
+    centre = [
+        trial.spec for trial in made.trials if trial.spec.checkpointing == "none" and _is_of_centre(trial.spec, made)
+    ]
+    training = {(spec.shape_visits, spec.max_epochs) for spec in centre if spec.kind == "training"}
+    assert training == {("auto", 3), (warm, 3), ("cold", 1)}, "one name for one thing"
+    assert {spec.shape_visits for spec in centre if spec.kind != "training"} == {"auto"}
+
+
+def _is_of_centre(spec: TrialSpec, made: Design) -> bool:
+    centre = made.cells[0]
+    return (spec.micro_batch_size, spec.precision) == (centre.examples_per_pass, centre.precision)
+
+
+@pytest.mark.parametrize("flags", [{"kind": "memory,compute"}, {"design": "factored"}])
+def test_shapes_are_visited_where_there_is_training_alone(flags: dict[str, str]) -> None:
+    made = design(shape_visits="auto,cold", **flags)
+    assert {cell.shape_visits for cell in made.cells} == {"auto"}
+    assert any("shapes are visited in training trials" in line for line in made.left_out)
 
 
 @pytest.mark.parametrize("micro_batch_size", ["1", "same"])

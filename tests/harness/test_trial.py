@@ -15,10 +15,13 @@ from vnbench.data.plan import PlanConfig
 from vnbench.data.sizes import SizeDistribution
 from vnbench.data.subset import choose_subset
 from vnbench.data.synthesis import CorpusSpec, build_corpus
+from vnbench.harness import trial
 from vnbench.harness.runner import run_trial
+from vnbench.harness.step import OptimizerStep
+from vnbench.harness.switches import PRIMITIVE_CACHE, PRIMITIVE_CACHE_CAPACITY
 from vnbench.harness.task import TrialTask
 from vnbench.record import STEP_COLUMNS, TrialRecord
-from vnbench.spec import SAMPLER_NAMES, TrialSpec
+from vnbench.spec import SAMPLER_NAMES, ShapeVisits, TrialSpec
 from vnbench.units import PixelRange
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -69,6 +72,36 @@ def test_a_training_trial_measures_its_subset_once_after_its_warm_up(corpus: Cor
         if device == "cpu":
             assert sum(parts) <= record.steps["step_time_s"][row]
     assert all(np.isfinite(loss) for loss in record.steps["loss"])
+
+
+@pytest.mark.parametrize(
+    ("visits", "num_visited", "warm_up_canvases"),
+    [("auto", 0, 4), ("warm", 4, 4), ("cold", 0, 1)],
+)
+def test_canvases_are_seen_before_they_are_timed_or_but_one_are_not(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, visits: ShapeVisits, num_visited: int, warm_up_canvases: int
+) -> None:
+    visited: list[tuple[int, ...]] = []
+    monkeypatch.setenv(
+        PRIMITIVE_CACHE, PRIMITIVE_CACHE_CAPACITY
+    )  # what a trial sets in this process goes with the test
+    monkeypatch.setattr(
+        OptimizerStep, "visit", lambda _, batch, *, timer: visited.append(tuple(batch.images_BHW.shape))
+    )
+    task = TrialTask(
+        spec=training(corpus, shape_visits=visits, num_warm_up_steps=8),
+        replicate=0,
+        attempt=0,
+        corpus_directory=str(corpus.directory),
+    )
+    record = TrialRecord.from_json(trial.run(task.to_json()))
+    assert record.status == "ok", record.cause
+    assert record.steps is not None
+    canvases = list(zip(record.steps["canvas_height"], record.steps["canvas_width"], strict=True))
+    assert len(set(canvases[8:])) == 4
+    assert len(set(canvases[:8])) == warm_up_canvases
+    assert len(visited) == num_visited
+    assert not visited or {shape[-2:] for shape in visited} == set(canvases[8:])
 
 
 def test_every_sampler_batch_and_worker_count_trains_on_the_same_examples(corpus: Corpus) -> None:

@@ -13,6 +13,7 @@ from vnbench.analysis.loading import LoaderSummary
 from vnbench.analysis.overlap import LOADING, key_of
 from vnbench.analysis.process import why_not_timed
 from vnbench.record import TrialRecord
+from vnbench.shape_visits import visits_shapes
 from vnbench.spec import TrialSpec
 
 
@@ -68,7 +69,8 @@ def compose_measured(
         forecast = family.fit.forecast(passes, less_s=_saved_s(family, len(passes), record.block.num_steps))
         loader = loaders.get(key_of(record.spec, LOADING))
         supply = loader.supply if loader else None
-        new_shapes_s = family.s_per_new_shape * num_new_shapes(record)
+        seen_s = 0.0 if visits_shapes(record.spec) else family.first_seen_s or 0.0
+        new_shapes_s = seen_s * num_new_shapes(record)
         computing_s = sum(map(family.fit.model.time_s, passes)) - _saved_s(family, len(passes), record.block.num_steps)
         found.append(
             Composition(

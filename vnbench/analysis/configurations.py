@@ -61,6 +61,8 @@ class Measured:
         """Return what the latest attempts at some trials say."""
         samplers = _samplers(records)
         of_one = {record.spec.sampler for record in records if record.spec.micro_batch_size == 1}
+        # Shapes visited otherwise than usual are a measurement of its own, and no way to train.
+        records = [record for record in records if record.spec.shape_visits == "auto"]
         training = [record for record in records if record.kind == "training"]
         return cls(
             families=families,

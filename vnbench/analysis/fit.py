@@ -16,6 +16,7 @@ from vnbench.analysis.step_model import StepPoint, sizes_of
 from vnbench.analysis.summary import latest_attempts, peak_bytes
 from vnbench.data.alignment import align
 from vnbench.record import TrialRecord
+from vnbench.shape_visits import visits_shapes
 from vnbench.spec import TrialSpec
 
 Source = Literal["compute", "training"]
@@ -62,8 +63,7 @@ class FamilyFit:
 
         On CUDA and under a compiler training visits its shapes before it is measured.
         """
-        is_visited = self.spec.device == "cuda" or self.spec.compile != "none"
-        return 0.0 if is_visited or self.first_seen_s is None else self.first_seen_s
+        return 0.0 if visits_shapes(self.spec) or self.first_seen_s is None else self.first_seen_s
 
 
 def fit_families(
@@ -81,7 +81,8 @@ def fit_families(
     noise = noise or measure_noise(latest)
     families: dict[str, list[TrialRecord]] = {}
     for record in latest:
-        if record.kind in ("compute", "training"):
+        # Steps on shapes that were visited otherwise than usual are a measurement of its own.
+        if record.kind in ("compute", "training") and record.spec.shape_visits == "auto":
             families.setdefault(record.spec.family, []).append(record)
     laws = _memory_laws(latest)
     found: list[FamilyFit] = []

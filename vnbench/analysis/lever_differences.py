@@ -21,6 +21,7 @@ LEVER_FIELDS = (
     "num_workers",
     *LOADER_FIELDS,
     "shapes",
+    "shape_visits",
     "sampler",
 )
 """Fields that say what is measured; the others say how, or follow from these."""

@@ -66,7 +66,7 @@ def overlaps(
         loader, compute = loaders.get(key_of(row.spec, LOADING)), computes.get(key_of(row.spec, COMPUTING))
         if loader is None or loader.supply is None or compute is None or row.step_time_s is None:
             continue
-        if row.padded_px_per_s is None:
+        if row.padded_px_per_s is None or row.spec.shape_visits == "cold":  # computing alone is timed warm
             continue
         num_passes = row.spec.accumulation_steps
         pixels = round(row.step_time_s * row.padded_px_per_s / num_passes)

@@ -28,6 +28,7 @@ from vnbench.spec import (
     Padding,
     Precision,
     SamplerName,
+    ShapeVisits,
     WorkerKind,
 )
 
@@ -52,6 +53,8 @@ class Cell:
     """Loader processes."""
     shapes: int | None = None
     """Different canvases, at most; None for as many as come up."""
+    shape_visits: ShapeVisits = "auto"
+    """Whether training has seen each canvas before it is timed."""
     memory_format: MemoryFormat = "contiguous"
     """Order of the numbers of a map in memory."""
     compile: Compile = "none"
@@ -98,7 +101,9 @@ class Cell:
     @property
     def _held_to(self) -> str:
         shapes = "" if self.shapes is None else f", {self.shapes} shapes"
-        return shapes if self.norm_groups == "half-or-16" else f"{shapes}, norm groups {self.norm_groups}"
+        visits = "" if self.shape_visits == "auto" else f", shape-visits {self.shape_visits}"
+        groups = "" if self.norm_groups == "half-or-16" else f", norm groups {self.norm_groups}"
+        return shapes + visits + groups
 
     @property
     def changed_flags(self) -> dict[str, str]:
@@ -199,6 +204,8 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
         return "TF32 is an arithmetic of NVIDIA GPUs"
     if config.device == "cpu" and (cuda_only := cell.changed_flags.keys() & {"cudnn_benchmark", "allocator"}):
         return f"{sorted(cuda_only)[0].replace('_', '-')} is a switch of CUDA"
+    if cell.shape_visits != "auto" and ("training" not in config.kinds or config.design == "factored"):
+        return "shapes are visited in training trials, and not for forecasts"
     if cell.num_workers == 0 and (idle := cell.changed_loader.keys() & _OF_WORKERS):
         return f"without workers {sorted(idle)[0].replace('_', '-')} says nothing"
     if cell.worker_kind == "threads" and "persistent_workers" in cell.changed_loader:

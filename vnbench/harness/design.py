@@ -107,9 +107,17 @@ def training_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: S
     return TrialSpec(
         kind="training",
         num_warm_up_steps=config.num_warm_up_steps,
-        **_image_fields(cell, config, corpus_id, worst_case),
+        **_image_fields(cell, config, corpus_id, worst_case) | _visit_fields(cell, config),
         **_shared_fields(cell, config),
     )
+
+
+def _visit_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
+    """Return what differs in a training trial by whether it has seen its canvases; one name for one thing."""
+    if cell.shape_visits == "cold":
+        return {"shape_visits": "cold", "max_epochs": 1}
+    is_visited_anyhow = config.device == "cuda" or cell.compile != "none"
+    return {"shape_visits": "warm"} if cell.shape_visits == "warm" and not is_visited_anyhow else {}
 
 
 def loader_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrialSpec:

@@ -15,6 +15,7 @@ from vnbench.data.sizes import SizeArray
 from vnbench.harness.trial_plan import plan_measured
 from vnbench.probe_reading import ProbeReading
 from vnbench.record import TrialRecord
+from vnbench.shape_visits import visits_shapes
 from vnbench.spec import (
     REDUCED_PRECISIONS,
     Checkpointing,
@@ -206,7 +207,8 @@ def _training_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
     epoch = workload.of_epoch(spec)
     warm_up_step_s = pace.training_s(spec, epoch.largest_step_pixels, num_passes=spec.accumulation_steps)
     epoch_s = pace.training_s(spec, epoch.pixels, num_passes=epoch.num_passes)
-    visits_s = epoch.num_canvases * NEW_CANVAS_S + epoch_s if spec.device == "cuda" else 0.0
+    new_canvases_s = epoch.num_canvases * NEW_CANVAS_S if spec.device == "cuda" else 0.0
+    visits_s = new_canvases_s + (epoch_s if visits_shapes(spec) else 0.0)
     num_epochs = spec.max_epochs or 1
     if spec.max_measuring_s is not None:
         # The epoch in which the time is up is finished.

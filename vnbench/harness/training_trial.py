@@ -30,6 +30,7 @@ from vnbench.harness.trial_plan import (
 from vnbench.measure.memory import cuda_memory, process_memory, reset_cuda_peaks
 from vnbench.measure.timing import make_timer
 from vnbench.record import TrialRecord
+from vnbench.shape_visits import visits_shapes
 from vnbench.spec import TrialSpec
 
 
@@ -48,7 +49,7 @@ def measure_training(task: TrialTask, record: TrialRecord) -> Iterator[TrialReco
     yield record
     record = checked_against_references(record)
     step = build_step(spec, device=device)
-    if device.type == "cuda" or spec.compile != "none":
+    if visits_shapes(spec):
         _visit_shapes(step, measured)
     max_epochs = spec.max_epochs or 1
     loading = Loading(task, corpus, chosen)
@@ -88,7 +89,7 @@ def _planned_steps(
     """
     assert spec.num_warm_up_steps is not None
     first_epoch = steps_of_epoch(spec, corpus, chosen, epoch=0)
-    warm_up = _warm_up_steps(first_epoch, count=spec.num_warm_up_steps)
+    warm_up = _warm_up_steps(first_epoch, count=spec.num_warm_up_steps, is_cold=spec.shape_visits == "cold")
     return warm_up, steps_of_epoch(spec, corpus, chosen, epoch=MEASURED_EPOCH)
 
 
@@ -104,8 +105,8 @@ def _visit_shapes(step: OptimizerStep, steps: Sequence[PlannedStep]) -> None:
         step.visit(blank_batch(num_examples, height=height, width=width), timer=timer)
 
 
-def _warm_up_steps(steps: Sequence[PlannedStep], *, count: int) -> tuple[PlannedStep, ...]:
-    """Return ``count`` of some steps, the one with the largest canvas first.
+def _warm_up_steps(steps: Sequence[PlannedStep], *, count: int, is_cold: bool) -> tuple[PlannedStep, ...]:
+    """Return ``count`` of some steps, the one with the largest canvas first; where shapes stay cold that one alone.
 
     The largest canvas makes the allocator (or the heap) take at once what it will need; ascending ones would make it
     ask again and again, inside the measured block too.
@@ -114,7 +115,7 @@ def _warm_up_steps(steps: Sequence[PlannedStep], *, count: int) -> tuple[Planned
     def largest_canvas(step: PlannedStep) -> int:
         return max(micro_batch.padded_pixels for micro_batch in step)
 
-    ordered = sorted(steps, key=largest_canvas, reverse=True)
+    ordered = sorted(steps, key=largest_canvas, reverse=True)[: 1 if is_cold else None]
     return tuple(ordered[i % len(ordered)] for i in range(count))
 
 

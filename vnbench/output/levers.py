@@ -22,6 +22,7 @@ from vnbench.spec import (
     PADDINGS,
     PRECISIONS,
     SAMPLER_NAMES,
+    SHAPE_VISITS,
     TASKS,
     WORKER_KINDS,
     TrialSpec,
@@ -90,6 +91,12 @@ LEVERS: Mapping[str, Lever] = {
         value=lambda spec: "any" if spec.shapes is None else spec.shapes,
         phrase=lambda value: f"{value} shapes",
         default="any",
+    ),
+    "shape_visits": Lever(
+        header="shape\nvisits",
+        value=lambda spec: spec.shape_visits,
+        phrase=lambda value: "shapes visited as usual" if value == "auto" else f"{value} shapes",
+        default="auto",
     ),
     "num_workers": Lever(
         header="work-\ners",
@@ -267,6 +274,7 @@ _WORDS = (
     "input",
     *CHECKPOINTINGS,
     *SAMPLER_NAMES,
+    *SHAPE_VISITS,
     "half-or-16",
     *MEMORY_FORMATS,
     *COMPILES,
