@@ -23,6 +23,7 @@ def test_equal_specs_have_one_id_and_each_field_changes_it() -> None:
         {"subset_size": 7},
         {"memory_format": "channels-last"},
         {"compile": "default"},
+        {"compile": "step"},
         {"cudnn_benchmark": "on"},
         {"allocator": "expandable-segments"},
         {"optimizer": "foreach"},

@@ -49,7 +49,7 @@ class Axes:
     memory_format: tuple[MemoryFormat, ...]
     """Order of the numbers of a map in memory."""
     compile: tuple[Compile, ...]
-    """Modes of torch.compile."""
+    """What torch.compile compiles."""
     cudnn_benchmark: tuple[CudnnBenchmark, ...]
     """Whether cuDNN times its algorithms on each new shape."""
     allocator: tuple[Allocator, ...]

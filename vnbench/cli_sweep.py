@@ -44,7 +44,9 @@ def sweep(
         Text, typer.Option(metavar="N", help="Examples/s that loading is to feed. [computing's]")
     ] = None,
     memory_format: Annotated[Text, typer.Option(metavar="NAME,...", help="contiguous, channels-last.")] = None,
-    compile: Annotated[Text, typer.Option(metavar="NAME,...", help="torch.compile: none, default.")] = None,
+    compile: Annotated[
+        Text, typer.Option(metavar="NAME,...", help="torch.compile: none, default, step (with its loss).")
+    ] = None,
     cudnn_benchmark: Annotated[Text, typer.Option(metavar="NAME,...", help="off, on.")] = None,
     allocator: Annotated[Text, typer.Option(metavar="NAME,...", help="native, expandable-segments.")] = None,
     optimizer: Annotated[Text, typer.Option(metavar="NAME,...", help="Loop: fused, foreach, for-loop.")] = None,

@@ -20,7 +20,7 @@ NormKernel = Literal["native", "split"]
 Checkpointing = Literal["none", "stages", "selective"]
 SamplerName = Literal["random", "step-sorted", "bucketed", "pixel-budget", "sorted"]
 MemoryFormat = Literal["contiguous", "channels-last"]
-Compile = Literal["none", "default"]
+Compile = Literal["none", "default", "step"]
 CudnnBenchmark = Literal["off", "on"]
 Allocator = Literal["native", "expandable-segments"]
 OptimizerLoop = Literal["fused", "foreach", "for-loop"]
@@ -107,7 +107,7 @@ class TrialSpec:
     memory_format: MemoryFormat = "contiguous"
     """Order of the numbers of a map in memory."""
     compile: Compile = "none"
-    """Mode of torch.compile; ``none`` runs the network operation by operation."""
+    """What torch.compile compiles: the network (``default``), a pass with its loss (``step``), or nothing."""
     cudnn_benchmark: CudnnBenchmark = "off"
     """Whether cuDNN times its algorithms on each new shape."""
     allocator: Allocator = "native"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vnbench.data.collate import Batch, collate
 from vnbench.data.raster import draw_example
+from vnbench.harness import compilation
 from vnbench.harness.compilation import MAX_GRAPHS, compile_model
 from vnbench.harness.process import run_child
 from vnbench.harness.step import OptimizerStep, build_step
@@ -55,8 +56,8 @@ def train_compiled(payload: str) -> str:
     """Run in a child: train on canvases, compiled and plain; return how far they are apart and what was compiled."""
     asked = json.loads(payload)
     changes: dict[str, Any] = asked["changes"]
-    exact, plain = frozen_step(asked["device"]), frozen_step(asked["device"], **changes)
-    compiled = frozen_step(asked["device"], **changes, compile="default")
+    exact, plain = frozen_step(asked["device"]), frozen_step(asked["device"], **(changes | {"compile": "none"}))
+    compiled = frozen_step(asked["device"], **({"compile": "default"} | changes))
     rows = []
     for canvas in map(tuple, asked["canvases"]):
         (_, exact_gradient), (plain_loss, plain_gradient), (loss, gradient) = (
@@ -136,6 +137,49 @@ def test_exact_padding_compiles_too(device: str) -> None:
     answer = trained_compiled(device, CANVASES[:2], padding="exact")
     assert answer["num_graphs"] == 1
     assert all(row["gradient_error"] <= 1e-3 for row in answer["rows"])
+
+
+@pytest.mark.compilation
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("changes", [{}, {"precision": "bf16", "checkpointing": "stages"}, {"padding": "exact"}])
+def test_a_pass_compiled_with_its_loss_gives_the_plain_loss_and_gradient(device: str, changes: dict[str, str]) -> None:
+    answer = trained_compiled(device, CANVASES[:3], compile="step", **changes)
+    assert answer["num_graphs"] == 1
+    assert answer["graph_breaks"] == 0
+    for row in answer["rows"]:
+        if "precision" in changes:
+            assert row["error"] <= 2 * row["plain_error"]
+        else:
+            assert row["loss_error"] <= 1e-5
+            assert row["gradient_error"] <= 1e-3
+
+
+def trace_passes(payload: str) -> str:
+    """Run in a child: a pass with its loss, captured by the compiler and run operation by operation, and plain."""
+    compilation.HOW = {"fullgraph": True, "dynamic": True, "backend": "aot_eager"}
+    steps = []
+    for is_compiled in (False, True):
+        torch.manual_seed(0)
+        norm = NormConfig(groups="half-or-16", precision="fp32")
+        network = nn.Sequential(ConvNormReLU(1, 4, norm=norm), nn.Conv2d(4, 3, kernel_size=1))
+        steps.append(OptimizerStep(network, precision="bf16", device=torch.device("cpu")))
+        if is_compiled:
+            steps[-1].compile_passes(precision="bf16")
+    rows = []
+    for canvas in ((2, 64, 160), (3, 96, 128)):
+        (plain_loss, plain), (loss, found) = (step.gradient([batch_of(canvas), batch_of(canvas)]) for step in steps)
+        errors = [float((a - b).norm() / a.norm()) for a, b in zip(plain, found, strict=True)]
+        rows.append([abs(loss - plain_loss), *errors])
+    counters = torch._dynamo.utils.counters
+    return json.dumps([rows, counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())])
+
+
+def test_a_pass_with_its_loss_is_captured_as_one_graph_and_gives_the_plain_gradient() -> None:
+    outcome = run_child("test_compilation:trace_passes", "", timeout_s=TIMEOUT_S)
+    assert outcome.answer is not None, outcome.log_tail
+    rows, num_graphs, num_breaks = json.loads(outcome.answer)
+    assert (num_graphs, num_breaks) == (1, 0)
+    assert all(max(row) <= 1e-6 for row in rows), rows
 
 
 class Stages(nn.Module):

@@ -29,7 +29,7 @@ from vnbench.model import veernet
 from vnbench.own_model import read_own_model
 from vnbench.readings import LargeTensorReading
 from vnbench.record import TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.spec import Compile, TrialSpec
 
 OWN_NETWORK = Path(__file__).parents[2] / "benchmarks" / "own_network.py"
 """A network with BatchNorm."""
@@ -200,6 +200,23 @@ def test_a_single_example_cannot_be_divided() -> None:
     spec = factory.training_spec()
     found = LargeTensorReading(num_elements=2 * LIMIT, height=HEIGHT, width=WIDTH, num_examples=1)
     assert compare_with_parts(spec, found, equality=check_equality(spec)) == found
+
+
+@pytest.mark.usefixtures("limit")
+@pytest.mark.parametrize(("asked", "built"), [("none", "none"), ("default", "default"), ("step", "default")])
+def test_a_network_that_is_looked_into_is_compiled_without_the_loss(
+    monkeypatch: pytest.MonkeyPatch, asked: Compile, built: Compile
+) -> None:
+    seen: list[Compile] = []
+
+    def no_room(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
+        seen.append(spec.compile)
+        raise MemoryError
+
+    monkeypatch.setattr(large_tensors, "build_step", no_room)
+    found = LargeTensorReading(num_elements=2 * LIMIT, height=HEIGHT, width=WIDTH, num_examples=NUM_EXAMPLES)
+    assert compare_with_parts(spec_of(compile=asked), found, equality=check_equality(spec_of())) == found
+    assert seen == [built]
 
 
 @pytest.mark.usefixtures("limit")

@@ -25,6 +25,7 @@ def test_switches_are_worth_naming_only_where_a_trial_has_another_than_the_defau
     [
         ({"memory_format": "channels-last"}, "channels-last memory"),
         ({"compile": "default"}, "compile default"),
+        ({"compile": "step"}, "compile step"),
         ({"compile": "none"}, "not compiled"),
         ({"cudnn_benchmark": "on"}, "cudnn-benchmark on"),
         ({"allocator": "expandable-segments"}, "expandable-segments allocator"),

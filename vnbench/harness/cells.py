@@ -58,7 +58,7 @@ class Cell:
     memory_format: MemoryFormat = "contiguous"
     """Order of the numbers of a map in memory."""
     compile: Compile = "none"
-    """Mode of torch.compile."""
+    """What torch.compile compiles."""
     cudnn_benchmark: CudnnBenchmark = "off"
     """Whether cuDNN times its algorithms on each new shape."""
     allocator: Allocator = "native"

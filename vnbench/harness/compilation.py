@@ -1,15 +1,16 @@
-"""torch.compile of a network for canvases of any size, so that equal trials pay the same for it."""
+"""torch.compile of a network or a pass for canvases of any size, so that equal trials pay the same for it."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch._dynamo
-from torch import nn
+from torch import Tensor, nn
 
 from vnbench.spec import Precision
 
@@ -17,6 +18,14 @@ MAX_GRAPHS = 16
 """Graphs that a trial may compile. Sizes are symbols in a graph, so one serves nearly all canvases; a batch of one
 example has its own, and so have canvases so small that torch takes other kernels. Past its limit torch would go on
 without compilation and say nothing; here the trial fails."""
+
+
+HOW: dict[str, Any] = {"fullgraph": True, "dynamic": True, "options": {"layout_optimization": False}}
+"""How all is compiled. A part that cannot be is an error (fullgraph), not a part that runs uncompiled. Without
+layout_optimization=False torch 2.13 lays maps out channels-last on the CPU, and makes their sizes constants."""
+
+LossOfPass = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Takes images, targets and valid pixels and returns the sum of their losses."""
 
 
 def compile_model(model: nn.Module, *, precision: Precision, device: torch.device) -> None:
@@ -28,14 +37,26 @@ def compile_model(model: nn.Module, *, precision: Precision, device: torch.devic
     Raises:
         RuntimeError: the CPU's kernels are compiled from C++, and there is no compiler.
     """
+    _prepare(precision, device=device)
+    model.compile(**HOW)
+
+
+def compile_pass(loss_of_pass: LossOfPass, *, precision: Precision, device: torch.device) -> LossOfPass:
+    """Return a pass forward, loss included, compiled as one: passes over pixels that meet at its edge become one.
+
+    It sets torch's compiler up as ``compile_model`` does, and raises as that does.
+    """
+    _prepare(precision, device=device)
+    compiled: LossOfPass = torch.compile(loss_of_pass, **HOW)
+    return compiled
+
+
+def _prepare(precision: Precision, *, device: torch.device) -> None:
     _use_own_cache()
     _set_up_compiler(precision)
     if device.type == "cpu":
         _check_for_cpp_compiler()
     _keep_sizes_symbolic()
-    # A part that cannot be compiled is an error (fullgraph), not a part that runs uncompiled. Without
-    # layout_optimization=False torch 2.13 lays maps out channels-last on the CPU, and makes their sizes constants.
-    model.compile(fullgraph=True, dynamic=True, options={"layout_optimization": False})
 
 
 def _use_own_cache() -> None:
@@ -70,7 +91,7 @@ def _check_for_cpp_compiler() -> None:
         cpp_builder.get_cpp_compiler()
     except Exception as error:
         raise RuntimeError(
-            "--compile default on the CPU needs a C++ compiler, and none was found: "
+            "--compile on the CPU needs a C++ compiler, and none was found: "
             "install g++ or name one in CXX, or write --compile none"
         ) from error
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vnbench.data.collate import Batch, device_tensors, to_device
-from vnbench.harness.compilation import compile_model
+from vnbench.harness.compilation import LossOfPass, compile_model, compile_pass
 from vnbench.harness.layout import lay_out, lay_out_images
 from vnbench.harness.network import build_network
 from vnbench.measure.memory import keep_freed_memory
@@ -66,7 +66,12 @@ class OptimizerStep:
         self._is_exact = padding == "exact"
         self._autocast_dtype = AUTOCAST_DTYPES.get(precision)
         self._scaler = (make_scaler or torch.amp.GradScaler)(device.type, enabled=precision == "fp16")
+        self._compiled: LossOfPass | None = None
         self._first_parameter = next(iter(model.parameters()))
+
+    def compile_passes(self, *, precision: Precision) -> None:
+        """Make forward pass and loss run compiled as one, from the next pass on; for the rest as compile_model."""
+        self._compiled = compile_pass(self._loss_sum, precision=precision, device=self.device)
 
     def run(self, micro_batches: Iterator[Batch], *, num_examples: int, timer: StepTimer) -> StepResult:
         """Train on the next micro-batches of an iterator until they hold ``num_examples`` examples.
@@ -134,13 +139,17 @@ class OptimizerStep:
         with timer.phase("h2d"):
             images_BCHW, targets_BHW, valid_BHW = device_tensors(to_device(batch, self.device, non_blocking=True))
         with timer.phase("forward"):
-            with torch.autocast(self.device.type, dtype=self._autocast_dtype, enabled=self._autocast_dtype is not None):
-                images_BCHW = lay_out_images(images_BCHW, self._memory_format)
-                logits_BKHW = self.model(images_BCHW, valid_BHW) if self._is_exact else self.model(images_BCHW)
-            loss = tversky_loss_sum(logits_BKHW, targets_BHW, valid_BHW) / num_examples
+            loss = (self._compiled or self._loss_sum)(images_BCHW, targets_BHW, valid_BHW) / num_examples
         with timer.phase("backward"):
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
         return loss.detach()
+
+    def _loss_sum(self, images_BCHW: Tensor, targets_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
+        """Return the sum of the losses of some examples: the network's pass forward, and the loss."""
+        with torch.autocast(self.device.type, dtype=self._autocast_dtype, enabled=self._autocast_dtype is not None):
+            images_BCHW = lay_out_images(images_BCHW, self._memory_format)
+            logits_BKHW = self.model(images_BCHW, valid_BHW) if self._is_exact else self.model(images_BCHW)
+        return tversky_loss_sum(logits_BKHW, targets_BHW, valid_BHW)
 
 
 def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
@@ -151,9 +160,12 @@ def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
     if device.type == "cpu":
         keep_freed_memory()
     model = drawn_network(spec, device=device)
-    if spec.compile != "none":
+    if spec.compile == "default":
         compile_model(model, precision=spec.precision, device=device)
-    return step_of(spec, model, device=device)
+    step = step_of(spec, model, device=device)
+    if spec.compile == "step":
+        step.compile_passes(precision=spec.precision)
+    return step
 
 
 def drawn_network(spec: TrialSpec, *, device: torch.device) -> nn.Module:
