@@ -29,6 +29,16 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def environment_as_it_was() -> Iterator[None]:
+    """Take back what a test sets for its process: a trial that is run within one sets switches of oneDNN and cuDNN."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
 def gpu_of_its_own(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let tests on the GPU run one at a time, in however many processes the tests run."""
     if request.node.get_closest_marker("gpu") is None:

@@ -39,6 +39,20 @@ LEVERS: Mapping[str, Mapping[str, Any]] = {
     "fp16, norm in fp16, for-loop": {"precision": "fp16", "norm_precision": "input", "optimizer": "for-loop"},
     "fp32, exact, foreach, 16 groups": {"padding": "exact", "optimizer": "foreach", "norm_groups": "16"},
     "fp32, for-loop, binary, stages": {"optimizer": "for-loop", "task": "binary", "checkpointing": "stages"},
+    "bf16, split norm in bf16, channels-last": {
+        "precision": "bf16",
+        "norm_precision": "input",
+        "norm_kernel": "split",
+        "memory_format": "channels-last",
+    },
+    "fp16, split norm, selective": {"precision": "fp16", "norm_kernel": "split", "checkpointing": "selective"},
+    "fp32, split norm, exact, stages": {"norm_kernel": "split", "padding": "exact", "checkpointing": "stages"},
+    "bf16, norm in bf16, selective, exact": {
+        "precision": "bf16",
+        "norm_precision": "input",
+        "checkpointing": "selective",
+        "padding": "exact",
+    },
     "bf16, expandable segments, cuDNN's benchmark, a limit": {
         "precision": "bf16",
         "allocator": "expandable-segments",

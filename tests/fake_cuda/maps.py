@@ -38,27 +38,22 @@ def _watch(network: nn.Module, spec: TrialSpec) -> None:
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear) or module is network:
             module.register_forward_hook(_expecting(name or "logits", reduced))
-        elif isinstance(
-            module, ExplicitGroupNorm | ExplicitLayerNorm | EncoderStage | BottleneckAttention | DecoderStage
-        ):
+        elif isinstance(module, DecoderStage):
+            module.register_forward_hook(_expecting(name, normed, with_head=reduced), with_kwargs=True)
+        elif isinstance(module, ExplicitGroupNorm | ExplicitLayerNorm | EncoderStage | BottleneckAttention):
             module.register_forward_hook(_expecting(name, normed))
-        if isinstance(module, nn.Conv2d | nn.Linear) and not _takes_wider(name):
+        if isinstance(module, nn.Conv2d | nn.Linear) and name != "stem.conv":  # images come in fp32
             module.register_forward_pre_hook(_expecting_input(name, normed, reduced))
 
 
-def _takes_wider(name: str) -> bool:
-    """Return whether a convolution is one whose input CUDA autocast widens, or never narrowed.
+def _expecting(name: str, dtype: torch.dtype, *, with_head: torch.dtype | None = None) -> Callable[..., None]:
+    """Return a hook that refuses another dtype; ``with_head`` is that of a stage that was given the head to run."""
 
-    That of images, and those behind an upsampling, which stands in autocast's list of fp32 operators
-    (torch/csrc/autocast_mode.h, upsample_nearest2d).
-    """
-    return name == "stem.conv" or (name.startswith("decoder.") and name.endswith("convs.0.conv"))
-
-
-def _expecting(name: str, dtype: torch.dtype) -> Callable[..., None]:
-    def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        if output.dtype != dtype:
-            raise WrongDtypeError(f"{name} returns {output.dtype}, where the spec says {dtype}")
+    def hook(module: nn.Module, inputs: Any, *keywords_and_output: Any) -> None:
+        *keywords, output = keywords_and_output
+        expected = with_head if keywords and keywords[0].get("head") is not None else dtype
+        if output.dtype != expected:
+            raise WrongDtypeError(f"{name} returns {output.dtype}, where the spec says {expected}")
 
     return hook
 

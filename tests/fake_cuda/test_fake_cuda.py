@@ -49,9 +49,12 @@ TRIAL_SIDE = (
     "measure/memory",
     "measure/stage_memory",
     "measure/timing",
+    "model/attention",
     "model/loss",
     "model/normalization",
     "model/positions",
+    "model/recomputation",
+    "model/split_norm",
     "model/veernet",
 )
 """Modules that a trial on CUDA runs. Left out: compilation (a card's compiler), and what runs on the CPU alone, which
