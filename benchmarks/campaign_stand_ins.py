@@ -37,6 +37,9 @@ CHANNELS = 32
 USUAL_GROUPS = 2
 """Groups of a norm by the rule half-or-16, at most."""
 
+SPLIT_BLOCKS = 132
+"""Multiprocessors of an H200, all of which the split norm keeps at work."""
+
 
 class Clock:
     """A clock that stands still until it is moved on."""
@@ -176,7 +179,8 @@ class Machine:
 
     def _step_s(self, spec: TrialSpec, *, example_mpx: float, num_examples: int) -> float:
         groups = USUAL_GROUPS if spec.norm_groups == "half-or-16" else int(spec.norm_groups)
-        norm_ms = self._assumed.norm_ms * min(1.0, USUAL_GROUPS / groups)
+        blocks = SPLIT_BLOCKS if spec.norm_kernel == "split" else groups
+        norm_ms = self._assumed.norm_ms * min(1.0, USUAL_GROUPS / blocks)
         ms = (num_examples * self._assumed.worst_case_ms[spec.precision] + norm_ms) * example_mpx / WORST_CASE_MPX
         return ms / 1000 * (1.0 if spec.checkpointing == "none" else self._assumed.checkpointing_factor)
 
