@@ -24,8 +24,10 @@ def build_shim(source: Path = SOURCE) -> Path:
     """Return the compiled shim, made anew where source or torch are not those of an earlier one.
 
     Raises:
-        NoShimError: there is no compiler, or it does not compile.
+        NoShimError: torch brings a CUDA of its own, there is no compiler, or it does not compile.
     """
+    if (_torch_folder() / "lib" / "libtorch_cuda.so").exists():
+        raise NoShimError("fake CUDA tensors need torch's build for the CPU, and this one has hooks of CUDA already")
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
         raise NoShimError("fake CUDA tensors need g++, or a compiler named in CXX, and there is none")

@@ -218,6 +218,14 @@ def test_a_shim_that_does_not_compile_is_told_in_one_line(tmp_path: Path) -> Non
     assert "\n" not in str(caught.value)
 
 
+def test_a_torch_with_cuda_in_it_takes_no_shim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libtorch_cuda.so").touch()
+    monkeypatch.setattr("fake_cuda.shim._torch_folder", lambda: tmp_path)
+    with pytest.raises(NoShimError, match="torch's build for the CPU"):
+        build_shim()
+
+
 def test_without_a_compiler_there_is_no_shim_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(NoShimError, match="fake CUDA tensors need g"):
