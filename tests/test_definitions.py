@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from record_factory import record_of
 
 from vnbench.cli import run
 
@@ -16,6 +17,8 @@ DEFINITIONS = sorted(set(BENCHMARKS.glob("*.toml")) - set(CAMPAIGNS))
 @pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.stem)
 def test_a_definition_is_planned(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # What the machine can do decides how long it takes, not what a definition asks for.
+    monkeypatch.setattr("vnbench.sweep_command.run_trial", lambda task, **_: record_of(task.spec, status="crashed"))
     assert run(["sweep", "--config", str(path), "--device", "cpu", "--dry-run", "--json"]) == 0
     assert list(tmp_path.iterdir()) == []
 
