@@ -67,18 +67,18 @@ def check_equality(spec: TrialSpec) -> EqualityReading:
     Of NUM_DRAWS draws of examples the first that is equal counts, or else the last.
     """
     start = time.monotonic()
-    device = torch.device(spec.device)
     for draw in range(NUM_DRAWS):
-        reading = _compare(spec, device, draw=draw)
+        reading = _compare(spec, draw=draw)
         # Only now that nothing of it is held: it would stay in the reserved peak of the trial.
-        free_unheld_memory(device)
+        free_unheld_memory(torch.device(spec.device))
         if reading.is_equal:
             break
     return replace(reading, elapsed_s=time.monotonic() - start)
 
 
-def _compare(spec: TrialSpec, device: torch.device, *, draw: int) -> EqualityReading:
+def _compare(spec: TrialSpec, *, draw: int) -> EqualityReading:
     """Return how far the step is from the plain one on one draw of examples."""
+    device = torch.device(spec.device)
     examples_per_pass = spec.micro_batch_size if spec.compile != "none" else min(spec.micro_batch_size, MAX_EXAMPLES)
     num_examples = NUM_PASSES * examples_per_pass
     examples = [
