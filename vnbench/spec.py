@@ -173,8 +173,7 @@ class TrialSpec:
     max_epochs: int | None = None
     """Measured epochs of the subset, at most; None for one (``loader``, ``training``)."""
     max_measuring_s: float | None = None
-    """Seconds after which no block is measured: per canvas (``compute``), stage (``loader``), in all (``training``,
-    ``probe``)."""
+    """Seconds after which no block is measured: per canvas (``compute``), per stage (``loader``), in all (others)."""
     precisions: tuple[Precision, ...] | None = None
     """Precisions that are tried, the one to be preferred first (``probe``)."""
     sweep_id: str | None = None
