@@ -21,9 +21,7 @@ from campaign_steps import Outcome, State, Step
 
 from vnbench.config import SweepConfig, complete
 from vnbench.corpus_command import CorpusPlan, plan_corpus
-from vnbench.data.canvases import canvas_grid
 from vnbench.harness.budget import Budget
-from vnbench.harness.design import make_design
 from vnbench.harness.estimate import TrialTimes, Workload
 from vnbench.harness.search import is_at_its_end, probes_of, search_max_batches
 from vnbench.harness.sweep import BudgetSpentError, due_trials, run_sweep
@@ -32,6 +30,7 @@ from vnbench.record import TrialRecord
 from vnbench.request import read_request
 from vnbench.search_command import bases_of
 from vnbench.spec import TrialSpec
+from vnbench.sweep_command import designer
 
 MAX_CALLS = 40
 """A campaign that is not through by then never is."""
@@ -171,16 +170,8 @@ class _Sweep:
         return left
 
     def _sweep(self, file: list[TrialRecord], drawn: set[tuple[str, int]]) -> int:
-        config, corpus = self._config, self._corpus
-        design = make_design(
-            config,
-            corpus_id=corpus.corpus_id,
-            train_sizes_N2=corpus.train_sizes_N2,
-            worst_case=corpus.worst_case,
-            canvas_sizes=canvas_grid(
-                smallest=corpus.smallest, largest=corpus.worst_case, count=config.num_compute_sizes
-            ),
-        )
+        config = self._config
+        design = designer(self._corpus, {})(config)
         self._wanted = {(one.spec.spec_id, one.replicate) for one in design.trials}
         due = due_trials(design.trials, records=file, retry=())
         self._clock.pass_s(self._assumed.probe_s)

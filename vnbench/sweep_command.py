@@ -71,7 +71,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         return run_search_command(
             config, corpus, environment=environment, out=out, dry_run=dry_run, as_json=as_json, console=console
         )
-    design_of = _designer(corpus, environment)
+    design_of = designer(corpus, environment)
     check_own_models(trial.spec for trial in design_of(config).trials)
     if dry_run:
         return _show_plan(config, corpus, environment, out, design_of=design_of, console=console, start=start)
@@ -148,7 +148,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     return report
 
 
-def _designer(corpus: CorpusPlan, environment: Mapping[str, Any]) -> Callable[[SweepConfig], Design]:
+def designer(corpus: CorpusPlan, environment: Mapping[str, Any]) -> Callable[[SweepConfig], Design]:
     """Return what makes the design of a sweep on some images and a machine."""
 
     def design_of(config: SweepConfig) -> Design:

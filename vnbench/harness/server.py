@@ -1,4 +1,4 @@
-"""What the server of children loads before its modules: what may happen to it that its children must not notice.
+"""What the server of children loads first, so that what happens to it does not reach its children or the screen.
 
 It forks a child as soon as it is asked to; what the child is to do comes on a pipe afterwards. An interrupt in between
 leaves the pipe empty, and Python would print the end of file as an error of the insides.
