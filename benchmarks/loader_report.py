@@ -17,6 +17,7 @@ from markdown_page import records_page_name, write_page
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.loading import LoaderSummary, StageSummary
 from vnbench.analysis.overlap import Overlap, overlaps
+from vnbench.kind_fields import LOADER_FIELDS
 from vnbench.output.knee_lines import knee_line
 from vnbench.output.levers import describe, differences, levers_of
 from vnbench.output.loader_table import LOADER_LEVERS, knees, stage_name
@@ -24,7 +25,6 @@ from vnbench.output.numbers import MISSING, format_estimate, significant, times
 from vnbench.output.plot_style import save, styled
 from vnbench.output.plot_supply import supply_figure
 from vnbench.output.provenance import CPU_LABEL, provenance
-from vnbench.spec import LOADER_FIELDS
 from vnbench.store import load_all
 from vnbench.units import BYTES_PER_UNIT, format_percent, gib, mpx
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from vnbench.data.alignment import align
 from vnbench.harness.estimate import Pace, Workload
+from vnbench.kind_fields import FLAG_FIELDS
 from vnbench.readings import (
     BatchingAccount,
     Block,
@@ -21,7 +22,7 @@ from vnbench.readings import (
     Stop,
 )
 from vnbench.record import Cause, Status, TrialRecord
-from vnbench.spec import FLAG_FIELDS, PRECISIONS, TrialSpec
+from vnbench.spec import PRECISIONS, TrialSpec
 
 GIB = 2**30
 CPU_ENVIRONMENT = {"device_name": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "torch_version": "2.13.0+cpu"}

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import stand_in_graphs
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -79,6 +80,8 @@ def install_instruments(monkeypatch: pytest.MonkeyPatch) -> None:
         "mem_get_info": lambda device=None: (TOTAL_BYTES - 2 * NUM_BYTES, TOTAL_BYTES),
         "set_per_process_memory_fraction": lambda fraction: None,
         "empty_cache": lambda: None,
+        "make_graphed_callables": stand_in_graphs.make_graphed,
+        "graph_pool_handle": lambda: (0, 1),
         "get_allocator_backend": lambda: "native",
         "get_device_properties": lambda device=None: SimpleNamespace(
             name="a stand-in", uuid="0", total_memory=TOTAL_BYTES, major=9, minor=0, multi_processor_count=132

@@ -88,6 +88,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "optimizer": "foreach",
         "padding": "exact",
         "norm-kernel": "split",
+        "cuda-graphs": "off",
         "worker-kind": "threads",
         "prefetch-factor": "4",
         "pin-memory": "off",

@@ -29,6 +29,7 @@ def test_equal_specs_have_one_id_and_each_field_changes_it() -> None:
         {"optimizer": "foreach"},
         {"padding": "exact"},
         {"norm_kernel": "split"},
+        {"cuda_graphs": "on"},
         {"shape_visits": "warm"},
         {"shape_visits": "cold"},
         {"max_epochs": 2},

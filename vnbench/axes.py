@@ -9,7 +9,6 @@ from vnbench.spec import (
     Cache,
     Checkpointing,
     Compile,
-    CudnnBenchmark,
     ImageFormat,
     MemoryFormat,
     NormKernel,
@@ -50,7 +49,7 @@ class Axes:
     """Order of the numbers of a map in memory."""
     compile: tuple[Compile, ...]
     """What torch.compile compiles."""
-    cudnn_benchmark: tuple[CudnnBenchmark, ...]
+    cudnn_benchmark: tuple[OnOff, ...]
     """Whether cuDNN times its algorithms on each new shape."""
     allocator: tuple[Allocator, ...]
     """How the caching allocator takes memory from the driver."""
@@ -62,6 +61,8 @@ class Axes:
     """Rules for the groups of GroupNorm."""
     norm_kernel: tuple[NormKernel, ...]
     """Whether GroupNorm is torch's kernel or made of reductions."""
+    cuda_graphs: tuple[OnOff, ...]
+    """Whether the kernels of a pass are replayed as a graph."""
     worker_kind: tuple[WorkerKind, ...]
     """What the loader's workers are."""
     prefetch_factor: tuple[int, ...]

@@ -28,6 +28,7 @@ COMMON_DEFAULTS: Mapping[str, str] = {
     "optimizer": "fused",
     "padding": "plain",
     "norm-kernel": "native",
+    "cuda-graphs": "off",
     "worker-kind": "processes",
     "prefetch-factor": str(DEFAULT_PREFETCH_FACTOR),
     "pin-memory": "on",

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from vnbench.identity import digest
-from vnbench.kind_fields import ALL_KIND_FIELDS, KIND_FIELDS
+from vnbench.kind_fields import ALL_KIND_FIELDS, FLAG_FIELDS, KIND_FIELDS
 from vnbench.once import once_per_object
 
 DeviceType = Literal["cuda", "cpu"]
@@ -21,7 +21,6 @@ Checkpointing = Literal["none", "stages", "selective"]
 SamplerName = Literal["random", "step-sorted", "bucketed", "pixel-budget", "sorted"]
 MemoryFormat = Literal["contiguous", "channels-last"]
 Compile = Literal["none", "default", "step"]
-CudnnBenchmark = Literal["off", "on"]
 Allocator = Literal["native", "expandable-segments"]
 OptimizerLoop = Literal["fused", "foreach", "for-loop"]
 Padding = Literal["plain", "exact"]
@@ -46,7 +45,6 @@ CHECKPOINTINGS: tuple[Checkpointing, ...] = get_args(Checkpointing)
 SAMPLER_NAMES: tuple[SamplerName, ...] = get_args(SamplerName)
 MEMORY_FORMATS: tuple[MemoryFormat, ...] = get_args(MemoryFormat)
 COMPILES: tuple[Compile, ...] = get_args(Compile)
-CUDNN_BENCHMARKS: tuple[CudnnBenchmark, ...] = get_args(CudnnBenchmark)
 ALLOCATORS: tuple[Allocator, ...] = get_args(Allocator)
 OPTIMIZER_LOOPS: tuple[OptimizerLoop, ...] = get_args(OptimizerLoop)
 PADDINGS: tuple[Padding, ...] = get_args(Padding)
@@ -108,7 +106,7 @@ class TrialSpec:
     """Order of the numbers of a map in memory."""
     compile: Compile = "none"
     """What torch.compile compiles: the network (``default``), a pass with its loss (``step``), or nothing."""
-    cudnn_benchmark: CudnnBenchmark = "off"
+    cudnn_benchmark: OnOff = "off"
     """Whether cuDNN times its algorithms on each new shape."""
     allocator: Allocator = "native"
     """How the caching allocator takes memory from the driver (PYTORCH_ALLOC_CONF)."""
@@ -120,6 +118,8 @@ class TrialSpec:
     """Whether norms and attention see padded pixels (``plain``) or leave them out (``exact``)."""
     norm_kernel: NormKernel = "native"
     """Whether GroupNorm is torch's kernel or made of reductions that many multiprocessors share (``split``)."""
+    cuda_graphs: OnOff = "off"
+    """Whether the kernels of a pass are launched one by one, or replayed as a graph captured on each canvas."""
     memory_limit_bytes: int | None = None
     """Memory that there is: for the caching allocator (CUDA), for the process's own data (CPU); None for all."""
     worst_case_height: int | None = None
@@ -284,12 +284,6 @@ class TrialSpec:
             values = {**values, "soak_passes": tuple((count, height, width) for count, height, width in passes)}
         return cls(**values)
 
-
-FLAG_FIELDS = ("memory_format", "compile", "cudnn_benchmark", "allocator", "optimizer", "padding", "norm_kernel")
-"""Fields of switches of torch and its libraries, each at its default unless asked for."""
-
-LOADER_FIELDS = ("worker_kind", "prefetch_factor", "pin_memory", "persistent_workers", "cache", "image_format")
-"""Fields of the loader's switches, each at its default unless asked for."""
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     name: get_args(one)

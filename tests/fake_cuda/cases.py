@@ -53,6 +53,13 @@ LEVERS: Mapping[str, Mapping[str, Any]] = {
         "checkpointing": "selective",
         "padding": "exact",
     },
+    "bf16, stages, CUDA graphs": {"precision": "bf16", "checkpointing": "stages", "cuda_graphs": "on"},
+    "fp16, split norm, exact, CUDA graphs": {
+        "precision": "fp16",
+        "norm_kernel": "split",
+        "padding": "exact",
+        "cuda_graphs": "on",
+    },
     "bf16, expandable segments, cuDNN's benchmark, a limit": {
         "precision": "bf16",
         "allocator": "expandable-segments",
@@ -118,6 +125,7 @@ def trials() -> Sequence[Case]:
         _case("a network of one's own", TRIAL, compute(precision="bf16", model=own.name, model_id=own.model_id)),
         _case("compute", TRIAL, compute(precision="bf16", norm_precision="input", max_steps=2, micro_batch_size=2)),
         _case("memory", TRIAL, memory(training())),
+        _case("memory, CUDA graphs", TRIAL, memory(training(cuda_graphs="on"))),
         _case("memory after a soak", TRIAL, soaked),
         _case("probe", TRIAL, _probe()),
     ]
@@ -179,6 +187,10 @@ def planted() -> Sequence[Case]:
                 "constant from the host in a block",
                 "waiting in a block",
             )
+        ),
+        *(
+            _case(fault, STEP, dataclasses.replace(mixed, cuda_graphs="on"), fault=fault)
+            for fault in ("constant from the host in a graph", "read in a graph")
         ),
     ]
 

@@ -49,6 +49,8 @@ class FakeCuda(TorchDispatchMode):
         self.fakes = FakeTensorMode(allow_fallback_kernels=False)
         self.is_in_block = False
         """Whether steps are being timed."""
+        self.is_capturing = False
+        """Whether a CUDA graph is being captured, which takes nothing from the host and waits for nothing."""
         self.tracker = LiveTensorTracker()
         """Counts the bytes of the live tensors on CUDA."""
         self.around: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -108,15 +110,21 @@ class FakeCuda(TorchDispatchMode):
         self, func: Any, given: Sequence[Tensor], made: Sequence[Tensor], kwargs: Mapping[str, Any]
     ) -> None:
         """Refuse copies between the devices that the host waits for, as torch.cuda.set_sync_debug_mode does."""
-        if not self.is_in_block or func not in TAKES_BOTH:
+        if not (self.is_in_block or self.is_capturing) or func not in TAKES_BOTH:
             return
-        if len({is_on_cuda(tensor) for tensor in (*given, *made)}) == 1 or kwargs.get("non_blocking"):
+        if len({is_on_cuda(tensor) for tensor in (*given, *made)}) == 1:
+            return
+        if self.is_capturing:
+            raise RuleError(f"{func} between host and device, in what is captured as a CUDA graph")
+        if kwargs.get("non_blocking"):
             return
         raise RuleError(f"{func} between host and device without non_blocking, inside a timed block")
 
     def _read(self, tensor: Tensor) -> float | bool:
         """Return a number that stands for the one that is not there: True, or one that no other read returned."""
         reader = _torch_reader()
+        if self.is_capturing and is_on_cuda(tensor):
+            raise RuleError("a number is read from the device in what is captured as a CUDA graph")
         if self.is_in_block and is_on_cuda(tensor) and reader is None:
             raise RuleError("a number is read from the device inside a timed block")
         if reader is not None:

@@ -71,6 +71,19 @@ def _after_each_pass(act: Callable[[Tensor], Any]) -> Callable[[pytest.MonkeyPat
     return plant
 
 
+def _in_each_pass(act: Callable[[Tensor], Any]) -> Callable[[pytest.MonkeyPatch], None]:
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        forward = VeerNet.forward
+
+        def act_and_forward(network: VeerNet, images_BCHW: Tensor, *masks: Tensor) -> Tensor:
+            act(images_BCHW)
+            return forward(network, images_BCHW, *masks)
+
+        monkeypatch.setattr(VeerNet, "forward", act_and_forward)
+
+    return plant
+
+
 FAULTS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
     "scalar on cpu": scalar_on_cpu,
     "mask on cpu": mask_on_cpu,
@@ -80,5 +93,7 @@ FAULTS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
     "copy to the host in a block": _after_each_pass(lambda loss: loss.cpu()),
     "constant from the host in a block": _after_each_pass(lambda loss: loss * torch.tensor(2.0, device=loss.device)),
     "waiting in a block": _after_each_pass(lambda loss: torch.cuda.synchronize()),
+    "constant from the host in a graph": _in_each_pass(lambda images: torch.tensor(2.0, device=images.device)),
+    "read in a graph": _in_each_pass(lambda images: images.mean().item()),
 }
 """What plants each fault."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import stand_in_cuda
+import stand_in_graphs
 import torch
 from fake_cuda.device import FakeCuda, RuleError
 from torch._subclasses import fake_tensor
@@ -80,11 +84,18 @@ def install(monkeypatch: pytest.MonkeyPatch, device: FakeCuda) -> Allocator:
     stand_in_cuda.install_instruments(monkeypatch)
 
     def synchronize(which: Any = None) -> None:
-        if device.is_in_block:
-            raise RuleError("the device is waited for inside a timed block")
+        if device.is_in_block or device.is_capturing:
+            raise RuleError("the device is waited for inside a timed block, or in what is captured as a CUDA graph")
         Event.num_waits += 1
 
+    @contextmanager
+    def capturing() -> Iterator[None]:
+        device.is_capturing = True
+        yield
+        device.is_capturing = False
+
     answers: dict[str, Any] = {
+        "make_graphed_callables": partial(stand_in_graphs.make_graphed, capturing=capturing),
         "Event": Event,
         "synchronize": synchronize,
         "memory_stats": allocator.statistics,

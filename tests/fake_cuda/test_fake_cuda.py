@@ -17,7 +17,7 @@ from vnbench.record import TrialRecord
 MADE_UP = ("unequal-step", "large-tensor")
 """Causes that are decided by numbers, which are made up here."""
 
-TRIALS = ("compute", "a network of one's own", "memory", "memory after a soak", "probe")
+TRIALS = ("compute", "a network of one's own", "memory", "memory, CUDA graphs", "memory after a soak", "probe")
 TRIALS_ON_FILES = ("training", "training, workers", "loader", "loader, workers", "loader, threads")
 
 TRIAL_SIDE = (
@@ -27,6 +27,7 @@ TRIAL_SIDE = (
     "data/thread_loader",
     "harness/blocks",
     "harness/compute_trial",
+    "harness/cuda_graphs",
     "harness/equality",
     "harness/fake_network",
     "harness/flops",
@@ -181,6 +182,8 @@ NOTICED = {
     "copy to the host in a block": "RuleError: aten._to_copy.default between host and device without non_blocking",
     "constant from the host in a block": "RuleError: aten._to_copy.default between host and device without non_block",
     "waiting in a block": "RuleError: the device is waited for inside a timed block",
+    "constant from the host in a graph": "between host and device, in what is captured as a CUDA graph",
+    "read in a graph": "RuleError: a number is read from the device in what is captured as a CUDA graph",
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 import record_factory as factory
 import stand_in_cuda
 import torch
+from stand_in_graphs import make_graphed
 
 from vnbench.data.corpus import Corpus
 from vnbench.data.sizes import SizeDistribution
@@ -94,6 +95,28 @@ def test_compute(precision: str, tmp_path: Path) -> None:
         assert 0 < sum(phases_s) <= step_s
     assert record.equality is not None
     assert record.equality.is_equal
+
+
+@pytest.mark.parametrize("kind", ["compute", "memory", "training"])
+def test_the_memory_of_replays_is_that_of_their_capture(
+    kind: str, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Peaks never start anew between a capture and the last replay."""
+    seen: list[str] = []
+
+    def captured(*args: Any, **how: Any) -> Any:
+        seen.append("captured")
+        return make_graphed(*args, **how)
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", captured)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device=None: seen.append("reset"))
+    trained = training(shapes=1, num_workers=0, corpus_id=corpus.corpus_id, cuda_graphs="on")
+    compute = factory.compute_spec(
+        device="cuda", canvas_sizes=CANVASES[:1], min_steps=2, max_steps=2, micro_batch_size=2, cuda_graphs="on"
+    )
+    memory = factory.memory_spec(trained, height=64, width=160)
+    run({"compute": compute, "memory": memory, "training": trained}[kind], corpus.directory)
+    assert seen[-2:] == ["reset", "captured"]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

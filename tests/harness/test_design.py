@@ -107,6 +107,31 @@ def test_tf32_is_left_out_on_the_cpu() -> None:
         design(precision="tf32")
 
 
+@pytest.mark.parametrize(
+    ("device", "options", "reason"),
+    [
+        (CPU, {}, "cuda-graphs is a switch of CUDA"),
+        (CUDA, {"compile": "step"}, "a compiled pass is not captured as a CUDA graph"),
+        (CUDA, {"kind": "training"}, "a CUDA graph serves one canvas: hold training to a number of them with --shapes"),
+        (CUDA, {"shapes": "16", "shape_visits": "cold"}, "captured before anything is timed, so that no shape is cold"),
+    ],
+)
+def test_cuda_graphs_are_left_out_by_name_where_they_cannot_be(
+    device: dict[str, str], options: dict[str, str], reason: str
+) -> None:
+    made = design(device, **({"kind": "compute,training", "cuda_graphs": "off,on"} | options))
+    assert {cell.cuda_graphs for cell in made.cells} == {"off"}
+    assert any(reason in line for line in made.left_out)
+    with pytest.raises(InputError, match=f"no combination(.|\n)*{reason}"):
+        design(device, **({"kind": "compute,training", "cuda_graphs": "on"} | options))
+
+
+@pytest.mark.parametrize("options", [{"kind": "compute"}, {"kind": "memory,training", "shapes": "16"}])
+def test_cuda_graphs_are_an_axis_of_cuda(options: dict[str, str]) -> None:
+    made = design(CUDA, cuda_graphs="off,on", **options)
+    assert {trial.spec.cuda_graphs for trial in made.trials} == {"off", "on"}
+
+
 def test_each_family_has_one_memory_trial_and_they_come_first_in_ascending_order() -> None:
     made = design(CUDA)
     kinds = [trial.spec.kind for trial in made.trials]

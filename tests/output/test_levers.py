@@ -1,8 +1,9 @@
 import pytest
 import record_factory as factory
 
+from vnbench.kind_fields import FLAG_FIELDS
 from vnbench.output.levers import LEVERS, centre_of, describe, levers_of, varying, worth_naming
-from vnbench.spec import FLAG_FIELDS, TrialSpec
+from vnbench.spec import TrialSpec
 
 DEFAULTS = {name: TrialSpec.__dataclass_fields__[name].default for name in FLAG_FIELDS}
 
@@ -32,6 +33,7 @@ def test_switches_are_worth_naming_only_where_a_trial_has_another_than_the_defau
         ({"optimizer": "for-loop"}, "for-loop optimizer"),
         ({"padding": "exact"}, "exact padding"),
         ({"norm_kernel": "split"}, "split norm kernel"),
+        ({"cuda_graphs": "on"}, "CUDA graphs on"),
     ],
 )
 def test_a_switch_has_a_phrase_that_stands_on_its_own(changes, phrase) -> None:

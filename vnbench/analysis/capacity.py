@@ -12,7 +12,7 @@ from vnbench.analysis.room import Room
 from vnbench.analysis.run_time import RunTime
 from vnbench.analysis.spread import Degrees, Finish, Interruptions
 from vnbench.data.sizes import SizeArray
-from vnbench.spec import FLAG_FIELDS
+from vnbench.kind_fields import FLAG_FIELDS
 
 SnapshotRule = float | Literal["best", "epoch", "none"]
 """When a run takes snapshots: after so many seconds of work, where it is best in the mean, after every epoch, never."""

@@ -19,8 +19,9 @@ from vnbench.analysis.spread import Degrees
 from vnbench.data.batching import plan_epoch
 from vnbench.data.plan import PlanConfig
 from vnbench.data.sizes import SizeArray
+from vnbench.kind_fields import FLAG_FIELDS, LOADER_FIELDS
 from vnbench.record import TrialRecord
-from vnbench.spec import FLAG_FIELDS, LOADER_FIELDS, SamplerName
+from vnbench.spec import SamplerName
 
 PLANNED_SAMPLERS: tuple[SamplerName, ...] = ("random", "step-sorted", "bucketed")
 """Samplers whose passes all hold as many examples as the trials that timed them."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vnbench.spec import FLAG_FIELDS, LOADER_FIELDS, REDUCED_PRECISIONS, TrialSpec
+from vnbench.kind_fields import FLAG_FIELDS, LOADER_FIELDS
+from vnbench.spec import REDUCED_PRECISIONS, TrialSpec
 
 LEVER_FIELDS = (
     "model",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vnbench.analysis.capacity import LEVERS, PlannedRun
-from vnbench.spec import FLAG_FIELDS
+from vnbench.kind_fields import FLAG_FIELDS
 
 PLAIN: Mapping[str, Any] = {
     "precision": "fp32",

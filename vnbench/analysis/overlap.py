@@ -9,7 +9,8 @@ from vnbench.analysis.compute import ComputeSummary
 from vnbench.analysis.cost import epoch_time, split_by_range
 from vnbench.analysis.loading import LoaderSummary
 from vnbench.analysis.summary import TrialSummary
-from vnbench.spec import FLAG_FIELDS, LOADER_FIELDS, TrialSpec
+from vnbench.kind_fields import FLAG_FIELDS, LOADER_FIELDS
+from vnbench.spec import TrialSpec
 
 LOADING = (
     "batch_size",

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from vnbench.config import SweepConfig
+from vnbench.kind_fields import FLAG_FIELDS, LOADER_FIELDS
 from vnbench.spec import (
     DEFAULT_PREFETCH_FACTOR,
-    FLAG_FIELDS,
-    LOADER_FIELDS,
     REDUCED_PRECISIONS,
     Allocator,
     Cache,
     Checkpointing,
     Compile,
-    CudnnBenchmark,
     ImageFormat,
     MemoryFormat,
     NormKernel,
@@ -59,7 +57,7 @@ class Cell:
     """Order of the numbers of a map in memory."""
     compile: Compile = "none"
     """What torch.compile compiles."""
-    cudnn_benchmark: CudnnBenchmark = "off"
+    cudnn_benchmark: OnOff = "off"
     """Whether cuDNN times its algorithms on each new shape."""
     allocator: Allocator = "native"
     """How the caching allocator takes memory from the driver."""
@@ -71,6 +69,8 @@ class Cell:
     """Rule for the groups of GroupNorm."""
     norm_kernel: NormKernel = "native"
     """Whether GroupNorm is torch's kernel or made of reductions."""
+    cuda_graphs: OnOff = "off"
+    """Whether the kernels of a pass are replayed as a graph."""
     worker_kind: WorkerKind = "processes"
     """What the loader's workers are."""
     prefetch_factor: int = DEFAULT_PREFETCH_FACTOR
@@ -202,8 +202,14 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
         return "step-sorted is random itself where a pass holds one example or the whole batch"
     if cell.precision == "tf32" and config.device == "cpu":
         return "TF32 is an arithmetic of NVIDIA GPUs"
-    if config.device == "cpu" and (cuda_only := cell.changed_flags.keys() & {"cudnn_benchmark", "allocator"}):
+    if config.device == "cpu" and (cuda_only := cell.changed_flags.keys() & _OF_CUDA):
         return f"{sorted(cuda_only)[0].replace('_', '-')} is a switch of CUDA"
+    if cell.cuda_graphs == "on" and cell.compile != "none":
+        return "a compiled pass is not captured as a CUDA graph"
+    if cell.cuda_graphs == "on" and cell.shapes is None and "training" in config.kinds:
+        return "a CUDA graph serves one canvas: hold training to a number of them with --shapes"
+    if cell.cuda_graphs == "on" and cell.shape_visits == "cold":
+        return "a CUDA graph is captured before anything is timed, so that no shape is cold"
     if cell.shape_visits != "auto" and ("training" not in config.kinds or config.design == "factored"):
         return "shapes are visited in training trials, and not for forecasts"
     if cell.num_workers == 0 and (idle := cell.changed_loader.keys() & _OF_WORKERS):
@@ -216,6 +222,8 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
         return f"in {cell.precision} the norm's input is fp32 already"
     return None
 
+
+_OF_CUDA = {"cudnn_benchmark", "allocator", "cuda_graphs"}
 
 _OF_WORKERS = {"worker_kind", "prefetch_factor", "persistent_workers"}
 

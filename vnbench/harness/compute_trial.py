@@ -61,13 +61,15 @@ def _measure_canvas(
     assert spec.num_warm_up_steps is not None
     is_cuda = step.device.type == "cuda"
     rss_before = process_rss_bytes()
+    num_retries_before = reset_cuda_peaks(step.device) if is_cuda else 0
     batch = _resident_batch(spec, size, step.device)
     shape = _shape(spec, size)
     batches = itertools.repeat(batch)
     first_seen = log.run(batches, [shape], is_warm_up=True)
     if spec.num_warm_up_steps > 1:
         log.run(batches, [shape] * (spec.num_warm_up_steps - 1), is_warm_up=True)
-    num_retries_before = reset_cuda_peaks(step.device) if is_cuda else 0
+    if is_cuda and not step.is_replayed:
+        num_retries_before = reset_cuda_peaks(step.device)
     stop = _measure_until_known(log, batches, shape, spec, is_cuda=is_cuda)
     rss_after = process_rss_bytes()
     if is_cuda:

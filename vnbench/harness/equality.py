@@ -148,6 +148,7 @@ def _plain(spec: TrialSpec) -> TrialSpec:
         compile="none",
         optimizer="fused",
         norm_kernel="native",
+        cuda_graphs="off",
     )
 
 

@@ -23,9 +23,10 @@ from vnbench.harness.cells import Cell, axis_base, center_of, full_cells, reason
 from vnbench.harness.design import loader_spec, memory_spec, training_spec
 from vnbench.harness.order import PlannedTrial
 from vnbench.harness.trial_plan import plan_measured
+from vnbench.kind_fields import FLAG_FIELDS, LOADER_FIELDS
 from vnbench.readings import ForecastReading
 from vnbench.record import TrialRecord
-from vnbench.spec import FLAG_FIELDS, LOADER_FIELDS, REDUCED_PRECISIONS, TrialSpec
+from vnbench.spec import REDUCED_PRECISIONS, TrialSpec
 
 NUM_BEST = 3
 """Cells that are confirmed because they are forecast to be the fastest."""

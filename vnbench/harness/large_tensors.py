@@ -139,8 +139,9 @@ def _compared(
     spec: TrialSpec, reading: LargeTensorReading, device: torch.device, *, part_size: int, equality: EqualityReading
 ) -> LargeTensorReading:
     start = time.monotonic()
-    # The network is looked into from outside, so that it is compiled alone, without the loss.
-    step = build_step(replace(spec, compile="default") if spec.compile == "step" else spec, device=device)
+    # The network is looked into from outside, so that it is compiled alone, without the loss, and never replayed.
+    compiled = "default" if spec.compile == "step" else spec.compile
+    step = build_step(replace(spec, compile=compiled, cuda_graphs="off"), device=device)
     if mixes_examples(step.model):
         return reading
     errors = _errors(step, spec, reading, part_size=part_size)

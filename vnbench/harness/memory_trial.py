@@ -68,7 +68,8 @@ def _worst_case_on_cuda(
     train(step, smallest, worst_case)
     torch.cuda.synchronize()
     cold_bytes = cuda_memory(device, num_retries_before=num_retries_before).peak_allocated_bytes
-    reset_cuda_peaks(device)
+    if not step.is_replayed:
+        reset_cuda_peaks(device)
     result = train(step, smallest, worst_case)
     torch.cuda.synchronize()
     memory = cuda_memory(device, num_retries_before=num_retries_before)

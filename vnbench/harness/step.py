@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vnbench.data.collate import Batch, device_tensors, to_device
 from vnbench.harness.compilation import LossOfPass, compile_model, compile_pass
+from vnbench.harness.cuda_graphs import GraphedPasses, MakeGraphed
 from vnbench.harness.layout import lay_out, lay_out_images
 from vnbench.harness.network import build_network
 from vnbench.measure.memory import keep_freed_memory
@@ -66,12 +67,21 @@ class OptimizerStep:
         self._is_exact = padding == "exact"
         self._autocast_dtype = AUTOCAST_DTYPES.get(precision)
         self._scaler = (make_scaler or torch.amp.GradScaler)(device.type, enabled=precision == "fp16")
-        self._compiled: LossOfPass | None = None
+        self._loss_of_pass: LossOfPass = self._loss_sum
         self._first_parameter = next(iter(model.parameters()))
 
     def compile_passes(self, *, precision: Precision) -> None:
         """Make forward pass and loss run compiled as one, from the next pass on; for the rest as compile_model."""
-        self._compiled = compile_pass(self._loss_sum, precision=precision, device=self.device)
+        self._loss_of_pass = compile_pass(self._loss_sum, precision=precision, device=self.device)
+
+    def graph_passes(self, *, make_graphed: MakeGraphed | None = None) -> None:
+        """Make passes be captured as CUDA graphs, one of each canvas, and replayed, from the next pass on."""
+        self._loss_of_pass = GraphedPasses(self._loss_sum, self.model, make_graphed=make_graphed)
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether passes are replays, which allocate nothing: their memory was taken when they were captured."""
+        return isinstance(self._loss_of_pass, GraphedPasses)
 
     def run(self, micro_batches: Iterator[Batch], *, num_examples: int, timer: StepTimer) -> StepResult:
         """Train on the next micro-batches of an iterator until they hold ``num_examples`` examples.
@@ -80,7 +90,7 @@ class OptimizerStep:
         """
         timer.begin_step()
         with timer.phase("optimizer"):
-            self.optimizer.zero_grad(set_to_none=True)
+            self._drop_gradient()
         loss = torch.zeros((), device=self.device)
         num_seen = 0
         while num_seen < num_examples:
@@ -97,7 +107,7 @@ class OptimizerStep:
         """Run one pass over a batch and drop its gradient: what a shape costs when it is first seen is paid here."""
         timer.begin_step()
         self._accumulate(batch, num_examples=len(batch.sizes_B2), timer=timer)
-        self.optimizer.zero_grad(set_to_none=True)
+        self._drop_gradient()
 
     def gradient(self, batches: Sequence[Batch]) -> tuple[float, list[Tensor]]:
         """Return the loss of one step over some micro-batches, and its gradient by parameter; nothing is updated.
@@ -109,7 +119,7 @@ class OptimizerStep:
         scale = self._scaler.get_scale()
         while True:
             timer.begin_step()
-            self.optimizer.zero_grad(set_to_none=True)
+            self._drop_gradient()
             loss = sum(float(self._accumulate(batch, num_examples=num_examples, timer=timer)) for batch in batches)
             gradients = [
                 torch.zeros_like(parameter) if parameter.grad is None else parameter.grad / scale
@@ -117,7 +127,7 @@ class OptimizerStep:
             ]
             is_finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
             if is_finite or not self._scaler.is_enabled() or scale < MIN_SCALE:
-                self.optimizer.zero_grad(set_to_none=True)
+                self._drop_gradient()
                 return loss, gradients
             # As the scaler does in training where a gradient overflows, in longer strides.
             scale /= OVERFLOW_STRIDE
@@ -127,6 +137,10 @@ class OptimizerStep:
     def loss_scale(self) -> float:
         """What the loss of a pass was last multiplied by; 1 but in fp16."""
         return float(self._scaler.get_scale())
+
+    def _drop_gradient(self) -> None:
+        # A gradient that is None would become the very memory that a replay writes into, and be added to itself.
+        self.optimizer.zero_grad(set_to_none=not self.is_replayed)
 
     def _num_updates(self) -> Tensor:
         """Return a copy of the optimizer's count, which lies on the host unless it is fused; 0 before any update."""
@@ -139,7 +153,7 @@ class OptimizerStep:
         with timer.phase("h2d"):
             images_BCHW, targets_BHW, valid_BHW = device_tensors(to_device(batch, self.device, non_blocking=True))
         with timer.phase("forward"):
-            loss = (self._compiled or self._loss_sum)(images_BCHW, targets_BHW, valid_BHW) / num_examples
+            loss = self._loss_of_pass(images_BCHW, targets_BHW, valid_BHW) / num_examples
         with timer.phase("backward"):
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
         return loss.detach()
@@ -165,6 +179,8 @@ def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
     step = step_of(spec, model, device=device)
     if spec.compile == "step":
         step.compile_passes(precision=spec.precision)
+    if spec.cuda_graphs == "on":
+        step.graph_passes()
     return step
 
 

@@ -49,6 +49,7 @@ def measure_training(task: TrialTask, record: TrialRecord) -> Iterator[TrialReco
     yield record
     record = checked_against_references(record)
     step = build_step(spec, device=device)
+    num_retries_before = reset_cuda_peaks(device) if device.type == "cuda" else 0
     if visits_shapes(spec):
         _visit_shapes(step, measured)
     max_epochs = spec.max_epochs or 1
@@ -58,7 +59,8 @@ def measure_training(task: TrialTask, record: TrialRecord) -> Iterator[TrialReco
     with loading.naming_examples():
         log = BlockLog(step)
         log.run(batches, [_shape(planned, corpus.sizes_N2) for planned in warm_up], is_warm_up=True)
-        num_retries_before = reset_cuda_peaks(device) if device.type == "cuda" else 0
+        if device.type == "cuda" and not step.is_replayed:
+            num_retries_before = reset_cuda_peaks(device)
         stopping = Stopping(
             noise_target=spec.noise_target,
             max_measuring_s=spec.max_measuring_s,

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from vnbench.analysis.knee import MARGIN, MOSTLY, Knee
 from vnbench.analysis.loading import LoaderSummary
+from vnbench.kind_fields import FLAG_FIELDS, LOADER_FIELDS
 from vnbench.output.levers import describe, varying, worth_naming
 from vnbench.output.numbers import format_estimate, significant, times
 from vnbench.output.provenance import count
-from vnbench.spec import FLAG_FIELDS, LOADER_FIELDS
 from vnbench.units import format_percent
 
 NOT_WORKERS = ("task", "batch_size", "micro_batch_size", "sampler", "shapes", *LOADER_FIELDS)

@@ -11,13 +11,11 @@ from vnbench.spec import (
     CACHES,
     CHECKPOINTINGS,
     COMPILES,
-    CUDNN_BENCHMARKS,
     DEFAULT_PREFETCH_FACTOR,
     IMAGE_FORMATS,
     MEMORY_FORMATS,
     MODEL_NAMES,
     NORM_KERNELS,
-    ON_OFF,
     OPTIMIZER_LOOPS,
     PADDINGS,
     PRECISIONS,
@@ -44,8 +42,7 @@ class Lever:
     phrase: Callable[[LeverValue], str]
     """Names a value so that it stands on its own: ``batch 4``, ``random sampler``."""
     default: LeverValue = None
-    """Value at which nobody asks for it, so that it is named only where a trial has another; None for a lever that is
-    always named."""
+    """Value at which it is named only where a trial has another; None for a lever that is always named."""
 
 
 def _micro_batch(spec: TrialSpec) -> LeverValue:
@@ -145,6 +142,12 @@ LEVERS: Mapping[str, Lever] = {
         phrase=lambda value: f"{value} norm kernel",
         default="native",
     ),
+    "cuda_graphs": Lever(
+        header="CUDA\ngraphs",
+        value=lambda spec: spec.cuda_graphs,
+        phrase=lambda value: f"CUDA graphs {value}",
+        default="off",
+    ),
     "worker_kind": Lever(
         header="worker\nkind",
         value=lambda spec: spec.worker_kind,
@@ -238,8 +241,7 @@ def centre_of(specs: Sequence[TrialSpec]) -> dict[str, LeverValue]:
     centre: dict[str, LeverValue] = {}
     for name in LEVERS:
         counts = Counter(LEVERS[name].value(spec) for spec in specs)
-        most = max(counts.values())
-        centre[name] = min((value for value, times in counts.items() if times == most), key=_rank)
+        centre[name] = min((value for value, times in counts.items() if times == max(counts.values())), key=_rank)
     return centre
 
 
@@ -278,13 +280,13 @@ _WORDS = (
     "half-or-16",
     *MEMORY_FORMATS,
     *COMPILES,
-    *CUDNN_BENCHMARKS,
+    "off",
+    "on",
     *ALLOCATORS,
     *OPTIMIZER_LOOPS,
     *PADDINGS,
     *NORM_KERNELS,
     *WORKER_KINDS,
-    *ON_OFF,
     *CACHES,
     *IMAGE_FORMATS,
 )

@@ -15,6 +15,7 @@ from vnbench.analysis.loading import LoaderSummary, StageSummary, summarize_load
 from vnbench.analysis.noise import measure_noise
 from vnbench.analysis.overlap import Overlap, overlaps
 from vnbench.analysis.summary import latest_attempts, summarize
+from vnbench.kind_fields import LOADER_FIELDS
 from vnbench.output.knee_lines import knee_line
 from vnbench.output.lever_columns import add_lever_columns, lever_cells
 from vnbench.output.levers import LEVERS, describe, varying
@@ -23,7 +24,6 @@ from vnbench.output.numbers import MISSING, format_estimate, significant, times
 from vnbench.output.provenance import CPU_LABEL, count, provenance
 from vnbench.output.row_notes import row_notes, shared_codes, status_cell
 from vnbench.record import TrialRecord, WarningCode
-from vnbench.spec import LOADER_FIELDS
 from vnbench.units import BYTES_PER_UNIT, format_percent, gib, mpx
 
 LOADER_LEVERS = (

@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from vnbench.harness.estimate import TrialTimes
+from vnbench.kind_fields import LOADER_FIELDS
 from vnbench.output.console import say
 from vnbench.output.levers import LEVERS, kind_told
 from vnbench.output.provenance import count
 from vnbench.record import TrialRecord
-from vnbench.spec import LOADER_FIELDS, TrialSpec
+from vnbench.spec import TrialSpec
 from vnbench.units import format_bytes, format_duration, mpx
 
 

@@ -12,11 +12,12 @@ from vnbench.analysis.ledger import Concern
 from vnbench.analysis.process import why_not_timed
 from vnbench.analysis.sides import side_of
 from vnbench.analysis.spread import NUM_DRAWS
+from vnbench.kind_fields import FLAG_FIELDS
 from vnbench.output.levers import describe, kind_told, varying, worth_naming
 from vnbench.output.numbers import MISSING, significant
 from vnbench.output.plot_style import NO_BREAK_SPACE
 from vnbench.record import TrialRecord
-from vnbench.spec import FLAG_FIELDS, TrialSpec
+from vnbench.spec import TrialSpec
 from vnbench.units import format_bytes
 
 COLUMNS = (
