@@ -24,7 +24,7 @@ COMMANDS = [line for line in LINES if line.startswith("vnbench ")]
 def test_two_lines_do_all_the_set_up() -> None:
     main_job, tests = SET_UP_LINES
     assert main_job.endswith("vnbench sweep --widths 3200:12800")
-    assert tests.endswith(".venv/bin/pytest -n 2 --dist worksteal")
+    assert tests.endswith(".venv/bin/pytest -n 3 --dist worksteal")
 
 
 def test_ci_runs_both_lines_as_they_are_shown() -> None:

@@ -23,6 +23,9 @@ from vnbench.store import load_results
 SMALL = ["--widths", "64:160", "--heights", "32:64", "--device", "cpu", "--examples", "10", "--subset", "2"]
 # What else runs on this machine is no matter of these tests.
 SMALL += ["--max-attempts", "1"]
+DRAWN = SMALL
+SMALL = [*SMALL, "--no-plots"]
+"""Figures take longer than all trials together: most sweeps here draw none."""
 ONE_CELL = ["--batch-size", "1", "--precision", "fp32", "--norm-precision", "fp32", "--checkpointing", "none"]
 ONE_CELL += ["--sampler", "bucketed", "--num-workers", "0"]
 NUM_KILLS = 10
@@ -110,7 +113,7 @@ def records_in(path: Path) -> tuple[TrialRecord, ...]:
 
 
 def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbench: Vnbench) -> None:
-    done = vnbench.run("sweep", *SMALL)
+    done = vnbench.run("sweep", *DRAWN)
     assert done.returncode == 0, done.stderr
     (path,) = vnbench.folder.glob("results/cpu-*/sweep-*.jsonl")
     records = records_in(path)
@@ -141,7 +144,7 @@ def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbenc
 
 def test_compute_trials_alone_have_a_table_of_canvases_and_a_price_per_epoch(vnbench: Vnbench) -> None:
     options = ["--kind", "compute", "--compute-sizes", "3", "--min-steps", "2", "--max-steps", "4"]
-    done = vnbench.run("sweep", *SMALL, *ONE_CELL, *options, "--price-per-hour", "3.6", "--out", "r.jsonl")
+    done = vnbench.run("sweep", *DRAWN, *ONE_CELL, *options, "--price-per-hour", "3.6", "--out", "r.jsonl")
     assert done.returncode == 0, done.stderr
     (record,) = records_in(vnbench.folder / "r.jsonl")
     assert record.kind == "compute"
@@ -153,7 +156,7 @@ def test_compute_trials_alone_have_a_table_of_canvases_and_a_price_per_epoch(vnb
 
 
 def test_a_sweep_draws_nothing_where_that_is_asked_for_and_vnbench_plot_does_so_later(vnbench: Vnbench) -> None:
-    arguments = ["sweep", *SMALL, *ONE_CELL, "--kind", "memory", "--out", "r.jsonl"]
+    arguments = ["sweep", *DRAWN, *ONE_CELL, "--kind", "memory", "--out", "r.jsonl"]
     assert vnbench.json(*arguments, "--no-plots")["plots"] == []
     assert [path.name for path in vnbench.folder.iterdir() if path.is_dir()] == []
     assert vnbench.json("plot", "r.jsonl", "--out", "figures")["plots"] != []
@@ -400,7 +403,7 @@ def test_images_of_ones_own_have_a_format_already(vnbench: Vnbench) -> None:
 
 def test_a_loader_sweep_tells_stages_and_the_knee(vnbench: Vnbench) -> None:
     done = vnbench.run(
-        "sweep", *SMALL, "--kind", "loader", "--num-workers", "0,1", "--appetite", "0.5", "--out", "r.jsonl"
+        "sweep", *DRAWN, "--kind", "loader", "--num-workers", "0,1", "--appetite", "0.5", "--out", "r.jsonl"
     )
     assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())

@@ -16,6 +16,7 @@ from vnbench.cli import run
 from vnbench.store import ResultsFile, load_results
 
 SMALL = ["sweep", "--widths", "64:160", "--heights", "32:64", "--device", "cpu", "--examples", "10", "--subset", "2"]
+SMALL += ["--no-plots"]
 ONE_TRIAL = ["--precision", "fp32", "--checkpointing", "none", "--batch-size", "1", "--kind", "memory"]
 
 

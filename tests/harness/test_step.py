@@ -103,8 +103,8 @@ def test_the_loss_falls_in_every_precision(device: str, precision: Precision, no
     step = OptimizerStep(model, precision=precision, device=torch.device(device))
     for group in step.optimizer.param_groups:
         group["lr"] = 3e-3
-    data = batch(RAGGED)
-    losses = [float(step.run(iter([data]), num_examples=4, timer=WallTimer()).loss) for _ in range(12)]
+    data = batch(RAGGED[2:])
+    losses = [float(step.run(iter([data]), num_examples=2, timer=WallTimer()).loss) for _ in range(12)]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
 
