@@ -20,6 +20,7 @@ def raised_by_torch(num_bytes: int) -> BaseException:
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "oom", "torch-out-of-memory"),
         (MemoryError(), "oom", "host-allocation"),
+        (RuntimeError("std::bad_alloc"), "oom", "host-allocation"),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "oom", "library-allocation"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "oom", "library-allocation"),
         (RuntimeError("CUDA error: out of memory\nCompile with"), "oom", "library-allocation"),

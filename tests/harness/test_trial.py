@@ -226,7 +226,7 @@ def test_a_memory_limit_on_the_cpu_turns_a_trial_into_out_of_memory() -> None:
     spec = memory_spec(training_spec(), height=128, width=1280)
     tight = run(dataclasses.replace(spec, memory_limit_bytes=30 * 2**20), None)
     assert tight.cause is not None
-    assert tight.status == "oom"
+    assert tight.status == "oom", tight.cause
     # Whoever asks first: torch's allocator or oneDNN.
     assert tight.cause.kind in ("host-allocation", "library-allocation")
     roomy = run(dataclasses.replace(spec, memory_limit_bytes=2 * 2**30), None)

@@ -24,6 +24,7 @@ TEXTS: Sequence[tuple[CauseKind, Status, tuple[str, ...]]] = (
         "oom",
         (
             "DefaultCPUAllocator",
+            "std::bad_alloc",  # of C++, from whatever a library allocates for itself
             "Cannot allocate memory",
             "not enough memory: you tried to allocate",
             "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
