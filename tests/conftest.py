@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,6 +37,14 @@ def environment_as_it_was() -> Iterator[None]:
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def its_share_of_the_cores() -> None:
+    """Let torch take as many cores as there are for each process of the tests: threads that wait take time too."""
+    if "PYTEST_XDIST_WORKER_COUNT" in os.environ and "torch" in sys.modules:
+        cores = len(os.sched_getaffinity(0))
+        sys.modules["torch"].set_num_threads(max(1, cores // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
 
 
 @pytest.fixture(autouse=True)
