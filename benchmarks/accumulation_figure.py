@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from vnbench.measure.timing import PHASES, Phase
-from vnbench.output.levers import describe
-from vnbench.output.plot_style import legend_below, new_panels
-from vnbench.output.provenance import Provenance, count
+from vnbench.output.plots.style import legend_below, new_panels
+from vnbench.output.words.levers import describe
+from vnbench.output.words.provenance import Provenance, count
+from vnbench.trial.instruments.timing import PHASES, Phase
 from vnbench.units import gib
 
 STYLES: Mapping[Phase, tuple[str, str]] = {

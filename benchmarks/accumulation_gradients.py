@@ -14,14 +14,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vnbench.data.batching import plan_epoch
-from vnbench.data.collate import Batch, collate
-from vnbench.data.plan import MicroBatch, PlanConfig
-from vnbench.data.raster import draw_example
-from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes
-from vnbench.harness.step import OptimizerStep, build_step
-from vnbench.harness.switches import set_arithmetic
-from vnbench.spec import PADDINGS, Padding, TrialSpec
+from vnbench.batching.epoch import plan_epoch
+from vnbench.batching.plan import MicroBatch, PlanConfig
+from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
+from vnbench.images.drawing.raster import draw_example
+from vnbench.loading.collate import Batch, collate
+from vnbench.records.spec import PADDINGS, Padding, TrialSpec
+from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
+from vnbench.trial.step.switches import set_arithmetic
 from vnbench.units import PixelRange
 
 Arithmetic = Literal["fp32", "float64"]

@@ -25,20 +25,20 @@ from accumulation_gradients import MICRO_BATCH_SIZES, SIZES, Arithmetic, Differe
 from accumulation_rows import PADDED, SHARE, STEP, VALID, Row, rows_of
 from markdown_page import REPORT_ONLY, page_name, write_document, write_page
 
-from vnbench.analysis.ratios import Ratio
-from vnbench.analysis.summary import latest_attempts
-from vnbench.data.accounts import account_for_epoch
-from vnbench.data.plan import PlanConfig
-from vnbench.data.sizes import SizeDistribution, draw_sizes
-from vnbench.measure.environment import describe_environment
-from vnbench.measure.timing import PHASES
-from vnbench.output.levers import describe, varying
-from vnbench.output.numbers import MISSING, format_estimate, significant, supported, times
-from vnbench.output.plot_style import save, styled
-from vnbench.output.provenance import CPU_LABEL, count, provenance
-from vnbench.output.row_notes import row_notes
-from vnbench.spec import DeviceType, Padding, SamplerName
-from vnbench.store import load_all
+from vnbench.analysis.comparison.ratios import Ratio
+from vnbench.analysis.trials.summary import latest_attempts
+from vnbench.batching.accounts import account_for_epoch
+from vnbench.batching.plan import PlanConfig
+from vnbench.batching.sizes import SizeDistribution, draw_sizes
+from vnbench.output.plots.style import save, styled
+from vnbench.output.words.levers import describe, varying
+from vnbench.output.words.numbers import MISSING, format_estimate, significant, supported, times
+from vnbench.output.words.provenance import CPU_LABEL, count, provenance
+from vnbench.output.words.row_notes import row_notes
+from vnbench.records.spec import DeviceType, Padding, SamplerName
+from vnbench.records.store import load_all
+from vnbench.trial.instruments.environment import describe_environment
+from vnbench.trial.instruments.timing import PHASES
 from vnbench.units import PixelRange, format_bytes, format_percent, mpx, parse_pixel_range
 
 DEFINITIONS: Mapping[DeviceType, str] = {"cpu": "accumulation.toml", "cuda": "accumulation_cuda.toml"}

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from vnbench.analysis.comparison.ratios import Ratio, compare_times
+from vnbench.analysis.comparison.sides import side_of
 from vnbench.analysis.findings import Findings
-from vnbench.analysis.process import why_not_timed
-from vnbench.analysis.ratios import Ratio, compare_times
-from vnbench.analysis.sides import side_of
-from vnbench.analysis.stats import CONFIDENCE, Estimate, mean
-from vnbench.analysis.summary import TrialSummary
-from vnbench.measure.timing import PHASES
-from vnbench.record import TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.analysis.statistics.means import CONFIDENCE, Estimate, mean
+from vnbench.analysis.trials.process import why_not_timed
+from vnbench.analysis.trials.summary import TrialSummary
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import TrialSpec
+from vnbench.trial.instruments.timing import PHASES
 
 STEP, SHARE, VALID, PADDED = "step_time_s", "optimizer_share", "valid_px_per_s", "padded_px_per_s"
 """Names of figures of a row, beside those of its phases."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from vnbench.data.accounts import account_for_epoch
-from vnbench.data.batching import plan_epoch, worst_case_budget
-from vnbench.data.plan import BUDGETED_SAMPLER, PlanConfig
-from vnbench.data.samplers import SAMPLERS
-from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes
-from vnbench.spec import SamplerName
+from vnbench.batching.accounts import account_for_epoch
+from vnbench.batching.epoch import plan_epoch, worst_case_budget
+from vnbench.batching.plan import BUDGETED_SAMPLER, PlanConfig
+from vnbench.batching.samplers import SAMPLERS
+from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
+from vnbench.records.spec import SamplerName
 from vnbench.units import PixelRange
 
 LOGS = SizeDistribution(widths=PixelRange(start=3200, stop=12800), heights=PixelRange(start=480, stop=640))

@@ -15,11 +15,11 @@ import sys
 
 import torch
 
-from vnbench.data.collate import Batch, blank_batch
-from vnbench.harness.step import OptimizerStep, build_step
-from vnbench.harness.switches import PRIMITIVE_CACHE, PRIMITIVE_CACHE_CAPACITY, set_switches
-from vnbench.measure.timing import make_timer
-from vnbench.spec import TrialSpec
+from vnbench.loading.collate import Batch, blank_batch
+from vnbench.records.spec import TrialSpec
+from vnbench.trial.instruments.timing import make_timer
+from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
+from vnbench.trial.step.switches import PRIMITIVE_CACHE, PRIMITIVE_CACHE_CAPACITY, set_switches
 
 ONEDNN_DEFAULT = "1024"
 NUM_CANVASES, NUM_ROUNDS, BATCH_SIZE = 16, 4, 2

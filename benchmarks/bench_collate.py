@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from vnbench.data.collate import Example, collate, device_tensors
-from vnbench.data.gray_files import read_gray
-from vnbench.data.gray_png import encode_image, encode_mask
-from vnbench.data.raster import draw_example
-from vnbench.data.sizes import SizeDistribution, draw_sizes
+from vnbench.batching.sizes import SizeDistribution, draw_sizes
+from vnbench.images.drawing.raster import draw_example
+from vnbench.images.gray_files import read_gray
+from vnbench.images.gray_png import encode_image, encode_mask
+from vnbench.loading.collate import Example, collate, device_tensors
 from vnbench.units import PixelRange
 
 LARGEST = (640, 12_800)

@@ -12,9 +12,9 @@ from typing import Any
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from vnbench.analysis.fit import fit_families
-from vnbench.record import TrialRecord
-from vnbench.store import load_all
+from vnbench.analysis.models.fit import fit_families
+from vnbench.records.record import TrialRecord
+from vnbench.records.store import load_all
 
 RESULTS = Path(__file__).parents[1] / "results" / "cpu-amd-epyc" / "wallclock.jsonl"
 NUM_RECORDS = 1000

@@ -7,8 +7,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from scipy.stats import ttest_ind
 
-from vnbench.analysis.compare import compare
-from vnbench.analysis.sides import Configuration, Side, figure_of
+from vnbench.analysis.comparison.compare import compare
+from vnbench.analysis.comparison.sides import Configuration, Side, figure_of
 
 NUM_ROWS, NUM_PROCESSES = 50, 10
 

@@ -4,7 +4,7 @@ Run with: python benchmarks/bench_instruments.py [--device cuda]
 
 Blocks of the same steps on resident batches alternate between two ways, in an order that is drawn anew for each pair:
 
-    measured   through the harness's block log, timed phase by phase and kept for the record, while another process
+    measured   through a trial's block log, timed phase by phase and kept for the record, while another process
                watches the machine: all that a trial does for each step
     bare       with a timer that does nothing, and nothing kept
 
@@ -29,16 +29,16 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from vnbench.analysis.stats import mean
-from vnbench.data.collate import Batch, collate, to_device
-from vnbench.data.raster import draw_example
-from vnbench.harness.blocks import BlockLog, StepShape
-from vnbench.harness.runner import probe_environment
-from vnbench.harness.step import OptimizerStep, build_step
-from vnbench.harness.switches import set_switches
-from vnbench.harness.telemetry import MachineWatch
-from vnbench.measure.timing import PHASES, Phase, PhaseTimes, StepTimer, make_timer
-from vnbench.spec import DeviceType, TrialSpec
+from vnbench.analysis.statistics.means import mean
+from vnbench.images.drawing.raster import draw_example
+from vnbench.loading.collate import Batch, collate, to_device
+from vnbench.records.spec import DeviceType, TrialSpec
+from vnbench.sweep.runner import probe_environment
+from vnbench.sweep.telemetry import MachineWatch
+from vnbench.trial.instruments.timing import PHASES, Phase, PhaseTimes, StepTimer, make_timer
+from vnbench.trial.kinds.blocks import BlockLog, StepShape
+from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
+from vnbench.trial.step.switches import set_switches
 
 HEIGHT, WIDTH = 480, 3_200
 TARGETS = {"cpu": 0.02, "cuda": 0.005}

@@ -28,13 +28,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vnbench.analysis.stats import mean
-from vnbench.data.collate import Batch, Example, collate, device_tensors, to_device
-from vnbench.data.corpus import Corpus
-from vnbench.data.loader import make_loader, process_loader
-from vnbench.data.plan import MicroBatch
-from vnbench.data.sizes import SizeDistribution
-from vnbench.data.synthesis import CorpusSpec, build_corpus
+from vnbench.analysis.statistics.means import mean
+from vnbench.batching.plan import MicroBatch
+from vnbench.batching.sizes import SizeDistribution
+from vnbench.images.corpus import Corpus
+from vnbench.images.synthesis import CorpusSpec, build_corpus
+from vnbench.loading.collate import Batch, Example, collate, device_tensors, to_device
+from vnbench.loading.loader import make_loader, process_loader
 from vnbench.units import PixelRange
 
 HEIGHT, WIDTH, BATCH_SIZE, NUM_WORKERS = 640, 12_800, 16, 2

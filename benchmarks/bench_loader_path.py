@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from vnbench.data.batching import plan_epoch
-from vnbench.data.collate import Batch, Example, collate
-from vnbench.data.corpus import Corpus
-from vnbench.data.loader import make_loader
-from vnbench.data.plan import MicroBatch, PlanConfig
-from vnbench.data.sizes import SizeDistribution
-from vnbench.data.synthesis import CorpusSpec, build_corpus
+from vnbench.batching.epoch import plan_epoch
+from vnbench.batching.plan import MicroBatch, PlanConfig
+from vnbench.batching.sizes import SizeDistribution
+from vnbench.images.corpus import Corpus
+from vnbench.images.synthesis import CorpusSpec, build_corpus
+from vnbench.loading.collate import Batch, Example, collate
+from vnbench.loading.loader import make_loader
 from vnbench.units import PixelRange
 
 SMALL = SizeDistribution(widths=PixelRange(start=400, stop=1600), heights=PixelRange(start=120, stop=160))

@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import record_factory as factory
 
 from vnbench.analysis.findings import Findings
-from vnbench.analysis.fit import fit_families
-from vnbench.plan_command import plan_records
-from vnbench.plan_report import PlanReport
-from vnbench.record import TrialRecord
+from vnbench.analysis.models.fit import fit_families
+from vnbench.commands.plan.answer import PlanReport
+from vnbench.commands.plan.plan import plan_records
+from vnbench.records.record import TrialRecord
 
 NUM_RECORDS = 1000
 VALUES = {"examples": 15_000, "epochs": 50, "window": 43_200.0, "interruptions": 3}

@@ -19,13 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vnbench.data.corpus import Corpus
-from vnbench.data.sizes import SizeDistribution
-from vnbench.data.synthesis import CorpusSpec, build_corpus
-from vnbench.harness.process import run_child
-from vnbench.harness.runner import probe_environment, run_trial
-from vnbench.harness.task import TrialTask
-from vnbench.spec import DeviceType, TrialSpec
+from vnbench.batching.sizes import SizeDistribution
+from vnbench.images.corpus import Corpus
+from vnbench.images.synthesis import CorpusSpec, build_corpus
+from vnbench.processes.parent import run_child
+from vnbench.records.spec import DeviceType, TrialSpec
+from vnbench.records.task import TrialTask
+from vnbench.sweep.runner import probe_environment, run_trial
 from vnbench.units import PixelRange
 
 TARGETS_S = {"cpu": 2.0, "cuda": 4.0}

@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import record_factory as factory
 
 from vnbench.analysis.findings import Findings
-from vnbench.cli import run
-from vnbench.plan_asked import plan_values
-from vnbench.plan_command import plan_records
-from vnbench.record import TrialRecord
-from vnbench.store import load_all
+from vnbench.cli.app import run
+from vnbench.commands.plan.asked import plan_values
+from vnbench.commands.plan.plan import plan_records
+from vnbench.records.record import TrialRecord
+from vnbench.records.store import load_all
 
 NUM_RECORDS = 10_000
 

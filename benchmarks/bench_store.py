@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from vnbench.record import TrialRecord
-from vnbench.store import ResultsFile, load_all, load_results
+from vnbench.records.record import TrialRecord
+from vnbench.records.store import ResultsFile, load_all, load_results
 
 RESULTS = Path(__file__).parents[1] / "results" / "cpu-amd-epyc" / "wallclock.jsonl"
 NUM_RECORDS = 1000

@@ -19,18 +19,18 @@ from campaign_process import START_S, budget_of, is_sweep
 from campaign_stand_ins import Assumptions, Clock, Machine
 from campaign_steps import Outcome, State, Step
 
-from vnbench.config import SweepConfig, complete
-from vnbench.corpus_command import CorpusPlan, plan_corpus
-from vnbench.harness.budget import Budget
-from vnbench.harness.estimate import TrialTimes, Workload
-from vnbench.harness.search import is_at_its_end, probes_of, search_max_batches
-from vnbench.harness.sweep import BudgetSpentError, due_trials, run_sweep
-from vnbench.options import MAX_BATCH_SIZE, SWITCHES
-from vnbench.record import TrialRecord
-from vnbench.request import read_request
-from vnbench.search_command import bases_of
-from vnbench.spec import TrialSpec
-from vnbench.sweep_command import designer
+from vnbench.commands.corpus import CorpusPlan, plan_corpus
+from vnbench.commands.sweep.search import bases_of
+from vnbench.commands.sweep.sweep import designer
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import TrialSpec
+from vnbench.request.config import SweepConfig, complete
+from vnbench.request.options import MAX_BATCH_SIZE, SWITCHES
+from vnbench.request.reading import read_request
+from vnbench.sweep.budget import Budget
+from vnbench.sweep.estimate import TrialTimes, Workload
+from vnbench.sweep.loop import BudgetSpentError, due_trials, run_sweep
+from vnbench.sweep.search import is_at_its_end, probes_of, search_max_batches
 
 MAX_CALLS = 40
 """A campaign that is not through by then never is."""

@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vnbench.data.alignment import align
-from vnbench.harness.estimate import Pace, Workload, trial_s
-from vnbench.harness.task import TrialTask
-from vnbench.readings import MemoryReading
-from vnbench.record import Cause, Status, TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.batching.alignment import align
+from vnbench.records.readings import MemoryReading
+from vnbench.records.record import Cause, Status, TrialRecord
+from vnbench.records.spec import TrialSpec
+from vnbench.records.task import TrialTask
+from vnbench.sweep.estimate import Pace, Workload, trial_s
 from vnbench.units import mpx
 
 WORST_CASE_MPX = mpx(640 * 12_800)

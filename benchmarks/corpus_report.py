@@ -28,14 +28,14 @@ from markdown_page import page_name, write_document, write_page
 from numpy.typing import NDArray
 from PIL import Image
 
-from vnbench.data.gray_files import encode, read_gray
-from vnbench.data.gray_png import encode_mask
-from vnbench.data.raster import draw_example
-from vnbench.data.sizes import SizeDistribution, draw_sizes
-from vnbench.measure.environment import describe_environment
-from vnbench.output.numbers import significant
-from vnbench.output.provenance import CPU_LABEL, Provenance, measured_on
-from vnbench.spec import IMAGE_FORMATS, ImageFormat
+from vnbench.batching.sizes import SizeDistribution, draw_sizes
+from vnbench.images.drawing.raster import draw_example
+from vnbench.images.gray_files import encode, read_gray
+from vnbench.images.gray_png import encode_mask
+from vnbench.output.words.numbers import significant
+from vnbench.output.words.provenance import CPU_LABEL, Provenance, measured_on
+from vnbench.records.spec import IMAGE_FORMATS, ImageFormat
+from vnbench.trial.instruments.environment import describe_environment
 from vnbench.units import PixelRange, mpx
 
 MEAN_SIZE = (560, 8000)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from findings_sources import NotMeasured, Sources
 
-from vnbench.harness.large_tensors import INDEX_LIMIT
-from vnbench.output.levers import describe, varying, worth_naming
-from vnbench.output.numbers import MISSING
-from vnbench.output.provenance import count
-from vnbench.record import TrialRecord
+from vnbench.output.words.levers import describe, varying, worth_naming
+from vnbench.output.words.numbers import MISSING
+from vnbench.output.words.provenance import count
+from vnbench.records.record import TrialRecord
+from vnbench.trial.checks.large_tensors import INDEX_LIMIT
 from vnbench.units import format_percent
 
 

@@ -14,15 +14,15 @@ from floors_rows import rows_of as floors_rows
 from groupnorm_report import READINGS
 from loader_report import switched
 
-from vnbench.analysis.bend import count_steps, find_bend
-from vnbench.fit_command import FitReport, fit_records
-from vnbench.harness.factored import confirmations
-from vnbench.output.factored_table import error_line
-from vnbench.output.fit_table import bend_line, counting_line, named
-from vnbench.output.knee_lines import knee_line
-from vnbench.output.loader_table import knees
-from vnbench.output.numbers import MISSING, format_estimate, significant, times
-from vnbench.output.provenance import count
+from vnbench.analysis.models.bend import count_steps, find_bend
+from vnbench.commands.fit import FitReport, fit_records
+from vnbench.output.tables.factored import error_line
+from vnbench.output.tables.fit import bend_line, counting_line, named
+from vnbench.output.tables.loader import knees
+from vnbench.output.words.knee import knee_line
+from vnbench.output.words.numbers import MISSING, format_estimate, significant, times
+from vnbench.output.words.provenance import count
+from vnbench.sweep.factored import confirmations
 from vnbench.units import format_percent, mpx
 
 

@@ -18,7 +18,7 @@ from findings_sources import NotMeasured, Sources
 from markdown_page import page_name, write_page
 
 from vnbench.errors import InputError, PlanError
-from vnbench.output.provenance import CPU_LABEL
+from vnbench.output.words.provenance import CPU_LABEL
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -6,13 +6,13 @@ from typing import Any
 
 from findings_sources import Sources
 
-from vnbench.analysis.capacity import PlannedRun, single_changes
-from vnbench.output.levers import LEVERS
-from vnbench.output.numbers import MISSING, significant
-from vnbench.output.plan_words import named, time_range
-from vnbench.plan_asked import plan_values
-from vnbench.plan_command import plan_records
-from vnbench.plan_report import PlanReport
+from vnbench.analysis.planning.capacity import PlannedRun, single_changes
+from vnbench.commands.plan.answer import PlanReport
+from vnbench.commands.plan.asked import plan_values
+from vnbench.commands.plan.plan import plan_records
+from vnbench.output.words.levers import LEVERS
+from vnbench.output.words.numbers import MISSING, significant
+from vnbench.output.words.plan import named, time_range
 from vnbench.units import gib
 
 NUM_EXAMPLES, NUM_EPOCHS = 15_000, 50

@@ -10,8 +10,8 @@ from typing import Any
 
 from vnbench.analysis.findings import Findings
 from vnbench.errors import InputError
-from vnbench.output.provenance import Provenance, provenance
-from vnbench.store import load_all
+from vnbench.output.words.provenance import Provenance, provenance
+from vnbench.records.store import load_all
 
 SWEEPS: Mapping[str, tuple[str, ...]] = {
     "memory": ("memory_search", "memory_times", "memory_soak"),

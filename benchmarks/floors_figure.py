@@ -10,8 +10,8 @@ from floors_rows import Row, configuration, shared
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from vnbench.output.plot_style import legend_below, new_figure
-from vnbench.output.provenance import Provenance, count
+from vnbench.output.plots.style import legend_below, new_figure
+from vnbench.output.words.provenance import Provenance, count
 
 MAX_ROWS = 24
 """Configurations that one figure shows, the fastest; the table has all."""

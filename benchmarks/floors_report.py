@@ -26,13 +26,13 @@ from torch.utils.benchmark import Timer
 
 from vnbench.analysis.findings import Findings
 from vnbench.errors import InputError
-from vnbench.harness.switches import set_arithmetic
-from vnbench.measure.environment import describe_environment
-from vnbench.output.numbers import MISSING, format_estimate, significant
-from vnbench.output.plot_style import save, styled
-from vnbench.output.provenance import CPU_LABEL, Provenance, count, provenance
-from vnbench.spec import DeviceType, Precision
-from vnbench.store import load_all
+from vnbench.output.plots.style import save, styled
+from vnbench.output.words.numbers import MISSING, format_estimate, significant
+from vnbench.output.words.provenance import CPU_LABEL, Provenance, count, provenance
+from vnbench.records.spec import DeviceType, Precision
+from vnbench.records.store import load_all
+from vnbench.trial.instruments.environment import describe_environment
+from vnbench.trial.step.switches import set_arithmetic
 from vnbench.units import format_percent
 
 DTYPES: dict[Precision, torch.dtype] = {

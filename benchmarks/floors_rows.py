@@ -8,10 +8,10 @@ from typing import Any
 
 from floors_traffic import is_countable, step_traffic
 
-from vnbench.analysis.between import PooledFigure
-from vnbench.analysis.compute import ComputeSummary
-from vnbench.output.levers import describe, varying, worth_naming
-from vnbench.spec import Precision, TrialSpec
+from vnbench.analysis.statistics.between import PooledFigure
+from vnbench.analysis.trials.compute import ComputeSummary
+from vnbench.output.words.levers import describe, varying, worth_naming
+from vnbench.records.spec import Precision, TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)

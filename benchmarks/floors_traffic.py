@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vnbench.data.collate import blank_batch
-from vnbench.harness.fake_step import fake_step
-from vnbench.measure.timing import WallTimer
-from vnbench.spec import TrialSpec
+from vnbench.loading.collate import blank_batch
+from vnbench.records.spec import TrialSpec
+from vnbench.trial.instruments.timing import WallTimer
+from vnbench.trial.step.fake_step import fake_step
 
 
 class TrafficCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped

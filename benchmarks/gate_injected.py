@@ -22,11 +22,11 @@ from typing import Any
 
 from markdown_page import write_document
 
-from vnbench.analysis.rows import Tolerances
-from vnbench.analysis.sides import side_of
-from vnbench.gate_command import GateOptions, compare_with
-from vnbench.readings import Metric
-from vnbench.store import load_all
+from vnbench.analysis.comparison.rows import Tolerances
+from vnbench.analysis.comparison.sides import side_of
+from vnbench.commands.gate.gate import GateOptions, compare_with
+from vnbench.records.readings import Metric
+from vnbench.records.store import load_all
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,7 +59,7 @@ class Injection:
 INJECTIONS = (
     Injection(
         name="a slower step",
-        module="harness/step.py",
+        module="trial/step/optimizer_step.py",
         before="        timer.begin_step()\n        with timer.phase",
         after='        timer.begin_step()\n        __import__("time").sleep(0.2)\n        with timer.phase',
         metric="time",
@@ -73,7 +73,7 @@ INJECTIONS = (
     ),
     Injection(
         name="a worse sampler",
-        module="data/bucketing.py",
+        module="batching/bucketing.py",
         before="jitter_batches = min(JITTER_BATCHES, MAX_JITTER_SHARE * num_full)",
         after="jitter_batches = float(num_full)",
         metric="padding",
@@ -87,7 +87,7 @@ INJECTIONS = (
     ),
     Injection(
         name="an ok turned out of memory",
-        module="harness/step.py",
+        module="trial/step/optimizer_step.py",
         before="        timer.begin_step()\n        with timer.phase",
         after="        timer.begin_step()\n        self.held = torch.ones(2**30)\n        with timer.phase",
         metric="status",

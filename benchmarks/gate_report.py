@@ -20,17 +20,17 @@ import gate_simulation as simulation
 from markdown_page import records_page_name, write_page
 from matplotlib.figure import Figure
 
-from vnbench.analysis.calibration import Calibration, calibrate, processes_needed
-from vnbench.analysis.compare import compare
-from vnbench.analysis.ratios import FAMILY_ERROR
-from vnbench.analysis.rows import Tolerances
-from vnbench.analysis.sides import Side, side_of
-from vnbench.calibrate_command import SEED
-from vnbench.output.calibration_lines import calibration_lines
-from vnbench.output.gate_words import HOW_IT_DECIDES, names_of
-from vnbench.output.plot_style import DOTS_PER_INCH, WIDTH_INCHES, save, styled
-from vnbench.output.provenance import CPU_LABEL, provenance
-from vnbench.store import load_all
+from vnbench.analysis.comparison.calibration import Calibration, calibrate, processes_needed
+from vnbench.analysis.comparison.compare import compare
+from vnbench.analysis.comparison.ratios import FAMILY_ERROR
+from vnbench.analysis.comparison.rows import Tolerances
+from vnbench.analysis.comparison.sides import Side, side_of
+from vnbench.commands.gate.calibrate import SEED
+from vnbench.output.gate.calibration import calibration_lines
+from vnbench.output.gate.words import HOW_IT_DECIDES, names_of
+from vnbench.output.plots.style import DOTS_PER_INCH, WIDTH_INCHES, save, styled
+from vnbench.output.words.provenance import CPU_LABEL, provenance
+from vnbench.records.store import load_all
 from vnbench.units import format_percent
 
 DETECT = 0.03

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
-from vnbench.analysis.calibration import is_alarm
-from vnbench.analysis.rows import Tolerances
-from vnbench.analysis.sides import figure_of
+from vnbench.analysis.comparison.calibration import is_alarm
+from vnbench.analysis.comparison.rows import Tolerances
+from vnbench.analysis.comparison.sides import figure_of
 
 Values = NDArray[np.float64]
 """Step times (rows, processes, steps), in units of an undisturbed one."""

@@ -23,14 +23,14 @@ from markdown_page import page_name, write_document, write_page
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
-from vnbench.analysis.stats import t_quantile
-from vnbench.data.raster import draw_example
-from vnbench.measure.environment import describe_environment
+from vnbench.analysis.statistics.means import t_quantile
+from vnbench.images.drawing.raster import draw_example
 from vnbench.model.normalization import ExplicitGroupNorm, num_groups
 from vnbench.model.veernet import PRESETS
-from vnbench.output.numbers import significant
-from vnbench.output.provenance import Provenance, measured_on
-from vnbench.spec import DeviceType, NormPrecision
+from vnbench.output.words.numbers import significant
+from vnbench.output.words.provenance import Provenance, measured_on
+from vnbench.records.spec import DeviceType, NormPrecision
+from vnbench.trial.instruments.environment import describe_environment
 from vnbench.units import format_bytes
 
 Reading = Literal["channels per group", "groups"]

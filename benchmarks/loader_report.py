@@ -15,17 +15,17 @@ from pathlib import Path
 from markdown_page import records_page_name, write_page
 
 from vnbench.analysis.findings import Findings
-from vnbench.analysis.loading import LoaderSummary, StageSummary
-from vnbench.analysis.overlap import Overlap, overlaps
-from vnbench.kind_fields import LOADER_FIELDS
-from vnbench.output.knee_lines import knee_line
-from vnbench.output.levers import describe, differences, levers_of
-from vnbench.output.loader_table import LOADER_LEVERS, knees, stage_name
-from vnbench.output.numbers import MISSING, format_estimate, significant, times
-from vnbench.output.plot_style import save, styled
-from vnbench.output.plot_supply import supply_figure
-from vnbench.output.provenance import CPU_LABEL, provenance
-from vnbench.store import load_all
+from vnbench.analysis.trials.loading import LoaderSummary, StageSummary
+from vnbench.analysis.trials.overlap import Overlap, overlaps
+from vnbench.output.plots.style import save, styled
+from vnbench.output.plots.supply import supply_figure
+from vnbench.output.tables.loader import LOADER_LEVERS, knees, stage_name
+from vnbench.output.words.knee import knee_line
+from vnbench.output.words.levers import describe, differences, levers_of
+from vnbench.output.words.numbers import MISSING, format_estimate, significant, times
+from vnbench.output.words.provenance import CPU_LABEL, provenance
+from vnbench.records.kind_fields import LOADER_FIELDS
+from vnbench.records.store import load_all
 from vnbench.units import BYTES_PER_UNIT, format_percent, gib, mpx
 
 

@@ -24,13 +24,13 @@ from typing import Any
 
 from markdown_page import REPORT_ONLY, page_name, write_document, write_page
 
-from vnbench.analysis.noise import measure_noise
-from vnbench.analysis.summary import latest_attempts
-from vnbench.defaults import results_folder
-from vnbench.output.numbers import MISSING
-from vnbench.output.provenance import measured_on
-from vnbench.record import TrialRecord
-from vnbench.store import load_results
+from vnbench.analysis.trials.noise import measure_noise
+from vnbench.analysis.trials.summary import latest_attempts
+from vnbench.output.words.numbers import MISSING
+from vnbench.output.words.provenance import measured_on
+from vnbench.records.record import TrialRecord
+from vnbench.records.store import load_results
+from vnbench.request.defaults import results_folder
 from vnbench.units import format_duration, format_percent
 
 COMMAND = ("sweep", "--widths", "3200:12800")

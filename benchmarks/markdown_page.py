@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vnbench.defaults import results_folder
-from vnbench.record import TrialRecord
+from vnbench.records.record import TrialRecord
+from vnbench.request.defaults import results_folder
 
 REPORT_ONLY = "--report-only"
 """Flag of scripts that measure: draw the page anew from what an earlier run measured."""

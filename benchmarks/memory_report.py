@@ -19,22 +19,22 @@ from pathlib import Path
 from markdown_page import records_page_name, write_page
 from matplotlib.figure import Figure
 
-from vnbench.analysis.certification import certify
-from vnbench.analysis.compute import summarize_compute
-from vnbench.analysis.max_batch import MaxBatchSummary, summarize_search
-from vnbench.analysis.memory_law import CARD_SIZES_GIB, NEAR_LIMIT, USABLE, fit_memory_law, fits_right_ratio
-from vnbench.analysis.recipe import Choice, Cost, LeverCost, choice_of, leanest, take_levers_away
-from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes
-from vnbench.harness.search import probes_of
-from vnbench.output.certification_table import HEADERS, explanations, verdict
-from vnbench.output.certification_table import figures as certificate_figures
-from vnbench.output.lever_columns import lever_cells
-from vnbench.output.levers import LEVERS, varying
-from vnbench.output.numbers import MISSING, format_estimate, significant
-from vnbench.output.plot_style import legend_below, new_figure, save, styled
-from vnbench.output.provenance import CPU_LABEL, Provenance, provenance
-from vnbench.record import TrialRecord
-from vnbench.store import load_all
+from vnbench.analysis.models.certification import certify
+from vnbench.analysis.models.max_batch import MaxBatchSummary, summarize_search
+from vnbench.analysis.planning.recipe import Choice, Cost, LeverCost, choice_of, leanest, take_levers_away
+from vnbench.analysis.trials.compute import summarize_compute
+from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB, NEAR_LIMIT, USABLE, fit_memory_law, fits_right_ratio
+from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
+from vnbench.output.plots.style import legend_below, new_figure, save, styled
+from vnbench.output.tables.certification import HEADERS, explanations, verdict
+from vnbench.output.tables.certification import figures as certificate_figures
+from vnbench.output.words.lever_columns import lever_cells
+from vnbench.output.words.levers import LEVERS, varying
+from vnbench.output.words.numbers import MISSING, format_estimate, significant
+from vnbench.output.words.provenance import CPU_LABEL, Provenance, provenance
+from vnbench.records.record import TrialRecord
+from vnbench.records.store import load_all
+from vnbench.sweep.search import probes_of
 from vnbench.units import BYTES_PER_UNIT, PixelRange, format_bytes, format_percent, gib
 
 NUM_SIZES = 2000

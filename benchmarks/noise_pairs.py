@@ -21,13 +21,13 @@ from markdown_page import records_page_name, write_page
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from vnbench.analysis.between import ProcessFigure, Spread, pair_half_width, spread_of, student_t
-from vnbench.analysis.noise import process_figure
-from vnbench.analysis.process import measured_at_s
-from vnbench.analysis.summary import latest_attempts
-from vnbench.output.provenance import provenance
-from vnbench.record import DISTURBANCES, TrialRecord
-from vnbench.store import load_all
+from vnbench.analysis.statistics.between import ProcessFigure, Spread, pair_half_width, spread_of, student_t
+from vnbench.analysis.trials.noise import process_figure
+from vnbench.analysis.trials.process import measured_at_s
+from vnbench.analysis.trials.summary import latest_attempts
+from vnbench.output.words.provenance import provenance
+from vnbench.records.record import DISTURBANCES, TrialRecord
+from vnbench.records.store import load_all
 
 PROMISED = 0.95
 """Share of pairs that a 95 % interval is to hold."""

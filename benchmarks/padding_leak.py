@@ -23,19 +23,19 @@ from markdown_page import page_name, write_document, write_page
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vnbench.data.accounts import account_for_epoch
-from vnbench.data.alignment import align
-from vnbench.data.collate import collate, device_tensors, to_device
-from vnbench.data.plan import PlanConfig
-from vnbench.data.raster import draw_example
-from vnbench.data.sizes import SizeDistribution, draw_sizes
-from vnbench.harness.switches import set_arithmetic
-from vnbench.measure.environment import describe_environment
+from vnbench.batching.accounts import account_for_epoch
+from vnbench.batching.alignment import align
+from vnbench.batching.plan import PlanConfig
+from vnbench.batching.sizes import SizeDistribution, draw_sizes
+from vnbench.images.drawing.raster import draw_example
+from vnbench.loading.collate import collate, device_tensors, to_device
 from vnbench.model.loss import tversky_loss_sum
 from vnbench.model.veernet import build_model
-from vnbench.output.plot_style import legend_below, new_figure, save, styled
-from vnbench.output.provenance import Provenance, measured_on
-from vnbench.spec import PADDINGS, DeviceType, Padding, SamplerName
+from vnbench.output.plots.style import legend_below, new_figure, save, styled
+from vnbench.output.words.provenance import Provenance, measured_on
+from vnbench.records.spec import PADDINGS, DeviceType, Padding, SamplerName
+from vnbench.trial.instruments.environment import describe_environment
+from vnbench.trial.step.switches import set_arithmetic
 from vnbench.units import PixelRange
 
 IMAGE = (220, 630)

@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 from markdown_page import write_page
 
-from vnbench.analysis.fit import fit_families
-from vnbench.data.alignment import align
-from vnbench.data.batching import plan_epoch
-from vnbench.data.plan import PlanConfig
-from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes
-from vnbench.output.levers import describe
-from vnbench.output.numbers import format_estimate, significant
-from vnbench.output.provenance import provenance
-from vnbench.store import load_all
+from vnbench.analysis.models.fit import fit_families
+from vnbench.batching.alignment import align
+from vnbench.batching.epoch import plan_epoch
+from vnbench.batching.plan import PlanConfig
+from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
+from vnbench.output.words.levers import describe
+from vnbench.output.words.numbers import format_estimate, significant
+from vnbench.output.words.provenance import provenance
+from vnbench.records.store import load_all
 from vnbench.units import PixelRange, mpx
 
 SIZES = SizeDistribution(widths=PixelRange(start=3_200, stop=12_800), heights=PixelRange(start=480, stop=640))

@@ -24,16 +24,16 @@ import torch
 from markdown_page import write_page
 from matplotlib.figure import Figure
 
-from vnbench.data.accounts import account, account_for_epoch
-from vnbench.data.alignment import IntArray, align
-from vnbench.data.batching import plan_epoch, worst_case_budget
-from vnbench.data.bucketing import JITTER_BATCHES
-from vnbench.data.plan import BUDGETED_SAMPLER, BatchPlan, PlanConfig, starts
-from vnbench.data.samplers import Sampler, sample_bucketed, sample_random
-from vnbench.data.sizes import SizeArray, SizeDistribution, draw_sizes
-from vnbench.measure.environment import describe_environment
-from vnbench.readings import BatchingAccount
-from vnbench.spec import SAMPLER_NAMES, SamplerName
+from vnbench.batching.accounts import account, account_for_epoch
+from vnbench.batching.alignment import IntArray, align
+from vnbench.batching.bucketing import JITTER_BATCHES
+from vnbench.batching.epoch import plan_epoch, worst_case_budget
+from vnbench.batching.plan import BUDGETED_SAMPLER, BatchPlan, PlanConfig, starts
+from vnbench.batching.samplers import Sampler, sample_bucketed, sample_random
+from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
+from vnbench.records.readings import BatchingAccount
+from vnbench.records.spec import SAMPLER_NAMES, SamplerName
+from vnbench.trial.instruments.environment import describe_environment
 from vnbench.units import PixelRange
 
 PEER_MODULES = ("transformers.trainer_pt_utils", "lhotse.dataset.sampling", "lhotse.cut")

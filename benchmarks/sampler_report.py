@@ -18,14 +18,14 @@ from pathlib import Path
 from markdown_page import records_page_name, write_page
 
 from vnbench.analysis.findings import Findings
-from vnbench.analysis.summary import TrialSummary
-from vnbench.output.levers import describe, varying
-from vnbench.output.numbers import MISSING, format_estimate
-from vnbench.output.plot_repetition import repetition_figure
-from vnbench.output.plot_style import save, styled
-from vnbench.output.provenance import provenance
-from vnbench.spec import SAMPLER_NAMES
-from vnbench.store import load_all
+from vnbench.analysis.trials.summary import TrialSummary
+from vnbench.output.plots.repetition import repetition_figure
+from vnbench.output.plots.style import save, styled
+from vnbench.output.words.levers import describe, varying
+from vnbench.output.words.numbers import MISSING, format_estimate
+from vnbench.output.words.provenance import provenance
+from vnbench.records.spec import SAMPLER_NAMES
+from vnbench.records.store import load_all
 from vnbench.units import format_percent, mpx
 
 BASE = "random"

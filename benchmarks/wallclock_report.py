@@ -13,20 +13,20 @@ from pathlib import Path
 
 from markdown_page import records_page_name, write_page
 
-from vnbench.analysis.bend import count_steps, find_bend
-from vnbench.analysis.fit import FamilyFit
-from vnbench.analysis.step_fit import ASSUMED_BETWEEN, CONFIDENCE
-from vnbench.analysis.summary import latest_attempts
-from vnbench.fit_command import FitReport, fit_records
-from vnbench.harness.factored import Confirmation, confirmations
-from vnbench.output.factored_table import error_line
-from vnbench.output.fit_table import bend_line, composition_line, counting_line, named
-from vnbench.output.levers import describe
-from vnbench.output.numbers import MISSING, format_estimate, significant
-from vnbench.output.plot_fit import fit_figure
-from vnbench.output.plot_style import save, styled
-from vnbench.output.provenance import CPU_LABEL
-from vnbench.store import load_all
+from vnbench.analysis.models.bend import count_steps, find_bend
+from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, CONFIDENCE
+from vnbench.analysis.trials.summary import latest_attempts
+from vnbench.commands.fit import FitReport, fit_records
+from vnbench.output.plots.fit import fit_figure
+from vnbench.output.plots.style import save, styled
+from vnbench.output.tables.factored import error_line
+from vnbench.output.tables.fit import bend_line, composition_line, counting_line, named
+from vnbench.output.words.levers import describe
+from vnbench.output.words.numbers import MISSING, format_estimate, significant
+from vnbench.output.words.provenance import CPU_LABEL
+from vnbench.records.store import load_all
+from vnbench.sweep.factored import Confirmation, confirmations
 from vnbench.units import PIXELS_PER_MPX, format_percent, mpx
 
 TARGETS = {"median": 0.014, "worst": 0.05, "composed": 0.03}

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from vnbench.harness.process import SPIN_COUNT
+from vnbench.batching.sizes import SizeDistribution
+from vnbench.images.corpus import Corpus, load_corpus
+from vnbench.images.synthesis import CorpusSpec, build_corpus
+from vnbench.processes.parent import SPIN_COUNT
+from vnbench.units import PixelRange
 
 # As in the processes of trials, and before a test imports torch: beside a busy core tests take a tenth of the time.
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Begun first, so that no core waits for them in the end.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_items:
         return
@@ -64,6 +71,24 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     return cache
+
+
+@pytest.fixture(scope="session")
+def corpus_spec() -> CorpusSpec:
+    sizes = SizeDistribution(widths=PixelRange(start=90, stop=240), heights=PixelRange(start=40, stop=64))
+    return CorpusSpec(num_examples=10, sizes=sizes, task="multiclass", seed=7)
+
+
+@pytest.fixture(scope="session")
+def built(corpus_spec: CorpusSpec, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """A corpus for tests that only read it."""
+    return build_corpus(corpus_spec, tmp_path_factory.mktemp("built") / "corpus")
+
+
+@pytest.fixture
+def corpus(built: Corpus, tmp_path: Path) -> Corpus:
+    """A copy of it for tests that damage it."""
+    return load_corpus(shutil.copytree(built.directory, tmp_path / "corpus"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

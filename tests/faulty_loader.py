@@ -1,4 +1,4 @@
-"""Trials whose loader fails while it runs: entries for vnbench.harness.runner.run_trial."""
+"""Trials whose loader fails while it runs: entries for vnbench.sweep.runner.run_trial."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import vnbench.data.examples
-from vnbench.data.gray_files import read_gray
-from vnbench.harness.trial import run
+import vnbench.loading.examples
+from vnbench.images.gray_files import read_gray
+from vnbench.trial.entry import run
 
 FAILING_FILE = "images/000003.png"
 
@@ -43,5 +43,5 @@ def _run(payload: str, failure: Callable[[Path], None]) -> str:
             failure(path)
         return read_gray(path, expected_size=expected_size)
 
-    vnbench.data.examples.read_gray = read  # type: ignore[assignment]
+    vnbench.loading.examples.read_gray = read  # type: ignore[assignment]
     return run(payload)

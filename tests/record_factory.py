@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from vnbench.data.alignment import align
-from vnbench.harness.estimate import Pace, Workload
-from vnbench.kind_fields import FLAG_FIELDS
-from vnbench.readings import (
+from vnbench.batching.alignment import align
+from vnbench.records.kind_fields import FLAG_FIELDS
+from vnbench.records.readings import (
     BatchingAccount,
     Block,
     CanvasReading,
@@ -21,8 +20,9 @@ from vnbench.readings import (
     MemoryReading,
     Stop,
 )
-from vnbench.record import Cause, Status, TrialRecord
-from vnbench.spec import PRECISIONS, TrialSpec
+from vnbench.records.record import Cause, Status, TrialRecord
+from vnbench.records.spec import PRECISIONS, TrialSpec
+from vnbench.sweep.estimate import Pace, Workload
 
 GIB = 2**30
 CPU_ENVIRONMENT = {"device_name": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "torch_version": "2.13.0+cpu"}

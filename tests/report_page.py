@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vnbench import plot_command
-from vnbench.cli import run
-from vnbench.record import TrialRecord
+from vnbench.cli.app import run
+from vnbench.commands.report import plot as plot_command
+from vnbench.records.record import TrialRecord
 
 
 def without_figures(patch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Children that behave in every way that a trial's process can: entries for vnbench.harness.process.run_child."""
+"""Children that behave in every way that a trial's process can: entries for vnbench.processes.parent.run_child."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from vnbench.harness.task import TrialTask
-from vnbench.record import TrialRecord
+from vnbench.records.record import TrialRecord
+from vnbench.records.task import TrialTask
 
 LONG_S = 600
 MEASURED_S = 1.2
@@ -175,7 +175,7 @@ def fill_memory(payload: str) -> str:
 def run_on_half_a_percent_of_the_card(payload: str) -> str:
     import torch
 
-    from vnbench.harness.trial import run
+    from vnbench.trial.entry import run
 
     torch.cuda.set_per_process_memory_fraction(0.005)
     return run(payload)

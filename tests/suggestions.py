@@ -9,9 +9,9 @@ from typing import Any
 
 import typer
 
-from vnbench.cli import app
-from vnbench.options import OPTIONS, SWITCHES
-from vnbench.request import Request, read_request
+from vnbench.cli.app import app
+from vnbench.request.options import OPTIONS, SWITCHES
+from vnbench.request.reading import Request, read_request
 
 
 def commands_in(lines: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vnbench.cli import run
+from vnbench.cli.app import run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -6,14 +6,14 @@ import os
 import sys
 from contextlib import suppress
 
-from vnbench.interrupts import INTERRUPTED
+from vnbench.processes.interrupts import INTERRUPTED
 
 
 def main() -> None:
     """Run the command line and end with its exit code."""
     try:
         # Here, because Ctrl-C may come while it is imported.
-        from vnbench.cli import run
+        from vnbench.cli.app import run
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:

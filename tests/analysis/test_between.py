@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from vnbench.analysis.between import (
+from vnbench.analysis.statistics.between import (
     ProcessFigure,
     Spread,
     mean_half_width,
@@ -13,7 +13,7 @@ from vnbench.analysis.between import (
     spread_of,
     student_t,
 )
-from vnbench.analysis.stats import t_quantile
+from vnbench.analysis.statistics.means import t_quantile
 
 T_2 = 4.302652729911275
 

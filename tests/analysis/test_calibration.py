@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from vnbench.analysis import calibration
-from vnbench.analysis.calibration import calibrate, is_alarm, processes_needed
-from vnbench.analysis.rows import Tolerances
-from vnbench.analysis.sides import Configuration, Side, figure_of
+from vnbench.analysis.comparison import calibration
+from vnbench.analysis.comparison.calibration import calibrate, is_alarm, processes_needed
+from vnbench.analysis.comparison.rows import Tolerances
+from vnbench.analysis.comparison.sides import Configuration, Side, figure_of
 
 NUM_ROWS = 50
 

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from record_factory import memory_spec, reading_of, record_of, training_spec
 
-from vnbench.analysis.certification import certify
-from vnbench.record import Cause, TrialRecord
+from vnbench.analysis.models.certification import certify
+from vnbench.records.record import Cause, TrialRecord
 
 GIB = 2**30
 CUDA = memory_spec(training_spec(device="cuda"))

@@ -9,12 +9,12 @@ import pytest
 import record_factory as factory
 from scipy.special import stdtrit
 
-from vnbench.analysis.compare import Comparison, compare
-from vnbench.analysis.ratios import FAMILY_ERROR, compare_times
-from vnbench.analysis.rows import ALL_ROWS, Row, Tolerances
-from vnbench.analysis.sides import Configuration, Side, figure_of, side_of
-from vnbench.readings import MemoryReading
-from vnbench.record import TrialRecord
+from vnbench.analysis.comparison.compare import Comparison, compare
+from vnbench.analysis.comparison.ratios import FAMILY_ERROR, compare_times
+from vnbench.analysis.comparison.rows import ALL_ROWS, Row, Tolerances
+from vnbench.analysis.comparison.sides import Configuration, Side, figure_of, side_of
+from vnbench.records.readings import MemoryReading
+from vnbench.records.record import TrialRecord
 
 KEYS = {"device": ("a card",), "torch": ("2.13.0",)}
 

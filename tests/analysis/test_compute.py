@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 import record_factory as factory
 
-from vnbench.analysis.compute import summarize_compute
-from vnbench.readings import CanvasReading, Stop
-from vnbench.record import TrialRecord
+from vnbench.analysis.trials.compute import summarize_compute
+from vnbench.records.readings import CanvasReading, Stop
+from vnbench.records.record import TrialRecord
 
 SPEC = factory.compute_spec(micro_batch_size=2, canvas_sizes=((40, 64), (32, 32)))
 

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from vnbench.analysis.between import PooledFigure, Spread, mean_half_width, student_t
-from vnbench.analysis.compute import CanvasSummary
-from vnbench.analysis.cost import cost_of_epoch, epoch_time, split_by_range
+from vnbench.analysis.statistics.between import PooledFigure, Spread, mean_half_width, student_t
+from vnbench.analysis.trials.compute import CanvasSummary
+from vnbench.analysis.trials.cost import cost_of_epoch, epoch_time, split_by_range
 
 
 def canvas(padded_pixels: int, time_s: float, *, error: float | None = 0.0, processes: int = 1) -> CanvasSummary:

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from vnbench.analysis.drift import TimedFigure, fit_drift
-from vnbench.analysis.stats import t_quantile
+from vnbench.analysis.statistics.means import t_quantile
+from vnbench.analysis.trials.drift import TimedFigure, fit_drift
 
 HOUR = 3600.0
 

@@ -16,12 +16,12 @@ from record_factory import (
     training_spec,
 )
 
-from vnbench.analysis.bend import count_steps, find_bend
-from vnbench.analysis.composition import compose_measured, num_new_shapes
-from vnbench.analysis.fit import FamilyFit, fit_families
-from vnbench.analysis.loading import summarize_loading
-from vnbench.record import TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.analysis.models.bend import count_steps, find_bend
+from vnbench.analysis.models.composition import compose_measured, num_new_shapes
+from vnbench.analysis.models.fit import FamilyFit, fit_families
+from vnbench.analysis.trials.loading import summarize_loading
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import TrialSpec
 
 
 def only(records: list[TrialRecord]) -> FamilyFit:

@@ -7,7 +7,7 @@ import math
 import gate_simulation as simulation
 import pytest
 
-from vnbench.analysis.calibration import processes_needed
+from vnbench.analysis.comparison.calibration import processes_needed
 
 GATE = {"gate": simulation.gate}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from vnbench.analysis.interruptions import (
+from vnbench.analysis.planning.interruptions import (
     best_interval_of_count_s,
     best_interval_s,
     daly_interval_s,

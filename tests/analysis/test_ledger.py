@@ -4,7 +4,7 @@ import pytest
 import record_factory as factory
 
 from vnbench.analysis.findings import Findings
-from vnbench.analysis.ledger import training_ledger
+from vnbench.analysis.trials.ledger import training_ledger
 
 
 def found(*, with_loader: bool = True) -> Findings:

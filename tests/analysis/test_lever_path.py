@@ -5,13 +5,13 @@ from typing import Any
 
 import record_factory as factory
 
-from vnbench.analysis.capacity import PlannedRun
 from vnbench.analysis.findings import Findings
-from vnbench.analysis.lever_path import lever_path
-from vnbench.plan_asked import plan_values
-from vnbench.plan_command import plan_records
-from vnbench.plan_report import PlanReport
-from vnbench.record import TrialRecord
+from vnbench.analysis.planning.capacity import PlannedRun
+from vnbench.analysis.planning.lever_path import lever_path
+from vnbench.commands.plan.answer import PlanReport
+from vnbench.commands.plan.asked import plan_values
+from vnbench.commands.plan.plan import plan_records
+from vnbench.records.record import TrialRecord
 
 
 def planned(records: list[TrialRecord], **options: str) -> PlanReport:

@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 from record_factory import compute_spec, loader_spec, measured_compute_record, measured_loader_record, record_of
 
-from vnbench.analysis.compute import summarize_compute
-from vnbench.analysis.knee import Appetite, appetites, families, find_knee
-from vnbench.analysis.loading import LoaderSummary, summarize_loading
-from vnbench.analysis.overlap import Overlap, overlaps
-from vnbench.analysis.summary import TrialSummary
-from vnbench.record import Cause
+from vnbench.analysis.models.knee import Appetite, appetites, families, find_knee
+from vnbench.analysis.trials.compute import summarize_compute
+from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
+from vnbench.analysis.trials.overlap import Overlap, overlaps
+from vnbench.analysis.trials.summary import TrialSummary
+from vnbench.records.record import Cause
 
 
 def rows(*num_workers: int, **changes: object) -> tuple[LoaderSummary, ...]:

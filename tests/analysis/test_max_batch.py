@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_factory import memory_spec, reading_of, record_of, training_spec
 
-from vnbench.analysis.max_batch import (
+from vnbench.analysis.models.max_batch import (
     Probe,
     next_probe,
     next_smaller,
@@ -17,9 +17,9 @@ from vnbench.analysis.max_batch import (
     result,
     summarize_search,
 )
-from vnbench.analysis.probe_law import NUM_FORECAST_PROBES, pixels_per_example
-from vnbench.record import Cause, Status, TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.analysis.models.probe_law import NUM_FORECAST_PROBES, pixels_per_example
+from vnbench.records.record import Cause, Status, TrialRecord
+from vnbench.records.spec import TrialSpec
 
 BASE = memory_spec(training_spec(batch_size=1, device="cuda"))
 ON_CPU = memory_spec(training_spec(batch_size=1, device="cpu"))

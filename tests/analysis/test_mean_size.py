@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vnbench.analysis.mean_size import plan_by_mean_size
+from vnbench.analysis.models.mean_size import plan_by_mean_size
 
 WIDE = 640 * 12_800
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from vnbench.analysis.memory_law import CensoredPoint, MemoryLaw, PeakPoint, fit_memory_law, fits_right_ratio
+from vnbench.analysis.trials.memory_law import CensoredPoint, MemoryLaw, PeakPoint, fit_memory_law, fits_right_ratio
 
 
 def points_of(*pairs: tuple[int, float]) -> list[PeakPoint]:

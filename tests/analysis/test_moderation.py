@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import polygamma
 
-from vnbench.analysis.moderation import MAX_WEIGHT, Prior, fit_prior, moderate
+from vnbench.analysis.statistics.moderation import MAX_WEIGHT, Prior, fit_prior, moderate
 
 
 def drawn_variances(*, rows: int, freedom: int, prior_freedom: float, scale: float, seed: int) -> list[float]:

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import record_factory as factory
 
-from vnbench.analysis.noise import measure_noise, process_figure
-from vnbench.analysis.process import measured_at_s, started_s
-from vnbench.analysis.summary import summarize
+from vnbench.analysis.trials.noise import measure_noise, process_figure
+from vnbench.analysis.trials.process import measured_at_s, started_s
+from vnbench.analysis.trials.summary import summarize
 
 
 def test_each_kind_of_trial_has_its_own_spread() -> None:

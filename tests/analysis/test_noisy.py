@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import record_factory as factory
 
-from vnbench.analysis.noisy import StoppedFigure, capped_stop, noise_warning, settled_warnings
-from vnbench.readings import Stop, StopRule
-from vnbench.record import TrialWarning
+from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, noise_warning, settled_warnings
+from vnbench.records.readings import Stop, StopRule
+from vnbench.records.record import TrialWarning
 
 SPEC = factory.compute_spec(max_steps=20, max_measuring_s=2.5)
 SLOW = TrialWarning(code="data-wait", message="it waits")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from vnbench.analysis.between import ProcessFigure, Spread, student_t
-from vnbench.analysis.paired import Side, SweepNoise, compare_speed, sweep_noise
-from vnbench.analysis.steps_seen import SeenProcess, Shapes, StepNoise, equal_steps, step_noise
+from vnbench.analysis.comparison.paired import Side, SweepNoise, compare_speed, sweep_noise
+from vnbench.analysis.statistics.between import ProcessFigure, Spread, student_t
+from vnbench.analysis.trials.steps_seen import SeenProcess, Shapes, StepNoise, equal_steps, step_noise
 
 PIXELS = np.array([2.35, 3.87, 6.92, 5.88, 4.63, 3.13]) * 1e6
 ALONE = tuple((i,) for i in range(6))

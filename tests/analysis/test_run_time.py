@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import record_factory as factory
 
-from vnbench.analysis.fit import FamilyFit, fit_families
-from vnbench.analysis.run_time import EpochPasses, RunTime, compose_run, measured_start_up_s
-from vnbench.data.batching import plan_epoch
-from vnbench.data.plan import BatchPlan, PlanConfig
+from vnbench.analysis.models.fit import FamilyFit, fit_families
+from vnbench.analysis.models.run_time import EpochPasses, RunTime, compose_run, measured_start_up_s
+from vnbench.batching.epoch import plan_epoch
+from vnbench.batching.plan import BatchPlan, PlanConfig
 
 SIZES_N2 = np.array([[480, 3200 + 320 * i] for i in range(24)], dtype=np.int64)
 

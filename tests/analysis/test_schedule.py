@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from vnbench.analysis.schedule import make_schedule
-from vnbench.analysis.spread import Finish
+from vnbench.analysis.planning.schedule import make_schedule
+from vnbench.analysis.planning.spread import Finish
 
 
 def finish(p50: float, *, late: float = 0.0) -> Finish:

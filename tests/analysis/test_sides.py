@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import record_factory as factory
 
-from vnbench.analysis.sides import figure_of, side_of
-from vnbench.record import TrialRecord
+from vnbench.analysis.comparison.sides import figure_of, side_of
+from vnbench.records.record import TrialRecord
 
 
 def with_steps(record: TrialRecord, **columns: Any) -> TrialRecord:

@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from vnbench.analysis.between import ProcessFigure, spread_of
-from vnbench.analysis.run_time import RunTime
-from vnbench.analysis.spread import NUM_DRAWS, Degrees, Interruptions, finish_of, ranks_of, shares_of
-from vnbench.analysis.step_fit import ForecastParts, StepFit, fit_steps
-from vnbench.analysis.step_model import StepPoint
+from vnbench.analysis.models.run_time import RunTime
+from vnbench.analysis.models.step_fit import ForecastParts, StepFit, fit_steps
+from vnbench.analysis.models.step_model import StepPoint
+from vnbench.analysis.planning.spread import NUM_DRAWS, Degrees, Interruptions, finish_of, ranks_of, shares_of
+from vnbench.analysis.statistics.between import ProcessFigure, spread_of
 
 NONE = Interruptions()
 SURE = Degrees(measured=math.inf, processes=math.inf, loading=0.0)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vnbench.analysis.stats import (
+from vnbench.analysis.statistics.means import (
     correlated_ratio_of_sums,
     find_outliers,
     mean,

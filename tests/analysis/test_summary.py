@@ -4,8 +4,8 @@ import math
 import pytest
 import record_factory as factory
 
-from vnbench.analysis.summary import latest_attempts, summarize, summarize_memory
-from vnbench.record import Status, TrialRecord, TrialWarning
+from vnbench.analysis.trials.summary import latest_attempts, summarize, summarize_memory
+from vnbench.records.record import Status, TrialRecord, TrialWarning
 
 T_2 = 4.302652729911275
 

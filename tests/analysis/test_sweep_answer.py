@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import record_factory as factory
 
-from vnbench.analysis.best import best_quantile, may_be_fastest
-from vnbench.analysis.lever_differences import centre_among, differing_levers, varied_from
-from vnbench.analysis.noise import measure_noise
-from vnbench.analysis.paired import PairedRatio
-from vnbench.analysis.side_by_side import SideBySide, side_by_side
-from vnbench.analysis.summary import summarize
-from vnbench.analysis.sweep_answer import SweepAnswer, answer_of
-from vnbench.record import TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.analysis.comparison.best import best_quantile, may_be_fastest
+from vnbench.analysis.comparison.lever_differences import centre_among, differing_levers, varied_from
+from vnbench.analysis.comparison.paired import PairedRatio
+from vnbench.analysis.comparison.side_by_side import SideBySide, side_by_side
+from vnbench.analysis.comparison.sweep_answer import SweepAnswer, answer_of
+from vnbench.analysis.trials.noise import measure_noise
+from vnbench.analysis.trials.summary import summarize
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import TrialSpec
 
 CENTRE = factory.training_spec(precision="bf16", norm_precision="input", sampler="bucketed")
 SHAPES = [1000, 3000, 2000, 4000, 2500, 3500]

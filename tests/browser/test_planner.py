@@ -11,14 +11,14 @@ import pytest
 import record_factory as factory
 from report_page import page_of
 
-from vnbench.analysis.capacity import PlannedRun, recommend
 from vnbench.analysis.findings import Findings
-from vnbench.cli import run
+from vnbench.analysis.planning.capacity import PlannedRun, recommend
+from vnbench.cli.app import run
+from vnbench.commands.plan.asked import plan_values
+from vnbench.commands.plan.plan import plan_records
+from vnbench.commands.report.planner_tables import EXAMPLES, MAX_INTERRUPTIONS
 from vnbench.errors import PlanError
-from vnbench.plan_asked import plan_values
-from vnbench.plan_command import plan_records
-from vnbench.planner_tables import EXAMPLES, MAX_INTERRUPTIONS
-from vnbench.store import load_all
+from vnbench.records.store import load_all
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

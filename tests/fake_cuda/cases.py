@@ -10,12 +10,12 @@ from typing import Any
 import record_factory as factory
 from fake_cuda.runner import ROOT, Case
 
-from vnbench.data.corpus import Corpus
-from vnbench.harness.task import TrialTask
-from vnbench.own_model import read_own_model
-from vnbench.spec import TrialSpec
+from vnbench.images.corpus import Corpus
+from vnbench.records.spec import TrialSpec
+from vnbench.records.task import TrialTask
+from vnbench.request.own_model import read_own_model
 
-TRIAL = "vnbench.harness.trial:run"
+TRIAL = "vnbench.trial.entry:run"
 STEP = "fake_cuda.entries:timed_step"
 
 CANVASES = ((64, 96), (64, 64))
@@ -159,7 +159,7 @@ def trials_on_files(corpus: Corpus) -> Sequence[Case]:
 def checks(directory: str) -> Sequence[Case]:
     """Return what a step is held against, a profile, and what is asked of a device before a sweep."""
     large = factory.training_spec(device="cuda", model="veernet", batch_size=6, precision="bf16")
-    profile = "vnbench.harness.profile_trial:run"
+    profile = "vnbench.trial.kinds.profile:run"
     asked = {"device": "cuda", "precisions": ["fp32", "tf32", "bf16", "fp16"]}
     return [
         _case("equality", "fake_cuda.entries:equality", compute(precision="fp16", checkpointing="stages")),
@@ -167,8 +167,8 @@ def checks(directory: str) -> Sequence[Case]:
         _case("profile", profile, memory(training(precision="bf16")), directory=directory),
         _case("profile, no memory", profile, memory(training()), directory=directory, fault="no memory"),
         _case("memory, no memory", TRIAL, memory(training()), fault="no memory"),
-        Case(name="environment", entry="vnbench.measure.environment:probe", payload="auto"),
-        Case(name="convolutions", entry="vnbench.harness.probe_trial:convolution_times", payload=json.dumps(asked)),
+        Case(name="environment", entry="vnbench.trial.instruments.environment:probe", payload="auto"),
+        Case(name="convolutions", entry="vnbench.trial.kinds.probe:convolution_times", payload=json.dumps(asked)),
     ]
 
 

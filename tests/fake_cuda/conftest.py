@@ -15,8 +15,8 @@ from fake_cuda import cases
 from fake_cuda.runner import Answer, Answers, Case, Group, run_cases
 from fake_cuda.shim import NoShimError, build_shim
 
-from vnbench.data.sizes import SizeDistribution
-from vnbench.data.synthesis import CorpusSpec, build_corpus
+from vnbench.batching.sizes import SizeDistribution
+from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.units import PixelRange
 
 SIZES = SizeDistribution(widths=PixelRange(start=64, stop=128), heights=PixelRange(start=32, stop=64))

@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from vnbench.measure.memory import LiveTensorTracker
+from vnbench.trial.instruments.memory import LiveTensorTracker
 
 aten = torch.ops.aten
 

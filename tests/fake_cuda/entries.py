@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from vnbench.data.collate import blank_batch
-from vnbench.harness.equality import check_equality
-from vnbench.harness.large_tensors import compare_with_parts, find_large_tensors
-from vnbench.harness.step import build_step
-from vnbench.harness.switches import set_switches
-from vnbench.harness.task import TrialTask
-from vnbench.measure.timing import make_timer
-from vnbench.spec import TrialSpec
+from vnbench.loading.collate import blank_batch
+from vnbench.records.spec import TrialSpec
+from vnbench.records.task import TrialTask
+from vnbench.trial.checks.equality import check_equality
+from vnbench.trial.checks.large_tensors import compare_with_parts, find_large_tensors
+from vnbench.trial.instruments.timing import make_timer
+from vnbench.trial.step.optimizer_step import build_step
+from vnbench.trial.step.switches import set_switches
 
 HEIGHT, WIDTH = 64, 96
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vnbench.harness import equality
-from vnbench.harness.step import OptimizerStep
 from vnbench.model.veernet import ConvNorm, VeerNet
+from vnbench.trial.checks import equality
+from vnbench.trial.step.optimizer_step import OptimizerStep
 
 
 def scalar_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ import torch
 from fake_cuda.device import FakeCuda, RuleError
 from torch._subclasses import fake_tensor
 
-from vnbench.harness import equality
-from vnbench.measure.timing import CudaTimer
+from vnbench.trial.checks import equality
+from vnbench.trial.instruments.timing import CudaTimer
 
 
 class Allocator:

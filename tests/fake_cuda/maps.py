@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vnbench.harness import step as step_module
-from vnbench.harness.step import AUTOCAST_DTYPES
 from vnbench.model.normalization import ExplicitGroupNorm, ExplicitLayerNorm
 from vnbench.model.veernet import BottleneckAttention, DecoderStage, EncoderStage
-from vnbench.spec import TrialSpec
+from vnbench.records.spec import TrialSpec
+from vnbench.trial.step import optimizer_step as step_module
+from vnbench.trial.step.optimizer_step import AUTOCAST_DTYPES
 
 
 class WrongDtypeError(Exception):

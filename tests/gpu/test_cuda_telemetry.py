@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from record_factory import compute_spec, training_spec
 
-from vnbench.harness.device_loss import is_device_there
-from vnbench.harness.runner import probe_environment, run_trial
-from vnbench.harness.task import TrialTask
 from vnbench.measure.gpu_state import gpu_activity, gpu_settings
 from vnbench.measure.nvml import COUNTERS, DeviceReader
+from vnbench.records.task import TrialTask
+from vnbench.sweep.device_loss import is_device_there
+from vnbench.sweep.runner import probe_environment, run_trial
 
 pytestmark = pytest.mark.gpu
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import record_factory as factory
 
 from vnbench.output.answer import answer_lines
-from vnbench.store import load_results
+from vnbench.records.store import load_results
 
 README_RUN = Path(__file__).parents[2] / "results" / "cpu-amd-epyc" / "readme.jsonl"
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from record_factory import memory_spec, reading_of, record_of, training_spec
 from rich.console import Console
 
-from vnbench.output.certification_table import certification_table
-from vnbench.output.provenance import CPU_LABEL
-from vnbench.record import Cause, TrialRecord
+from vnbench.output.tables.certification import certification_table
+from vnbench.output.words.provenance import CPU_LABEL
+from vnbench.records.record import Cause, TrialRecord
 
 GIB = 2**30
 

@@ -7,15 +7,15 @@ import record_factory as factory
 from suggestions import commands_in, pasted, pasted_sweep
 
 from vnbench.analysis.findings import Findings
-from vnbench.output.commands import (
+from vnbench.output.plots.figures import PLOTS, draw_plots
+from vnbench.output.sweep_lines import result_lines
+from vnbench.output.words.commands import (
     options_of_records,
     options_of_specs,
     profile_command,
     same_command,
     sweep_command,
 )
-from vnbench.output.plots import PLOTS, draw_plots
-from vnbench.output.sweep_lines import result_lines
 from vnbench.units import PixelRange
 
 

@@ -7,9 +7,9 @@ import record_factory as factory
 from rich.console import Console
 
 from vnbench.errors import InputError
-from vnbench.output.compute_table import compute_table
-from vnbench.output.provenance import CPU_LABEL
-from vnbench.record import TrialRecord, TrialWarning
+from vnbench.output.tables.compute import compute_table
+from vnbench.output.words.provenance import CPU_LABEL
+from vnbench.records.record import TrialRecord, TrialWarning
 
 
 def render(

@@ -7,12 +7,12 @@ from xml.etree import ElementTree
 import record_factory as factory
 from rich.console import Console
 
-from vnbench.analysis.compare import Comparison, compare
-from vnbench.analysis.sides import Configuration, Side, figure_of, side_of
-from vnbench.output.gate_ci import github_annotations, gitlab_code_quality, junit_xml
-from vnbench.output.gate_markdown import gate_markdown
-from vnbench.output.gate_table import gate_table
-from vnbench.output.gate_words import names_of
+from vnbench.analysis.comparison.compare import Comparison, compare
+from vnbench.analysis.comparison.sides import Configuration, Side, figure_of, side_of
+from vnbench.output.gate.ci import github_annotations, gitlab_code_quality, junit_xml
+from vnbench.output.gate.markdown import gate_markdown
+from vnbench.output.gate.table import gate_table
+from vnbench.output.gate.words import names_of
 
 HOSTILE = "bench <script>alert(1)</script> | `x` [link](http://a) @all\n\x00::error::x"
 

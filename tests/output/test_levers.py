@@ -1,9 +1,9 @@
 import pytest
 import record_factory as factory
 
-from vnbench.kind_fields import FLAG_FIELDS
-from vnbench.output.levers import LEVERS, centre_of, describe, levers_of, varying, worth_naming
-from vnbench.spec import TrialSpec
+from vnbench.output.words.levers import LEVERS, centre_of, describe, levers_of, varying, worth_naming
+from vnbench.records.kind_fields import FLAG_FIELDS
+from vnbench.records.spec import TrialSpec
 
 DEFAULTS = {name: TrialSpec.__dataclass_fields__[name].default for name in FLAG_FIELDS}
 

@@ -7,13 +7,13 @@ import pytest
 import record_factory as factory
 from rich.console import Console
 
-from vnbench.analysis.compute import summarize_compute
-from vnbench.analysis.loading import summarize_loading
-from vnbench.analysis.noise import measure_noise
-from vnbench.output.loader_table import loader_table
-from vnbench.output.plot_supply import supply_figure
-from vnbench.output.provenance import CPU_LABEL, provenance
-from vnbench.record import Cause, TrialRecord
+from vnbench.analysis.trials.compute import summarize_compute
+from vnbench.analysis.trials.loading import summarize_loading
+from vnbench.analysis.trials.noise import measure_noise
+from vnbench.output.plots.supply import supply_figure
+from vnbench.output.tables.loader import loader_table
+from vnbench.output.words.provenance import CPU_LABEL, provenance
+from vnbench.records.record import Cause, TrialRecord
 
 
 def render(records: Sequence[TrialRecord], *, appetite: float | None = None) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from vnbench.output.numbers import format_estimate, significant, supported, time_unit, times
+from vnbench.output.words.numbers import format_estimate, significant, supported, time_unit, times
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@ import record_factory as factory
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from vnbench.analysis.compute import summarize_compute
-from vnbench.analysis.noise import measure_noise
-from vnbench.output.plot_compute import compute_figure
-from vnbench.output.provenance import provenance
+from vnbench.analysis.trials.compute import summarize_compute
+from vnbench.analysis.trials.noise import measure_noise
+from vnbench.output.plots.compute import compute_figure
+from vnbench.output.words.provenance import provenance
 
 
 def figure_of(records) -> Figure:

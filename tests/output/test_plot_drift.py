@@ -5,9 +5,9 @@ import record_factory as factory
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from vnbench.analysis.noise import measure_noise
-from vnbench.output.plot_drift import drift_figure
-from vnbench.output.provenance import provenance
+from vnbench.analysis.trials.noise import measure_noise
+from vnbench.output.plots.drift import drift_figure
+from vnbench.output.words.provenance import provenance
 
 
 def figure_of(records) -> Figure:

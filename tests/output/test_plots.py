@@ -8,11 +8,11 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from vnbench.analysis.findings import Findings
-from vnbench.analysis.summary import summarize
+from vnbench.analysis.trials.summary import summarize
 from vnbench.errors import InputError
-from vnbench.output.plots import PLOTS, draw_plots
-from vnbench.output.provenance import CPU_LABEL, provenance
-from vnbench.record import TrialRecord
+from vnbench.output.plots.figures import PLOTS, draw_plots
+from vnbench.output.words.provenance import CPU_LABEL, provenance
+from vnbench.records.record import TrialRecord
 
 NAMES = (
     "step_time",

@@ -13,9 +13,9 @@ from record_factory import (
 )
 from rich.console import Console
 
-from vnbench.harness.estimate import TrialTimes
 from vnbench.output.progress import SweepProgress, describe_outcome, describe_trial
-from vnbench.record import Cause, TrialWarning
+from vnbench.records.record import Cause, TrialWarning
+from vnbench.sweep.estimate import TrialTimes
 
 
 def times() -> TrialTimes:

@@ -7,8 +7,8 @@ import pytest
 import record_factory as factory
 
 from vnbench.errors import InputError
-from vnbench.output.provenance import provenance
-from vnbench.record import TrialRecord
+from vnbench.output.words.provenance import provenance
+from vnbench.records.record import TrialRecord
 
 
 def on(record: TrialRecord, **facts: Any) -> TrialRecord:

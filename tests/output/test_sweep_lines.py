@@ -4,10 +4,10 @@ from pathlib import Path
 
 from record_factory import some_pace, some_workload, training_spec
 
-from vnbench.harness.budget import SweepEstimate
-from vnbench.harness.design import Design
-from vnbench.harness.estimate import TrialTimes
 from vnbench.output.sweep_lines import dry_run_lines, interrupted_line, plan_lines, result_lines
+from vnbench.sweep.budget import SweepEstimate
+from vnbench.sweep.design import Design
+from vnbench.sweep.estimate import TrialTimes
 
 OUT = Path("results/cpu/sweep.jsonl")
 

@@ -9,11 +9,11 @@ import record_factory as factory
 from rich.console import Console
 
 from vnbench.errors import InputError
-from vnbench.output.provenance import CPU_LABEL
-from vnbench.output.tables import summary_table
-from vnbench.record import TrialRecord, TrialWarning
-from vnbench.spec import TrialSpec
-from vnbench.store import load_results
+from vnbench.output.tables.training import summary_table
+from vnbench.output.words.provenance import CPU_LABEL
+from vnbench.records.record import TrialRecord, TrialWarning
+from vnbench.records.spec import TrialSpec
+from vnbench.records.store import load_results
 
 
 def render(records: Sequence[TrialRecord], *, width: int = 100, price_per_hour: float | None = None) -> str:

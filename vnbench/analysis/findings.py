@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from vnbench.analysis.compute import ComputeSummary, summarize_compute
-from vnbench.analysis.fit import FamilyFit, fit_families
-from vnbench.analysis.loading import LoaderSummary, summarize_loading
-from vnbench.analysis.noise import Noise, measure_noise
-from vnbench.analysis.summary import MemorySummary, TrialSummary, latest_attempts, summarize, summarize_memory
-from vnbench.record import TrialRecord
+from vnbench.analysis.models.fit import FamilyFit, fit_families
+from vnbench.analysis.trials.compute import ComputeSummary, summarize_compute
+from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
+from vnbench.analysis.trials.noise import Noise, measure_noise
+from vnbench.analysis.trials.summary import MemorySummary, TrialSummary, latest_attempts, summarize, summarize_memory
+from vnbench.records.record import TrialRecord
 
 
 class Findings:

@@ -1,1 +1,1 @@
-"""What the network is fed: sizes, image files, batches, padded tensors."""
+"""Names of earlier versions, for those who import them; vnbench.batching is their home."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vnbench.analysis.lever_differences import differing_levers
-from vnbench.analysis.noise import measure_noise
-from vnbench.analysis.paired import PairedRatio
-from vnbench.analysis.side_by_side import side_by_side
-from vnbench.analysis.summary import TrialSummary, latest_attempts, summarize
-from vnbench.analysis.sweep_answer import LeverEffect, SweepAnswer, answer_of
-from vnbench.output.levers import LEVERS, levers_of, phrases
-from vnbench.output.noise_lines import REPEAT_COMMAND
-from vnbench.output.numbers import MISSING, format_estimate, times
-from vnbench.output.provenance import count
-from vnbench.output.row_notes import subject
-from vnbench.record import TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.analysis.comparison.lever_differences import differing_levers
+from vnbench.analysis.comparison.paired import PairedRatio
+from vnbench.analysis.comparison.side_by_side import side_by_side
+from vnbench.analysis.comparison.sweep_answer import LeverEffect, SweepAnswer, answer_of
+from vnbench.analysis.trials.noise import measure_noise
+from vnbench.analysis.trials.summary import TrialSummary, latest_attempts, summarize
+from vnbench.output.words.levers import LEVERS, levers_of, phrases
+from vnbench.output.words.noise import REPEAT_COMMAND
+from vnbench.output.words.numbers import MISSING, format_estimate, times
+from vnbench.output.words.provenance import count
+from vnbench.output.words.row_notes import subject
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import TrialSpec
 from vnbench.units import mpx
 
 MAX_NAMED = 4

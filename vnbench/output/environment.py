@@ -9,7 +9,7 @@ from typing import Any, Literal
 from vnbench.measure.host import busy_threshold
 from vnbench.measure.nvml import SLOWDOWNS
 from vnbench.measure.precisions import emulated_precisions
-from vnbench.output.numbers import significant
+from vnbench.output.words.numbers import significant
 from vnbench.units import format_bytes
 
 Code = Literal[

@@ -8,13 +8,13 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from vnbench.harness.estimate import TrialTimes
-from vnbench.kind_fields import LOADER_FIELDS
 from vnbench.output.console import say
-from vnbench.output.levers import LEVERS, kind_told
-from vnbench.output.provenance import count
-from vnbench.record import TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.output.words.levers import LEVERS, kind_told
+from vnbench.output.words.provenance import count
+from vnbench.records.kind_fields import LOADER_FIELDS
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import TrialSpec
+from vnbench.sweep.estimate import TrialTimes
 from vnbench.units import format_bytes, format_duration, mpx
 
 

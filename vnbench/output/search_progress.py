@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from vnbench.analysis.max_batch import probes_left, result
+from vnbench.analysis.models.max_batch import probes_left, result
 from vnbench.output.console import say
 from vnbench.output.progress import describe_outcome, describe_trial
-from vnbench.record import TrialRecord
-from vnbench.spec import TrialSpec
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import TrialSpec
 from vnbench.units import format_duration
 
 

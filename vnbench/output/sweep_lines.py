@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vnbench.config import SweepConfig
-from vnbench.harness.budget import SweepEstimate
-from vnbench.harness.design import Design
-from vnbench.harness.estimate import TrialTimes
-from vnbench.output.commands import Options, same_command
 from vnbench.output.progress import describe_trial
-from vnbench.output.provenance import count
-from vnbench.spec import TrialKind, TrialSpec
+from vnbench.output.words.commands import Options, same_command
+from vnbench.output.words.provenance import count
+from vnbench.records.spec import TrialKind, TrialSpec
+from vnbench.request.config import SweepConfig
+from vnbench.sweep.budget import SweepEstimate
+from vnbench.sweep.design import Design
+from vnbench.sweep.estimate import TrialTimes
 from vnbench.units import format_bytes, format_duration
 
 

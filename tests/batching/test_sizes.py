@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vnbench.batching.sizes import MAX_SEED, SIZE_LAWS, SizeDistribution, SizeLaw, draw_sizes, read_sizes_csv
+from vnbench.errors import InputError
+from vnbench.units import MAX_SIDE_PIXELS, PixelRange
+
+
+def distribution(widths: tuple[int, int], heights: tuple[int, int], law: SizeLaw = "uniform") -> SizeDistribution:
+    return SizeDistribution(
+        widths=PixelRange(start=widths[0], stop=widths[1]),
+        heights=PixelRange(start=heights[0], stop=heights[1]),
+        law=law,
+    )
+
+
+def ranges() -> st.SearchStrategy[tuple[int, int]]:
+    sides = st.integers(1, MAX_SIDE_PIXELS)
+    return st.tuples(sides, sides).map(lambda pair: (min(pair), max(pair)))
+
+
+class TestDrawSizes:
+    @given(
+        widths=ranges(),
+        heights=ranges(),
+        law=st.sampled_from(SIZE_LAWS),
+        short=st.integers(1, 50),
+        longer_by=st.integers(0, 50),
+        seed=st.integers(0, MAX_SEED),
+    )
+    @settings(deadline=None)
+    def test_sizes_are_in_range_and_a_longer_draw_starts_with_the_shorter_one(
+        self,
+        widths: tuple[int, int],
+        heights: tuple[int, int],
+        law: SizeLaw,
+        short: int,
+        longer_by: int,
+        seed: int,
+    ) -> None:
+        wanted = distribution(widths, heights, law)
+        sizes_N2 = draw_sizes(wanted, short + longer_by, seed=seed)
+        assert sizes_N2.shape == (short + longer_by, 2)
+        assert sizes_N2.dtype == np.int64
+        assert heights[0] <= sizes_N2[:, 0].min() <= sizes_N2[:, 0].max() <= heights[1]
+        assert widths[0] <= sizes_N2[:, 1].min() <= sizes_N2[:, 1].max() <= widths[1]
+        np.testing.assert_array_equal(sizes_N2[:short], draw_sizes(wanted, short, seed=seed))
+
+    def test_the_draw_of_a_seed_stays_the_same_in_every_version(self) -> None:
+        wanted = distribution((3200, 12800), (480, 640))
+        assert draw_sizes(wanted, 3, seed=0).tolist() == [[491, 11465], [558, 4227], [517, 3433]]
+
+    def test_another_seed_draws_other_sizes(self) -> None:
+        wanted = distribution((3200, 12800), (480, 640))
+        assert (draw_sizes(wanted, 100, seed=0) != draw_sizes(wanted, 100, seed=1)).any(axis=1).mean() > 0.95
+
+    def test_uniform_gives_every_length_the_same_share_ends_included(self) -> None:
+        widths_N = draw_sizes(distribution((1, 4), (7, 7)), 40_000, seed=0)[:, 1]
+        # 10,000 expected of each; the standard deviation is sqrt(40000 x 1/4 x 3/4) = 87.
+        assert np.bincount(widths_N)[1:] == pytest.approx([10_000] * 4, abs=400)
+
+    def test_log_uniform_gives_every_octave_the_same_share_ends_included(self) -> None:
+        widths_N = draw_sizes(distribution((1, 7), (7, 7), "log-uniform"), 40_000, seed=0)[:, 1]
+        counts = np.bincount(widths_N)[1:]
+        lengths = np.arange(1, 8)
+        # The law on [1, 8): log2((n + 1) / n) / 3, so 1 alone, 2 to 3, and 4 to 7 have a third each.
+        assert counts == pytest.approx(40_000 * np.log2((lengths + 1) / lengths) / 3, abs=400)
+        assert [counts[0], counts[1:3].sum(), counts[3:].sum()] == pytest.approx([40_000 / 3] * 3, abs=400)
+
+    @pytest.mark.parametrize("law", SIZE_LAWS)
+    def test_a_range_of_one_length_gives_that_length(self, law: SizeLaw) -> None:
+        assert np.unique(draw_sizes(distribution((640, 640), (480, 480), law), 1000, seed=1), axis=0).tolist() == [
+            [480, 640]
+        ]
+
+    def test_height_and_width_are_independent(self) -> None:
+        sizes_N2 = draw_sizes(distribution((3200, 12800), (480, 640)), 40_000, seed=0)
+        assert abs(np.corrcoef(sizes_N2[:, 0], sizes_N2[:, 1])[0, 1]) < 0.02
+
+    @pytest.mark.parametrize(("num_examples", "seed"), [(0, 0), (-1, 0), (1, -1), (1, MAX_SEED + 1)])
+    def test_a_draw_without_examples_or_with_a_bad_seed_is_refused(self, num_examples: int, seed: int) -> None:
+        with pytest.raises(ValueError, match=r"num_examples|seed"):
+            draw_sizes(distribution((1, 2), (1, 2)), num_examples, seed=seed)
+
+    @pytest.mark.parametrize(("start", "stop"), [(0, 5), (5, 4), (1, MAX_SIDE_PIXELS + 1)])
+    def test_a_range_that_is_no_range_of_sides_is_refused(self, start: int, stop: int) -> None:
+        with pytest.raises(ValueError, match="widths"):
+            distribution((start, stop), (1, 2))
+        with pytest.raises(ValueError, match="heights"):
+            distribution((1, 2), (start, stop))
+
+    def test_an_unknown_law_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="normal"):
+            distribution((1, 2), (1, 2), "normal")  # type: ignore[arg-type]
+
+
+class TestReadSizesCsv:
+    def write(self, folder: Path, text: str | bytes) -> Path:
+        path = folder / "sizes.csv"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "width,height\n3200,480\n12800,640\n",
+            "height,width\n480,3200\n640,12800\n",
+            "name, width ,note,height\na, 3200 ,,480\nb,12800,x,640",
+            "\ufeffwidth,height\r\n3200,480\r\n\r\n12800,640,\r\n\r\n",
+            'width,height\n"3200","480"\n+12800,0640\n',
+        ],
+    )
+    def test_sizes_are_read_whatever_the_column_order_and_the_other_columns(self, tmp_path: Path, text: str) -> None:
+        sizes_N2 = read_sizes_csv(self.write(tmp_path, text))
+        assert sizes_N2.dtype == np.int64
+        assert sizes_N2.tolist() == [[480, 3200], [640, 12800]]
+
+    def test_sides_of_one_pixel_and_of_the_largest_side_are_read(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path, f"width,height\n{MAX_SIDE_PIXELS},1\n")
+        assert read_sizes_csv(path).tolist() == [[1, MAX_SIDE_PIXELS]]
+
+    @pytest.mark.parametrize(
+        "value", ["", " ", "abc", "3200.0", "1e3", "nan", "1_000", "0", "-5", "200001", "9" * 5000, "٣"]
+    )
+    @pytest.mark.parametrize("column", ["width", "height"])
+    def test_a_bad_side_is_refused_naming_file_line_column_and_value(
+        self, tmp_path: Path, value: str, column: str
+    ) -> None:
+        row = f"{value},480" if column == "width" else f"3200,{value}"
+        path = self.write(tmp_path, f"width,height\n3200,480\n\n{row}\n3200,480\n")
+        with pytest.raises(InputError) as caught:
+            read_sizes_csv(path)
+        assert f"{path}, line 4: {column} '{value.strip()[:40]}" in str(caught.value)
+        assert len(str(caught.value)) < 300 + len(str(path))
+
+    def test_the_line_is_the_files_even_after_a_cell_of_two_lines(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path, 'width,height,note\n3200,480,"two\nlines"\nx,480,\n')
+        with pytest.raises(InputError, match="line 4: width 'x'"):
+            read_sizes_csv(path)
+
+    def test_a_row_that_ends_early_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="line 2: height ''"):
+            read_sizes_csv(self.write(tmp_path, "width,height\n3200\n"))
+
+    def test_a_thousands_separator_is_not_read_as_a_small_width(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"line 2: '12,800,640'.*thousands"):
+            read_sizes_csv(self.write(tmp_path, "width,height\n12,800,640\n"))
+
+    @pytest.mark.parametrize(
+        ("text", "column"),
+        [
+            ("", "height"),
+            ("\n", "height"),
+            ("3200,480\n", "height"),
+            ("height\n480\n", "width"),
+            ("width;height\n3200;480\n", "height"),
+            ("width,height,width\n1,2,3\n", "width"),
+        ],
+    )
+    def test_a_header_without_each_column_once_is_refused_naming_the_column(
+        self, tmp_path: Path, text: str, column: str
+    ) -> None:
+        with pytest.raises(InputError, match=f"line 1.*exactly one column {column}"):
+            read_sizes_csv(self.write(tmp_path, text))
+
+    def test_a_file_without_rows_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no sizes below the header"):
+            read_sizes_csv(self.write(tmp_path, "width,height\n\n"))
+
+    @pytest.mark.parametrize("content", [b"width,height\n\xff\xfe,480\n", b"\x89PNG\r\n\x1a\n\x00\x00", b'"' * 200_001])
+    def test_a_file_that_is_no_csv_is_refused(self, tmp_path: Path, content: bytes) -> None:
+        with pytest.raises(InputError, match=r"sizes\.csv"):
+            read_sizes_csv(self.write(tmp_path, content))
+
+    def test_a_missing_file_or_a_folder_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"none\.csv.*No such file"):
+            read_sizes_csv(tmp_path / "none.csv")
+        with pytest.raises(InputError, match="cannot be read"):
+            read_sizes_csv(tmp_path)

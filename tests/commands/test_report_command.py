@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import record_factory as factory
+from report_page import without_figures
+
+from vnbench.cli.app import run
+from vnbench.records.readings import EqualityReading
+from vnbench.records.record import Cause, TrialRecord
+
+HOSTILE = "<script>alert(1)</script> | [x](javascript:y) `z`\n# heading"
+
+
+def write(path: Path, records: Sequence[TrialRecord]) -> str:
+    path.write_text("".join(f"{record.to_json()}\n" for record in records))
+    return str(path)
+
+
+def report(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert run(["report", *arguments, "--json"]) == 0
+    written: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return written
+
+
+@pytest.fixture(name="results", scope="module")
+def _results(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write(tmp_path_factory.mktemp("records") / "sweep.jsonl", factory.cuda_sweep())
+
+
+@pytest.fixture(name="folder", scope="module")
+def _folder(results: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a report; drawing one takes seconds."""
+    folder = tmp_path_factory.mktemp("report")
+    assert run(["report", results, "--out", str(folder), "--interruptions", "2"]) == 0
+    return folder
+
+
+def test_a_report_is_markdown_html_and_figures(folder: Path) -> None:
+    markdown, page = (folder / "report.md").read_text(), (folder / "report.html").read_text()
+    for text in (markdown, page):
+        assert "15,000 examples" in text
+        assert "probability" in text
+        assert "NVIDIA H200" in text
+        assert "How it was measured" in text
+        assert "What it does not tell" in text
+        assert "vnbench report" in text
+    for figure in re.findall(r"!\[.*?\]\((.*?)\)", markdown):
+        assert (folder / figure).is_file()
+    names = {path.name for path in folder.iterdir()}
+    assert {"wall_clock.png", "pareto.png", "interruptions.png", "peak_memory.svg"} <= names
+    assert page.index("The answer") < page.index("<h2>Figures") < page.index("<h2>All trials")
+
+
+def test_the_page_loads_nothing_from_elsewhere(folder: Path) -> None:
+    page = (folder / "report.html").read_text()
+    sources = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]+)""", page)
+    assert sources
+    assert all(source.startswith("data:") for source in sources)
+    assert "@import" not in page
+    assert "url(" not in page
+    assert "fetch(" not in page
+
+
+def test_every_trial_is_a_row_with_its_status_and_cause(folder: Path) -> None:
+    page = (folder / "report.html").read_text()
+    records = factory.cuda_sweep()
+    assert page.count('<tr class="bad">') == sum(record.status != "ok" for record in records)
+    body = page.split('id="trials"')[1].split("<tbody>")[1].split("</tbody>")[0]
+    assert body.count("<tr") == len(records)
+    assert "torch-out-of-memory" in body
+    lines = (folder / "report.md").read_text().split("## All trials")[1].split("## Environment")[0]
+    rows = [line for line in lines.splitlines() if line.startswith("|")]
+    assert len(rows) == len(records) + 2
+    assert len({line.replace(r"\|", "").count("|") for line in rows}) == 1
+
+
+def test_the_same_records_give_the_same_bytes(results: str, folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    assert run(["report", results, "--out", str(folder), "--interruptions", "2"]) == 0
+    assert {path.name: path.read_bytes() for path in sorted(folder.iterdir())} == before
+
+
+@pytest.fixture(name="_no_figures")
+def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing, which takes seconds, where a test is about text."""
+    without_figures(monkeypatch)
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_nothing_in_a_record_is_taken_for_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = list(factory.cpu_sweep())
+    environment = dict(factory.CPU_ENVIRONMENT) | {"device_name": HOSTILE, "note": HOSTILE}
+    records = [dataclasses.replace(record, environment=environment) for record in records]
+    records[0] = dataclasses.replace(records[0], status="crashed", cause=Cause(kind="exception", message=HOSTILE))
+    written = report([write(tmp_path / "h.jsonl", records), "--out", str(tmp_path / "o")], capsys)
+    page, markdown = (Path(written[name]).read_text() for name in ("html", "markdown"))
+    assert "<script>alert" not in page
+    assert "<script>" not in markdown
+    assert "\n# heading" not in markdown
+    assert "[x]" not in markdown
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_records_that_no_run_can_be_planned_from_still_make_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "f.jsonl", [factory.record_of(factory.training_spec(), status="oom")])
+    page = Path(report([path, "--out", str(tmp_path / "o")], capsys)["html"]).read_text()
+    assert "No plan: " in page
+    assert "made to end oom" in page
+
+
+def test_bad_input_is_refused(results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for arguments, message in (
+        ([results, "--out", str(tmp_path / "file")], "this is a file"),
+        ([results, "--out", str(tmp_path), "--epochs", "0"], "--epochs"),
+        ([str(tmp_path / "none.jsonl"), "--out", str(tmp_path)], "none.jsonl"),
+        ([results, write(tmp_path / "c.jsonl", factory.cpu_sweep()), "--out", str(tmp_path)], "one device"),
+    ):
+        assert run(["report", *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_a_comparison_is_told_only_of_trials_that_were_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading = EqualityReading(
+        loss_error=0.0,
+        gradient_error=0.01,
+        rounding_loss_error=0.001,
+        rounding_gradient_error=0.01,
+        loss_tolerance=0.01,
+        gradient_tolerance=0.03,
+        height=64,
+        width=160,
+        num_examples=4,
+        num_passes=2,
+        elapsed_s=0.2,
+    )
+    plain = [factory.measured_training_record(factory.training_spec(batch_size=n)) for n in (1, 2)]
+    compared = [dataclasses.replace(record, equality=reading) for record in plain]
+    for records, is_told in ((plain, False), (compared, True), ([plain[0], compared[1]], False)):
+        page = Path(report([write(tmp_path / "r.jsonl", records), "--out", str(tmp_path / "o")], capsys)["html"])
+        assert ("held against fp32" in page.read_text()) == is_told
+        assert ("were not compared with it" in page.read_text()) != is_told

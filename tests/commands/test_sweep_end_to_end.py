@@ -1,0 +1,413 @@
+"""The command as a user runs it, in processes of its own, on images that are small enough for seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vnbench.records.record import Cause, TrialRecord
+from vnbench.records.store import load_results
+
+pytestmark = pytest.mark.slow
+
+SMALL = ["--widths", "64:160", "--heights", "32:64", "--device", "cpu", "--examples", "10", "--subset", "2"]
+# What else runs on this machine is no matter of these tests.
+SMALL += ["--max-attempts", "1"]
+DRAWN = SMALL
+SMALL = [*SMALL, "--no-plots"]
+"""Figures take longer than all trials together: most sweeps here draw none."""
+ONE_CELL = ["--batch-size", "1", "--precision", "fp32", "--norm-precision", "fp32", "--checkpointing", "none"]
+ONE_CELL += ["--sampler", "bucketed", "--num-workers", "0"]
+NUM_KILLS = 10
+HANG_GUARD_S = 1_800.0
+"""What ends a test of something that never happens; however slow a machine is, what does happen takes less."""
+
+
+class Vnbench:
+    """Runs the command in one folder; every process it starts carries a mark by which it is found again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.mark = uuid.uuid4().hex
+        self.environment = os.environ | {"VNBENCH_TEST_MARK": self.mark, "COLUMNS": "200"}
+
+    def start(self, *arguments: str, start_new_session: bool = False) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "vnbench", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=start_new_session,
+            # A shell that runs the tests in the background has them ignore an interrupt, and all that they start.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=HANG_GUARD_S)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    def processes(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                is_marked = self.mark.encode() in (entry / "environ").read_bytes()
+                is_zombie = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+            except OSError:
+                continue
+            if is_marked and not is_zombie:
+                found.append(int(entry.name))
+        return found
+
+    def children(self, *, of: int) -> list[int]:
+        """Return the processes of trials: marked ones that lead a session of their own, and are not the parent."""
+        return [pid for pid in self.processes() if pid != of and os.getsid(pid) == pid]
+
+    def is_empty_in_the_end(self) -> bool:
+        end = time.monotonic() + HANG_GUARD_S
+        while self.processes() and time.monotonic() < end:
+            time.sleep(0.05)
+        return not self.processes()
+
+
+@pytest.fixture
+def vnbench(tmp_path: Path) -> Iterator[Vnbench]:
+    runner = Vnbench(tmp_path)
+    yield runner
+    for pid in runner.processes():
+        os.kill(pid, signal.SIGKILL)
+
+
+def wait_for(condition: Any, *, within_s: float = HANG_GUARD_S) -> Any:
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
+
+
+def records_in(path: Path) -> tuple[TrialRecord, ...]:
+    return load_results(path).records if path.exists() else ()
+
+
+def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbench: Vnbench) -> None:
+    done = vnbench.run("sweep", *DRAWN)
+    assert done.returncode == 0, done.stderr
+    (path,) = vnbench.folder.glob("results/cpu-*/sweep-*.jsonl")
+    records = records_in(path)
+    # Four trials are of bf16, unless the probe found it slower than fp32 on this processor.
+    num_trials = 10 if "left out: bf16" in done.stderr else 14
+    assert len(records) == num_trials
+    assert {record.status for record in records} == {"ok"}
+    assert {record.environment["device_type"] for record in records} == {"cpu"}
+    for word in ("valid", "Mpx/s", "padding", "CPU figures"):
+        assert word in done.stdout
+    for line in (
+        "device: CPU",
+        "10 synthetic images",
+        f"[{num_trials}/{num_trials}]",
+        "left)",
+        f"records: {path.relative_to(vnbench.folder)}",
+    ):
+        assert line in done.stderr
+    assert "next: " in done.stderr
+    names = {figure.name for figure in path.with_suffix("").glob("*.png")}
+    drawn = {"step_time", "peak_memory", "padding", "repetition", "workers", "epoch_time", "drift"}
+    assert names == {f"{name}.png" for name in drawn}
+    assert "from 3 repeated trials" in done.stdout
+    answer = " ".join(done.stdout.partition("\nFastest: ")[2].split())  # where its lines break, its numbers decide
+    for words in ("the centre", "What one change does", " batch 2: ", " checkpointing stages: ", "memory"):
+        assert words in answer
+
+
+def test_compute_trials_alone_have_a_table_of_canvases_and_a_price_per_epoch(vnbench: Vnbench) -> None:
+    options = ["--kind", "compute", "--compute-sizes", "3", "--min-steps", "2", "--max-steps", "4"]
+    done = vnbench.run("sweep", *DRAWN, *ONE_CELL, *options, "--price-per-hour", "3.6", "--out", "r.jsonl")
+    assert done.returncode == 0, done.stderr
+    (record,) = records_in(vnbench.folder / "r.jsonl")
+    assert record.kind == "compute"
+    assert [canvas.stop.rule in ("noise-target", "max-steps") for canvas in record.canvases] == [True] * 3
+    for word in ("64 x 160", "32 x 64", "first", "epoch", "cost"):
+        assert word in done.stdout
+    names = {figure.name for figure in (vnbench.folder / "r").glob("*.png")}
+    assert "compute.png" in names
+
+
+def test_a_sweep_draws_nothing_where_that_is_asked_for_and_vnbench_plot_does_so_later(vnbench: Vnbench) -> None:
+    arguments = ["sweep", *DRAWN, *ONE_CELL, "--kind", "memory", "--out", "r.jsonl"]
+    assert vnbench.json(*arguments, "--no-plots")["plots"] == []
+    assert [path.name for path in vnbench.folder.iterdir() if path.is_dir()] == []
+    assert vnbench.json("plot", "r.jsonl", "--out", "figures")["plots"] != []
+
+
+def test_run_again_it_repeats_nothing_and_json_is_all_there_is_on_stdout(vnbench: Vnbench) -> None:
+    arguments = ["sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl"]
+    first = vnbench.json(*arguments)
+    content = (vnbench.folder / "r.jsonl").read_bytes()
+    second = vnbench.json(*arguments)
+    assert (vnbench.folder / "r.jsonl").read_bytes() == content
+    for report in (first, second):
+        assert {"out", "num_trials", "statuses", "elapsed_s"} <= set(report)
+        assert (report["out"], report["num_trials"], report["statuses"]) == ("r.jsonl", 2, {"ok": 2})
+        assert report["elapsed_s"] > 0
+
+
+def test_accumulated_binary_training_runs_in_a_process_per_replicate(vnbench: Vnbench) -> None:
+    changes = ["--batch-size", "4", "--micro-batch-size", "2", "--task", "binary", "--subset", "4"]
+    vnbench.json("sweep", *SMALL, *ONE_CELL, *changes, "--out", "r.jsonl", "--replicates", "2")
+    training = [record for record in records_in(vnbench.folder / "r.jsonl") if record.kind == "training"]
+    assert [(record.replicate, record.status) for record in training] == [(0, "ok"), (1, "ok")]
+    assert len({record.spec_id for record in training}) == 1
+    assert len({record.trial_id for record in training}) == 2
+    assert all(set((record.steps or {})["num_micro_batches"]) == {2} for record in training)
+
+
+def test_a_budget_too_small_for_anything_says_the_least_and_leaves_nothing_behind(vnbench: Vnbench) -> None:
+    done = vnbench.run("sweep", *SMALL, "--out", "r.jsonl", "--time-budget", "1s")
+    assert done.returncode == 3
+    assert "--time-budget 1 s is too small to measure anything: the first trial and the report end after" in done.stderr
+    assert not (vnbench.folder / "r.jsonl").exists()
+
+
+def test_a_second_sweep_on_the_same_file_is_refused(vnbench: Vnbench) -> None:
+    first = vnbench.start("sweep", *SMALL, "--out", "r.jsonl")
+    wait_for(lambda: records_in(vnbench.folder / "r.jsonl"))
+    second = vnbench.run("sweep", *SMALL, "--out", "r.jsonl")
+    assert second.returncode == 2
+    assert "another sweep is writing this file" in second.stderr
+    assert first.poll() is None
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=HANG_GUARD_S)
+    assert first.returncode == 130
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_keeps_what_is_finished_and_says_how_to_go_on(
+    vnbench: Vnbench, signal_number: signal.Signals
+) -> None:
+    process = vnbench.start("sweep", *SMALL, "--out", "r.jsonl")
+    wait_for(lambda: len(records_in(vnbench.folder / "r.jsonl")) >= 2)
+    process.send_signal(signal_number)
+    out, err = process.communicate(timeout=HANG_GUARD_S)
+    assert process.returncode == 130
+    assert out == ""
+    assert "run the same command again to go on" in err
+    assert "Traceback" not in err
+    assert vnbench.is_empty_in_the_end()
+    assert {record.status for record in records_in(vnbench.folder / "r.jsonl")} == {"ok"}
+
+
+def has_loaded(pid: int, library: str) -> bool:
+    try:
+        return library in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("moment", ["it imports", "torch is imported for it", "it prepares"])
+def test_ctrl_c_before_the_first_trial_tells_nothing_of_the_insides(vnbench: Vnbench, moment: str) -> None:
+    process = vnbench.start("sweep", *SMALL, "--out", "r.jsonl", start_new_session=True)
+    is_reached = {
+        "it imports": lambda: has_loaded(process.pid, "numpy"),
+        "torch is imported for it": lambda: any(has_loaded(pid, "libtorch") for pid in vnbench.processes()),
+        "it prepares": lambda: any(vnbench.folder.iterdir()),
+    }
+    wait_for(is_reached[moment])
+    # As a terminal does: every process of the group is told, the one that imports torch meanwhile too.
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=HANG_GUARD_S)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "Error" not in err
+
+
+def test_a_trial_that_is_killed_becomes_a_record_and_the_sweep_goes_on(vnbench: Vnbench) -> None:
+    command = ("sweep", *SMALL, *ONE_CELL, "--replicates", "4", "--out", "r.jsonl")
+    process = vnbench.start(*command)
+    wait_for(lambda: len(records_in(vnbench.folder / "r.jsonl")) >= 2)
+    for pid in wait_for(lambda: vnbench.children(of=process.pid)):
+        os.kill(pid, signal.SIGKILL)
+    _, err = process.communicate(timeout=HANG_GUARD_S)
+    assert process.returncode == 0
+    records = records_in(vnbench.folder / "r.jsonl")
+    assert len(records) == 5
+    (crashed,) = (record for record in records if record.status != "ok")
+    assert crashed.cause is not None
+    assert (crashed.status, crashed.cause.kind) == ("crashed", "signal")
+    assert "--retry crashed" in err
+    report = vnbench.json(*command, "--retry", "crashed,timeout")
+    assert report["statuses"] == {"ok": 5}
+    (retried,) = (record for record in records_in(vnbench.folder / "r.jsonl") if record.attempt == 1)
+    assert retried.spec_id == crashed.spec_id
+
+
+def test_trials_that_run_too_long_are_timeouts(vnbench: Vnbench) -> None:
+    done = vnbench.run("sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl", "--trial-timeout", "0.05s")
+    assert done.returncode == 3
+    assert [record.status for record in records_in(vnbench.folder / "r.jsonl")] == ["timeout", "timeout"]
+
+
+def test_an_image_that_does_not_decode_is_named_and_the_sweep_goes_on(vnbench: Vnbench) -> None:
+    vnbench.json("corpus", "logs", "--examples", "5", "--widths", "64:160", "--heights", "32:64")
+    for image in (vnbench.folder / "logs" / "images").iterdir():
+        image.write_bytes(b"\x89PNG\r\n\x1a\n" + b"broken")
+    options = [
+        "--corpus",
+        "logs",
+        "--device",
+        "cpu",
+        "--subset",
+        "2",
+        "--max-attempts",
+        "1",
+        *ONE_CELL,
+        "--out",
+        "r.jsonl",
+    ]
+    report = vnbench.json("sweep", *options)
+    assert report["statuses"] == {"ok": 1, "crashed": 1}
+    (crashed,) = (record for record in records_in(vnbench.folder / "r.jsonl") if record.status == "crashed")
+    assert crashed.cause is not None
+    assert "logs/images/" in crashed.cause.message
+
+
+def test_the_users_own_corpus_and_its_largest_image_are_measured(vnbench: Vnbench) -> None:
+    vnbench.json("corpus", "logs", "--examples", "5", "--widths", "64:160", "--heights", "32:64", "--task", "binary")
+    options = [
+        "--corpus",
+        "logs",
+        "--task",
+        "binary",
+        "--device",
+        "cpu",
+        "--subset",
+        "2",
+        "--max-attempts",
+        "1",
+        *ONE_CELL,
+        "--out",
+        "r.jsonl",
+    ]
+    assert vnbench.json("sweep", *options)["statuses"] == {"ok": 2}
+    refused = vnbench.run("sweep", *options, "--widths", "64:80")
+    assert refused.returncode == 2
+    assert "--widths 64:80" in refused.stderr
+    assert "images/" in refused.stderr
+
+
+def test_ten_kills_lose_and_repeat_no_finished_trial_and_leave_no_process(vnbench: Vnbench) -> None:
+    path = vnbench.folder / "r.jsonl"
+    moments = random.Random(20_260_101)
+    kept: list[str] = []
+    arguments = ["sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl", "--replicates", "16", "--time-budget", "20m"]
+    for number in range(NUM_KILLS):
+        process = vnbench.start(*arguments)
+        if number % 2:  # most of them while it starts
+            time.sleep(moments.uniform(0.5, 3.0))
+        else:  # among its trials
+            wait_for(lambda run=process, kept=kept: len(records_in(path)) > len(kept) or run.poll() is not None)
+            time.sleep(moments.uniform(0.0, 1.0))
+        process.kill()
+        process.communicate()
+        assert vnbench.is_empty_in_the_end()
+        finished = [record.trial_id for record in records_in(path)]
+        assert finished[: len(kept)] == kept, "a finished trial was lost"
+        kept = finished
+    assert len(kept) >= NUM_KILLS / 2
+    report = vnbench.json(*arguments)
+    finished = [record.trial_id for record in records_in(path)]
+    assert finished[: len(kept)] == kept
+    assert len(finished) == len(set(finished)), "a finished trial was repeated"
+    assert len(finished) == report["num_trials"] == 17
+
+
+FACTORED = ["--design", "factored", "--batch-size", "1,2", "--precision", "fp32", "--norm-precision", "fp32"]
+FACTORED += ["--checkpointing", "none,stages", "--sampler", "bucketed", "--num-workers", "0,1"]
+FACTORED += ["--compute-sizes", "4", "--min-steps", "2", "--max-steps", "2", "--reference-runs", "1"]
+
+
+def test_a_factored_sweep_confirms_a_few_of_the_cells_that_it_forecasts(vnbench: Vnbench) -> None:
+    command = ("sweep", *SMALL, *FACTORED, "--out", "r.jsonl")
+    report = vnbench.json(*command)
+    records = load_results(vnbench.folder / "r.jsonl").records
+    kinds = [record.kind for record in records]
+    assert kinds.count("compute") == 3
+    assert kinds.count("loader") == 3
+    assert kinds.count("training") == 5
+    assert all((record.forecast is not None) == (record.kind == "training") for record in records)
+    assert len(report["confirmations"]) == 5
+    assert report["statuses"] == {"ok": len(records)}
+    again = vnbench.run(*command)
+    assert again.returncode == 0
+    assert len(load_results(vnbench.folder / "r.jsonl").records) == len(records), "nothing is measured twice"
+    assert "5 confirmed configurations off by" in " ".join(again.stdout.split()).replace("Forecasts of ", "")
+    assert vnbench.json("fit", "r.jsonl")["models"]
+
+    path = vnbench.folder / "r.jsonl"
+    confirming = dataclasses.replace(
+        records[-1], status="crashed", cause=Cause(kind="exception", message="made to crash")
+    )
+    path.write_text("".join(f"{record.to_json()}\n" for record in (*records[:-1], confirming)))
+    vnbench.json(*command, "--retry", "crashed")
+    retried = load_results(path).records[len(records) :]
+    assert [(record.spec_id, record.attempt) for record in retried] == [(confirming.spec_id, 1)]
+
+
+def test_the_factored_design_settles_its_own_kinds(vnbench: Vnbench) -> None:
+    done = vnbench.run("sweep", *SMALL, "--design", "factored", "--kind", "training")
+    assert done.returncode == 2
+    assert "the factored design settles what is measured" in done.stderr
+
+
+def test_formats_of_the_same_images_are_an_axis(vnbench: Vnbench) -> None:
+    formats = [*ONE_CELL, "--image-format", "png,tiff-g4,tiff-zstd", "--reference-runs", "1"]
+    done = vnbench.run("sweep", *SMALL, "--kind", "loader,training", *formats, "--out", "r.jsonl")
+    assert done.returncode == 0, done.stderr
+    records = records_in(vnbench.folder / "r.jsonl")
+    assert {(record.kind, record.spec.image_format) for record in records} >= {
+        (kind, name) for kind in ("loader", "training") for name in ("png", "tiff-g4", "tiff-zstd")
+    }
+    assert len({record.spec.corpus_id for record in records}) == 1
+    assert {record.status for record in records} == {"ok"}
+
+
+def test_images_of_ones_own_have_a_format_already(vnbench: Vnbench) -> None:
+    vnbench.run("corpus", "logs", "--examples", "4", "--widths", "64:96", "--heights", "32:48")
+    done = vnbench.run("sweep", "--corpus", "logs", "--image-format", "tiff-g4", "--dry-run")
+    assert done.returncode == 2
+    assert "--image-format tiff-g4: the images of --corpus have a format already" in done.stderr
+
+
+def test_a_loader_sweep_tells_stages_and_the_knee(vnbench: Vnbench) -> None:
+    done = vnbench.run(
+        "sweep", *DRAWN, "--kind", "loader", "--num-workers", "0,1", "--appetite", "0.5", "--out", "r.jsonl"
+    )
+    assert done.returncode == 0, done.stderr
+    text = " ".join(done.stdout.split())
+    assert "empty-workers" in text
+    assert "0 workers feed 0.500 examples/s (given) with 10.0 % to spare" in text
+    assert (vnbench.folder / "r" / "supply.png").stat().st_size > 1000

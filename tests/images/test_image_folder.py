@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vnbench.cli.app import run
+from vnbench.errors import InputError
+from vnbench.images import folder as image_folder
+from vnbench.images.corpus import load_corpus
+from vnbench.images.folder import has_images, pair_folder, read_sizes
+
+SIZES = ((40, 70), (33, 90), (64, 128), (48, 100), (50, 81), (36, 110))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def save(path: Path, size: tuple[int, int], *, top: int = 256) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(len(path.name)).integers(0, top, size, dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Images of three kinds in two folders, masks in the same places elsewhere."""
+    root = tmp_path / "archive"
+    endings = ("png", "tif", "jpg")
+    for index, size in enumerate(SIZES):
+        place = "deep/well" if index % 2 else "."
+        save(root / "images" / place / f"{index}.{endings[index % 3]}", size)
+        save(root / "masks" / place / f"{index}.png", size, top=3)
+    return root
+
+
+def test_images_and_masks_are_paired_by_their_names(folder: Path) -> None:
+    rows = pair_folder(folder)
+    assert [(row.image, row.mask) for row in rows][:2] == [
+        ("images/0.png", "masks/0.png"),
+        ("images/2.jpg", "masks/2.png"),
+    ]
+    assert {(row.height, row.width) for row in rows} == set(SIZES)
+    assert [row.split for row in rows].count("validation") == 1
+
+
+def test_masks_may_lie_beside_their_images(tmp_path: Path) -> None:
+    for index, size in enumerate(SIZES):
+        save(tmp_path / "flat" / f"log {index}.tif", size)
+        save(tmp_path / "flat" / f"log {index}_mask.png", size, top=3)
+    rows = pair_folder(tmp_path / "flat")
+    assert [row.mask for row in rows] == [f"log {index}_mask.png" for index in range(len(SIZES))]
+
+
+def test_such_a_folder_is_a_corpus_and_equal_ones_are_equal_wherever_they_lie(folder: Path, tmp_path: Path) -> None:
+    corpus = load_corpus(folder)
+    assert len(corpus) == len(SIZES)
+    os.rename(folder, tmp_path / "elsewhere")
+    assert load_corpus(tmp_path / "elsewhere").corpus_id == corpus.corpus_id
+
+
+def test_half_a_synthetic_corpus_is_not_taken_for_a_folder_of_pairs(folder: Path) -> None:
+    (folder / "corpus.json").write_text(json.dumps({"task": "multiclass"}))
+    with pytest.raises(InputError, match="there is no such manifest"):
+        load_corpus(folder)
+
+
+def test_headers_are_read_once_until_a_file_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    right = image_folder.read_size
+
+    def count(path: Path) -> tuple[int, int]:
+        read.append(path)
+        return right(path)
+
+    monkeypatch.setattr(image_folder, "read_size", count)
+    first = pair_folder(folder)
+    assert len(read) == 2 * len(SIZES)
+    assert pair_folder(folder) == first
+    assert len(read) == 2 * len(SIZES)
+    for name in ("images/2.jpg", "masks/2.png"):
+        save(folder / name, (20, 30))
+        os.utime(folder / name, ns=(1, 1))
+    changed = pair_folder(folder)
+    assert len(read) == 2 * len(SIZES) + 2
+    assert (changed[1].height, changed[1].width) == (20, 30)
+
+
+def test_a_broken_cache_costs_nothing_but_time(folder: Path, tmp_path: Path) -> None:
+    first = pair_folder(folder)
+    (cache,) = (tmp_path / "cache").rglob("*.json")
+    for content in ("", "[1]", '{"x": 3}'):
+        cache.write_text(content)
+        assert pair_folder(folder) == first
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda root: (root / "masks/0.png").unlink(), r"holds 1 file without a mask: images/0\.png; add the masks"),
+        (lambda root: save(root / "masks/0.png", (9, 9)), r"images/0\.png \(70 x 40 px, its mask 9 x 9 px\)"),
+        (lambda root: (root / "images/0.png").write_bytes(b"\x89PNG\r\n"), r"images/0\.png: does not decode"),
+        (lambda root: os.truncate(root / "masks/0.png", 0), r"masks/0\.png: does not decode"),
+    ],
+)
+def test_files_that_cannot_be_used_are_named(folder: Path, damage: object, told: str) -> None:
+    damage(folder)  # type: ignore[operator]
+    with pytest.raises(InputError, match=told):
+        pair_folder(folder)
+
+
+def test_an_image_that_claims_to_be_enormous_is_refused_unread(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_folder, "MAX_SIDE_PIXELS", 120)
+    with pytest.raises(InputError, match=r"images/2\.jpg: claims 128 x 64 px"):
+        pair_folder(folder)
+
+
+def test_links_in_a_ring_are_not_followed(folder: Path) -> None:
+    (folder / "images" / "again").symlink_to(folder / "images", target_is_directory=True)
+    assert len(pair_folder(folder)) == len(SIZES)
+
+
+def test_a_folder_without_pairs_says_how_to_name_them(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert not has_images(tmp_path / "empty")
+    with pytest.raises(InputError, match=r"name them images/x\.png and masks/x\.png, or x\.png and x_mask\.png"):
+        pair_folder(tmp_path / "empty")
+
+
+def test_sizes_come_from_a_folder_as_from_a_file(folder: Path, tmp_path: Path) -> None:
+    found = read_sizes(folder)
+    assert found.dtype == np.int64
+    assert {tuple(size) for size in found.tolist()} == set(SIZES)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="there are no images in it"):
+        read_sizes(tmp_path / "none")
+
+
+def test_the_commands_take_such_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["corpus", str(folder), "--describe"]) == 0
+    text = capsys.readouterr().out
+    assert "2 8-bit PNG" in text
+    assert "2 8-bit JPEG" in text
+    plan = ["batching", "--sizes", str(folder), "--batch-size", "2", "--sampler", "random", "--json"]
+    assert run(plan) == 0
+    assert json.loads(capsys.readouterr().out)["num_examples"] == len(SIZES)
+    assert run(["sweep", "--images", str(folder), "--device", "cpu", "--dry-run"]) == 0
+    assert f"{len(SIZES)} images in {folder}" in " ".join(capsys.readouterr().err.split())
+    assert run(["sweep", "--images", str(folder), "--corpus", str(folder), "--dry-run"]) == 2
+    assert "--corpus names images too" in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from record_factory import (
+    measured_compute_record,
+    measured_loader_record,
+    measured_training_record,
+    record_of,
+    training_spec,
+)
+
+from vnbench.batching.sizes import SizeDistribution, draw_sizes
+from vnbench.output.tables.factored import error_line
+from vnbench.records.readings import Block, ForecastReading
+from vnbench.records.record import TrialRecord
+from vnbench.request.config import SweepConfig, complete
+from vnbench.request.reading import read_request
+from vnbench.sweep.cells import full_cells
+from vnbench.sweep.design import Design, make_design
+from vnbench.sweep.factored import (
+    NUM_BEST,
+    NUM_RANDOM,
+    CellForecast,
+    choose_confirmations,
+    confirmations,
+    confirming_trials,
+    forecast_cells,
+)
+from vnbench.units import PixelRange
+
+LOGS = SizeDistribution(widths=PixelRange(start=3200, stop=12_800), heights=PixelRange(start=480, stop=640))
+SIZES_N2 = draw_sizes(LOGS, 64, seed=0)
+WORST_CASE = (640, 12_800)
+CANVASES = ((640, 12_800), (608, 11_008), (640, 8992), (512, 8000), (640, 4992), (480, 3200))
+CORPUS_ID = "0" * 12
+
+
+def factored(**flags: str) -> SweepConfig:
+    names = {name.replace("_", "-"): text for name, text in flags.items()}
+    request = read_request({"widths": "3200:12800", "design": "factored", "subset": "16"} | names, config_path=None)
+    return complete(request, environment={"device_type": "cpu", "num_cpus": 8})
+
+
+def design(config: SweepConfig) -> Design:
+    return make_design(
+        config, corpus_id=CORPUS_ID, train_sizes_N2=SIZES_N2, worst_case=WORST_CASE, canvas_sizes=CANVASES
+    )
+
+
+def measure(config: SweepConfig, **changes: Any) -> list[TrialRecord]:
+    """Return a record of every part; ``changes`` go to those of compute trials."""
+    records = []
+    for trial in design(config).trials:
+        if trial.spec.kind == "compute":
+            records.append(measured_compute_record(trial.spec, replicate=trial.replicate, **changes))
+        elif trial.spec.kind == "loader":
+            records.append(measured_loader_record(trial.spec, replicate=trial.replicate))
+    return records
+
+
+def forecast(config: SweepConfig, records: Sequence[TrialRecord]) -> tuple[CellForecast, ...]:
+    return forecast_cells(config, records, corpus_id=CORPUS_ID, worst_case=WORST_CASE, sizes_N2=SIZES_N2)
+
+
+AXES = {"batch_size": "1,2,4", "precision": "bf16,fp32", "num_workers": "0,2,4", "checkpointing": "none,stages"}
+
+
+def test_trials_grow_with_the_sum_of_the_axes_and_forecasts_with_their_product() -> None:
+    config = factored(**AXES, norm_precision="fp32", sampler="bucketed,random")
+    specs = {trial.spec for trial in design(config).trials}
+    assert {spec.kind for spec in specs} == {"memory", "compute", "loader"}
+    compute = [spec for spec in specs if spec.kind == "compute"]
+    assert len(compute) == 1 + 2 + 1 + 1, "the centre, two more batches, one precision, checkpointing"
+    loader = [spec for spec in specs if spec.kind == "loader"]
+    assert len(loader) == 1 + 2 + 2 + 1, "the centre, two more batches, two numbers of workers, one sampler"
+    forecasts = forecast(config, measure(config))
+    # 3 x 2 x 3 x 2 x 2 cells, of which random is bucketed where a pass holds one example only in what it costs.
+    assert len(forecasts) == len(list(full_cells(config))) == 72
+    assert [one.valid_px_per_s for one in forecasts] == sorted((one.valid_px_per_s for one in forecasts), reverse=True)
+
+
+def test_a_forecast_is_the_centre_times_a_ratio_per_lever() -> None:
+    config = factored(**AXES, norm_precision="fp32", sampler="bucketed")
+    found = {
+        (one.cell.batch_size, one.cell.precision, one.cell.checkpointing): one
+        for one in forecast(config, measure(config))
+        if one.cell.num_workers == 0
+    }
+    center, other = found[1, "bf16", "none"], found[2, "fp32", "stages"]
+    one_by_one = [found[2, "bf16", "none"], found[1, "fp32", "none"], found[1, "bf16", "stages"]]
+    expected = center.computing_s
+    for part in one_by_one:
+        expected *= part.computing_s / center.computing_s
+    assert other.computing_s == pytest.approx(expected, rel=0.02)
+    # The truth behind these records: 0.1 s a step and 0.9 s per Mpx in fp32, a third more with checkpointing.
+    assert found[1, "fp32", "stages"].computing_s == pytest.approx(
+        16 * 0.1 + sum(h * w for h, w in SIZES_N2[:0]) + found[1, "fp32", "none"].computing_s / 0.75, rel=0.15
+    )
+
+
+def test_workers_hide_the_shorter_part_and_without_them_both_add_up() -> None:
+    config = factored(**AXES, norm_precision="fp32", sampler="bucketed")
+    for one in forecast(config, measure(config)):
+        both = (one.computing_s, one.loading_s)
+        assert one.epoch.value_s == pytest.approx(max(both) if one.cell.num_workers else sum(both))
+        assert one.epoch.num_examples == 16
+        assert one.epoch.low_s is not None
+        assert one.epoch.high_s is not None
+        assert one.epoch.low_s < one.epoch.value_s < one.epoch.high_s
+    # 60 ms an example without workers, half of it with two.
+    loading = {one.cell.num_workers: one.loading_s for one in forecast(config, measure(config))}
+    assert loading[2] == pytest.approx(loading[0] / 2)
+
+
+def test_a_cell_with_a_missing_part_has_no_forecast() -> None:
+    config = factored(**AXES, norm_precision="fp32", sampler="bucketed")
+    records = [record for record in measure(config) if record.spec.precision != "fp32" or record.kind == "loader"]
+    forecasts = forecast(config, records)
+    assert {one.cell.precision for one in forecasts} == {"bf16"}
+    assert forecast(config, []) == ()
+
+
+def test_the_best_and_some_others_are_confirmed_and_none_that_ran_out_of_memory() -> None:
+    config = factored(**AXES, norm_precision="fp32", sampler="bucketed")
+    forecasts = forecast(config, measure(config))
+    chosen = choose_confirmations(forecasts, [], seed=0)
+    assert chosen[:NUM_BEST] == forecasts[:NUM_BEST]
+    assert len({one.spec for one in chosen}) == NUM_BEST + NUM_RANDOM
+    assert choose_confirmations(forecasts, [], seed=0) == chosen
+    assert choose_confirmations(forecasts, [], seed=1) != chosen
+    best = forecasts[0].spec
+    failed = record_of(
+        next(trial.spec for trial in confirming_trials(chosen[:1], config, worst_case=WORST_CASE)), status="oom"
+    )
+    others = choose_confirmations(forecasts, [failed], seed=0)
+    assert all(
+        one.spec.lever_key != best.lever_key or one.spec.micro_batch_size < best.micro_batch_size for one in others
+    )
+
+
+def test_the_worst_case_of_a_family_goes_before_its_training() -> None:
+    config = factored(**AXES, norm_precision="fp32", sampler="bucketed")
+    chosen = choose_confirmations(forecast(config, measure(config)), [], seed=0)
+    specs = [trial.spec for trial in confirming_trials(chosen, config, worst_case=WORST_CASE)]
+    kinds = [spec.kind for spec in specs]
+    assert kinds == sorted(kinds)
+    assert {spec.family for spec in specs if spec.kind == "memory"} == {one.spec.family for one in chosen}
+
+
+def confirmed(value_s: float, measured_s: float, *, num_epochs: int = 2) -> TrialRecord:
+    block = Block(
+        wall_time_s=num_epochs * measured_s,
+        num_steps=16 * num_epochs,
+        num_examples=16 * num_epochs,
+        valid_pixels=1000,
+        padded_pixels=1000,
+    )
+    record = measured_training_record(training_spec())
+    reading = ForecastReading(value_s=value_s, low_s=0.9 * value_s, high_s=1.1 * value_s, num_examples=16)
+    return replace(record, forecast=reading, block=block)
+
+
+def test_the_error_of_a_forecast_is_that_of_an_epoch() -> None:
+    found = confirmations([confirmed(11.0, 10.0), confirmed(8.0, 10.0), record_of(confirmed(1, 1).spec)])
+    assert [one.measured_s for one in found] == [10.0, 10.0]
+    assert [one.error for one in found] == pytest.approx([0.1, -0.2])
+    line = error_line(found)
+    assert line is not None
+    assert "2 confirmed configurations off by 15.0 % (median), at most 20.0 %; 1 of 2 inside" in line
+    assert error_line([]) is None
+
+
+def test_a_record_keeps_its_forecast() -> None:
+    record = confirmed(11.0, 10.0)
+    assert TrialRecord.from_json(record.to_json()) == record

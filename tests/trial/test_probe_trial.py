@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from record_factory import compute_spec, record_of
+
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import TrialSpec
+from vnbench.records.task import TrialTask
+from vnbench.sweep.runner import run_trial
+from vnbench.trial.kinds import probe as probe_trial
+
+CANVASES = ((32, 64), (64, 96))
+
+
+def probe_spec(**changes: object) -> TrialSpec:
+    values = {
+        "kind": "probe",
+        "canvas_sizes": CANVASES,
+        "precisions": ("bf16", "fp32"),
+        "max_measuring_s": 600.0,
+        "sweep_id": "0" * 12,
+        "num_warm_up_steps": None,
+        "noise_target": None,
+        "min_steps": None,
+        "max_steps": None,
+    }
+    return replace(compute_spec(), **(values | changes))  # type: ignore[arg-type]
+
+
+def run(spec: TrialSpec) -> TrialRecord:
+    task = TrialTask(spec=spec, replicate=0, attempt=0, corpus_directory=None)
+    return run_trial(task, environment={"device_uuid": None}, timeout_s=300)
+
+
+def test_a_probe_times_each_precision_and_the_fastest_on_every_canvas() -> None:
+    record = run(probe_spec())
+    assert record.status == "ok", record.cause
+    assert record.probe is not None
+    convolution_s = record.probe.convolution_s
+    assert set(convolution_s) == {"bf16", "fp32"}
+    assert all(seconds > 0 for seconds in convolution_s.values())
+    fastest = min(convolution_s, key=lambda one: convolution_s[one])
+    pixels = [step.padded_pixels for step in record.probe.steps if step.precision == fastest]
+    assert list(dict.fromkeys(pixels)) == [height * width for height, width in CANVASES]
+
+
+@pytest.mark.parametrize("bf16_s", [0.5, 2.0, math.inf])
+def test_steps_of_a_slower_precision_go_through_the_smallest_canvas_unless_they_are_far_too_long(
+    monkeypatch: pytest.MonkeyPatch, bf16_s: float
+) -> None:
+    convolution_s = {"fp32": 1.0, "bf16": bf16_s}
+    monkeypatch.setattr(probe_trial, "_convolutions_s", lambda *_, **__: convolution_s)
+    # However slow the machine is, all its steps are short.
+    monkeypatch.setattr(probe_trial, "LONGEST_STEP_S", 1e9)
+    monkeypatch.setattr(probe_trial, "LONG_STEP_S", 1e9)
+    task = TrialTask(spec=probe_spec(), replicate=0, attempt=0, corpus_directory=None)
+    (record,) = probe_trial.measure_probe(task, record_of(task.spec))
+    assert record.probe is not None
+    fastest, other = sorted(convolution_s, key=lambda one: convolution_s[one])
+    small, large = (height * width for height, width in CANVASES)
+    expected = [(fastest, pixels, is_first) for pixels in (small, large) for is_first in (True, False)]
+    if bf16_s < math.inf:
+        expected += [(other, small, is_first) for is_first in (True, False)]
+    assert [(step.precision, step.padded_pixels, step.is_first) for step in record.probe.steps] == expected
+
+
+def test_a_probe_whose_time_is_up_ends_after_two_canvases() -> None:
+    record = run(probe_spec(max_measuring_s=1e-6, canvas_sizes=(*CANVASES, (96, 128)), precisions=("fp32",)))
+    assert record.status == "ok", record.cause
+    assert record.probe is not None
+    small, large = (height * width for height, width in CANVASES)
+    assert {step.padded_pixels for step in record.probe.steps} == {small, large}
+
+
+def test_a_probe_record_is_read_as_it_was_written() -> None:
+    record = run(probe_spec())
+    assert TrialRecord.from_json(record.to_json()) == record

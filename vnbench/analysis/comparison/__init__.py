@@ -1,0 +1,1 @@
+"""Sides compared with an interval: two revisions, or configurations of one sweep."""

@@ -1,0 +1,50 @@
+"""Which of several configurations may be the fastest, all comparisons together."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import chdtri, ndtr
+
+from vnbench.analysis.comparison.paired import PairedRatio
+from vnbench.analysis.statistics.means import CONFIDENCE
+
+NUM_NODES = 2_000
+"""Equal shares of probability over which the spread's own uncertainty is averaged."""
+
+
+@functools.lru_cache(maxsize=256)
+def best_quantile(num_others: int, degrees_of_freedom: float) -> float:
+    """Return the factor d at which no other is taken for slower than the best by mistake, in 95 % of cases.
+
+    One-sided comparisons of ``num_others`` means with another one of equal variance, where all share one estimate of
+    the standard error: P(max((Z_k - Z_0) / sqrt(2)) <= d S) = 0.95, with S^2 distributed as chi^2_f / f (Dunnett, A
+    multiple comparison procedure for comparing several treatments with a control, Journal of the American Statistical
+    Association 50, 1955; for the best: Hsu, Multiple Comparisons, 1996, chapter 4).
+    """
+    shares = (np.arange(NUM_NODES) + 0.5) / NUM_NODES
+    freedom = degrees_of_freedom
+    # chdtri takes the upper tail.
+    scales_S = np.ones(1) if math.isinf(freedom) else np.sqrt(chdtri(freedom, shares) / freedom)
+    nodes_Z, weights_Z = np.polynomial.hermite_e.hermegauss(60)
+    weights_Z = weights_Z / weights_Z.sum()
+
+    def missed(d: float) -> float:
+        inside_SZ = ndtr(math.sqrt(2) * d * scales_S[:, None] + nodes_Z[None, :]) ** num_others
+        return float((inside_SZ @ weights_Z).mean()) - CONFIDENCE
+
+    return float(brentq(missed, 0.0, 200.0))
+
+
+def may_be_fastest(ratio: PairedRatio, *, num_others: int) -> bool:
+    """Return whether a configuration may be as fast as the one that came out fastest.
+
+    ``ratio`` is its speed over that one's, ``num_others`` the number of configurations so compared.
+    """
+    error = ratio.log_standard_error
+    if error is None:
+        return True
+    return -math.log(ratio.value) <= best_quantile(num_others, ratio.degrees_of_freedom) * error

@@ -1,0 +1,204 @@
+"""What a machine's own noise makes of the gate: sweeps of one revision compared with each other (A/A).
+
+How often the gate is wrong where nothing changed, how far whole sweeps lie apart, and how many processes it takes to
+see a change of a wanted size.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scipy.special import betaincinv, stdtrit
+
+from vnbench.analysis.comparison.ratios import FAMILY_ERROR, POWER, compare_times
+from vnbench.analysis.comparison.rows import Tolerances
+from vnbench.analysis.comparison.sides import Side, SideFigure, figure_of
+from vnbench.analysis.statistics.moderation import MAX_WEIGHT, Prior, fit_prior
+
+NUM_RELABELLINGS = 1000
+"""Times that the processes of one revision are dealt to two sides: 10 false alarms among them are 1 %."""
+
+MAX_PROCESSES = 10_000
+"""Processes beyond which the answer is that it cannot be done."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """What sweeps of one revision say of the gate on this machine."""
+
+    num_rows: int
+    """Configurations with a time in every sweep and two processes a side or more."""
+    num_processes: int
+    """Processes a side in the relabelled comparisons, of the row that had fewest."""
+    num_comparisons: int
+    """Relabelled comparisons."""
+    num_false_alarms: int
+    """Those that found a regression."""
+    num_sweep_pairs: int
+    """Ordered pairs of whole sweeps."""
+    num_sweep_alarms: int
+    """Those that found a regression, with sweep_spread left out."""
+    process_spread: float
+    """Standard deviation between processes of one configuration in one sweep, relative, median over the rows."""
+    largest_process_spread: float
+    """The same of the noisiest row."""
+    sweep_spread: float | None
+    """Standard deviation between whole sweeps beyond what their processes explain, relative; None with one sweep."""
+    spreads: Mapping[str, float]
+    """Spread between processes by configuration."""
+    detect: float
+    """The slowdown that is to be found."""
+    processes_all_rows: int | None
+    """Processes a side that find it in all rows together with POWER; None where no number does."""
+    processes_one_row: int | None
+    """Processes a side that find it in a single row of median noise."""
+    processes_noisiest_row: int | None
+    """The same of the noisiest row."""
+
+    @property
+    def false_alarm_interval(self) -> tuple[float, float]:
+        """95 % interval of the share of false alarms (Clopper and Pearson, Biometrika 26, 1934)."""
+        found, total = self.num_false_alarms, self.num_comparisons
+        low = float(betaincinv(found, total - found + 1, 0.025)) if found else 0.0
+        high = float(betaincinv(found + 1, total - found, 0.975)) if found < total else 1.0
+        return low, high
+
+
+def calibrate(sweeps: Sequence[Side], *, detect: float, tolerances: Tolerances, seed: int) -> Calibration | None:
+    """Return the calibration of some sweeps; None where no configuration has four processes together.
+
+    Processes are dealt to two equal sides at random, those of each sweep by themselves as far as they go, so that what
+    sets whole sweeps apart does not enter the relabelled comparisons.
+    """
+    rows = _common_rows(sweeps)
+    usable = {name: parts for name, parts in rows.items() if sum(len(part) // 2 for part in parts) >= 2}
+    if not usable:
+        return None
+    random_ = random.Random(seed)
+    alarms = sum(
+        is_alarm([_dealt(parts, random_) for parts in usable.values()], tolerance=tolerances.time)
+        for _ in range(NUM_RELABELLINGS)
+    )
+    variances = {name: _within(parts) for name, parts in usable.items()}
+    freedoms = {name: float(sum(len(part) - 1 for part in parts)) for name, parts in usable.items()}
+    prior = fit_prior(list(variances.values()), list(freedoms.values()))
+    spread = _sweep_spread(list(rows.values())) if len(sweeps) > 1 else None
+    ordered = sorted(math.sqrt(variance) for variance in variances.values())
+
+    def needed(process_spread: float, *, num_averaged: int) -> int | None:
+        return processes_needed(
+            process_spread,
+            detect=detect,
+            tolerance=tolerances.time,
+            num_rows=len(usable),
+            prior=prior,
+            num_averaged=num_averaged,
+            sweep_spread=spread or 0.0,
+        )
+
+    pairs = [(i, j) for i in range(len(sweeps)) for j in range(len(sweeps)) if i != j]
+    sided = [[_whole(parts, i, j) for parts in rows.values()] for i, j in pairs]
+    return Calibration(
+        num_rows=len(usable),
+        num_processes=min(sum(len(part) // 2 for part in parts) for parts in usable.values()),
+        num_comparisons=NUM_RELABELLINGS,
+        num_false_alarms=alarms,
+        num_sweep_pairs=len(pairs),
+        num_sweep_alarms=sum(is_alarm(one, tolerance=tolerances.time) for one in sided),
+        process_spread=statistics.median(ordered),
+        largest_process_spread=ordered[-1],
+        sweep_spread=spread,
+        spreads={name: math.sqrt(variance) for name, variance in variances.items()},
+        detect=detect,
+        processes_all_rows=needed(
+            math.sqrt(statistics.fmean(variances.values())),
+            num_averaged=len(usable),
+        ),
+        processes_one_row=needed(statistics.median(ordered), num_averaged=1),
+        processes_noisiest_row=needed(ordered[-1], num_averaged=1),
+    )
+
+
+def is_alarm(pairs: Sequence[tuple[SideFigure, SideFigure]], *, tolerance: float) -> bool:
+    """Return whether the gate finds a regression in some pairs of times."""
+    rows, overall = compare_times(pairs)
+    found = [*rows, *([] if overall is None else [overall])]
+    return any(ratio.is_slower(tolerance) for ratio in found)
+
+
+def processes_needed(
+    process_spread: float,
+    *,
+    detect: float,
+    tolerance: float,
+    num_rows: int,
+    prior: Prior | None = None,
+    num_averaged: int = 1,
+    sweep_spread: float = 0.0,
+) -> int | None:
+    """Return the processes a side with which a slowdown of ``detect`` is found with POWER; None where no number does.
+
+    ``num_averaged`` rows are averaged: 1 for a single row, all for their geometric mean. The error rate is shared by
+    ``num_rows`` rows and their mean.
+    """
+    target, limit = math.log1p(detect), math.log1p(tolerance)
+    level = 1 - FAMILY_ERROR / (num_rows + (num_rows > 1)) / 2
+    lent = 0.0 if prior is None else prior.degrees_of_freedom
+    for count in range(2, MAX_PROCESSES + 1):
+        own = 2.0 * (count - 1)
+        within = 2 * process_spread**2 / count / num_averaged
+        square = within + 2 * sweep_spread**2
+        freedom = (own + min(lent, MAX_WEIGHT * own)) * num_averaged * ((square / within) ** 2 if within else 1.0)
+        error = math.sqrt(square)
+        if max(float(stdtrit(freedom, level)) * error, limit) + float(stdtrit(freedom, POWER)) * error <= target:
+            return count
+    return None
+
+
+def _common_rows(sweeps: Sequence[Side]) -> dict[str, list[tuple[float, ...]]]:
+    """Return the times of each configuration that every sweep has, sweep by sweep."""
+    first, *others = sweeps
+    return {
+        name: [side.configurations[name].figures["time"].values for side in sweeps]
+        for name, configuration in first.configurations.items()
+        if all(name in side.configurations and "time" in side.configurations[name].figures for side in (first, *others))
+    }
+
+
+def _dealt(parts: Sequence[Sequence[float]], random_: random.Random) -> tuple[SideFigure, SideFigure]:
+    sides: tuple[list[float], list[float]] = ([], [])
+    for part in parts:
+        half = len(part) // 2
+        shuffled = random_.sample(part, 2 * half)
+        sides[0].extend(shuffled[:half])
+        sides[1].extend(shuffled[half:])
+    return figure_of(sides[0], metric="time"), figure_of(sides[1], metric="time")
+
+
+def _whole(parts: Sequence[Sequence[float]], i: int, j: int) -> tuple[SideFigure, SideFigure]:
+    return figure_of(parts[i], metric="time"), figure_of(parts[j], metric="time")
+
+
+def _within(parts: Sequence[Sequence[float]]) -> float:
+    """Return the variance of the logarithm between the processes of one sweep, pooled over the sweeps."""
+    repeated = [[math.log(value) for value in part] for part in parts if len(part) > 1]
+    freedom = sum(len(part) - 1 for part in repeated)
+    return sum((len(part) - 1) * statistics.variance(part) for part in repeated) / freedom
+
+
+def _sweep_spread(rows: Sequence[Sequence[Sequence[float]]]) -> float:
+    """Return the standard deviation between sweeps of the mean over all rows, less what their processes explain."""
+    num_sweeps = len(rows[0])
+    means = [
+        statistics.fmean(statistics.fmean(map(math.log, parts[sweep])) for parts in rows) for sweep in range(num_sweeps)
+    ]
+    explained = statistics.fmean(
+        sum(_within(parts) / len(parts[sweep]) for parts in rows if any(len(part) > 1 for part in parts))
+        / len(rows) ** 2
+        for sweep in range(num_sweeps)
+    )
+    return math.sqrt(max(0.0, statistics.variance(means) - explained))

@@ -1,0 +1,202 @@
+"""The comparison of a candidate with its baseline, row by row, and what follows from all rows together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from vnbench.analysis.comparison.ratios import FAMILY_ERROR, Ratio, compare_times
+from vnbench.analysis.comparison.rows import (
+    ALL_ROWS,
+    Row,
+    Tolerances,
+    near_exact_row,
+    status_row,
+    time_row,
+    why_missing,
+)
+from vnbench.analysis.comparison.sides import Configuration, Side, SideFigure
+from vnbench.records.machine_keys import SPEED_KEYS
+from vnbench.records.readings import METRICS, Metric
+
+Outcome = Literal["pass", "regression", "undecided"]
+
+SUMMARY_PRECISION = 1e-3
+"""Summaries are kept with four digits, which are right to 0.05 %."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """What a comparison found."""
+
+    rows: tuple[Row, ...]
+    """All rows, in the order of the baseline; the geometric mean comes first."""
+    differing: tuple[str, ...] = ()
+    """Keys that do not agree, each with both values: nothing was compared then."""
+    notes: tuple[str, ...] = ()
+    """What could not be read on either side."""
+    sweep_spread: float = 0.0
+    """Relative standard deviation between whole sweeps that was put into the intervals of times."""
+    is_in_turn: bool = False
+    """Whether what was decided last rests on both sides measured in turn."""
+    not_in_baseline: tuple[str, ...] = ()
+    """Configurations that only the candidate has: nothing was compared with them."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Regression with a row that is worse, pass where every row was decided, undecided otherwise."""
+        verdicts = {row.verdict for row in self.rows}
+        if "worse" in verdicts:
+            return "regression"
+        return "pass" if self.rows and not self.notes and not verdicts & {"ambiguous", "missing"} else "undecided"
+
+    @property
+    def is_blunt_only(self) -> bool:
+        """Whether noise alone leaves it undecided: everything was there, could be read and compared."""
+        return (
+            self.outcome == "undecided"
+            and bool(self.rows)
+            and not self.notes
+            and all(row.verdict != "missing" for row in self.rows)
+        )
+
+
+def compare(
+    baseline: Side,
+    candidate: Side,
+    *,
+    tolerances: Tolerances | None = None,
+    metrics: Collection[Metric] = METRICS,
+    family_error: float = FAMILY_ERROR,
+    sweep_spread: float = 0.0,
+) -> Comparison:
+    """Return the comparison of two sides in some metrics, all unless told otherwise.
+
+    ``family_error`` and ``sweep_spread`` are those of ratios.compare_times.
+
+    The names of device, processor and threads have to agree only where times are compared: everything else depends on
+    the type of the device alone.
+    """
+    tolerances = tolerances or Tolerances()
+    notes = tuple(dict.fromkeys((*baseline.notes, *candidate.notes)))
+    differing = differing_keys(baseline, candidate, has_times="time" in metrics)
+    if differing:
+        return Comparison(rows=(), differing=differing, notes=notes)
+    rows: list[Row] = []
+    for identity, before in baseline.configurations.items():
+        after = candidate.configurations.get(identity)
+        rows += _rows(identity, before, after, tolerances=tolerances, metrics=metrics)
+    pairs = {
+        row.spec_id: (
+            baseline.configurations[row.spec_id].figures["time"],
+            candidate.configurations[row.spec_id].figures["time"],
+        )
+        for row in rows
+        if row.metric == "time" and row.candidate is not None
+    }
+    ratios = compare_times(list(pairs.values()), family_error=family_error, sweep_spread=sweep_spread)
+    return Comparison(
+        rows=tuple(_with_times(rows, pairs, ratios, tolerance=tolerances.time)),
+        notes=notes,
+        sweep_spread=sweep_spread,
+        not_in_baseline=tuple(one for one in candidate.configurations if one not in baseline.configurations),
+    )
+
+
+def differing_keys(baseline: Side, candidate: Side, *, has_times: bool) -> tuple[str, ...]:
+    """Return the keys that do not agree, each with both values.
+
+    Processor and threads matter to times alone, and are not compared where one side does not tell them.
+    Corpora are told only where no configuration is common: a specification names its corpus, so that rows of different
+    ones are never compared with each other.
+    """
+    has_common = bool(baseline.configurations.keys() & candidate.configurations.keys())
+    found = []
+    for key in baseline.keys.keys() | candidate.keys.keys():
+        there, here = baseline.keys.get(key, ()), candidate.keys.get(key, ())
+        if (key == "device" and not has_times) or (key == "corpus" and has_common):
+            continue
+        if key in SPEED_KEYS and not (has_times and there and here):
+            continue
+        if there != here:
+            found.append(f"{key}: baseline {', '.join(there) or 'unknown'}, candidate {', '.join(here) or 'unknown'}")
+    return tuple(sorted(found))
+
+
+def _rows(
+    identity: str,
+    before: Configuration,
+    after: Configuration | None,
+    *,
+    tolerances: Tolerances,
+    metrics: Collection[Metric],
+) -> list[Row]:
+    """Return the rows of one configuration, those of time still without an interval and a verdict."""
+    rows = [status_row(identity, before, after)] if "status" in metrics and (before.statuses or after is None) else []
+    for metric in METRICS:
+        there = before.figures.get(metric)
+        if metric not in metrics or there is None:
+            continue
+        here = None if after is None else after.figures.get(metric)
+        bare = Row(
+            spec_id=identity,
+            spec=before.spec,
+            metric=metric,
+            baseline=there.value,
+            candidate=None if here is None else here.value,
+            ratio=None if here is None else here.value / there.value,
+            interval=None,
+            smallest_detectable=None,
+            verdict="missing",
+            reason=why_missing(after),
+            num_processes=(there.num_processes, 0 if here is None else here.num_processes),
+        )
+        is_counted = here is not None and metric != "time"
+        rows.append(near_exact_row(bare, there, here, tolerance=tolerances.of(metric)) if is_counted and here else bare)
+    return rows
+
+
+def _with_times(
+    rows: Sequence[Row],
+    pairs: Mapping[str, tuple[SideFigure, SideFigure]],
+    compared: tuple[tuple[Ratio, ...], Ratio | None],
+    *,
+    tolerance: float,
+) -> list[Row]:
+    """Return the rows with the verdicts of their times, and the geometric mean before them."""
+    timed = [row for row in rows if row.metric == "time" and row.spec_id in pairs]
+    ratios, overall = compared
+    decided = {
+        row.spec_id: time_row(row, ratio, is_identical=_is_identical(there, here), tolerance=tolerance)
+        for row, ratio, (there, here) in zip(timed, ratios, pairs.values(), strict=True)
+    }
+    found = [decided.get(row.spec_id, row) if row.metric == "time" else row for row in rows]
+    if overall is None:
+        return found
+    mean = Row(
+        spec_id=ALL_ROWS,
+        spec=None,
+        metric="time",
+        baseline=math.exp(sum(math.log(row.baseline or 1.0) for row in timed) / len(timed)),
+        candidate=math.exp(sum(math.log(row.candidate or 1.0) for row in timed) / len(timed)),
+        ratio=None,
+        interval=None,
+        smallest_detectable=None,
+        verdict="ambiguous",
+        reason="",
+        num_processes=(min(row.num_processes[0] for row in timed), min(row.num_processes[1] for row in timed)),
+    )
+    is_identical = all(_is_identical(there, here) for there, here in pairs.values())
+    return [time_row(mean, overall, is_identical=is_identical, tolerance=tolerance), *found]
+
+
+def _is_identical(before: SideFigure, after: SideFigure) -> bool:
+    """Return whether both sides hold the same figures, as far as their digits go where only a summary was kept."""
+    if before.values and after.values:
+        return before.values == after.values
+    names = ("value", "smallest", "largest")
+    return before.num_processes == after.num_processes and all(
+        math.isclose(getattr(before, name), getattr(after, name), rel_tol=SUMMARY_PRECISION) for name in names
+    )

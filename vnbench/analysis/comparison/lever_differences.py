@@ -1,0 +1,81 @@
+"""In which levers two specs differ, and which spec another was varied from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vnbench.records.kind_fields import FLAG_FIELDS, LOADER_FIELDS
+from vnbench.records.spec import REDUCED_PRECISIONS, TrialSpec
+
+LEVER_FIELDS = (
+    "model",
+    "model_id",
+    "task",
+    "memory_limit_bytes",
+    "batch_size",
+    "micro_batch_size",
+    "precision",
+    "norm_precision",
+    "norm_groups",
+    "checkpointing",
+    *FLAG_FIELDS,
+    "num_workers",
+    *LOADER_FIELDS,
+    "shapes",
+    "shape_visits",
+    "sampler",
+)
+"""Fields that say what is measured; the others say how, or follow from these."""
+
+
+def differing_levers(one: TrialSpec, other: TrialSpec) -> tuple[str, ...]:
+    """Return the levers in which two specs differ, in the order of LEVER_FIELDS.
+
+    A micro-batch that is the whole batch follows it, and so does the norm where one side's precision is not a reduced
+    one: both settings of the norm then compute in fp32.
+    """
+    names = [name for name in LEVER_FIELDS if getattr(one, name) != getattr(other, name)]
+    if "micro_batch_size" in names and one.accumulation_steps == other.accumulation_steps == 1:
+        names.remove("micro_batch_size")
+    is_reduced = all(spec.precision in REDUCED_PRECISIONS for spec in (one, other))
+    if {"precision", "norm_precision"} <= set(names) and not is_reduced:
+        names.remove("norm_precision")
+    return tuple(names)
+
+
+def is_comparable(one: TrialSpec, other: TrialSpec) -> bool:
+    """Return whether two training specs train on the same examples."""
+    return all(getattr(one, name) == getattr(other, name) for name in ("corpus_id", "subset_size", "seed"))
+
+
+def centre_among(specs: Sequence[TrialSpec], *, num_processes: Sequence[int]) -> TrialSpec | None:
+    """Return the spec that a sweep was varied from, as far as its trials tell; None for no specs.
+
+    It is the one with the most processes, as the reference trial is repeated; of those the one that most others differ
+    from in one lever, then the first.
+    """
+    if not specs:
+        return None
+    most = max(num_processes)
+    often = [spec for spec, count in zip(specs, num_processes, strict=True) if count == most]
+
+    def num_neighbours(spec: TrialSpec) -> int:
+        return sum(is_comparable(spec, other) and len(differing_levers(spec, other)) == 1 for other in specs)
+
+    return max(often, key=num_neighbours)
+
+
+def varied_from(spec: TrialSpec, specs: Sequence[TrialSpec], *, centre: TrialSpec) -> TrialSpec | None:
+    """Return the spec from which one differs in a single lever and that is nearer to the centre; None where none is.
+
+    Samplers differ only where a pass holds several examples, so that around a batch of 1 they are varied at batch 2.
+    """
+    distance = len(differing_levers(spec, centre))
+    bases = [
+        (names, other)
+        for other in specs
+        if is_comparable(spec, other)
+        and len(names := differing_levers(spec, other)) == 1
+        and len(differing_levers(other, centre)) < distance
+    ]
+    return max(bases, key=lambda base: LEVER_FIELDS.index(base[0][0]), default=((), None))[1]

@@ -1,0 +1,200 @@
+"""Rows of a comparison: one metric of one configuration on both sides, and what follows from it.
+
+Nothing passes that was not shown: what is missing, and what is too blunt to see a change of the tolerance, has a
+verdict of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from vnbench.analysis.comparison.ratios import Ratio
+from vnbench.analysis.comparison.sides import Configuration, SideFigure
+from vnbench.records.readings import Metric
+from vnbench.records.spec import TrialSpec
+
+Verdict = Literal["better", "worse", "same", "ambiguous", "missing"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+ALL_ROWS = "all"
+"""Identity of the row that stands for all configurations together: the geometric mean of their time ratios."""
+
+OUT_OF_ROOM = frozenset({"oom", "skipped"})
+"""Statuses of a configuration that does not fit: which of the two it has depends on the order of the trials."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tolerances:
+    """Changes for the worse that are put up with, relative. Counts have none."""
+
+    time: float = 0.015
+    """Of a time."""
+    memory: float = 0.005
+    """Of a peak."""
+    padding: float = 0.001
+    """Of the padded pixels per valid pixel."""
+
+    def of(self, metric: Metric) -> float:
+        """Return the tolerance of a metric."""
+        by_metric = {
+            "time": self.time,
+            "memory": self.memory,
+            "reserved": self.memory,
+            "padding": self.padding,
+            "epoch_padding": self.padding,
+        }
+        return by_metric.get(metric, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One metric of one configuration on both sides."""
+
+    spec_id: str
+    """Identity of the configuration; ALL_ROWS for the geometric mean over all of them."""
+    spec: TrialSpec | None
+    """What was measured; None for the geometric mean, and for a benchmark of another tool."""
+    metric: Metric
+    """Which metric."""
+    baseline: float | None
+    """Figure of the baseline in the metric's unit (sides.UNITS); None where it has none."""
+    candidate: float | None
+    """Figure of the candidate."""
+    ratio: float | None
+    """Candidate over baseline: above 1 is worse."""
+    interval: tuple[float, float] | None
+    """Of a time the interval of the ratio, corrected for the number of rows; of everything else the ratios of the
+    extremes of the processes; None where nothing tells it."""
+    smallest_detectable: float | None
+    """Least change for the worse, relative, that would have been found: of a time in 95 % of cases."""
+    verdict: Verdict
+    """What follows."""
+    reason: str
+    """Why, in one line for people."""
+    num_processes: tuple[int, int] = (0, 0)
+    """Processes of the baseline and of the candidate; of the geometric mean the fewest of any row."""
+
+
+def status_row(identity: str, before: Configuration, after: Configuration | None) -> Row:
+    """Return the row of how a configuration's processes ended; any failure that the baseline did not have is worse."""
+    verdict: Verdict = "missing"
+    reason = why_missing(after)
+    if after is not None and after.statuses:
+        failed_before = {status for status in before.statuses if status != "ok"}
+        failed_after = {status for status in after.statuses if status != "ok"}
+        is_lost = "ok" in before.statuses and "ok" not in after.statuses
+        new = failed_after - failed_before
+        if failed_before & OUT_OF_ROOM:
+            new -= OUT_OF_ROOM
+        if new or is_lost:
+            verdict = "worse"
+        elif failed_before and not failed_after:
+            verdict = "better"
+        else:
+            verdict = "same"
+        reason = f"{_statuses(before)} -> {_statuses(after)}" if verdict != "same" else _statuses(after)
+        reason += f" ({after.cause})" if verdict == "worse" and after.cause else ""
+    return Row(
+        spec_id=identity,
+        spec=before.spec,
+        metric="status",
+        baseline=None,
+        candidate=None,
+        ratio=None,
+        interval=None,
+        smallest_detectable=None,
+        verdict=verdict,
+        reason=reason,
+        num_processes=(sum(before.statuses.values()), sum(after.statuses.values()) if after else 0),
+    )
+
+
+def _statuses(configuration: Configuration) -> str:
+    counts = configuration.statuses
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{status} {count} of {sum(counts.values())}" for status, count in sorted(counts.items()))
+
+
+def why_missing(after: Configuration | None) -> str:
+    """Return why the candidate has no figure where the baseline has one, in one line."""
+    if after is None:
+        return "the candidate does not have this configuration"
+    if after.cause is not None and "ok" not in after.statuses:
+        return f"the candidate ended {_statuses(after)}: {after.cause}"
+    return f"the candidate has no figure{f': {after.why_no_time}' if after.why_no_time else ''}"
+
+
+def near_exact_row(row: Row, before: SideFigure, after: SideFigure, *, tolerance: float) -> Row:
+    """Return a row whose figures hardly differ between processes: their largest values are compared as they are."""
+    ratio = after.largest / before.largest
+    low, high = after.smallest / before.largest, after.largest / before.smallest
+    spread = max(before.largest / before.smallest, after.largest / after.smallest) - 1
+    verdict: Verdict = "same"
+    reason = "identical" if ratio == 1 else f"{_change(ratio)}, tolerance {_share(tolerance)}"
+    if ratio > 1 + tolerance:
+        verdict = "worse" if low > 1 else "ambiguous"
+    elif ratio < 1 / (1 + tolerance) and high < 1:
+        verdict = "better"
+    if verdict == "ambiguous":
+        reason += f", but processes of one side differ by {_share(spread)}"
+    return replace(
+        row,
+        interval=(low, high),
+        smallest_detectable=max(tolerance, spread),
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def time_row(row: Row, ratio: Ratio, *, is_identical: bool, tolerance: float) -> Row:
+    """Return a row with the ratio of its times and what it says; identical figures are the same whatever that is."""
+    verdict, reason = _time_verdict(ratio, tolerance=tolerance, num_processes=row.num_processes)
+    if is_identical:
+        verdict, reason = "same", "identical"
+    return replace(
+        row,
+        ratio=ratio.value,
+        interval=(1.0, 1.0) if is_identical and ratio.interval is None else ratio.interval,
+        smallest_detectable=ratio.smallest_detectable(tolerance),
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _time_verdict(ratio: Ratio, *, tolerance: float, num_processes: tuple[int, int]) -> tuple[Verdict, str]:
+    """Return what the ratio of a time says, and why.
+
+    Worse: the interval excludes 1 and the estimate is at least the tolerance; better the same to the other side. Same:
+    no slowdown of the tolerance, either because the interval ends below it, or because the interval is narrow enough to
+    have shown one. Ambiguous: neither.
+    """
+    limit = math.log1p(tolerance)
+    if ratio.interval is None or ratio.half_width is None:
+        return (
+            "ambiguous",
+            "one process on each side: nothing tells how far processes differ; measure with --replicates",
+        )
+    low, high = ratio.interval
+    text = f"{_change(ratio.value)} ({_change(low)} to {_change(high)})"
+    if ratio.is_slower(tolerance):
+        return "worse", f"slower: {text}"
+    if high < 1 and ratio.log_ratio <= -limit:
+        return "better", f"faster: {text}"
+    if high < 1 + tolerance or (ratio.half_width <= limit and ratio.log_ratio < limit):
+        return "same", f"no slowdown of {_share(tolerance)}: {text}"
+    # The half-width falls with the square root of the processes.
+    needed = math.ceil(min(num_processes) * (ratio.half_width / limit) ** 2)
+    more = f"; about {needed:,} processes a side would show it" if needed > min(num_processes) else ""
+    return "ambiguous", f"too blunt for {_share(tolerance)}: {text}{more}"
+
+
+def _change(ratio: float) -> str:
+    change = 100 * (ratio - 1)
+    return f"{change:+.2g} %" if abs(change) < 10 else f"{change:+.0f} %"
+
+
+def _share(ratio: float) -> str:
+    return f"{100 * ratio:.2g} %"

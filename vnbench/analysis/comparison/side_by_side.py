@@ -1,0 +1,57 @@
+"""The training trials of a sweep side by side: each configuration against another that trained on the same examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vnbench.analysis.comparison.lever_differences import centre_among, is_comparable
+from vnbench.analysis.comparison.paired import PairedRatio, Side, SweepNoise, compare_speed, sweep_noise
+from vnbench.analysis.trials.noise import Noise
+from vnbench.analysis.trials.steps_seen import seen_process
+from vnbench.analysis.trials.summary import by_spec
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SideBySide:
+    """The timed configurations of a sweep, ready to be compared."""
+
+    sides: Mapping[TrialSpec, Side]
+    """The processes of every training spec with a valid timing."""
+    noise: SweepNoise
+    """What repetitions say of all of them."""
+    centre: TrialSpec | None
+    """The configuration that the others are compared with; None where nothing is timed."""
+
+    def speed(self, spec: TrialSpec, over: TrialSpec) -> PairedRatio | None:
+        """Return the valid pixels per second of a spec over another's; None where they are not to be compared."""
+        if spec == over or not {spec, over} <= self.sides.keys() or not is_comparable(spec, over):
+            return None
+        return compare_speed(self.sides[spec], self.sides[over], noise=self.noise)
+
+    def to_centre(self, spec: TrialSpec) -> PairedRatio | None:
+        """Return the valid pixels per second of a spec over the centre's; None for the centre itself."""
+        return None if self.centre is None else self.speed(spec, self.centre)
+
+
+def side_by_side(latest: Sequence[TrialRecord], *, noise: Noise, centre: TrialSpec | None = None) -> SideBySide:
+    """Return the training trials of one machine side by side.
+
+    ``latest`` holds the last attempt of each trial only (summary.latest_attempts), ``noise`` is theirs. Without a
+    ``centre``, or where it has no valid timing, the trials tell which spec the others are compared with.
+    """
+    sides: dict[TrialSpec, Side] = {}
+    for records in by_spec(latest, "training"):
+        seen = tuple(one for record in records if (one := seen_process(record)) is not None)
+        if seen:
+            sides[records[0].spec] = Side(processes=seen)
+    if centre not in sides:
+        counts = [len(side.processes) for side in sides.values()]
+        centre = centre_among(list(sides), num_processes=counts)
+    return SideBySide(
+        sides=sides,
+        noise=sweep_noise(list(sides.values()), borrowed=noise.spread_for("training")),
+        centre=centre,
+    )

@@ -1,0 +1,90 @@
+"""What a worst-case memory trial certifies: the memory that has to be there, and which cards have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB, USABLE
+from vnbench.analysis.trials.summary import by_spec, latest_attempts, peak_bytes
+from vnbench.records.readings import MemoryReading
+from vnbench.records.record import Cause, Status, TrialRecord
+from vnbench.records.spec import TrialSpec
+from vnbench.units import BYTES_PER_UNIT
+
+Verdict = Literal["fits", "tight", "does not fit", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Certificate:
+    """Worst-case memory of one memory spec over its processes: alone, or after passes of mixed widths."""
+
+    spec: TrialSpec
+    """What was asked."""
+    status: Status
+    """``oom`` if any process ran out of memory, else ``ok`` if any ended so, else how the first one ended."""
+    cause: Cause | None
+    """Why, unless ``ok``."""
+    reading: MemoryReading | None
+    """Of the process with the largest peak; None where none ended ``ok``."""
+    need_bytes: int | None
+    """What the allocator reserved and what lies outside of it (CUDA); what tensors held, and no more is known of, on
+    the CPU; None where there is no reading."""
+    capacity_bytes: int | None
+    """Memory that there was."""
+
+    def verdict(self, memory_bytes: float) -> Verdict:
+        """Return whether a device with so much memory holds the worst case, as far as this trial tells.
+
+        ``fits`` leaves a margin of 1 - USABLE, ``tight`` less. A trial whose allocator had to give back its cache and
+        try again is at the edge of the memory that it had.
+        """
+        if self.status == "oom":
+            is_certain = self.capacity_bytes is not None and memory_bytes <= self.capacity_bytes
+            return "does not fit" if is_certain else "unknown"
+        if self.need_bytes is None:
+            return "unknown"
+        if self.need_bytes > memory_bytes:
+            return "does not fit"
+        has_retried = self.reading is not None and bool(self.reading.num_alloc_retries)
+        is_at_edge = has_retried and self.capacity_bytes is not None and memory_bytes <= self.capacity_bytes
+        return "tight" if is_at_edge or self.need_bytes > USABLE * memory_bytes else "fits"
+
+    @property
+    def cards(self) -> dict[int, Verdict]:
+        """The verdict for common cards, by their memory in GiB."""
+        return {size: self.verdict(size * BYTES_PER_UNIT["GiB"]) for size in CARD_SIZES_GIB}
+
+
+def certify(records: Iterable[TrialRecord]) -> tuple[Certificate, ...]:
+    """Return a certificate per memory spec, in the order of first appearance."""
+    return tuple(_certify(processes) for processes in by_spec(latest_attempts(records), "memory"))
+
+
+def _certify(processes: tuple[TrialRecord, ...]) -> Certificate:
+    by_status = {record.status: record for record in reversed(processes)}
+    decisive = by_status.get("oom") or by_status.get("ok") or processes[0]
+    measured = [record.memory for record in processes if record.status == "ok" and record.memory is not None]
+    reading = max(measured, key=lambda one: peak_bytes(one) or 0, default=None)
+    peak = peak_bytes(reading)
+    assert reading is not None or peak is None
+    known = [size for record in processes if (size := _capacity_bytes(record)) is not None]
+    return Certificate(
+        spec=decisive.spec,
+        status=decisive.status,
+        cause=decisive.cause,
+        reading=reading,
+        need_bytes=None if reading is None or peak is None else peak + (reading.outside_allocator_bytes or 0),
+        capacity_bytes=max(known, default=None),
+    )
+
+
+def _capacity_bytes(record: TrialRecord) -> int | None:
+    """Return the memory that a trial had; of one that failed what its environment tells."""
+    if record.spec.memory_limit_bytes is not None:
+        return record.spec.memory_limit_bytes
+    if record.memory is not None and record.memory.capacity_bytes is not None:
+        return record.memory.capacity_bytes
+    size = record.environment.get("device_memory_bytes")
+    return size if isinstance(size, int) else None

@@ -1,0 +1,113 @@
+"""An epoch composed of its parts: each pass through the fitted step model, against what the loader supplies.
+
+Nothing of a training trial enters its own forecast but its plan: how many padded pixels each of its steps has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.trials.loading import LoaderSummary
+from vnbench.analysis.trials.overlap import LOADING, key_of
+from vnbench.analysis.trials.process import why_not_timed
+from vnbench.records.record import TrialRecord
+from vnbench.records.shape_visits import visits_shapes
+from vnbench.records.spec import TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Composition:
+    """The measured steps of one training trial, and what their parts by themselves let expect."""
+
+    spec: TrialSpec
+    """The training trial's."""
+    computing_s: float
+    """Seconds of computing by the family's model, shapes met for the first time included."""
+    new_shapes_s: float
+    """Seconds of it for those shapes."""
+    half_width_s: float | None
+    """Half-width of its interval; None where the model has none."""
+    loading_s: float | None
+    """Seconds in which the loader alone supplies the examples; None where it was not measured."""
+    is_extrapolated: bool
+    """Whether some pass lies outside of the sizes that the model was fitted to."""
+    measured_s: float
+    """Wall clock of the measured steps."""
+
+    @property
+    def bracket_s(self) -> tuple[float, float]:
+        """Least and most that both parts can take together: the longer one, and their sum."""
+        loading_s = self.loading_s or 0.0
+        return max(self.computing_s, loading_s), self.computing_s + loading_s
+
+    @property
+    def expected_s(self) -> float:
+        """The sum where the training process loads, the longer one where workers load beside it."""
+        low, high = self.bracket_s
+        return low if self.spec.num_workers else high
+
+    @property
+    def error(self) -> float:
+        """Expected over measured, less 1."""
+        return self.expected_s / self.measured_s - 1
+
+
+def compose_measured(
+    records: Iterable[TrialRecord], *, families: Sequence[FamilyFit], loading: Sequence[LoaderSummary]
+) -> tuple[Composition, ...]:
+    """Return the compositions of all training trials whose family was fitted to compute trials."""
+    by_family = {family.family: family for family in families if family.source == "compute"}
+    loaders = {key_of(row.spec, LOADING): row for row in loading if row.supply is not None}
+    found = []
+    for record in records:
+        family = by_family.get(record.spec.family)
+        if record.kind != "training" or family is None or why_not_timed(record) is not None or record.block is None:
+            continue
+        passes = measured_passes(record)
+        forecast = family.fit.forecast(passes, less_s=_saved_s(family, len(passes), record.block.num_steps))
+        loader = loaders.get(key_of(record.spec, LOADING))
+        supply = loader.supply if loader else None
+        seen_s = 0.0 if visits_shapes(record.spec) else family.first_seen_s or 0.0
+        new_shapes_s = seen_s * num_new_shapes(record)
+        computing_s = sum(map(family.fit.model.time_s, passes)) - _saved_s(family, len(passes), record.block.num_steps)
+        found.append(
+            Composition(
+                spec=record.spec,
+                computing_s=computing_s + new_shapes_s,
+                new_shapes_s=new_shapes_s,
+                half_width_s=None if forecast is None else (forecast.high - forecast.low) / 2,
+                loading_s=None if supply is None else record.block.num_examples * supply.time_per_example.value,
+                is_extrapolated=any(map(family.fit.model.is_extrapolated, passes)),
+                measured_s=record.block.wall_time_s,
+            )
+        )
+    return tuple(found)
+
+
+def measured_passes(record: TrialRecord) -> list[float]:
+    """Return the padded pixels of each measured pass; those of one step are taken to be alike."""
+    steps = record.steps or {}
+    return [
+        padded / passes
+        for padded, passes, is_warm_up in zip(
+            steps["padded_pixels"], steps["num_micro_batches"], steps["is_warm_up"], strict=True
+        )
+        if not is_warm_up
+        for _ in range(passes)
+    ]
+
+
+def num_new_shapes(record: TrialRecord) -> int:
+    """Return how many shapes the measured steps meet that neither they nor warm-up met before."""
+    steps = record.steps or {}
+    columns = ("canvas_height", "canvas_width", "num_examples", "num_micro_batches")
+    shapes = list(zip(*(steps[name] for name in columns), strict=True))
+    warmed = {shape for shape, is_warm_up in zip(shapes, steps["is_warm_up"], strict=True) if is_warm_up}
+    return len(set(shapes) - warmed)
+
+
+def _saved_s(family: FamilyFit, num_passes: int, num_steps: int) -> float:
+    """Return the seconds of the updates that passes of one step do without: a compute trial makes one per pass."""
+    return (num_passes - num_steps) * (family.optimizer_s or 0.0)

@@ -1,0 +1,229 @@
+"""The wall-clock model of every family, fitted to its compute trials, or without any to its training trials."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from vnbench.analysis.models.step_fit import StepFit, fit_roughly, fit_steps
+from vnbench.analysis.models.step_model import StepPoint, sizes_of
+from vnbench.analysis.trials.memory_law import MemoryLaw, PeakPoint, fit_memory_law
+from vnbench.analysis.trials.noise import Noise, measure_noise
+from vnbench.analysis.trials.process import compute_figures, why_not_timed
+from vnbench.analysis.trials.summary import latest_attempts, peak_bytes
+from vnbench.batching.alignment import align
+from vnbench.records.record import TrialRecord
+from vnbench.records.shape_visits import visits_shapes
+from vnbench.records.spec import TrialSpec
+
+Source = Literal["compute", "training"]
+
+MIN_FIT_SIZES = 3
+"""Different sizes below which nothing is fitted: a line through two points says nothing of its own error."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FamilyFit:
+    """What is known of the step time of one family, the trials that share memory behaviour."""
+
+    spec: TrialSpec
+    """The first spec of the family that was measured."""
+    source: Source
+    """Which kind of trial it was fitted to."""
+    points: tuple[StepPoint, ...]
+    """What it was fitted to."""
+    fit: StepFit
+    """Step time by padded pixels."""
+    step_count: StepFit
+    """The same steps, each taken to cost the same, whatever it holds: the model that only counts them."""
+    memory: MemoryLaw | None
+    """Peak memory by padded pixels; None where fewer than two sizes were measured."""
+    optimizer_s: float | None
+    """Seconds of a step that zero gradients and update parameters; None where unknown."""
+    is_rough: bool
+    """Whether it rests on too few sizes to be checked: its errors are assumed."""
+    forward_ratio: float | None
+    """Share of a step that its forward pass takes; None where unknown."""
+    flop_per_s: tuple[tuple[float, float], ...]
+    """Padded pixels, and floating-point operations per second there; empty where unknown."""
+    first_seen_s: float | None
+    """Seconds that the first step on a canvas takes beyond the others, on average; None where unknown."""
+
+    @property
+    def family(self) -> str:
+        """Its name."""
+        return self.spec.family
+
+    @property
+    def s_per_new_shape(self) -> float:
+        """Seconds that training pays where it meets a shape for the first time.
+
+        On CUDA and under a compiler training visits its shapes before it is measured.
+        """
+        return 0.0 if visits_shapes(self.spec) or self.first_seen_s is None else self.first_seen_s
+
+
+def fit_families(
+    records: Iterable[TrialRecord], *, noise: Noise | None = None, is_rough_allowed: bool = False
+) -> tuple[tuple[FamilyFit, ...], dict[str, str]]:
+    """Return the fits, and why the other families that were timed have none, by family.
+
+    ``noise`` is that of the records, where it is known already. With ``is_rough_allowed`` a family with one or two
+    sizes has a rough one (step_fit.fit_roughly).
+
+    Training steps of several passes are left out: their canvases are not known pass by pass. Waiting for data is taken
+    off training steps.
+    """
+    latest = latest_attempts(records)
+    noise = noise or measure_noise(latest)
+    families: dict[str, list[TrialRecord]] = {}
+    for record in latest:
+        # Steps on shapes that were visited otherwise than usual are a measurement of its own.
+        if record.kind in ("compute", "training") and record.spec.shape_visits == "auto":
+            families.setdefault(record.spec.family, []).append(record)
+    laws = _memory_laws(latest)
+    found: list[FamilyFit] = []
+    left_out: dict[str, str] = {}
+    for family, members in families.items():
+        source: Source = (
+            "compute" if any(_points(record) for record in members if record.kind == "compute") else "training"
+        )
+        chosen = [record for record in members if record.kind == source]
+        points = [point for number, record in enumerate(chosen) for point in _points(record, process=number)]
+        sizes = sizes_of(points)
+        is_rough = len(sizes) < MIN_FIT_SIZES
+        if is_rough and not (is_rough_allowed and sizes):
+            left_out[family] = _why_not(members, len(sizes))
+            continue
+        spread = noise.spread_for(source)
+        spec = chosen[0].spec
+        found.append(
+            FamilyFit(
+                spec=spec,
+                source=source,
+                points=tuple(points),
+                fit=fit_roughly(points, spread=spread) if is_rough else fit_steps(points, spread=spread),
+                step_count=fit_steps(points, spread=spread, form="constant"),
+                memory=_memory_law(chosen) or laws.get(spec.lever_key),
+                optimizer_s=_mean_phase(chosen, "optimizer_s"),
+                is_rough=is_rough,
+                forward_ratio=_forward_ratio(chosen),
+                flop_per_s=_flop_rates(chosen),
+                first_seen_s=_first_seen(chosen),
+            )
+        )
+    return tuple(found), left_out
+
+
+def _why_not(members: Sequence[TrialRecord], num_sizes: int) -> str:
+    reasons = [reason for record in members if (reason := why_not_timed(record)) is not None]
+    if num_sizes == 0 and reasons:
+        return reasons[0]
+    if all(record.spec.accumulation_steps > 1 for record in members):
+        return "its steps have several passes; measure with --kind compute"
+    return f"{num_sizes} different sizes were timed, {MIN_FIT_SIZES} are needed; measure with --kind compute"
+
+
+def _points(record: TrialRecord, *, process: int = 0) -> list[StepPoint]:
+    """Return the mean step time of each size of a record; empty where its times are not to be used."""
+    if record.kind == "compute":
+        by_size: dict[float, list[float]] = {}
+        for figures in compute_figures(record).values():
+            if figures.step_time is not None and figures.padded_pixels is not None:
+                by_size.setdefault(figures.padded_pixels, []).append(figures.step_time.value)
+    else:
+        by_size = _training_times(record)
+    return [
+        StepPoint(padded_pixels=size, step_time_s=statistics.fmean(times), process=process)
+        for size, times in by_size.items()
+    ]
+
+
+def _training_times(record: TrialRecord) -> dict[float, list[float]]:
+    steps = record.steps
+    if steps is None or record.spec.accumulation_steps > 1 or why_not_timed(record) is not None:
+        return {}
+    by_size: dict[float, list[float]] = {}
+    for row, is_warm_up in enumerate(steps["is_warm_up"]):
+        seconds, wait_s = steps["step_time_s"][row], steps["data_wait_s"][row]
+        if is_warm_up or steps["is_skipped_by_scaler"][row] or seconds is None or wait_s is None:
+            continue
+        # The short last step of an epoch is a smaller micro-batch, another family.
+        if steps["num_examples"][row] == record.spec.batch_size and seconds > wait_s:
+            by_size.setdefault(float(steps["padded_pixels"][row]), []).append(seconds - wait_s)
+    return by_size
+
+
+def _memory_law(records: Sequence[TrialRecord]) -> MemoryLaw | None:
+    """Return the law of the peaks on the canvases of compute trials."""
+    peaks = {
+        (canvas.height, canvas.width): PeakPoint(
+            padded_pixels=record.spec.batch_size * canvas.height * canvas.width, peak_bytes=canvas.peak_allocated_bytes
+        )
+        for record in records
+        for canvas in record.canvases
+        if canvas.peak_allocated_bytes is not None
+    }
+    return fit_memory_law(list(peaks.values()))
+
+
+def _memory_laws(latest: Sequence[TrialRecord]) -> Mapping[str, MemoryLaw]:
+    """Return the law of the worst-case peaks of every lever key, over its micro-batches and canvases."""
+    points: dict[str, list[PeakPoint]] = {}
+    for record in latest:
+        spec, peak = record.spec, peak_bytes(record.memory)
+        if record.kind != "memory" or record.status != "ok" or peak is None or spec.soak is not None:
+            continue
+        assert spec.worst_case_height is not None
+        assert spec.worst_case_width is not None
+        pixels = spec.micro_batch_size * align(spec.worst_case_height) * align(spec.worst_case_width)
+        points.setdefault(spec.lever_key, []).append(PeakPoint(padded_pixels=pixels, peak_bytes=peak))
+    laws = {key: fit_memory_law(found) for key, found in points.items()}
+    return {key: law for key, law in laws.items() if law is not None}
+
+
+def _mean_phase(records: Sequence[TrialRecord], name: str) -> float | None:
+    values = [
+        value
+        for record in records
+        if record.steps is not None
+        for value, is_warm_up in zip(record.steps[name], record.steps["is_warm_up"], strict=True)
+        if not is_warm_up and value is not None
+    ]
+    return statistics.fmean(values) if values else None
+
+
+def _forward_ratio(records: Sequence[TrialRecord]) -> float | None:
+    forward_s, step_s = 0.0, 0.0
+    for record in records:
+        for row, is_warm_up in enumerate(record.steps["is_warm_up"] if record.steps else ()):
+            assert record.steps is not None
+            forward, whole = record.steps["forward_s"][row], record.steps["step_time_s"][row]
+            if not is_warm_up and forward is not None and whole is not None:
+                forward_s, step_s = forward_s + forward, step_s + whole
+    return forward_s / step_s if step_s > 0 else None
+
+
+def _flop_rates(records: Sequence[TrialRecord]) -> tuple[tuple[float, float], ...]:
+    rates: dict[float, list[float]] = {}
+    for record in records:
+        figures = compute_figures(record)
+        for canvas in record.canvases:
+            one = figures.get((canvas.height, canvas.width))
+            if one is not None and one.step_time is not None and one.padded_pixels and canvas.flop_per_step:
+                rates.setdefault(one.padded_pixels, []).append(canvas.flop_per_step / one.step_time.value)
+    return tuple((pixels, statistics.fmean(values)) for pixels, values in sorted(rates.items()))
+
+
+def _first_seen(records: Sequence[TrialRecord]) -> float | None:
+    beyond = []
+    for record in records:
+        figures = compute_figures(record)
+        for canvas in record.canvases:
+            one = figures.get((canvas.height, canvas.width))
+            if one is not None and one.step_time is not None and math.isfinite(canvas.first_seen_s):
+                beyond.append(max(0.0, canvas.first_seen_s - one.step_time.value))
+    return statistics.fmean(beyond) if beyond else None

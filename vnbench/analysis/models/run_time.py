@@ -1,0 +1,161 @@
+"""A whole training run composed of its parts: passes, updates, loading, validation, start-up, shapes, snapshots.
+
+Each pass of the sampler's own plan goes through the fitted step model. What loads beside computing is hidden behind it
+or hides it; what loads in the training process adds up.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.models.step_fit import ForecastParts
+from vnbench.batching.plan import BatchPlan
+from vnbench.records.record import TrialRecord
+
+ROUGH_FORWARD_SHARE = 1 / 3
+"""Share of a step that its forward pass takes where no trial told: a backward pass does twice the work of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochPasses:
+    """What a step model has to know of the passes of an epoch: how many there are of each size."""
+
+    padded_pixels_C: NDArray[np.float64]
+    """Different padded pixels of a pass, rising."""
+    counts_C: NDArray[np.int64]
+    """Passes of each."""
+    num_shapes: int
+    """Different canvases and lengths."""
+    num_steps: int
+    """Optimizer steps."""
+    num_examples: int
+    """Examples."""
+
+    @property
+    def num_passes(self) -> int:
+        """Passes of all sizes."""
+        return int(self.counts_C.sum())
+
+    @classmethod
+    def of(cls, plan: BatchPlan) -> EpochPasses:
+        """Return the passes of a plan."""
+        sizes_C, counts_C = np.unique(plan.padded_pixels_M, return_counts=True)
+        # A side has fewer than 2**20 pixels, so one number tells a shape.
+        shapes_M = (plan.lengths_M << 40) + (plan.canvases_M2[:, 0] << 20) + plan.canvases_M2[:, 1]
+        return cls(
+            padded_pixels_C=sizes_C.astype(np.float64),
+            counts_C=counts_C.astype(np.int64),
+            num_shapes=len(np.unique(shapes_M)),
+            num_steps=len(plan.passes_S),
+            num_examples=len(plan.order_N),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunTime:
+    """The seconds of a run without interruptions and snapshots."""
+
+    num_epochs: int
+    """Passes over the training examples."""
+    num_steps: int
+    """Optimizer steps of an epoch."""
+    computing: ForecastParts
+    """Passes of an epoch, and what they may be off by."""
+    saved_s: float
+    """Seconds of an epoch that accumulated passes do without: a compute trial makes an update after each."""
+    loading_s: float | None
+    """Seconds in which the loader alone supplies an epoch; None where that was not measured."""
+    has_workers: bool
+    """Whether loading goes on beside computing."""
+    validation_s: float
+    """Forward passes over the validation examples, after each epoch."""
+    new_shapes_s: float
+    """Shapes that are met for the first time, once in the run."""
+    start_up_s: float
+    """From the start of the process to its first step, once."""
+    extrapolated_ratio: float
+    """Share of the passes whose padded pixels lie outside of those measured."""
+
+    @property
+    def computing_s(self) -> float:
+        """Seconds of an epoch that computing takes."""
+        return self.computing.total_s - self.saved_s
+
+    @property
+    def bracket_s(self) -> tuple[float, float]:
+        """Least and most that an epoch's computing and loading take together: the longer one, and their sum."""
+        loading_s = self.loading_s or 0.0
+        return max(self.computing_s, loading_s), self.computing_s + loading_s
+
+    @property
+    def epoch_s(self) -> float:
+        """Seconds of an epoch, validation included."""
+        low, high = self.bracket_s
+        return (low if self.has_workers else high) + self.validation_s
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of the run."""
+        return self.start_up_s + self.new_shapes_s + self.num_epochs * self.epoch_s
+
+    @property
+    def step_s(self) -> float:
+        """Mean seconds of an optimizer step."""
+        return (self.epoch_s - self.validation_s) / self.num_steps
+
+
+def compose_run(
+    family: FamilyFit,
+    *,
+    training: EpochPasses,
+    validation: EpochPasses | None,
+    num_epochs: int,
+    loading_s_per_example: float | None,
+    num_workers: int,
+    start_up_s: float,
+) -> RunTime:
+    """Return the time of a run whose epochs all have the passes given.
+
+    A validation pass takes the forward share of a step on the same canvas: without gradients it takes a little less.
+    """
+    fit = family.fit
+    validation_s = 0.0
+    if validation is not None:
+        share = ROUGH_FORWARD_SHARE if family.forward_ratio is None else family.forward_ratio
+        validation_s = share * fit.forecast_parts(validation.padded_pixels_C, validation.counts_C).total_s
+    low, high = fit.model.smallest_pixels, fit.model.largest_pixels
+    outside = training.counts_C[(training.padded_pixels_C < low) | (training.padded_pixels_C > high)].sum()
+    return RunTime(
+        num_epochs=num_epochs,
+        num_steps=training.num_steps,
+        computing=fit.forecast_parts(training.padded_pixels_C, training.counts_C),
+        saved_s=(training.num_passes - training.num_steps) * (family.optimizer_s or 0.0),
+        loading_s=None if loading_s_per_example is None else training.num_examples * loading_s_per_example,
+        has_workers=num_workers > 0,
+        validation_s=validation_s,
+        new_shapes_s=training.num_shapes * family.s_per_new_shape,
+        start_up_s=start_up_s,
+        extrapolated_ratio=float(outside) / training.num_passes,
+    )
+
+
+def measured_start_up_s(records: Iterable[TrialRecord]) -> float | None:
+    """Return the median time that training trials took beside their steps; None where no trial tells.
+
+    It is the time of the process, its imports, the corpus, the network, and on CUDA the first visit of every shape.
+    """
+    found = []
+    for record in records:
+        if record.kind != "training" or record.status != "ok" or record.steps is None:
+            continue
+        times = [seconds for seconds in record.steps["step_time_s"] if seconds is not None]
+        # What is compared before anything is timed belongs to the trial, and to no training run.
+        compared_s = 0.0 if record.equality is None else record.equality.elapsed_s
+        found.append(max(0.0, record.elapsed_s - compared_s - sum(times)))
+    return statistics.median(found) if found else None

@@ -1,0 +1,1 @@
+"""What a whole run takes, and which configuration to take for it."""

@@ -1,0 +1,251 @@
+"""Every configuration of a run that measured records let one compose, and what is known of it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vnbench.analysis.models.certification import Certificate, certify
+from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.models.run_time import EpochPasses, compose_run
+from vnbench.analysis.planning.capacity import LEVERS, Asked, Configuration, Evidence, Supply
+from vnbench.analysis.planning.room import room_of
+from vnbench.analysis.planning.spread import Degrees
+from vnbench.analysis.trials.loading import LoaderSummary
+from vnbench.analysis.trials.process import mean_power_w
+from vnbench.batching.epoch import plan_epoch
+from vnbench.batching.plan import PlanConfig
+from vnbench.batching.sizes import SizeArray
+from vnbench.records.kind_fields import FLAG_FIELDS, LOADER_FIELDS
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import SamplerName
+
+PLANNED_SAMPLERS: tuple[SamplerName, ...] = ("random", "step-sorted", "bucketed")
+"""Samplers whose passes all hold as many examples as the trials that timed them."""
+
+PLAN_EPOCH = 1
+
+MAX_OUTSIDE = 0.02
+"""Share of passes outside of the sizes that were timed from which a plan is called extrapolated."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What the records of one device say that runs are composed of."""
+
+    families: Sequence[FamilyFit]
+    """Step times and memory."""
+    supplies: Mapping[tuple[SamplerName, int], tuple[Supply, ...]]
+    """What loads passes of a sampler and a micro-batch, the fewest workers first."""
+    certificates: Sequence[Certificate]
+    """Worst cases."""
+    samplers: tuple[SamplerName, ...]
+    """Samplers to plan with."""
+    samplers_of_one: tuple[SamplerName, ...]
+    """The same for passes of one example, which are alike whoever chose them: one stands for all."""
+    batch_sizes: frozenset[int]
+    """Of training trials."""
+    trained: frozenset[tuple[Any, ...]]
+    """Levers of training trials that ended ok, but for the workers."""
+    powers_w: Mapping[str, float]
+    """Mean power of the device, by family."""
+    waits_s: Mapping[str, float]
+    """Seconds per example that training waited for its loader, by family."""
+
+    @classmethod
+    def of(
+        cls, records: Sequence[TrialRecord], *, families: Sequence[FamilyFit], loading: Sequence[LoaderSummary]
+    ) -> Measured:
+        """Return what the latest attempts at some trials say."""
+        samplers = _samplers(records)
+        of_one = {record.spec.sampler for record in records if record.spec.micro_batch_size == 1}
+        # Shapes visited otherwise than usual are a measurement of its own, and no way to train.
+        records = [record for record in records if record.spec.shape_visits == "auto"]
+        training = [record for record in records if record.kind == "training"]
+        return cls(
+            families=families,
+            supplies={
+                (sampler, micro_batch_size): _supplies(loading, sampler=sampler, micro_batch_size=micro_batch_size)
+                for sampler in samplers
+                for micro_batch_size in {family.spec.micro_batch_size for family in families}
+            },
+            certificates=certify(records),
+            samplers=samplers,
+            samplers_of_one=tuple(sorted(samplers, key=lambda name: name not in of_one)[:1]),
+            batch_sizes=frozenset(record.spec.batch_size for record in training),
+            trained=frozenset(_levers_of_training(record) for record in training if record.status == "ok"),
+            powers_w=_powers_w(records),
+            waits_s=_waits_s(training),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Plans:
+    """The passes of an epoch by sampler, batch and micro-batch, each planned once."""
+
+    sizes_N2: SizeArray
+    seed: int
+    known: dict[tuple[SamplerName, int, int], EpochPasses | None] = field(default_factory=dict)
+
+    def passes(self, sampler: SamplerName, batch_size: int, micro_batch_size: int) -> EpochPasses | None:
+        """Return the passes; None with fewer examples than a batch."""
+        key = (sampler, batch_size, micro_batch_size)
+        if key not in self.known:
+            self.known[key] = self._planned(*key) if len(self.sizes_N2) >= batch_size else None
+        return self.known[key]
+
+    def _planned(self, sampler: SamplerName, batch_size: int, micro_batch_size: int) -> EpochPasses:
+        config = PlanConfig(sampler=sampler, batch_size=batch_size, micro_batch_size=micro_batch_size, seed=self.seed)
+        return EpochPasses.of(plan_epoch(self.sizes_N2, config, epoch=PLAN_EPOCH))
+
+
+def compose_configurations(asked: Asked, measured: Measured) -> tuple[Configuration, ...]:
+    """Return every configuration that can be composed, each with the loader workers that it needs."""
+    training = _Plans(sizes_N2=asked.train_sizes_N2, seed=asked.seed)
+    validation = (
+        None if asked.validation_sizes_N2 is None else _Plans(sizes_N2=asked.validation_sizes_N2, seed=asked.seed)
+    )
+    found: list[Configuration] = []
+    for family in measured.families:
+        micro_batch_size = family.spec.micro_batch_size
+        checked = None if validation is None else validation.passes("sorted", micro_batch_size, micro_batch_size)
+        for batch_size in _batch_sizes(asked, family, measured):
+            for sampler in measured.samplers if micro_batch_size > 1 else measured.samplers_of_one:
+                passes = training.passes(sampler, batch_size, micro_batch_size)
+                one = (
+                    None
+                    if passes is None
+                    else _composed(asked, measured, family, passes, checked, sampler=sampler, batch_size=batch_size)
+                )
+                if one is not None:
+                    found.append(one)
+    return tuple(found)
+
+
+def _composed(
+    asked: Asked,
+    measured: Measured,
+    family: FamilyFit,
+    passes: EpochPasses,
+    validation: EpochPasses | None,
+    *,
+    sampler: SamplerName,
+    batch_size: int,
+) -> Configuration | None:
+    """Return a configuration; None where it was measured with none of the numbers of workers that there may be."""
+    spec = family.spec
+    run = compose_run(
+        family,
+        training=passes,
+        validation=validation,
+        num_epochs=asked.num_epochs,
+        # What training waited for is what its loader did not hide, so it adds to computing.
+        loading_s_per_example=measured.waits_s.get(family.family) if family.source == "training" else None,
+        num_workers=0,
+        start_up_s=asked.start_up_s,
+    )
+    levers = {
+        "precision": spec.precision,
+        "norm_precision": spec.norm_precision,
+        "checkpointing": spec.checkpointing,
+        "micro_batch_size": spec.micro_batch_size,
+        "batch_size": batch_size,
+        "sampler": sampler,
+        "num_workers": spec.num_workers,
+        **{name: getattr(spec, name) for name in FLAG_FIELDS},
+    }
+    supplies = measured.supplies[sampler, spec.micro_batch_size]
+    is_trained = tuple(levers[name] for name in LEVERS if name != "num_workers") in measured.trained
+    plain = Configuration(
+        levers=levers,
+        family=family,
+        run=run,
+        degrees=Degrees(
+            measured=float(family.fit.degrees_of_freedom) if family.fit.degrees_of_freedom else math.inf,
+            processes=family.fit.between_degrees_of_freedom or math.inf,
+            loading=0.0,
+        ),
+        supplies=supplies,
+        evidence="extrapolated" if family.is_rough else _evidence(run.extrapolated_ratio, is_trained=is_trained),
+        room=room_of(family, worst_case=asked.worst_case, certificates=measured.certificates),
+        power_w=measured.powers_w.get(family.family),
+    )
+    able = [one for one in supplies if asked.num_workers is None or one.num_workers in asked.num_workers]
+    if asked.num_workers is not None and not able:
+        return None
+    chosen = _best_supply(able, computing_s=run.computing_s / passes.num_examples)
+    return plain if chosen is None else plain.supplied_by(chosen, num_examples=passes.num_examples)
+
+
+def _evidence(extrapolated_ratio: float, *, is_trained: bool) -> Evidence:
+    if extrapolated_ratio > MAX_OUTSIDE:
+        return "extrapolated"
+    return "measured" if is_trained else "interpolated"
+
+
+def _batch_sizes(asked: Asked, family: FamilyFit, measured: Measured) -> tuple[int, ...]:
+    micro = family.spec.micro_batch_size
+    wanted = measured.batch_sizes | {micro} if asked.batch_sizes is None else asked.batch_sizes
+    return tuple(size for size in sorted(wanted) if size % micro == 0)
+
+
+def _samplers(records: Iterable[TrialRecord]) -> tuple[SamplerName, ...]:
+    seen = {record.spec.sampler for record in records if record.kind in ("training", "loader")}
+    return tuple(name for name in PLANNED_SAMPLERS if name in seen) or ("random", "bucketed")
+
+
+def _supplies(loading: Sequence[LoaderSummary], *, sampler: SamplerName, micro_batch_size: int) -> tuple[Supply, ...]:
+    """Return the loaders of such passes that were measured with plain switches, those of the sampler if there are any.
+
+    How examples are grouped into steps hardly matters to a loader; what a pass holds does, and its sampler's padding.
+    """
+    fitting = [row for row in loading if row.supply is not None and row.spec.micro_batch_size == micro_batch_size]
+    fitting = [row for row in fitting if not any(name in row.spec.canonical() for name in LOADER_FIELDS)] or fitting
+    found: dict[int, Supply] = {}
+    for row in [row for row in fitting if row.spec.sampler == sampler] or fitting:
+        assert row.supply is not None
+        time = row.supply.time_per_example
+        num_workers = row.spec.num_workers or 0
+        supply = Supply(
+            num_workers=num_workers, s_per_example=time.value, error=(time.relative_half_width or 0.0) / 1.96
+        )
+        found.setdefault(num_workers, supply)
+    return tuple(found[number] for number in sorted(found))
+
+
+def _best_supply(supplies: Sequence[Supply], *, computing_s: float) -> Supply | None:
+    """Return the fewest workers that feed computing, or the fastest loader; None where none was measured."""
+    feeding = [one for one in supplies if one.num_workers and one.s_per_example <= computing_s]
+    if feeding:
+        return feeding[0]
+    return min(supplies, key=lambda one: one.s_per_example + (0.0 if one.num_workers else computing_s), default=None)
+
+
+def _waits_s(training: Iterable[TrialRecord]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for record in training:
+        if record.status != "ok" or record.steps is None:
+            continue
+        rows = [row for row, is_warm_up in enumerate(record.steps["is_warm_up"]) if not is_warm_up]
+        waits = [record.steps["data_wait_s"][row] for row in rows]
+        if rows and None not in waits:
+            found.setdefault(record.spec.family, []).append(
+                sum(waits) / sum(record.steps["num_examples"][row] for row in rows)
+            )
+    return {family: statistics.fmean(values) for family, values in found.items()}
+
+
+def _powers_w(records: Iterable[TrialRecord]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for record in records:
+        power_w = mean_power_w(record) if record.kind in ("compute", "training") else None
+        if power_w is not None:
+            found.setdefault(record.spec.family, []).append(power_w)
+    return {family: statistics.fmean(values) for family, values in found.items()}
+
+
+def _levers_of_training(record: TrialRecord) -> tuple[Any, ...]:
+    return tuple(getattr(record.spec, name) for name in LEVERS if name != "num_workers")

@@ -1,0 +1,69 @@
+"""Whether the worst case of a run fits: by trials on one as large, or else by the law of memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vnbench.analysis.models.certification import Certificate, Verdict
+from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.trials.memory_law import USABLE
+from vnbench.batching.alignment import align
+from vnbench.records.spec import TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """What is known of the worst-case memory of a family."""
+
+    need_bytes: float | None
+    """What it needs; None where unknown."""
+    own: tuple[Certificate, ...]
+    """Trials on a worst case as large; without any the law tells."""
+    capacity_bytes: float | None
+    """Memory of the device that was measured; None where unknown."""
+
+    def verdict(self, memory_bytes: float | None) -> Verdict:
+        """Return whether it fits into some memory, None for that of the device that was measured."""
+        limit = memory_bytes or self.capacity_bytes
+        if self.own:
+            verdicts = [one.verdict(math.inf if limit is None else limit) for one in self.own]
+            order: Sequence[Verdict] = ("does not fit", "unknown", "tight", "fits")
+            return next(one for one in order if one in verdicts)
+        if self.need_bytes is None or limit is None:
+            return "unknown"
+        if self.need_bytes > limit:
+            return "does not fit"
+        return "fits" if self.need_bytes <= USABLE * limit else "tight"
+
+
+def room_of(family: FamilyFit, *, worst_case: tuple[int, int], certificates: Sequence[Certificate]) -> Room:
+    """Return the worst-case memory of a family by its own trials, or else by the law.
+
+    ``worst_case`` is the largest aligned height and width in pixels; a trial on a smaller one says nothing of it.
+    """
+    own = tuple(
+        one
+        for one in certificates
+        if one.spec.family == family.family and _covers(one.spec, worst_case, has_failed=one.status != "ok")
+    )
+    capacities = [one.capacity_bytes for one in certificates if one.capacity_bytes is not None]
+    need_bytes: float | None = None
+    if own:
+        need_bytes = max((one.need_bytes for one in own if one.need_bytes is not None), default=None)
+    elif family.memory is not None:
+        height, width = worst_case
+        outside = [one.reading.outside_allocator_bytes or 0 for one in certificates if one.reading is not None]
+        # The law is of what tensors hold; the context and libraries come on top.
+        need_bytes = family.memory.peak_bytes(family.spec.micro_batch_size * height * width) + max(outside, default=0)
+    return Room(need_bytes=need_bytes, own=own, capacity_bytes=max(capacities, default=None))
+
+
+def _covers(spec: TrialSpec, worst_case: tuple[int, int], *, has_failed: bool) -> bool:
+    """Return whether a memory trial tells of a worst case: on one as large, or where a smaller one failed already."""
+    assert spec.worst_case_height is not None
+    assert spec.worst_case_width is not None
+    return has_failed or (
+        align(spec.worst_case_height) >= worst_case[0] and align(spec.worst_case_width) >= worst_case[1]
+    )

@@ -1,0 +1,1 @@
+"""Means, variances and their intervals, of plain numbers."""

@@ -1,0 +1,187 @@
+"""One line per canvas of every compute spec from its raw records: step time and its phases, throughput, first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from vnbench.analysis.statistics.between import PooledFigure, Spread, pooled
+from vnbench.analysis.trials.memory_law import PeakPoint
+from vnbench.analysis.trials.noise import Noise, measure_noise, process_figure
+from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, settled_warnings
+from vnbench.analysis.trials.process import Canvas, StepFigures, compute_figures, weighted_power_w, why_not_timed
+from vnbench.analysis.trials.summary import by_spec, distinct_warnings, latest_attempts
+from vnbench.records.readings import CanvasReading, Stop, StopRule
+from vnbench.records.record import Status, TrialRecord, TrialWarning
+from vnbench.records.spec import TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CanvasSummary:
+    """Steps on one canvas over the processes of one compute spec. What was not measured is None."""
+
+    height: int
+    """Height of the canvas in pixels."""
+    width: int
+    """Width of the canvas in pixels."""
+    num_examples: float
+    """Examples per step."""
+    valid_pixels: float
+    """Valid pixels per step."""
+    padded_pixels: float
+    """Padded pixels per step."""
+    step_time: PooledFigure
+    """Mean seconds per step, with its interval; throughputs have the same one, relative to them."""
+    phases_s: Mapping[str, float]
+    """Mean seconds per step of ``forward``, ``backward`` and ``optimizer``, those that are known."""
+    num_steps: int
+    """Measured steps of all processes."""
+    first_seen_s: float | None
+    """Mean over the processes of the first step on this canvas, in seconds."""
+    peak_allocated_bytes: int | None
+    """Largest peak of bytes held by tensors."""
+    peak_reserved_bytes: int | None
+    """Largest peak of the caching allocator (CUDA)."""
+    host_growth_bytes: int | None
+    """Largest growth of a process's resident set over the steps on this canvas."""
+    flop_per_step: int | None
+    """Floating-point operations of one step, without recomputation."""
+    stop_rules: tuple[StopRule, ...]
+    """What ended measuring, each rule once."""
+
+    @property
+    def valid_px_per_s(self) -> float:
+        """Valid pixels per second."""
+        return self.valid_pixels / self.step_time.value
+
+    @property
+    def padded_px_per_s(self) -> float:
+        """Padded pixels per second."""
+        return self.padded_pixels / self.step_time.value
+
+    @property
+    def examples_per_s(self) -> float:
+        """Examples per second."""
+        return self.num_examples / self.step_time.value
+
+    @property
+    def flop_per_s(self) -> float | None:
+        """Floating-point operations of the model per second, recomputation not counted as work."""
+        return None if self.flop_per_step is None else self.flop_per_step / self.step_time.value
+
+    @property
+    def first_seen_ratio(self) -> float | None:
+        """The first step on this canvas over the mean of the measured ones."""
+        return None if self.first_seen_s is None else self.first_seen_s / self.step_time.value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComputeSummary:
+    """One compute spec over its processes."""
+
+    spec: TrialSpec
+    """What was asked."""
+    status: Status
+    """``ok`` if any process ended so, else how the first one ended."""
+    cause: str | None
+    """Why it has no figures, in one line; None where it has."""
+    warnings: tuple[TrialWarning, ...]
+    """Reasons for doubt, from the records of all processes; equal ones once."""
+    num_processes: int
+    """Processes with a valid timing."""
+    failures: tuple[str, ...]
+    """How each process without one ended, as ``oom: CUDA out of memory``."""
+    canvases: tuple[CanvasSummary, ...]
+    """What was seen of each canvas, in the order measured; empty without a valid timing."""
+    spread: Spread | None
+    """Run-to-run spread that the intervals hold; None where no spec ran in two processes."""
+    power_w: float | None
+    """Mean power of the device while it measured, over all canvases, in watts."""
+
+    @property
+    def peaks(self) -> tuple[PeakPoint, ...]:
+        """Bytes held by tensors at the peak of a step, canvas by canvas."""
+        return tuple(
+            PeakPoint(padded_pixels=round(canvas.padded_pixels), peak_bytes=canvas.peak_allocated_bytes)
+            for canvas in self.canvases
+            if canvas.peak_allocated_bytes is not None
+        )
+
+
+def summarize_compute(records: Iterable[TrialRecord], *, noise: Noise | None = None) -> tuple[ComputeSummary, ...]:
+    """Return one summary per compute spec, in the order of first appearance.
+
+    ``noise`` is that of the records, where it is known already.
+    """
+    latest = latest_attempts(records)
+    spread = (noise or measure_noise(latest)).spread_for("compute")
+    return tuple(_summarize(processes, spread) for processes in by_spec(latest, "compute"))
+
+
+def _summarize(processes: Sequence[TrialRecord], spread: Spread | None) -> ComputeSummary:
+    reasons = [(record.status, reason) for record in processes if (reason := why_not_timed(record)) is not None]
+    timed = [(record, figures) for record in processes if (figures := compute_figures(record))]
+    seen = dict.fromkeys(canvas for _, figures in timed for canvas in figures)
+    canvases = [one for canvas in seen if (one := _canvas(canvas, timed, spread)) is not None]
+    stopped = [
+        StoppedFigure(stop=stop, relative_half_width=one.step_time.relative_half_width)
+        for one in canvases
+        if (stop := _stop(processes, (one.height, one.width))) is not None
+    ]
+    status: Status = "ok" if any(record.status == "ok" for record in processes) else processes[0].status
+    return ComputeSummary(
+        spec=processes[0].spec,
+        status=status,
+        cause=None if timed else reasons[0][1],
+        warnings=settled_warnings(processes[0].spec, distinct_warnings(processes), stopped, parts="canvases"),
+        num_processes=len(timed),
+        failures=tuple(f"{status}: {reason}" for status, reason in reasons),
+        canvases=tuple(canvases),
+        spread=spread,
+        power_w=weighted_power_w((record, process_figure(record)) for record, _ in timed),
+    )
+
+
+def _canvas(
+    canvas: Canvas, timed: Sequence[tuple[TrialRecord, Mapping[Canvas, StepFigures]]], spread: Spread | None
+) -> CanvasSummary | None:
+    """Return the summary of one canvas; None where its pixels are not known."""
+    figures = [by_canvas[canvas] for _, by_canvas in timed if canvas in by_canvas]
+    step_times = [one.step_time for one in figures if one.step_time is not None]
+    first = figures[0]
+    if first.padded_pixels is None or first.valid_pixels is None or first.num_examples is None or not step_times:
+        return None
+    readings = [reading for record, _ in timed if (reading := _reading(record, canvas)) is not None]
+    growths = [reading.host_growth_bytes for reading in readings if reading.host_growth_bytes is not None]
+    reserved = [reading.peak_reserved_bytes for reading in readings if reading.peak_reserved_bytes is not None]
+    allocated = [reading.peak_allocated_bytes for reading in readings if reading.peak_allocated_bytes is not None]
+    phases = {name: [one.phases_s[name] for one in figures if name in one.phases_s] for name in first.phases_s}
+    height, width = canvas
+    return CanvasSummary(
+        height=height,
+        width=width,
+        num_examples=first.num_examples,
+        valid_pixels=first.valid_pixels,
+        padded_pixels=first.padded_pixels,
+        step_time=pooled(step_times, spread=spread),
+        phases_s={name: fmean(seconds) for name, seconds in phases.items()},
+        num_steps=sum(one.num_steps for one in figures),
+        first_seen_s=fmean(reading.first_seen_s for reading in readings) if readings else None,
+        peak_allocated_bytes=max(allocated, default=None),
+        peak_reserved_bytes=max(reserved, default=None),
+        host_growth_bytes=max(growths, default=None),
+        flop_per_step=next((reading.flop_per_step for reading in readings), None),
+        stop_rules=tuple(dict.fromkeys(reading.stop.rule for reading in readings)),
+    )
+
+
+def _stop(processes: Sequence[TrialRecord], canvas: Canvas) -> Stop | None:
+    """Return what ended measuring a canvas, of several processes a cap if there was one; None where nothing tells."""
+    stops = [reading.stop for record in processes if (reading := _reading(record, canvas)) is not None]
+    return capped_stop(stops)
+
+
+def _reading(record: TrialRecord, canvas: Canvas) -> CanvasReading | None:
+    """Return what a record holds of a canvas; of readings of one canvas the first, which saw it first."""
+    return next((reading for reading in record.canvases if (reading.height, reading.width) == canvas), None)

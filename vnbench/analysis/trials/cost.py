@@ -1,0 +1,135 @@
+"""What an epoch costs: money and energy from its time, and its time from the step times of measured canvases."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import fmean
+
+from vnbench.analysis.statistics.between import PooledFigure, Spread, mean_half_width
+from vnbench.analysis.trials.compute import CanvasSummary
+from vnbench.units import SECONDS_PER_UNIT
+
+JOULES_PER_KWH = 3.6e6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Epoch:
+    """One epoch of training. What cannot be told is None."""
+
+    time_s: float
+    """Its wall clock in seconds."""
+    relative_half_width: float | None
+    """Half-width of the 95 % interval of the time, relative to it; of cost and energy the same."""
+    cost: float | None
+    """Its price, in the currency of the price per hour."""
+    energy_kwh: float | None
+    """Energy of the device in kWh. How exact the device's own power meter is stands in no interval."""
+
+
+def cost_of_epoch(
+    time_s: float, *, relative_half_width: float | None, price_per_hour: float | None, power_w: float | None
+) -> Epoch:
+    """Return what an epoch of known time costs; ``price_per_hour`` is in any currency, ``power_w`` the mean power."""
+    return Epoch(
+        time_s=time_s,
+        relative_half_width=relative_half_width,
+        cost=None if price_per_hour is None else price_per_hour * time_s / SECONDS_PER_UNIT["h"],
+        energy_kwh=None if power_w is None else power_w * time_s / JOULES_PER_KWH,
+    )
+
+
+def split_by_range(canvases: Sequence[CanvasSummary], passes: Iterable[int]) -> tuple[list[int], list[int]]:
+    """Return the passes whose padded pixels lie between those of measured canvases, ends included, and the others.
+
+    The short last pass of an epoch may be smaller than every full micro-batch.
+    """
+    areas = [canvas.padded_pixels for canvas in canvases]
+    inside: list[int] = []
+    outside: list[int] = []
+    for pixels in passes:
+        (inside if areas and min(areas) <= pixels <= max(areas) else outside).append(pixels)
+    return inside, outside
+
+
+def epoch_time(canvases: Iterable[CanvasSummary], passes: Sequence[int], *, spread: Spread | None) -> PooledFigure:
+    """Return the seconds of an epoch whose forward and backward passes have ``passes`` padded pixels each.
+
+    The step time between two measured canvases is taken on the straight line between them over padded pixels; canvases
+    of equal pixels and different shape count with their mean. A measured step holds an optimizer's update, so under
+    accumulation the time is too long by the updates that are left out. The epoch is a weighted sum of the canvases'
+    times: their errors within a process are independent, what differs between processes is taken to shift all alike.
+    How far the truth is from the straight lines stands in no interval.
+
+    Raises:
+        ValueError: no canvas, no pass, or passes that are smaller or larger than every canvas: nothing is extrapolated.
+    """
+    points = _points(canvases)
+    if not points or not passes:
+        raise ValueError("an epoch needs measured canvases and passes")
+    low, high = points[0].padded_pixels, points[-1].padded_pixels
+    outside = [pixels for pixels in passes if not low <= pixels <= high]
+    if outside:
+        raise ValueError(f"{len(outside)} of {len(passes)} passes lie outside the measured {low:g} to {high:g} pixels")
+    areas = [point.padded_pixels for point in points]
+    weights = [0.0] * len(points)
+    for pixels in passes:
+        right = bisect_left(areas, pixels)
+        share = (pixels - areas[right - 1]) / (areas[right] - areas[right - 1]) if right else 1.0
+        weights[right] += share
+        weights[right - 1] += 1 - share  # of nothing where right is 0
+    used = [(weight, point) for weight, point in zip(weights, points, strict=True) if weight]
+    total_s = math.fsum(weight * point.time_s for weight, point in used)
+    squares = [(weight * point.error_s / total_s) ** 2 for weight, point in used if point.error_s is not None]
+    within = math.sqrt(math.fsum(squares)) if len(squares) == len(used) else None
+    num_processes = min(point.num_processes for _, point in used)
+    # The sum has at least the degrees of freedom of its least known part.
+    freedom = min((point.degrees_of_freedom for _, point in used if point.degrees_of_freedom), default=None)
+    half_width: float | None = None
+    if within is not None:
+        half_width = mean_half_width(
+            spread, within_relative_error=within, within_degrees_of_freedom=freedom, num_processes=num_processes
+        )
+    return PooledFigure(
+        value=total_s,
+        num_processes=num_processes,
+        relative_within=within,
+        within_degrees_of_freedom=freedom,
+        relative_between=spread.relative_between if spread else None,
+        relative_half_width=half_width,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Point:
+    padded_pixels: float
+    time_s: float
+    error_s: float | None
+    degrees_of_freedom: float | None
+    num_processes: int
+
+
+def _points(canvases: Iterable[CanvasSummary]) -> list[_Point]:
+    """Return one point per number of padded pixels, ascending."""
+
+    def area(canvas: CanvasSummary) -> float:
+        return canvas.padded_pixels
+
+    points: list[_Point] = []
+    for pixels, group in groupby(sorted(canvases, key=area), key=area):
+        times = [canvas.step_time for canvas in group]
+        errors = [time.relative_within * time.value for time in times if time.relative_within is not None]
+        freedoms = [time.within_degrees_of_freedom for time in times if time.within_degrees_of_freedom]
+        points.append(
+            _Point(
+                padded_pixels=pixels,
+                time_s=fmean(time.value for time in times),
+                error_s=math.hypot(*errors) / len(times) if len(errors) == len(times) else None,
+                degrees_of_freedom=min(freedoms, default=None),
+                num_processes=min(time.num_processes for time in times),
+            )
+        )
+    return points

@@ -1,0 +1,130 @@
+"""The training loop, concern by concern: whose code it is, and what it costs an example where that was measured.
+
+The loader's stages hold those before them, so a concern costs the difference of two; phases of a step are its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+from vnbench.analysis.trials.compute import ComputeSummary
+from vnbench.analysis.trials.loading import LoaderSummary, StageSummary
+from vnbench.records.readings import LoaderStageName
+
+Owner = Literal["project", "library", "framework"]
+"""``project``: code that nobody else can write, as it knows the images; ``library``: planning and measuring, as vnbench
+does; ``framework``: what every training loop has, as torch or a trainer on top of it does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Concern:
+    """One thing that a training loop has to see to."""
+
+    name: str
+    """What it is."""
+    owner: Owner
+    """Whose code it is."""
+    s_per_example: float | None
+    """Seconds of it per example; None where it was not measured apart."""
+    half_width_s: float | None
+    """Half-width of the 95 % interval of that; None where unknown."""
+    note: str
+    """What is to be known of it."""
+
+
+UNMEASURED: Sequence[tuple[str, Owner, str]] = (
+    ("snapshots and resuming", "framework", "planned with the cost that vnbench plan is told"),
+    ("placing the network on its device, mixed precision, checkpointing", "framework", "inside forward and backward"),
+    ("metrics, logging, stopping early", "framework", "not in a trial: it is to stay off the device's way"),
+)
+"""What no trial times apart."""
+
+
+def training_ledger(
+    loading: Sequence[LoaderSummary], computing: Sequence[ComputeSummary], *, family: str, sampler: str
+) -> tuple[Concern, ...]:
+    """Return the concerns of a configuration, those of an example's way first."""
+    summary = next((one for one in computing if one.spec.family == family and one.canvases), None)
+    rows = [] if summary is None else [row for row in loading if _loads(row, summary, sampler)]
+    inside = next((row for row in rows if row.spec.num_workers == 0 and row.stages), None)
+    beside = next((row for row in rows if row.spec.num_workers and row.stages), None)
+    return (*_loading(inside, beside), *_computing(summary), *_unmeasured())
+
+
+def _loads(row: LoaderSummary, summary: ComputeSummary, sampler: str) -> bool:
+    return row.spec.micro_batch_size == summary.spec.micro_batch_size and row.spec.sampler == sampler
+
+
+def _loading(inside: LoaderSummary | None, beside: LoaderSummary | None) -> Iterator[Concern]:
+    def stage(row: LoaderSummary | None, name: LoaderStageName) -> StageSummary | None:
+        return None if row is None else row.stage(name)
+
+    plan, decode, collate = (stage(inside, name) for name in ("plan", "decode", "collate"))
+    account = None if inside is None else inside.batching
+    padded = "" if account is None else f"; {100 * account.padding_ratio:.1f} % of what it makes is padding"
+    yield _difference("order of the examples, and their batches", "library", plan, None, "once per epoch")
+    yield _difference("reading and decoding images", "project", decode, plan, "by a library for each format")
+    yield _difference(
+        "collate: padding to the widest of a batch, and its mask", "project", collate, decode, f"kept by hand{padded}"
+    )
+    yield _difference(
+        "workers: processes beside, and handing over",
+        "framework",
+        stage(beside, "empty-workers"),
+        None,
+        "without pixels",
+    )
+    yield _difference(
+        "to the device, and into what the network takes",
+        "framework",
+        stage(inside, "device"),
+        collate,
+        "asynchronous from pinned memory",
+    )
+
+
+def _difference(name: str, owner: Owner, after: StageSummary | None, before: StageSummary | None, note: str) -> Concern:
+    if after is None:
+        return Concern(name=name, owner=owner, s_per_example=None, half_width_s=None, note=note)
+    seconds = after.time_per_example.value - (0.0 if before is None else before.time_per_example.value)
+    widths = [
+        one.time_per_example.value * one.time_per_example.relative_half_width
+        for one in (after, before)
+        if one is not None and one.time_per_example.relative_half_width is not None
+    ]
+    is_known = len(widths) == (1 if before is None else 2)
+    half_width_s = math.hypot(*widths) if is_known else None
+    return Concern(name=name, owner=owner, s_per_example=seconds, half_width_s=half_width_s, note=note)
+
+
+def _computing(summary: ComputeSummary | None) -> Iterator[Concern]:
+    phases: Sequence[tuple[str, str, str]] = (
+        ("forward", "forward pass, and the loss", "the network is the project's"),
+        ("backward", "backward pass", "with what checkpointing computes again"),
+        ("optimizer", "zeroing gradients, and the update", "once per optimizer step; here after every pass"),
+    )
+    for phase, name, note in phases:
+        times, widths = [], []
+        for canvas in () if summary is None else summary.canvases:
+            if phase in canvas.phases_s:
+                seconds = canvas.phases_s[phase] / canvas.num_examples
+                times.append(seconds)
+                widths.append(seconds * (canvas.step_time.relative_half_width or math.nan))
+        # Canvases of one process are off together, so the mean is off by the mean of what they are off by.
+        half_width_s = fmean(widths) if widths and not math.isnan(sum(widths)) else None
+        yield Concern(
+            name=name,
+            owner="framework",
+            s_per_example=fmean(times) if times else None,
+            half_width_s=half_width_s,
+            note=f"{note}; mean over the canvases timed",
+        )
+
+
+def _unmeasured() -> Iterator[Concern]:
+    for name, owner, note in UNMEASURED:
+        yield Concern(name=name, owner=owner, s_per_example=None, half_width_s=None, note=note)

@@ -1,0 +1,222 @@
+"""The figures of one process from its raw record: times per pixel of a training trial, step times of canvases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from vnbench.analysis.statistics.between import ProcessFigure
+from vnbench.analysis.statistics.means import Estimate, correlated_ratio_of_sums, t_quantile
+from vnbench.records.once import once_per_object
+from vnbench.records.readings import LoaderStage, LoaderStageName
+from vnbench.records.record import TrialRecord
+
+Canvas = tuple[int, int]
+"""Height and width in pixels."""
+
+SUPPLYING: tuple[LoaderStageName, ...] = ("pinned", "workers", "collate")
+"""Stages whose end is a batch that training can take, the furthest first. Copy and conversion are the device's work."""
+
+Stage = tuple[LoaderStageName, bool]
+"""A stage of a loader trial, and whether its files came from the disk."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepFigures:
+    """What some measured steps of one process say. What a missing value leaves unknown is None."""
+
+    num_steps: int
+    """Steps that count."""
+    num_skipped_steps: int
+    """Steps left out because the gradient scaler skipped their update."""
+    step_time: ProcessFigure | None
+    """Mean seconds per step; its error is that of padded_time: the canvases are fixed, so that steps on them take
+    different times is no uncertainty."""
+    valid_time: ProcessFigure | None
+    """Seconds per valid pixel."""
+    padded_time: ProcessFigure | None
+    """Seconds per padded pixel."""
+    data_wait_ratio: float | None
+    """Share of the steps' time that the training process waited for its loader."""
+    phases_s: Mapping[str, float]
+    """Mean seconds per step of ``forward``, ``backward`` and ``optimizer``, those that are known."""
+    valid_pixels: float | None
+    """Mean valid pixels per step."""
+    padded_pixels: float | None
+    """Mean padded pixels per step."""
+    num_examples: float | None
+    """Mean examples per step."""
+
+
+@once_per_object
+def why_not_timed(record: TrialRecord) -> str | None:
+    """Return why the times of a trial are not to be used, in one line; None where they are."""
+    if record.status != "ok":
+        return record.cause.message if record.cause else "no cause recorded"
+    if record.memory and record.memory.num_alloc_retries:
+        # A retry gives the cache back to the driver in the middle of a step.
+        return f"the allocator retried {record.memory.num_alloc_retries} times: its timing is not valid"
+    if record.kind == "memory":
+        return "a memory trial times nothing"
+    if record.kind == "loader":
+        return None if record.stages else "no measured stage in the record"
+    rows = _measured_rows(record.steps) if record.steps else []
+    if not record.steps or not rows:
+        return "no measured step in the record"
+    if any(record.steps["step_time_s"][row] is None for row in rows):
+        # It may have gone unnoticed in other steps, whose times are too short then.
+        return "the clock stepped backwards: its timing is not valid"
+    if all(record.steps["is_skipped_by_scaler"][row] for row in rows):
+        return "the gradient scaler skipped every measured step"
+    return None
+
+
+@once_per_object
+def training_figures(record: TrialRecord) -> StepFigures | None:
+    """Return what the measured steps of a training trial say; None where its times are not to be used.
+
+    Times per pixel are those of the block's wall clock where every step of it counts.
+    """
+    if record.kind != "training" or why_not_timed(record) is not None or not record.steps:
+        return None
+    figures = _figures(record.steps, _measured_rows(record.steps))
+    block = record.block
+    if figures.num_skipped_steps or block is None or min(block.wall_time_s, block.valid_pixels) <= 0:
+        # The block's wall clock holds steps that do not count, so only the steps' own times are of use.
+        return figures
+    return replace(
+        figures,
+        valid_time=_with_error_of(figures.valid_time, block.wall_time_s / block.valid_pixels),
+        padded_time=_with_error_of(figures.padded_time, block.wall_time_s / block.padded_pixels),
+    )
+
+
+@once_per_object
+def compute_figures(record: TrialRecord) -> dict[Canvas, StepFigures]:
+    """Return what the measured steps of a compute trial say of each canvas, in the order measured.
+
+    Empty where its times are not to be used; a canvas without a step that counts is left out.
+    """
+    if record.kind != "compute" or why_not_timed(record) is not None or not record.steps:
+        return {}
+    rows_of: dict[Canvas, list[int]] = {}
+    for row in _measured_rows(record.steps):
+        canvas = (record.steps["canvas_height"][row], record.steps["canvas_width"][row])
+        rows_of.setdefault(canvas, []).append(row)
+    found = {canvas: _figures(record.steps, rows) for canvas, rows in rows_of.items()}
+    return {canvas: figures for canvas, figures in found.items() if figures.step_time is not None}
+
+
+@once_per_object
+def stage_figures(record: TrialRecord) -> dict[Stage, ProcessFigure]:
+    """Return the seconds per padded pixel of each stage of a loader trial, in the order measured.
+
+    Empty where its times are not to be used; a stage without a time is left out.
+    """
+    if record.kind != "loader" or why_not_timed(record) is not None:
+        return {}
+    return {
+        (stage.name, stage.is_cold): _with_error_of_waits(stage)
+        for stage in record.stages
+        if stage.wall_time_s > 0 and stage.padded_pixels > 0
+    }
+
+
+def mean_power_w(record: TrialRecord) -> float | None:
+    """Return the mean power of the device in the measured span, in watts; None where nothing told it."""
+    device = (record.telemetry or {}).get("device") or {}
+    mean = (device.get("power_w") or {}).get("mean")
+    return None if mean is None else float(mean)
+
+
+def weighted_power_w(timed: Iterable[tuple[TrialRecord, ProcessFigure | None]]) -> float | None:
+    """Return the mean power of processes in watts, weighted by the time that each took for the same thing.
+
+    Times the mean of these times it is the mean of their energies. None where no process knew its power.
+    """
+    known = [
+        (power_w, figure.value) for record, figure in timed if figure and (power_w := mean_power_w(record)) is not None
+    ]
+    total_s = sum(time_s for _, time_s in known)
+    return sum(power_w * time_s for power_w, time_s in known) / total_s if known else None
+
+
+def started_s(record: TrialRecord) -> float:
+    """Return when the process started, in seconds since 1970; records hold whole seconds."""
+    started = datetime.fromisoformat(record.started_at)
+    return (started if started.tzinfo else started.replace(tzinfo=UTC)).timestamp()
+
+
+def measured_at_s(record: TrialRecord) -> float:
+    """Return the middle of the measured span, or else of the process, in seconds since 1970."""
+    start_s, end_s = record.measured_span_s or (0.0, record.elapsed_s)
+    return started_s(record) + (start_s + end_s) / 2
+
+
+def _measured_rows(steps: Mapping[str, tuple[Any, ...]]) -> list[int]:
+    return [row for row, is_warm_up in enumerate(steps["is_warm_up"]) if not is_warm_up]
+
+
+def _figures(steps: Mapping[str, tuple[Any, ...]], rows: Sequence[int]) -> StepFigures:
+    counted = [row for row in rows if not steps["is_skipped_by_scaler"][row]]
+
+    def column(name: str) -> list[float]:
+        """Return the values that count; none of them where one is missing, as nothing sums over a hole."""
+        values = [steps[name][row] for row in counted]
+        return [] if None in values else values
+
+    times_s = column("step_time_s")
+    padded_time = _figure(_ratio(times_s, column("padded_pixels")))
+    waits_s = column("data_wait_s")
+    step_time_s = _mean(times_s)
+    phases_s = {name: _mean(column(f"{name}_s")) for name in ("forward", "backward", "optimizer")}
+    return StepFigures(
+        num_steps=len(counted),
+        num_skipped_steps=len(rows) - len(counted),
+        step_time=_with_error_of(padded_time, step_time_s) if step_time_s else None,
+        valid_time=_figure(_ratio(times_s, column("valid_pixels"))),
+        padded_time=padded_time,
+        data_wait_ratio=math.fsum(waits_s) / math.fsum(times_s) if waits_s and sum(times_s) > 0 else None,
+        phases_s={name: seconds for name, seconds in phases_s.items() if seconds is not None},
+        valid_pixels=_mean(column("valid_pixels")),
+        padded_pixels=_mean(column("padded_pixels")),
+        num_examples=_mean(column("num_examples")),
+    )
+
+
+def _ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:
+    if len(numerators) != len(denominators) or not sum(denominators) > 0:
+        return None
+    return correlated_ratio_of_sums(numerators, denominators)
+
+
+def _figure(estimate: Estimate | None) -> ProcessFigure | None:
+    if estimate is None or estimate.value <= 0:
+        return None
+    if estimate.standard_error is None:
+        return ProcessFigure(value=estimate.value)
+    return ProcessFigure(
+        value=estimate.value,
+        relative_error=estimate.standard_error / estimate.value,
+        degrees_of_freedom=estimate.num_observations - 1,
+    )
+
+
+def _with_error_of_waits(stage: LoaderStage) -> ProcessFigure:
+    value = stage.wall_time_s / stage.padded_pixels
+    half_width, count = stage.stop.relative_half_width, stage.stop.num_observations
+    if half_width is None or count is None or count < 2:
+        return ProcessFigure(value=value)
+    return ProcessFigure(value=value, relative_error=half_width / t_quantile(count - 1), degrees_of_freedom=count - 1)
+
+
+def _with_error_of(steps: ProcessFigure | None, value: float) -> ProcessFigure:
+    """Return a figure with the relative error that its steps give another one."""
+    return ProcessFigure(value=value) if steps is None else replace(steps, value=value)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

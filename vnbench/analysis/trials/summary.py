@@ -1,0 +1,297 @@
+"""One line per configuration from its raw records: throughput, step time, padding, waiting, memory, epoch time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from vnbench.analysis.statistics.between import PooledFigure, ProcessFigure, Spread, pooled
+from vnbench.analysis.trials.noise import Noise, measure_noise
+from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, settled_warnings
+from vnbench.analysis.trials.process import StepFigures, training_figures, weighted_power_w, why_not_timed
+from vnbench.records.readings import BatchingAccount, MemoryReading
+from vnbench.records.record import Status, TrialRecord, TrialWarning
+from vnbench.records.spec import TrialKind, TrialSpec
+
+SAYING_NOTHING: tuple[Status, ...] = ("timeout", "crashed", "skipped")
+"""How a repeat may end without a word against an earlier attempt that measured: those that got no figures."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemorySummary:
+    """Worst-case memory of one family: the trials that share memory behaviour."""
+
+    spec: TrialSpec
+    """Spec of the trial that the figures come from."""
+    status: Status
+    """``oom`` if any replicate ran out of memory, else ``ok`` if any ended so, else how the first one ended."""
+    cause: str | None
+    """Why, unless ``ok``; one line."""
+    peak_bytes: int | None
+    """Largest peak of the replicates, None unless ``ok``: reserved by the allocator (CUDA), held by tensors (CPU)."""
+    capacity_bytes: int | None
+    """Memory of the device; of the host, or its container, on the CPU."""
+
+    @property
+    def family(self) -> str:
+        """Name of the trials that the figures hold for."""
+        return self.spec.family
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialSummary:
+    """One training spec over its processes. A figure that was not measured, or must not be used, is None.
+
+    Times and throughputs are None unless a process ended ``ok`` and its caching allocator never had to retry. They are
+    means of times over such processes, a throughput the inverse of such a mean. Half-widths are of two-sided 95 %
+    intervals; what differs between processes is in them where relative_between is known (analysis.statistics.between),
+    and otherwise they cover the steps of one process only (analysis.statistics.means).
+    """
+
+    spec: TrialSpec
+    """What was asked."""
+    status: Status
+    """``ok`` if any process ended so, else how the first one ended."""
+    cause: str | None
+    """Why it has no figures, in one line; None where it has."""
+    warnings: tuple[TrialWarning, ...]
+    """Reasons for doubt, from the records of all processes; equal ones once."""
+    num_processes: int = 0
+    """Processes with a valid timing."""
+    failures: tuple[str, ...] = ()
+    """How each process without one ended, as ``oom: CUDA out of memory``."""
+    relative_within: float | None = None
+    """Standard error of padded_px_per_s over the steps of a process, relative, root mean square of the processes."""
+    relative_between: float | None = None
+    """Standard deviation between processes beyond that, relative, pooled over the sweep's repeated specs; None where no
+    spec ran in two processes."""
+    num_steps: int | None = None
+    """Measured optimizer steps of all processes, those that the gradient scaler skipped left out."""
+    num_skipped_steps: int | None = None
+    """Measured steps whose update the gradient scaler left out."""
+    valid_px_per_s: float | None = None
+    """Valid pixels of the measured blocks per second of their wall clock, skipped steps left out."""
+    valid_relative_half_width: float | None = None
+    """Half-width of valid_px_per_s, relative to it."""
+    padded_px_per_s: float | None = None
+    """Padded pixels of the measured blocks per second of their wall clock, skipped steps left out."""
+    padded_relative_half_width: float | None = None
+    """Half-width of padded_px_per_s, relative to it."""
+    step_time_s: float | None = None
+    """Mean seconds per optimizer step, skipped steps left out."""
+    step_time_half_width_s: float | None = None
+    """Half-width of step_time_s, in seconds.
+
+    It is that of the seconds per padded pixel: the canvases of the subset are fixed, so that steps on them take
+    different times is no uncertainty.
+    """
+    data_wait_ratio: float | None = None
+    """Share of the measured steps' time that the training process waited for the loader."""
+    power_w: float | None = None
+    """Mean power of the device while it measured, in watts, each process by its time; energy is this times time."""
+    padding_ratio: float | None = None
+    """Padding waste of the plan of all training examples."""
+    lower_bound_padding_ratio: float | None = None
+    """No grouping of all training examples into as many micro-batches pads less than this."""
+    repeated_pair_ratio: float | None = None
+    """Share of the pairs within a step that one of the two epochs before had too, the larger of both."""
+    num_passes: int | None = None
+    """Forward and backward passes of the plan of all training examples."""
+    largest_padded_pixels: int | None = None
+    """Padded pixels of the largest micro-batch of that plan."""
+    subset_padding_ratio: float | None = None
+    """Padding waste of the measured blocks."""
+    num_examples: int | None = None
+    """Training examples of the whole plan."""
+    num_valid_pixels: int | None = None
+    """Valid pixels of all of them, the same in every configuration of a corpus."""
+    epoch_time_s: float | None = None
+    """Seconds per epoch of all training examples: seconds per padded pixel of the blocks times the plan's pixels.
+
+    Taken as proportional to padded pixels: it is off where the canvases of the blocks are not those of the plan.
+    """
+    epoch_time_half_width_s: float | None = None
+    """Half-width of epoch_time_s, in seconds."""
+    worst_case_status: Status | None = None
+    """How the worst-case step of the family ended; None where no memory trial covers it."""
+    worst_case_peak_bytes: int | None = None
+    """Peak of the worst-case step of the family (MemorySummary.peak_bytes)."""
+    capacity_bytes: int | None = None
+    """Memory of the device; of the host, or its container, on the CPU."""
+
+
+def latest_attempts(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """Return the last attempt of every (spec_id, replicate) that says something, in the order of first appearance.
+
+    A repeat that crashed, hung or was left out says less than the attempt before it that ended ``ok``, if with a tag.
+    Of two records with the same attempt the later one counts. A spec does not name the machine: records of several
+    machines have to be told apart before.
+    """
+    latest: dict[tuple[str, int], TrialRecord] = {}
+    for record in records:
+        key = (record.spec_id, record.replicate)
+        if key not in latest or _displaces(record, latest[key]):
+            latest[key] = record
+    return tuple(latest.values())
+
+
+def _displaces(record: TrialRecord, other: TrialRecord) -> bool:
+    if other.status == "ok" and record.status in SAYING_NOTHING:
+        return False
+    if record.status == "ok" and other.status in SAYING_NOTHING:
+        return True
+    return record.attempt >= other.attempt
+
+
+def summarize_memory(records: Iterable[TrialRecord]) -> tuple[MemorySummary, ...]:
+    """Return one summary per family that has memory trials, in the order of first appearance.
+
+    Where a family was tried at several sizes, only the largest (height x width) is its worst case.
+    """
+    families: dict[str, list[TrialRecord]] = {}
+    for record in latest_attempts(records):
+        if record.kind == "memory":
+            families.setdefault(record.spec.family, []).append(record)
+    return tuple(map(_summarize_family, families.values()))
+
+
+def summarize(records: Iterable[TrialRecord], *, noise: Noise | None = None) -> tuple[TrialSummary, ...]:
+    """Return one summary per training spec, in the order of first appearance.
+
+    Worst-case memory comes from the memory trials of the same family, run-to-run spread from every repeated spec.
+    ``noise`` is that of the records, where it is known already.
+    """
+    latest = latest_attempts(records)
+    memory = {summary.family: summary for summary in summarize_memory(latest)}
+    spread = (noise or measure_noise(latest)).spread_for("training")
+    return tuple(
+        _summarize_training(processes, memory.get(processes[0].spec.family), spread)
+        for processes in by_spec(latest, "training")
+    )
+
+
+def by_spec(latest: Iterable[TrialRecord], kind: TrialKind) -> tuple[tuple[TrialRecord, ...], ...]:
+    """Return the records of each spec of a kind, in the order of first appearance."""
+    specs: dict[str, list[TrialRecord]] = {}
+    for record in latest:
+        if record.kind == kind:
+            specs.setdefault(record.spec_id, []).append(record)
+    return tuple(map(tuple, specs.values()))
+
+
+def distinct_warnings(processes: Iterable[TrialRecord]) -> tuple[TrialWarning, ...]:
+    """Return the warnings of all processes, equal ones once."""
+    distinct: list[TrialWarning] = []
+    for warning in (warning for record in processes for warning in record.warnings):
+        if warning not in distinct:
+            distinct.append(warning)
+    return tuple(distinct)
+
+
+def _summarize_family(records: Sequence[TrialRecord]) -> MemorySummary:
+    def area(record: TrialRecord) -> int:
+        return (record.spec.worst_case_height or 0) * (record.spec.worst_case_width or 0)
+
+    largest = [record for record in records if area(record) == max(map(area, records))]
+    by_status = {record.status: record for record in reversed(largest)}
+    decisive = by_status.get("oom") or by_status.get("ok") or largest[0]
+    peaks = [peak for record in largest if (peak := peak_bytes(record.memory)) is not None]
+    capacities = [reading.capacity_bytes for record in largest if (reading := record.memory) and reading.capacity_bytes]
+    return MemorySummary(
+        spec=decisive.spec,
+        status=decisive.status,
+        cause=decisive.cause.message if decisive.cause else None,
+        peak_bytes=max(peaks, default=None) if decisive.status == "ok" else None,
+        capacity_bytes=max(capacities, default=None),
+    )
+
+
+def peak_bytes(reading: MemoryReading | None) -> int | None:
+    """Return the peak that has to fit, in bytes; None where the instrument saw only the whole process."""
+    if reading is None or reading.instrument == "process":
+        return None
+    if reading.instrument == "cuda-caching-allocator":
+        return reading.peak_reserved_bytes
+    return reading.peak_allocated_bytes
+
+
+def _summarize_training(
+    processes: Sequence[TrialRecord], memory: MemorySummary | None, spread: Spread | None
+) -> TrialSummary:
+    plan = next((record.batching for record in processes if record.batching), None)
+    blocks = [record.block for record in processes if record.block and record.block.padded_pixels]
+    capacities = [record.memory.capacity_bytes for record in processes if record.memory]
+    padding_ratios = [1 - block.valid_pixels / block.padded_pixels for block in blocks]
+    reasons = [(record.status, reason) for record in processes if (reason := why_not_timed(record)) is not None]
+    timed = [(record, figures) for record in processes if (figures := training_figures(record)) is not None]
+    bare = TrialSummary(
+        spec=processes[0].spec,
+        status="ok" if any(record.status == "ok" for record in processes) else processes[0].status,
+        cause=None if timed else reasons[0][1],
+        warnings=distinct_warnings(processes),
+        num_processes=len(timed),
+        failures=tuple(f"{status}: {reason}" for status, reason in reasons),
+        num_examples=plan.num_examples if plan else None,
+        num_valid_pixels=plan.valid_pixels if plan else None,
+        padding_ratio=plan.padding_ratio if plan else None,
+        lower_bound_padding_ratio=plan.lower_bound_padding_ratio if plan else None,
+        repeated_pair_ratio=_most_repeated(plan) if plan else None,
+        num_passes=plan.num_batches if plan else None,
+        largest_padded_pixels=plan.largest_padded_pixels if plan else None,
+        subset_padding_ratio=sum(padding_ratios) / len(padding_ratios) if padding_ratios else None,
+        worst_case_status=memory.status if memory else None,
+        worst_case_peak_bytes=memory.peak_bytes if memory else None,
+        capacity_bytes=memory.capacity_bytes if memory and memory.capacity_bytes else next(iter(capacities), None),
+    )
+    return _with_times(bare, timed, spread, padded_pixels=plan.padded_pixels if plan else None) if timed else bare
+
+
+def _most_repeated(plan: BatchingAccount) -> float | None:
+    ratios = (plan.repeated_pair_ratio, plan.repeated_pair_ratio_two_before)
+    return max((ratio for ratio in ratios if ratio is not None), default=None)
+
+
+def _with_times(
+    bare: TrialSummary,
+    timed: Sequence[tuple[TrialRecord, StepFigures]],
+    spread: Spread | None,
+    *,
+    padded_pixels: int | None,
+) -> TrialSummary:
+    """Return the summary with every time and throughput that its processes support."""
+    figures = [one for _, one in timed]
+
+    def over_processes(choose: Callable[[StepFigures], ProcessFigure | None]) -> PooledFigure | None:
+        known = [figure for one in figures if (figure := choose(one)) is not None]
+        return pooled(known, spread=spread) if known else None
+
+    valid = over_processes(lambda one: one.valid_time)
+    padded = over_processes(lambda one: one.padded_time)
+    step = over_processes(lambda one: one.step_time)
+    epoch_time_s = padded.value * padded_pixels if padded and padded_pixels else None
+    waits = [one.data_wait_ratio for one in figures if one.data_wait_ratio is not None]
+    has_steps = any(one.num_steps or one.num_skipped_steps for one in figures)
+    stop = capped_stop([record.stop for record, _ in timed if record.stop])
+    stopped = [StoppedFigure(stop=stop, relative_half_width=valid.relative_half_width)] if stop and valid else []
+    return replace(
+        bare,
+        warnings=settled_warnings(bare.spec, bare.warnings, stopped, parts=None, spread=spread),
+        relative_within=padded.relative_within if padded else None,
+        relative_between=padded.relative_between if padded else None,
+        num_steps=sum(one.num_steps for one in figures) if has_steps else None,
+        num_skipped_steps=sum(one.num_skipped_steps for one in figures) if has_steps else None,
+        valid_px_per_s=1 / valid.value if valid else None,
+        valid_relative_half_width=valid.relative_half_width if valid else None,
+        padded_px_per_s=1 / padded.value if padded else None,
+        padded_relative_half_width=padded.relative_half_width if padded else None,
+        step_time_s=step.value if step else None,
+        step_time_half_width_s=step.half_width if step else None,
+        data_wait_ratio=sum(waits) / len(waits) if waits else None,
+        power_w=weighted_power_w([(record, one.padded_time) for record, one in timed]),
+        epoch_time_s=epoch_time_s,
+        epoch_time_half_width_s=_times(epoch_time_s, padded.relative_half_width if padded else None),
+    )
+
+
+def _times(value: float | None, factor: float | None) -> float | None:
+    return None if value is None or factor is None else value * factor

@@ -1,0 +1,25 @@
+"""Which examples share a batch, planned from sizes alone; what a training script of one's own imports.
+
+from vnbench.batching import EpochSampler, PlanConfig
+
+sampler = EpochSampler(sizes_N2, PlanConfig(sampler="bucketed", batch_size=16, micro_batch_size=2))
+loader = DataLoader(dataset, batch_sampler=sampler)
+"""
+
+from vnbench.batching.epoch import plan_epoch
+from vnbench.batching.plan import BatchPlan, MicroBatch, PlanConfig
+from vnbench.batching.resume import EpochSampler, PlanState, read_state
+from vnbench.batching.sizes import SizeDistribution, draw_sizes, read_sizes_csv
+
+__all__ = [
+    "BatchPlan",
+    "EpochSampler",
+    "MicroBatch",
+    "PlanConfig",
+    "PlanState",
+    "SizeDistribution",
+    "draw_sizes",
+    "plan_epoch",
+    "read_sizes_csv",
+    "read_state",
+]

@@ -1,0 +1,111 @@
+"""What a plan pays: padding, its lower bound, shapes, and how little its steps change from epoch to epoch.
+
+Shape suffixes: N examples, M micro-batches, S optimizer steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vnbench.batching.alignment import IntArray, align
+from vnbench.batching.bounds import fewest_padded_pixels
+from vnbench.batching.epoch import plan_epoch
+from vnbench.batching.plan import BatchPlan, PlanConfig
+from vnbench.batching.shapes import choose_grid
+from vnbench.batching.sizes import SizeArray, check_sizes
+from vnbench.records.readings import BatchingAccount
+from vnbench.units import MAX_SIDE_PIXELS
+
+NUM_EPOCHS_BEFORE = 2
+"""Epochs whose pairs are compared with those of the epoch accounted for."""
+
+
+def account(sizes_N2: SizeArray, plan: BatchPlan, *, previous: Sequence[BatchPlan] = ()) -> BatchingAccount:
+    """Return what a plan pays; ``previous`` are the plans of the epochs before, the last one first.
+
+    Raises:
+        ValueError: sizes that are not whole positive pixels of shape (N, 2), or a plan that does not hold each of the
+            N examples exactly once.
+    """
+    check_sizes(sizes_N2)
+    for one in (plan, *previous):
+        _check_plan(one, num_examples=len(sizes_N2))
+    valid_pixels = int(sizes_N2.prod(axis=1).sum())
+    padded_M = plan.padded_pixels_M
+    padded_pixels = int(padded_M.sum())
+    fewest_pixels = fewest_padded_pixels(
+        align(sizes_N2).prod(axis=1), num_micro_batches=len(padded_M), micro_batch_size=int(plan.lengths_M.max())
+    )
+    repeated = [_repeated_pair_ratio(plan, one) for one in previous[:NUM_EPOCHS_BEFORE]]
+    repeated += [None] * (NUM_EPOCHS_BEFORE - len(repeated))
+    # One number per shape: sorting numbers is many times faster than sorting rows.
+    shapes_M = (plan.lengths_M * MAX_SIDE_PIXELS + plan.canvases_M2[:, 0]) * MAX_SIDE_PIXELS + plan.canvases_M2[:, 1]
+    return BatchingAccount(
+        num_examples=len(sizes_N2),
+        num_batches=len(padded_M),
+        num_steps=len(plan.passes_S),
+        valid_pixels=valid_pixels,
+        padded_pixels=padded_pixels,
+        padding_ratio=1 - valid_pixels / padded_pixels,
+        lower_bound_padding_ratio=1 - valid_pixels / fewest_pixels,
+        distinct_shapes=len(np.unique(shapes_M)),
+        largest_padded_pixels=int(padded_M.max()),
+        repeated_pair_ratio=repeated[0],
+        repeated_pair_ratio_two_before=repeated[1],
+        lag_1_width_correlation=_lag_1_width_correlation(sizes_N2, plan),
+    )
+
+
+def account_for_epoch(sizes_N2: SizeArray, config: PlanConfig, *, epoch: int = NUM_EPOCHS_BEFORE) -> BatchingAccount:
+    """Return the account of an epoch's plan, with the pairs that it repeats from the epochs before it.
+
+    Raises:
+        ValueError: as ``plan_epoch``.
+    """
+    grid = None if config.shapes is None else choose_grid(align(sizes_N2), count=config.shapes)
+    plan, *previous = (
+        plan_epoch(sizes_N2, config, epoch=one, grid=grid)
+        for one in range(epoch, max(epoch - NUM_EPOCHS_BEFORE, 0) - 1, -1)
+    )
+    return account(sizes_N2, plan, previous=previous)
+
+
+def _repeated_pair_ratio(plan: BatchPlan, previous: BatchPlan) -> float | None:
+    """Return the share of the pairs within a step that were in one step of ``previous`` too; None without pairs."""
+    steps_N, previous_steps_N = _step_of_example(plan), _step_of_example(previous)
+    num_pairs = _num_pairs(plan.lengths_S)
+    if num_pairs == 0:
+        return None
+    # Examples that share both steps form a group, and every pair within it is a repeated one.
+    _, counts = np.unique(steps_N * len(previous.passes_S) + previous_steps_N, return_counts=True)
+    return _num_pairs(counts) / num_pairs
+
+
+def _num_pairs(counts: IntArray) -> int:
+    return int((counts * (counts - 1) // 2).sum())
+
+
+def _step_of_example(plan: BatchPlan) -> IntArray:
+    steps_N = np.empty_like(plan.order_N)
+    steps_N[plan.order_N] = np.repeat(np.arange(len(plan.passes_S)), plan.lengths_S)
+    return steps_N
+
+
+def _lag_1_width_correlation(sizes_N2: SizeArray, plan: BatchPlan) -> float | None:
+    """Return the correlation of neighbouring full steps' mean widths; None below three steps or without a spread."""
+    widths_N = sizes_N2[plan.order_N, 1]
+    lengths_S = plan.lengths_S
+    means_S = np.add.reduceat(widths_N, np.cumsum(lengths_S) - lengths_S) / lengths_S
+    means_S = means_S[lengths_S == lengths_S.max()]
+    if len(means_S) < 3 or np.ptp(means_S[:-1]) == 0 or np.ptp(means_S[1:]) == 0:
+        return None
+    return float(np.corrcoef(means_S[:-1], means_S[1:])[0, 1])
+
+
+def _check_plan(plan: BatchPlan, *, num_examples: int) -> None:
+    if plan.passes_S.min(initial=1) < 1 or plan.lengths_M.min(initial=1) < 1:
+        raise ValueError("the plan has a step or a micro-batch without examples")
+    if not np.array_equal(np.sort(plan.order_N), np.arange(num_examples)):
+        raise ValueError(f"the plan must hold each of the {num_examples} examples exactly once")

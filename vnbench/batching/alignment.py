@@ -1,0 +1,19 @@
+"""Canvas sides: lengths that the encoder can halve in all its stages."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from vnbench.records.spec import ALIGNMENT
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+_Lengths = TypeVar("_Lengths", int, IntArray)
+
+
+def align(length: _Lengths) -> _Lengths:
+    """Return a length in pixels, or an array of them, rounded up to the next multiple of ALIGNMENT."""
+    return -(-length // ALIGNMENT) * ALIGNMENT

@@ -1,0 +1,147 @@
+"""What a plan is: the settings that it follows from, and the batches of one epoch.
+
+Shape suffixes: N examples, M micro-batches, S optimizer steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from vnbench.batching.alignment import IntArray
+from vnbench.batching.sizes import MAX_SEED
+from vnbench.records.spec import SAMPLER_NAMES, SamplerName
+
+BUDGETED_SAMPLER: SamplerName = "pixel-budget"
+"""The sampler whose micro-batches are bounded by padded pixels and not by their number of examples."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanConfig:
+    """All that a plan depends on beside the sizes and the epoch."""
+
+    sampler: SamplerName
+    """How examples are grouped."""
+    batch_size: int
+    """Examples per optimizer step."""
+    micro_batch_size: int
+    """Examples per forward and backward pass, at most; divides batch_size. Under a pixel budget it has no effect."""
+    pixel_budget: int | None = None
+    """Padded pixels of a pass, at most (examples x canvas); for the sampler ``pixel-budget`` and no other."""
+    shapes: int | None = None
+    """Different canvases, at most; None for as many as come up."""
+    seed: int = 0
+    """Seed of the order."""
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLER_NAMES:
+            raise ValueError(f"sampler {self.sampler!r}: must be one of {', '.join(SAMPLER_NAMES)}")
+        if self.batch_size < 1 or self.micro_batch_size < 1 or self.batch_size % self.micro_batch_size:
+            raise ValueError(f"micro_batch_size {self.micro_batch_size} must divide batch_size {self.batch_size}")
+        if (self.pixel_budget is not None) != (self.sampler == BUDGETED_SAMPLER):
+            raise ValueError(f"sampler {self.sampler!r}, pixel_budget {self.pixel_budget}: one goes with the other")
+        if self.shapes is not None and self.shapes < 1:
+            raise ValueError(f"shapes {self.shapes}: must be at least 1")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed {self.seed}: must be within 0 to {MAX_SEED}")
+
+
+class MicroBatch(NamedTuple):
+    """The examples of one forward and backward pass, and what they are padded to."""
+
+    examples: tuple[int, ...]
+    """Rows of the sizes."""
+    canvas: tuple[int, int]
+    """Height and width in pixels, both aligned."""
+
+    @property
+    def padded_pixels(self) -> int:
+        """Examples x canvas pixels."""
+        height, width = self.canvas
+        return len(self.examples) * height * width
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BatchPlan:
+    """The order in which one epoch visits its examples. Two plans are equal if all their numbers are."""
+
+    order_N: IntArray
+    """Rows of the sizes, in the order of the visit."""
+    lengths_M: IntArray
+    """Examples of each micro-batch, consecutive in order_N."""
+    canvases_M2: IntArray
+    """Height and width in pixels that each micro-batch is padded to."""
+    passes_S: IntArray
+    """Micro-batches of each optimizer step, consecutive in lengths_M."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BatchPlan) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @property
+    def digest(self) -> str:
+        """Hash of all numbers of the plan, 12 hexadecimal digits."""
+        content = hashlib.sha256()
+        for values in (self.passes_S, self.lengths_M, self.canvases_M2, self.order_N):
+            content.update(f"{values.shape}".encode())
+            content.update(np.ascontiguousarray(values, dtype="<i8").tobytes())
+        return content.hexdigest()[:12]
+
+    @property
+    def lengths_S(self) -> IntArray:
+        """Examples of each optimizer step."""
+        return np.add.reduceat(self.lengths_M, starts(self.passes_S))
+
+    @property
+    def padded_pixels_M(self) -> IntArray:
+        """Examples x canvas pixels of each micro-batch."""
+        padded_M: IntArray = self.lengths_M * self.canvases_M2.prod(axis=1)
+        return padded_M
+
+    @property
+    def micro_batches(self) -> tuple[MicroBatch, ...]:
+        """The micro-batches of all steps, in order."""
+        order = self.order_N.tolist()
+        ends = np.cumsum(self.lengths_M).tolist()
+        canvases = self.canvases_M2.tolist()
+        return tuple(
+            MicroBatch(tuple(order[end - length : end]), (height, width))
+            for end, length, (height, width) in zip(ends, self.lengths_M.tolist(), canvases, strict=True)
+        )
+
+    @property
+    def steps(self) -> tuple[tuple[MicroBatch, ...], ...]:
+        """The optimizer steps, each of micro-batches."""
+        micro_batches = self.micro_batches
+        ends = np.cumsum(self.passes_S).tolist()
+        return tuple(micro_batches[end - count : end] for end, count in zip(ends, self.passes_S.tolist(), strict=True))
+
+    @classmethod
+    def from_steps(cls, steps: Iterable[Sequence[MicroBatch]]) -> BatchPlan:
+        """Return the plan of some optimizer steps.
+
+        Raises:
+            ValueError: no step, or a step or a micro-batch without examples.
+        """
+        steps = tuple(tuple(step) for step in steps)
+        micro_batches = [micro_batch for step in steps for micro_batch in step]
+        if not steps or not all(steps) or not all(micro_batch.examples for micro_batch in micro_batches):
+            raise ValueError("the plan has a step or a micro-batch without examples")
+        return cls(
+            order_N=np.array([index for examples, _ in micro_batches for index in examples], dtype=np.int64),
+            lengths_M=np.array([len(examples) for examples, _ in micro_batches], dtype=np.int64),
+            canvases_M2=np.array([canvas for _, canvas in micro_batches], dtype=np.int64),
+            passes_S=np.array([len(step) for step in steps], dtype=np.int64),
+        )
+
+
+def starts(lengths: IntArray) -> IntArray:
+    """Return where each of some consecutive stretches begins, given their lengths."""
+    begins: IntArray = np.cumsum(lengths) - lengths
+    return begins

@@ -1,0 +1,90 @@
+"""Samplers: which examples share an optimizer step and a pass, from their sizes alone.
+
+Shape suffixes: N examples, S full optimizer steps, B examples of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+
+from vnbench.batching.alignment import IntArray
+from vnbench.batching.bucketing import bucketed_order
+from vnbench.batching.passes import Grouping, close_at_budget, cut_consecutively, group_alike, joined
+from vnbench.batching.plan import PlanConfig
+from vnbench.batching.sizes import SizeArray
+from vnbench.records.spec import SamplerName
+
+Sampler: TypeAlias = Callable[[SizeArray, PlanConfig, np.random.Generator], Grouping]
+"""(canvases_N2, config, rng) -> every example once, in steps of exactly batch_size but for the last, which holds the
+rest. ``canvases_N2`` are the canvases that the examples would have alone. Only the last step may be short, or the
+number of steps, and with it the comparison between samplers, would depend on the sampler."""
+
+
+def sample_random(canvases_N2: SizeArray, config: PlanConfig, rng: np.random.Generator) -> Grouping:
+    """Return the steps of a random order, whatever the sizes."""
+    order_N = rng.permutation(len(canvases_N2))
+    return _in_steps(
+        order_N, config.batch_size, lambda order_SB: cut_consecutively(order_SB, length=config.micro_batch_size)
+    )
+
+
+def sample_step_sorted(canvases_N2: SizeArray, config: PlanConfig, rng: np.random.Generator) -> Grouping:
+    """Return the steps of ``random``, each with its examples grouped into micro-batches of like sizes.
+
+    Each optimizer step sees the examples that it would see in random order, so training is the same.
+    """
+    return _alike_in_steps(rng.permutation(len(canvases_N2)), canvases_N2, config)
+
+
+def sample_bucketed(
+    canvases_N2: SizeArray, config: PlanConfig, rng: np.random.Generator, *, jitter_batches: float | None = None
+) -> Grouping:
+    """Return steps of examples of like sizes in a random order; ``jitter_batches`` is that of ``bucketed_order``."""
+    order_N = bucketed_order(canvases_N2, batch_size=config.batch_size, rng=rng, jitter_batches=jitter_batches)
+    return _alike_in_steps(order_N, canvases_N2, config)
+
+
+def sample_pixel_budget(canvases_N2: SizeArray, config: PlanConfig, rng: np.random.Generator) -> Grouping:
+    """Return the steps of ``bucketed`` in as few passes as a bound on the padded pixels of each allows."""
+    assert config.pixel_budget is not None
+    budget = config.pixel_budget
+    order_N = bucketed_order(canvases_N2, batch_size=config.batch_size, rng=rng)
+    return _in_steps(order_N, config.batch_size, lambda order_SB: close_at_budget(order_SB, canvases_N2, budget=budget))
+
+
+def sample_sorted(canvases_N2: SizeArray, config: PlanConfig, rng: np.random.Generator) -> Grouping:
+    """Return the examples by descending height, then width, in each epoch the same: for comparison, not to train."""
+    heights_N, widths_N = canvases_N2.T
+    return _in_steps(
+        np.lexsort((-widths_N, -heights_N)),
+        config.batch_size,
+        lambda order_SB: cut_consecutively(order_SB, length=config.micro_batch_size),
+    )
+
+
+SAMPLERS: Mapping[SamplerName, Sampler] = {
+    "random": sample_random,
+    "step-sorted": sample_step_sorted,
+    "bucketed": sample_bucketed,
+    "pixel-budget": sample_pixel_budget,
+    "sorted": sample_sorted,
+}
+"""Every sampler under its name. A new one is a function here and its name in ``spec.SamplerName``."""
+
+
+def _alike_in_steps(order_N: IntArray, canvases_N2: SizeArray, config: PlanConfig) -> Grouping:
+    return _in_steps(
+        order_N,
+        config.batch_size,
+        lambda order_SB: group_alike(order_SB, canvases_N2, length=config.micro_batch_size),
+    )
+
+
+def _in_steps(order_N: IntArray, batch_size: int, divide: Callable[[IntArray], Grouping]) -> Grouping:
+    """Return consecutive steps of batch_size, the last one short where a rest remains, each divided into passes."""
+    full_N, rest_N = np.split(order_N, [len(order_N) // batch_size * batch_size])
+    parts = [full_N.reshape(-1, batch_size), rest_N.reshape(1, -1)]
+    return joined([divide(part) for part in parts if part.size])

@@ -1,0 +1,177 @@
+"""Where the sizes of the examples come from: a random distribution, or a CSV file.
+
+Sizes travel as an int64 array of shape (N, 2), whose columns are height and width in pixels: ``sizes_N2``.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from vnbench.errors import InputError
+from vnbench.units import MAX_SIDE_PIXELS, PixelRange
+
+SizeArray: TypeAlias = npt.NDArray[np.int64]
+"""Shape (N, 2): one row per example, columns height and width in pixels."""
+
+SizeLaw = Literal["uniform", "log-uniform"]
+SIZE_LAWS: tuple[SizeLaw, ...] = get_args(SizeLaw)
+
+MAX_SEED = 2**64 - 1
+"""Largest seed: one of the two 64-bit words of a Philox key."""
+
+_SIZES_STREAM = int.from_bytes(b"sizes")
+"""Second word of the Philox key: keeps sizes independent of what else is drawn from the same seed."""
+
+_COLUMNS = ("height", "width")
+"""Columns of a size file, in the order of the columns of the array."""
+
+_MAX_SHOWN_CHARACTERS = 40
+"""A longer value is cut in messages: one that long is the wrong column or the wrong file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SizeDistribution:
+    """Independent random widths and heights over inclusive ranges of whole pixels."""
+
+    widths: PixelRange
+    """Smallest and largest width; both occur."""
+    heights: PixelRange
+    """Smallest and largest height; both occur."""
+    law: SizeLaw = "uniform"
+    """``uniform``: each length equally likely; ``log-uniform``: each octave equally likely."""
+
+    def __post_init__(self) -> None:
+        for name, lengths in (("widths", self.widths), ("heights", self.heights)):
+            if not 1 <= lengths.start <= lengths.stop <= MAX_SIDE_PIXELS:
+                raise ValueError(f"{name} {lengths}: must be ascending within 1:{MAX_SIDE_PIXELS}")
+        if self.law not in SIZE_LAWS:
+            raise ValueError(f"law {self.law!r}: must be one of {', '.join(SIZE_LAWS)}")
+
+
+def draw_sizes(distribution: SizeDistribution, num_examples: int, *, seed: int) -> SizeArray:
+    """Return random sizes, shape (num_examples, 2), columns height and width in pixels, int64.
+
+    Size i depends on (seed, i) only, so a longer draw starts with the shorter one: it comes from the doubles 2i
+    (height) and 2i + 1 (width) of a Philox stream. ``uniform`` is uniform over the whole numbers of the range.
+    ``log-uniform`` gives n the probability log((n + 1) / n) / log((stop + 1) / start): the floor of a continuous
+    log-uniform variable on [start, stop + 1).
+
+    Raises:
+        ValueError: num_examples below 1, or a seed outside 0 to MAX_SEED.
+    """
+    if num_examples < 1:
+        raise ValueError(f"num_examples {num_examples}: must be at least 1")
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed {seed}: must be within 0 to {MAX_SEED}")
+    rng = np.random.Generator(np.random.Philox(key=np.array([seed, _SIZES_STREAM], dtype=np.uint64)))
+    uniforms_N2 = rng.random((num_examples, 2))
+    starts_2 = np.array([distribution.heights.start, distribution.widths.start], dtype=np.int64)
+    stops_2 = np.array([distribution.heights.stop, distribution.widths.stop], dtype=np.int64)
+    if distribution.law == "uniform":
+        lengths_N2 = starts_2 + uniforms_N2 * (stops_2 + 1 - starts_2)
+    else:
+        lengths_N2 = starts_2 * np.exp(uniforms_N2 * np.log((stops_2 + 1) / starts_2))
+    # The draws end just below stop + 1; rounding of the last bit must not reach it.
+    return np.minimum(lengths_N2.astype(np.int64), stops_2)
+
+
+def check_sizes(sizes_N2: SizeArray) -> None:
+    """Refuse what are no sizes of examples.
+
+    Raises:
+        ValueError: not an int64 array of shape (N, 2) with N at least 1, or a side outside 1 to MAX_SIDE_PIXELS.
+    """
+    if sizes_N2.ndim != 2 or sizes_N2.shape[1] != 2 or len(sizes_N2) == 0:
+        raise ValueError(f"sizes of shape {sizes_N2.shape}: must be (N, 2) with at least one example")
+    if sizes_N2.dtype != np.int64:
+        raise ValueError(f"sizes of type {sizes_N2.dtype}: must be int64")
+    if sizes_N2.min() < 1 or sizes_N2.max() > MAX_SIDE_PIXELS:
+        raise ValueError(f"sizes from {sizes_N2.min()} to {sizes_N2.max()} px: must be within 1 to {MAX_SIDE_PIXELS}")
+
+
+def read_sizes_csv(path: Path) -> SizeArray:
+    """Return the sizes of a CSV file, shape (N, 2), columns height and width in pixels, int64, in the file's order.
+
+    The first line names the columns, ``width`` and ``height`` among them, in any order; other columns are ignored, and
+    so are empty lines.
+
+    Raises:
+        InputError: the file cannot be read, lacks a column, has no rows, or holds a side that is not a whole number
+            from 1 to MAX_SIDE_PIXELS; the message names the file, the line (from 1, the header) and the value.
+    """
+    try:
+        # utf-8-sig: spreadsheets begin their CSV files with a byte order mark.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(_size_rows(file, path=path))
+    except OSError as error:
+        raise InputError(
+            str(path),
+            allowed=f"the file cannot be read ({error.strerror})",
+            remedy="name a CSV file with the header width,height",
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            str(path),
+            allowed=f"the file is not CSV text in UTF-8 ({error})",
+            remedy="save it as CSV with the header width,height",
+        ) from error
+    if not rows:
+        raise InputError(str(path), allowed="there are no sizes below the header", remedy="write one row per image")
+    return np.array(rows, dtype=np.int64)
+
+
+def _size_rows(lines: Iterator[str], *, path: Path) -> Iterator[tuple[int, ...]]:
+    """Yield (height, width) per row of the file."""
+    reader = csv.reader(lines)
+    header = [name.strip() for name in next(reader, [])]
+    for name in _COLUMNS:
+        if header.count(name) != 1:
+            raise InputError(
+                f"{path}, line 1:",
+                _shown(",".join(header)),
+                allowed=f"exactly one column {name} is needed",
+                remedy="begin the file with the header width,height",
+            )
+    positions = [header.index(name) for name in _COLUMNS]
+    for row in reader:
+        if not row:
+            continue
+        if any(cell.strip() for cell in row[len(header) :]):
+            # A thousands separator, as in 12,800: read by position it would pass for a width of 12.
+            raise InputError(
+                f"{path}, line {reader.line_num}:",
+                _shown(",".join(row)),
+                allowed=f"{len(row)} values stand below {len(header)} columns",
+                remedy="write plain numbers, without thousands separators",
+            )
+        yield tuple(
+            _parse_side(row[position] if position < len(row) else "", where=f"{path}, line {reader.line_num}: {name}")
+            for name, position in zip(_COLUMNS, positions, strict=True)
+        )
+
+
+def _parse_side(text: str, *, where: str) -> int:
+    """Return the side in pixels that a cell holds."""
+    text = text.strip()
+    # The digits are bounded because Python refuses to convert thousands of them.
+    side = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
+    if side is not None and 1 <= side <= MAX_SIDE_PIXELS:
+        return side
+    raise InputError(
+        where,
+        _shown(text),
+        allowed=f"a side is a whole number of pixels from 1 to {MAX_SIDE_PIXELS}",
+        remedy="correct the value, or delete the row",
+    )
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _MAX_SHOWN_CHARACTERS else text[:_MAX_SHOWN_CHARACTERS] + "...")

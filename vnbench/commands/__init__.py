@@ -1,0 +1,1 @@
+"""One module or folder for each command: from what was asked to what is shown."""

@@ -1,0 +1,182 @@
+"""Baseline files: what a team has agreed to compare with, small enough to review in a pull request.
+
+One JSON document with a part per device. Figures are rounded, and an update leaves every figure as it is that the
+candidate does not change beyond its tolerance, so that noise makes no difference in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vnbench.analysis.comparison.compare import Comparison
+from vnbench.analysis.comparison.sides import LARGEST, Configuration, Side, SideFigure
+from vnbench.errors import InputError
+from vnbench.records.readings import METRICS, Metric
+from vnbench.records.record import STATUSES
+from vnbench.records.spec import TrialSpec
+
+FORMAT = "vnbench baseline"
+VERSION = 1
+
+DIGITS: Mapping[Metric, int] = {"time": 4, "padding": 6, "epoch_padding": 6}
+"""Significant digits of the metrics that are no whole numbers; those are kept as they are."""
+
+SPREAD_DIGITS = 2
+
+MAX_SPREAD, MAX_PROCESSES = 10.0, 1_000_000
+"""More than these nobody has measured: somebody wrote them."""
+
+
+def is_baseline(document: object) -> bool:
+    """Return whether a JSON document is a baseline file."""
+    return isinstance(document, dict) and document.get("format") == FORMAT
+
+
+def read_baseline(document: Mapping[str, Any], *, path: Path) -> Mapping[str, Side]:
+    """Return the sides of a baseline file by the name of their device.
+
+    Raises:
+        InputError: another version, or not what a baseline file holds.
+    """
+    if document.get("version") != VERSION:
+        raise InputError(
+            str(path),
+            f"(version {document.get('version')!r})",
+            allowed=f"this vnbench reads version {VERSION} of baseline files",
+            remedy="write it anew with vnbench gate --update",
+        )
+    try:
+        return {str(name): _side(part) for name, part in document["devices"].items()}
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+        raise InputError(
+            str(path),
+            allowed=f"this is no baseline file ({error!r})",
+            remedy="write it anew with vnbench gate --update",
+        ) from error
+
+
+def write_baseline(path: Path, sides: Mapping[str, Side]) -> None:
+    """Write a baseline file in place of the one that is there.
+
+    Raises:
+        InputError: it cannot be written; what is there stays.
+    """
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "devices": {name: _side_json(side) for name, side in sorted(sides.items())},
+    }
+    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text)
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(
+            str(path), allowed=f"cannot be written ({error.strerror})", remedy="name a writable file"
+        ) from error
+
+
+def updated(before: Side | None, candidate: Side, comparison: Comparison) -> Side:
+    """Return the side that a baseline file holds after an update from a candidate.
+
+    A figure that the comparison did not find better, worse or missing stays as it is. Configurations that the candidate
+    does not have stay too; where the keys differ, nothing does.
+    """
+    if before is None or comparison.differing:
+        return candidate
+    changed = {(row.spec_id, row.metric) for row in comparison.rows if row.verdict in ("better", "worse", "missing")}
+    found = dict(before.configurations)
+    for identity, new in candidate.configurations.items():
+        old = before.configurations.get(identity)
+        if old is None:
+            found[identity] = new
+            continue
+        kept = {metric: old.figures[metric] for metric in old.figures if (identity, metric) not in changed}
+        is_same = (identity, "status") not in changed
+        found[identity] = replace(
+            new,
+            figures=dict(new.figures) | kept,
+            statuses=old.statuses if is_same else new.statuses,
+            cause=old.cause if is_same else new.cause,
+        )
+    return replace(before, configurations=found)
+
+
+def _side(part: Mapping[str, Any]) -> Side:
+    return Side(
+        keys={str(key): tuple(map(str, values)) for key, values in part["keys"].items()},
+        configurations={
+            str(identity): _configuration(str(identity), values) for identity, values in part["configurations"].items()
+        },
+    )
+
+
+def _configuration(identity: str, values: Mapping[str, Any]) -> Configuration:
+    spec = values.get("spec")
+    if not isinstance(values["figures"], dict) or not isinstance(values["statuses"], dict):
+        raise ValueError(f"{identity} has no figures")
+    statuses = {status: int(values["statuses"][status]) for status in STATUSES if status in values["statuses"]}
+    return Configuration(
+        name=identity,
+        spec=None if spec is None else TrialSpec.from_dict(spec),
+        statuses=statuses,
+        cause=values.get("cause"),
+        figures={metric: _figure(values["figures"][metric]) for metric in METRICS if metric in values["figures"]},
+    )
+
+
+def _figure(values: Mapping[str, Any]) -> SideFigure:
+    value, spread = float(values["value"]), values.get("spread")
+    low, high = float(values.get("smallest", value)), float(values.get("largest", value))
+    count = int(values["processes"])
+    is_spread = spread is None or (type(spread) in (int, float) and 0 <= spread < MAX_SPREAD)
+    if not (0 < low <= value <= high < LARGEST) or not 1 <= count <= MAX_PROCESSES or not is_spread:
+        raise ValueError(f"{dict(values)} is no figure")
+    return SideFigure(
+        value=value,
+        num_processes=count,
+        # What agrees to the last digit has no spread, where there was more than one process to have any.
+        log_variance=None if count < 2 else float(spread or 0.0) ** 2,
+        smallest=low,
+        largest=high,
+    )
+
+
+def _side_json(side: Side) -> dict[str, Any]:
+    return {
+        "keys": {key: list(values) for key, values in side.keys.items()},
+        "configurations": {
+            identity: {
+                "spec": None if configuration.spec is None else configuration.spec.canonical(),
+                "statuses": dict(configuration.statuses),
+                "cause": configuration.cause,
+                "figures": {
+                    metric: _figure_json(figure, metric=metric) for metric, figure in configuration.figures.items()
+                },
+            }
+            for identity, configuration in side.configurations.items()
+        },
+    }
+
+
+def _figure_json(figure: SideFigure, *, metric: Metric) -> dict[str, Any]:
+    digits = DIGITS.get(metric)
+
+    def rounded(value: float) -> float:
+        return int(value) if digits is None else float(f"{value:.{digits}g}")
+
+    value, low, high = map(rounded, (figure.value, figure.smallest, figure.largest))
+    found: dict[str, Any] = {"value": value, "processes": figure.num_processes}
+    if low != high:
+        found |= {"smallest": min(value, low), "largest": max(value, high)}
+    if figure.log_variance:
+        found["spread"] = float(f"{math.sqrt(figure.log_variance):.{SPREAD_DIGITS}g}")
+    return found

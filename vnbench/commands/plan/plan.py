@@ -1,0 +1,191 @@
+"""``vnbench plan``: what a run will take, in which configuration, and what to change, from measured records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vnbench.analysis.findings import Findings
+from vnbench.analysis.planning.capacity import (
+    LEVERS,
+    Asked,
+    PlannedRun,
+    recommend,
+    single_changes,
+)
+from vnbench.analysis.planning.configurations import PLANNED_SAMPLERS, Measured, compose_configurations
+from vnbench.analysis.planning.run_planning import plan_runs, worker_changes
+from vnbench.analysis.planning.spread import shares_of
+from vnbench.commands.plan.answer import MEMORY, PlanReport, plan_warnings
+from vnbench.commands.plan.asked import asked_of, plan_values
+from vnbench.errors import InputError, PlanError
+from vnbench.output.console import say, stderr_console, stdout_console
+from vnbench.output.tables.plan import plan_table
+from vnbench.output.words.commands import Options, options_of_records, sweep_command
+from vnbench.output.words.plan import named
+from vnbench.output.words.provenance import provenance
+from vnbench.records.one_corpus import load_one_corpus
+from vnbench.records.record import TrialRecord
+from vnbench.records.shipped import shipped_results
+from vnbench.units import format_bytes
+
+
+def run_plan_command(
+    results: Sequence[Path], flags: Mapping[str, str | None], *, corpus_id: str | None = None, as_json: bool
+) -> PlanReport:
+    """Plan a run from some results files, or from those that ship, and tell of it unless stdout is kept for JSON.
+
+    Raises:
+        InputError: an option or a file cannot be used.
+        PlanError: the records do not let one plan, or nothing fits.
+    """
+    values = plan_values(flags)
+    console = stderr_console()
+    sources = tuple(results) or shipped_results()
+    if not results:
+        say(console, f"no RESULTS given; planning from records that ship: {', '.join(map(str, sources))}")
+    loaded = load_one_corpus(sources, corpus_id=corpus_id)
+    for note in loaded.notes:
+        say(console, note)
+    report = plan_records(Findings(loaded.records), values, sources=sources)
+    if not as_json:
+        stdout_console().print(plan_table(report))
+    return report
+
+
+def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[Path, ...]) -> PlanReport:
+    """Return the plan from what some records say; ``values`` are the options, understood.
+
+    Raises:
+        InputError: the records come from several devices or versions of torch.
+        PlanError: the records do not let one plan, or nothing fits.
+    """
+    origin = provenance(found.records)
+    where = ", ".join(map(str, sources))
+    if len(origin.torch_versions) > 1:
+        raise InputError(
+            where,
+            f"(torch {', '.join(origin.torch_versions)})",
+            allowed="one plan holds for one version of torch",
+            remedy="give the files of one version at a time",
+        )
+    options = options_of_records(found.latest)
+    families, left_out = found.families, found.unfitted
+    if not families:
+        reasons = "; ".join(f"{family}: {reason}" for family, reason in list(left_out.items())[:2])
+        raise PlanError(
+            f"{where}: nothing can be planned from it ({reasons or 'no compute or training trial'}); measure with: "
+            f"{sweep_command(options, {'kind': 'memory,compute'})}"
+        )
+    asked = asked_of(values, found.latest, device=families[0].spec.device)
+    measured = Measured.of(found.latest, families=families, loading=found.loading)
+    runs = plan_runs(asked, measured)
+    if not runs and asked.num_workers is not None and plan_runs(replace(asked, num_workers=None), measured):
+        known = sorted({supply.num_workers for supplies in measured.supplies.values() for supply in supplies})
+        raise PlanError(
+            f"--num-workers {', '.join(map(str, asked.num_workers))}: no loader of {where} was measured with so many; "
+            f"those measured have {', '.join(map(str, known)) or 'none'}"
+        )
+    if not runs:
+        raise PlanError(
+            f"--batch-size, --examples: no configuration of {where} makes such batches; those measured have "
+            f"micro-batches of {', '.join(map(str, sorted({one.spec.micro_batch_size for one in families})))}"
+        )
+    num_unloaded = _num_without_workers(asked, measured) if asked.num_workers is not None else 0
+    runs = _having(runs, values.get("hold") or {}, option="--hold")
+    recommended = recommend(runs)
+    if recommended is None or (recommended.verdict == "unknown" and asked.memory_bytes is not None):
+        raise PlanError(_nothing_fits(runs, asked, options=options))
+    _refuse_more_interruptions_than_steps(asked, recommended)
+    current = _current(runs, values.get("current"), recommended)
+    return PlanReport(
+        asked=asked,
+        values=values,
+        runs=runs,
+        recommended=recommended,
+        current=current,
+        changes=(*worker_changes(asked, current), *single_changes(runs, current)),
+        shares=shares_of(
+            recommended.run,
+            recommended.degrees,
+            asked.interruptions,
+            interval_s=recommended.interval_s,
+            seed=asked.seed,
+        ),
+        warnings=plan_warnings(
+            asked,
+            recommended,
+            current,
+            runs,
+            left_out,
+            num_unloaded=num_unloaded,
+            samplers_left_out=_samplers_left_out(found.latest),
+            is_cpu=origin.is_cpu,
+            values=values,
+            options=options,
+        ),
+        origin=origin,
+        sources=sources,
+        measured=measured,
+    )
+
+
+def _refuse_more_interruptions_than_steps(asked: Asked, recommended: PlannedRun) -> None:
+    num_steps = asked.num_epochs * recommended.run.num_steps
+    if (asked.interruptions.count or 0) > num_steps:
+        raise InputError(
+            "--interruptions",
+            asked.interruptions.count,
+            allowed=f"the run has {num_steps:,} steps: more interruptions than steps",
+            remedy="write fewer, or --mtbi TIME",
+        )
+
+
+def _current(runs: Sequence[PlannedRun], wanted: Mapping[str, Any] | None, recommended: PlannedRun) -> PlannedRun:
+    if not wanted:
+        return recommended
+
+    def distance(one: PlannedRun) -> tuple[int, float]:
+        return sum(one.levers[name] != recommended.levers[name] for name in LEVERS), one.finish.p50
+
+    return min(_having(runs, wanted, option="--current"), key=distance)
+
+
+def _num_without_workers(asked: Asked, measured: Measured) -> int:
+    """Return how many configurations cannot be planned because no loader was measured with the workers asked for."""
+    every = compose_configurations(replace(asked, num_workers=None), measured)
+    return len(every) - len(compose_configurations(asked, measured))
+
+
+def _samplers_left_out(records: Sequence[TrialRecord]) -> list[str]:
+    trained = {record.spec.sampler for record in records if record.kind == "training" and record.spec.sampler}
+    return sorted(trained - {*PLANNED_SAMPLERS})
+
+
+def _having(runs: Sequence[PlannedRun], wanted: Mapping[str, Any], *, option: str) -> tuple[PlannedRun, ...]:
+    """Return the configurations that have some levers at the values that an option gives.
+
+    Raises:
+        PlanError: none has.
+    """
+    names = {name.replace("-", "_"): value for name, value in wanted.items()}
+    found = tuple(one for one in runs if all(one.levers.get(name) == value for name, value in names.items()))
+    if not found:
+        told = ", ".join(f"{name}={value}" for name, value in wanted.items())
+        raise PlanError(f"{option} {told}: no configuration that was measured is like that")
+    return found
+
+
+def _nothing_fits(runs: Sequence[PlannedRun], asked: Asked, *, options: Options) -> str:
+    known = [one for one in runs if one.need_bytes is not None]
+    if not known:
+        return f"no configuration is known to fit; measure the worst case with: {sweep_command(options, MEMORY)}"
+    smallest = min(known, key=lambda one: one.need_bytes or 0.0)
+    given = "" if asked.memory_bytes is None else f"--memory {format_bytes(asked.memory_bytes)}: "
+    return (
+        f"{given}nothing fits; the smallest that was measured needs {format_bytes(smallest.need_bytes or 0.0)} "
+        f"({named(smallest)}); try a smaller micro-batch, bf16 with the norm in input precision, or "
+        "--checkpointing stages"
+    )

@@ -1,0 +1,191 @@
+"""``vnbench plan --runs FILE.toml``: what of several runs gets done on several cards."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from vnbench.analysis.findings import Findings
+from vnbench.analysis.planning.schedule import Schedule, make_schedule
+from vnbench.commands.plan.answer import PlanReport
+from vnbench.commands.plan.asked import plan_values
+from vnbench.commands.plan.plan import plan_records
+from vnbench.errors import InputError
+from vnbench.output.console import say, stderr_console, stdout_console
+from vnbench.output.plots.schedule import schedule_figure
+from vnbench.output.plots.style import save, styled
+from vnbench.output.words.plan import named
+from vnbench.records.one_corpus import load_one_corpus
+from vnbench.request.options import PLANNING
+from vnbench.units import format_duration, parse_duration, parse_int
+
+RULE = "The longest run first, each to the card that is free first."
+
+MAX_CARDS, MAX_RUNS = 1000, 1000
+
+
+def run_team_command(
+    results: Sequence[Path],
+    flags: Mapping[str, str | None],
+    *,
+    runs: Path,
+    out: Path | None,
+    corpus_id: str | None = None,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Plan all runs of a file, place them on its cards, tell of it, and return it as JSON values.
+
+    Each run has the options of ``vnbench plan``; those of the command line hold for all that do not say otherwise.
+
+    Raises:
+        InputError: the file or an option cannot be used.
+        PlanError: a run cannot be planned.
+    """
+    document = _read(runs)
+    num_cards = parse_int(str(document.get("cards", 1)), where=f"{runs}: cards", minimum=1)
+    if num_cards > MAX_CARDS:
+        raise InputError(f"{runs}: cards", num_cards, allowed=f"at most {MAX_CARDS}", remedy="write fewer")
+    window_s = None if "window" not in document else parse_duration(str(document["window"]), where=f"{runs}: window")
+    loaded = load_one_corpus(results, corpus_id=corpus_id)
+    console = stderr_console()
+    for note in loaded.notes:
+        say(console, note)
+    found = Findings(loaded.records)
+    reports = {
+        name: _planned(found, flags, settings, name=name, runs=runs, sources=tuple(results))
+        for name, settings in _named_runs(document, runs).items()
+    }
+    schedule = make_schedule(
+        [(name, report.recommended.finish) for name, report in reports.items()], num_cards=num_cards, window_s=window_s
+    )
+    plots: tuple[Path, ...] = ()
+    if out is not None and schedule.placed:
+        out.mkdir(parents=True, exist_ok=True)
+        origin = next(iter(reports.values())).origin
+        with styled():
+            figure = schedule_figure(schedule, num_cards=num_cards, window_s=window_s, origin=origin, rule=RULE)
+            plots = save(figure, out, name="schedule")
+    if not as_json:
+        stdout = stdout_console()
+        stdout.print(_table(schedule, reports, window_s=window_s))
+        say(stdout, RULE)
+        for path in plots:
+            say(stdout, str(path))
+    return _as_json(schedule, reports, num_cards=num_cards, window_s=window_s, plots=plots)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InputError(
+            "--runs", path, allowed=f"cannot be read ({error.strerror})", remedy="name a TOML file with [[run]] tables"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError("--runs", path, allowed=f"this is not TOML ({error})", remedy="correct it") from error
+
+
+def _named_runs(document: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    runs = document.get("run")
+    if not isinstance(runs, list) or not runs or not all(isinstance(one, dict) for one in runs) or len(runs) > MAX_RUNS:
+        raise InputError(
+            "--runs",
+            path,
+            allowed="it needs [[run]] tables",
+            remedy='write [[run]] with name = "...", examples, epochs',
+        )
+    unknown = set(document) - {"run", "cards", "window"}
+    if unknown:
+        raise InputError(
+            "--runs",
+            path,
+            allowed=f"there is no {', '.join(sorted(unknown))}",
+            remedy="write cards, window and [[run]]",
+        )
+    found: dict[str, dict[str, Any]] = {}
+    for number, one in enumerate(runs, start=1):
+        settings = dict(one)
+        name = str(settings.pop("name", f"run {number}"))
+        if name in found:
+            raise InputError(
+                "--runs", path, allowed=f"two runs are called {name}", remedy="give each a name of its own"
+            )
+        found[name] = settings
+    return found
+
+
+def _planned(
+    found: Findings,
+    flags: Mapping[str, str | None],
+    settings: Mapping[str, Any],
+    *,
+    name: str,
+    runs: Path,
+    sources: tuple[Path, ...],
+) -> PlanReport:
+    for option in settings:
+        if option not in PLANNING:
+            raise InputError(
+                f"{runs}: {name}:",
+                option,
+                allowed="there is no such option",
+                remedy="write the options of vnbench plan",
+            )
+    own = {option: str(value) for option, value in settings.items()}
+    return plan_records(found, plan_values(dict(flags) | own), sources=sources)
+
+
+def _table(schedule: Schedule, reports: Mapping[str, PlanReport], *, window_s: float | None) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("run", overflow="fold")
+    for header in ("card", "starts", "ends", "9 of 10 end by"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("with", overflow="fold")
+    for one in schedule.placed:
+        late = format_duration(one.late_end_s)
+        if window_s is not None and one.late_end_s > window_s:
+            late += " !"
+        table.add_row(
+            one.name,
+            str(one.card + 1),
+            format_duration(one.start_s) if one.start_s else "now",
+            format_duration(one.end_s),
+            late,
+            named(reports[one.name].recommended),
+        )
+    for name in schedule.left_out:
+        table.add_row(name, "-", "-", "no room", "-", named(reports[name].recommended))
+    return table
+
+
+def _as_json(
+    schedule: Schedule,
+    reports: Mapping[str, PlanReport],
+    *,
+    num_cards: int,
+    window_s: float | None,
+    plots: Sequence[Path],
+) -> dict[str, Any]:
+    return {
+        "rule": RULE,
+        "num_cards": num_cards,
+        "window_s": window_s,
+        "runs": [
+            {
+                "name": one.name,
+                "card": one.card,
+                "start_s": one.start_s,
+                "end_s": one.end_s,
+                "late_end_s": one.late_end_s,
+                "recommended": reports[one.name].to_json()["recommended"],
+            }
+            for one in schedule.placed
+        ],
+        "left_out": list(schedule.left_out),
+        "plots": [str(path) for path in plots],
+    }

@@ -1,0 +1,247 @@
+"""``vnbench plot``: every figure that records hold data for, those of a plan among them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from vnbench.analysis.findings import Findings
+from vnbench.analysis.planning.lever_path import lever_path
+from vnbench.commands.plan.answer import PlanReport
+from vnbench.commands.plan.asked import plan_values
+from vnbench.commands.plan.plan import plan_records
+from vnbench.errors import InputError, PlanError
+from vnbench.output.console import say, stderr_console, stdout_console
+from vnbench.output.plots.figures import draw_plots, left_out_line
+from vnbench.output.plots.levers import waterfall_figure
+from vnbench.output.plots.plan import interruptions_figure, pareto_figure, wall_clock_figure
+from vnbench.output.plots.stages import stage_memory_figure
+from vnbench.output.plots.style import save, styled
+from vnbench.output.words.commands import Options, options_of_records, profile_command, sweep_command
+from vnbench.output.words.plan import named
+from vnbench.output.words.profiles import Profile
+from vnbench.output.words.provenance import Provenance, provenance
+from vnbench.records.one_corpus import load_one_corpus
+
+DEFAULT_RUN = {"examples": "15000", "epochs": "50", "window": "12h"}
+"""The published multiclass run, and a night."""
+
+RUN_FLAGS = ("examples", "epochs", "window", "interruptions", "memory", "widths", "heights", "sizes")
+"""Options that say which run the figures of a plan are of."""
+
+
+UNFINISHED = ".vnbench-"
+"""How folders begin whose files are not all written yet."""
+
+STALE_S = 3600.0
+"""Age of such a folder from which it belongs to nobody any more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanPlot:
+    """One figure of a plan."""
+
+    name: str
+    """File name without its suffix."""
+    draw: Callable[[PlanReport], Figure | None]
+    """Returns the figure, or None where the plan does not bear it."""
+    lack: str
+    """What is absent then."""
+    asks: Options | None
+    """Options of the sweep that would measure it; None where no sweep would."""
+
+
+PLAN_PLOTS = (
+    PlanPlot(
+        name="wall_clock",
+        draw=lambda plan: wall_clock_figure(plan.runs, asked=plan.asked, origin=plan.origin),
+        lack="the plan has a single batch size",
+        asks={"kind": "memory,compute", "batch-size": "1,2,4,8,16"},
+    ),
+    PlanPlot(
+        name="pareto",
+        draw=lambda plan: pareto_figure(plan.runs, asked=plan.asked, origin=plan.origin),
+        lack="no worst-case memory is known",
+        asks={"kind": "memory", "batch-size": "1,2,4,8,16"},
+    ),
+    PlanPlot(
+        name="levers",
+        draw=lambda plan: waterfall_figure(
+            lever_path(plan.runs, plan.recommended), asked=plan.asked, origin=plan.origin
+        ),
+        lack="nothing plainer than the recommended configuration was measured",
+        asks={"kind": "memory,compute", "precision": "fp32,bf16", "sampler": "random,bucketed"},
+    ),
+    PlanPlot(
+        name="interruptions",
+        draw=lambda plan: interruptions_figure(
+            plan.recommended, asked=plan.asked, origin=plan.origin, name=named(plan.recommended)
+        ),
+        lack="the run never finishes: plan a shorter one",
+        asks=None,
+    ),
+)
+"""Every figure of a plan, in the order in which they are drawn."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """What was drawn."""
+
+    files: tuple[Path, ...]
+    """Pictures, each as PNG and SVG."""
+    left_out: tuple[str, ...]
+    """A line for each figure whose data are absent, with the command that would measure them."""
+    planned: PlanReport | str
+    """The plan that its figures show, or why there is none."""
+
+
+def run_plot_command(
+    results: Sequence[Path],
+    flags: Mapping[str, str | None],
+    *,
+    out: Path,
+    profiles: Sequence[Path],
+    corpus_id: str | None = None,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Draw every figure of some results files into a folder and return what was drawn.
+
+    Raises:
+        InputError: a file or option cannot be used, or the records come from several devices or corpora.
+    """
+    values = run_values(flags)
+    loaded = load_one_corpus(results, corpus_id=corpus_id)
+    console = stderr_console()
+    for note in loaded.notes:
+        say(console, note)
+    with new_files(out) as folder:
+        drawn = draw_figures(Findings(loaded.records), values, folder=folder, sources=results, profiles=profiles)
+    files = [str(out / path.name) for path in drawn.files]
+    if not as_json:
+        for file in files:
+            say(stdout_console(), file)
+        for line in drawn.left_out:
+            say(console, f"left out: {line}")
+    return {"plots": files, "left_out": list(drawn.left_out)}
+
+
+def run_values(flags: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return the options of the run that figures of a plan are of, understood.
+
+    Raises:
+        InputError: one cannot be used.
+    """
+    return plan_values(DEFAULT_RUN | {name: text for name, text in flags.items() if text is not None})
+
+
+def draw_figures(
+    found: Findings, values: Mapping[str, Any], *, folder: Path, sources: Sequence[Path], profiles: Sequence[Path]
+) -> Drawn:
+    """Draw every figure that records, a plan of them and profiles hold data for into a folder.
+
+    Raises:
+        InputError: the records come from several devices, or a profile is none, or from another device.
+        OSError: the folder cannot be written to.
+    """
+    origin = provenance(found.records)
+    known = options_of_records(found.latest)
+    profiled = [_profile(path, origin) for given in profiles for path in _files_of(given)]
+    planned = _plan(found, values, sources=tuple(sources))
+    files: list[Path] = []
+    left_out: list[str] = []
+    with styled():
+        for plot in PLAN_PLOTS:
+            if not isinstance(planned, PlanReport):
+                left_out.append(f"{plot.name}.png is left out: no plan: {planned}")
+                continue
+            figure = plot.draw(planned)
+            if figure is None:
+                command = None if plot.asks is None else sweep_command(known, plot.asks)
+                left_out.append(left_out_line(plot.name, lack=plot.lack, command=command))
+            else:
+                files += save(figure, folder, name=plot.name)
+        figure = stage_memory_figure(profiled, origin=origin)
+        if figure is None:
+            command = profile_command(known, out="profiles")
+            lack = "no profile was given (--profile profiles does so then)"
+            left_out.append(left_out_line("stage_memory", lack=lack, command=command))
+        else:
+            files += save(figure, folder, name="stage_memory")
+    drawn, missing = draw_plots(found, folder)
+    return Drawn(files=(*files, *drawn), left_out=(*left_out, *missing), planned=planned)
+
+
+@contextmanager
+def new_files(out: Path) -> Iterator[Path]:
+    """Yield a folder whose files go to another one when all of them are written, and nowhere if one cannot be.
+
+    Raises:
+        InputError: the other one is a file, cannot be written, or the disk is full.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError("--out", out, allowed="this is a file", remedy="name a folder")
+    is_new = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _remove_stale(out)
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=out) as folder:
+            yield Path(folder)
+            for path in sorted(Path(folder).iterdir()):
+                # On one disk, so that it needs no room and is done at once.
+                path.replace(out / path.name)
+    except BaseException as error:
+        if is_new:
+            shutil.rmtree(out, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
+        raise InputError(
+            "--out", out, allowed=f"cannot be written ({error.strerror})", remedy="name a writable folder with room"
+        ) from error
+
+
+def _remove_stale(out: Path) -> None:
+    """Remove what commands that were killed left in a folder; one that still runs is younger."""
+    for path in out.glob(f"{UNFINISHED}*"):
+        if time.time() - path.stat().st_mtime > STALE_S:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _plan(found: Findings, values: Mapping[str, Any], *, sources: tuple[Path, ...]) -> PlanReport | str:
+    """Return the plan of the run, or why there is none."""
+    try:
+        return plan_records(found, values, sources=sources)
+    except PlanError as error:
+        return str(error)
+
+
+def _files_of(path: Path) -> Sequence[Path]:
+    """Return a profile, or all of a folder: that which vnbench profile --out wrote, or one of copies."""
+    if not path.is_dir():
+        return (path,)
+    files = sorted(path.rglob("*.json"))
+    if not files:
+        raise InputError(
+            "--profile", path, allowed="there is no profile in it", remedy="name the folder of vnbench profile --out"
+        )
+    return files
+
+
+def _profile(path: Path, origin: Provenance) -> Profile:
+    profile = Profile.read(path)
+    if profile.device_name != origin.device_name:
+        raise InputError(
+            "--profile",
+            path,
+            allowed=f"it was measured on {profile.device_name}, the records on {origin.device_name}",
+            remedy="give profiles of the same device",
+        )
+    return profile

@@ -1,0 +1,262 @@
+"""``vnbench sweep`` from what was asked to records, table and plots."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from vnbench.analysis.findings import Findings
+from vnbench.analysis.models.certification import certify
+from vnbench.analysis.trials.summary import latest_attempts
+from vnbench.batching.canvases import canvas_grid
+from vnbench.commands.corpus import CorpusPlan, plan_corpus
+from vnbench.commands.sweep.probe import Settled, estimate_sweep, settle, workload_of
+from vnbench.commands.sweep.report import SweepReport, print_tables, training_rows
+from vnbench.commands.sweep.run import SweepRun
+from vnbench.commands.sweep.search import SearchReport, run_search_command
+from vnbench.output.console import say, stderr_console
+from vnbench.output.plots.figures import draw_plots
+from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
+from vnbench.processes.locks import gpu_lock
+from vnbench.records.placement import place_results
+from vnbench.records.record import STATUSES, TrialRecord
+from vnbench.records.spec import TrialSpec
+from vnbench.records.store import ResultsFile, load_results
+from vnbench.request.config import SweepConfig, complete
+from vnbench.request.defaults import default_out
+from vnbench.request.reading import Request
+from vnbench.sweep.budget import Budget
+from vnbench.sweep.design import Design, make_design, training_spec
+from vnbench.sweep.estimate import TrialTimes
+from vnbench.sweep.factored import (
+    CellForecast,
+    choose_confirmations,
+    confirmations,
+    confirming_trials,
+    forecast_cells,
+)
+from vnbench.sweep.loop import due_trials
+from vnbench.sweep.runner import check_own_models, probe_environment, run_trial
+
+
+def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> SweepReport | SearchReport:
+    """Run a sweep and tell of it: progress on stderr, the table on stdout unless it is kept for JSON.
+
+    Everything that can be wrong with the input is looked at before anything is written.
+
+    Raises:
+        InputError: the input cannot be used.
+        KeyboardInterrupt: the user ended it; what had finished is in the results file.
+    """
+    start = time.monotonic()
+    console = stderr_console()
+    environment = probe_environment(request.device)
+    config = complete(request, environment=environment)
+    corpus = plan_corpus(config)
+    place = place_results(
+        config.out or default_out(environment, corpus_id=corpus.corpus_id),
+        environment=environment,
+        corpus_id=corpus.corpus_id,
+    )
+    out = place.path
+    _say_all(console, place.notes)
+    if config.find_max_batch:
+        return run_search_command(
+            config, corpus, environment=environment, out=out, dry_run=dry_run, as_json=as_json, console=console
+        )
+    design_of = designer(corpus, environment)
+    check_own_models(trial.spec for trial in design_of(config).trials)
+    if dry_run:
+        return _show_plan(config, corpus, environment, out, design_of=design_of, console=console, start=start)
+
+    with gpu_lock(environment["device_uuid"]), ResultsFile(out, environment=environment) as results:
+        _say_all(console, results.notes)
+        say(console, device_line(config, environment))
+        settled = _settle(config, corpus, environment, results.probes, design_of=design_of, start=start)
+        _say_all(console, settled.lines)
+        config, design = settled.config, design_of(settled.config)
+        due = due_trials(design.trials, records=results.records, retry=config.retry)
+        times = TrialTimes(workload=workload_of(corpus), pace=settled.pace, finished=results.records)
+        budget = Budget(total_s=config.time_budget_s, start=start)
+        estimate = estimate_sweep(corpus, due, times, elapsed_s=budget.elapsed_s())
+        _say_all(console, plan_lines(design, num_due=len(due), out=out, estimate=estimate, budget_s=budget.total_s))
+        budget.check(estimate)
+        if settled.is_new:
+            results.append(settled.probe)
+        sweep = SweepRun(config, corpus, environment, results, console=console, budget=budget, times=times)
+        try:
+            sweep.prepare(due)
+            sweep.run(due)
+            if config.design == "factored" and not sweep.not_started(due):
+                parts = frozenset(design.trials)
+                chosen, design = _with_confirmations(design, config, corpus, results.records)
+                confirming = [trial for trial in design.trials if trial not in parts]
+                rest = due_trials(confirming, records=results.records, retry=config.retry)
+                say(console, f"{len(chosen)} forecasts to confirm, {len(rest)} trials")
+                due = (*due, *rest)
+                sweep.run(rest, forecasts={one.spec: one.epoch for one in chosen})
+        except KeyboardInterrupt:
+            say(console, interrupted_line(len(_of_design(design, results.records)), out=out))
+            raise
+        records = _of_design(design, results.records)
+
+    centre = training_spec(design.cells[0], config, corpus.corpus_id, corpus.worst_case)
+    draws = not request.values.get("no-plots") and any(record.status == "ok" for record in records)
+    plots, plots_left_out = (
+        draw_plots(Findings(records), out.with_suffix(""), options=request.texts) if draws else ((), ())
+    )
+    not_started = sweep.not_started(due)
+    unmeasured = _without_figures(not_started, records)
+    report = SweepReport(
+        out=out,
+        statuses=_statuses(records),
+        num_not_started=len(not_started),
+        left_out=design.left_out,
+        plots=plots,
+        elapsed_s=time.monotonic() - start,
+        certificates=certify(records),
+        confirmations=confirmations(records),
+        estimated_s=estimate.total_s,
+        promised_s=min(estimate.total_s, budget.total_s or math.inf),
+        is_timed=any(record.kind != "memory" for record in records),
+        wants_times=any(kind != "memory" for kind in config.kinds),
+        rows=training_rows(records, centre=centre),
+    )
+    forecasts = _forecasts(config, corpus, records) if config.design == "factored" else ()
+    if not as_json:
+        print_tables(records, config, corpus.train_sizes_N2, forecasts, centre=centre)
+    lines = result_lines(
+        out=out,
+        statuses=report.statuses,
+        not_started=unmeasured,
+        num_repetitions=sum(spec not in unmeasured for spec in not_started),
+        time_budget_s=config.time_budget_s,
+        replicates=config.replicates,
+        kinds=config.kinds,
+        plots=plots,
+        plots_left_out=plots_left_out,
+        options=request.texts,
+    )
+    _say_all(console, lines)
+    return report
+
+
+def designer(corpus: CorpusPlan, environment: Mapping[str, Any]) -> Callable[[SweepConfig], Design]:
+    """Return what makes the design of a sweep on some images and a machine."""
+
+    def design_of(config: SweepConfig) -> Design:
+        return make_design(
+            config,
+            corpus_id=corpus.corpus_id,
+            train_sizes_N2=corpus.train_sizes_N2,
+            worst_case=corpus.worst_case,
+            canvas_sizes=canvas_grid(
+                smallest=corpus.smallest, largest=corpus.worst_case, count=config.num_compute_sizes
+            ),
+            shared_memory_bytes=environment.get("shared_memory_free_bytes"),
+        )
+
+    return design_of
+
+
+def _settle(
+    config: SweepConfig,
+    corpus: CorpusPlan,
+    environment: dict[str, Any],
+    probes: Sequence[TrialRecord],
+    *,
+    design_of: Callable[[SweepConfig], Design],
+    start: float,
+) -> Settled:
+    return settle(
+        config,
+        corpus,
+        probes=probes,
+        elapsed_s=time.monotonic() - start,
+        design_of=design_of,
+        run=lambda task, timeout_s: run_trial(task, environment=environment, timeout_s=timeout_s),
+    )
+
+
+def _forecasts(config: SweepConfig, corpus: CorpusPlan, records: Sequence[TrialRecord]) -> tuple[CellForecast, ...]:
+    return forecast_cells(
+        config,
+        latest_attempts(records),
+        corpus_id=corpus.corpus_id,
+        worst_case=corpus.worst_case,
+        sizes_N2=corpus.train_sizes_N2,
+    )
+
+
+def _with_confirmations(
+    design: Design, config: SweepConfig, corpus: CorpusPlan, records: Sequence[TrialRecord]
+) -> tuple[tuple[CellForecast, ...], Design]:
+    """Return the forecasts to confirm, and the design with the trials that do so."""
+    chosen = choose_confirmations(_forecasts(config, corpus, _of_design(design, records)), records, seed=config.seed)
+    known = set(design.trials)
+    trials = confirming_trials(chosen, config, worst_case=corpus.worst_case)
+    return chosen, replace(design, trials=(*design.trials, *(trial for trial in trials if trial not in known)))
+
+
+def _show_plan(
+    config: SweepConfig,
+    corpus: CorpusPlan,
+    environment: dict[str, Any],
+    out: Path,
+    *,
+    design_of: Callable[[SweepConfig], Design],
+    console: Console,
+    start: float,
+) -> SweepReport:
+    """Say what a sweep would do; write nothing."""
+    loaded = load_results(out) if out.exists() else None
+    records, probes = (loaded.records, loaded.probes) if loaded else ((), ())
+    say(console, device_line(config, environment))
+    settled = _settle(config, corpus, environment, probes, design_of=design_of, start=start)
+    _say_all(console, settled.lines)
+    config, design = settled.config, design_of(settled.config)
+    due = due_trials(design.trials, records=records, retry=config.retry)
+    times = TrialTimes(workload=workload_of(corpus), pace=settled.pace, finished=records)
+    estimate = estimate_sweep(corpus, due, times, elapsed_s=time.monotonic() - start)
+    _say_all(console, plan_lines(design, num_due=len(due), out=out, estimate=estimate, budget_s=config.time_budget_s))
+    specs = [trial.planned.spec for trial in due]
+    _say_all(console, dry_run_lines(specs, times=times))
+    say(console, f"corpus: {corpus.describe(corpus.measured_examples(specs))}")
+    return SweepReport(
+        out=out,
+        statuses=_statuses(_of_design(design, records)),
+        num_not_started=len(due),
+        left_out=design.left_out,
+        plots=(),
+        elapsed_s=time.monotonic() - start,
+        estimated_s=estimate.total_s,
+        is_dry_run=True,
+    )
+
+
+def _say_all(console: Console, lines: Iterable[str]) -> None:
+    for line in lines:
+        say(console, line)
+
+
+def _without_figures(specs: Sequence[TrialSpec], records: Sequence[TrialRecord]) -> list[TrialSpec]:
+    """Return the specs of which no process has a record, each once."""
+    known = {record.spec_id for record in records}
+    return [spec for spec in dict.fromkeys(specs) if spec.spec_id not in known]
+
+
+def _of_design(design: Design, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+    wanted = {(trial.spec.spec_id, trial.replicate) for trial in design.trials}
+    return tuple(record for record in latest_attempts(records) if (record.spec_id, record.replicate) in wanted)
+
+
+def _statuses(records: Sequence[TrialRecord]) -> dict[str, int]:
+    counts = Counter(record.status for record in records)
+    return {status: counts[status] for status in STATUSES if counts[status]}

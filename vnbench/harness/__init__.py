@@ -1,1 +1,0 @@
-"""Running trials: one optimizer step, one trial in its own process, one sweep."""

@@ -1,0 +1,1 @@
+"""Image files: folders, manifests, decoders, and the corpora that are drawn."""

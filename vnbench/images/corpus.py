@@ -1,0 +1,147 @@
+"""A corpus on disk: a directory of images and masks with a manifest, read by every trial.
+
+DIR/images/000000.png   8-bit grayscale PNG
+DIR/masks/000000.png    8-bit grayscale PNG, the class of each pixel
+DIR/manifest.csv        sizes, splits and files of the examples
+DIR/corpus.json         how the files were made; a corpus of real scans needs none
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vnbench.batching.sizes import SizeArray
+from vnbench.errors import InputError, readable
+from vnbench.images.folder import has_images, pair_folder
+from vnbench.images.manifest import ManifestRow, read_manifest
+from vnbench.records.identity import digest
+from vnbench.records.spec import TASKS, ImageFormat, Task
+
+MANIFEST_FILE = "manifest.csv"
+FACTS_FILE = "corpus.json"
+
+TIFF_SUFFIX = ".tif"
+"""Of image files that are no PNG."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Corpus:
+    """A corpus as its manifest describes it. Equal corpora have equal ``corpus_id``, wherever they lie."""
+
+    directory: Path
+    """Where it lies; no part of its identity."""
+    sizes_N2: SizeArray
+    """Height and width of each example in pixels, int64 (N, 2), read-only."""
+    image_files: tuple[str, ...]
+    """Image of each example, relative to ``directory``."""
+    mask_files: tuple[str, ...]
+    """Mask of each example, relative to ``directory``."""
+    is_train: NDArray[np.bool_]
+    """Whether each example is trained on, bool (N,), read-only; the others are for validation."""
+    task: Task | None
+    """Which masks it holds; None where nobody said."""
+    corpus_id: str
+    """Digest of the manifest's rows and of ``corpus.json``."""
+
+    def __len__(self) -> int:
+        return len(self.image_files)
+
+    @property
+    def train_indices(self) -> NDArray[np.int64]:
+        """Indices of the examples to train on, int64, ascending."""
+        return np.flatnonzero(self.is_train)
+
+    def image_path(self, index: int) -> Path:
+        """Return where the image of one example lies."""
+        return self.directory / self.image_files[index]
+
+    def mask_path(self, index: int) -> Path:
+        """Return where the mask of one example lies."""
+        return self.directory / self.mask_files[index]
+
+    def in_format(self, image_format: ImageFormat) -> Corpus:
+        """Return the same corpus with its images' files in a format: those beside the PNG files of the manifest."""
+        return replace(self, image_files=tuple(file_in_format(name, image_format) for name in self.image_files))
+
+
+def file_in_format(image: str, image_format: ImageFormat) -> str:
+    """Return where the image of a manifest's row lies in a format, in a folder beside that of the PNG files."""
+    if image_format == "png":
+        return image
+    path = PurePosixPath(image)
+    return str(path.parent.with_name(f"{path.parent.name}.{image_format}") / f"{path.stem}{TIFF_SUFFIX}")
+
+
+@readable("corpus")
+def load_corpus(directory: Path | str, *, is_partial: bool = False) -> Corpus:
+    """Return the corpus of a directory, its manifest checked and its files found, but not opened.
+
+    A folder of images and masks without a manifest is paired by names, its sizes read from headers; one that a build
+    was killed in is not. With ``is_partial`` files may be missing: of a synthetic corpus in the cache only those are
+    written that some sweep has measured.
+
+    Raises:
+        InputError: the manifest or ``corpus.json`` cannot be used, or a file is missing; file and row are named.
+    """
+    directory = Path(directory)
+    if not (directory / MANIFEST_FILE).exists() and not (directory / FACTS_FILE).exists() and has_images(directory):
+        return describe_corpus(pair_folder(directory), directory=directory, facts=None)
+    rows = read_manifest(directory / MANIFEST_FILE)
+    for row in () if is_partial else rows:
+        for column, name in (("image", row.image), ("mask", row.mask)):
+            if not (directory / name).is_file():
+                raise InputError(
+                    f"{directory / MANIFEST_FILE}, index {row.index}:",
+                    f"{column}={name!r}",
+                    allowed=f"there is no file {directory / name}",
+                    remedy="put it back, take the row out, or write the corpus again",
+                )
+    return describe_corpus(rows, directory=directory, facts=read_facts(directory))
+
+
+def describe_corpus(rows: Sequence[ManifestRow], *, directory: Path, facts: Mapping[str, Any] | None) -> Corpus:
+    """Return the corpus that these rows and facts describe, whether or not its files are there."""
+    sizes_N2 = np.array([(row.height, row.width) for row in rows], dtype=np.int64)
+    is_train = np.array([row.split == "train" for row in rows])
+    for array in (sizes_N2, is_train):
+        array.setflags(write=False)
+    return Corpus(
+        directory=directory,
+        sizes_N2=sizes_N2,
+        image_files=tuple(row.image for row in rows),
+        mask_files=tuple(row.mask for row in rows),
+        is_train=is_train,
+        task=None if facts is None else facts.get("task"),
+        corpus_id=digest({"manifest": [asdict(row) for row in rows], "facts": facts}),
+    )
+
+
+def read_facts(directory: Path) -> Mapping[str, Any] | None:
+    """Return what ``corpus.json`` says of the making of a corpus, None where there is no such file.
+
+    Raises:
+        InputError: it is no JSON object, or names an unknown task.
+    """
+    path = directory / FACTS_FILE
+    try:
+        facts = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _unusable_facts(path, f"cannot be read as JSON ({error})") from error
+    if not isinstance(facts, dict):
+        raise _unusable_facts(path, "is no JSON object")
+    if facts.get("task") not in (None, *TASKS):
+        raise _unusable_facts(path, f"names the task {facts['task']!r}, which is none of {', '.join(TASKS)}")
+    return facts
+
+
+def _unusable_facts(path: Path, problem: str) -> InputError:
+    return InputError(str(path), allowed=problem, remedy="correct or delete the file, or write the corpus again")

@@ -1,0 +1,1 @@
+"""The drawing of synthetic logs: strips, curves, print, wear and scan."""

@@ -1,0 +1,111 @@
+"""The table of a corpus: which image and mask file belong together, how large they are, and in which split."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Literal, get_args
+
+from vnbench.batching.sizes import read_sizes_csv
+from vnbench.errors import InputError
+
+Split = Literal["train", "validation"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+COLUMNS = ("index", "split", "width", "height", "image", "mask")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestRow:
+    """One example of a corpus."""
+
+    index: int
+    """Place in the corpus, from 0, without gaps."""
+    split: Split
+    """Whether the network learns from it or is judged by it."""
+    width: int
+    """Pixels along the swept axis."""
+    height: int
+    """Pixels across."""
+    image: str
+    """File of the image, relative to the manifest's directory."""
+    mask: str
+    """File of the mask, relative to the manifest's directory."""
+
+
+def format_manifest(rows: Iterable[ManifestRow]) -> str:
+    """Return the CSV text of a manifest, header line first."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(row, column) for column in COLUMNS] for row in rows)
+    return text.getvalue()
+
+
+def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
+    """Return the rows of a manifest file, in order. Columns may stand in any order, and others beside them.
+
+    Raises:
+        InputError: the file is missing or no CSV text, a column is missing, there are no rows or none to train on, or
+            a row is wrong; the file, its line (from 1, the header) and the value are named.
+    """
+    if not path.is_file():
+        raise InputError(
+            str(path),
+            allowed="there is no such manifest",
+            remedy="name the directory of a finished corpus, or write one with vnbench corpus",
+        )
+    sizes_N2 = read_sizes_csv(path)  # reads the same rows by the same rules, and answers for text, widths and heights
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        missing = [column for column in COLUMNS if column not in reader.fieldnames]
+        if missing:
+            raise InputError(
+                f"{path}, line 1:",
+                ",".join(reader.fieldnames),
+                allowed=f"column {', '.join(missing)} is missing",
+                remedy=f"name the columns {','.join(COLUMNS)}",
+            )
+        rows = [
+            _parse_row(cells, index=index, height=height, width=width, where=f"{path}, line {reader.line_num}:")
+            for index, (cells, (height, width)) in enumerate(zip(reader, sizes_N2.tolist(), strict=True))
+        ]
+    if not any(row.split == "train" for row in rows):
+        raise InputError(
+            str(path),
+            allowed=f"none of its {len(rows)} rows has the split train",
+            remedy="mark the rows to train on",
+        )
+    return tuple(rows)
+
+
+def _parse_row(cells: Mapping[str, str | None], *, index: int, height: int, width: int, where: str) -> ManifestRow:
+    values = {column: (cells[column] or "").strip() for column in COLUMNS}
+    split = next((split for split in SPLITS if split == values["split"]), None)
+    if split is None:
+        raise InputError(
+            where,
+            f"split={values['split']!r}",
+            allowed=f"a split is {' or '.join(SPLITS)}",
+            remedy="correct the split",
+        )
+    if values["index"] != str(index):
+        raise InputError(
+            where,
+            f"index={values['index']!r}",
+            allowed=f"rows are numbered from 0 in order, so this one is {index}",
+            remedy="number the rows anew",
+        )
+    for column in ("image", "mask"):
+        if not values[column] or PurePath(values[column]).is_absolute():
+            raise InputError(
+                where,
+                f"{column}={values[column]!r}",
+                allowed="a file is named relative to the manifest's directory",
+                remedy="write the path from there",
+            )
+    return ManifestRow(index=index, split=split, width=width, height=height, image=values["image"], mask=values["mask"])

@@ -1,0 +1,1 @@
+"""Batches from image files, in the training process or in workers."""

@@ -1,0 +1,91 @@
+"""The examples and micro-batches of a corpus as a loader's workers ask for them: decoded, checked, padded."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import AbstractContextManager, nullcontext
+
+from torch.utils.data import Dataset, get_worker_info
+
+from vnbench.batching.plan import MicroBatch
+from vnbench.errors import CorpusError
+from vnbench.images.corpus import Corpus
+from vnbench.images.gray_files import read_gray, read_mask
+from vnbench.loading.collate import Batch, Example, collate
+from vnbench.loading.decoded_cache import DecodedCache
+from vnbench.loading.worker_watch import WorkerWatch
+
+
+class RasterDataset(Dataset[Example]):
+    """The examples of a corpus, decoded when they are asked for. It holds file names and sizes, no pixels."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        num_classes: int | None,
+        cache: DecodedCache | None = None,
+        watch: WorkerWatch | None = None,
+    ) -> None:
+        """``cache`` keeps what is decoded, ``watch`` is told which example a worker is at."""
+        self._corpus = corpus
+        self._num_classes = num_classes
+        self._cache = cache
+        self._watch = watch
+
+    def __len__(self) -> int:
+        return len(self._corpus)
+
+    def __getitem__(self, index: int) -> Example:
+        """Return image and mask of one example, both uint8 (H, W), not to be written to.
+
+        Raises:
+            CorpusError: a file cannot be used, or the mask holds a class that the task does not know.
+        """
+        with self._noted(index):
+            kept = None if self._cache is None else self._cache.get(index)
+            if kept is not None:
+                return kept
+            image_HW, mask_HW = self._decode(index)
+            if self._cache is not None:
+                self._cache.put(index, image_HW, mask_HW)
+            return image_HW, mask_HW
+
+    def _noted(self, index: int) -> AbstractContextManager[None]:
+        worker = worker_number()
+        if self._watch is None or worker is None:
+            return nullcontext()
+        return self._watch.at(index, worker=worker)
+
+    def _decode(self, index: int) -> Example:
+        height, width = self._corpus.sizes_N2[index].tolist()
+        mask_path = self._corpus.mask_path(index)
+        image_HW = read_gray(self._corpus.image_path(index), expected_size=(height, width))
+        mask_HW = read_mask(mask_path, expected_size=(height, width))
+        # On a GPU an unknown class is an assertion somewhere in a kernel, after which the process is lost.
+        if self._num_classes is not None and mask_HW.max() >= self._num_classes:
+            raise CorpusError(f"{mask_path}: holds class {mask_HW.max()}; its task has {self._num_classes} classes")
+        return image_HW, mask_HW
+
+
+class MicroBatchDataset(Dataset[Batch]):
+    """The micro-batches of a plan, decoded and padded to their canvas when they are asked for."""
+
+    def __init__(self, examples: RasterDataset, *, pin_memory: bool = False) -> None:
+        """``pin_memory`` collates into pinned memory, which a worker process cannot."""
+        self._examples = examples
+        self._pin_memory = pin_memory
+
+    def __getitem__(self, micro_batch: MicroBatch) -> Batch:
+        """Return the batch of a micro-batch."""
+        examples = [self._examples[index] for index in micro_batch.examples]
+        return collate(examples, canvas=micro_batch.canvas, pin_memory=self._pin_memory)
+
+
+def worker_number() -> int | None:
+    """Return which loader worker this process or thread is, from 0; None where it is none."""
+    info = get_worker_info()
+    if info is not None:
+        return info.id
+    number: int | None = getattr(threading.current_thread(), "worker_number", None)
+    return number

@@ -1,0 +1,56 @@
+"""What a calibration of the gate says, in lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vnbench.analysis.comparison.calibration import Calibration
+from vnbench.output.words.numbers import significant
+from vnbench.output.words.provenance import count
+from vnbench.units import format_percent
+
+
+def calibration_lines(found: Calibration, *, num_sweeps: int) -> Sequence[str]:
+    """Return what the machine's noise makes of the gate."""
+    low, high = found.false_alarm_interval
+    lines = [
+        f"{count(num_sweeps, 'sweep')} of the same thing. Their processes, dealt to two sides at random "
+        f"{found.num_comparisons:,} times ({count(found.num_rows, 'configuration')}, {found.num_processes} processes a "
+        f"side): {count(found.num_false_alarms, 'false alarm')}, "
+        f"{format_percent(found.num_false_alarms / found.num_comparisons)} "
+        f"(95 % interval {format_percent(low)} to {format_percent(high)}).",
+        f"Processes of one configuration differ by {_percent(found.process_spread)} in the median, "
+        f"{_percent(found.largest_process_spread)} in the noisiest (standard deviation).",
+    ]
+    if found.sweep_spread is None:
+        lines.append(
+            "Whole sweeps: one alone does not tell how far they lie apart; give two or more, from different times."
+        )
+    else:
+        lines.append(
+            f"Whole sweeps differ by {_percent(found.sweep_spread)} beyond that. Compared with each other as they are, "
+            f"{found.num_sweep_alarms} of {found.num_sweep_pairs} pairs raised a false alarm"
+            + (
+                f"; write --sweep-spread {_percent(found.sweep_spread).replace(' ', '')}."
+                if found.sweep_spread
+                else "."
+            )
+        )
+    lines.append(
+        f"To find a slowdown of {_percent(found.detect)} in 95 % of cases takes, in processes a side: "
+        f"{_number(found.processes_all_rows)} where it is in all configurations, {_number(found.processes_one_row)} in "
+        f"a single one of median noise, {_number(found.processes_noisiest_row)} in the noisiest (sweep --replicates N)."
+    )
+    if found.processes_one_row is None:
+        lines.append(
+            "Where no number is enough, whole sweeps lie too far apart: measure both sides in turn, with --rerun."
+        )
+    return lines
+
+
+def _number(processes: int | None) -> str:
+    return "no number" if processes is None else f"{processes:,}"
+
+
+def _percent(ratio: float) -> str:
+    return f"{significant(100 * ratio, digits=2)} %"

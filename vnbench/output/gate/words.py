@@ -1,0 +1,125 @@
+"""The words of a gate that all its outputs share: names of rows, figures with units, and what it comes to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from vnbench.analysis.comparison.compare import Comparison
+from vnbench.analysis.comparison.rows import ALL_ROWS, VERDICTS, Row, Verdict
+from vnbench.output.words.levers import describe, kind_told, varying, worth_naming
+from vnbench.output.words.numbers import MISSING, significant
+from vnbench.output.words.provenance import count
+from vnbench.records.readings import Metric
+from vnbench.records.spec import TrialSpec
+from vnbench.units import format_bytes, format_percent
+
+HOW_IT_DECIDES = (
+    "Time: a row is worse when the interval of its ratio, corrected for the number of rows, excludes 1 and the "
+    "estimate is at least the tolerance. The unit is the process, not the step. The geometric mean over all "
+    "configurations is a row of its own. Memory, padding and counts hardly differ between processes and are compared "
+    "as they are. Detects: the smallest slowdown that would have been found in 95 % of cases. A row that is too blunt "
+    "for its tolerance is ambiguous, one that is missing is never a pass, and either leaves the gate undecided."
+)
+"""Stands under every table of a gate."""
+
+
+def names_of(rows: Iterable[Row]) -> Mapping[str, str]:
+    """Return what each configuration is called: its kind, and the levers in which those of its kind differ."""
+    found = {ALL_ROWS: "all configurations"}
+    by_kind: dict[str, dict[str, TrialSpec]] = {}
+    for row in rows:
+        if row.spec is not None:
+            by_kind.setdefault(kind_told(row.spec), {})[row.spec_id] = row.spec
+        else:
+            found.setdefault(row.spec_id, row.spec_id)
+    for kind, specs in by_kind.items():
+        names = varying(specs.values())
+        shown = [name for name in worth_naming(specs.values()) if name in names]
+        for spec_id, spec in specs.items():
+            levers = describe(spec, names=shown)
+            found[spec_id] = f"{kind}: {levers}" if levers else kind
+    repeated = {name for name, times in Counter(found.values()).items() if times > 1}
+    return {one: f"{name} ({one})" if name in repeated else name for one, name in found.items()}
+
+
+def blunt_lines(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return one line for all rows that one process on each side leaves ambiguous, and one for those too blunt."""
+    ambiguous = [row for row in rows if row.verdict == "ambiguous"]
+    single = [row for row in ambiguous if row.metric == "time" and row.interval is None]
+    blunt = [row for row in ambiguous if row not in single]
+    lines = []
+    if single:
+        lines.append(f"{count(len(single), 'row')} ambiguous: {single[0].reason}")
+    if blunt:
+        change_seen = min(row.smallest_detectable or 0.0 for row in blunt)
+        lines.append(
+            f"{count(len(blunt), 'row')} ambiguous: too blunt for the tolerance; the sharpest of them would have shown "
+            f"{significant(100 * change_seen, digits=2)} %"
+        )
+    return tuple(lines)
+
+
+def figure(value: float | None, *, metric: Metric) -> str:
+    """Return a figure of a metric with its unit, for people."""
+    if value is None:
+        return MISSING
+    if metric in ("memory", "reserved"):
+        return format_bytes(value)
+    if metric == "time":
+        return f"{significant(value, digits=4)} s" if value >= 0.01 else f"{significant(1000 * value, digits=4)} ms"
+    return f"{value:.4f}" if metric in ("padding", "epoch_padding") else f"{value:,.0f}"
+
+
+def change(ratio: float | None) -> str:
+    """Return a ratio as a change in percent with its sign; MISSING for none."""
+    return MISSING if ratio is None else f"{100 * (ratio - 1):+.2f} %"
+
+
+def interval(row: Row) -> str:
+    """Return the interval of a row's ratio as two changes."""
+    return MISSING if row.interval is None else f"{change(row.interval[0])} to {change(row.interval[1])}"
+
+
+def detects(row: Row) -> str:
+    """Return the smallest change that a row would have shown."""
+    return MISSING if row.smallest_detectable is None else f"{significant(100 * row.smallest_detectable, digits=2)} %"
+
+
+def headline(comparison: Comparison) -> str:
+    """Return what a comparison came to, in one line."""
+    if comparison.differing:
+        return f"undecided: not comparable ({'; '.join(comparison.differing)})"
+    if not comparison.rows:
+        return "undecided: nothing to compare"
+    counts = Counter(row.verdict for row in comparison.rows)
+    order: Sequence[Verdict] = ("worse", "missing", "ambiguous", "better", "same")
+    assert set(order) == set(VERDICTS)
+    parts = [f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict]]
+    if comparison.notes and comparison.outcome == "undecided":
+        parts.append("and not everything could be read")
+    return f"{comparison.outcome}: {', '.join(parts)} of {count(len(comparison.rows), 'row')}"
+
+
+def advice(comparison: Comparison) -> tuple[str, ...]:
+    """Return what there is to know and to do beyond the rows, line by line."""
+    lines = list(comparison.notes)
+    if comparison.not_in_baseline:
+        new = count(len(comparison.not_in_baseline), "configuration")
+        lines.append(f"{new} of the candidate not in the baseline: add with --update")
+    if any(row.verdict == "better" for row in comparison.rows):
+        lines.append(
+            "better beyond the tolerance: take it into the baseline with --update, or it can be lost unnoticed"
+        )
+    if any(row.verdict == "worse" and row.metric == "time" for row in comparison.rows) and not comparison.is_in_turn:
+        lines.append(
+            f"slower: whole sweeps are taken to differ by {format_percent(comparison.sweep_spread)}; a machine that "
+            "was slower for an hour looks like this too, unless both sides were measured in turn (--rerun), or "
+            "--sweep-spread says how far sweeps lie apart here (gate --calibrate)"
+        )
+    if any(row.verdict == "ambiguous" for row in comparison.rows):
+        lines.append(
+            "ambiguous: measure in more processes (sweep --replicates N), or let --rerun do so; "
+            "gate --calibrate tells how many this machine needs"
+        )
+    return tuple(lines)

@@ -1,0 +1,249 @@
+"""What stands in a report, before it is Markdown or HTML: the same records give the same model."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vnbench.analysis.comparison.sides import side_of
+from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.planning.spread import NUM_DRAWS
+from vnbench.analysis.trials.ledger import Concern
+from vnbench.analysis.trials.process import why_not_timed
+from vnbench.output.plots.style import NO_BREAK_SPACE
+from vnbench.output.words.levers import describe, kind_told, varying, worth_naming
+from vnbench.output.words.numbers import MISSING, significant
+from vnbench.records.kind_fields import FLAG_FIELDS
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import TrialSpec
+from vnbench.units import format_bytes
+
+COLUMNS = (
+    "kind",
+    "configuration",
+    "process",
+    "try",
+    "status",
+    "time, s",
+    "peak",
+    "took, s",
+    "started",
+    "warnings",
+    "cause",
+)
+
+TIME_NOTE = (
+    "Time of a training or loader trial: seconds per megapixel of valid pixels; of a compute trial: the geometric mean "
+    "over its canvases of the mean step."
+)
+
+HOW = (
+    "Each trial ran in a process of its own, one after the other, in a drawn order; GPU phases by CUDA events, blocks "
+    "by the wall clock, synchronised at the edges of a block and nowhere inside.",
+    "Warm-up steps come first on every canvas and are not counted; measuring ends at a noise target, or where a cap "
+    "says so in the record.",
+    "Worst-case memory comes from trials of their own, on a micro-batch made only of the largest images.",
+    TIME_NOTE,
+    "Wall clock of a run: each pass of the sampler's own plan through the fitted step time, beside the loader's "
+    f"supply, with validation, start-up and shapes met for the first time; its spread from {NUM_DRAWS:,} even draws.",
+)
+
+COMPARED = (
+    "Before it is timed, one step of each configuration is held against fp32 without any lever, on the same canvas, "
+    "weights and examples; where its loss or gradient is further off than rounding explains, the trial is wrong: its "
+    "figures are kept, and it is never recommended."
+)
+"""Of trials whose records hold that comparison."""
+
+NOT_COMPARED = "Whether each configuration computes what plain fp32 does: these trials were not compared with it."
+
+LIMITS = (
+    "How good the trained network is, and how many epochs it needs: configurations are compared at equal epochs.",
+    "What another machine does: figures hold for the device, driver and versions that are named here.",
+    "How images decode that are not like those measured.",
+)
+
+MAX_CAUSE_CHARACTERS = 160
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportFigure:
+    """A picture of a report."""
+
+    name: str
+    """What it shows."""
+    file: str
+    """Its file, beside the report."""
+    uri: str
+    """The picture itself as a data URI, so that the page needs no file beside it."""
+    alt: str
+    """What it shows, for who cannot see it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialRow:
+    """One try at a trial, as a row of the table."""
+
+    cells: tuple[str, ...]
+    """What is shown under COLUMNS."""
+    keys: Mapping[int, float]
+    """What the rows are sorted by, by column, where that is not what is shown."""
+    is_bad: bool
+    """Whether it did not end ``ok``."""
+
+
+def report_figures(paths: Iterable[Path], *, alts: Mapping[str, str]) -> tuple[ReportFigure, ...]:
+    """Return the figures of some files; of each picture the page gets the smaller file, the SVG as a rule."""
+    return tuple(
+        ReportFigure(
+            name=path.stem.replace("_", " "),
+            file=path.name,
+            uri=_uri(min(path, path.with_suffix(".svg"), key=lambda one: one.stat().st_size)),
+            alt=alts.get(path.stem, path.stem.replace("_", " ")),
+        )
+        for path in paths
+        if path.suffix == ".png"
+    )
+
+
+def _uri(path: Path) -> str:
+    kind = {".svg": "svg+xml", ".png": "png"}[path.suffix]
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+LEDGER_COLUMNS = ("concern", "whose", "per example", "share", "to know")
+
+FIT_COLUMNS = (
+    "family",
+    "per step",
+    "per Mpx",
+    "sizes",
+    "off at sizes left out",
+    "between processes",
+    "memory",
+)
+
+FAMILY_LEVERS = ("model", "task", "precision", "norm_precision", "norm_groups", "checkpointing", *FLAG_FIELDS)
+"""Levers that trials of one family share, beside the micro-batch."""
+
+
+def ledger_rows(concerns: Iterable[Concern]) -> tuple[tuple[str, ...], ...]:
+    """Return a row per concern of the training loop; shares are of all that was timed."""
+    concerns = tuple(concerns)
+    total = sum(one.s_per_example for one in concerns if one.s_per_example is not None)
+    return tuple(
+        (
+            one.name,
+            one.owner,
+            MISSING if one.s_per_example is None else _milliseconds(one.s_per_example, one.half_width_s),
+            MISSING
+            if one.s_per_example is None or total <= 0
+            else f"{100 * one.s_per_example / total:.1f}{NO_BREAK_SPACE}%",
+            one.note,
+        )
+        for one in concerns
+    )
+
+
+def fit_rows(families: Iterable[FamilyFit]) -> tuple[tuple[str, ...], ...]:
+    """Return the fitted model of each family in a row: its coefficients, and how far it can be believed."""
+    families = tuple(families)
+    differing = varying(one.spec for one in families)
+    names = [name for name in FAMILY_LEVERS if name in differing]
+    return tuple(_fit_row(one, names) for one in families)
+
+
+def _fit_row(one: FamilyFit, names: Sequence[str]) -> tuple[str, ...]:
+    fit, model = one.fit, one.fit.model
+    left_out = (
+        MISSING
+        if fit.loo_error_median is None or fit.loo_error_max is None
+        else f"{100 * fit.loo_error_median:.1f} % (at most {100 * fit.loo_error_max:.1f} %)"
+    )
+    bend = "" if model.form in ("linear", "constant") else f" at first ({model.form})"
+    memory = (
+        MISSING
+        if one.memory is None
+        else f"{format_bytes(one.memory.bytes_fixed)} + {format_bytes(1e6 * one.memory.bytes_per_pixel)} per Mpx"
+    )
+    return (
+        ", ".join(filter(None, (f"micro-batch {one.spec.micro_batch_size}", describe(one.spec, names=names)))),
+        _milliseconds(model.overhead_s, None),
+        _milliseconds(1e6 * model.coefficients[1], None) + bend,
+        str(fit.num_sizes),
+        left_out,
+        f"{100 * fit.between:.1f} %" + ("" if fit.is_between_measured else " (assumed)"),
+        memory,
+    )
+
+
+def _milliseconds(seconds: float, half_width_s: float | None) -> str:
+    margin = "" if half_width_s is None else f" \N{PLUS-MINUS SIGN} {significant(1e3 * half_width_s, digits=2)}"
+    return f"{significant(1e3 * seconds)}{margin} ms".replace(" ", NO_BREAK_SPACE)
+
+
+def trial_rows(records: Sequence[TrialRecord]) -> tuple[TrialRow, ...]:
+    """Return a row per record, in their order."""
+    names = _names(records)
+    return tuple(_row(record, name=names[record.spec_id]) for record in records)
+
+
+def are_compared(records: Iterable[TrialRecord]) -> bool:
+    """Return whether the steps of all trials that ended were compared with the plain one; older records were not."""
+    timed = [record for record in records if record.kind in ("compute", "training") and record.status == "ok"]
+    return bool(timed) and all(record.equality is not None for record in timed)
+
+
+def environment_rows(records: Sequence[TrialRecord]) -> tuple[tuple[str, str], ...]:
+    """Return what all records' machines and software say, name by name; several values where they differ."""
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        for name, value in record.environment.items():
+            if isinstance(value, (str, int, float, bool)):
+                told = format_bytes(value) if name.endswith("_bytes") and isinstance(value, int) else str(value)
+                found.setdefault(name, {})[told] = None
+    rows = []
+    for name, values in sorted(found.items()):
+        shown = list(values)[:3]
+        more = f", and {len(values) - 3} more" if len(values) > 3 else ""
+        rows.append((name.removesuffix("_bytes").replace("_", " "), ", ".join(shown) + more))
+    return tuple(rows)
+
+
+def _names(records: Sequence[TrialRecord]) -> Mapping[str, str]:
+    by_kind: dict[str, dict[str, TrialSpec]] = {}
+    for record in records:
+        by_kind.setdefault(kind_told(record.spec), {})[record.spec_id] = record.spec
+    found: dict[str, str] = {}
+    for specs in by_kind.values():
+        chosen = [name for name in worth_naming(specs.values()) if name in varying(specs.values())]
+        found |= {spec_id: describe(spec, names=chosen) or "-" for spec_id, spec in specs.items()}
+    return found
+
+
+def _row(record: TrialRecord, *, name: str) -> TrialRow:
+    (configuration,) = side_of([record]).configurations.values()
+    time_s = configuration.figures.get("time")
+    peak = configuration.figures.get("reserved") or configuration.figures.get("memory")
+    cause = "" if record.cause is None else f"{record.cause.kind}: {record.cause.message}"
+    if record.status == "ok" and record.kind != "memory":
+        cause = why_not_timed(record) or ""
+    if len(cause) > MAX_CAUSE_CHARACTERS:
+        cause = cause[: MAX_CAUSE_CHARACTERS - 3] + "..."
+    cells = (
+        kind_told(record.spec),
+        name,
+        str(record.replicate + 1),
+        str(record.attempt + 1),
+        record.status,
+        "" if time_s is None else significant(time_s.value, digits=4),
+        "" if peak is None else format_bytes(peak.value),
+        significant(record.elapsed_s),
+        record.started_at.replace("T", " ")[:19],
+        ", ".join(sorted({warning.code for warning in record.warnings})),
+        cause,
+    )
+    keys: dict[int, float] = {} if peak is None else {COLUMNS.index("peak"): peak.value}
+    return TrialRow(cells=cells, keys=keys, is_bad=record.status != "ok")

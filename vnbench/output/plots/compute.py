@@ -1,0 +1,128 @@
+"""The figure of compute trials: step time against padded pixels, and what the first step on a canvas takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from vnbench.analysis.trials.compute import CanvasSummary, ComputeSummary
+from vnbench.analysis.trials.noise import Noise
+from vnbench.output.plots.series import MAX_SERIES, centre_phrase
+from vnbench.output.plots.style import (
+    PRECISION_COLOURS,
+    PRECISION_MARKERS,
+    VARIANT_LINES,
+    legend_below,
+    new_figure,
+    shaded,
+)
+from vnbench.output.words.levers import centre_of, describe, differences, levers_of, varying
+from vnbench.output.words.noise import bars_line
+from vnbench.output.words.provenance import Provenance, count
+from vnbench.units import mpx
+
+NOT_OF_COMPUTE = ("batch_size", "sampler", "num_workers")
+"""Levers that stand in the legend, or that a trial without a loader does not have."""
+
+
+def compute_figure(rows: Sequence[ComputeSummary], *, noise: Noise, origin: Provenance) -> Figure | None:
+    """Return seconds per step against padded megapixels per step; None where no compute trial has a step time."""
+    timed = [row for row in rows if row.canvases]
+    if not timed:
+        return None
+    specs = [row.spec for row in timed]
+    centre = centre_of(specs)
+    # Those stay that differ from the centre in the fewest levers.
+    chosen = sorted(timed, key=lambda row: len(differences(levers_of(row.spec), centre=centre)))[:MAX_SERIES]
+    chosen.sort(key=lambda row: (row.spec.micro_batch_size, timed.index(row)))
+    has_first = any(canvas.first_seen_s is not None for row in chosen for canvas in row.canvases)
+    notes = [
+        "Batches that lie on the device already: forward, backward and update.",
+        f"Unless named otherwise: {centre_phrase(centre, ignored=NOT_OF_COMPUTE, specs=specs)}.",
+        bars_line(noise, kind="compute"),
+        "Open markers: the first step on a canvas." if has_first else "",
+        f"Not drawn: {count(len(timed) - len(chosen), 'configuration')}." if len(timed) > len(chosen) else "",
+    ]
+    figure, axes = new_figure(
+        title="Step time by canvas",
+        subtitle=" ".join(filter(None, notes)),
+        origin=origin,
+        trials=count(len(chosen), "configuration"),
+    )
+    names = ["batch_size", *(name for name in varying(specs) if name not in ("batch_size", "micro_batch_size"))]
+    variants: list[str] = []
+    handles: list[Line2D] = []
+    for row in chosen:
+        # Lines of one precision differ in their dashes: each combination of the other levers has its own.
+        variant = describe(row.spec, names=[name for name in names if name != "precision"])
+        variants += [variant] if variant not in variants else []
+        handles.append(_draw(axes, row, label=describe(row.spec, names=names), variant=variants.index(variant)))
+    _scale(axes, [canvas for row in chosen for canvas in row.canvases])
+    axes.set_xlabel("padded pixels per step (Mpx)")
+    axes.set_ylabel("step time (s)")
+    legend_below(axes, handles=handles)
+    return figure
+
+
+def _draw(axes: Axes, row: ComputeSummary, *, label: str, variant: int) -> Line2D:
+    """Draw the steps of one configuration with their intervals, and its first steps; return what the legend shows."""
+    canvases = sorted(row.canvases, key=lambda canvas: canvas.padded_pixels)
+    precision = row.spec.precision
+    colour = shaded(PRECISION_COLOURS[precision], variant)
+    x = [mpx(canvas.padded_pixels) for canvas in canvases]
+    container = axes.errorbar(
+        x,
+        [canvas.step_time.value for canvas in canvases],
+        yerr=[math.nan if (bar := canvas.step_time.half_width) is None else bar for canvas in canvases],
+        marker=PRECISION_MARKERS[precision],
+        markersize=5,
+        color=colour,
+        linestyle=VARIANT_LINES[variant],
+        linewidth=1.2,
+        elinewidth=1.0,
+        capsize=3,
+        zorder=3,
+    )
+    first = [(place, canvas.first_seen_s) for place, canvas in zip(x, canvases, strict=True) if canvas.first_seen_s]
+    if first:
+        axes.plot(
+            *zip(*first, strict=True),
+            marker=PRECISION_MARKERS[precision],
+            markersize=4,
+            markerfacecolor="white",
+            markeredgewidth=0.8,
+            color=colour,
+            linestyle="none",
+            zorder=2,
+        )
+    line = container.lines[0]
+    assert line is not None
+    line.set_label(label)
+    return line
+
+
+def _scale(axes: Axes, canvases: Sequence[CanvasSummary]) -> None:
+    """Scale both axes by powers of ten: a straight line of slope one is a time in proportion to pixels."""
+    highs = [
+        max(canvas.step_time.value + (canvas.step_time.half_width or 0.0), canvas.first_seen_s or 0.0)
+        for canvas in canvases
+    ]
+    lows = [
+        max(canvas.step_time.value - (canvas.step_time.half_width or 0.0), canvas.step_time.value / 2)
+        for canvas in canvases
+    ]
+    places = [mpx(canvas.padded_pixels) for canvas in canvases]
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(min(places) / 1.15, max(places) * 1.15)
+    axes.set_ylim(min(lows) / 1.3, max(highs) * 1.3)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+        axis.set_minor_locator(NullLocator())

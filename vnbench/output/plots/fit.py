@@ -1,0 +1,104 @@
+"""The figure of fitted step times: points, curves with their bands, and below them what the curves miss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.models.step_fit import CONFIDENCE
+from vnbench.output.plots.style import PRECISION_COLOURS, PRECISION_MARKERS, VARIANT_LINES, legend_below, new_panels
+from vnbench.output.tables.fit import named
+from vnbench.output.words.provenance import Provenance, count
+from vnbench.units import format_percent, mpx
+
+MAX_FAMILIES = 6
+"""Most families in one figure."""
+
+NUM_PLACES = 60
+"""Places at which curves and bands are drawn."""
+
+
+def fit_figure(families: Sequence[FamilyFit], *, origin: Provenance) -> Figure | None:
+    """Return step time against padded pixels with each family's curve; None without a family."""
+    if not families:
+        return None
+    shown = sorted(families, key=lambda one: (one.source, -one.fit.num_sizes))[:MAX_FAMILIES]
+    left_out = len(families) - len(shown)
+    is_assumed = any(not one.fit.is_between_measured for one in shown)
+    notes = [
+        f"Points: the mean of each size and process. Bands: where {format_percent(CONFIDENCE)} of further processes "
+        "and sizes should lie.",
+        "What differs between processes is assumed, not measured." if is_assumed else "",
+        "Below: what the curve says of a size that it was fitted without, against the measured mean.",
+        f"Not drawn: {count(left_out, 'configuration')}." if left_out else "",
+    ]
+    num_processes = sum(one.fit.num_processes for one in shown)
+    figure, (upper, lower) = new_panels(
+        title="Step time by padded pixels",
+        subtitle=" ".join(filter(None, notes)),
+        origin=origin,
+        trials=count(num_processes, "timed trial"),
+        ratios=(1.0, 0.4),
+    )
+    precisions = list(PRECISION_COLOURS)
+    is_by_precision = len({one.spec.precision for one in shown}) == len(shown)
+    for number, family in enumerate(shown):
+        key = family.spec.precision if is_by_precision else precisions[number % len(precisions)]
+        style = {"color": PRECISION_COLOURS[key], "marker": PRECISION_MARKERS[key]}
+        round_number = number // len(precisions)
+        line = VARIANT_LINES[round_number % len(VARIANT_LINES)]
+        style |= {"markerfacecolor": "white"} if round_number else {}
+        _draw(upper, lower, family, style=style, line=line, label=named(family, shown))
+    upper.set_ylim(bottom=0)
+    upper.set_xlim(left=0)
+    upper.set_ylabel("step time (s)")
+    lower.axhline(0, color="#555555", linewidth=0.8)
+    lower.set_ylabel("left out (%)")
+    lower.set_xlabel("padded pixels per step (Mpx)")
+    legend_below(lower, handles=upper.get_legend_handles_labels()[0])
+    return figure
+
+
+def _draw(upper: Axes, lower: Axes, family: FamilyFit, *, style: dict[str, str], line: object, label: str) -> None:
+    points, model = family.points, family.fit.model
+    upper.plot(
+        [mpx(point.padded_pixels) for point in points],
+        [point.step_time_s for point in points],
+        linestyle="none",
+        markersize=5,
+        **style,  # type: ignore[arg-type]
+    )
+    places = np.linspace(model.smallest_pixels, model.largest_pixels, NUM_PLACES)
+    upper.plot(
+        [mpx(place) for place in places],
+        [model.time_s(place) for place in places],
+        color=style["color"],
+        linestyle=line,
+        marker=style["marker"],
+        markerfacecolor=style.get("markerfacecolor", style["color"]),
+        markevery=[],
+        linewidth=1.3,
+        label=label,
+    )
+    bands = [family.fit.forecast([place]) for place in places.tolist()]
+    known = [(place, band) for place, band in zip(places, bands, strict=True) if band is not None]
+    if known:
+        upper.fill_between(
+            [mpx(place) for place, _ in known],
+            [band.low for _, band in known],
+            [band.high for _, band in known],
+            color=style["color"],
+            alpha=0.12,
+            linewidth=0,
+        )
+    lower.plot(
+        [mpx(one.padded_pixels) for one in family.fit.left_out],
+        [100 * one.error for one in family.fit.left_out],
+        linestyle="none",
+        markersize=5,
+        **style,  # type: ignore[arg-type]
+    )

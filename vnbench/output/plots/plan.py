@@ -1,0 +1,232 @@
+"""Figures of a capacity plan: wall clock against batch, memory and interruptions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from vnbench.analysis.planning.capacity import Asked, PlannedRun, pareto_front
+from vnbench.analysis.planning.interruptions import best_interval_of_count_s, rounded_interval_s
+from vnbench.analysis.planning.spread import Finish, Interruptions, finish_of
+from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB
+from vnbench.output.plots.style import PRECISION_COLOURS, PRECISION_MARKERS, legend_below, new_figure, number_axis
+from vnbench.output.words.numbers import time_unit
+from vnbench.output.words.provenance import Provenance, count
+from vnbench.records.spec import Precision
+from vnbench.units import format_duration, gib
+
+MAX_INTERRUPTIONS = 6
+
+MAX_WINDOW = 1.5
+"""A window of more than so many times the longest run is not drawn: it would press the curves to the ground."""
+
+WITH, WITHOUT = "#0072B2", "#D55E00"
+"""From the palette of Okabe and Ito (2008); marker and line tell them apart as well."""
+
+
+def run_line(asked: Asked) -> str:
+    """Return the run that is planned in one phrase."""
+    inside = asked.interruptions
+    often = f", {count(inside.count, 'interruption')}" if inside.count else ""
+    return f"{count(len(asked.train_sizes_N2), 'example')} x {count(asked.num_epochs, 'epoch')}{often}"
+
+
+def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenance) -> Figure | None:
+    """Return wall clock against batch size, the fastest that fits of each precision; None with a single batch size.
+
+    The line that counts steps takes every step to cost what one of the smallest batch does.
+    """
+    best: dict[Precision, dict[int, PlannedRun]] = {}
+    for one in runs:
+        if one.verdict == "does not fit" or not math.isfinite(one.finish.p90):
+            continue
+        row = best.setdefault(one.levers["precision"], {})
+        batch_size = one.levers["batch_size"]
+        if batch_size not in row or one.finish.p50 < row[batch_size].finish.p50:
+            row[batch_size] = one
+    batches = sorted({size for row in best.values() for size in row})
+    if len(batches) < 2:
+        return None
+    unit, unit_s = time_unit(max(one.finish.p90 for row in best.values() for one in row.values()))
+    figure, axes = new_figure(
+        title="Wall clock against batch size",
+        subtitle=f"{run_line(asked)}: of each batch size and precision the fastest configuration that fits, whatever "
+        "its sampler, micro-batch and checkpointing. Filled: this configuration was trained; hollow: composed of timed "
+        "parts, or beyond them. Bars and bands: p10 to p90. At equal epochs: how many the network needs is not told.",
+        origin=origin,
+        trials="planned from measured trials",
+    )
+    for place, (precision, row) in enumerate(sorted(best.items())):
+        sizes = sorted(row)
+        # Side by side at a batch size, so that no bar hides another.
+        shift = 2 ** (0.08 * (place - (len(best) - 1) / 2))
+        colour = PRECISION_COLOURS[precision]
+        axes.fill_between(
+            [size * shift for size in sizes],
+            [row[size].finish.p10 / unit_s for size in sizes],
+            [row[size].finish.p90 / unit_s for size in sizes],
+            color=colour,
+            alpha=0.1,
+            linewidth=0,
+        )
+        axes.errorbar(
+            [size * shift for size in sizes],
+            [row[size].finish.p50 / unit_s for size in sizes],
+            yerr=[
+                [(row[size].finish.p50 - row[size].finish.p10) / unit_s for size in sizes],
+                [(row[size].finish.p90 - row[size].finish.p50) / unit_s for size in sizes],
+            ],
+            color=colour,
+            marker=PRECISION_MARKERS[precision],
+            capsize=3,
+            label=precision,
+        )
+        composed = [size for size in sizes if row[size].evidence != "measured"]
+        axes.plot(
+            [size * shift for size in composed],
+            [row[size].finish.p50 / unit_s for size in composed],
+            color=colour,
+            marker=PRECISION_MARKERS[precision],
+            markerfacecolor="white",
+            linestyle="none",
+            zorder=3,
+        )
+    fastest = min(best.values(), key=lambda row: min(one.finish.p50 for one in row.values()))
+    first = min(fastest)
+    start = fastest[first]
+    axes.plot(
+        batches,
+        # Only the work counts steps: interruptions cost what they cost.
+        [(start.finish.p50 - start.run.total_s * (1 - first / size)) / unit_s for size in batches],
+        color="#666666",
+        linestyle="--",
+        linewidth=1.2,
+        label="counting steps alone",
+    )
+    longest = max(one.finish.p90 for row in best.values() for one in row.values())
+    if asked.window_s is not None and asked.window_s <= MAX_WINDOW * longest:
+        axes.axhline(asked.window_s / unit_s, color="#222222", linestyle=":", linewidth=1.3, label="window")
+    number_axis(axes, batches, scale="log2")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("batch size, examples per optimizer step")
+    axes.set_ylabel(f"wall clock, {unit}")
+    legend_below(axes)
+    return figure
+
+
+def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenance) -> Figure | None:
+    """Return wall clock against worst-case memory, one point per configuration; None where no memory is known."""
+    known = [one for one in runs if one.need_bytes is not None and math.isfinite(one.finish.p90)]
+    if not known:
+        return None
+    unit, unit_s = time_unit(max(one.finish.p90 for one in known))
+    figure, axes = new_figure(
+        title="Time against memory",
+        subtitle=f"{run_line(asked)}. Bars: from p10 to p90. The line joins the configurations of which no other is "
+        "both faster and smaller; filled points fit; hollow ones do not, or nobody knows.",
+        origin=origin,
+        trials="planned from measured trials",
+    )
+    front = pareto_front(known)
+    axes.plot(
+        [gib(one.need_bytes or 0.0) for one in front],
+        [one.finish.p50 / unit_s for one in front],
+        color="#888888",
+        linewidth=1.0,
+        zorder=1,
+        drawstyle="steps-post",
+    )
+    seen: set[str] = set()
+    for one in known:
+        precision = one.levers["precision"]
+        axes.errorbar(
+            gib(one.need_bytes or 0.0),
+            one.finish.p50 / unit_s,
+            yerr=[
+                [(one.finish.p50 - one.finish.p10) / unit_s],
+                [(one.finish.p90 - one.finish.p50) / unit_s],
+            ],
+            color=PRECISION_COLOURS[precision],
+            marker=PRECISION_MARKERS[precision],
+            fillstyle="full" if one.verdict in ("fits", "tight") else "none",
+            linestyle="none",
+            elinewidth=0.9,
+            label=None if precision in seen else precision,
+        )
+        seen.add(precision)
+    largest = max(gib(one.need_bytes or 0.0) for one in known)
+    if not origin.is_cpu:
+        for size in [size for size in CARD_SIZES_GIB if size <= 1.1 * largest]:
+            axes.axvline(size, color="#BBBBBB", linestyle=":", linewidth=1.0)
+            axes.text(size, axes.get_ylim()[1], f"{size}", fontsize=7.5, ha="center", va="bottom", color="#555555")
+    axes.set_xlim(0, 1.1 * largest)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("worst-case memory, GiB")
+    axes.set_ylabel(f"wall clock, {unit}")
+    legend_below(axes)
+    return figure
+
+
+def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, name: str) -> Figure | None:
+    """Return the finish against the number of interruptions; None where the run never finishes."""
+    counts = range(MAX_INTERRUPTIONS + 1)
+    curves: dict[str, list[Finish]] = {"with snapshots": [], "without": []}
+    for number in counts:
+        inside = Interruptions(
+            count=number, restart_s=asked.interruptions.restart_s, snapshot_s=asked.interruptions.snapshot_s
+        )
+        work_s = best.run.num_epochs * best.run.epoch_s
+        interval_s = rounded_interval_s(
+            best_interval_of_count_s(
+                work_s=work_s, snapshot_s=inside.snapshot_s, num_interruptions=number, is_worst=False
+            ),
+            step_s=best.run.step_s,
+            work_s=work_s,
+        )
+        for label, chosen in (("with snapshots", interval_s), ("without", None)):
+            finish = finish_of(
+                best.run, best.degrees, inside, interval_s=chosen, window_s=asked.window_s, seed=asked.seed
+            )
+            curves[label].append(finish)
+    longest_s = max(finish.p90 for finishes in curves.values() for finish in finishes)
+    if not math.isfinite(longest_s):
+        return None
+    unit, unit_s = time_unit(longest_s)
+    figure, axes = new_figure(
+        title="Finish against interruptions",
+        subtitle=f"{run_line(asked)} with {name}. Lines: the median; bands: from p10 to p90. A restart takes "
+        f"{format_duration(asked.interruptions.restart_s)}, a snapshot "
+        f"{format_duration(asked.interruptions.snapshot_s)}, taken at the interval that is best for each number of "
+        "interruptions; these come at random moments.",
+        origin=origin,
+        trials="planned from measured trials",
+    )
+    for (label, finishes), colour, marker, line in zip(
+        curves.items(), (WITH, WITHOUT), ("o", "s"), ("-", "--"), strict=True
+    ):
+        axes.plot(
+            list(counts),
+            [one.p50 / unit_s for one in finishes],
+            color=colour,
+            marker=marker,
+            linestyle=line,
+            label=label,
+        )
+        axes.fill_between(
+            list(counts),
+            [one.p10 / unit_s for one in finishes],
+            [one.p90 / unit_s for one in finishes],
+            color=colour,
+            alpha=0.18,
+            linewidth=0,
+        )
+    if asked.window_s is not None and asked.window_s <= MAX_WINDOW * longest_s:
+        axes.axhline(asked.window_s / unit_s, color="#222222", linestyle=":", linewidth=1.3, label="window")
+    axes.set_xticks(list(counts))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("interruptions")
+    axes.set_ylabel(f"wall clock, {unit}")
+    legend_below(axes)
+    return figure

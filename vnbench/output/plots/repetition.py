@@ -1,0 +1,100 @@
+"""The figure of padding waste against repeated pairs: what each sampler pays for one with the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from vnbench.analysis.trials.summary import TrialSummary
+from vnbench.batching.plan import BUDGETED_SAMPLER
+from vnbench.output.plots.style import SAMPLER_COLOURS, legend_below, new_figure
+from vnbench.output.words.numbers import MISSING, format_estimate
+from vnbench.output.words.provenance import Provenance, count
+from vnbench.records.spec import SamplerName
+from vnbench.units import mpx
+
+SAMPLER_MARKERS: Mapping[SamplerName, str] = {
+    "random": "o",
+    "step-sorted": "s",
+    "bucketed": "^",
+    "pixel-budget": "x",
+    "sorted": "D",
+}
+"""A cross for the sampler whose steps, and so repeats, are those of another."""
+
+FEWEST_REPEATS = 0.05
+"""Left end of the axis in per cent: rarer repeats stand there."""
+
+
+def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> Figure | None:
+    """Return padding against repeated pairs, both in per cent of the full plan, a point per plan.
+
+    The legend gives the throughput of the fastest configuration of each plan. None where fewer than two samplers have a
+    plan with pairs, as there is nothing to choose between.
+    """
+    rows = [row for row in summaries if row.padding_ratio is not None and row.repeated_pair_ratio is not None]
+    if len({row.spec.sampler for row in rows}) < 2:
+        return None
+    plans: dict[tuple[SamplerName | None, int, int, int | None], list[TrialSummary]] = {}
+    for row in rows:
+        spec = row.spec
+        plans.setdefault((spec.sampler, spec.batch_size, spec.micro_batch_size, spec.shapes), []).append(row)
+    figure, axes = new_figure(
+        title="Padding against repeated pairs",
+        subtitle="Padding, and the pairs of examples that share a step again (the more of one and two epochs before), "
+        "are counted in the plan of all training examples; throughput is of the fastest configuration, 95 % interval.",
+        origin=origin,
+        trials=f"{count(len(rows), 'configuration')} with {count(len(plans), 'plan')}",
+    )
+    handles: list[Line2D] = []
+    places = []
+    # The legend may not have room for all: it names the fastest.
+    plans = dict(sorted(plans.items(), key=lambda plan: -max(row.valid_px_per_s or 0.0 for row in plan[1])))
+    bound = min(row.lower_bound_padding_ratio for row in rows if row.lower_bound_padding_ratio is not None)
+    axes.axhline(100 * bound, color="black", linewidth=1)
+    handles.append(Line2D([], [], color="black", linewidth=1, label="lower bound: no grouping pads less"))
+    for (sampler, batch_size, micro_batch_size, shapes), members in plans.items():
+        assert sampler is not None
+        first = members[0]
+        assert first.repeated_pair_ratio is not None
+        assert first.padding_ratio is not None
+        style: dict[str, Any] = {
+            "marker": SAMPLER_MARKERS[sampler],
+            "color": SAMPLER_COLOURS[sampler],
+            "linestyle": "none",
+        }
+        is_cross = SAMPLER_MARKERS[sampler] == "x"
+        style |= {"markeredgewidth": 2} if is_cross else {"markeredgewidth": 0.6, "markeredgecolor": "#333333"}
+        x = max(100 * first.repeated_pair_ratio, FEWEST_REPEATS)
+        places.append(x)
+        axes.plot(x, 100 * first.padding_ratio, markersize=8, **style)
+        passes = f"{batch_size}" if batch_size == micro_batch_size else f"{batch_size} in passes of {micro_batch_size}"
+        if sampler == BUDGETED_SAMPLER:
+            passes = f"{batch_size} in passes of at most {micro_batch_size} worst-case images' pixels"
+        held_to = f", {shapes} shapes" if shapes else ""
+        label = f"{sampler}, batch {passes}{held_to}: {_throughput(members)} valid Mpx/s"
+        handles.append(Line2D([], [], markersize=8, label=label, **style))
+    axes.set_xscale("log")
+    axes.set_xlim(max(min(places) / 3, FEWEST_REPEATS / 1.3), 130)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(0, 1.12 * 100 * max(row.padding_ratio or 0 for row in rows) or 1)
+    axes.set_xlabel("pairs repeated from one or two epochs before (% of pairs)")
+    axes.set_ylabel("padding (% of padded pixels)")
+    legend_below(axes, handles=handles)
+    return figure
+
+
+def _throughput(members: Sequence[TrialSummary]) -> str:
+    timed = [row for row in members if row.valid_px_per_s is not None]
+    if not timed:
+        return MISSING
+    fastest = max(timed, key=lambda row: row.valid_px_per_s or 0)
+    assert fastest.valid_px_per_s is not None
+    value = mpx(fastest.valid_px_per_s)
+    relative = fastest.valid_relative_half_width
+    return format_estimate(value, None if relative is None else relative * value)

@@ -1,0 +1,59 @@
+"""Runs along time, one per row with its card: bars to the likely end, whiskers to the late one, the window a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from vnbench.analysis.planning.schedule import Schedule
+from vnbench.output.plots.style import new_figure
+from vnbench.output.words.numbers import time_unit
+from vnbench.output.words.provenance import Provenance, count
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+"""From the palette of Okabe and Ito (2008), one per card in turn; the card's number stands beside each run as well."""
+
+
+MAX_ROWS = 20
+"""Runs that a figure can name."""
+
+MAX_NAME_CHARACTERS = 40
+
+
+def schedule_figure(
+    schedule: Schedule, *, num_cards: int, window_s: float | None, origin: Provenance, rule: str
+) -> Figure:
+    """Return the bars of a schedule; it has at least one run."""
+    ends: Sequence[float] = [one.late_end_s for one in schedule.placed] + ([window_s] if window_s else [])
+    unit, unit_s = time_unit(max(ends))
+    left_out = f" Left out: {plain(', '.join(schedule.left_out))}." if schedule.left_out else ""
+    left_out += f" The first {MAX_ROWS} of {len(schedule.placed)} runs." if len(schedule.placed) > MAX_ROWS else ""
+    figure, axes = new_figure(
+        title=f"{count(len(schedule.placed), 'run')} on {count(num_cards, 'card')}",
+        subtitle=f"Bars: likely start to likely end. Whiskers: ended by then in nine of ten cases. {rule}{left_out}",
+        origin=origin,
+        trials="planned, not measured",
+    )
+    shown = schedule.placed[:MAX_ROWS]
+    for row, one in enumerate(shown):
+        start, end, late = (seconds / unit_s for seconds in (one.start_s, one.end_s, one.late_end_s))
+        colour = COLOURS[one.card % len(COLOURS)]
+        axes.barh(row, end - start, left=start, height=0.6, color=colour, edgecolor="white")
+        axes.plot([end, late], [row, row], color="#222222", linewidth=1.4, marker="|", markersize=9)
+    rows = len(shown)
+    if window_s is not None:
+        axes.axvline(window_s / unit_s, color="#222222", linestyle="--", linewidth=1.2, label="window")
+        axes.legend(loc="lower right", frameon=True, framealpha=1.0, edgecolor="none")
+    axes.set_yticks(range(rows), [f"{plain(one.name)}\non card {one.card + 1}" for one in shown])
+    axes.set_ylim(rows - 0.4, -0.6)
+    axes.set_xlim(0, 1.08 * max(ends) / unit_s)
+    axes.set_xlabel(f"time from now, {unit}")
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def plain(name: str) -> str:
+    """Return a name that is drawn as it is, and not read as a formula; a long one is cut."""
+    short = name if len(name) <= MAX_NAME_CHARACTERS else name[: MAX_NAME_CHARACTERS - 3] + "..."
+    return short.replace("$", r"\$")

@@ -1,0 +1,235 @@
+"""Trials as series of points over one lever: which trials make one line, and how lines stay apart."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import fmean
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from vnbench.output.plots.style import (
+    NO_BREAK_SPACE,
+    PRECISION_COLOURS,
+    PRECISION_MARKERS,
+    VARIANT_FILLS,
+    VARIANT_LINES,
+    Scale,
+    number_axis,
+    value_axis,
+)
+from vnbench.output.words.levers import (
+    LEVERS,
+    Levers,
+    LeverValue,
+    differences,
+    levers_of,
+    phrases,
+    varying,
+    worth_naming,
+)
+from vnbench.records.record import Status
+from vnbench.records.spec import Precision, TrialSpec
+
+MAX_SERIES = len(VARIANT_FILLS)
+"""Most series in one figure: more can neither be told apart nor named in a legend."""
+
+LINE_GAP, LINES_WIDTH = 0.05, 0.24
+"""Gap between lines at a tick, and the most that all of them take, as shares of the way to the next tick."""
+
+POINT_GAP, POINTS_WIDTH = 0.07, 0.3
+"""The same for single points, which stand beside the lines: all stay within half the way to the next tick."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One measured trial."""
+
+    x: float
+    """Value of the lever on the x axis."""
+    y: float
+    """The figure, in the unit of the y axis; NaN where the trial has none, and then nothing is drawn."""
+    half_width: float | None
+    """Half-width of its interval, same unit; None where it has none."""
+    status: Status = "ok"
+    """How the trial ended."""
+    place: float | None = None
+    """Where on the x axis it is drawn (``set_apart``); None for at ``x``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """Trials that differ in the lever on the x axis alone (and in what is no lever, as their seed)."""
+
+    label: str
+    """Its precision, and the levers in which it differs from the centre."""
+    precision: Precision
+    """Chooses colour and marker."""
+    variant: int
+    """Chooses fill and line: the same for the same levers, 0 for the centre's where they are drawn."""
+    points: tuple[Point, ...]
+    """In the order of x."""
+
+    @property
+    def num_x(self) -> int:
+        """Number of different x: it takes two to show what the lever does."""
+        return len({point.x for point in self.points})
+
+    def style(self) -> dict[str, Any]:
+        """Return the keywords of its line and markers; what stands at one x alone has no line."""
+        colour = PRECISION_COLOURS[self.precision]
+        fill = VARIANT_FILLS[self.variant]
+        return {
+            "color": colour,
+            "marker": PRECISION_MARKERS[self.precision],
+            # White, not empty: an empty marker would show its own error bar inside.
+            "fillstyle": "full" if fill == "none" else fill,
+            "markerfacecolor": "white" if fill == "none" else colour,
+            "markerfacecoloralt": "white",
+            "linestyle": VARIANT_LINES[self.variant] if self.num_x > 1 else "none",
+        }
+
+
+def series_over(
+    points: Iterable[tuple[TrialSpec, Point]], *, centre: Levers, ignored: Iterable[str], min_num_x: int = 1
+) -> tuple[tuple[Series, ...], int]:
+    """Return the trials grouped by every lever but the ``ignored`` ones, and how many trials are left out.
+
+    ``ignored`` holds the lever on the x axis, and others that cannot matter to the figure. Groups of fewer than
+    ``min_num_x`` different x are no series. Of more than MAX_SERIES those stay that differ from the centre in the
+    fewest levers; among equals a number of loader workers, which has a figure of its own, gives way.
+    """
+    skipped = {*ignored}
+    groups: dict[tuple[LeverValue, ...], list[tuple[TrialSpec, Point]]] = {}
+    for spec, point in points:
+        key = tuple(value for name, value in levers_of(spec).items() if name not in skipped)
+        groups.setdefault(key, []).append((spec, point))
+    found: list[tuple[Levers, Series]] = []
+    for members in groups.values():
+        levers = levers_of(members[0][0])
+        different = differences(levers, centre=centre, ignored={*skipped, "precision"})
+        series = Series(
+            label=label_of(members[0][0], centre=centre, ignored=skipped),
+            precision=members[0][0].precision,
+            variant=0,
+            points=tuple(sorted((point for _, point in members), key=lambda point: point.x)),
+        )
+        if series.num_x >= min_num_x:
+            found.append((different, series))
+    found.sort(key=lambda item: (len(item[0]), "num_workers" in item[0], -item[1].num_x))
+    kept, rest = found[:MAX_SERIES], found[MAX_SERIES:]
+    variants = [different for different, _ in kept]
+    order = list(PRECISION_COLOURS)
+    styled = [replace(series, variant=_first_of(variants, different)) for different, series in kept]
+    styled.sort(key=lambda series: (series.variant, order.index(series.precision)))
+    return tuple(styled), sum(len(series.points) for _, series in rest)
+
+
+def label_of(spec: TrialSpec, *, centre: Levers, ignored: Iterable[str]) -> str:
+    """Return the legend's name for a trial: its precision, then the levers in which it differs from the centre."""
+    levers = levers_of(spec)
+    different = differences(levers, centre=centre, ignored={*ignored, "precision"})
+    return ", ".join(filter(None, (str(levers["precision"]), phrases(levers, names=different))))
+
+
+def _first_of(variants: Sequence[Levers], different: Levers) -> int:
+    distinct = [variant for index, variant in enumerate(variants) if variant not in variants[:index]]
+    return distinct.index(different)
+
+
+def centre_phrase(centre: Levers, *, ignored: Iterable[str], specs: Iterable[TrialSpec]) -> str:
+    """Return the centre's levers for a subtitle: those that vary, and those that every reader asks for."""
+    specs = tuple(specs)
+    switches = {name for name in worth_naming(specs) if LEVERS[name].default is not None}
+    names = {"model", "checkpointing", "sampler", "num_workers"} | {*varying(specs)} | switches
+    names -= {"precision", *ignored}
+    return phrases(centre, names=names).replace(" ", NO_BREAK_SPACE).replace(f",{NO_BREAK_SPACE}", ", ")
+
+
+def draw_series(axes: Axes, series: Sequence[Series], *, scale: Scale) -> None:
+    """Draw every series with the interval of every point, and scale both axes to them.
+
+    Points at the same x stand side by side. Where trials of one series share an x, its line runs
+    through their mean.
+    """
+    for one in set_apart(series, scale=scale):
+        style = one.style()
+        shares_x = one.num_x < len(one.points)
+        axes.errorbar(
+            [_place(point) for point in one.points],
+            [point.y for point in one.points],
+            yerr=_bars(one),
+            label=one.label,
+            capsize=4,  # wider than a marker, so that a short bar still shows
+            elinewidth=1.1,
+            linewidth=1.3,
+            **(style | ({"linestyle": "none"} if shares_x else {})),
+        )
+        if shares_x and one.num_x > 1:
+            means = _means(one)
+            axes.plot(
+                *zip(*means, strict=True), color=style["color"], linestyle=style["linestyle"], linewidth=1.3, zorder=1.5
+            )
+    points = [point for one in series for point in one.points]
+    number_axis(axes, [point.x for point in points], scale=scale)
+    finite = [point for point in points if math.isfinite(point.y)]
+    # An interval that reaches below half its value is cut there, or one wild trial would set the scale of all.
+    lows = [max(point.y - (point.half_width or 0.0), point.y / 2) for point in finite]
+    value_axis(axes, lows, [point.y + (point.half_width or 0.0) for point in finite])
+
+
+def _place(point: Point) -> float:
+    return point.x if point.place is None else point.place
+
+
+def _means(series: Series) -> list[tuple[float, float]]:
+    """Return the mean drawn place and the mean figure at each x."""
+    at: dict[float, list[Point]] = {}
+    for point in series.points:
+        at.setdefault(point.x, []).append(point)
+    return [(fmean(map(_place, points)), fmean(point.y for point in points)) for points in at.values()]
+
+
+def _bars(series: Series) -> list[float] | None:
+    """Return the half-widths as matplotlib takes them, or None where nothing has one."""
+    if all(point.half_width is None for point in series.points):
+        return None
+    return [math.nan if point.half_width is None else point.half_width for point in series.points]
+
+
+def set_apart(series: Sequence[Series], *, scale: Scale) -> tuple[Series, ...]:
+    """Return the series with points that share an x moved side by side: lines about the tick, single points beside."""
+
+    def place(x: float) -> float:
+        return math.log2(x) if scale == "log2" else x
+
+    ticks = sorted({place(point.x) for one in series for point in one.points})
+    step = min((after - before for before, after in pairwise(ticks)), default=1.0)
+    lines = Counter(point.x for one in series if one.num_x > 1 for point in one.points)
+    singles = Counter(point.x for one in series if one.num_x == 1 for point in one.points)
+    seen_lines, seen_singles = Counter[float](), Counter[float]()
+    moved = []
+    for one in series:
+        points = []
+        for point in one.points:
+            x = point.x
+            line_gap = min(LINE_GAP, LINES_WIDTH / max(lines[x], 1))
+            half = line_gap * max(lines[x] - 1, 0) / 2
+            if one.num_x > 1:
+                shift = line_gap * seen_lines[x] - half
+                seen_lines[x] += 1
+            else:
+                # The first single point stands on the tick where no line does.
+                first = half + POINT_GAP if lines[x] else 0.0
+                shift = first + min(POINT_GAP, POINTS_WIDTH / singles[x]) * seen_singles[x]
+                seen_singles[x] += 1
+                # Left of the first tick, right of the others: as far as may be from where lines run.
+                shift = -shift if lines[x] and place(x) == ticks[0] else shift
+            at = place(x) + shift * step
+            points.append(replace(point, place=2**at if scale == "log2" else at))
+        moved.append(replace(one, points=tuple(points)))
+    return tuple(moved)

@@ -1,0 +1,218 @@
+"""The frame that every figure shares: size, colours, markers, title, provenance, axes of whole numbers, files."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import log2
+from pathlib import Path
+from typing import Any, Literal
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
+
+from vnbench.output.words.provenance import CPU_LABEL, Provenance
+from vnbench.records.spec import Precision, SamplerName
+
+WIDTH_INCHES = 6.5
+"""Width of the text of an A4 page: lettering keeps its size in print."""
+PLOT_INCHES = 3.75
+"""Height of the axes with their labels and legend; heading and footer come on top."""
+DOTS_PER_INCH = 200
+SUBTITLE_COLUMNS, FOOTER_COLUMNS = 107, 110
+"""Characters that fit the width, in 8 and 7.5 points."""
+LEGEND_COLUMNS = 98
+"""Characters of a legend that fit the width, in 8.5 points with room for the samples."""
+MAX_TICKS = 26
+"""Numbers that fit beside each other under an axis."""
+MAX_LEGEND_ROWS = 8
+"""Rows of a legend beyond which the axes would have no room left; the first entries are named."""
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
+FORMATS = ("png", "svg")
+
+Scale = Literal["log2", "linear"]
+"""Spacing of an x axis."""
+
+PRECISION_COLOURS: Mapping[Precision, str] = {
+    "fp32": "#0072B2",
+    "tf32": "#E69F00",
+    "bf16": "#D55E00",
+    "fp16": "#009E73",
+}
+"""From the palette of Okabe and Ito, Color universal design (2008), safe for the common colour blindnesses."""
+PRECISION_MARKERS: Mapping[Precision, str] = {"fp32": "o", "tf32": "s", "bf16": "^", "fp16": "D"}
+"""Shape tells precisions apart without colour; fill and line tell the other levers."""
+VARIANT_FILLS = ("full", "none", "left", "bottom", "right", "top")
+VARIANT_LINES = ("-", "--", ":", "-.", (0, (6, 2)), (0, (1, 3)))
+VARIANT_SHADES = (0.0, 0.45, -0.4, 0.65, -0.65, 0.25)
+"""How far the colour of a line's variant is from its precision's: towards white, or with a minus towards black."""
+SAMPLER_COLOURS: Mapping[SamplerName, str] = {
+    "random": "#56B4E9",
+    "step-sorted": "#F0E442",
+    "bucketed": "#E69F00",
+    "pixel-budget": "#009E73",
+    "sorted": "#BBBBBB",
+}
+SAMPLER_HATCHES: Mapping[SamplerName, str] = {
+    "random": "",
+    "step-sorted": "....",
+    "bucketed": "////",
+    "pixel-budget": "xxxx",
+    "sorted": "----",
+}
+
+_SETTINGS: Any = {  # matplotlib 3.11 types its keys as literals, 3.9 as str
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.5,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "legend.fontsize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "lines.markersize": 6.5,
+    "hatch.linewidth": 0.7,
+    "svg.hashsalt": "vnbench",  # the same figure gives the same file
+}
+
+
+def shaded(colour: str, variant: int) -> tuple[float, float, float]:
+    """Return a colour as a variant of it is drawn, so that lines of one precision differ in grayscale too."""
+    shade = VARIANT_SHADES[variant % len(VARIANT_SHADES)]
+    end = 1.0 if shade > 0 else 0.0
+    red, green, blue = (part + abs(shade) * (end - part) for part in to_rgb(colour))
+    return red, green, blue
+
+
+def styled() -> Any:
+    """Return the context in which figures are drawn and written; it leaves matplotlib's own settings as they were."""
+    return rc_context(_SETTINGS)
+
+
+def new_figure(*, title: str, subtitle: str, origin: Provenance, trials: str) -> tuple[Figure, Axes]:
+    """Return a figure and its one pair of axes, between a heading and a footer.
+
+    The footer says where and when ``trials`` (as ``7 trials``) were measured, and for the CPU what that means.
+    """
+    figure = _bare_figure(title=title, subtitle=subtitle, origin=origin, trials=trials, plot_inches=PLOT_INCHES)
+    return figure, figure.add_subplot()
+
+
+def new_panels(
+    *, title: str, subtitle: str, origin: Provenance, trials: str, ratios: Sequence[float]
+) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure of panels below each other, which share their x axis, with heights in these ratios to the first.
+
+    Heading and footer are those of ``new_figure``.
+    """
+    inches = PLOT_INCHES * sum(ratios) / ratios[0]
+    figure = _bare_figure(title=title, subtitle=subtitle, origin=origin, trials=trials, plot_inches=inches)
+    panels = figure.subplots(len(ratios), 1, sharex=True, height_ratios=list(ratios))
+    return figure, list(panels)
+
+
+def _bare_figure(*, title: str, subtitle: str, origin: Provenance, trials: str, plot_inches: float) -> Figure:
+    footer = textwrap.wrap(origin.line(trials), FOOTER_COLUMNS) + ([CPU_LABEL] if origin.is_cpu else [])
+    heading = textwrap.wrap(subtitle, SUBTITLE_COLUMNS)
+    line, margin = 0.145, 0.08  # inches
+    top = margin + 0.22 + line * len(heading) + margin
+    bottom = margin + line * len(footer) + margin
+    height = top + plot_inches + bottom
+    figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained")
+    figure.text(0.015, 1 - margin / height, title, va="top", fontsize=11.5, fontweight="bold")
+    figure.text(0.015, 1 - (margin + 0.24) / height, "\n".join(heading), va="top", fontsize=8, color="#333333")
+    figure.text(0.015, margin / height, "\n".join(footer), va="bottom", fontsize=7.5, color="#555555")
+    engine = figure.get_layout_engine()
+    assert engine is not None  # layout="constrained" made one
+    engine.set(rect=(0.0, bottom / height, 1.0, plot_inches / height))  # type: ignore[call-arg]
+    return figure
+
+
+def number_axis(axes: Axes, values: Sequence[float], *, scale: Scale) -> None:
+    """Put x ticks at ``values`` only, written as the numbers they are, with half a step of room at either end."""
+    ticks = sorted(set(values))
+    if scale == "log2":
+        axes.set_xscale("log", base=2)  # brings its own locator and formatter, so it comes first
+        axes.set_xlim(ticks[0] / 2**0.5, ticks[-1] * 2**0.5)
+    else:
+        room = 0.5 * min((after - before for before, after in pairwise(ticks)), default=1.0)
+        axes.set_xlim(ticks[0] - room, ticks[-1] + room)
+    axes.xaxis.set_major_locator(FixedLocator(_apart(ticks, scale=scale)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.grid(visible=False, axis="x")
+
+
+def _apart(ticks: Sequence[float], *, scale: Scale) -> list[float]:
+    """Return the ticks whose numbers do not run into the one before."""
+    places = [log2(tick) if scale == "log2" else tick for tick in ticks]
+    room = (places[-1] - places[0]) / MAX_TICKS
+    kept = [0]
+    for index in range(1, len(ticks)):
+        if places[index] - places[kept[-1]] >= room:
+            kept.append(index)
+    return [ticks[index] for index in kept]
+
+
+def value_axis(axes: Axes, lows: Sequence[float], highs: Sequence[float]) -> None:
+    """Let the y axis span the intervals: from zero, or in powers of ten where the values spread by more than eight."""
+    low, high = min(lows), max(highs)
+    if low > 0 and high > 8 * low:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(low / 1.4, high * 1.4)
+    else:
+        axes.set_yscale("linear")
+        axes.set_ylim(0, 1.12 * high if high > 0 else 1)
+
+
+def legend_below(axes: Axes, *, handles: Sequence[Any] | None = None, num_columns: int | None = None) -> None:
+    """Put the legend under the x axis, never over data, in as many columns as its longest label allows, or so many."""
+    chosen = list(handles) if handles is not None else axes.get_legend_handles_labels()[0]
+    if not chosen:
+        return
+    longest = max(len(str(handle.get_label())) for handle in chosen)
+    columns = num_columns or min(len(chosen), max(1, LEGEND_COLUMNS // (longest + 8)), 4)
+    room = columns * MAX_LEGEND_ROWS
+    if len(chosen) > room:
+        rest = Line2D([], [], linestyle="none", label=f"and {len(chosen) - room + 1} more")
+        chosen = [*chosen[: room - 1], rest]
+    lines = max(label.get_text().count("\n") for label in axes.get_xticklabels())
+    points = 34 + 12 * lines  # tick labels and axis label
+    axes.legend(
+        handles=chosen,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        bbox_transform=axes.transAxes + ScaledTranslation(0, -points / 72, axes.figure.dpi_scale_trans),
+        ncols=columns,
+        frameon=False,
+        handlelength=3.2,
+        columnspacing=1.5,
+    )
+
+
+def save(figure: Figure, directory: Path, *, name: str) -> tuple[Path, ...]:
+    """Write the figure as ``name`` in every format and return the paths.
+
+    Raises:
+        OSError: the directory cannot be written to.
+    """
+    paths = tuple(directory / f"{name}.{suffix}" for suffix in FORMATS)
+    for path in paths:
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        # The layout that the first format got holds for the others.
+        figure.set_layout_engine("none")
+    return paths

@@ -1,0 +1,164 @@
+"""Figures of training trials: step time and epoch time by batch size, throughput by loader workers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from matplotlib.figure import Figure
+
+from vnbench.analysis.trials.noise import Noise
+from vnbench.analysis.trials.summary import TrialSummary
+from vnbench.output.plots.series import (
+    Point,
+    Series,
+    centre_phrase,
+    draw_series,
+    label_of,
+    series_over,
+)
+from vnbench.output.plots.style import legend_below, new_figure
+from vnbench.output.words.levers import centre_of
+from vnbench.output.words.noise import bars_line
+from vnbench.output.words.numbers import times
+from vnbench.output.words.provenance import Provenance, count
+from vnbench.units import mpx
+
+Reading = tuple[float | None, float | None]
+"""A figure and the half-width of its interval, in one unit; None where missing."""
+
+
+def step_time_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin: Provenance) -> Figure | None:
+    """Return mean seconds per optimizer step against examples per step; None where no trial has a step time."""
+    return _figure(
+        summaries,
+        lambda row: (row.step_time_s, row.step_time_half_width_s),
+        noise=noise,
+        origin=origin,
+        lever="batch_size",
+        title="Time per optimizer step",
+        subtitle="Mean over the measured steps of all processes.",
+        y_label="step time (s)",
+    )
+
+
+def epoch_time_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin: Provenance) -> Figure | None:
+    """Return the estimated wall clock of a whole epoch against examples per step; None where there is no estimate.
+
+    It is that of valid pixels, as the table has them, so that both rank configurations alike. ``epoch_time_s`` of a
+    summary, which a cost is told of, takes padding from the whole plan instead.
+    """
+    times_s = [time_s for row in summaries if (time_s := _valid_epoch_time_s(row)) is not None]
+    longest = max(times_s, default=0.0)
+    unit, seconds = ("h", 3600.0) if longest >= 3 * 3600 else ("min", 60.0) if longest >= 180 else ("s", 1.0)
+    sizes = sorted({row.num_examples for row in summaries if _valid_epoch_time_s(row) and row.num_examples})
+    examples = f"all {' or '.join(f'{size:,}' for size in sizes)} training examples"
+
+    def reading(row: TrialSummary) -> Reading:
+        time = times(_valid_epoch_time_s(row), 1 / seconds)
+        return time, times(time, row.valid_relative_half_width)
+
+    return _figure(
+        summaries,
+        reading,
+        noise=noise,
+        origin=origin,
+        lever="batch_size",
+        title="Wall clock per epoch",
+        subtitle=f"Estimated for {examples}: their valid pixels over the valid pixels per second of the table, which "
+        "hold the padding of the measured subset.",
+        y_label=f"estimated time per epoch ({unit})",
+    )
+
+
+def workers_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin: Provenance) -> Figure | None:
+    """Return valid megapixels per second against loader processes; None where none ran with two numbers of them."""
+
+    def reading(row: TrialSummary) -> Reading:
+        if row.valid_px_per_s is None:
+            return None, None
+        relative = row.valid_relative_half_width
+        return mpx(row.valid_px_per_s), None if relative is None else mpx(row.valid_px_per_s) * relative
+
+    return _figure(
+        summaries,
+        reading,
+        noise=noise,
+        origin=origin,
+        lever="num_workers",
+        title="Throughput by loader workers",
+        subtitle="Valid pixels (padding not counted) per second of wall clock.",
+        y_label="valid throughput (Mpx/s)",
+    )
+
+
+_X_LABELS = {"batch_size": "batch size (examples per optimizer step)", "num_workers": "loader workers (processes)"}
+
+
+def _figure(
+    summaries: Sequence[TrialSummary],
+    reading: Callable[[TrialSummary], Reading],
+    *,
+    noise: Noise,
+    origin: Provenance,
+    lever: Literal["batch_size", "num_workers"],
+    title: str,
+    subtitle: str,
+    y_label: str,
+) -> Figure | None:
+    """Return the figure of one reading over one lever, or None where no trial has the reading."""
+    by_batch = lever == "batch_size"
+    points = [(row.spec, point) for row in summaries if (point := _point(row, reading, by_batch=by_batch))]
+    if not points:
+        return None
+    # The batch size is a lever beside the number of workers; a lever on the x axis is none.
+    centre = centre_of([row.spec for row in summaries])
+    drawn, num_left_out = series_over(points, centre=centre, ignored={lever}, min_num_x=1 if by_batch else 2)
+    if not drawn:
+        return None
+    specs = [spec for spec, _ in points]
+    # Only failures that would stand on a line of this figure.
+    labels = {one.label for one in drawn}
+    untimed = Counter(
+        row.status
+        for row in summaries
+        if reading(row)[0] is None and label_of(row.spec, centre=centre, ignored={lever}) in labels
+    )
+    notes = [
+        subtitle,
+        f"Unless named otherwise: {centre_phrase(centre, ignored={lever}, specs=specs)}.",
+        bars_line(noise, kind="training"),
+        "A point without a bar rests on one step." if _lacks_interval(drawn) else "",
+        f"Not drawn: {count(num_left_out, 'configuration')} with other levers." if num_left_out else "",
+        f"Without a valid time: {', '.join(f'{number} {name}' for name, number in untimed.items())}."
+        if untimed
+        else "",
+    ]
+    figure, axes = new_figure(
+        title=title,
+        subtitle=" ".join(filter(None, notes)),
+        origin=origin,
+        trials=count(sum(len(one.points) for one in drawn), "configuration"),
+    )
+    draw_series(axes, drawn, scale="log2" if by_batch else "linear")
+    axes.set_xlabel(_X_LABELS[lever])
+    axes.set_ylabel(y_label)
+    legend_below(axes)
+    return figure
+
+
+def _point(row: TrialSummary, reading: Callable[[TrialSummary], Reading], *, by_batch: bool) -> Point | None:
+    value, half_width = reading(row)
+    x = row.spec.batch_size if by_batch else row.spec.num_workers
+    return None if value is None or x is None else Point(x=x, y=value, half_width=half_width)
+
+
+def _lacks_interval(series: Sequence[Series]) -> bool:
+    return any(point.half_width is None for one in series for point in one.points)
+
+
+def _valid_epoch_time_s(row: TrialSummary) -> float | None:
+    if row.num_valid_pixels is None or row.valid_px_per_s is None:
+        return None
+    return row.num_valid_pixels / row.valid_px_per_s

@@ -1,0 +1,165 @@
+"""The fitted wall-clock models as a table: what a step costs, how far that is off, where counting steps fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from vnbench.analysis.models.bend import Bend, StepCounting, count_steps, find_bend
+from vnbench.analysis.models.composition import Composition
+from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, StepFit
+from vnbench.output.words.lever_columns import add_lever_columns, lever_cells
+from vnbench.output.words.levers import describe, varying, worth_naming
+from vnbench.output.words.numbers import MISSING, format_estimate, significant
+from vnbench.output.words.provenance import CPU_LABEL, Provenance, count
+from vnbench.units import BYTES_PER_UNIT, PIXELS_PER_MPX, format_percent, mpx
+
+HEADERS = (
+    "sizes",
+    "n",
+    "over-\nhead ms",
+    "ms per\nMpx",
+    "off by %\n(worst)",
+    "steps alone\n% (worst)",
+    "fixed\nMiB",
+    "bytes\nper px",
+)
+
+NOT_OF_A_FAMILY = ("batch_size", "sampler", "shapes", "num_workers", "corpus_id")
+"""Levers that trials of one family may differ in."""
+
+CAUSE_WORDS = {
+    "overhead": "a fixed cost per step",
+    "kernel-efficiency": "kernels that do more or less per second on larger maps",
+    "quadratic-term": "a term that grows with the square of the pixels, as attention's",
+    "none": "nothing worth telling",
+}
+
+
+def fit_table(
+    families: Sequence[FamilyFit],
+    *,
+    left_out: Mapping[str, str],
+    compositions: Sequence[Composition],
+    origin: Provenance,
+) -> RenderableType:
+    """Return the table of all fits with what they mean below it."""
+    specs = [family.spec for family in families]
+    names = [name for name in varying(specs) if name not in NOT_OF_A_FAMILY]
+    if "micro_batch_size" not in names and len({spec.micro_batch_size for spec in specs}) > 1:
+        names.insert(0, "micro_batch_size")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    add_lever_columns(table, names)
+    for header in HEADERS:
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("curve", no_wrap=True)
+    for family in families:
+        cells = (*lever_cells(names, family.spec), *_figures(family), family.fit.model.form)
+        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+    notes = list(_notes(families, left_out=left_out, compositions=compositions))
+    if origin.is_cpu:
+        notes.append(f"{CPU_LABEL}.")
+    notes.append(origin.line(count(len(families), "configuration")))
+    shared = [name for name in worth_naming(specs) if name not in (*varying(specs), *NOT_OF_A_FAMILY)]
+    heading = f"Step time by padded pixels: {describe(specs[0], names=[n for n in shared if n != 'micro_batch_size'])}."
+    return Group(Text(heading), table, Text(), *map(Text, notes))
+
+
+def _figures(family: FamilyFit) -> tuple[str, ...]:
+    fit, counted, memory = family.fit, family.step_count, family.memory
+    return (
+        str(fit.num_sizes),
+        str(fit.num_processes),
+        significant(1e3 * fit.model.overhead_s, digits=2),
+        significant(1e3 * fit.model.s_per_pixel * PIXELS_PER_MPX),
+        _errors(fit),
+        _errors(counted),
+        MISSING if memory is None else significant(round(memory.bytes_fixed / BYTES_PER_UNIT["MiB"], 3), digits=2),
+        MISSING if memory is None else significant(memory.bytes_per_pixel),
+    )
+
+
+def _errors(fit: StepFit) -> str:
+    if fit.loo_error_median is None or fit.loo_error_max is None:
+        return MISSING
+    return f"{significant(100 * fit.loo_error_median, digits=2)} ({significant(100 * fit.loo_error_max, digits=2)})"
+
+
+def _notes(
+    families: Sequence[FamilyFit], *, left_out: Mapping[str, str], compositions: Sequence[Composition]
+) -> Iterator[str]:
+    yield (
+        "n: processes. Off by: the error at each size when the curve is fitted without it, the ends included, median "
+        "and worst. Steps alone: the same for a cost per step that does not depend on its size."
+    )
+    unmeasured = [family for family in families if not family.fit.is_between_measured]
+    if unmeasured:
+        yield (
+            f"What differs between processes was not measured; {format_percent(ASSUMED_BETWEEN)} is taken for it in "
+            "intervals (--replicates 3 or --reference-runs 3 measures it)."
+        )
+    for family in families:
+        line = bend_line(find_bend(family))
+        if line is not None:
+            yield f"bend: {named(family, families)}: {line}"
+    for one in count_steps(families):
+        yield f"counting steps: {counting_line(one, families)}"
+    for composition in compositions:
+        yield f"composed: {composition_line(composition)}"
+    for family_name, reason in left_out.items():
+        yield f"not fitted: {family_name}: {reason}"
+
+
+def named(family: FamilyFit, families: Sequence[FamilyFit]) -> str:
+    """Return what tells a family from the others."""
+    names = [name for name in varying(other.spec for other in families) if name not in NOT_OF_A_FAMILY]
+    words = describe(family.spec, names=[name for name in names if name != "micro_batch_size"])
+    return ", ".join(filter(None, (f"micro-batch {family.spec.micro_batch_size}", words)))
+
+
+def bend_line(bend: Bend) -> str | None:
+    """Return how a step time bends and why, in a sentence; None where it does not."""
+    if bend.cause == "none":
+        return None
+    rate = f"padded pixels per second change by x {bend.rate_ratio:.2f} from the smallest canvas to the largest"
+    flops = "" if bend.flop_ratio is None else f", operations per second by x {bend.flop_ratio:.2f}"
+    share = (
+        f"the fixed part is {format_percent(bend.overhead_ratio_smallest)} of a step on the smallest and "
+        f"{format_percent(bend.overhead_ratio_largest)} on the largest"
+    )
+    slope = "" if abs(bend.slope_ratio - 1) < 0.005 else f", the slope by x {bend.slope_ratio:.2f}"
+    return f"{rate}{flops}{slope}; {share}: {CAUSE_WORDS[bend.cause]}"
+
+
+def counting_line(one: StepCounting, families: Sequence[FamilyFit]) -> str:
+    """Return what counting steps says over micro-batches, in a sentence."""
+    parts = [
+        f"{family.spec.micro_batch_size}: {significant(measured)} s an example, counted {significant(counted)}"
+        for family, measured, counted in zip(one.families, one.times_per_example_s, one.counted_s, strict=True)
+    ]
+    worst = max(one.errors, key=abs)
+    names = [name for name in varying(other.spec for other in families) if name not in NOT_OF_A_FAMILY]
+    words = describe(one.families[0].spec, names=[name for name in names if name != "micro_batch_size"])
+    where = f"{words}, " if words else ""
+    return (
+        f"{where}at {mpx(one.pixels_per_example):.3g} padded Mpx an example, by micro-batch {'; '.join(parts)}; one "
+        f"cost per step for all is off by up to {format_percent(abs(worst))}"
+    )
+
+
+def composition_line(one: Composition) -> str:
+    """Return a composed epoch beside the measured one, in a sentence."""
+    names = ("batch_size", "micro_batch_size", "precision", "norm_precision", "checkpointing", "sampler", "num_workers")
+    forecast = format_estimate(one.expected_s, one.half_width_s)
+    loading = "no loader trial" if one.loading_s is None else f"loading {significant(one.loading_s)} s"
+    computing = f"computing {significant(one.computing_s)} s"
+    return (
+        f"{describe(one.spec, names=names)}: {forecast} s forecast ({computing}, {loading}), "
+        f"{significant(one.measured_s)} s measured, off by {100 * one.error:+.1f} %"
+        f"{' (extrapolated: sizes outside of those timed)' if one.is_extrapolated else ''}"
+    )

@@ -1,0 +1,1 @@
+"""Words, numbers and names that tables, figures and pages share."""

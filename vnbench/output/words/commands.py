@@ -1,0 +1,76 @@
+"""Commands that are suggested, whole: each can be pasted into a shell as it stands."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from vnbench.analysis.trials.measured_sizes import asked_ranges, measured_ranges
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import TrialSpec
+from vnbench.request.options import SWITCHES
+from vnbench.units import PixelRange
+
+Options = Mapping[str, str]
+"""Options of ``vnbench sweep`` as one writes them, by name without its dashes."""
+
+USUAL_WIDTHS = "3200:12800"
+"""What stands in a command where no record tells the sizes: the widths of the published images."""
+
+USUAL_GROUPS = "half-or-16"
+
+NOT_OF_ANOTHER_SWEEP = frozenset({"kind", "design", "center", "soak", "retry", "reference-runs", *SWITCHES})
+"""Options that say what one sweep was to do, and not what it was of."""
+
+OF_A_PROFILE = ("widths", "heights", "task", "model", "precision", "device")
+"""Options of a sweep that ``vnbench profile`` has too, under one value of a precision."""
+
+
+def options_of_records(records: Sequence[TrialRecord]) -> Options:
+    """Return the options of a sweep like the one that left some records: their sizes, network, device and precision."""
+    return _options([record.spec for record in records], measured_ranges(records))
+
+
+def options_of_specs(specs: Sequence[TrialSpec]) -> Options:
+    """Return the options of a sweep of some specifications: their sizes, network, device and precision."""
+    return _options(specs, asked_ranges(specs))
+
+
+def sweep_command(options: Options, asked: Options) -> str:
+    """Return the command of another sweep of the same network and images; ``asked`` is what it is to measure."""
+    kept = {name: text for name, text in options.items() if name not in NOT_OF_ANOTHER_SWEEP}
+    return _command("sweep", {**kept, **asked})
+
+
+def same_command(options: Options, asked: Options) -> str:
+    """Return the command of the same sweep once more, with some options changed."""
+    return _command("sweep", {**options, **asked})
+
+
+def profile_command(options: Options, *, out: str) -> str:
+    """Return the command that tells the worst-case memory of the same network and images apart, into a folder."""
+    return _command("profile", {name: options[name] for name in OF_A_PROFILE if name in options} | {"out": out})
+
+
+def _options(specs: Sequence[TrialSpec], ranges: Mapping[str, PixelRange]) -> Options:
+    found = {name: f"{ranges[name].start}:{ranges[name].stop}" for name in ("widths", "heights") if name in ranges}
+    found = found or {"widths": USUAL_WIDTHS}
+    if not specs:
+        return found
+    first = specs[0]
+    found |= {"task": first.task, "model": first.model, "device": first.device}
+    found["precision"] = Counter(spec.precision for spec in specs).most_common(1)[0][0]
+    if first.norm_groups != USUAL_GROUPS:
+        found["norm-groups"] = str(first.norm_groups)
+    return found
+
+
+def _command(name: str, options: Options) -> str:
+    words = ["vnbench", name]
+    for option, text in options.items():
+        if option not in SWITCHES:
+            words += [f"--{option}", text]
+        elif text == "yes":
+            words.append(f"--{option}")
+    return shlex.join(words)

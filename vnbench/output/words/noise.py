@@ -1,0 +1,53 @@
+"""What intervals cover, and how far the machine drifted, in words that stand under tables and figures."""
+
+from __future__ import annotations
+
+from vnbench.analysis.trials.drift import Drift
+from vnbench.analysis.trials.noise import Noise
+from vnbench.output.words.numbers import format_estimate
+from vnbench.output.words.provenance import count
+from vnbench.records.spec import TrialKind
+from vnbench.units import format_duration
+
+REPEAT_COMMAND = "--replicates 3 or --reference-runs 3"
+"""Options that measure what differs between processes."""
+
+MAX_HALF_WIDTH = 1.0
+"""Half-width of a drift above which its number says nothing: three runs within minutes leave such ones."""
+
+
+def coverage_line(noise: Noise, *, kind: TrialKind) -> str:
+    """Return what the 95 % intervals of a kind of trial cover, as a clause."""
+    spread = noise.spread_for(kind)
+    if spread is None:
+        return f"one process only, what differs between processes is not in them ({REPEAT_COMMAND} measures it)"
+    source = noise.spread_kind(kind)
+    trials = f"{count(spread.num_processes, 'repeated trial')} of {count(spread.num_specs, 'configuration')}"
+    borrowed = "" if source == kind else f" of {source} trials"
+    return f"between processes included (spread {100 * spread.relative:.2g} % from {trials}{borrowed})"
+
+
+def bars_line(noise: Noise, *, kind: TrialKind) -> str:
+    """Return what the bars of a figure are, as a sentence."""
+    coverage = coverage_line(noise, kind=kind).replace(" %", "\N{NO-BREAK SPACE}%")
+    return f"Bars: 95\N{NO-BREAK SPACE}% intervals, {coverage}; the shortest hide behind their markers."
+
+
+def drift_line(drift: Drift) -> str:
+    """Return the drift of a sweep as one line, with its interval and whether any is seen."""
+    length = f"the sweep's {format_duration(drift.length_s)}"
+    runs = count(len(drift.reference) + len(drift.others), "repeated trial")
+    per_hour, change = drift.half_width_per_hour, drift.change_half_width
+    if per_hour is None or change is None:
+        return f"drift: not known from {runs} ({REPEAT_COMMAND} measures it)."
+    if change > MAX_HALF_WIDTH:
+        return f"drift: not to be told from {runs} over {length} (more --reference-runs narrow its interval)."
+    hourly = f"{signed(drift.per_hour, per_hour)} % per hour, " if per_hour <= MAX_HALF_WIDTH else ""
+    seen = "none seen" if not drift.is_told_apart else f"steps got {'slower' if drift.per_hour > 0 else 'faster'}"
+    return f"drift: {seen}: {hourly}{signed(drift.change, change)} % over {length}, from {runs}."
+
+
+def signed(share: float, half_width: float | None) -> str:
+    """Return a share in per cent with its sign and half-width: ``+0.4 ± 1.1``."""
+    text = format_estimate(100 * share, None if half_width is None else 100 * half_width, is_difference=True)
+    return text if text.startswith("-") else f"+{text}"

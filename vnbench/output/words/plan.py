@@ -1,0 +1,221 @@
+"""A capacity plan in words: what to do, when it ends, how often to take a snapshot, and what to paste."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from vnbench.analysis.planning.capacity import Asked, Configuration, PlannedRun
+from vnbench.analysis.planning.interruptions import best_interval_of_count_s, daly_interval_s, young_interval_s
+from vnbench.analysis.planning.spread import Finish, Part
+from vnbench.output.words.levers import LEVERS as LEVER_WORDS
+from vnbench.output.words.numbers import MISSING, significant
+from vnbench.output.words.provenance import Provenance, count
+from vnbench.units import format_bytes, format_duration
+
+PART_WORDS: Mapping[Part, str] = {
+    "coefficients": "the fit",
+    "sizes": "kernels that differ by size",
+    "processes": "processes that differ",
+    "loading": "loading",
+    "interruptions": "interruptions",
+}
+
+
+class Report(Protocol):
+    """What a plan found, as far as its table tells."""
+
+    @property
+    def asked(self) -> Asked:
+        """The run."""
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The options."""
+
+    @property
+    def runs(self) -> tuple[PlannedRun, ...]:
+        """All configurations, the fastest first."""
+
+    @property
+    def recommended(self) -> PlannedRun:
+        """The one to take."""
+
+    @property
+    def current(self) -> PlannedRun:
+        """The one that changes start from."""
+
+    @property
+    def changes(self) -> tuple[tuple[str, PlannedRun], ...]:
+        """Single changes of it."""
+
+    @property
+    def fits_in_time(self) -> PlannedRun | None:
+        """The cheapest change that finishes in the window."""
+
+    @property
+    def shares(self) -> Mapping[Part, float]:
+        """Share of each part in the spread."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What there is to know."""
+
+    @property
+    def tier(self) -> str:
+        """How far the recommended configuration was measured."""
+
+    @property
+    def is_bracket(self) -> bool:
+        """Whether there is no single number, only a bracket."""
+
+    @property
+    def bracket(self) -> tuple[float, float]:
+        """Factors of the earliest and the latest finish."""
+
+    @property
+    def origin(self) -> Provenance:
+        """Where the records were measured."""
+
+
+def named(one: Configuration) -> str:
+    """Return a configuration in one phrase; switches at their defaults are left out."""
+    order = ("batch_size", "micro_batch_size", *(name for name in LEVER_WORDS if name not in ("batch_size",)))
+    words = []
+    for name in dict.fromkeys(order):
+        if name not in one.levers or (name == "micro_batch_size" and one.levers[name] == one.levers["batch_size"]):
+            continue
+        value = one.levers[name]
+        if value is not None and value != LEVER_WORDS[name].default:
+            words.append(LEVER_WORDS[name].phrase(value))
+    return ", ".join(words)
+
+
+def lines_to_paste(report: Report) -> Iterator[str]:
+    """Yield the recommended settings as lines of a training script."""
+    levers = report.recommended.levers
+    yield "# for the training script"
+    yield f"batch_size, micro_batch_size = {levers['batch_size']}, {levers['micro_batch_size']}"
+    yield f"accumulation_steps = {levers['batch_size'] // levers['micro_batch_size']}"
+    if LEVER_WORDS["norm_precision"].value(report.recommended.family.spec) is None:
+        yield f'precision = "{levers["precision"]}"'  # of a user's own network, whose norms are as it has them
+    else:
+        yield f'precision, norm_precision = "{levers["precision"]}", "{levers["norm_precision"]}"'
+    known = {"none": "False", "stages": "True"}
+    yield f"activation_checkpointing = {known.get(levers['checkpointing'], repr(levers['checkpointing']))}"
+    yield f'sampler, num_workers = "{levers["sampler"]}", {levers["num_workers"] or 0}'
+    if report.recommended.interval_steps is not None:
+        yield f"snapshot_every_steps = {report.recommended.interval_steps}"
+
+
+def answer_lines(report: Report) -> Iterator[str]:
+    """Yield what to do and when it ends, line by line."""
+    yield from _answer(report)
+    yield from _snapshots(report)
+
+
+def _answer(report: Report) -> Iterator[str]:
+    best, asked = report.recommended, report.asked
+    heights, widths = asked.train_sizes_N2[:, 0], asked.train_sizes_N2[:, 1]
+    run = (
+        f"{count(len(asked.train_sizes_N2), 'example')} of {heights.min()} to {heights.max()} x {widths.min():,} to "
+        f"{widths.max():,} px, {count(asked.num_epochs, 'epoch')}"
+    )
+    if report.is_bracket:
+        low, high = report.bracket
+        yield (
+            f"{run}: between {format_duration(low * best.finish.p10)} and {format_duration(high * best.finish.p90)} "
+            f"with {named(best)}. Nobody measured that device."
+        )
+    else:
+        yield f"{run}: {time_range(best.finish, report.bracket)} with {named(best)}."
+        if asked.window_s is not None:
+            yield from _in_window(report)
+    memory = "unknown" if best.need_bytes is None else format_bytes(best.need_bytes)
+    limit = "" if asked.memory_bytes is None else f" of {format_bytes(asked.memory_bytes)}"
+    yield f"Worst-case memory {memory}{limit}: {best.verdict}. Evidence: {report.tier}."
+    if report.shares:
+        known = [(part, share) for part, share in report.shares.items() if share >= 0.005]
+        told = ", ".join(
+            f"{PART_WORDS[part]} {100 * share:.0f} %" for part, share in sorted(known, key=lambda one: -one[1])
+        )
+        yield f"What the spread is made of: {told}."
+    price = report.values.get("price-per-hour")
+    if math.isfinite(best.finish.mean) and not report.is_bracket:
+        hours = best.finish.mean / 3600
+        cost = "" if price is None else f", {significant(price * hours)} at {price:g} an hour"
+        energy = "" if best.power_w is None else f", {significant(hours * best.power_w / 1000)} kWh of the device"
+        if cost or energy:
+            yield f"{significant(hours)} device hours in the mean{cost}{energy}."
+
+
+def _in_window(report: Report) -> Iterator[str]:
+    best, window_s = report.recommended, report.asked.window_s
+    assert window_s is not None
+    line = f"It finishes within {format_duration(window_s)} with a probability of {probability(best.finish)}"
+    if not report.asked.interruptions.is_none:
+        line += f"; without snapshots {probability(best.finish_without_snapshots)}"
+    yield line + "."
+    cheapest = report.fits_in_time
+    if cheapest is report.current:
+        yield f"To fit in, change nothing: {named(report.current)} does, with {probability(cheapest.finish)}."
+    elif cheapest is not None:
+        lever = next(name for name, one in report.changes if one is cheapest)
+        yield (
+            f"The cheapest change of {named(report.current)} that makes it fit in: "
+            f"{lever.replace('_', '-')} {report.current.levers[lever]} -> {cheapest.levers[lever]} "
+            f"({time_range(cheapest.finish)}, {probability(cheapest.finish)})."
+        )
+    else:
+        yield f"No single change of {named(report.current)} finishes within it with 90 %."
+
+
+def _snapshots(report: Report) -> Iterator[str]:
+    inside, best = report.asked.interruptions, report.recommended
+    if inside.is_none or report.is_bracket:
+        return
+    if best.interval_s is None or best.interval_steps is None:
+        is_asked = report.asked.snapshots == "none"
+        yield "No snapshots are taken, as asked." if is_asked else "Take no snapshots: they cost more than they save."
+        return
+    often = (
+        f"{count(inside.count or 0, 'interruption')}"
+        if inside.mtbi_s is None
+        else f"an interruption every {format_duration(inside.mtbi_s)} in the mean"
+    )
+    yield (
+        f"With {often}, {format_duration(inside.restart_s)} to restart and {format_duration(inside.snapshot_s)} per "
+        f"snapshot: {'take' if report.asked.snapshots == 'best' else 'as asked,'} one every "
+        f"{format_duration(best.interval_s)} ({count(best.interval_steps, 'step')}). "
+        f"After every epoch ({format_duration(best.run.epoch_s)}) instead: {time_range(best.finish_per_epoch)}; "
+        f"none at all: {time_range(best.finish_without_snapshots)}."
+    )
+    if report.asked.snapshots != "best":
+        return
+    if inside.mtbi_s is not None:
+        young = young_interval_s(snapshot_s=inside.snapshot_s, mtbi_s=inside.mtbi_s)
+        daly = daly_interval_s(snapshot_s=inside.snapshot_s, mtbi_s=inside.mtbi_s)
+        yield f"Young's formula gives {format_duration(young)}, Daly's {format_duration(daly)}."
+    elif inside.count:
+        worst_s = best_interval_of_count_s(
+            work_s=best.run.num_epochs * best.run.epoch_s,
+            snapshot_s=inside.snapshot_s,
+            num_interruptions=inside.count,
+            is_worst=True,
+        )
+        yield f"That is best in the mean; at worst least is lost with one every {format_duration(worst_s)}."
+
+
+def time_range(finish: Finish, bracket: tuple[float, float] = (1.0, 1.0)) -> str:
+    """Return the median finish with what lies between p10 and p90, of a bracket its ends."""
+    if not math.isfinite(finish.p50):
+        return "never in most cases"
+    low, high = bracket
+    latest = format_duration(high * finish.p90) if math.isfinite(finish.p90) else "never"
+    return f"{format_duration(finish.p50)} (80 %: {format_duration(low * finish.p10)} to {latest})"
+
+
+def probability(finish: Finish) -> str:
+    """Return the probability of finishing in the window."""
+    return MISSING if finish.probability is None else f"{100 * finish.probability:.0f} %"

@@ -1,0 +1,112 @@
+"""Where and when records were measured, in words that stand under every table and figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vnbench.errors import InputError
+from vnbench.records.machine_keys import SPEED_KEYS, fact_text
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import DeviceType
+
+CPU_LABEL = "CPU figures: they rank levers on this machine, not on a GPU"
+"""Stands under every table and figure of CPU records."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provenance:
+    """What the records of one device share."""
+
+    device_type: DeviceType | None
+    """Where the trials ran; None where there are no records."""
+    device_name: str | None
+    """Name of the device, as its driver or the operating system gives it; None where no record holds one."""
+    torch_versions: tuple[str, ...]
+    """Versions of torch, sorted."""
+    dates: tuple[str, ...]
+    """First and last date (UTC, ISO 8601) of a trial; one where they are equal."""
+
+    def parts(self) -> tuple[str, ...]:
+        """Return the device, torch and dates as phrases; what is unknown is said to be."""
+        device = self.device_name or f"unknown {self.device_type or 'device'}"
+        return (
+            f"CPU {device}" if self.device_type == "cpu" else device,
+            f"torch {' and '.join(self.torch_versions) or 'unknown'}",
+            " to ".join(self.dates) or "unknown date",
+        )
+
+    def line(self, trials: str) -> str:
+        """Return one line of device, torch, dates and ``trials`` (as ``7 trials``)."""
+        return ", ".join((*self.parts(), trials))
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether CPU_LABEL applies."""
+        return self.device_type == "cpu"
+
+
+def measured_on(environment: Mapping[str, Any], *, date: str) -> Provenance:
+    """Return the origin of figures that were measured in one go on the machine that ``environment`` describes."""
+    return Provenance(
+        device_type=environment["device_type"],
+        device_name=str(environment["device_name"]),
+        torch_versions=(str(environment["torch_version"]),),
+        dates=(date,),
+    )
+
+
+def provenance(records: Sequence[TrialRecord]) -> Provenance:
+    """Return what ``records`` share.
+
+    Raises:
+        InputError: they come from more than one device, or from machines that differ in what times depend on; one table
+            or figure compares trials of one machine only.
+    """
+    devices = {
+        (record.spec.device, record.environment.get("device_name"))
+        for record in records
+        if record.environment.get("device_name")
+    }
+    types = {record.spec.device for record in records}
+    if len(devices) > 1 or len(types) > 1:
+        names = sorted(f"{name} ({kind})" for kind, name in devices) or sorted(types)
+        raise InputError(
+            "RESULTS",
+            f"({', '.join(names)})",
+            allowed="a table or figure holds the trials of one device",
+            remedy="give the files of one device at a time",
+        )
+    difference = _difference_of_speed(records)
+    if difference is not None:
+        raise InputError(
+            "RESULTS",
+            f"({difference})",
+            allowed="a table or figure holds times of one machine, used in one way",
+            remedy="give the files of one at a time",
+        )
+    dates = sorted(record.started_at[:10] for record in records)
+    return Provenance(
+        device_type=next(iter(types), None),
+        device_name=next((str(name) for _, name in devices), None),
+        torch_versions=tuple(
+            sorted({str(version) for record in records if (version := record.environment.get("torch_version"))})
+        ),
+        dates=tuple(dict.fromkeys((dates[0], dates[-1]))) if dates else (),
+    )
+
+
+def _difference_of_speed(records: Sequence[TrialRecord]) -> str | None:
+    """Return in what the machines of some records differ that their times depend on; None where they are one."""
+    environments = [record.environment for record in records if record.spec.kind != "memory"]
+    found = {
+        key: sorted({fact_text(told) for environment in environments if (told := environment.get(key)) is not None})
+        for key in SPEED_KEYS
+    }
+    return "; ".join(f"{key} {' and '.join(told)}" for key, told in found.items() if len(told) > 1) or None
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 trial``, ``7 trials``, ``2,000 examples``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

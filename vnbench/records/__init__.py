@@ -1,0 +1,1 @@
+"""What is asked, what was observed, and the files that hold both."""

@@ -1,0 +1,87 @@
+"""Records of one corpus out of some results files: what small images take says nothing of large ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vnbench.errors import InputError
+from vnbench.records.record import TrialRecord
+from vnbench.records.store import LoadedResults, load_each, together
+
+
+def load_one_corpus(paths: Sequence[Path], *, corpus_id: str | None = None) -> LoadedResults:
+    """Return the records of some results files, which have to be of one corpus unless ``corpus_id`` chooses one.
+
+    Compute and memory trials name no corpus: they belong to that of their file. Where a file holds several, nobody
+    can tell to which, and a choice leaves them out with a note.
+
+    Raises:
+        InputError: a file cannot be read, none holds a record, they hold several corpora and none was chosen, or the
+            chosen one is not among them.
+    """
+    parts = load_each(paths)
+    loaded = together(parts, paths=paths)
+    found = _files_by_corpus(parts, paths)
+    if corpus_id is None:
+        if len(found) > 1:
+            raise InputError(
+                ", ".join(map(str, paths)),
+                f"({'; '.join(_described(one, files, loaded.records) for one, files in found.items())})",
+                allowed="a forecast or figure is of the images of one corpus",
+                remedy=f"give the files of one corpus at a time, or choose one with --corpus-id {next(iter(found))}",
+            )
+        return loaded
+    if corpus_id not in found:
+        raise InputError(
+            "--corpus-id",
+            corpus_id,
+            allowed=f"the records name {', '.join(found) or 'no corpus'}",
+            remedy=f"write --corpus-id {next(iter(found))}" if found else "leave it out",
+        )
+    return together([_of_corpus(part, path, corpus_id) for part, path in zip(parts, paths, strict=True)], paths=paths)
+
+
+def _corpora(records: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """Return the corpora that some records name, in their order."""
+    return tuple(dict.fromkeys(record.spec.corpus_id for record in records if record.spec.corpus_id is not None))
+
+
+def _files_by_corpus(parts: Sequence[LoadedResults], paths: Sequence[Path]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for part, path in zip(parts, paths, strict=True):
+        for corpus_id in _corpora(part.records):
+            found.setdefault(corpus_id, []).append(path)
+    return found
+
+
+def _described(corpus_id: str, files: Sequence[Path], records: Sequence[TrialRecord]) -> str:
+    """Return a corpus with the files that hold it, and the largest canvas that was trained on it."""
+    canvases = [
+        size
+        for record in records
+        if record.spec.corpus_id == corpus_id and record.steps is not None
+        for size in zip(record.steps["canvas_height"], record.steps["canvas_width"], strict=True)
+    ]
+    where = f"corpus {corpus_id} in {', '.join(map(str, files))}"
+    if not canvases:
+        return where
+    height, width = max(canvases, key=lambda size: size[0] * size[1])
+    return f"{where}, up to {height} x {width:,} px"
+
+
+def _of_corpus(part: LoadedResults, path: Path, corpus_id: str) -> LoadedResults:
+    """Return what a file says of one corpus: all records that name none too, unless they may be of another one."""
+    corpora = _corpora(part.records)
+    if set(corpora) <= {corpus_id}:
+        return part
+    notes = part.notes
+    num_unnamed = sum(record.spec.corpus_id is None for record in part.records)
+    if corpus_id in corpora and num_unnamed:
+        notes += (
+            f"{path}: {num_unnamed} compute and memory trials left out: the file holds several corpora, and they "
+            "do not tell which one they are of; a sweep into a file of its own measures them anew",
+        )
+    records = tuple(record for record in part.records if record.spec.corpus_id == corpus_id)
+    return replace(part, records=records, notes=notes)

@@ -1,0 +1,240 @@
+"""Results files: one JSON record per line, appended and flushed to disk when a trial ends."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vnbench.errors import InputError
+from vnbench.processes.locks import try_lock
+from vnbench.records.machine_keys import differing_facts, fact_text
+from vnbench.records.record import SCHEMA_VERSION, SchemaVersionError, TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedResults:
+    """What a results file holds."""
+
+    records: tuple[TrialRecord, ...]
+    """Its records of trials that a sweep measures, in the order of the file."""
+    probes: tuple[TrialRecord, ...]
+    """Its records of probes, which say what sweeps chose for the machine."""
+    notes: tuple[str, ...]
+    """Lines that could not be read, each named with its number and what is wrong."""
+    torn_bytes: int
+    """Bytes of an unfinished last line: 0 in a file that was not cut short."""
+
+
+def load_results(path: Path) -> LoadedResults:
+    """Return the records of a results file and what could not be read of it.
+
+    Raises:
+        InputError: the file is missing, a folder, not readable, or of another schema version.
+    """
+    if path.is_dir():
+        raise InputError(str(path), allowed="this is a folder, not a results file", remedy="name a .jsonl file")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            str(path), allowed=error.strerror or "not readable", remedy="name a results file that vnbench sweep wrote"
+        ) from error
+    *lines, tail = content.split(b"\n")
+    records: list[TrialRecord] = []
+    notes: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            records.append(TrialRecord.from_json(line))
+        except SchemaVersionError as error:
+            if isinstance(error.version, int):
+                raise InputError(
+                    f"{path}, line {number}",
+                    f"schema version {error.version}",
+                    allowed=f"this vnbench reads schema version {SCHEMA_VERSION}",
+                    remedy="read it with the vnbench that wrote it, or name another file",
+                ) from error
+            notes.append(f"{path}, line {number}: left out, {error}")
+        except ValueError as error:
+            notes.append(f"{path}, line {number}: left out, {error}")
+    if tail:
+        notes.append(f"{path}, line {len(lines) + 1}: the last line is torn ({len(tail)} bytes), as after a kill")
+    return LoadedResults(
+        records=tuple(record for record in records if record.kind != "probe"),
+        probes=tuple(record for record in records if record.kind == "probe"),
+        notes=tuple(notes),
+        torn_bytes=len(tail),
+    )
+
+
+def load_all(paths: Sequence[Path]) -> LoadedResults:
+    """Return the records of several results files together.
+
+    Raises:
+        InputError: one of them cannot be read, or none of them holds a record.
+    """
+    return together(load_each(paths), paths=paths)
+
+
+def load_each(paths: Sequence[Path]) -> list[LoadedResults]:
+    """Return what each of some results files holds.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    with _uncollected():
+        return [load_results(path) for path in paths]
+
+
+def together(parts: Sequence[LoadedResults], *, paths: Sequence[Path]) -> LoadedResults:
+    """Return what some results files hold together.
+
+    Raises:
+        InputError: none of them holds a record.
+    """
+    records = tuple(record for part in parts for record in part.records)
+    if not records:
+        raise InputError(
+            ", ".join(str(path) for path in paths),
+            allowed="there is no record in it",
+            remedy=f"run vnbench sweep --widths 3200:12800 --out {paths[0]}",
+        )
+    return LoadedResults(
+        records=records,
+        probes=tuple(record for part in parts for record in part.probes),
+        notes=tuple(note for part in parts for note in part.notes),
+        torn_bytes=sum(part.torn_bytes for part in parts),
+    )
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Spare the cyclic collector thousands of records in which there is no cycle; it goes through all of them anew."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+class ResultsFile:
+    """A results file open for appending, held by this process alone until it is closed."""
+
+    def __init__(self, path: Path, *, environment: Mapping[str, Any], where: str = "--out") -> None:
+        """Open a results file, or make a new one with its folders, and repair a torn last line.
+
+        Raises:
+            InputError: the path is a folder or cannot be written; another process holds the file; it has another schema
+                version, or records of another machine or version: see placement. Nothing is written then.
+        """
+        self.path = path
+        self.records: tuple[TrialRecord, ...] = ()
+        self.probes: tuple[TrialRecord, ...] = ()
+        self.notes: tuple[str, ...] = ()
+        self._is_new = is_new = not path.exists()
+        if is_new:
+            _make_parent(path, where=where)
+        elif path.is_dir():
+            raise InputError(where, path, allowed="this is a folder", remedy=f"write {path}/NAME.jsonl")
+        self._descriptor = _open(path, where=where, is_new=is_new)
+        try:
+            if not try_lock(self._descriptor):
+                raise InputError(
+                    where,
+                    path,
+                    allowed="another sweep is writing this file",
+                    remedy="wait for it, or name another file",
+                )
+            self._take_over(environment, where=where)
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, record: TrialRecord) -> None:
+        """Write a record and wait until it is on the disk.
+
+        Raises:
+            InputError: the disk does not take it; an unfinished line is taken back.
+        """
+        size = os.fstat(self._descriptor).st_size
+        line = memoryview(record.to_json().encode() + b"\n")
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+            os.fsync(self._descriptor)
+        except OSError as error:
+            os.ftruncate(self._descriptor, size)
+            raise InputError(
+                str(self.path),
+                allowed=f"the record cannot be written ({error.strerror})",
+                remedy="make room, and run the same command again",
+            ) from error
+        if record.kind == "probe":
+            self.probes += (record,)
+        else:
+            self.records += (record,)
+
+    def close(self) -> None:
+        """Close the file and release its lock; a new one that got no record goes away again."""
+        if self._descriptor >= 0:
+            if self._is_new and os.fstat(self._descriptor).st_size == 0:
+                self.path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> ResultsFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take_over(self, environment: Mapping[str, Any], *, where: str) -> None:
+        loaded = load_results(self.path)
+        for record in (*loaded.records, *loaded.probes):
+            different = differing_facts(record.environment, environment)
+            if different:
+                differences = ", ".join(
+                    f"{key} {fact_text(record.environment[key])} there, {fact_text(environment[key])} here"
+                    for key in different
+                )
+                raise InputError(
+                    where,
+                    self.path,
+                    allowed=f"its records are of another machine or version ({differences})",
+                    remedy="name another file, or move this one away",
+                )
+        notes = list(loaded.notes)
+        if loaded.torn_bytes:
+            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - loaded.torn_bytes)
+            notes[-1] += "; removed"
+        self.records, self.probes, self.notes = loaded.records, loaded.probes, tuple(notes)
+
+
+def _make_parent(path: Path, *, where: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            where, path, allowed=f"its folder cannot be made ({error.strerror})", remedy="name a writable folder"
+        ) from error
+
+
+def _open(path: Path, *, where: str, is_new: bool) -> int:
+    flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT if is_new else 0)
+    try:
+        return os.open(path, flags, 0o644)
+    except OSError as error:
+        raise InputError(
+            where, path, allowed=f"the file cannot be written ({error.strerror})", remedy="name a writable file"
+        ) from error

@@ -1,0 +1,34 @@
+"""What a trial's process is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from vnbench.records.spec import TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialTask:
+    """One execution of a spec, and where its image files lie. Only the spec is part of what is measured."""
+
+    spec: TrialSpec
+    """What to measure."""
+    replicate: int
+    """Which repetition of the spec, from 0."""
+    attempt: int
+    """Which try at this repetition, from 0."""
+    corpus_directory: str | None
+    """Folder of the image files; None for a kind that reads none."""
+    worker_timeout_s: float = 120.0
+    """Silence after which a loader worker is taken to hang."""
+
+    def to_json(self) -> str:
+        """Return the task as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> TrialTask:
+        """Return the task that ``to_json`` wrote."""
+        values = json.loads(text)
+        return cls(**(values | {"spec": TrialSpec.from_dict(values["spec"])}))

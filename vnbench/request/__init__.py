@@ -1,0 +1,1 @@
+"""What the user said: options, defaults, definitions, networks of one's own."""

@@ -1,0 +1,137 @@
+"""What the user said of a sweep: flags over a TOML file, before defaults."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vnbench.errors import InputError
+from vnbench.request.options import OPTIONS, SWITCHES
+
+NOT_OF_A_SEARCH = {
+    "batch-size",
+    "micro-batch-size",
+    "kind",
+    "soak",
+    "memory-by",
+    "replicates",
+    "reference-runs",
+    "center",
+    "design",
+}
+"""Options that say what a search for the largest micro-batch finds by itself, or has no use for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What the user said: parsed values by option name, and where each was said, before defaults."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Parsed values of the options that were given."""
+    is_from_file: bool = False
+    """Whether a configuration file defines the sweep."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """The same as they were written: on the command line, or else in the file."""
+
+    @property
+    def device(self) -> str:
+        """The device asked for: auto, cuda or cpu."""
+        return str(self.values.get("device", "auto"))
+
+
+def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -> Request:
+    """Return what the flags say, and for the rest what the configuration file says.
+
+    Raises:
+        InputError: a value that its option does not take, options that exclude each other, an unknown name in the file,
+            or a file that is no TOML.
+    """
+    given = {name: (text, f"{config_path}: {name}") for name, text in _read_toml(config_path).items()}
+    given |= {name: (text, f"--{name}") for name, text in flags.items() if text is not None}
+    values = {name: OPTIONS[name](text, where) for name, (text, where) in given.items()}
+    if "sizes" in values and ("widths" in values or "heights" in values):
+        raise InputError(
+            "--sizes",
+            values["sizes"],
+            allowed="the file names the sizes already",
+            remedy="leave --widths and --heights out",
+        )
+    for own in ("corpus", "images"):
+        if own in values and "sizes" in values:
+            raise InputError(
+                "--sizes",
+                values["sizes"],
+                allowed=f"the images of --{own} have sizes already",
+                remedy="leave one of them out",
+            )
+    if "corpus" in values and "images" in values:
+        raise InputError(
+            "--images", values["images"], allowed="--corpus names images too", remedy="leave one of them out"
+        )
+    if not values.keys() & {"widths", "sizes", "corpus", "images"}:
+        raise InputError(
+            "--widths",
+            allowed="the sizes of the images are needed",
+            remedy="write --widths 3200:12800, --sizes FILE.csv or --images DIR",
+        )
+    if values.get("find-max-batch") and (clash := sorted(values.keys() & NOT_OF_A_SEARCH)):
+        raise InputError(
+            "--find-max-batch",
+            allowed=f"the search itself sets --{clash[0]}",
+            remedy=f"leave --{clash[0]} out, or search in a command of its own",
+        )
+    if values.get("design") == "factored" and "kind" in values:
+        raise InputError(
+            "--kind",
+            ",".join(values["kind"]),
+            allowed="the factored design settles what is measured",
+            remedy="leave --kind out, or write --design one-at-a-time",
+        )
+    return Request(
+        values=values,
+        texts={name: text for name, (text, _) in given.items()},
+        is_from_file=config_path is not None,
+    )
+
+
+def _read_toml(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InputError(
+            "--config", path, allowed=f"the file cannot be read ({error.strerror})", remedy="name a TOML file"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError("--config", path, allowed=f"this is no TOML: {error}", remedy="mend the line") from error
+    for name in content:
+        if name not in OPTIONS:
+            close = difflib.get_close_matches(name, OPTIONS, n=1)
+            raise InputError(
+                str(path),
+                name,
+                allowed=f"no option has this name; known are {', '.join(sorted(OPTIONS))}",
+                remedy=f"write {close[0] if close else 'one of these'}",
+            )
+    # A path in a configuration file is relative to the working folder, as on the command line.
+    return {
+        name: ("yes" if value else "no")
+        if name in SWITCHES and isinstance(value, bool)
+        else _as_text(value, where=f"{path}: {name}")
+        for name, value in content.items()
+    }
+
+
+def _as_text(value: object, *, where: str) -> str:
+    if isinstance(value, list):
+        return ",".join(_as_text(item, where=where) for item in value)
+    if isinstance(value, dict):
+        return ",".join(f"{name}={_as_text(item, where=where)}" for name, item in value.items())
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InputError(where, repr(value), allowed="a text, a number or a list is needed", remedy="quote the value")
+    return str(value)

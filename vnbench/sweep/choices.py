@@ -1,0 +1,121 @@
+"""What a sweep chooses for the machine at hand: precisions, and on a CPU as much as its time budget has room for.
+
+A processor without units for bf16 takes thirty times as long for the same trial, so no fixed design suits all of them.
+Only what nobody asked for is chosen, and once: the results file keeps it, so that the same command goes on with the
+same trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from vnbench.records.probe_reading import ProbeReading, SweepChoices
+from vnbench.records.spec import REDUCED_PRECISIONS, Precision
+from vnbench.request.config import SweepConfig
+from vnbench.sweep.design import Design
+
+EQUAL_PACE = 1.1
+"""Two convolutions within a tenth of each other are equally fast: the precision that is preferred is taken."""
+
+RESERVED_SHARE = 0.12
+"""Share of the budget that is not planned with: estimates are off, and what was disturbed is tried again."""
+
+
+PLANNED_PROCESSES = 2
+"""Processes of each configuration that have to fit into the budget before more images are measured. Processes differ by
+more than the steps of one: two of each of seven configurations tell the spread between processes to a third, three of
+the centre alone to a half, and Student's t is 2.3 instead of 4.3."""
+
+MOST_PROCESSES = 4
+"""Processes of each configuration, where the budget has room for them: it is used up, and the same command goes on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Rung:
+    """How much a process measures."""
+
+    batches: int
+    """Examples of an epoch, in largest batches."""
+    max_epochs: int
+    """Epochs."""
+
+
+LADDER = (
+    _Rung(batches=1, max_epochs=1),
+    _Rung(batches=2, max_epochs=1),
+    _Rung(batches=3, max_epochs=1),
+    _Rung(batches=3, max_epochs=2),
+    _Rung(batches=6, max_epochs=2),
+    _Rung(batches=12, max_epochs=2),
+    _Rung(batches=12, max_epochs=4),
+)
+"""From what says least to what says most."""
+
+
+def precisions_to_sweep(probe: ProbeReading) -> tuple[Precision, ...]:
+    """Return the precisions that are no slower than fp32, the one to be preferred first, fp32 always among them."""
+    base_s = probe.convolution_s["fp32"]
+    worth = [one for one, seconds in probe.convolution_s.items() if one == "fp32" or seconds <= base_s]
+    first = preferred_precision({one: probe.convolution_s[one] for one in worth})
+    return (first, *(one for one in worth if one != first))
+
+
+def preferred_precision(convolution_s: Mapping[Precision, float]) -> Precision:
+    """Return the first of some precisions whose convolution is as fast as the fastest."""
+    fastest_s = min(convolution_s.values())
+    return next(one for one, seconds in convolution_s.items() if seconds <= EQUAL_PACE * fastest_s)
+
+
+def choose(
+    config: SweepConfig,
+    *,
+    precision: tuple[Precision, ...],
+    budget_s: float,
+    num_train: int,
+    design_of: Callable[[SweepConfig], Design],
+    takes_s: Callable[[Design], float],
+) -> SweepChoices:
+    """Return the most telling of LADDER's rungs whose PLANNED_PROCESSES end within ``budget_s``, or else the lowest.
+
+    ``num_train`` training examples bound the epoch.
+    """
+    largest_batch = max(config.axes.batch_size)
+    most = max(1, num_train // largest_batch)
+    found: SweepChoices | None = None
+    for rung in LADDER:
+        one = SweepChoices(
+            precision=precision,
+            subset_size=min(rung.batches, most) * largest_batch,
+            max_epochs=rung.max_epochs,
+            replicates=MOST_PROCESSES,
+            reference_runs=MOST_PROCESSES,
+            memory_by="step" if "memory_by" in config.asked else "trace",
+        )
+        planned = replace(one, replicates=PLANNED_PROCESSES, reference_runs=PLANNED_PROCESSES)
+        if found is not None and takes_s(design_of(chosen_config(config, planned))) > (1 - RESERVED_SHARE) * budget_s:
+            break
+        found = one
+    assert found is not None
+    return found
+
+
+def chosen_config(config: SweepConfig, choices: SweepChoices) -> SweepConfig:
+    """Return the sweep with what was chosen for it.
+
+    Without a reduced precision norms have one precision, and nothing is said of the other unless it was asked for.
+    """
+    axes = replace(config.axes, precision=choices.precision)
+    if "norm_precision" not in config.asked and not set(choices.precision) & set(REDUCED_PRECISIONS):
+        axes = replace(axes, norm_precision=("fp32",))
+    config = replace(config, axes=axes)
+    if not config.chooses_size:  # what was asked for stands, whatever an earlier command of this file was asked
+        return config
+    return replace(
+        config,
+        subset_size=choices.subset_size,
+        max_epochs=choices.max_epochs,
+        replicates=choices.replicates,
+        reference_runs=choices.reference_runs,
+        memory_by=choices.memory_by,
+    )

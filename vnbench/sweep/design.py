@@ -1,0 +1,245 @@
+"""From axes to trials: what a sweep measures, in which order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vnbench.batching.alignment import align
+from vnbench.batching.canvases import Size
+from vnbench.batching.plan import BUDGETED_SAMPLER, PlanConfig
+from vnbench.batching.sizes import SizeArray
+from vnbench.batching.soak import soak_passes
+from vnbench.batching.transport import bytes_in_flight
+from vnbench.errors import InputError
+from vnbench.records.spec import REDUCED_PRECISIONS, TrialSpec
+from vnbench.request.config import SweepConfig
+from vnbench.sweep.cells import Cell, candidate_cells, reason_to_leave_out
+from vnbench.sweep.order import PlannedTrial, ordered_memory, ordered_timed
+from vnbench.sweep.trial_plan import plan_measured
+from vnbench.units import format_bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Design:
+    """What a sweep will do."""
+
+    cells: tuple[Cell, ...]
+    """The configurations, the centre first."""
+    left_out: tuple[str, ...]
+    """Combinations that mean nothing or mean the same as another, each with its reason."""
+    trials: tuple[PlannedTrial, ...]
+    """All trials in the order in which they run."""
+
+
+def make_design(
+    config: SweepConfig,
+    *,
+    corpus_id: str,
+    train_sizes_N2: SizeArray,
+    worst_case: Size,
+    canvas_sizes: tuple[Size, ...],
+    shared_memory_bytes: int | None = None,
+) -> Design:
+    """Return the cells and the trials of a sweep.
+
+    Memory trials come first, each family's members by ascending micro-batch, so that what does not fit is known before
+    anything is timed; within these bounds the order is random, drawn from the sweep's seed. The reference trial, the
+    centre's, is repeated at even steps among the timed ones. Under a time budget every configuration is timed once, in
+    the order of the cells, before anything is repeated; where it chose itself how much to measure, a real step of the
+    centre then confirms its traced memory. ``train_sizes_N2`` are height and width of the training
+    examples in pixels, ``worst_case`` the largest of each, ``canvas_sizes`` those of compute trials.
+    ``shared_memory_bytes`` is what /dev/shm has free, None where nobody knows: trials whose loader workers need more
+    are left out.
+
+    Raises:
+        InputError: nothing is left to measure.
+    """
+    num_measured = min(config.subset_size, len(train_sizes_N2))
+    reasons = {cell: reason_to_leave_out(cell, config, num_measured=num_measured) for cell in candidate_cells(config)}
+    cells = tuple(cell for cell, reason in reasons.items() if reason is None)
+    left_out = tuple(f"{cell}: {reason}" for cell, reason in reasons.items() if reason is not None)
+    if not cells:
+        raise InputError(
+            "the axes", allowed="no combination of their values can be measured", remedy="; ".join(left_out[:3])
+        )
+    # On the CPU memory is counted tensor by tensor, which compiled code makes and drops unseen.
+    countable = [cell for cell in cells if config.device == "cuda" or cell.compile == "none"]
+    memory: list[TrialSpec] = []
+    if "memory" in config.kinds:
+        for cell in countable:
+            alone = memory_spec(cell, config, worst_case)
+            memory += [alone] if "none" in config.soak else []
+            memory += _soaked_specs(alone, cell, config, train_sizes_N2)
+    timed: list[TrialSpec] = []
+    for cell in cells:
+        if "training" in config.kinds:
+            timed.append(training_spec(cell, config, corpus_id, worst_case))
+        if "compute" in config.kinds:
+            timed.append(compute_spec(cell, config, canvas_sizes))
+        if "loader" in config.kinds:
+            timed.append(loader_spec(cell, config, corpus_id, worst_case))
+    needs = {spec: _shared_memory_need(spec, train_sizes_N2) for spec in dict.fromkeys(timed)}
+    if shared_memory_bytes is not None:
+        too_large = {spec: need for spec, need in needs.items() if need > shared_memory_bytes}
+        left_out += tuple(_no_room(spec, need, shared_memory_bytes) for spec, need in too_large.items())
+        timed = [spec for spec in timed if spec not in too_large]
+    if not timed and not memory:
+        raise InputError("the axes", allowed="no trial is left to measure", remedy="; ".join(left_out[:3]))
+    generator = random.Random(config.seed)
+    confirming = []
+    if "memory_by" not in config.asked and any(spec.memory_by == "trace" for spec in memory):
+        confirming = [
+            PlannedTrial(spec=replace(memory_spec(cells[0], config, worst_case), memory_by="step"), replicate=0)
+        ]
+    traced_or_run = tuple(ordered_memory(list(dict.fromkeys(memory)), generator))
+    timed = list(dict.fromkeys(timed))
+    measured = list(ordered_timed(timed, config, generator))
+    # Behind the first process of each configuration.
+    measured[len(timed) : len(timed)] = confirming
+    return Design(cells=cells, left_out=left_out, trials=(*traced_or_run, *measured))
+
+
+def training_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrialSpec:
+    """Return the training trial of a cell."""
+    return TrialSpec(
+        kind="training",
+        num_warm_up_steps=config.num_warm_up_steps,
+        **_image_fields(cell, config, corpus_id, worst_case) | _visit_fields(cell, config),
+        **_shared_fields(cell, config),
+    )
+
+
+def _visit_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
+    """Return what differs in a training trial by whether it has seen its canvases; one name for one thing."""
+    if cell.shape_visits == "cold":
+        return {"shape_visits": "cold", "max_epochs": 1}
+    is_visited_anyhow = config.device == "cuda" or cell.compile != "none"
+    return {"shape_visits": "warm"} if cell.shape_visits == "warm" and not is_visited_anyhow else {}
+
+
+def loader_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrialSpec:
+    """Return the loader trial of a cell, with the same values for all levers of a network: it has none."""
+    return TrialSpec(
+        kind="loader",
+        device=config.device,
+        model=config.model,
+        model_id=config.model_id,
+        task=config.task,
+        micro_batch_size=cell.examples_per_pass,
+        precision="fp32",
+        norm_precision="fp32",
+        checkpointing="none",
+        seed=config.seed,
+        **_image_fields(cell, config, corpus_id, worst_case),
+    )
+
+
+def _image_fields(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> dict[str, Any]:
+    """Return the fields that the kinds have in common which read image files."""
+    height, width = worst_case
+    worst_case_pass = cell.examples_per_pass * align(height) * align(width)
+    return {
+        "batch_size": cell.batch_size,
+        "sampler": cell.sampler,
+        # A pass is then never larger than the one that the family's memory was measured with.
+        "pixel_budget": worst_case_pass if cell.sampler == BUDGETED_SAMPLER else None,
+        "shapes": cell.shapes,
+        "num_workers": cell.num_workers,
+        "corpus_id": corpus_id,
+        "subset_size": config.subset_size,
+        "noise_target": config.noise_target,
+        "max_epochs": config.max_epochs,
+        "max_measuring_s": config.max_measuring_s,
+        "cache_limit_bytes": config.cache_limit_bytes if cell.cache != "none" else None,
+        **cell.changed_loader,
+    }
+
+
+def compute_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...]) -> TrialSpec:
+    """Return the compute trial of a cell."""
+    return TrialSpec(
+        kind="compute",
+        batch_size=cell.examples_per_pass,
+        canvas_sizes=canvas_sizes,
+        num_warm_up_steps=config.num_warm_up_steps,
+        noise_target=config.noise_target,
+        min_steps=config.min_steps,
+        max_steps=config.max_steps,
+        max_measuring_s=config.max_measuring_s,
+        **_shared_fields(cell, config),
+    )
+
+
+def memory_spec(cell: Cell, config: SweepConfig, worst_case: Size) -> TrialSpec:
+    """Return the worst-case memory trial of a cell."""
+    height, width = worst_case
+    return TrialSpec(
+        kind="memory",
+        batch_size=cell.examples_per_pass,
+        worst_case_height=height,
+        worst_case_width=width,
+        memory_by=config.memory_by,
+        **_shared_fields(cell, config),
+    )
+
+
+def _soaked_specs(alone: TrialSpec, cell: Cell, config: SweepConfig, train_sizes_N2: SizeArray) -> Iterator[TrialSpec]:
+    """Yield a memory spec after each soak asked for; images too few for a pass make none."""
+    if len(train_sizes_N2) < alone.micro_batch_size:
+        return
+    assert alone.worst_case_height is not None
+    assert alone.worst_case_width is not None
+    worst_case_pass = alone.micro_batch_size * align(alone.worst_case_height) * align(alone.worst_case_width)
+    plan = PlanConfig(
+        sampler=cell.sampler,
+        batch_size=alone.micro_batch_size,
+        micro_batch_size=alone.micro_batch_size,
+        pixel_budget=worst_case_pass if cell.sampler == BUDGETED_SAMPLER else None,
+        shapes=cell.shapes,
+        seed=config.seed,
+    )
+    for soak in config.soak:
+        if soak != "none":
+            passes = soak_passes(train_sizes_N2, plan, soak=soak)
+            yield replace(alone, soak=soak, sampler=cell.sampler, soak_passes=passes)
+
+
+def _shared_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
+    """Return the fields that every kind of trial of a cell has in common, its batch apart."""
+    return {
+        "device": config.device,
+        "model": config.model,
+        "model_id": config.model_id,
+        "task": config.task,
+        "micro_batch_size": cell.examples_per_pass,
+        "precision": cell.precision,
+        # One name for one thing: outside autocast both settings compute in fp32.
+        "norm_precision": cell.norm_precision if cell.precision in REDUCED_PRECISIONS else "fp32",
+        "checkpointing": cell.checkpointing,
+        "norm_groups": cell.norm_groups,
+        "seed": config.seed,
+        "memory_limit_bytes": config.memory_limit_bytes,
+        **cell.changed_flags,
+    }
+
+
+def _shared_memory_need(spec: TrialSpec, train_sizes_N2: SizeArray) -> int:
+    """Return the bytes of /dev/shm that a trial's loader workers need; 0 for one without worker processes."""
+    if not spec.num_workers or spec.worker_kind != "processes" or spec.sampler is None:
+        return 0
+    return bytes_in_flight(
+        plan_measured(spec, train_sizes_N2).padded_pixels_M,
+        num_workers=spec.num_workers,
+        prefetch_factor=spec.prefetch_factor,
+    )
+
+
+def _no_room(spec: TrialSpec, need_bytes: int, free_bytes: int) -> str:
+    return (
+        f"{spec.kind}, micro-batch {spec.micro_batch_size}, {spec.sampler}, {spec.num_workers} workers: their batches "
+        f"need {format_bytes(need_bytes)} of /dev/shm, which has {format_bytes(free_bytes)} free; enlarge it (docker "
+        "run --shm-size), or write fewer --num-workers, a smaller --prefetch-factor or --worker-kind threads"
+    )

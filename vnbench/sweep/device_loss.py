@@ -1,0 +1,49 @@
+"""Whether a GPU that a trial failed on is gone: then no further trial can be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vnbench.errors import VnbenchError
+from vnbench.measure.gpu_state import is_lost
+from vnbench.records.record import TrialRecord
+from vnbench.sweep.runner import probe_environment
+
+LOSS_TEXTS = (
+    "gpu is lost",
+    "fallen off the bus",
+    "no cuda-capable device is detected",
+    "no cuda gpus are available",
+    "found no nvidia driver",
+    "cuda driver initialization failed",
+    "cuda unknown error",
+    "cuda error: unknown error",
+    "busy or unavailable",
+)
+"""What torch, CUDA and NVML say where a device is out of reach, in small letters. An illegal access or a failed launch
+is not among them: such errors end one process, and the next one finds the device."""
+
+
+def may_have_lost_device(record: TrialRecord) -> bool:
+    """Return whether a record reads as if its GPU were gone: worth asking for it, and no proof."""
+    if record.spec.device != "cuda" or record.status not in ("crashed", "timeout"):
+        return False
+    telemetry = record.telemetry or {}
+    told = [*((telemetry.get("device") or {}).get("notes") or ())]
+    if record.cause is not None:
+        told += [record.cause.message, record.cause.detail or ""]
+    return any(text in line.lower() for line in told for text in LOSS_TEXTS)
+
+
+def is_device_there(environment: Mapping[str, Any]) -> bool:
+    """Return whether the GPU that an environment describes can still be used, asked of NVML and of a fresh process."""
+    uuid = environment.get("device_uuid")
+    if uuid and is_lost(uuid):
+        return False
+    try:
+        found = probe_environment("cuda")
+    except VnbenchError:
+        return False
+    # Where one of several GPUs is lost, another takes its number.
+    return bool(found.get("device_uuid") == uuid)

@@ -1,0 +1,270 @@
+"""How long trials will take: from a probe of the machine, better with every trial that ended.
+
+Without a probe, as when it failed, the pace is a rough guess made on other machines.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from vnbench.batching.alignment import align
+from vnbench.batching.canvases import Size
+from vnbench.batching.sizes import SizeArray
+from vnbench.records.probe_reading import ProbeReading
+from vnbench.records.record import TrialRecord
+from vnbench.records.shape_visits import visits_shapes
+from vnbench.records.spec import (
+    REDUCED_PRECISIONS,
+    Checkpointing,
+    DeviceType,
+    MemoryBy,
+    ModelName,
+    NormPrecision,
+    Precision,
+    TrialKind,
+    TrialSpec,
+)
+from vnbench.sweep.trial_plan import plan_measured
+from vnbench.units import mpx
+
+START_UP_S: Mapping[DeviceType, float] = {"cuda": 8.0, "cpu": 0.3}
+"""Seconds of a trial before its first step: on CUDA the context and the libraries' kernels."""
+
+ROUGH_S_PER_MPX: Mapping[tuple[DeviceType, ModelName], float] = {
+    ("cpu", "veernet-tiny"): 0.75,
+    ("cpu", "veernet"): 6.0,
+    ("cuda", "veernet-tiny"): 0.005,
+    ("cuda", "veernet"): 0.01,
+}
+"""Seconds of training per megapixel, for a first guess only: two CPU cores, and the account of the multiclass run (550
+min for 50 epochs of 15,000 images of 4.5 Mpx on an unnamed GPU)."""
+
+ROUGH_S_PER_PASS = 0.05
+"""Seconds of a pass beside those of its pixels, for a first guess."""
+
+CHECK_S, CHECK_PASSES = 0.2, 6
+"""What holding one step against fp32 takes, before a trial is timed: seconds, and passes over hardly any pixels."""
+
+LARGE_CANVAS_FACTOR: Mapping[DeviceType, float] = {"cuda": 1.0, "cpu": 1.3}
+"""Times by which a pixel of an image costs more than one of the probe's small canvases: maps that leave the caches."""
+
+FIRST_STEP_FACTOR = 1.4
+"""Times by which the first steps of a process take longer: kernels are made, and the heap is taken from the system."""
+
+CHECKPOINTING_FACTOR: Mapping[Checkpointing, float] = {"none": 1.0, "stages": 1.3, "selective": 1.15}
+"""Times by which recomputing activations takes longer; one more forward pass is a third of forward and backward."""
+
+NORM_FACTOR: Mapping[NormPrecision, float] = {"fp32": 1.0, "input": 0.9}
+"""Times that a step under autocast takes by the precision of its norms."""
+
+NEW_CANVAS_S = 0.25
+"""Seconds that the first pass over a canvas adds on CUDA: cuDNN's plans."""
+
+TRACE_S = 1.5
+"""Seconds in which a step is traced, whatever its size, for a first guess."""
+
+LOADING_S_PER_MPX = 0.01
+"""Seconds in which a core decodes and pads a megapixel of image and mask, for a first guess."""
+
+NUM_LOADER_STAGES = 3
+"""Stages of a loader trial that decode, on average."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedEpoch:
+    """What an epoch of a trial goes through."""
+
+    pixels: int
+    """Padded pixels."""
+    num_passes: int
+    """Forward and backward passes."""
+    largest_step_pixels: int
+    """Padded pixels of its largest optimizer step."""
+    num_canvases: int
+    """Different canvases."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """What the images of a sweep weigh."""
+
+    train_sizes_N2: SizeArray
+    """Height and width in pixels of each training example."""
+    worst_case: Size
+    """Height and width in pixels of the worst-case example."""
+    _planned: dict[str, PlannedEpoch] = field(default_factory=dict)
+
+    @property
+    def worst_case_pixels(self) -> int:
+        """Pixels of the worst-case example, aligned."""
+        height, width = self.worst_case
+        return align(height) * align(width)
+
+    def of_epoch(self, spec: TrialSpec) -> PlannedEpoch:
+        """Return what an epoch of a trial goes through."""
+        if spec.spec_id not in self._planned:
+            plan = plan_measured(spec, self.train_sizes_N2)
+            self._planned[spec.spec_id] = PlannedEpoch(
+                pixels=int(plan.padded_pixels_M.sum()),
+                num_passes=len(plan.padded_pixels_M),
+                largest_step_pixels=max(sum(one.padded_pixels for one in step) for step in plan.steps),
+                num_canvases=len({(len(one.examples), *one.canvas) for step in plan.steps for one in step}),
+            )
+        return self._planned[spec.spec_id]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How fast a machine trains."""
+
+    s_per_mpx: Mapping[Precision, float]
+    """Seconds of forward, backward and update per megapixel of a warm canvas, by precision."""
+    s_per_pass: float
+    """Seconds of a pass beside those of its pixels: of all its operators, the start."""
+    is_probed: bool
+    """Whether this machine was asked."""
+
+    @classmethod
+    def rough(cls, spec: TrialSpec) -> Pace:
+        """Return a first guess at the pace of a spec's network; of a user's own, that of the full preset."""
+        guess = next(
+            (guess for known, guess in ROUGH_S_PER_MPX.items() if known == (spec.device, spec.model)),
+            ROUGH_S_PER_MPX[spec.device, "veernet"],
+        )
+        return cls(s_per_mpx={spec.precision: guess}, s_per_pass=ROUGH_S_PER_PASS, is_probed=False)
+
+    @classmethod
+    def of(cls, probe: ProbeReading) -> Pace:
+        """Return what a probe says: a line through the last steps on the smallest and the largest canvas.
+
+        Other precisions than the fastest were tried on the smallest canvas alone, so theirs is that line's slope times
+        what their steps took there over what the fastest's did; where they were too slow to be tried, what their
+        convolutions took. One without a warm step is taken as it was first.
+        """
+        last_s = {(step.precision, step.padded_pixels): step.seconds for step in probe.steps}
+        base = probe.steps[0].precision
+        sizes = sorted({pixels for precision, pixels in last_s if precision == base})
+        small, large = sizes[0], sizes[-1]
+        small_s, large_s = last_s[base, small], last_s[base, large]
+        slope = (large_s - small_s) / mpx(large - small) if large > small else 0.0
+        if slope <= 0:
+            slope = large_s / mpx(large)
+        ratios = {one: seconds / probe.convolution_s[base] for one, seconds in probe.convolution_s.items()}
+        ratios |= {precision: seconds / small_s for (precision, pixels), seconds in last_s.items() if pixels == small}
+        return cls(
+            s_per_mpx={precision: slope * ratio for precision, ratio in ratios.items()},
+            s_per_pass=max(0.0, small_s - slope * mpx(small)),
+            is_probed=True,
+        )
+
+    @property
+    def check_s(self) -> float:
+        """Seconds in which one step is held against fp32."""
+        return CHECK_S + CHECK_PASSES * self.s_per_pass
+
+    def training_s(self, spec: TrialSpec, pixels: float, *, num_passes: int) -> float:
+        """Return the seconds of some passes over so many pixels of images, as the spec trains on them."""
+        known = self.s_per_mpx.get(spec.precision, statistics.fmean(self.s_per_mpx.values()))
+        norm = NORM_FACTOR[spec.norm_precision] if spec.precision in REDUCED_PRECISIONS else 1.0
+        large = LARGE_CANVAS_FACTOR[spec.device] if self.is_probed else 1.0
+        per_pixel = mpx(pixels) * known * large * norm
+        return (num_passes * self.s_per_pass + per_pixel) * CHECKPOINTING_FACTOR[spec.checkpointing]
+
+
+def trial_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
+    """Return the seconds that a trial will take, its process included."""
+    return START_UP_S[spec.device] + _MEASURING_S[spec.kind](spec, workload, pace)
+
+
+def _memory_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
+    if spec.memory_by == "trace":
+        return TRACE_S
+    pixels = spec.micro_batch_size * workload.worst_case_pixels
+    num_steps = 2 if spec.device == "cuda" else 1
+    # Two passes over hardly any pixels come before.
+    return FIRST_STEP_FACTOR * (num_steps * pace.training_s(spec, pixels, num_passes=1) + 2 * pace.s_per_pass)
+
+
+def _compute_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
+    assert spec.canvas_sizes is not None
+    assert spec.num_warm_up_steps is not None
+    assert spec.min_steps is not None
+    area = spec.batch_size * sum(align(height) * align(width) for height, width in spec.canvas_sizes)
+    once_s = pace.training_s(spec, area, num_passes=len(spec.canvas_sizes))
+    return pace.check_s + (FIRST_STEP_FACTOR * spec.num_warm_up_steps + spec.min_steps) * once_s
+
+
+def _loader_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
+    once_s = mpx(workload.of_epoch(spec).pixels) * LOADING_S_PER_MPX
+    # A handful of stages, each until it is known or its time is up.
+    return once_s + NUM_LOADER_STAGES * max(once_s, (spec.max_measuring_s or once_s) / 2)
+
+
+def _training_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
+    assert spec.num_warm_up_steps is not None
+    epoch = workload.of_epoch(spec)
+    warm_up_step_s = pace.training_s(spec, epoch.largest_step_pixels, num_passes=spec.accumulation_steps)
+    epoch_s = pace.training_s(spec, epoch.pixels, num_passes=epoch.num_passes)
+    new_canvases_s = epoch.num_canvases * NEW_CANVAS_S if spec.device == "cuda" else 0.0
+    visits_s = new_canvases_s + (epoch_s if visits_shapes(spec) else 0.0)
+    num_epochs = spec.max_epochs or 1
+    if spec.max_measuring_s is not None:
+        # The epoch in which the time is up is finished.
+        num_epochs = min(num_epochs, int(spec.max_measuring_s // epoch_s) + 1)
+    warm_up_s = FIRST_STEP_FACTOR * spec.num_warm_up_steps * warm_up_step_s
+    return pace.check_s + warm_up_s + visits_s + num_epochs * epoch_s
+
+
+_MEASURING_S: Mapping[TrialKind, Callable[[TrialSpec, Workload, Pace], float]] = {
+    "memory": _memory_s,
+    "compute": _compute_s,
+    "loader": _loader_s,
+    "training": _training_s,
+}
+
+
+class TrialTimes:
+    """What trials will take, learning from those that ended."""
+
+    def __init__(self, *, workload: Workload, pace: Pace, finished: Iterable[TrialRecord] = ()) -> None:
+        """``finished`` are trials of the same images on the same machine that ended before."""
+        self.pace = pace
+        """The pace that estimates start from."""
+        self._workload = workload
+        self._took: dict[tuple[TrialKind, MemoryBy], list[tuple[float, float]]] = {}
+        self._own: dict[str, list[float]] = {}
+        for record in finished:
+            self.learn(record)
+
+    def learn(self, record: TrialRecord) -> None:
+        """Take note of what a trial took; one that was skipped says nothing."""
+        if record.status != "skipped":
+            guess_s = trial_s(record.spec, self._workload, self.pace)
+            self._took.setdefault(_sort(record.spec), []).append((record.elapsed_s, guess_s))
+            self._own.setdefault(record.spec_id, []).append(record.elapsed_s)
+
+    def of(self, spec: TrialSpec) -> float:
+        """Return the seconds that a trial will take: as long as before, where its spec ran already.
+
+        Of others, the first estimate is scaled by how those of finished trials of its kind compared with what they
+        took; where none of its kind ended, by how the others did. Traces, which compute nothing, stand for themselves.
+        """
+        if spec.spec_id in self._own:
+            return statistics.fmean(self._own[spec.spec_id])
+        return self._factor(_sort(spec)) * trial_s(spec, self._workload, self.pace)
+
+    def _factor(self, sort: tuple[TrialKind, MemoryBy]) -> float:
+        computed = [pair for other, pairs in self._took.items() for pair in pairs if other[1] == "step"]
+        pairs = self._took.get(sort) or ([] if sort[1] == "trace" else computed)
+        return sum(took_s for took_s, _ in pairs) / sum(guess_s for _, guess_s in pairs) if pairs else 1.0
+
+    def total(self, specs: Iterable[TrialSpec]) -> float:
+        """Return the seconds that some trials will take together."""
+        return sum(map(self.of, specs))
+
+
+def _sort(spec: TrialSpec) -> tuple[TrialKind, MemoryBy]:
+    """Return what decides on whether what one trial took says something of another: a traced step is not computed."""
+    return spec.kind, spec.memory_by

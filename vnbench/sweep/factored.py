@@ -1,0 +1,251 @@
+"""The factored design: parts measured one lever at a time, every cell forecast from them, a few cells confirmed.
+
+What a cell takes is the centre's own figure times one ratio per lever in which it differs, each ratio measured with the
+others at the centre. So the number of trials grows with the sum of the axes and not with their product; where levers
+do not multiply, the forecast is off, and the confirmations say by how much.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from vnbench.analysis.models.fit import FamilyFit, fit_families
+from vnbench.analysis.models.step_fit import Forecast
+from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
+from vnbench.analysis.trials.process import why_not_timed
+from vnbench.batching.canvases import Size
+from vnbench.batching.sizes import SizeArray
+from vnbench.batching.subset import choose_subset
+from vnbench.records.kind_fields import FLAG_FIELDS, LOADER_FIELDS
+from vnbench.records.readings import ForecastReading
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import REDUCED_PRECISIONS, TrialSpec
+from vnbench.request.config import SweepConfig
+from vnbench.sweep.cells import Cell, axis_base, center_of, full_cells, reason_to_leave_out
+from vnbench.sweep.design import loader_spec, memory_spec, training_spec
+from vnbench.sweep.order import PlannedTrial
+from vnbench.sweep.trial_plan import plan_measured
+
+NUM_BEST = 3
+"""Cells that are confirmed because they are forecast to be the fastest."""
+
+NUM_RANDOM = 2
+"""Cells that are confirmed because they were drawn: the fastest are those whose forecasts err on the fast side."""
+
+COMPUTING_LEVERS = ("precision", "norm_precision", "norm_groups", "checkpointing", *FLAG_FIELDS)
+"""Axes that computing depends on, beside the micro-batch."""
+
+LOADING_LEVERS = ("sampler", "shapes", "num_workers", *LOADER_FIELDS)
+"""Axes that loading depends on, beside batch and micro-batch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellForecast:
+    """What one cell is forecast to take, from trials of its parts."""
+
+    cell: Cell
+    """Which."""
+    spec: TrialSpec
+    """The training trial that would confirm it."""
+    epoch: ForecastReading
+    """Seconds of one epoch of the subset that such a trial measures."""
+    valid_px_per_s: float
+    """Valid pixels per second in that epoch."""
+    computing_s: float
+    """Seconds of it that computing takes by itself."""
+    loading_s: float
+    """Seconds of it that the loader takes by itself."""
+    is_extrapolated: bool
+    """Whether passes of it are smaller or larger than all that were timed."""
+
+
+class Parts:
+    """What trials of the parts of a sweep say, to be put together for any of its cells."""
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        records: Sequence[TrialRecord],
+        *,
+        corpus_id: str,
+        worst_case: Size,
+        sizes_N2: SizeArray,
+    ) -> None:
+        """``sizes_N2`` are height and width of the training examples in pixels."""
+        self._config = config
+        self._corpus_id = corpus_id
+        self._worst_case = worst_case
+        self._sizes_N2 = sizes_N2
+        self._subset_N2 = sizes_N2[choose_subset(sizes_N2, subset_size=config.subset_size)]
+        self._center = center_of(config)
+        families, _ = fit_families(record for record in records if record.kind != "training")
+        self._families = {family.family: family for family in families}
+        rows = [row for row in summarize_loading(records) if row.supply is not None]
+        self._loaders = {row.spec: row for row in rows}
+        self._loaders_by_micro_batch = {row.spec.micro_batch_size: row for row in reversed(rows)}
+
+    def forecast(self, cell: Cell) -> CellForecast | None:
+        """Return what a cell is forecast to take; None where a part of it was not measured or failed."""
+        base = self._family(replace(self._center, batch_size=cell.examples_per_pass, micro_batch_size=None))
+        example_s = self._loading_s_per_example(cell)
+        if base is None or example_s is None:
+            return None
+        spec = training_spec(cell, self._config, self._corpus_id, self._worst_case)
+        plan = plan_measured(spec, self._sizes_N2)
+        passes: list[float] = plan.padded_pixels_M.tolist()
+        ratio = self._computing_ratio(cell, pixels_per_example=sum(passes) / len(plan.order_N))
+        if ratio is None:
+            return None
+        saved_s = (len(passes) - len(plan.passes_S)) * (base.optimizer_s or 0.0)
+        computing = base.fit.forecast(passes, less_s=saved_s)
+        shapes = set(zip(plan.lengths_M.tolist(), map(tuple, plan.canvases_M2.tolist()), strict=True))
+        new_shapes_s = len(shapes) * base.s_per_new_shape
+        computing_s = ratio * (sum(map(base.fit.model.time_s, passes)) + new_shapes_s - saved_s)
+        loading_s = len(plan.order_N) * example_s
+        epoch = _together(cell, computing_s, loading_s, computing, num_examples=len(plan.order_N))
+        return CellForecast(
+            cell=cell,
+            spec=spec,
+            epoch=epoch,
+            valid_px_per_s=int(self._subset_N2.prod(axis=1).sum()) / epoch.value_s,
+            computing_s=computing_s,
+            loading_s=loading_s,
+            is_extrapolated=any(map(base.fit.model.is_extrapolated, passes)),
+        )
+
+    def _family(self, cell: Cell) -> FamilyFit | None:
+        spec = training_spec(cell, self._config, self._corpus_id, self._worst_case)
+        return self._families.get(spec.family)
+
+    def _computing_ratio(self, cell: Cell, *, pixels_per_example: float) -> float | None:
+        """Return what the levers of a cell change computing by, one at a time, on canvases of its plan's mean size."""
+
+        def time_s(other: Cell) -> float | None:
+            family = self._family(other)
+            return None if family is None else family.fit.model.time_s(other.examples_per_pass * pixels_per_example)
+
+        if cell.precision not in REDUCED_PRECISIONS:
+            # There is nothing that the norm could keep narrow.
+            cell = replace(cell, norm_precision=self._center.norm_precision)
+        return self._ratio(cell, COMPUTING_LEVERS, time_s)
+
+    def _loading_s_per_example(self, cell: Cell) -> float | None:
+        def time_s(other: Cell) -> float | None:
+            row = self._loaders.get(loader_spec(other, self._config, self._corpus_id, self._worst_case))
+            return None if row is None else _supply_s(row)
+
+        same_batch = replace(self._center, batch_size=cell.batch_size, micro_batch_size=cell.micro_batch_size)
+        base_s = time_s(same_batch)
+        if base_s is None:
+            # How examples are grouped into steps hardly matters to a loader; what a pass holds does.
+            row = self._loaders_by_micro_batch.get(cell.examples_per_pass)
+            base_s = None if row is None else _supply_s(row)
+        if cell.num_workers == 0:
+            cell = replace(cell, **{name: getattr(self._center, name) for name in LOADER_FIELDS if name != "cache"})
+        ratio = self._ratio(cell, LOADING_LEVERS, time_s)
+        return None if base_s is None or ratio is None else base_s * ratio
+
+    def _ratio(self, cell: Cell, names: Iterable[str], time_s: Callable[[Cell], float | None]) -> float | None:
+        product = 1.0
+        for name in names:
+            value = getattr(cell, name)
+            if value == getattr(self._center, name):
+                continue
+            base = axis_base(name, self._center, self._config)
+            changed_s, base_s = time_s(replace(base, **{name: value})), time_s(base)
+            if changed_s is None or base_s is None:
+                return None
+            product *= changed_s / base_s
+        return product
+
+
+def forecast_cells(
+    config: SweepConfig, records: Sequence[TrialRecord], *, corpus_id: str, worst_case: Size, sizes_N2: SizeArray
+) -> tuple[CellForecast, ...]:
+    """Return the forecasts of all cells of the axes' product that mean something, the fastest first."""
+    parts = Parts(config, records, corpus_id=corpus_id, worst_case=worst_case, sizes_N2=sizes_N2)
+    num_measured = min(config.subset_size, len(sizes_N2))
+    wanted = replace(config, kinds=("training",))
+    cells = [
+        cell for cell in full_cells(config) if reason_to_leave_out(cell, wanted, num_measured=num_measured) is None
+    ]
+    found = {forecast.spec: forecast for cell in cells if (forecast := parts.forecast(cell)) is not None}
+    return tuple(sorted(found.values(), key=lambda one: one.valid_px_per_s, reverse=True))
+
+
+def choose_confirmations(
+    forecasts: Sequence[CellForecast], records: Sequence[TrialRecord], *, seed: int
+) -> tuple[CellForecast, ...]:
+    """Return the cells to confirm: the fastest whose family did not run out of memory, and some drawn ones."""
+    too_large = {(record.spec.lever_key, record.spec.micro_batch_size) for record in records if record.status == "oom"}
+
+    def fits(one: CellForecast) -> bool:
+        return not any(one.spec.lever_key == key and one.spec.micro_batch_size >= size for key, size in too_large)
+
+    able = [one for one in forecasts if fits(one)]
+    best, rest = able[:NUM_BEST], able[NUM_BEST:]
+    drawn = random.Random(seed).sample(rest, min(NUM_RANDOM, len(rest)))
+    return (*best, *drawn)
+
+
+def confirming_trials(
+    chosen: Iterable[CellForecast], config: SweepConfig, *, worst_case: Size
+) -> tuple[PlannedTrial, ...]:
+    """Return the trials that confirm some cells: the worst case of each family first, then training."""
+    chosen = tuple(chosen)
+    memory = dict.fromkeys(memory_spec(one.cell, config, worst_case) for one in chosen)
+    return tuple(
+        PlannedTrial(spec=spec, replicate=0) for spec in (*sorted(memory, key=_by_size), *(one.spec for one in chosen))
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Confirmation:
+    """A forecast, and what was measured after it."""
+
+    record: TrialRecord
+    """The training trial, with its forecast."""
+    measured_s: float
+    """Seconds per epoch of its subset."""
+
+    @property
+    def error(self) -> float:
+        """Forecast over measured, less 1."""
+        assert self.record.forecast is not None
+        return self.record.forecast.value_s / self.measured_s - 1
+
+
+def confirmations(records: Iterable[TrialRecord]) -> tuple[Confirmation, ...]:
+    """Return the training trials that had a forecast and a valid timing."""
+    found = []
+    for record in records:
+        if record.forecast is None or record.block is None or why_not_timed(record) is not None:
+            continue
+        num_epochs = record.block.num_examples / record.forecast.num_examples
+        found.append(Confirmation(record=record, measured_s=record.block.wall_time_s / num_epochs))
+    return tuple(found)
+
+
+def _together(
+    cell: Cell, computing_s: float, loading_s: float, computing: Forecast | None, *, num_examples: int
+) -> ForecastReading:
+    """Return the time of both parts: their sum where the training process loads, the longer one beside workers."""
+    value_s = max(computing_s, loading_s) if cell.num_workers else computing_s + loading_s
+    share = None if computing is None else (computing.high - computing.low) / 2 / computing.value
+    return ForecastReading(
+        value_s=value_s,
+        low_s=None if share is None else value_s - share * computing_s,
+        high_s=None if share is None else value_s + share * computing_s,
+        num_examples=num_examples,
+    )
+
+
+def _supply_s(row: LoaderSummary) -> float:
+    assert row.supply is not None
+    return row.supply.time_per_example.value
+
+
+def _by_size(spec: TrialSpec) -> tuple[str, int]:
+    return spec.lever_key, spec.micro_batch_size

@@ -1,0 +1,112 @@
+"""Running the searches for the largest micro-batch, one configuration after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from vnbench.analysis.models.max_batch import next_probe, next_smaller, result
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import TrialSpec
+from vnbench.records.task import TrialTask
+
+
+class SearchObserver(Protocol):
+    """Who is told how a search goes on."""
+
+    def started(self, spec: TrialSpec, records: Sequence[TrialRecord]) -> None:
+        """Take note that a probe starts, after those of ``records``."""
+
+    def finished(self, record: TrialRecord) -> None:
+        """Take note of how a probe ended."""
+
+
+def search_max_batches(
+    bases: Sequence[TrialSpec],
+    *,
+    records: Sequence[TrialRecord],
+    run: Callable[[TrialTask], TrialRecord],
+    observer: SearchObserver,
+    most: int,
+    retry: Sequence[str] = (),
+    takes_s: Callable[[TrialSpec], float] = lambda spec: 0.0,
+    deadline: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[TrialRecord]:
+    """Run the probes of each configuration and yield their records as soon as they exist.
+
+    ``bases`` are memory specs of one example. ``records`` of earlier runs count; those with a status in ``retry`` are
+    tried again first. No probe starts that, at ``takes_s``, would end after ``deadline`` on ``clock``.
+    """
+    known = list(records)
+
+    def run_one(task: TrialTask, own: Sequence[TrialRecord]) -> TrialRecord:
+        observer.started(task.spec, own)
+        record = run(task)
+        known.append(record)
+        observer.finished(record)
+        return record
+
+    def is_late(spec: TrialSpec) -> bool:
+        return deadline is not None and clock() + takes_s(spec) >= deadline
+
+    for base in bases:
+        for old in probes_of(base, known):
+            if old.status in retry and not is_late(old.spec):
+                yield run_one(_task(old.spec, old.replicate, known), probes_of(base, known))
+        while (probe := next_probe(probes_of(base, known), most=most)) is not None:
+            spec = with_micro_batch(base, probe.micro_batch_size)
+            if is_late(spec):
+                break
+            yield run_one(_task(spec, probe.replicate, known), probes_of(base, known))
+        while (smaller := _next_smaller(base, known, most=most)) is not None and not is_late(smaller):
+            yield run_one(_task(smaller, 0, known), probes_of(base, known))
+
+
+def is_at_its_end(base: TrialSpec, records: Sequence[TrialRecord], *, most: int) -> bool:
+    """Return whether a search has no probe left to run."""
+    return next_probe(probes_of(base, records), most=most) is None and _next_smaller(base, records, most=most) is None
+
+
+def _next_smaller(base: TrialSpec, records: Sequence[TrialRecord], *, most: int) -> TrialSpec | None:
+    """Return the smaller canvas to try where a search has found that not even one example fits."""
+    own = probes_of(base, records)
+    if not own or result(own).largest or next_probe(own, most=most) is not None:
+        return None
+    return next_smaller(base, smaller_probes_of(base, records))
+
+
+def probes_of(base: TrialSpec, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """Return the last attempts of the trials that differ from ``base`` in their micro-batch alone."""
+    last: dict[tuple[int, int], TrialRecord] = {}
+    for record in records:
+        key = (record.spec.micro_batch_size, record.replicate)
+        if with_micro_batch(record.spec, 1) == base and (key not in last or record.attempt >= last[key].attempt):
+            last[key] = record
+    return tuple(last.values())
+
+
+def smaller_probes_of(base: TrialSpec, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """Return the trials of one example that differ from ``base`` in a smaller width alone, the widest first."""
+    assert base.worst_case_width is not None
+    last: dict[int, TrialRecord] = {}
+    for record in records:
+        width = record.spec.worst_case_width
+        if record.kind != "memory" or record.replicate or width is None or width >= base.worst_case_width:
+            continue
+        is_own = dataclasses.replace(record.spec, worst_case_width=base.worst_case_width) == base
+        if is_own and (width not in last or record.attempt >= last[width].attempt):
+            last[width] = record
+    return tuple(last[width] for width in sorted(last, reverse=True))
+
+
+def with_micro_batch(spec: TrialSpec, size: int) -> TrialSpec:
+    """Return the spec with so many examples per pass and per step."""
+    return dataclasses.replace(spec, batch_size=size, micro_batch_size=size)
+
+
+def _task(spec: TrialSpec, replicate: int, known: Sequence[TrialRecord]) -> TrialTask:
+    attempts = [record.attempt for record in known if (record.spec, record.replicate) == (spec, replicate)]
+    return TrialTask(spec=spec, replicate=replicate, attempt=max(attempts, default=-1) + 1, corpus_directory=None)

@@ -1,0 +1,1 @@
+"""What a step is held against before its time counts."""

@@ -1,0 +1,26 @@
+"""What a configuration is held against before it is timed, and what of it goes into the record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vnbench.records.record import TrialRecord
+from vnbench.trial.checks.equality import check_equality
+from vnbench.trial.checks.large_tensors import compare_with_parts, find_large_tensors
+
+
+def expected_large_tensors(record: TrialRecord, *, num_examples: int, height: int, width: int) -> TrialRecord:
+    """Return the record with the largest tensor of a pass of some examples, where it has more than 2^31 elements.
+
+    Nothing is computed: a pass that then fails has this beside it.
+    """
+    found = find_large_tensors(record.spec, num_examples=num_examples, height=height, width=width)
+    return replace(record, large_tensors=found)
+
+
+def checked_against_references(record: TrialRecord) -> TrialRecord:
+    """Return the record with its step held against the plain one, and a pass of large tensors against smaller ones."""
+    equality, large = check_equality(record.spec), record.large_tensors
+    if large is not None:
+        large = compare_with_parts(record.spec, large, equality=equality)
+    return replace(record, equality=equality, large_tensors=large)

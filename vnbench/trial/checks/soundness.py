@@ -1,0 +1,168 @@
+"""Whether what a trial observed can be believed: its status, and its warnings."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from vnbench.analysis.trials.noisy import StoppedFigure, noise_warning
+from vnbench.analysis.trials.process import SUPPLYING
+from vnbench.records.readings import MemoryReading
+from vnbench.records.record import Cause, TrialRecord, TrialWarning
+from vnbench.records.spec import TrialSpec
+from vnbench.units import format_percent
+
+MIN_MEASURED_STEPS = 5
+"""Fewer measured steps than this say little about their own spread; the record then warns."""
+
+MAX_DATA_WAIT = 0.1
+"""Share of the steps' time that the training process may wait for its loader: an accelerator is held to be fed at 90 %
+utilisation (MLPerf Storage)."""
+
+
+def checked_loss(record: TrialRecord, losses: Sequence[float], *, is_skipped: Sequence[bool]) -> TrialRecord:
+    """Return the record, marked ``wrong`` if a step that counted had a loss that is no number.
+
+    A step that the gradient scaler left out may overflow; that is what the scaler is for.
+    """
+    bad = [i for i, loss in enumerate(losses) if not is_skipped[i] and not math.isfinite(loss)]
+    if not bad:
+        return record
+    message = f"the loss was not finite in step {bad[0]} (warm-up included), {len(bad)} of {len(losses)} steps in all"
+    return replace(record, status="wrong", cause=Cause(kind="non-finite-loss", message=message))
+
+
+def error_told(ratio: float | None) -> str:
+    """Return a relative error in words; None is one that was no number."""
+    return "no number" if ratio is None else f"{100 * ratio:.2g} %"
+
+
+def warnings_of(record: TrialRecord) -> tuple[TrialWarning, ...]:
+    """Return what a trial's own readings say against its figures."""
+    measured = _measured(record.steps or {})
+    return (
+        *worker_warnings(record.spec, num_cores=len(os.sched_getaffinity(0))),
+        *(memory_warnings(record.memory) if record.memory else ()),
+        *large_tensor_warnings(record),
+        *_clock_warnings(measured),
+        *_scaler_warnings(measured),
+        *(tuple(_number_warnings(record, measured)) or _noise_warnings(record)),
+        *_outlier_warnings(measured),
+        *_data_wait_warnings(record, measured),
+    )
+
+
+def loader_warnings(record: TrialRecord) -> tuple[TrialWarning, ...]:
+    """Return what a loader trial's own readings say against its figures."""
+    return (*worker_warnings(record.spec, num_cores=len(os.sched_getaffinity(0))), *_noise_warnings(record))
+
+
+def worker_warnings(spec: TrialSpec, *, num_cores: int) -> Iterator[TrialWarning]:
+    """Yield a warning where loader workers have to share cores."""
+    if spec.num_workers is not None and spec.num_workers > num_cores:
+        message = (
+            f"{spec.num_workers} loader workers share {num_cores} cores: they take turns, and hold memory for nothing; "
+            f"try --num-workers {num_cores} or fewer"
+        )
+        figures = {"num_workers": float(spec.num_workers), "num_cores": float(num_cores)}
+        yield TrialWarning(code="many-workers", message=message, figures=figures)
+
+
+def memory_warnings(memory: MemoryReading) -> Iterator[TrialWarning]:
+    """Yield what a memory reading says against the trial's times."""
+    if memory.num_alloc_retries:
+        message = (
+            f"the allocator ran full {memory.num_alloc_retries} times and flushed its cache: times are not valid; "
+            "try a smaller micro-batch or --allocator expandable-segments"
+        )
+        yield TrialWarning(code="alloc-retries", message=message, figures={"num_retries": memory.num_alloc_retries})
+
+
+def large_tensor_warnings(record: TrialRecord) -> Iterator[TrialWarning]:
+    """Yield a warning where a pass has tensors beyond 2^31 elements and was not held against smaller ones."""
+    reading = record.large_tensors
+    if reading is not None and reading.is_equal is None:
+        message = (
+            f"a tensor of {reading.num_elements / 1e9:.2f} billion elements (kernels have returned zeros beyond 2^31), "
+            f"and {reading.num_examples} examples were not held against smaller passes, for want of room or because "
+            "they see each other: try a smaller micro-batch"
+        )
+        figures = {"num_elements": reading.num_elements, "num_examples": reading.num_examples}
+        yield TrialWarning(code="large-tensor-unchecked", message=message, figures=figures)
+
+
+def _measured(steps: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    is_warm_up = steps.get("is_warm_up", ())
+    return {
+        name: [value for value, warm_up in zip(column, is_warm_up, strict=True) if not warm_up]
+        for name, column in steps.items()
+    }
+
+
+def _clock_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
+    num_unknown = sum(value is None for value in measured.get("step_time_s", ()))
+    if num_unknown:
+        message = (
+            f"the clock stepped backwards in {num_unknown} of {len(measured['step_time_s'])} measured steps: the trial "
+            "has no valid times; mend the machine's clock source and use --retry ok"
+        )
+        yield TrialWarning(code="clock-stepped", message=message, figures={"num_steps": num_unknown})
+
+
+def _scaler_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
+    is_skipped = measured.get("is_skipped_by_scaler", ())
+    if any(is_skipped):
+        message = (
+            f"the gradient scaler left out {sum(is_skipped)} of {len(is_skipped)} measured steps; "
+            "they are excluded from times: try more --warm-up-steps or bf16"
+        )
+        yield TrialWarning(code="scaler-skipped-steps", message=message, figures={"num_steps": sum(is_skipped)})
+
+
+def _number_warnings(record: TrialRecord, measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
+    num_steps = len(measured.get("step_time_s", ()))
+    if record.kind == "training" and num_steps < MIN_MEASURED_STEPS:
+        epochs = (record.spec.max_epochs or 1) * math.ceil(MIN_MEASURED_STEPS / max(1, num_steps))
+        they_were = "1 step was" if num_steps == 1 else f"{num_steps} steps were"
+        message = f"only {they_were} measured: the interval is wide; try --max-epochs {epochs}"
+        yield TrialWarning(code="few-steps", message=message, figures={"num_steps": num_steps})
+
+
+def _noise_warnings(record: TrialRecord) -> Iterator[TrialWarning]:
+    """Yield a warning where a cap ended measuring long before the target was reached."""
+    parts = record.canvases or [one for one in record.stages if one.name in SUPPLYING and not one.is_cold]
+    stops = [record.stop] if record.stop else [part.stop for part in parts]
+    figures = [StoppedFigure(stop=stop, relative_half_width=stop.relative_half_width) for stop in stops]
+    names = None if record.stop else "canvases" if record.canvases else "stages"
+    warning = noise_warning(record.spec, figures, parts=names)
+    if warning is not None:
+        yield warning
+
+
+def _outlier_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
+    flags = measured.get("is_outlier", ())
+    if not any(flags):
+        return
+    times = [value or 0.0 for value in measured["step_time_s"]]
+    share = sum(seconds for seconds, flag in zip(times, flags, strict=True) if flag) / (sum(times) or 1.0)
+    message = (
+        f"{sum(flags)} of {len(flags)} measured steps lie far from the others and hold {format_percent(share)} of the "
+        "time; they are kept: see is_outlier in the record, and vnbench env for what disturbs this machine"
+    )
+    yield TrialWarning(code="outliers", message=message, figures={"num_steps": sum(flags), "share_of_time": share})
+
+
+def _data_wait_warnings(record: TrialRecord, measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
+    waits, times = measured.get("data_wait_s", ()), measured.get("step_time_s", ())
+    if record.kind != "training" or None in waits or None in times or not sum(times) > 0:
+        return
+    share = sum(waits) / sum(times)
+    if share > MAX_DATA_WAIT:
+        message = (
+            f"the training process waited for its loader in {format_percent(share)} of the time: "
+            f"try --num-workers {(record.spec.num_workers or 0) + 1}, or files that decode faster"
+        )
+        yield TrialWarning(code="data-wait", message=message, figures={"share_of_time": share})

@@ -1,0 +1,96 @@
+"""One trial, inside its own process: a task in, a record out, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from vnbench.records.failures import classify
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import TrialKind, TrialSpec
+from vnbench.records.task import TrialTask
+from vnbench.trial.checks.equality import checked_equality
+from vnbench.trial.checks.large_tensors import checked_large_tensors
+from vnbench.trial.instruments.environment import describe_environment
+from vnbench.trial.instruments.memory import is_cuda_full, num_cuda_ooms
+from vnbench.trial.kinds.compute import measure_compute
+from vnbench.trial.kinds.loader import measure_loader
+from vnbench.trial.kinds.memory import measure_memory
+from vnbench.trial.kinds.probe import measure_probe
+from vnbench.trial.kinds.traced_memory import trace_memory
+from vnbench.trial.kinds.training import measure_training
+from vnbench.trial.step.switches import set_switches
+
+Measure = Callable[[TrialTask, TrialRecord], Iterator[TrialRecord]]
+"""Yields the record as it grows: after a failure the last one stands, with what had been observed by then."""
+
+MEASURES: Mapping[TrialKind, Measure] = {
+    "memory": measure_memory,
+    "compute": measure_compute,
+    "loader": measure_loader,
+    "training": measure_training,
+    "probe": measure_probe,
+}
+"""What each kind of trial runs."""
+
+
+def run(payload: str) -> str:
+    """Run the trial of a TrialTask (JSON) and return its TrialRecord (JSON). No exception leaves this function."""
+    return _run(TrialTask.from_json(payload)).to_json()
+
+
+def run_all(payload: str) -> str:
+    """Run the trials of a list of TrialTasks in turn in this process, and return the list of their TrialRecords.
+
+    Both are JSON lists of JSON texts. For trials that leave nothing behind in their process, as a trace does; one that
+    fails does not keep the others from running.
+    """
+    return json.dumps([_run(TrialTask.from_json(text)).to_json() for text in json.loads(payload)])
+
+
+def _run(task: TrialTask) -> TrialRecord:
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    start = time.monotonic()
+    record = TrialRecord(
+        spec=task.spec,
+        replicate=task.replicate,
+        attempt=task.attempt,
+        status="ok",
+        cause=None,
+        environment={},
+        started_at=started_at,
+        elapsed_s=0.0,
+    )
+    try:
+        set_switches(task.spec)
+        record = replace(record, environment=describe_environment(task.spec.device))
+        for grown in _measure_of(task.spec)(task, record):
+            record = grown
+        record = checked_large_tensors(checked_equality(record))
+    except Exception as error:  # the outermost frame of the child: whatever happened becomes the record
+        status, cause = classify(
+            error,
+            num_device_ooms=num_cuda_ooms(),
+            is_device_full=is_cuda_full(),
+            has_memory_limit=task.spec.memory_limit_bytes is not None,
+            has_large_tensors=record.large_tensors is not None,
+        )
+        record = replace(record, status=status, cause=cause)
+    return _within_limit(replace(record, elapsed_s=time.monotonic() - start))
+
+
+def _measure_of(spec: TrialSpec) -> Measure:
+    return trace_memory if spec.memory_by == "trace" else MEASURES[spec.kind]
+
+
+def _within_limit(record: TrialRecord) -> TrialRecord:
+    """Return the record with the memory that the trial could have had as the capacity."""
+    limit_bytes, memory = record.spec.memory_limit_bytes, record.memory
+    if limit_bytes is None or memory is None:
+        return record
+    return replace(
+        record, memory=replace(memory, capacity_bytes=min(limit_bytes, memory.capacity_bytes or limit_bytes))
+    )

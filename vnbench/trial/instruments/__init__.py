@@ -1,0 +1,1 @@
+"""Instruments that read torch: memory, times, what the device says of itself."""

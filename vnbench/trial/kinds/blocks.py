@@ -1,0 +1,161 @@
+"""Blocks of steps, run between two synchronised edges and kept as the columns of a record."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import median_low
+from typing import Any
+
+from vnbench.analysis.statistics.means import find_outliers
+from vnbench.loading.collate import Batch
+from vnbench.records.readings import Block, MemoryReading
+from vnbench.records.record import STEP_COLUMNS, TrialRecord
+from vnbench.trial.checks.soundness import checked_loss, warnings_of
+from vnbench.trial.instruments.timing import PHASES, make_timer
+from vnbench.trial.step.optimizer_step import OptimizerStep
+
+CANVAS = ("num_examples", "canvas_height", "canvas_width", "padded_pixels")
+"""Columns in which steps agree that compute the same."""
+
+DURATIONS = ("step_time_s", *(f"{name}_s" for name in PHASES))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepShape:
+    """What a step trains on."""
+
+    num_examples: int
+    """Examples of the step."""
+    num_micro_batches: int
+    """Forward and backward passes."""
+    valid_pixels: int
+    """Sum of height x width of the examples."""
+    padded_pixels: int
+    """Sum of the canvases' pixels, padding included."""
+    canvas_height: int
+    """Largest canvas height in pixels."""
+    canvas_width: int
+    """Largest canvas width in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockTimes:
+    """What one block took."""
+
+    step_times_s: tuple[float, ...]
+    """Seconds of each step; on CUDA the device's."""
+    wall_time_s: float
+    """Wall clock of the block."""
+
+
+class BlockLog:
+    """Runs blocks of steps and keeps what each step showed, for the record."""
+
+    def __init__(self, step: OptimizerStep, *, num_updates: float = 0.0) -> None:
+        """``num_updates`` is the optimizer's own count before the first block."""
+        self._step = step
+        self._columns: dict[str, list[Any]] = {name: [] for name in STEP_COLUMNS if name != "is_outlier"}
+        self._losses: list[float] = []
+        self._num_updates = num_updates
+        self._num_blocks = 0
+        self._measured_s = 0.0
+        self._span: tuple[float, float] | None = None
+
+    def run(self, batches: Iterator[Batch], shapes: Sequence[StepShape], *, is_warm_up: bool) -> BlockTimes:
+        """Train on the next micro-batches of an iterator, one step for each shape, and return the block's times."""
+        timer = make_timer(self._step.device)
+        start = time.monotonic()
+        timer.begin_block()
+        results = [self._step.run(batches, num_examples=shape.num_examples, timer=timer) for shape in shapes]
+        times, wall_time_s = timer.end_block()
+        end = time.monotonic()
+        if not is_warm_up:
+            self._span = (self._span[0] if self._span else start, end)
+            self._measured_s += wall_time_s
+        for row, (shape, result) in enumerate(zip(shapes, results, strict=True)):
+            loss, num_updates = float(result.loss), float(result.num_updates)
+            # A clock that stepped backwards made a duration negative: what is not known is null.
+            durations = {name: times[name][row] if times[name][row] >= 0 else None for name in DURATIONS}
+            values: dict[str, Any] = {
+                "is_warm_up": is_warm_up,
+                "block": self._num_blocks,
+                "num_examples": shape.num_examples,
+                "num_micro_batches": shape.num_micro_batches,
+                "valid_pixels": shape.valid_pixels,
+                "padded_pixels": shape.padded_pixels,
+                "canvas_height": shape.canvas_height,
+                "canvas_width": shape.canvas_width,
+                **durations,
+                "loss": loss if math.isfinite(loss) else None,
+                "is_skipped_by_scaler": num_updates == self._num_updates,
+            }
+            for name, column in self._columns.items():
+                column.append(values[name])
+            self._num_updates = num_updates
+            self._losses.append(loss)
+        self._num_blocks += 1
+        return BlockTimes(step_times_s=tuple(times["step_time_s"]), wall_time_s=wall_time_s)
+
+    def observed(self, record: TrialRecord, *, memory: MemoryReading, is_per_canvas: bool) -> TrialRecord:
+        """Return the record with the steps so far, their totals, and what they say against themselves.
+
+        Steps are outliers against others on the same canvas: with ``is_per_canvas`` each canvas has a spread of its
+        own, otherwise all share one, relative to the typical step of each. A canvas that was measured once tells
+        nothing.
+        """
+        columns = self._columns | {"is_outlier": self._outliers(is_per_canvas=is_per_canvas)}
+        record = replace(
+            record,
+            steps={name: tuple(columns[name]) for name in STEP_COLUMNS},
+            block=self._block(),
+            memory=memory,
+            measured_span_s=self._span,
+        )
+        record = replace(record, warnings=warnings_of(record))
+        return checked_loss(record, self._losses, is_skipped=columns["is_skipped_by_scaler"])
+
+    def _block(self) -> Block | None:
+        """Return the totals of the measured steps; None where the clock cannot be believed."""
+        rows = self._measured_rows()
+        if not rows or self._measured_s < 0 or any(self._columns["step_time_s"][row] is None for row in rows):
+            return None
+
+        def total(name: str) -> int:
+            return sum(self._columns[name][row] for row in rows)
+
+        return Block(
+            wall_time_s=self._measured_s,
+            num_steps=len(rows),
+            num_examples=total("num_examples"),
+            valid_pixels=total("valid_pixels"),
+            padded_pixels=total("padded_pixels"),
+        )
+
+    def _outliers(self, *, is_per_canvas: bool) -> list[bool]:
+        columns = self._columns
+        canvases: dict[Hashable, list[int]] = {}
+        for row in self._measured_rows():
+            if columns["step_time_s"][row] is not None:
+                canvases.setdefault(tuple(columns[name][row] for name in CANVAS), []).append(row)
+        flags = [False] * len(columns["is_warm_up"])
+        if is_per_canvas:
+            groups = [[(row, columns["step_time_s"][row]) for row in rows] for rows in canvases.values()]
+        else:
+            repeated = [rows for rows in canvases.values() if len(rows) > 1]
+            groups = [[pair for rows in repeated for pair in self._relative_times(rows)]]
+        for group in groups:
+            for (row, _), is_outlier in zip(group, find_outliers([cost for _, cost in group]), strict=True):
+                flags[row] = is_outlier
+        return flags
+
+    def _relative_times(self, rows: Sequence[int]) -> list[tuple[int, float]]:
+        """Return the times of steps on one canvas over their median, the lower one of two."""
+        times_s = [self._columns["step_time_s"][row] for row in rows]
+        typical_s = median_low(times_s)
+        return [(row, seconds / typical_s) for row, seconds in zip(rows, times_s, strict=True)] if typical_s else []
+
+    def _measured_rows(self) -> list[int]:
+        return [row for row, is_warm_up in enumerate(self._columns["is_warm_up"]) if not is_warm_up]

@@ -1,0 +1,114 @@
+"""The loader of a trial as its spec asks for it, with the cache and the notes on its workers that go with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vnbench.batching.plan import MicroBatch
+from vnbench.batching.transport import bytes_in_flight
+from vnbench.errors import LoaderError
+from vnbench.images.corpus import Corpus
+from vnbench.loading.collate import Batch
+from vnbench.loading.decoded_cache import DecodedCache
+from vnbench.loading.loader import Loader, make_loader, naming_examples
+from vnbench.loading.worker_watch import WorkerWatch
+from vnbench.records.task import TrialTask
+from vnbench.units import format_bytes
+
+SHARED_MEMORY = "/dev/shm"
+"""Where batches of worker processes lie."""
+
+
+class Loading:
+    """Makes the loaders of one trial, which share a cache."""
+
+    def __init__(self, task: TrialTask, corpus: Corpus, chosen: NDArray[np.int64]) -> None:
+        """``chosen`` are the examples that the trial measures, indices of the corpus.
+
+        Raises:
+            LoaderError: there is no room for the cache.
+        """
+        spec = task.spec
+        assert spec.num_workers is not None
+        self._spec = spec
+        self._corpus = corpus
+        self._num_workers = spec.num_workers
+        self._timeout_s = task.worker_timeout_s
+        self._watch = WorkerWatch(spec.num_workers)
+        self.cache: DecodedCache | None = None
+        if spec.cache_limit_bytes is not None:
+            self.cache = DecodedCache(
+                corpus.sizes_N2,
+                examples=sorted(chosen.tolist()),
+                limit_bytes=spec.cache_limit_bytes,
+                folder=corpus.directory if spec.cache == "disk" else None,
+            )
+
+    @property
+    def uses_processes(self) -> bool:
+        """Whether batches come from other processes."""
+        return self._num_workers > 0 and self._spec.worker_kind == "processes"
+
+    @property
+    def num_ahead(self) -> int:
+        """Batches that workers have ahead."""
+        return self._num_workers * self._spec.prefetch_factor
+
+    def loader(self, micro_batches: Sequence[MicroBatch], *, pin_memory: bool) -> Loader:
+        """Return a loader of these micro-batches.
+
+        Raises:
+            LoaderError: /dev/shm has no room for as many batches as its workers have ahead.
+        """
+        if self.uses_processes:
+            check_shared_memory(
+                micro_batches, num_workers=self._num_workers, prefetch_factor=self._spec.prefetch_factor
+            )
+        return make_loader(
+            self._corpus,
+            micro_batches,
+            num_workers=self._num_workers,
+            pin_memory=pin_memory and self._spec.pin_memory == "on",
+            num_classes=self._spec.num_classes,
+            worker_kind=self._spec.worker_kind,
+            prefetch_factor=self._spec.prefetch_factor,
+            timeout_s=self._timeout_s,
+            cache=self.cache,
+            watch=self._watch,
+        )
+
+    def epochs(self, *epochs: Sequence[MicroBatch], pin_memory: bool) -> Iterator[Batch]:
+        """Return the batches of some epochs in turn; the workers start anew for each unless they are to persist."""
+        if self._spec.persistent_workers == "on":
+            return iter(self.loader([one for epoch in epochs for one in epoch], pin_memory=pin_memory))
+        return (batch for epoch in epochs for batch in self.loader(epoch, pin_memory=pin_memory))
+
+    def naming_examples(self) -> AbstractContextManager[None]:
+        """Return a context in which a worker's death or silence is told with the example that it was at."""
+        return naming_examples(self._corpus, self._watch)
+
+
+def check_shared_memory(micro_batches: Sequence[MicroBatch], *, num_workers: int, prefetch_factor: int) -> None:
+    """Refuse to start workers whose batches /dev/shm has no room for: they would die of a bus error.
+
+    Raises:
+        LoaderError: it has too little room; a system without it is not asked.
+    """
+    padded_pixels_M = np.array([one.padded_pixels for one in micro_batches], dtype=np.int64)
+    needed = bytes_in_flight(padded_pixels_M, num_workers=num_workers, prefetch_factor=prefetch_factor)
+    try:
+        status = os.statvfs(SHARED_MEMORY)
+    except OSError:
+        return
+    free = status.f_frsize * status.f_bavail
+    if needed > free:
+        raise LoaderError(
+            f"{SHARED_MEMORY} has {format_bytes(free)} free, and {num_workers} workers need {format_bytes(needed)}; "
+            "write fewer --num-workers, a smaller --prefetch-factor or --worker-kind threads, or enlarge it "
+            "(docker run --shm-size)"
+        )

@@ -1,0 +1,155 @@
+"""How fast this machine computes: a convolution in each precision, then a few small training steps.
+
+Flags do not tell it. oneDNN calls bf16 supported on processors that compute it three times slower than fp32, and
+emulates it elsewhere, thirty times slower, under the same name. So each precision is timed, on little, before hours are
+planned with it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from vnbench.records.probe_reading import ProbeReading, ProbeStep
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec import DeviceType, Precision, TrialSpec
+from vnbench.records.task import TrialTask
+from vnbench.trial.instruments.environment import check_fork
+from vnbench.trial.instruments.timing import make_timer
+from vnbench.trial.kinds.memory import drawn_batch
+from vnbench.trial.step.optimizer_step import AUTOCAST_DTYPES, build_step
+from vnbench.trial.step.switches import set_arithmetic
+
+CHANNELS = 16
+"""Of the convolution: those of the full network's first stage."""
+
+CONVOLUTION_CANVAS: dict[DeviceType, tuple[int, int]] = {"cpu": (64, 160), "cuda": (640, 3200)}
+"""Height and width in pixels: on a CPU little enough for bf16 that is emulated (0.1 s where fp32 takes 4 ms), on a GPU
+enough to fill it."""
+
+NUM_ROUNDS = 25
+"""Times that the convolution is tried in each precision in turn after a first time that is not counted; the fastest
+counts, which others disturb least, and in turn they disturb all alike."""
+
+LONG_CONVOLUTION_S = 0.05
+"""A first convolution that takes longer counts itself: its precision is slow, whatever the first time adds."""
+
+MIN_CANVASES = 2
+"""Canvases that get a step whatever it takes: two tell what a step costs from what its pixels do."""
+
+LONGEST_STEP_S = 3.0
+"""Seconds of a step that a probe does not try: what an emulated precision costs is then told by its convolution."""
+
+LONG_STEP_S = 1.0
+"""A first step that takes longer is not repeated: beside a busy core it would cost more than it tells."""
+
+
+def measure_probe(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
+    """Yield the record with what the probe read, once when it is all there.
+
+    The centre of a sweep will be in the fastest precision, so the steps of that one go through MIN_CANVASES, and all
+    more that ``max_measuring_s`` leaves room for; those of the others through the smallest alone, and not at all where
+    by their convolution one would take longer than LONGEST_STEP_S.
+    """
+    spec = task.spec
+    assert spec.precisions is not None
+    assert spec.canvas_sizes is not None
+    device = torch.device(spec.device)
+    convolution_s = _convolutions_s(spec.precisions, device=device)
+    fastest = min(convolution_s, key=lambda precision: convolution_s[precision])
+    start = time.monotonic()
+    steps: list[ProbeStep] = []
+    for precision in sorted(spec.precisions, key=lambda one: one != fastest):
+        canvases = spec.canvas_sizes
+        if precision != fastest:
+            expected_s = steps[0].seconds * convolution_s[precision] / convolution_s[fastest]
+            canvases = spec.canvas_sizes[:1] if expected_s <= LONGEST_STEP_S else ()
+        steps += _steps(_in_precision(spec, precision), canvases, device=device, start=start)
+    yield replace(record, probe=ProbeReading(convolution_s=convolution_s, steps=tuple(steps)))
+
+
+def convolution_times(payload: str) -> str:
+    """Return, as JSON, the seconds of one convolution by precision on the device and in the precisions of a payload.
+
+    That is ``{"device": "cpu", "precisions": ["fp32", "bf16"]}``.
+    """
+    asked = json.loads(payload)
+    if asked["device"] == "cuda":
+        check_fork()
+    return json.dumps(_convolutions_s(asked["precisions"], device=torch.device(asked["device"])))
+
+
+def _in_precision(spec: TrialSpec, precision: Precision) -> TrialSpec:
+    return replace(spec, precision=precision)
+
+
+def _convolutions_s(precisions: Sequence[Precision], *, device: torch.device) -> dict[Precision, float]:
+    """Return the seconds of one convolution by precision, forward and backward; on a CPU on one thread.
+
+    Several threads wait for each other, beside a busy core for longer than they compute, and all precisions look alike.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _fastest_s(precisions, device=device)
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _fastest_s(precisions: Sequence[Precision], *, device: torch.device) -> dict[Precision, float]:
+    height, width = CONVOLUTION_CANVAS["cuda" if device.type == "cuda" else "cpu"]
+    tries = {}
+    found: dict[Precision, float] = {}
+    for precision in precisions:
+        dtype = AUTOCAST_DTYPES.get(precision, torch.float32)
+        convolution = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False).to(device, dtype)
+        images_BCHW = torch.zeros((1, CHANNELS, height, width), device=device, dtype=dtype, requires_grad=True)
+        set_arithmetic(precision)
+        found[precision] = _timed(convolution, images_BCHW)
+        if device.type == "cuda" or found[precision] <= LONG_CONVOLUTION_S:
+            tries[precision] = (convolution, images_BCHW)
+            found[precision] = math.inf
+    for _ in range(NUM_ROUNDS):
+        for precision, (convolution, images_BCHW) in tries.items():
+            set_arithmetic(precision)
+            found[precision] = min(found[precision], _timed(convolution, images_BCHW))
+    return found
+
+
+def _timed(convolution: torch.nn.Module, images_BCHW: torch.Tensor) -> float:
+    start = time.perf_counter()
+    output_BCHW = convolution(images_BCHW)
+    output_BCHW.backward(output_BCHW.detach())
+    if images_BCHW.is_cuda:
+        torch.cuda.synchronize(images_BCHW.device)
+    return time.perf_counter() - start
+
+
+def _steps(
+    spec: TrialSpec, canvases: tuple[tuple[int, int], ...], *, device: torch.device, start: float
+) -> Iterator[ProbeStep]:
+    """Yield two steps on each canvas, one where it is long, as long as two more will end within the probe's time."""
+    assert spec.max_measuring_s is not None
+    step = build_step(spec, device=device)
+    rate_s_per_pixel = 0.0
+    for number, (height, width) in enumerate(canvases, start=1):
+        batch = drawn_batch(spec, height=height, width=width, num_examples=1)
+        pixels = int(batch.images_BHW.numel())
+        left_s = spec.max_measuring_s - (time.monotonic() - start)
+        if number > MIN_CANVASES and 2 * pixels * rate_s_per_pixel > left_s:
+            return
+        for is_first in (True, False):
+            before = time.perf_counter()
+            step.run(iter([batch]), num_examples=1, timer=make_timer(device))
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds = time.perf_counter() - before
+            yield ProbeStep(precision=spec.precision, padded_pixels=pixels, seconds=seconds, is_first=is_first)
+            rate_s_per_pixel = seconds / pixels
+            if seconds > LONG_STEP_S:
+                break

@@ -1,0 +1,70 @@
+"""Worst-case memory from a trace: the step of a memory trial on fake tensors, in seconds and without its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from vnbench.batching.alignment import align
+from vnbench.loading.collate import blank_batch
+from vnbench.records.readings import MemoryReading
+from vnbench.records.record import Cause, TrialRecord
+from vnbench.records.spec import TrialSpec
+from vnbench.records.task import TrialTask
+from vnbench.trial.checks.references import expected_large_tensors
+from vnbench.trial.kinds.worst_case import track_worst_case
+from vnbench.trial.step.fake_step import fake_step
+from vnbench.trial.step.network import SMALLEST_SIDE
+from vnbench.units import format_bytes
+
+
+def trace_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
+    """Yield the record with the traced peak of one training step on worst-case examples.
+
+    A peak above the memory limit, or above the memory of the machine where there is none, makes the record ``oom``, as
+    the step itself would: no trial of that size can run here. Its reading is kept. Since nothing was computed, there is
+    no loss to look at, and nothing to hold against the reference; a tensor of more than 2^31 elements is told of.
+    """
+    spec = task.spec
+    assert spec.worst_case_height is not None
+    assert spec.worst_case_width is not None
+    record = expected_large_tensors(
+        record, num_examples=spec.micro_batch_size, height=spec.worst_case_height, width=spec.worst_case_width
+    )
+    yield record
+    yield checked_room(replace(record, memory=traced_memory(spec)))
+
+
+def traced_memory(spec: TrialSpec) -> MemoryReading:
+    """Return the peak of a memory spec's step on the CPU, and of its soak if it has one; the step is not run.
+
+    It is what the live-tensor tracker reads in the real step. Where torch's rules for shapes differ from its kernels
+    it is off by that: BatchNorm on bf16 keeps its statistics in fp32, and is taken to keep them in bf16.
+
+    Raises:
+        ModelError: a user's own network cannot be traced.
+    """
+    assert spec.worst_case_height is not None
+    assert spec.worst_case_width is not None
+    with fake_step(spec) as step:
+        smallest = blank_batch(1, height=SMALLEST_SIDE, width=SMALLEST_SIDE)
+        worst_case = blank_batch(
+            spec.micro_batch_size, height=int(align(spec.worst_case_height)), width=int(align(spec.worst_case_width))
+        )
+        _, memory = track_worst_case(step, spec, smallest=smallest, worst_case=worst_case)
+    return replace(memory, instrument="traced", process_peak_rss_bytes=None)
+
+
+def checked_room(record: TrialRecord) -> TrialRecord:
+    """Return the record, marked ``oom`` where the traced peak is more than the memory that a trial has."""
+    memory = record.memory
+    assert memory is not None
+    peak_bytes = memory.peak_allocated_bytes
+    known = [size for size in (record.spec.memory_limit_bytes, memory.capacity_bytes) if size is not None]
+    room_bytes = min(known, default=None)
+    if peak_bytes is None or room_bytes is None or peak_bytes <= room_bytes:
+        return record
+    message = (
+        f"the step holds {format_bytes(peak_bytes)} of tensors at its peak, and there are {format_bytes(room_bytes)}"
+    )
+    return replace(record, status="oom", cause=Cause(kind="traced-peak", message=message))

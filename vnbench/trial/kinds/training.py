@@ -1,0 +1,133 @@
+"""Training on image files, timed: warm-up steps, then whole epochs of the subset that all trials share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vnbench.batching.accounts import account_for_epoch
+from vnbench.images.corpus import Corpus
+from vnbench.loading.collate import blank_batch
+from vnbench.records.record import TrialRecord
+from vnbench.records.shape_visits import visits_shapes
+from vnbench.records.spec import TrialSpec
+from vnbench.records.task import TrialTask
+from vnbench.sweep.trial_plan import (
+    MEASURED_EPOCH,
+    PlannedStep,
+    choose_examples,
+    load_the_corpus,
+    plan_config,
+    steps_of_epoch,
+)
+from vnbench.trial.checks.references import checked_against_references, expected_large_tensors
+from vnbench.trial.instruments.memory import cuda_memory, process_memory, reset_cuda_peaks
+from vnbench.trial.instruments.timing import make_timer
+from vnbench.trial.kinds.blocks import BlockLog, StepShape
+from vnbench.trial.kinds.loading import Loading
+from vnbench.trial.kinds.stopping import Stopping
+from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
+
+
+def measure_training(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
+    """Yield the record after each measured epoch of the subset; warm-up steps come before the first."""
+    spec = task.spec
+    corpus = load_the_corpus(task)
+    device = torch.device(spec.device)
+    chosen = choose_examples(spec, corpus)
+    warm_up, measured = _planned_steps(spec, corpus, chosen)
+    record = replace(record, batching=account_for_epoch(corpus.sizes_N2[corpus.train_indices], plan_config(spec)))
+
+    largest = max((one for planned in measured for one in planned), key=lambda one: one.padded_pixels)
+    height, width = largest.canvas
+    record = expected_large_tensors(record, num_examples=len(largest.examples), height=height, width=width)
+    yield record
+    record = checked_against_references(record)
+    step = build_step(spec, device=device)
+    num_retries_before = reset_cuda_peaks(device) if device.type == "cuda" else 0
+    if visits_shapes(spec):
+        _visit_shapes(step, measured)
+    max_epochs = spec.max_epochs or 1
+    loading = Loading(task, corpus, chosen)
+    epochs = [[micro_batch for planned in steps for micro_batch in planned] for steps in (warm_up, measured)]
+    batches = loading.epochs(epochs[0], *[epochs[1]] * max_epochs, pin_memory=device.type == "cuda")
+    with loading.naming_examples():
+        log = BlockLog(step)
+        log.run(batches, [_shape(planned, corpus.sizes_N2) for planned in warm_up], is_warm_up=True)
+        if device.type == "cuda" and not step.is_replayed:
+            num_retries_before = reset_cuda_peaks(device)
+        stopping = Stopping(
+            noise_target=spec.noise_target,
+            max_measuring_s=spec.max_measuring_s,
+            max_epochs=max_epochs,
+            is_by_canvas=True,
+        )
+        shapes = [_shape(planned, corpus.sizes_N2) for planned in measured]
+        while record.stop is None:
+            block = log.run(batches, shapes, is_warm_up=False)
+            stopping.add_block(
+                block.step_times_s, [shape.padded_pixels for shape in shapes], wall_time_s=block.wall_time_s
+            )
+            memory = (
+                cuda_memory(device, num_retries_before=num_retries_before)
+                if device.type == "cuda"
+                else process_memory()
+            )
+            record = log.observed(replace(record, stop=stopping.decide()), memory=memory, is_per_canvas=False)
+            yield record
+
+
+def _planned_steps(
+    spec: TrialSpec, corpus: Corpus, chosen: NDArray[np.int64]
+) -> tuple[tuple[PlannedStep, ...], tuple[PlannedStep, ...]]:
+    """Return the warm-up steps and those of one measured epoch.
+
+    Each measured epoch has the same plan: its canvases are then known beforehand, and epochs differ by noise alone.
+    """
+    assert spec.num_warm_up_steps is not None
+    first_epoch = steps_of_epoch(spec, corpus, chosen, epoch=0)
+    warm_up = _warm_up_steps(first_epoch, count=spec.num_warm_up_steps, is_cold=spec.shape_visits == "cold")
+    return warm_up, steps_of_epoch(spec, corpus, chosen, epoch=MEASURED_EPOCH)
+
+
+def _visit_shapes(step: OptimizerStep, steps: Sequence[PlannedStep]) -> None:
+    """Run one pass over each canvas of some steps, largest first, on blank paper and without an update.
+
+    On CUDA the first pass over a shape pays for its plans: a quarter of a second and more. Which share of the measured
+    steps would be a first one depends on batch and sampler, so without this they could not be compared.
+    """
+    shapes = {(len(examples), *canvas) for micro_batches in steps for examples, canvas in micro_batches}
+    timer = make_timer(step.device)
+    for num_examples, height, width in sorted(shapes, key=math.prod, reverse=True):
+        step.visit(blank_batch(num_examples, height=height, width=width), timer=timer)
+
+
+def _warm_up_steps(steps: Sequence[PlannedStep], *, count: int, is_cold: bool) -> tuple[PlannedStep, ...]:
+    """Return ``count`` of some steps, the one with the largest canvas first; where shapes stay cold that one alone.
+
+    The largest canvas makes the allocator (or the heap) take at once what it will need; ascending ones would make it
+    ask again and again, inside the measured block too.
+    """
+
+    def largest_canvas(step: PlannedStep) -> int:
+        return max(micro_batch.padded_pixels for micro_batch in step)
+
+    ordered = sorted(steps, key=largest_canvas, reverse=True)[: 1 if is_cold else None]
+    return tuple(ordered[i % len(ordered)] for i in range(count))
+
+
+def _shape(planned: PlannedStep, sizes_N2: NDArray[np.int64]) -> StepShape:
+    examples = [index for micro_batch in planned for index in micro_batch.examples]
+    return StepShape(
+        num_examples=len(examples),
+        num_micro_batches=len(planned),
+        valid_pixels=int(sizes_N2[examples].prod(axis=1).sum()),
+        padded_pixels=sum(micro_batch.padded_pixels for micro_batch in planned),
+        canvas_height=max(micro_batch.canvas[0] for micro_batch in planned),
+        canvas_width=max(micro_batch.canvas[1] for micro_batch in planned),
+    )

@@ -1,0 +1,1 @@
+"""The training step: network, precision, layout, compilation, and the same on fake tensors."""

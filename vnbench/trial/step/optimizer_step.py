@@ -1,0 +1,209 @@
+"""One optimizer step over its micro-batches: zero, forward, backward, step, in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vnbench.loading.collate import Batch, device_tensors, to_device
+from vnbench.model.loss import tversky_loss_sum
+from vnbench.records.spec import MemoryFormat, OptimizerLoop, Padding, Precision, TrialSpec
+from vnbench.trial.instruments.memory import keep_freed_memory
+from vnbench.trial.instruments.timing import StepTimer, make_timer
+from vnbench.trial.step.compilation import LossOfPass, compile_model, compile_pass
+from vnbench.trial.step.cuda_graphs import GraphedPasses, MakeGraphed
+from vnbench.trial.step.layout import lay_out, lay_out_images
+from vnbench.trial.step.network import build_network
+
+AUTOCAST_DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+MIN_SCALE = 1.0
+"""Scale of an fp16 loss below which a gradient that overflows is wrong, and not merely large."""
+
+OVERFLOW_STRIDE = 16
+"""What the scale of an fp16 loss is divided by after an overflow, while a gradient alone is wanted."""
+
+LEARNING_RATE = 1e-4
+"""Small enough that no precision diverges in the few steps of a trial; it has no influence on time or memory."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepResult:
+    """What one step leaves behind, still on the device, so that reading it waits for nothing inside a block."""
+
+    loss: Tensor
+    """Scalar: the step's loss, per example."""
+    num_updates: Tensor
+    """Scalar: the optimizer's own count of updates; it stands still when the gradient scaler left one out."""
+
+
+class OptimizerStep:
+    """A model with its optimizer, precision and gradient scaler.
+
+    The loss of a step is the sum over all its examples of their own losses, divided by the number of examples of the
+    whole step: it does not depend on how they were grouped into micro-batches.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        precision: Precision,
+        device: torch.device,
+        memory_format: MemoryFormat = "contiguous",
+        optimizer: OptimizerLoop = "fused",
+        padding: Padding = "plain",
+        make_scaler: Callable[..., torch.amp.GradScaler] | None = None,
+    ) -> None:
+        self.model = model
+        self.device = device
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=LEARNING_RATE, fused=optimizer == "fused", foreach=optimizer == "foreach"
+        )
+        self._memory_format: MemoryFormat = memory_format
+        self._is_exact = padding == "exact"
+        self._autocast_dtype = AUTOCAST_DTYPES.get(precision)
+        self._scaler = (make_scaler or torch.amp.GradScaler)(device.type, enabled=precision == "fp16")
+        self._loss_of_pass: LossOfPass = self._loss_sum
+        self._first_parameter = next(iter(model.parameters()))
+
+    def compile_passes(self, *, precision: Precision) -> None:
+        """Make forward pass and loss run compiled as one, from the next pass on; for the rest as compile_model."""
+        self._loss_of_pass = compile_pass(self._loss_sum, precision=precision, device=self.device)
+
+    def graph_passes(self, *, make_graphed: MakeGraphed | None = None) -> None:
+        """Make passes be captured as CUDA graphs, one of each canvas, and replayed, from the next pass on."""
+        self._loss_of_pass = GraphedPasses(self._loss_sum, self.model, make_graphed=make_graphed)
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether passes are replays, which allocate nothing: their memory was taken when they were captured."""
+        return isinstance(self._loss_of_pass, GraphedPasses)
+
+    def run(self, micro_batches: Iterator[Batch], *, num_examples: int, timer: StepTimer) -> StepResult:
+        """Train on the next micro-batches of an iterator until they hold ``num_examples`` examples.
+
+        ``num_examples`` is known from the plan before the first pass, so each pass can be divided by it.
+        """
+        timer.begin_step()
+        with timer.phase("optimizer"):
+            self._drop_gradient()
+        loss = torch.zeros((), device=self.device)
+        num_seen = 0
+        while num_seen < num_examples:
+            with timer.phase("data_wait"):
+                batch = next(micro_batches)
+            num_seen += len(batch.sizes_B2)
+            loss += self._accumulate(batch, num_examples=num_examples, timer=timer)
+        with timer.phase("optimizer"):
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+        return StepResult(loss=loss, num_updates=self._num_updates())
+
+    def visit(self, batch: Batch, *, timer: StepTimer) -> None:
+        """Run one pass over a batch and drop its gradient: what a shape costs when it is first seen is paid here."""
+        timer.begin_step()
+        self._accumulate(batch, num_examples=len(batch.sizes_B2), timer=timer)
+        self._drop_gradient()
+
+    def gradient(self, batches: Sequence[Batch]) -> tuple[float, list[Tensor]]:
+        """Return the loss of one step over some micro-batches, and its gradient by parameter; nothing is updated.
+
+        It goes the same way as a step that trains. In fp16 the loss is scaled as much as it can be.
+        """
+        num_examples = sum(len(batch.sizes_B2) for batch in batches)
+        timer = make_timer(self.device)
+        scale = self._scaler.get_scale()
+        while True:
+            timer.begin_step()
+            self._drop_gradient()
+            loss = sum(float(self._accumulate(batch, num_examples=num_examples, timer=timer)) for batch in batches)
+            gradients = [
+                torch.zeros_like(parameter) if parameter.grad is None else parameter.grad / scale
+                for parameter in self.model.parameters()
+            ]
+            is_finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
+            if is_finite or not self._scaler.is_enabled() or scale < MIN_SCALE:
+                self._drop_gradient()
+                return loss, gradients
+            # As the scaler does in training where a gradient overflows, in longer strides.
+            scale /= OVERFLOW_STRIDE
+            self._scaler = torch.amp.GradScaler(self.device.type, init_scale=scale)
+
+    @property
+    def loss_scale(self) -> float:
+        """What the loss of a pass was last multiplied by; 1 but in fp16."""
+        return float(self._scaler.get_scale())
+
+    def _drop_gradient(self) -> None:
+        # A gradient that is None would become the very memory that a replay writes into, and be added to itself.
+        self.optimizer.zero_grad(set_to_none=not self.is_replayed)
+
+    def _num_updates(self) -> Tensor:
+        """Return a copy of the optimizer's count, which lies on the host unless it is fused; 0 before any update."""
+        state = self.optimizer.state[self._first_parameter]
+        num_updates: Tensor = state["step"] if "step" in state else torch.zeros(())
+        return num_updates.clone()
+
+    def _accumulate(self, batch: Batch, *, num_examples: int, timer: StepTimer) -> Tensor:
+        """Add one micro-batch's share of the step's gradient; return its share of the loss."""
+        with timer.phase("h2d"):
+            images_BCHW, targets_BHW, valid_BHW = device_tensors(to_device(batch, self.device, non_blocking=True))
+        with timer.phase("forward"):
+            loss = self._loss_of_pass(images_BCHW, targets_BHW, valid_BHW) / num_examples
+        with timer.phase("backward"):
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
+        return loss.detach()
+
+    def _loss_sum(self, images_BCHW: Tensor, targets_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
+        """Return the sum of the losses of some examples: the network's pass forward, and the loss."""
+        with torch.autocast(self.device.type, dtype=self._autocast_dtype, enabled=self._autocast_dtype is not None):
+            images_BCHW = lay_out_images(images_BCHW, self._memory_format)
+            logits_BKHW = self.model(images_BCHW, valid_BHW) if self._is_exact else self.model(images_BCHW)
+        return tversky_loss_sum(logits_BKHW, targets_BHW, valid_BHW)
+
+
+def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
+    """Return the optimizer step of a spec, its model on the device with weights drawn from the spec's seed.
+
+    What holds for a whole process (vnbench.trial.step.switches) is set before.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    model = drawn_network(spec, device=device)
+    if spec.compile == "default":
+        compile_model(model, precision=spec.precision, device=device)
+    step = step_of(spec, model, device=device)
+    if spec.compile == "step":
+        step.compile_passes(precision=spec.precision)
+    if spec.cuda_graphs == "on":
+        step.graph_passes()
+    return step
+
+
+def drawn_network(spec: TrialSpec, *, device: torch.device) -> nn.Module:
+    """Return the network of a spec on a device, laid out for training, with weights drawn from the spec's seed."""
+    torch.manual_seed(spec.seed)
+    return lay_out(build_network(spec), spec.memory_format, device=device).train()
+
+
+def step_of(
+    spec: TrialSpec,
+    model: nn.Module,
+    *,
+    device: torch.device,
+    make_scaler: Callable[..., torch.amp.GradScaler] | None = None,
+) -> OptimizerStep:
+    """Return the optimizer step of a spec with a network; its gradient scaler is torch's own if none is given."""
+    return OptimizerStep(
+        model,
+        precision=spec.precision,
+        device=device,
+        memory_format=spec.memory_format,
+        optimizer=spec.optimizer,
+        padding=spec.padding,
+        make_scaler=make_scaler,
+    )
