@@ -8,9 +8,9 @@ from typing import Any
 
 from findings_sources import NotMeasured, Sources
 from memory_report import find_searches
+from recipe import choice_of
 
 from vnbench.analysis.models.max_batch import MaxBatchSummary
-from vnbench.analysis.planning.recipe import choice_of
 from vnbench.output.words.levers import describe
 from vnbench.output.words.numbers import MISSING, significant
 from vnbench.output.words.provenance import count

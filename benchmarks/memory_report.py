@@ -18,10 +18,10 @@ from pathlib import Path
 
 from markdown_page import records_page_name, write_page
 from matplotlib.figure import Figure
+from recipe import Choice, Cost, LeverCost, choice_of, leanest, take_levers_away
 
 from vnbench.analysis.models.certification import certify
 from vnbench.analysis.models.max_batch import MaxBatchSummary, summarize_search
-from vnbench.analysis.planning.recipe import Choice, Cost, LeverCost, choice_of, leanest, take_levers_away
 from vnbench.analysis.trials.compute import summarize_compute
 from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB, NEAR_LIMIT, USABLE, fit_memory_law, fits_right_ratio
 from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes

@@ -16,7 +16,6 @@ from vnbench.analysis.planning.interruptions import (
     simulate_count_s,
     simulate_s,
     sum_of_uniforms,
-    time_of_count_s,
     young_interval_s,
 )
 
@@ -111,7 +110,7 @@ def test_intervals_for_a_number_of_interruptions_are_those_worked_by_hand() -> N
 
 
 @pytest.mark.parametrize(("interval_min", "mean_min", "worst_min"), [(9.6, 535, 550), (24, 542, 579)])
-def test_times_with_three_interruptions_agree_with_the_simulation(
+def test_three_simulated_interruptions_take_what_each_loses_in_the_mean_and_at_most(
     interval_min: float, mean_min: float, worst_min: float
 ) -> None:
     arguments = {
@@ -120,13 +119,9 @@ def test_times_with_three_interruptions_agree_with_the_simulation(
         "restart_s": 5 * MINUTE,
         "num_interruptions": 3,
     }
-    mean_s = time_of_count_s(work_s=480 * MINUTE, **arguments)
-    worst_s = time_of_count_s(work_s=480 * MINUTE, **arguments, is_worst=True)
-    assert mean_s / MINUTE == pytest.approx(mean_min, abs=1)
-    assert worst_s / MINUTE == pytest.approx(worst_min, abs=1)
     finish_N = simulate_count_s(np.full(len(EVEN), 480 * MINUTE), probabilities_N=EVEN, **arguments)
-    assert finish_N.mean() == pytest.approx(mean_s, rel=0.002)
-    assert finish_N.max() <= worst_s
+    assert finish_N.mean() / MINUTE == pytest.approx(mean_min, abs=1.5)
+    assert finish_N.max() / MINUTE <= worst_min + 1
 
 
 def test_without_snapshots_an_interruption_loses_half_of_the_run_in_the_mean() -> None:

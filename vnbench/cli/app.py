@@ -34,8 +34,6 @@ from vnbench.cli.sweep import sweep
 from vnbench.errors import VnbenchError
 from vnbench.processes.interrupts import INTERRUPTED, Interrupts
 
-NOTHING_MEASURED = 3
-
 app = typer.Typer(
     name="vnbench",
     add_completion=False,

@@ -55,7 +55,6 @@ CauseKind = Literal[
     "large-tensor",  # a pass with more than 2^31 elements differs from the same examples in smaller ones
     "traced-peak",  # the tensors of a traced step are more than the memory that there is
 ]
-CAUSE_KINDS: tuple[CauseKind, ...] = get_args(CauseKind)
 
 STEP_COLUMNS: Mapping[str, str] = {
     "is_warm_up": "whether the step came before the measured ones",

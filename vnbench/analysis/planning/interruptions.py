@@ -85,25 +85,6 @@ def best_interval_of_count_s(*, work_s: float, snapshot_s: float, num_interrupti
     return min(work_s, math.sqrt((1 if is_worst else 2) * work_s * snapshot_s / num_interruptions))
 
 
-def time_of_count_s(
-    *,
-    work_s: float,
-    interval_s: float,
-    snapshot_s: float,
-    restart_s: float,
-    num_interruptions: int,
-    is_worst: bool = False,
-) -> float:
-    """Return the mean, or the worst, time of a run with exactly so many interruptions.
-
-    Each loses the work since the last snapshot that was complete: half a round of work and snapshot in the mean, a
-    whole one at worst, and a restart.
-    """
-    round_s = interval_s + snapshot_s
-    lost_s = round_s if is_worst else round_s / 2
-    return float(_with_snapshots(work_s, interval_s, snapshot_s)) + num_interruptions * (lost_s + restart_s)
-
-
 def rounded_interval_s(interval_s: float, *, step_s: float, work_s: float) -> float:
     """Return an interval as a whole number of steps, at least one and at most all work."""
     return min(work_s, max(1, round(interval_s / step_s)) * step_s)

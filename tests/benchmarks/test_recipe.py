@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from recipe import Choice, Cost, choice_of, leanest, take_levers_away
 from record_factory import training_spec
-
-from vnbench.analysis.planning.recipe import Choice, Cost, choice_of, leanest, take_levers_away
 
 GIB = 2**30
 RECIPE: Choice = ("bf16", "input", "stages")
