@@ -217,6 +217,57 @@ def test_a_network_is_tried_before_anything_is_measured(
         assert told in answer["problem"]
 
 
+LOOKING = """
+class Looking(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x) * (2.0 if float(x.sum()) > 0 else 1.0)
+
+def build(*, num_classes):
+    return Looking(1, num_classes, 1)
+"""
+
+SELECTING = """
+class Selecting(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x) + x[{index}].sum()
+
+def build(*, num_classes):
+    return Selecting(1, num_classes, 1)
+"""
+
+UNUSED = """
+def build(*, num_classes):
+    network = nn.Conv2d(1, num_classes, 1)
+    network.idle = nn.Linear(2, 2)
+    return network
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("def build(*, num_classes):\n    return nn.Conv2d(1, num_classes, 1)\n", None),
+        (LOOKING, "the network reads a number from a map (aten._local_scalar_dense.default), which a CUDA graph"),
+        (SELECTING.format(index="x > 0"), "the network indexes by a mask (aten.index.Tensor), which a CUDA graph"),
+        (SELECTING.format(index="torch.zeros(1, dtype=torch.int64)"), None),
+        (UNUSED, "no gradient reaches idle.weight, and a CUDA graph needs that of each parameter"),
+    ],
+)
+def test_a_network_that_no_cuda_graph_can_hold_is_refused_where_one_is_asked_for(
+    tmp_path: Path, text: str, told: str | None
+) -> None:
+    path = write(tmp_path, text)
+    plain, graphed = (
+        json.loads(run(json.dumps(own_spec(path, "build", cuda_graphs=cuda_graphs).canonical())))["problem"]
+        for cuda_graphs in ("off", "on")
+    )
+    assert plain is None
+    if told is None:
+        assert graphed is None
+    else:
+        assert told in graphed
+
+
 def test_norms_of_an_own_network_are_not_called_ours() -> None:
     names = ("model", "norm_precision", "norm_groups")
     assert "norm" not in describe(own_spec(SHIPPED, "build"), names=names).partition(":build")[2]

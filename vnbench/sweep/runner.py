@@ -83,7 +83,9 @@ def check_own_models(specs: Iterable[TrialSpec]) -> None:
     """
     # A network that takes checkpointing as a parameter may know stages alone.
     tried = {
-        f"--padding {spec.padding}" + (" --checkpointing selective" if spec.checkpointing == "selective" else ""): spec
+        f"--padding {spec.padding}"
+        + (" --checkpointing selective" if spec.checkpointing == "selective" else "")
+        + (" --cuda-graphs on" if spec.cuda_graphs == "on" else ""): spec
         for spec in specs
         if spec.model_id is not None
     }

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from vnbench.errors import VnbenchError
+from vnbench.errors import ModelError, VnbenchError
 from vnbench.records.failures import summary_line
 from vnbench.records.spec import TrialSpec
 from vnbench.trial.checks.exactness import find_leak
@@ -15,6 +19,17 @@ from vnbench.trial.step.network import SMALLEST_SIDE, build_network, takes_mask,
 CANVAS = (SMALLEST_SIDE, SMALLEST_SIDE + 32)
 """Height and width in pixels."""
 
+aten = torch.ops.aten
+
+WAITING = {
+    aten._local_scalar_dense.default: "reads a number from a map",
+    aten.nonzero.default: "asks where a map is not zero",
+    aten.masked_select.default: "selects by a mask",
+    aten.index.Tensor: "indexes by a mask",
+    aten.equal.default: "asks whether maps are equal",
+}
+"""Operators whose results have a size or a value that the host waits for, which nothing that is captured may do."""
+
 
 def run(payload: str) -> str:
     """Return ``{"problem": text or null, "remedy": text or null}`` (JSON) for a TrialSpec (JSON)."""
@@ -22,6 +37,8 @@ def run(payload: str) -> str:
     remedy = "mend the network"
     try:
         problem = _problem(spec)
+        if problem is None and spec.cuda_graphs == "on":
+            problem, remedy = _why_not_captured(spec), "mend the network, or leave --cuda-graphs out"
         if problem is None and spec.padding == "exact":
             problem, remedy = _inexactness(spec)
     except VnbenchError as error:
@@ -37,15 +54,43 @@ def _problem(spec: TrialSpec) -> str | None:
     network = build_network(spec).train()
     if not any(parameter.requires_grad for parameter in network.parameters()):
         return "the network has no parameter to train"
-    images_BCHW = torch.rand(2, 1, *CANVAS)
-    masks = [torch.ones(2, *CANVAS, dtype=torch.bool)] if takes_mask(spec) else []
-    logits = network(images_BCHW, *masks)
+    logits = _logits(network, spec)
     expected = (2, spec.num_classes, *CANVAS)
-    if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != expected:
-        got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
-        return f"for images of shape {tuple(images_BCHW.shape)} it returned {got}, not logits of shape {expected}"
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+        got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        return f"for images of shape {(2, 1, *CANVAS)} it returned {got}, not logits of shape {expected}"
     logits.sum().backward()  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
     return None
+
+
+def _logits(network: nn.Module, spec: TrialSpec) -> Any:
+    masks = [torch.ones(2, *CANVAS, dtype=torch.bool)] if takes_mask(spec) else []
+    return network(torch.rand(2, 1, *CANVAS), *masks)
+
+
+class _NothingWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
+    """Refuses what the host would wait for."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        # An index of numbers says how much it takes; a mask has to be counted.
+        is_counted = func is not aten.index.Tensor or any(
+            one is not None and one.dtype == torch.bool for one in args[1]
+        )
+        if func in WAITING and is_counted:
+            raise ModelError(f"the network {WAITING[func]} ({func}), which a CUDA graph cannot hold")
+        return func(*args, **(kwargs or {}))
+
+
+def _why_not_captured(spec: TrialSpec) -> str | None:
+    """Return why no CUDA graph can be made of a network's passes, as far as the CPU tells; None where one can."""
+    network = build_network(spec).train()
+    with _NothingWaits():  # type: ignore[no-untyped-call]
+        logits = _logits(network, spec)
+    logits.sum().backward()
+    unused = [name for name, one in network.named_parameters() if one.requires_grad and one.grad is None]
+    return f"no gradient reaches {unused[0]}, and a CUDA graph needs that of each parameter" if unused else None
 
 
 def _inexactness(spec: TrialSpec) -> tuple[str | None, str]:
