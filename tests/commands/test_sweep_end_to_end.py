@@ -194,7 +194,8 @@ def test_a_budget_too_small_for_anything_says_the_least_and_leaves_nothing_behin
 
 
 def test_a_second_sweep_on_the_same_file_is_refused(vnbench: Vnbench) -> None:
-    first = vnbench.start("sweep", *SMALL, "--out", "r.jsonl")
+    # So long that however late the second one starts, the first is not done.
+    first = vnbench.start("sweep", *SMALL, "--replicates", "99", "--out", "r.jsonl")
     wait_for(lambda: records_in(vnbench.folder / "r.jsonl"))
     second = vnbench.run("sweep", *SMALL, "--out", "r.jsonl")
     assert second.returncode == 2
