@@ -15,13 +15,11 @@ from vnbench.trial.step.cuda_graphs import GraphedPasses
 from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
 from vnbench.trial.step.switches import set_switches
 
-CANVASES = [(64, 96), (64, 64)]
+CANVASES = [(32, 96), (32, 64)]
 CONFIGURATIONS: list[dict[str, Any]] = [
     {},
     {"precision": "bf16", "norm_precision": "input", "checkpointing": "stages"},
-    {"checkpointing": "selective", "padding": "exact"},
-    {"precision": "fp16"},
-    {"norm_kernel": "split", "memory_format": "channels-last", "optimizer": "foreach"},
+    {"checkpointing": "selective", "padding": "exact", "optimizer": "foreach"},
 ]
 
 
@@ -42,9 +40,9 @@ def micro_batches() -> list[Batch]:
 
 
 def trained(step: OptimizerStep) -> tuple[list[float], list[Tensor]]:
-    """Return the losses of three steps, each of four passes, and the parameters after them."""
+    """Return the losses of two steps, each of four passes, and the parameters after them."""
     timer = make_timer(step.device)
-    losses = [float(step.run(iter(micro_batches()), num_examples=7, timer=timer).loss) for _ in range(3)]
+    losses = [float(step.run(iter(micro_batches()), num_examples=7, timer=timer).loss) for _ in range(2)]
     return losses, [parameter.detach().cpu() for parameter in step.model.parameters()]
 
 
@@ -66,7 +64,7 @@ def test_replayed_steps_are_those_that_launch_their_kernels_one_by_one(changes: 
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("changes", CONFIGURATIONS, ids=lambda changes: ", ".join(changes.values()) or "plain")
+@pytest.mark.parametrize("changes", [*CONFIGURATIONS, {"precision": "fp16"}, {"norm_kernel": "split"}])
 def test_replays_on_a_gpu_are_close_to_kernels_launched_one_by_one(changes: dict[str, Any]) -> None:
     plain, replayed = plain_and_replayed("cuda", **changes)
     losses, gradients = plain.gradient(micro_batches())
@@ -99,7 +97,7 @@ def test_each_shape_is_captured_once_and_batches_stay_as_they_are() -> None:
     before = [[tensor.clone() for tensor in device_tensors(one)] for one in batches]
     for _ in range(2):
         step.run(iter(batches), num_examples=7, timer=WallTimer())
-    assert [tuple(shape) for shape in shapes] == [(2, 1, 64, 96), (2, 1, 64, 64), (1, 1, 64, 64)]
+    assert [tuple(shape) for shape in shapes] == [(2, 1, 32, 96), (2, 1, 32, 64), (1, 1, 32, 64)]
     assert all(all(map(torch.equal, device_tensors(one), kept)) for one, kept in zip(batches, before, strict=True))
 
 

@@ -29,32 +29,24 @@ OWN = Path(__file__).parents[2] / "benchmarks/own_network.py"
 
 LEVERS: Mapping[str, dict[str, Any]] = {
     "fp32": {},
-    "bf16": {"precision": "bf16"},
     "bf16, norm input": {"precision": "bf16", "norm_precision": "input"},
-    "fp16": {"precision": "fp16"},
     "fp16, foreach": {"precision": "fp16", "optimizer": "foreach"},
     "fp16, for-loop, norm input": {"precision": "fp16", "optimizer": "for-loop", "norm_precision": "input"},
-    "foreach": {"optimizer": "foreach"},
-    "for-loop": {"optimizer": "for-loop"},
-    "checkpointing": {"checkpointing": "stages"},
     "checkpointing, bf16, norm input": {"checkpointing": "stages", "precision": "bf16", "norm_precision": "input"},
     "selective checkpointing": {"checkpointing": "selective"},
     "selective checkpointing, bf16": {"checkpointing": "selective", "precision": "bf16"},
     "norm groups": {"norm_groups": "16"},
-    "channels-last": {"memory_format": "channels-last"},
     "channels-last, bf16, checkpointing": {
         "memory_format": "channels-last",
         "precision": "bf16",
         "checkpointing": "stages",
     },
-    "exact padding": {"padding": "exact"},
     "exact padding, bf16, channels-last, two examples": {
         "padding": "exact",
         "precision": "bf16",
         "memory_format": "channels-last",
         "batch_size": 2,
     },
-    "split norm": {"norm_kernel": "split"},
     "split norm, bf16": {"norm_kernel": "split", "precision": "bf16"},
     "split norm, fp16, norm input, checkpointing": {
         "norm_kernel": "split",
@@ -64,7 +56,6 @@ LEVERS: Mapping[str, dict[str, Any]] = {
     },
     "split norm, exact padding, bf16": {"norm_kernel": "split", "padding": "exact", "precision": "bf16"},
     "binary": {"task": "binary"},
-    "two examples": {"batch_size": 2},
     "the full preset": {"model": "veernet", "precision": "bf16"},
 }
 
