@@ -52,7 +52,7 @@ def sweep(
     optimizer: Annotated[Text, typer.Option(metavar="NAME,...", help="Loop: fused, foreach, for-loop.")] = None,
     padding: Annotated[Text, typer.Option(metavar="NAME,...", help="plain; exact: layers leave it out.")] = None,
     norm_kernel: Annotated[Text, typer.Option(metavar="NAME,...", help="Of GroupNorm: native, split.")] = None,
-    cuda_graphs: Annotated[Text, typer.Option(metavar="NAME,...", help="Passes replayed: off, on.")] = None,
+    cuda_graphs: Annotated[Text, typer.Option(metavar="NAME,...", help="Replay captured passes: off, on.")] = None,
     model: Annotated[Text, typer.Option(metavar="NAME", help="veernet, veernet-tiny, or FILE.py:FUNCTION.")] = None,
     norm_groups: Annotated[Text, typer.Option(metavar="RULE,...", help="half-or-16, or a number of groups.")] = None,
     device: Annotated[Text, typer.Option(metavar="NAME", help="auto, cuda or cpu. [auto]")] = None,

@@ -19,7 +19,7 @@ MakeGraphed = Callable[..., Any]
 
 
 class GraphedPasses:
-    """Passes forward whose kernels, and those of their gradients, are replayed, from the second pass on a shape on.
+    """Passes forward, captured with their gradients the first time that a shape comes up, and replayed every time.
 
     All graphs share one pool of memory: a pass is over, its gradient too, before the next one begins. The gradient of a
     replay lies where the next replay writes, so parameters must have gradients of their own that it is added to.
