@@ -23,9 +23,9 @@ from vnbench.commands.corpus import CorpusPlan, plan_corpus
 from vnbench.commands.sweep.search import bases_of
 from vnbench.commands.sweep.sweep import designer
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec import MAX_BATCH_SIZE, TrialSpec
 from vnbench.request.config import SweepConfig, complete
-from vnbench.request.options import MAX_BATCH_SIZE, SWITCHES
+from vnbench.request.options import OPTIONS
 from vnbench.request.reading import read_request
 from vnbench.sweep.budget import Budget
 from vnbench.sweep.estimate import TrialTimes, Workload
@@ -263,6 +263,6 @@ def _flags(words: Sequence[str]) -> tuple[dict[str, str], Path | None]:
     rest = iter(words[2:])
     for word in rest:
         name = word.removeprefix("--")
-        flags[name] = "yes" if name in SWITCHES else next(rest)
+        flags[name] = "yes" if OPTIONS[name].is_switch else next(rest)
     config = flags.pop("config", None)
     return flags, None if config is None else Path(config)

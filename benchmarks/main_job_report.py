@@ -30,7 +30,7 @@ from vnbench.output.words.numbers import MISSING
 from vnbench.output.words.provenance import measured_on
 from vnbench.records.record import TrialRecord
 from vnbench.records.store import load_results
-from vnbench.request.defaults import results_folder
+from vnbench.request.results_folder import results_folder
 from vnbench.units import format_duration, format_percent
 
 COMMAND = ("sweep", "--widths", "3200:12800")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vnbench.records.record import TrialRecord
-from vnbench.request.defaults import results_folder
+from vnbench.request.results_folder import results_folder
 
 REPORT_ONLY = "--report-only"
 """Flag of scripts that measure: draw the page anew from what an earlier run measured."""

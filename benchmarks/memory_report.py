@@ -29,10 +29,11 @@ from vnbench.output.plots.style import legend_below, new_figure, save, styled
 from vnbench.output.tables.certification import HEADERS, explanations, verdict
 from vnbench.output.tables.certification import figures as certificate_figures
 from vnbench.output.words.lever_columns import lever_cells
-from vnbench.output.words.levers import LEVERS, varying
+from vnbench.output.words.levers import varying
 from vnbench.output.words.numbers import MISSING, format_estimate, significant
 from vnbench.output.words.provenance import CPU_LABEL, Provenance, provenance
 from vnbench.records.record import TrialRecord
+from vnbench.records.spec import LEVERS
 from vnbench.records.store import load_all
 from vnbench.sweep.search import probes_of
 from vnbench.units import BYTES_PER_UNIT, PixelRange, format_bytes, format_percent, gib

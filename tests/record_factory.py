@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from vnbench.batching.alignment import align
-from vnbench.records.kind_fields import FLAG_FIELDS
 from vnbench.records.readings import (
     BatchingAccount,
     Block,
@@ -21,7 +20,7 @@ from vnbench.records.readings import (
     Stop,
 )
 from vnbench.records.record import Cause, Status, TrialRecord
-from vnbench.records.spec import PRECISIONS, TrialSpec
+from vnbench.records.spec import FLAG_FIELDS, PRECISIONS, TrialSpec
 from vnbench.sweep.estimate import Pace, Workload
 
 GIB = 2**30

@@ -7,10 +7,9 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-import typer
-
 from vnbench.cli.app import app
-from vnbench.request.options import OPTIONS, SWITCHES
+from vnbench.cli.arguments import texts_of
+from vnbench.request.options import OPTIONS
 from vnbench.request.reading import Request, read_request
 
 
@@ -23,7 +22,7 @@ def pasted(command: str) -> dict[str, Any]:
     """Return the values of the options of a command, by parameter, as its parser takes them."""
     program, name, *words = shlex.split(command)
     assert program == "vnbench"
-    with typer.main.get_command(app).commands[name].make_context(name, words) as context:  # type: ignore[attr-defined]
+    with app.commands[name].make_context(name, words) as context:
         values: dict[str, Any] = context.params
     return values
 
@@ -31,6 +30,4 @@ def pasted(command: str) -> dict[str, Any]:
 def pasted_sweep(command: str) -> Request:
     """Return the request that a sweep's command makes; every value is parsed, and every needed one has to be there."""
     values = pasted(command)
-    flags = {name: values[name.replace("-", "_")] for name in OPTIONS}
-    flags |= {name: "yes" if flags[name] else None for name in SWITCHES}
-    return read_request(flags, config_path=values["config"])
+    return read_request(texts_of(OPTIONS, values), config_path=values["config"])

@@ -36,7 +36,7 @@ class PixelRange:
         return f"{self.start}:{self.stop}"
 
 
-def parse_pixels(text: str, *, where: str) -> int:
+def parse_pixels(text: str, where: str) -> int:
     """Return the number of pixels that ``N``, ``X.YMpx`` or ``[COUNT x] HEIGHT x WIDTH`` names, as 2x640x12800.
 
     Raises:
@@ -60,7 +60,7 @@ def parse_pixels(text: str, *, where: str) -> int:
     return pixels
 
 
-def parse_pixel_range(text: str, *, where: str) -> PixelRange:
+def parse_pixel_range(text: str, where: str) -> PixelRange:
     """Return the inclusive range that ``A:B`` (or ``A`` alone, for ``A:A``) names.
 
     Raises:
@@ -155,7 +155,7 @@ def parse_int(text: str, *, where: str, minimum: int) -> int:
     return int(text)
 
 
-def parse_duration(text: str, *, where: str) -> float:
+def parse_duration(text: str, where: str) -> float:
     """Return the seconds that ``90s``, ``90m``, ``12h``, ``1.5d`` (or a bare number of seconds) name.
 
     Raises:
@@ -173,7 +173,7 @@ def parse_duration(text: str, *, where: str) -> float:
     return seconds
 
 
-def parse_ratio(text: str, *, where: str) -> float:
+def parse_ratio(text: str, where: str) -> float:
     """Return the ratio that ``1.5%`` or ``0.015`` names, above 0 and below 1.
 
     Raises:
@@ -186,7 +186,7 @@ def parse_ratio(text: str, *, where: str) -> float:
     return ratio
 
 
-def parse_amount(text: str, *, where: str) -> float:
+def parse_amount(text: str, where: str) -> float:
     """Return a number of at least 0, as of money.
 
     Raises:
@@ -197,7 +197,7 @@ def parse_amount(text: str, *, where: str) -> float:
     return float(text)
 
 
-def parse_positive(text: str, *, where: str) -> float:
+def parse_positive(text: str, where: str) -> float:
     """Return a number above 0, as a factor.
 
     Raises:
@@ -209,7 +209,7 @@ def parse_positive(text: str, *, where: str) -> float:
     return value
 
 
-def parse_bytes(text: str, *, where: str) -> int:
+def parse_bytes(text: str, where: str) -> int:
     """Return the bytes of a size such as ``24GiB`` or ``512MiB``.
 
     Raises:

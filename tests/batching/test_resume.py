@@ -11,13 +11,12 @@ import torch
 from plans import LOGS, config_of, sizes_of
 from torch.utils.data import DataLoader, TensorDataset
 
-from vnbench.batching.epoch import MAX_EPOCH
 from vnbench.batching.plan import PlanConfig
 from vnbench.batching.resume import EpochSampler, PlanState, read_state
 from vnbench.batching.samplers import SAMPLERS
 from vnbench.batching.sizes import draw_sizes
 from vnbench.errors import InputError
-from vnbench.records.spec import SamplerName
+from vnbench.records.spec import MAX_EPOCH, SamplerName
 
 SIZES_N2 = draw_sizes(LOGS, 103, seed=0)
 

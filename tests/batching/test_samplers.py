@@ -11,11 +11,11 @@ from plans import LOGS, batches_of, config_of, sizes_of, small_sizes
 
 from vnbench.batching.accounts import account, account_for_epoch
 from vnbench.batching.alignment import align
-from vnbench.batching.epoch import MAX_EPOCH, plan_epoch
+from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import BUDGETED_SAMPLER, BatchPlan, PlanConfig
 from vnbench.batching.samplers import SAMPLERS, sample_bucketed
 from vnbench.batching.sizes import MAX_SEED, SizeArray, SizeDistribution, draw_sizes
-from vnbench.records.spec import SAMPLER_NAMES, SamplerName
+from vnbench.records.spec import MAX_EPOCH, SAMPLER_NAMES, SamplerName
 from vnbench.units import PixelRange
 
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)

@@ -72,20 +72,20 @@ def settled(
 
 def test_a_processor_that_emulates_bf16_sweeps_fp32_and_says_why() -> None:
     found, _ = settled(config(), reading(bf16=9.2, fp32=0.27))
-    assert found.config.axes.precision == ("fp32",)
+    assert found.config.axes["precision"] == ("fp32",)
     assert "left out: bf16 is slow here: a convolution takes 34 times as long as in fp32" in found.lines[1]
     assert "--precision fp32,bf16 measures it" in found.lines[1]
 
 
 def test_a_processor_with_bf16_units_puts_it_at_the_centre() -> None:
     found, _ = settled(config(), reading(bf16=0.1, fp32=0.4))
-    assert found.config.axes.precision == ("bf16", "fp32")
+    assert found.config.axes["precision"] == ("bf16", "fp32")
     assert not any("slow" in line for line in found.lines)
 
 
 def test_an_emulated_precision_that_is_asked_for_runs_with_a_warning_and_an_honest_estimate() -> None:
     found, _ = settled(config(precision="bf16,fp32"), reading(bf16=9.0, fp32=0.3))
-    assert found.config.axes.precision == ("bf16", "fp32"), "the centre is the one named first"
+    assert found.config.axes["precision"] == ("bf16", "fp32"), "the centre is the one named first"
     warnings = [line for line in found.lines if line.startswith("warning: ")]
     assert warnings == ["warning: bf16 is slow here: a convolution takes 30 times as long as in fp32"]
     assert found.pace.s_per_mpx["bf16"] == pytest.approx(30 * found.pace.s_per_mpx["fp32"])
@@ -133,11 +133,11 @@ def test_a_definition_in_a_file_never_adapts(tmp_path: Path) -> None:
 def test_a_probe_that_hangs_or_dies_leaves_a_rough_guess_and_says_so(kind: Any) -> None:
     found, _ = settled(config(), Cause(kind=kind, message="gone"))
     assert not found.pace.is_probed
-    assert found.config.axes.precision == ("fp32",), "every machine computes it"
+    assert found.config.axes["precision"] == ("fp32",), "every machine computes it"
     assert found.lines[0] == "warning: the probe of this machine failed (timeout: gone): times are a rough guess"
     assert found.is_new, "the same command goes on with the same trials"
     again, run = settled(config(), reading(bf16=0.1, fp32=0.4), probes=[found.probe])
-    assert (run, again.config.axes.precision) == ([], ("fp32",))
+    assert (run, again.config.axes["precision"]) == ([], ("fp32",))
 
 
 def test_a_probe_stays_within_the_images_of_its_sweep() -> None:
@@ -160,15 +160,15 @@ def test_the_centre_on_a_gpu_is_a_precision_that_it_has_units_for(
     native = native_precisions_of_capability(*capability)
     environment = {"device_type": "cuda", "num_cpus": 8, "native_precisions": list(native)}
     of = config(environment)
-    assert of.axes.precision == swept
+    assert of.axes["precision"] == swept
     assert not of.chooses_size
     design = designer(plan_corpus(of))(of)
     assert design.cells[0].precision == swept[0]
     units = dict.fromkeys(swept, 0.2) | {"fp32": 1.0}
     found, _ = settled(of, reading(**units))
-    assert found.config.axes.precision == swept
+    assert found.config.axes["precision"] == swept
     failed, _ = settled(of, Cause(kind="signal", message="gone"))
-    assert failed.config.axes.precision == swept, "what a GPU has units for is known without a probe"
+    assert failed.config.axes["precision"] == swept, "what a GPU has units for is known without a probe"
 
 
 def test_precisions_without_units_are_named_on_a_gpu_too() -> None:
@@ -182,4 +182,4 @@ def test_what_is_asked_for_stands_whatever_an_earlier_command_of_the_file_was_as
     again, run = settled(config(subset="8", replicates="6"), reading(bf16=9.0, fp32=0.3), probes=[first.probe])
     assert run == []
     assert (again.config.subset_size, again.config.replicates) == (8, 6)
-    assert again.config.axes.precision == ("bf16", "fp32"), "the precisions were chosen, and stay"
+    assert again.config.axes["precision"] == ("bf16", "fp32"), "the precisions were chosen, and stay"

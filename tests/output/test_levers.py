@@ -1,15 +1,14 @@
 import pytest
 import record_factory as factory
 
-from vnbench.output.words.levers import LEVERS, centre_of, describe, levers_of, varying, worth_naming
-from vnbench.records.kind_fields import FLAG_FIELDS
-from vnbench.records.spec import TrialSpec
+from vnbench.output.words.levers import centre_of, describe, levers_of, varying, worth_naming
+from vnbench.records.spec import FLAG_FIELDS, LEVERS, TrialSpec
 
 DEFAULTS = {name: TrialSpec.__dataclass_fields__[name].default for name in FLAG_FIELDS}
 
 
 def test_every_switch_of_a_spec_is_a_lever_with_the_same_default() -> None:
-    assert {name: LEVERS[name].default for name in FLAG_FIELDS} == DEFAULTS
+    assert {name: LEVERS[name].quiet for name in FLAG_FIELDS} == DEFAULTS
 
 
 def test_switches_are_worth_naming_only_where_a_trial_has_another_than_the_default() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from vnbench.errors import InputError
 from vnbench.request.config import SweepConfig, complete
-from vnbench.request.defaults import default_out
 from vnbench.request.options import OPTIONS
 from vnbench.request.reading import read_request
+from vnbench.request.results_folder import default_out
 
 CPU: dict[str, Any] = {"device_type": "cpu", "device_name": "Some CPU @ 2.0GHz", "num_cpus": 2}
 CUDA: dict[str, Any] = {"device_type": "cuda", "device_name": "NVIDIA H200", "num_cpus": 16}
@@ -22,14 +22,14 @@ def config(environment: dict[str, Any] = CPU, **flags: str) -> SweepConfig:
 
 def test_the_cpu_takes_the_small_network_and_a_time_budget() -> None:
     asked = config()
-    assert (asked.model, asked.design, asked.axes.batch_size) == ("veernet-tiny", "one-at-a-time", (1, 2))
+    assert (asked.model, asked.design, asked.axes["batch_size"]) == ("veernet-tiny", "one-at-a-time", (1, 2))
     assert asked.time_budget_s is not None
     assert asked.time_budget_s < 300
 
 
 def test_cuda_takes_the_full_network_and_the_published_batches() -> None:
     asked = config(CUDA)
-    assert (asked.model, asked.axes.batch_size) == ("veernet", (1, 2, 4, 8, 16))
+    assert (asked.model, asked.axes["batch_size"]) == ("veernet", (1, 2, 4, 8, 16))
     assert asked.time_budget_s is None
     assert asked.center == {"batch_size": 4, "num_workers": 4}
 
@@ -42,7 +42,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
     path = tmp_path / "sweep.toml"
     path.write_text('widths = "1000:2000"\nbatch-size = [2, 4]\nprecision = "fp32"\nseed = 3\n')
     asked = complete(read_request({"seed": "5"}, config_path=path), environment=CPU)
-    assert (asked.axes.batch_size, asked.axes.precision, asked.seed) == ((2, 4), ("fp32",), 5)
+    assert (asked.axes["batch_size"], asked.axes["precision"], asked.seed) == ((2, 4), ("fp32",), 5)
     assert str(asked.widths) == "1000:2000"
     assert asked.model == "veernet-tiny"
 

@@ -115,9 +115,9 @@ def test_an_epoch_holds_whole_batches_and_no_more_than_there_are_images() -> Non
 
 def test_without_a_reduced_precision_the_norm_is_no_axis_unless_asked_for() -> None:
     choices = replace(chosen(some_pace()), precision=("fp32",))
-    assert chosen_config(config(), choices).axes.norm_precision == ("fp32",)
+    assert chosen_config(config(), choices).axes["norm_precision"] == ("fp32",)
     asked = config(norm_precision="fp32,input")
-    assert chosen_config(asked, choices).axes.norm_precision == ("fp32", "input")
+    assert chosen_config(asked, choices).axes["norm_precision"] == ("fp32", "input")
 
 
 def test_traced_memory_comes_first_and_is_confirmed_behind_one_process_of_each_configuration() -> None:

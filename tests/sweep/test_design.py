@@ -7,7 +7,7 @@ import pytest
 
 from vnbench.batching.sizes import SizeDistribution, draw_sizes
 from vnbench.errors import InputError
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec import FLAG_FIELDS, LOADER_FIELDS, TrialSpec
 from vnbench.request.config import complete
 from vnbench.request.reading import read_request
 from vnbench.sweep.cells import Cell
@@ -44,7 +44,7 @@ def test_norm_groups_are_an_axis_and_the_usual_ones_leave_the_spec_as_it_was() -
     found = {(trial.spec.norm_groups, trial.spec.norm_kernel) for trial in made.trials}
     assert found == {(groups, kernel) for groups in ("half-or-16", "16") for kernel in ("native", "split")}
     told = {str(cell).partition("workers")[2] for cell in made.cells}
-    assert told == {"", ", norm groups 16", ", norm-kernel split", ", norm groups 16, norm-kernel split"}
+    assert told == {"", ", norm-groups 16", ", norm-kernel split", ", norm-groups 16, norm-kernel split"}
     plain = [trial.spec for trial in design(CUDA).trials]
     assert not any({"norm_groups", "norm_kernel"} & set(spec.canonical()) for spec in plain)
 
@@ -242,9 +242,9 @@ def test_only_the_asked_kinds_are_planned() -> None:
 
 
 def test_switches_of_torch_are_axes_and_off_unless_asked_for() -> None:
-    assert all(not cell.changed_flags for cell in design(CUDA).cells)
+    assert all(not cell.changed(FLAG_FIELDS) for cell in design(CUDA).cells)
     made = design(CUDA, memory_format="contiguous,channels-last", cudnn_benchmark="off,on", optimizer="fused,foreach")
-    changed = [cell.changed_flags for cell in made.cells if cell.changed_flags]
+    changed = [changed for cell in made.cells if (changed := cell.changed(FLAG_FIELDS))]
     assert changed == [{"memory_format": "channels-last"}, {"cudnn_benchmark": "on"}, {"optimizer": "foreach"}]
     specs = [trial.spec for trial in made.trials if trial.spec.memory_format == "channels-last"]
     assert {spec.kind for spec in specs} == {"memory", "training"}
@@ -372,7 +372,7 @@ def test_what_only_workers_have_is_varied_where_there_are_workers(name: str) -> 
     made = design(kind="loader", num_workers="0,2,4", **{name: values[name]})
     (changed,) = cells_that_differ(made, name)
     assert [cell.num_workers for cell in made.cells if getattr(cell, name) == changed] == [2]
-    assert not design(kind="loader", num_workers="0", **{name: values[name]}).cells[0].changed_loader
+    assert not design(kind="loader", num_workers="0", **{name: values[name]}).cells[0].changed(LOADER_FIELDS)
 
 
 def test_a_cache_has_its_limit_in_the_spec() -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from vnbench.batching.epoch import MAX_EPOCH, plan_epoch
+from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import BatchPlan, MicroBatch, PlanConfig
 from vnbench.batching.sizes import SizeArray
 from vnbench.errors import InputError
 from vnbench.records.identity import digest
+from vnbench.records.spec import MAX_EPOCH
 
 STATE_VERSION = 1
 """Version of the rules that make a plan; a later one that plans otherwise has another."""

@@ -10,19 +10,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from vnbench.errors import InputError
+from vnbench.records.spec import SIZE_LAWS, SizeLaw
 from vnbench.units import MAX_SIDE_PIXELS, PixelRange
 
 SizeArray: TypeAlias = npt.NDArray[np.int64]
 """Shape (N, 2): one row per example, columns height and width in pixels."""
-
-SizeLaw = Literal["uniform", "log-uniform"]
-SIZE_LAWS: tuple[SizeLaw, ...] = get_args(SizeLaw)
 
 MAX_SEED = 2**64 - 1
 """Largest seed: one of the two 64-bit words of a Philox key."""

@@ -1,21 +1,78 @@
-"""Options that several commands share, and how a command answers in JSON."""
+"""How commands take their options from declarations, and what several of them share."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
-import typer
+import click
 
-Text = str | None
-Widths = Annotated[Text, typer.Option(metavar="A:B", help="Widths in pixels, both ends included, as 3200:12800.")]
-Heights = Annotated[Text, typer.Option(metavar="A:B", help="Heights in pixels, both ends included. [480:640]")]
-SizeLaw = Annotated[Text, typer.Option(metavar="LAW", help="uniform or log-uniform sides. [uniform]")]
-Sizes = Annotated[Text, typer.Option(metavar="FILE.csv", help="Sizes of the images, columns width,height.")]
-CorpusId = Annotated[Text, typer.Option(metavar="ID", help="Which corpus, where RESULTS hold several.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
-SAMPLERS_HELP = "random, step-sorted, bucketed, pixel-budget, sorted."
-Seed = Annotated[Text, typer.Option(metavar="N", help="Seed of everything random. [0]")]
+from vnbench.request.option import OTHER, PANELS, Option
+
+FILE = click.Path(path_type=Path)
+"""A path, whether it exists or not: what is wrong with it is told where it is used."""
+
+
+class PanelOption(click.Option):
+    """An option that the help shows in its panel."""
+
+    def __init__(self, names: list[str], *, panel: str = OTHER, **attributes: Any) -> None:
+        """Take what click takes, and the panel."""
+        super().__init__(names, **attributes)
+        self.panel = panel
+
+
+class Command(click.Command):
+    """A command whose help shows its options in panels."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the panels that hold an option, in their order."""
+        rows: dict[str, list[tuple[str, str]]] = {panel: [] for panel in PANELS}
+        for one in self.get_params(ctx):
+            if isinstance(one, click.Option) and (record := one.get_help_record(ctx)) is not None:
+                rows[getattr(one, "panel", OTHER)].append(record)
+        shown = {panel: records for panel, records in rows.items() if records}
+        for panel, records in shown.items():
+            with formatter.section(panel if len(shown) > 1 else "Options"):
+                formatter.write_dl(records)
+
+
+def taken(options: Mapping[str, Option], *, needed: Iterable[str] = ()) -> list[click.Parameter]:
+    """Return the parameters by which a command takes some options as text; ``needed`` are those that must be given."""
+    return [_parameter(option, is_needed=option.name in set(needed)) for option in options.values()]
+
+
+def texts_of(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the texts of some options by name, None where they were not given; ``given`` is by parameter."""
+    return {
+        name: ("yes" if given[option.parameter] else None) if option.is_switch else given[option.parameter]
+        for name, option in options.items()
+    }
+
+
+def _parameter(option: Option, *, is_needed: bool) -> click.Parameter:
+    flags = [f"--{option.name}", option.parameter]
+    if option.is_switch:
+        return PanelOption(flags, is_flag=True, help=option.help_line, panel=option.panel)
+    return PanelOption(
+        flags, metavar=option.metavar, help=option.help_line, panel=option.panel, required=is_needed, type=str
+    )
+
+
+results = click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=FILE)
+"""Results files that a command reads."""
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."
+)
+
+corpus_id = click.option("--corpus-id", metavar="ID", help="Which corpus, where RESULTS hold several.")
+
+profiles = click.option(
+    "--profile", "profiles", metavar="DIR", multiple=True, type=FILE, help="Folder of vnbench profile, or a file of it."
+)
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -1,15 +1,17 @@
-"""``vnbench gate`` on the command line: its options, and the call that they make."""
+"""``vnbench gate`` on the command line, and the trial that its reruns ask of a checkout."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from vnbench.cli.arguments import AsJson, Text, print_json
+from vnbench.cli.arguments import FILE, Command, as_json, print_json, taken, texts_of
 from vnbench.errors import InputError
+from vnbench.request.option import parsed, with_defaults
+from vnbench.request.options import GATE_OPTIONS
 
 if TYPE_CHECKING:
     from vnbench.commands.gate.gate import Decide, GateOptions
@@ -17,52 +19,52 @@ if TYPE_CHECKING:
 TRIAL_TIMEOUT_S = 600.0
 """As a sweep's trials have."""
 
-METRICS_HELP = "status, time, memory, reserved, padding, epoch_padding, shapes, operators. [all]"
 
-
+@click.command("gate", cls=Command, params=taken(GATE_OPTIONS))
+@click.argument("files", metavar="BASELINE CANDIDATE", nargs=-1, required=True, type=FILE)
+@click.option("--update", is_flag=True, help="Take the candidate into the baseline file.")
+@click.option("--calibrate", is_flag=True, help="Of sweeps without a change: tell their noise, and what it hides.")
+@click.option("--rerun", "is_rerun", is_flag=True, help="Measure again what noise left undecided.")
+@click.option("--baseline-checkout", metavar="DIR", type=FILE, help="Source of the baseline, for --rerun.")
+@click.option("--candidate-checkout", metavar="DIR", type=FILE, help="Source of the candidate. [here]")
+@click.option("--rerun-out", metavar="DIR", type=FILE, help="Records of --rerun. [by CANDIDATE]")
+@click.option("--corpus", metavar="DIR", type=FILE, help="Image files for --rerun. [the cache]")
+@click.option("--junit", metavar="FILE", type=FILE, help="Write JUnit XML.")
+@click.option("--markdown", metavar="FILE", type=FILE, help="Write Markdown.")
+@click.option("--code-quality", metavar="FILE", type=FILE, help="Write GitLab's code quality.")
+@as_json
 def gate(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="BASELINE CANDIDATE", help="Results files, a baseline file, or folders.")
-    ],
-    tolerance_time: Annotated[str, typer.Option(metavar="RATIO", help="Slowdown that is put up with.")] = "1.5%",
-    tolerance_memory: Annotated[str, typer.Option(metavar="RATIO", help="The same of a peak.")] = "0.5%",
-    tolerance_padding: Annotated[str, typer.Option(metavar="RATIO", help="The same of padded pixels.")] = "0.1%",
-    on_undecided: Annotated[str, typer.Option(metavar="NAME", help="When noise hides it: fail or warn.")] = "fail",
-    metrics: Annotated[Text, typer.Option(metavar="NAME,...", help=METRICS_HELP)] = None,
-    sweep_spread: Annotated[str, typer.Option(metavar="RATIO", help="How far whole sweeps differ here.")] = "0",
-    update: Annotated[bool, typer.Option("--update", help="Take the candidate into the baseline file.")] = False,
-    calibrate: Annotated[bool, typer.Option("--calibrate", help="Of sweeps without a change: noise, power.")] = False,
-    detect: Annotated[str, typer.Option(metavar="RATIO", help="Slowdown to plan for with --calibrate.")] = "3%",
-    rerun: Annotated[bool, typer.Option("--rerun", help="Measure again what noise left undecided.")] = False,
-    baseline_checkout: Annotated[Path | None, typer.Option(metavar="DIR", help="Source of the baseline.")] = None,
-    candidate_checkout: Annotated[Path | None, typer.Option(metavar="DIR", help="Of the candidate. [here]")] = None,
-    time_cap: Annotated[str, typer.Option(metavar="TIME", help="Of --rerun; begins no trial after it.")] = "30m",
-    rerun_out: Annotated[Path | None, typer.Option(metavar="DIR", help="Records of --rerun. [by CANDIDATE]")] = None,
-    corpus: Annotated[Path | None, typer.Option(metavar="DIR", help="Image files for --rerun. [the cache]")] = None,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML.")] = None,
-    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write Markdown.")] = None,
-    code_quality: Annotated[Path | None, typer.Option(metavar="FILE", help="Write GitLab's code quality.")] = None,
-    as_json: AsJson = False,
+    *,
+    files: tuple[Path, ...],
+    update: bool,
+    calibrate: bool,
+    is_rerun: bool,
+    baseline_checkout: Path | None,
+    candidate_checkout: Path | None,
+    rerun_out: Path | None,
+    corpus: Path | None,
+    junit: Path | None,
+    markdown: Path | None,
+    code_quality: Path | None,
+    as_json: bool,
+    **given: Any,
 ) -> int:
-    """Say whether a candidate is worse than its baseline: exit code 1 if so, 3 if that cannot be told."""
+    """Say whether a candidate is worse than its baseline: exit code 1 if so, 3 if that cannot be told.
+
+    BASELINE and CANDIDATE are results files, a baseline file, or folders of them.
+    """
     from vnbench.analysis.comparison.rows import Tolerances
     from vnbench.commands.gate.calibrate import run_calibrate_command
     from vnbench.commands.gate.gate import GateOptions, run_gate_command, run_update_command
-    from vnbench.request.options import GATE_OPTIONS
 
-    given = locals()
-    values = {
-        name: parse(given[name.replace("-", "_")], f"--{name}")
-        for name, parse in GATE_OPTIONS.items()
-        if given[name.replace("-", "_")] is not None
-    }
+    values = parsed(GATE_OPTIONS, with_defaults(GATE_OPTIONS, texts_of(GATE_OPTIONS, given)))
     tolerances = Tolerances(
         time=values["tolerance-time"], memory=values["tolerance-memory"], padding=values["tolerance-padding"]
     )
     if calibrate:
         if update:
             raise InputError("--update", allowed="a calibration updates nothing", remedy="leave out one of them")
-        found = run_calibrate_command(files, detect=values["detect"], tolerances=tolerances, as_json=as_json)
+        found = run_calibrate_command(list(files), detect=values["detect"], tolerances=tolerances, as_json=as_json)
         if as_json:
             print_json(found)
         return 0
@@ -87,7 +89,7 @@ def gate(
         report = run_update_command(files[0], files[1], options=options)
     else:
         decide = None
-        if rerun:
+        if is_rerun:
             decide = _rerunning(
                 options,
                 checkouts=(baseline_checkout, candidate_checkout or Path.cwd()),
@@ -101,6 +103,7 @@ def gate(
     return report.exit_code
 
 
+@click.command("trial", hidden=True)
 def trial() -> int:
     """Run the trial that is ordered on stdin and print its record: what --rerun asks of a checkout."""
     from vnbench.commands.gate.trial import run_ordered_trial

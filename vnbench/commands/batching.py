@@ -16,8 +16,9 @@ from vnbench.batching.resume import EpochSampler, PlanState, read_state
 from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
 from vnbench.errors import InputError
 from vnbench.images.folder import read_sizes
-from vnbench.request.options import OPTIONS, PLAN_OPTIONS
-from vnbench.units import format_percent, mpx
+from vnbench.request.option import parsed
+from vnbench.request.options import BATCHING_OPTIONS, OPTIONS
+from vnbench.units import format_percent, mpx, parse_pixel_range
 
 DEFAULT_EPOCH = 2
 """The first epoch with two epochs before it, whose pairs it may repeat."""
@@ -109,8 +110,7 @@ def _percent_or_dash(ratio: float | None) -> str:
 
 
 def _understand(flags: Mapping[str, str | None]) -> _Asked:
-    parsers = {**OPTIONS, **PLAN_OPTIONS}
-    values = {name: parsers[name](text, f"--{name}") for name, text in flags.items() if text is not None}
+    values = parsed(BATCHING_OPTIONS, flags)
     for name in ("batch-size", "sampler", "micro-batch-size", "shapes"):
         if len(values.get(name, (None,))) != 1:
             raise InputError(f"--{name}", flags[name], allowed="one value at a time", remedy="name one")
@@ -233,6 +233,6 @@ def _sizes(values: Mapping[str, Any], *, seed: int) -> SizeArray:
             raise InputError(
                 f"--{name}", allowed="it is needed where no --sizes is given", remedy="write --widths A:B --examples N"
             )
-    heights = values.get("heights") or OPTIONS["heights"]("480:640", "--heights")
+    heights = values.get("heights") or parse_pixel_range(str(OPTIONS["heights"].default), "--heights")
     distribution = SizeDistribution(widths=values["widths"], heights=heights, law=values.get("size-law", "uniform"))
     return draw_sizes(distribution, values["examples"], seed=seed)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vnbench.batching.canvases import Size
-from vnbench.batching.sizes import SizeArray, SizeDistribution, SizeLaw
+from vnbench.batching.sizes import SizeArray, SizeDistribution
 from vnbench.batching.subset import choose_subset
 from vnbench.errors import InputError
 from vnbench.images.cache_root import default_cache_root
@@ -28,10 +28,11 @@ from vnbench.images.synthesis import (
     planned_corpus,
 )
 from vnbench.output.console import say, stderr_console
-from vnbench.records.spec import ImageFormat, Task, TrialSpec
+from vnbench.records.spec import ImageFormat, SizeLaw, Task, TrialSpec
 from vnbench.request.config import SweepConfig
-from vnbench.request.options import OPTIONS
-from vnbench.units import PixelRange, format_bytes
+from vnbench.request.option import parsed
+from vnbench.request.options import CORPUS_OPTIONS, OPTIONS
+from vnbench.units import PixelRange, format_bytes, parse_pixel_range
 
 MIN_EXAMPLES = 2
 """One to train on and one for validation."""
@@ -96,10 +97,10 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
     """
     spec: CorpusSpec | None = None
     if config.corpus is not None:
-        if config.axes.image_format != ("png",):
+        if config.axes["image_format"] != ("png",):
             raise InputError(
                 "--image-format",
-                ",".join(config.axes.image_format),
+                ",".join(config.axes["image_format"]),
                 allowed="the images of --corpus have a format already",
                 remedy="leave one of them out",
             )
@@ -128,7 +129,7 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
         directory=corpus.directory,
         spec=spec,
         num_examples=len(corpus),
-        formats=config.axes.image_format,
+        formats=config.axes["image_format"],
     )
 
 
@@ -146,7 +147,7 @@ def write_corpus(directory: Path, flags: Mapping[str, str | None]) -> dict[str, 
     Raises:
         InputError: an option or the folder cannot be used.
     """
-    values = {name: OPTIONS[name](text, f"--{name}") for name, text in flags.items() if text is not None}
+    values = parsed(CORPUS_OPTIONS, flags)
     if "sizes" not in values and "widths" not in values:
         raise InputError(
             "--widths",
@@ -210,7 +211,7 @@ def _synthetic_spec(
             "--examples", num_examples, allowed=f"at least {MIN_EXAMPLES} are needed, for two splits", remedy="write 60"
         )
     assert widths is not None
-    heights = heights or OPTIONS["heights"]("480:640", "--heights")
+    heights = heights or parse_pixel_range(str(OPTIONS["heights"].default), "--heights")
     distribution = SizeDistribution(widths=widths, heights=heights, law=size_law)
     return CorpusSpec(num_examples=num_examples, sizes=distribution, task=task, seed=seed)
 

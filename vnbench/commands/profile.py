@@ -24,30 +24,10 @@ from vnbench.processes.parent import run_child
 from vnbench.records.spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.request.config import SweepConfig, complete
-from vnbench.request.options import AXIS_OPTIONS
+from vnbench.request.options import OPTIONS
 from vnbench.request.reading import Request, read_request
 from vnbench.sweep.design import make_design
 from vnbench.sweep.runner import check_own_models, failure_of, probe_environment
-
-PROFILE_OPTIONS = (
-    "widths",
-    "heights",
-    "micro-batch-size",
-    "precision",
-    "norm-precision",
-    "checkpointing",
-    "memory-format",
-    "optimizer",
-    "padding",
-    "norm-kernel",
-    "task",
-    "model",
-    "device",
-    "memory-limit",
-    "trial-timeout",
-    "seed",
-)
-"""Options of the command that a sweep has too, and means the same by."""
 
 PROFILE_ENTRY = "vnbench.trial.kinds.profile:run"
 
@@ -113,7 +93,7 @@ def run_profile_command(flags: Mapping[str, str | None], *, out: Path | None, as
 def _request(flags: Mapping[str, str | None]) -> Request:
     """Return what the options ask for: each named value with each other one, at one batch per micro-batch."""
     micro_batch_sizes = flags["micro-batch-size"] or "1"
-    AXIS_OPTIONS["batch-size"](micro_batch_sizes, "--micro-batch-size")
+    OPTIONS["batch-size"].parse(micro_batch_sizes, "--micro-batch-size")
     return read_request(
         {
             **flags,

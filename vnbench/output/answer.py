@@ -10,13 +10,13 @@ from vnbench.analysis.comparison.side_by_side import side_by_side
 from vnbench.analysis.comparison.sweep_answer import LeverEffect, SweepAnswer, answer_of
 from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.summary import TrialSummary, latest_attempts, summarize
-from vnbench.output.words.levers import LEVERS, levers_of, phrases
+from vnbench.output.words.levers import levers_of, phrases
 from vnbench.output.words.noise import REPEAT_COMMAND
 from vnbench.output.words.numbers import MISSING, format_estimate, times
 from vnbench.output.words.provenance import count
 from vnbench.output.words.row_notes import subject
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec import LEVERS, TrialSpec
 from vnbench.units import mpx
 
 MAX_NAMED = 4

@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from vnbench.output.console import say
-from vnbench.output.words.levers import LEVERS, kind_told
+from vnbench.output.words.levers import kind_told
 from vnbench.output.words.provenance import count
-from vnbench.records.kind_fields import LOADER_FIELDS
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec import LEVERS, LOADER_FIELDS, TrialSpec
 from vnbench.sweep.estimate import TrialTimes
 from vnbench.units import format_bytes, format_duration, mpx
 

@@ -1,4 +1,4 @@
-"""Which fields of a spec belong together: those of a kind of trial, of torch's switches, of the loader's."""
+"""Which fields each kind of trial needs, and which it may have."""
 
 from __future__ import annotations
 
@@ -24,18 +24,3 @@ KIND_FIELDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """Fields that each kind needs, and those that it may have; it must leave the others out."""
 ALL_KIND_FIELDS = sorted({name for groups in KIND_FIELDS.values() for group in groups for name in group})
 """Every field that some kind needs or may have, sorted."""
-
-FLAG_FIELDS = (
-    "memory_format",
-    "compile",
-    "cudnn_benchmark",
-    "allocator",
-    "optimizer",
-    "padding",
-    "norm_kernel",
-    "cuda_graphs",
-)
-"""Fields of switches of torch and its libraries, each at its default unless asked for."""
-
-LOADER_FIELDS = ("worker_kind", "prefetch_factor", "pin_memory", "persistent_workers", "cache", "image_format")
-"""Fields of the loader's switches, each at its default unless asked for."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vnbench.records.spec import DeviceType, Precision
-from vnbench.request.defaults import DEVICE_DEFAULTS
+from vnbench.records.spec import AXES, DeviceType, Precision
 from vnbench.request.reading import Request
 
 SETTLING = {
@@ -43,7 +42,7 @@ def default_precisions(precisions: Sequence[Precision], environment: Mapping[str
 
 def precisions_without_units(swept: Sequence[Precision], *, device: DeviceType) -> tuple[str, ...]:
     """Return those of the device's default precisions that ``default_precisions`` left out."""
-    return tuple(one for one in DEVICE_DEFAULTS[device]["precision"].split(",") if one not in swept)
+    return tuple(one for one in AXES["precision"].swept_on(device).split(",") if one not in swept)
 
 
 def chooses_precision(request: Request, values: Mapping[str, Any]) -> bool:

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from vnbench.batching.sizes import SizeLaw
 from vnbench.errors import InputError
-from vnbench.records.spec import DeviceType, MemoryBy, Soak, Task, TrialKind
-from vnbench.request.axes import Axes
+from vnbench.records.spec import AXES, DeviceType, MemoryBy, SizeLaw, Soak, Task, TrialKind
 from vnbench.request.choosing import chooses_precision, chooses_size, default_precisions
-from vnbench.request.defaults import CENTER_DEFAULTS, COMMON_DEFAULTS, DEVICE_DEFAULTS
-from vnbench.request.options import AXIS_OPTIONS, OPTIONS, DesignName
-from vnbench.request.own_model import LEVERS, OwnModel
+from vnbench.request.options import OPTIONS, DesignName
+from vnbench.request.own_model import NEUTRAL, OwnModel
 from vnbench.request.reading import Request
 from vnbench.units import PixelRange
 
@@ -31,10 +28,10 @@ class SweepConfig:
     """Digest of the file of a user's own network; None for a preset."""
     task: Task
     """Which masks are learnt."""
-    axes: Axes
-    """What is varied."""
+    axes: Mapping[str, tuple[Any, ...]]
+    """Values of each axis by its field of Levers, in the order given."""
     center: Mapping[str, Any]
-    """Values of the centre that are not the first of their axis, by field of Axes."""
+    """Values of the centre that are not the first of their axis, by field of Levers."""
     design: DesignName
     """Which cells of the axes' product are measured."""
     kinds: tuple[TrialKind, ...]
@@ -118,10 +115,11 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         InputError: a value of the centre is not on its axis, a floor above its cap, or a trace asked for on CUDA.
     """
     device = cast(DeviceType, environment["device_type"])
-    defaults = {**COMMON_DEFAULTS, **DEVICE_DEFAULTS[device]}
+    # The first value of an axis is that of the centre.
+    defaults = {name: text for name, option in OPTIONS.items() if (text := option.default_on(device))}
     if request.values.keys() & {"corpus", "images", "sizes"}:
         defaults = {name: text for name, text in defaults.items() if name != "heights"}
-    values: dict[str, Any] = {name: OPTIONS[name](text, f"--{name}") for name, text in defaults.items()}
+    values: dict[str, Any] = {name: OPTIONS[name].parse(text, f"--{name}") for name, text in defaults.items()}
     if "num-workers" not in request.values:
         num_cpus = int(environment["num_cpus"])
         values["num-workers"] = tuple(n for n in values["num-workers"] if n <= max(num_cpus, 2))
@@ -148,7 +146,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
     own = values["model"] if isinstance(values["model"], OwnModel) else None
     if own:
         values |= _levers_not_taken(own, request)
-    axes = Axes(**{name.replace("-", "_"): values[name] for name in AXIS_OPTIONS})
+    axes = {name: values[lever.option] for name, lever in AXES.items()}
     return SweepConfig(
         device=device,
         model=own.name if own else values["model"],
@@ -165,7 +163,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         corpus=values.get("corpus", values.get("images")),
         num_examples=values["examples"],
         # Every trial measures the same examples, so they must fill the largest batch at least once.
-        subset_size=max(values["subset"], *axes.batch_size) if "subset" not in request.values else values["subset"],
+        subset_size=max(values["subset"], *axes["batch_size"]) if "subset" not in request.values else values["subset"],
         num_compute_sizes=values["compute-sizes"],
         num_warm_up_steps=values["warm-up-steps"],
         noise_target=values["noise-target"],
@@ -202,7 +200,7 @@ def _levers_not_taken(own: OwnModel, request: Request) -> dict[str, Any]:
         InputError: another value was asked for.
     """
     values = {}
-    for lever, neutral in LEVERS.items():
+    for lever, neutral in NEUTRAL.items():
         option = lever.replace("_", "-")
         values[option] = (neutral,)
         if lever in own.levers or lever == "padding":  # exact padding is refused with what was measured of its leak
@@ -217,8 +215,9 @@ def _levers_not_taken(own: OwnModel, request: Request) -> dict[str, Any]:
 
 
 def _center_on_axes(values: Mapping[str, Any], device: DeviceType) -> dict[str, Any]:
-    """Return the centre's values by field of Axes; a default of the device counts only where its axis holds it."""
-    center = {name: value for name, value in CENTER_DEFAULTS[device].items() if value in values[name]}
+    """Return the centre's values by field of Levers; a default of the device counts only where its axis holds it."""
+    defaults = {lever.option: lever.centre[device] for lever in AXES.values() if device in lever.centre}
+    center = {name: value for name, value in defaults.items() if value in values[name]}
     for name, value in values.get("center", {}).items():
         if value not in values[name]:
             raise InputError(

@@ -1,47 +1,45 @@
-"""How each option is written: its parser, the same for a flag and for a configuration file."""
+"""Every option of every command: its name, its parser, its help and its default, for the command line and for files."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from vnbench.batching.epoch import MAX_EPOCH
-from vnbench.batching.sizes import SIZE_LAWS
 from vnbench.errors import InputError
+from vnbench.parsers import whole, word, words
+from vnbench.records.lever import Lever
 from vnbench.records.readings import METRICS
 from vnbench.records.record import STATUSES
 from vnbench.records.spec import (
-    ALLOCATORS,
-    CACHES,
-    CHECKPOINTINGS,
-    COMPILES,
+    AXES,
     DEVICE_TYPES,
-    IMAGE_FORMATS,
+    MAX_EPOCH,
     MEMORY_BYS,
-    MEMORY_FORMATS,
     MODEL_NAMES,
-    NORM_KERNELS,
-    NORM_PRECISIONS,
-    ON_OFF,
-    OPTIMIZER_LOOPS,
-    PADDINGS,
-    PRECISIONS,
-    SAMPLER_NAMES,
-    SHAPE_VISITS,
+    SIZE_LAWS,
     SOAKS,
     SWEPT_KINDS,
     TASKS,
-    WORKER_KINDS,
+)
+from vnbench.request.option import (
+    IMAGES,
+    LEVERS,
+    LIMITS,
+    MEASURING,
+    PLANNING,
+    RESULTS,
+    Option,
+    by_name,
+    pick,
+    yes,
 )
 from vnbench.request.own_model import OwnModel, is_own_model, read_own_model
 from vnbench.units import (
     parse_amount,
     parse_bytes,
     parse_duration,
-    parse_int,
-    parse_int_list,
     parse_pixel_range,
     parse_pixels,
     parse_positive,
@@ -52,35 +50,11 @@ from vnbench.units import (
 DesignName = Literal["one-at-a-time", "factored", "full"]
 DESIGN_NAMES: tuple[DesignName, ...] = get_args(DesignName)
 
-MAX_BATCH_SIZE = 4096
-"""Largest batch that is taken for one: on these images a larger number is a typing error."""
-
-
-MAX_SHAPES = 4096
-"""Most canvases that training may be held to: more than an epoch of logs has without being held to any."""
-
-
 SNAPSHOT_RULES = ("best", "epoch", "none")
 
-YES_OR_NO = ("yes", "no")
 
-SWITCHES = ("find-max-batch", "no-plots")
-"""Options that are flags without a value on the command line, and true or false in a file."""
-
-
-def _choice(allowed: Sequence[str]) -> Callable[[str, str], str]:
-    def parse(text: str, where: str) -> str:
-        if text not in allowed:
-            close = difflib.get_close_matches(text, allowed, n=1)
-            raise InputError(
-                where,
-                text,
-                allowed=f"must be one of {', '.join(allowed)}",
-                remedy=f"write {close[0] if close else allowed[0]}",
-            )
-        return text
-
-    return parse
+def _path(text: str, _: str) -> Path:
+    return Path(text)
 
 
 def _model(text: str, where: str) -> str | OwnModel:
@@ -97,190 +71,624 @@ def _model(text: str, where: str) -> str | OwnModel:
     return text
 
 
-def _choices(allowed: Sequence[str]) -> Callable[[str, str], tuple[str, ...]]:
-    one = _choice(allowed)
-
-    def parse(text: str, where: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(one(part, where) for part in split_list(text, where=where)))
-
-    return parse
-
-
-def _ints(minimum: int, maximum: int) -> Callable[[str, str], tuple[int, ...]]:
-    def parse(text: str, where: str) -> tuple[int, ...]:
-        values = parse_int_list(text, where=where, minimum=minimum)
-        _refuse_above(max(values), maximum, text=text, where=where)
-        return values
-
-    return parse
-
-
-def _int(minimum: int, maximum: int) -> Callable[[str, str], int]:
-    def parse(text: str, where: str) -> int:
-        value = parse_int(text, where=where, minimum=minimum)
-        _refuse_above(value, maximum, text=text, where=where)
-        return value
-
-    return parse
-
-
-def _refuse_above(value: int, maximum: int, *, text: str, where: str) -> None:
-    if value > maximum:
-        raise InputError(where, text, allowed=f"{value} is above {maximum}", remedy=f"write at most {maximum}")
-
-
-def _micro_batches(text: str, where: str) -> tuple[int | None, ...]:
-    values: list[int | None] = []
-    for part in split_list(text, where=where):
-        values.append(None if part == "same" else _int(1, MAX_BATCH_SIZE)(part, where))
-    return tuple(dict.fromkeys(values))
-
-
-def _shapes(text: str, where: str) -> tuple[int | None, ...]:
-    values: list[int | None] = []
-    for part in split_list(text, where=where):
-        values.append(None if part == "any" else _int(1, MAX_SHAPES)(part, where))
-    return tuple(dict.fromkeys(values))
-
-
-def _norm_groups(text: str, where: str) -> tuple[str, ...]:
-    parts = split_list(text, where=where)
-    return tuple(dict.fromkeys(one if one == "half-or-16" else str(_int(1, 1024)(one, where)) for one in parts))
-
-
 def _center(text: str, where: str) -> dict[str, Any]:
+    options = [lever.option for lever in AXES.values()]
     chosen: dict[str, Any] = {}
     for part in split_list(text, where=where):
         name, _, value = part.partition("=")
-        if name not in AXIS_OPTIONS or not value:
+        if name not in options or not value:
             raise InputError(
                 where,
                 part,
-                allowed=f"the centre is a list of AXIS=VALUE with an axis of {', '.join(AXIS_OPTIONS)}",
+                allowed=f"the centre is a list of AXIS=VALUE with an axis of {', '.join(options)}",
                 remedy=f"write {where} batch-size=4,precision=bf16",
             )
-        (chosen[name],) = AXIS_OPTIONS[name](value, f"{where} {name}=")
+        (chosen[name],) = AXES[name.replace("-", "_")].parse(value, f"{where} {name}=")
     return chosen
 
 
-AXIS_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
-    "batch-size": _ints(1, MAX_BATCH_SIZE),
-    "micro-batch-size": _micro_batches,
-    "precision": _choices(PRECISIONS),
-    "norm-precision": _choices(NORM_PRECISIONS),
-    "checkpointing": _choices(CHECKPOINTINGS),
-    "sampler": _choices(SAMPLER_NAMES),
-    "shapes": _shapes,
-    "shape-visits": _choices(SHAPE_VISITS),
-    "num-workers": _ints(0, 256),
-    "memory-format": _choices(MEMORY_FORMATS),
-    "compile": _choices(COMPILES),
-    "cudnn-benchmark": _choices(ON_OFF),
-    "allocator": _choices(ALLOCATORS),
-    "optimizer": _choices(OPTIMIZER_LOOPS),
-    "padding": _choices(PADDINGS),
-    "norm-groups": _norm_groups,
-    "norm-kernel": _choices(NORM_KERNELS),
-    "cuda-graphs": _choices(ON_OFF),
-    "worker-kind": _choices(WORKER_KINDS),
-    "prefetch-factor": _ints(1, 64),
-    "pin-memory": _choices(ON_OFF),
-    "persistent-workers": _choices(ON_OFF),
-    "cache": _choices(CACHES),
-    "image-format": _choices(IMAGE_FORMATS),
-}
-"""Parsers of the axes, by option name."""
+def _spread(text: str, where: str) -> float:
+    return 0.0 if text in ("0", "0%") else parse_ratio(text, where)
 
-OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
-    **AXIS_OPTIONS,
-    "widths": lambda text, where: parse_pixel_range(text, where=where),
-    "heights": lambda text, where: parse_pixel_range(text, where=where),
-    "size-law": _choice(SIZE_LAWS),
-    "sizes": lambda text, _: Path(text),
-    "task": _choice(TASKS),
-    "model": _model,
-    "device": _choice(("auto", *DEVICE_TYPES)),
-    "design": _choice(DESIGN_NAMES),
-    "kind": _choices(SWEPT_KINDS),
-    "center": _center,
-    "corpus": lambda text, _: Path(text),
-    "images": lambda text, _: Path(text),
-    "examples": _int(1, 10_000_000),
-    "subset": _int(1, 1_000_000),
-    "warm-up-steps": _int(1, 1000),
-    "noise-target": lambda text, where: parse_ratio(text, where=where),
-    "min-steps": _int(2, 10_000),
-    "max-steps": _int(2, 10_000),
-    "max-epochs": _int(1, 1000),
-    "measuring-time": lambda text, where: parse_duration(text, where=where),
-    "compute-sizes": _int(2, 100),
-    "replicates": _int(1, 1000),
-    "reference-runs": _int(1, 1000),
-    "max-attempts": _int(1, 10),
-    "seed": _int(0, 2**31 - 1),
-    "time-budget": lambda text, where: parse_duration(text, where=where),
-    "worker-timeout": lambda text, where: parse_duration(text, where=where),
-    "trial-timeout": lambda text, where: parse_duration(text, where=where),
-    "retry": _choices(STATUSES),
-    "soak": _choices(SOAKS),
-    "memory-by": _choice(MEMORY_BYS),
-    "memory-limit": lambda text, where: parse_bytes(text, where=where),
-    "find-max-batch": lambda text, where: _choice(YES_OR_NO)(text, where) == "yes",
-    "no-plots": lambda text, where: _choice(YES_OR_NO)(text, where) == "yes",
-    "cache-limit": lambda text, where: parse_bytes(text, where=where),
-    "appetite": lambda text, where: parse_amount(text, where=where),
-    "price-per-hour": lambda text, where: parse_amount(text, where=where),
-    "out": lambda text, _: Path(text),
-}
-"""Parsers of every option that a configuration file can hold: ``(text, where) -> value``."""
 
-PLAN_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
-    "pixel-budget": lambda text, where: parse_pixels(text, where=where),
-    "ranks": _int(1, 1_000_000),
-    "epoch": _int(0, MAX_EPOCH),
-    "resume": lambda text, _: Path(text),
-    "plan-out": lambda text, _: Path(text),
-}
-"""Parsers of the options that only ``vnbench batching`` has."""
+def _snapshot_rule(text: str, where: str) -> str | float:
+    return text if text in SNAPSHOT_RULES else parse_duration(text, where)
 
-GATE_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
-    "tolerance-time": lambda text, where: parse_ratio(text, where=where),
-    "tolerance-memory": lambda text, where: parse_ratio(text, where=where),
-    "tolerance-padding": lambda text, where: parse_ratio(text, where=where),
-    "sweep-spread": lambda text, where: 0.0 if text in ("0", "0%") else parse_ratio(text, where=where),
-    "time-cap": lambda text, where: parse_duration(text, where=where),
-    "detect": lambda text, where: parse_ratio(text, where=where),
-    "on-undecided": _choice(("fail", "warn")),
-    "metrics": _choices(METRICS),
-}
-"""Parsers of the options that only ``vnbench gate`` has."""
 
-RUN_OPTIONS: Mapping[str, Callable[[str, str], Any]] = {
-    "epochs": _int(1, 1_000_000),
-    "validation": _int(0, 10_000_000),
-    "current": _center,
-    "hold": _center,
-    "memory": lambda text, where: parse_bytes(text, where=where),
-    "device-scale": lambda text, where: parse_positive(text, where=where),
-    "window": lambda text, where: parse_duration(text, where=where),
-    "interruptions": _int(0, 10_000),
-    "mtbi": lambda text, where: parse_duration(text, where=where),
-    "restart-cost": lambda text, where: parse_duration(text, where=where),
-    "snapshot-cost": lambda text, where: parse_duration(text, where=where),
-    "snapshot-interval": lambda text, where: text if text in SNAPSHOT_RULES else parse_duration(text, where=where),
-}
-"""Parsers of the options that only ``vnbench plan`` has."""
+def _axis(lever: Lever) -> Option:
+    """Return the option of a lever."""
+    is_told = lever.parse_axis is not None or all(one in lever.help for one in lever.words)
+    values = "" if is_told else f": {', '.join(lever.words)}"
+    return Option(
+        name=lever.option,
+        parse=lever.parse,
+        metavar=lever.metavar,
+        help=lever.help + values,
+        default={device: lever.swept_on(device) for device in DEVICE_TYPES},
+        panel=LEVERS,
+    )
 
-PLANNING = (
-    "examples",
-    "batch-size",
-    "num-workers",
-    "widths",
-    "heights",
-    "size-law",
-    "sizes",
-    "price-per-hour",
-    "seed",
-    *RUN_OPTIONS,
+
+OPTIONS: Mapping[str, Option] = by_name(
+    Option(
+        name="widths",
+        parse=parse_pixel_range,
+        metavar="A:B",
+        help="Widths in pixels, both ends included, as 3200:12800",
+        panel=IMAGES,
+    ),
+    Option(
+        name="heights",
+        parse=parse_pixel_range,
+        metavar="A:B",
+        help="Heights in pixels, both ends included",
+        default="480:640",
+        panel=IMAGES,
+    ),
+    Option(
+        name="size-law",
+        parse=word(SIZE_LAWS),
+        metavar="LAW",
+        help="How widths and heights are distributed: uniform or log-uniform",
+        default="uniform",
+        panel=IMAGES,
+    ),
+    Option(
+        name="sizes",
+        parse=_path,
+        metavar="FILE.csv",
+        help="Sizes of the images instead, columns width,height",
+        panel=IMAGES,
+    ),
+    Option(
+        name="images",
+        parse=_path,
+        metavar="DIR",
+        help="Your images and their masks, paired by name",
+        unset="synthetic images",
+        panel=IMAGES,
+    ),
+    Option(
+        name="corpus",
+        parse=_path,
+        metavar="DIR",
+        help="The same: a folder that vnbench corpus wrote, or your own",
+        panel=IMAGES,
+    ),
+    Option(
+        name="examples",
+        parse=whole(1, 10_000_000),
+        metavar="N",
+        help="Number of synthetic images, 80 % of them for training",
+        default={"cuda": "240", "cpu": "60"},
+        panel=IMAGES,
+    ),
+    Option(
+        name="task",
+        parse=word(TASKS),
+        metavar="NAME",
+        help="Which masks are learnt: multiclass or binary",
+        default="multiclass",
+        panel=IMAGES,
+    ),
+    *map(_axis, AXES.values()),
+    Option(
+        name="model",
+        parse=_model,
+        metavar="NAME",
+        help="Network: veernet, veernet-tiny, or FILE.py:FUNCTION",
+        default={"cuda": "veernet", "cpu": "veernet-tiny"},
+        panel=MEASURING,
+    ),
+    Option(
+        name="device",
+        parse=word(("auto", *DEVICE_TYPES)),
+        metavar="NAME",
+        help="auto, cuda or cpu",
+        unset="auto",
+        panel=MEASURING,
+    ),
+    Option(
+        name="kind",
+        parse=words(SWEPT_KINDS),
+        metavar="NAME,...",
+        help="Trials to run: memory, compute, loader, training",
+        default="memory,training",
+        panel=MEASURING,
+    ),
+    Option(
+        name="design",
+        parse=word(DESIGN_NAMES),
+        metavar="NAME",
+        help="Which combinations: one-at-a-time around a centre, factored (forecast the rest), full",
+        default="one-at-a-time",
+        panel=MEASURING,
+    ),
+    Option(
+        name="center",
+        parse=_center,
+        metavar="AXIS=VALUE,...",
+        help="Centre of one-at-a-time",
+        unset="first value of each axis",
+        panel=MEASURING,
+    ),
+    Option(
+        name="subset",
+        parse=whole(1, 1_000_000),
+        metavar="N",
+        help="Training images of one measured epoch",
+        default={"cuda": "128", "cpu": "6"},
+        panel=MEASURING,
+    ),
+    Option(
+        name="compute-sizes",
+        parse=whole(2, 100),
+        metavar="N",
+        help="Canvases of a compute trial",
+        default="9",
+        panel=MEASURING,
+    ),
+    Option(
+        name="warm-up-steps",
+        parse=whole(1, 1000),
+        metavar="N",
+        help="Steps before the measured ones",
+        default={"cuda": "3", "cpu": "1"},
+        panel=MEASURING,
+    ),
+    Option(
+        name="noise-target",
+        parse=parse_ratio,
+        metavar="RATIO",
+        help="Measure until the mean is this certain (95 %)",
+        default="1%",
+        panel=MEASURING,
+    ),
+    Option(
+        name="min-steps",
+        parse=whole(2, 10_000),
+        metavar="N",
+        help="Measured steps per canvas, at least",
+        default={"cuda": "10", "cpu": "3"},
+        panel=MEASURING,
+    ),
+    Option(
+        name="max-steps",
+        parse=whole(2, 10_000),
+        metavar="N",
+        help="Measured steps per canvas, at most",
+        default={"cuda": "200", "cpu": "30"},
+        panel=MEASURING,
+    ),
+    Option(
+        name="max-epochs",
+        parse=whole(1, 1000),
+        metavar="N",
+        help="Measured epochs of the subset, at most",
+        default={"cuda": "4", "cpu": "1"},
+        panel=MEASURING,
+    ),
+    Option(
+        name="replicates",
+        parse=whole(1, 1000),
+        metavar="N",
+        help="Processes per timed configuration",
+        default="1",
+        panel=MEASURING,
+    ),
+    Option(
+        name="reference-runs",
+        parse=whole(1, 1000),
+        metavar="N",
+        help="Processes of the centre, spread over the sweep",
+        unset="3",
+        panel=MEASURING,
+    ),
+    Option(
+        name="soak",
+        parse=words(SOAKS),
+        metavar="ORDER,...",
+        help="Passes before the worst case of memory trials: none, sampler-order, largest-first",
+        default="none",
+        panel=MEASURING,
+    ),
+    Option(
+        name="memory-by",
+        parse=word(MEMORY_BYS),
+        metavar="NAME",
+        help="Memory trials: step runs one; trace counts its tensors only",
+        default="step",
+        panel=MEASURING,
+    ),
+    Option(
+        name="find-max-batch",
+        parse=yes,
+        metavar="",
+        help="Search the largest micro-batch that fits, instead",
+        panel=MEASURING,
+    ),
+    Option(
+        name="seed",
+        parse=whole(0, 2**31 - 1),
+        metavar="N",
+        help="Seed of everything random",
+        default="0",
+        panel=MEASURING,
+    ),
+    Option(
+        name="time-budget",
+        parse=parse_duration,
+        metavar="TIME",
+        help="End within this time, as 10m",
+        default={"cpu": "270s"},
+        panel=LIMITS,
+    ),
+    Option(
+        name="measuring-time",
+        parse=parse_duration,
+        metavar="TIME",
+        help="Cap per canvas, or per training trial",
+        default={"cuda": "15s", "cpu": "10s"},
+        panel=LIMITS,
+    ),
+    Option(
+        name="memory-limit",
+        parse=parse_bytes,
+        metavar="SIZE",
+        help="Memory of each trial, as 8GiB",
+        unset="all",
+        panel=LIMITS,
+    ),
+    Option(
+        name="cache-limit",
+        parse=parse_bytes,
+        metavar="SIZE",
+        help="Most that --cache keeps",
+        default="4GiB",
+        panel=LIMITS,
+    ),
+    Option(
+        name="max-attempts",
+        parse=whole(1, 10),
+        metavar="N",
+        help="Tries at a trial that the machine disturbed",
+        default="3",
+        panel=LIMITS,
+    ),
+    Option(
+        name="trial-timeout",
+        parse=parse_duration,
+        metavar="TIME",
+        help="End a trial that runs longer",
+        default="10m",
+        panel=LIMITS,
+    ),
+    Option(
+        name="worker-timeout",
+        parse=parse_duration,
+        metavar="TIME",
+        help="A loader worker that is silent for longer hangs",
+        default="2m",
+        panel=LIMITS,
+    ),
+    Option(
+        name="retry",
+        parse=words(STATUSES),
+        metavar="STATUS,...",
+        help="Try trials again that ended so, as crashed,timeout",
+        panel=LIMITS,
+    ),
+    Option(
+        name="appetite",
+        parse=parse_amount,
+        metavar="N",
+        help="Examples/s that loading is to feed",
+        unset="what computing takes",
+        panel=RESULTS,
+    ),
+    Option(
+        name="price-per-hour",
+        parse=parse_amount,
+        metavar="AMOUNT",
+        help="Adds the cost of an epoch to the table",
+        panel=RESULTS,
+    ),
+    Option(
+        name="no-plots",
+        parse=yes,
+        metavar="",
+        help="Draw no figures; vnbench plot does so later",
+        panel=RESULTS,
+    ),
+    Option(
+        name="out",
+        parse=_path,
+        metavar="FILE.jsonl",
+        help="Results file; records there are kept, and not measured again",
+        unset="by device and corpus",
+        panel=RESULTS,
+    ),
 )
-"""Options of ``vnbench plan`` that belong to one run."""
+"""Options of a sweep, on the command line and in a configuration file."""
+
+SIZES = ("widths", "heights", "size-law", "sizes")
+"""Options that tell sizes alone."""
+
+CORPUS_OPTIONS: Mapping[str, Option] = {
+    **pick(OPTIONS, SIZES),
+    **by_name(
+        OPTIONS["examples"].asked_as("Number of images"),
+        OPTIONS["task"],
+        OPTIONS["image-format"].asked_as("Formats beside png: tiff-g4, tiff-deflate, tiff-zstd", panel=IMAGES),
+        OPTIONS["seed"],
+    ),
+}
+"""Options of ``vnbench corpus``."""
+
+BATCHING_OPTIONS: Mapping[str, Option] = {
+    **pick(OPTIONS, SIZES),
+    **by_name(
+        OPTIONS["examples"].asked_as("Number of images drawn from --widths"),
+        OPTIONS["batch-size"].asked_as("Examples per optimizer step, one number"),
+        OPTIONS["sampler"].asked_as(OPTIONS["sampler"].help),
+        OPTIONS["micro-batch-size"].asked_as("Examples per pass, one number", unset="the batch"),
+        OPTIONS["shapes"].asked_as("Different canvases, at most, or any", default="any"),
+        Option(
+            name="pixel-budget",
+            parse=parse_pixels,
+            metavar="PIXELS",
+            help="Of a pass under pixel-budget, as 16.4Mpx",
+            unset="micro-batch x the largest canvas",
+            panel=LEVERS,
+        ),
+        Option(
+            name="ranks",
+            parse=whole(1, 1_000_000),
+            metavar="N",
+            help="Share each step among this many processes",
+            panel=MEASURING,
+        ),
+        Option(
+            name="epoch",
+            parse=whole(0, MAX_EPOCH),
+            metavar="N",
+            help="Epoch to account for",
+            unset="2",
+            panel=MEASURING,
+        ),
+        OPTIONS["seed"],
+        Option(
+            name="resume",
+            parse=_path,
+            metavar="FILE",
+            help="State of a run: account for what remains of its epoch",
+            panel=RESULTS,
+        ),
+        Option(
+            name="plan-out",
+            parse=_path,
+            metavar="FILE.jsonl",
+            help="Write the plan: a state, then a step per line",
+            panel=RESULTS,
+        ),
+    ),
+}
+"""Options of ``vnbench batching``."""
+
+PROFILE_OPTIONS: Mapping[str, Option] = {
+    **pick(OPTIONS, ("widths", "heights", "task")),
+    **by_name(
+        OPTIONS["micro-batch-size"].asked_as("Examples of the worst case", default="1"),
+        *(
+            OPTIONS[name]
+            for name in (
+                "precision",
+                "norm-precision",
+                "checkpointing",
+                "memory-format",
+                "optimizer",
+                "padding",
+                "norm-kernel",
+                "model",
+                "device",
+                "seed",
+                "memory-limit",
+                "trial-timeout",
+            )
+        ),
+    ),
+}
+"""Options of ``vnbench profile``."""
+
+RUN_OPTIONS: Mapping[str, Option] = {
+    **by_name(
+        OPTIONS["examples"].asked_as("Training examples of an epoch", panel=PLANNING),
+        Option(
+            name="epochs",
+            parse=whole(1, 1_000_000),
+            metavar="N",
+            help="Epochs of the run",
+            panel=PLANNING,
+        ),
+        Option(
+            name="validation",
+            parse=whole(0, 10_000_000),
+            metavar="N",
+            help="Examples that each epoch is validated on",
+            unset="0",
+            panel=PLANNING,
+        ),
+    ),
+    **by_name(
+        OPTIONS["widths"].asked_as(OPTIONS["widths"].help, unset="those measured"),
+        OPTIONS["heights"].asked_as(OPTIONS["heights"].help, unset="those measured"),
+        OPTIONS["size-law"],
+        OPTIONS["sizes"],
+        OPTIONS["batch-size"].asked_as("Examples per optimizer step", unset="those measured"),
+        OPTIONS["num-workers"].asked_as("Loader workers", unset="the best measured"),
+        Option(
+            name="current",
+            parse=_center,
+            metavar="AXIS=VALUE,...",
+            help="Configuration that changes start from",
+            panel=PLANNING,
+        ),
+        Option(
+            name="hold",
+            parse=_center,
+            metavar="AXIS=VALUE,...",
+            help="What every configuration must have",
+            panel=PLANNING,
+        ),
+        Option(
+            name="memory",
+            parse=parse_bytes,
+            metavar="SIZE",
+            help="Memory of the card, as 24GiB",
+            unset="of the one measured",
+            panel=PLANNING,
+        ),
+        Option(
+            name="device-scale",
+            parse=parse_positive,
+            metavar="FACTOR",
+            help="How many times slower the card is than the one measured",
+            unset="1",
+            panel=PLANNING,
+        ),
+        Option(
+            name="window",
+            parse=parse_duration,
+            metavar="TIME",
+            help="Time that there is, as 12h",
+            panel=PLANNING,
+        ),
+        Option(
+            name="interruptions",
+            parse=whole(0, 10_000),
+            metavar="N",
+            help="Number of interruptions",
+            panel=PLANNING,
+        ),
+        Option(
+            name="mtbi",
+            parse=parse_duration,
+            metavar="TIME",
+            help="Mean time between random interruptions, instead",
+            panel=PLANNING,
+        ),
+        Option(
+            name="restart-cost",
+            parse=parse_duration,
+            metavar="TIME",
+            help="From an interruption to the next step",
+            unset="5m",
+            panel=PLANNING,
+        ),
+        Option(
+            name="snapshot-cost",
+            parse=parse_duration,
+            metavar="TIME",
+            help="Time that one snapshot takes",
+            unset="2s",
+            panel=PLANNING,
+        ),
+        Option(
+            name="snapshot-interval",
+            parse=_snapshot_rule,
+            metavar="TIME",
+            help="Time between snapshots, or best, epoch, none",
+            unset="best",
+            panel=PLANNING,
+        ),
+        OPTIONS["price-per-hour"].asked_as("Price of an hour of the machine", panel=PLANNING),
+        OPTIONS["seed"],
+    ),
+}
+"""Options of a run that is planned, on the command line and in a file of several runs."""
+
+DRAWN_RUN_OPTIONS: Mapping[str, Option] = {
+    **by_name(
+        RUN_OPTIONS["examples"].asked_as("Training examples of an epoch of the planned run", default="15000"),
+        RUN_OPTIONS["epochs"].asked_as("Its epochs", default="50"),
+        RUN_OPTIONS["window"].asked_as("Time that there is for it", default="12h"),
+    ),
+    **pick(RUN_OPTIONS, ("interruptions", "memory", "widths", "heights", "sizes")),
+}
+"""Options of the run whose plan is drawn beside records; the published multiclass run, and a night, by default."""
+
+GATE_OPTIONS: Mapping[str, Option] = by_name(
+    Option(
+        name="tolerance-time",
+        parse=parse_ratio,
+        metavar="RATIO",
+        help="Allowed slowdown",
+        default="1.5%",
+        panel=LIMITS,
+    ),
+    Option(
+        name="tolerance-memory",
+        parse=parse_ratio,
+        metavar="RATIO",
+        help="Allowed growth of a peak",
+        default="0.5%",
+        panel=LIMITS,
+    ),
+    Option(
+        name="tolerance-padding",
+        parse=parse_ratio,
+        metavar="RATIO",
+        help="Allowed growth of padded pixels",
+        default="0.1%",
+        panel=LIMITS,
+    ),
+    Option(
+        name="sweep-spread",
+        parse=_spread,
+        metavar="RATIO",
+        help="How far whole sweeps differ on this machine, as --calibrate tells",
+        default="0",
+        panel=LIMITS,
+    ),
+    Option(
+        name="on-undecided",
+        parse=word(("fail", "warn")),
+        metavar="NAME",
+        help="Where noise hides the answer: fail (exit code 3) or warn",
+        default="fail",
+        panel=LIMITS,
+    ),
+    Option(
+        name="metrics",
+        parse=words(METRICS),
+        metavar="NAME,...",
+        help=f"What to compare: {', '.join(METRICS)}",
+        unset="all",
+        panel=MEASURING,
+    ),
+    Option(
+        name="detect",
+        parse=parse_ratio,
+        metavar="RATIO",
+        help="Slowdown that --calibrate plans for",
+        default="3%",
+        panel=MEASURING,
+    ),
+    Option(
+        name="time-cap",
+        parse=parse_duration,
+        metavar="TIME",
+        help="--rerun begins no trial after it",
+        default="30m",
+        panel=LIMITS,
+    ),
+)
+"""Options of ``vnbench gate`` that are read as values; the others are files and switches."""
+
+ALL_OPTIONS: Mapping[str, Option] = {
+    **RUN_OPTIONS,
+    **BATCHING_OPTIONS,
+    **GATE_OPTIONS,
+    **OPTIONS,
+}
+"""Every option by its name, as a sweep asks for it where it does."""

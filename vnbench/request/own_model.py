@@ -1,7 +1,7 @@
 """A user's own network as it is named on the command line: ``FILE.py:FUNCTION``, read without running it.
 
 The function takes ``num_classes`` and returns a torch module that maps images, (B, 1, H, W), to logits, (B, K, H, W),
-for sides that are multiples of 32. Where it takes further parameters by the names of LEVERS, these levers can be
+for sides that are multiples of 32. Where it takes further parameters by the names of NEUTRAL, these levers can be
 varied; with ``padding`` the module gets the mask of valid pixels, (B, H, W), as a second input when it is ``exact``.
 """
 
@@ -16,15 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vnbench.errors import InputError
+from vnbench.records.spec import AXES
 
-LEVERS: Mapping[str, str] = {
-    "norm_precision": "fp32",
-    "norm_groups": "half-or-16",
-    "norm_kernel": "native",
-    "checkpointing": "none",
-    "padding": "plain",
-}
-"""Parameters of our network's own making, and what each is where a network does not take it."""
+NEUTRAL: Mapping[str, str] = {name: lever.neutral for name, lever in AXES.items() if lever.neutral is not None}
+"""Levers of our network's own making, and what each is where a network does not take it."""
 
 REQUIRED = "num_classes"
 
@@ -42,7 +37,7 @@ class OwnModel:
     function: str
     """Name of the function, or of a class."""
     levers: tuple[str, ...]
-    """Names of LEVERS that the function takes."""
+    """Names of NEUTRAL that the function takes."""
     model_id: str
     """Digest of the file and of what it imports from files beside it: a network of another text is another network.
     What it imports by a computed name, or from packages that are installed, is not in it."""
@@ -83,7 +78,7 @@ def read_own_model(name: str, *, where: str) -> OwnModel:
         name=name,
         path=path,
         function=function,
-        levers=tuple(lever for lever in LEVERS if lever in parameters),
+        levers=tuple(lever for lever in NEUTRAL if lever in parameters),
         model_id=_digest_of(path, content, tree),
     )
 

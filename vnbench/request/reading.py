@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vnbench.errors import InputError
-from vnbench.request.options import OPTIONS, SWITCHES
+from vnbench.request.options import OPTIONS
 
 NOT_OF_A_SEARCH = {
     "batch-size",
@@ -52,7 +52,7 @@ def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -
     """
     given = {name: (text, f"{config_path}: {name}") for name, text in _read_toml(config_path).items()}
     given |= {name: (text, f"--{name}") for name, text in flags.items() if text is not None}
-    values = {name: OPTIONS[name](text, where) for name, (text, where) in given.items()}
+    values = {name: OPTIONS[name].parse(text, where) for name, (text, where) in given.items()}
     if "sizes" in values and ("widths" in values or "heights" in values):
         raise InputError(
             "--sizes",
@@ -121,7 +121,7 @@ def _read_toml(path: Path | None) -> dict[str, str]:
     # A path in a configuration file is relative to the working folder, as on the command line.
     return {
         name: ("yes" if value else "no")
-        if name in SWITCHES and isinstance(value, bool)
+        if OPTIONS[name].is_switch and isinstance(value, bool)
         else _as_text(value, where=f"{path}: {name}")
         for name, value in content.items()
     }

@@ -80,7 +80,7 @@ def choose(
 
     ``num_train`` training examples bound the epoch.
     """
-    largest_batch = max(config.axes.batch_size)
+    largest_batch = max(config.axes["batch_size"])
     most = max(1, num_train // largest_batch)
     found: SweepChoices | None = None
     for rung in LADDER:
@@ -105,9 +105,9 @@ def chosen_config(config: SweepConfig, choices: SweepChoices) -> SweepConfig:
 
     Without a reduced precision norms have one precision, and nothing is said of the other unless it was asked for.
     """
-    axes = replace(config.axes, precision=choices.precision)
+    axes = {**config.axes, "precision": choices.precision}
     if "norm_precision" not in config.asked and not set(choices.precision) & set(REDUCED_PRECISIONS):
-        axes = replace(axes, norm_precision=("fp32",))
+        axes["norm_precision"] = ("fp32",)
     config = replace(config, axes=axes)
     if not config.chooses_size:  # what was asked for stands, whatever an earlier command of this file was asked
         return config

@@ -14,7 +14,7 @@ from vnbench.batching.sizes import SizeArray
 from vnbench.batching.soak import soak_passes
 from vnbench.batching.transport import bytes_in_flight
 from vnbench.errors import InputError
-from vnbench.records.spec import REDUCED_PRECISIONS, TrialSpec
+from vnbench.records.spec import COMPUTING_LEVERS, LOADER_FIELDS, REDUCED_PRECISIONS, TrialSpec
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.cells import Cell, candidate_cells, reason_to_leave_out
 from vnbench.sweep.order import PlannedTrial, ordered_memory, ordered_timed
@@ -154,7 +154,7 @@ def _image_fields(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: S
         "max_epochs": config.max_epochs,
         "max_measuring_s": config.max_measuring_s,
         "cache_limit_bytes": config.cache_limit_bytes if cell.cache != "none" else None,
-        **cell.changed_loader,
+        **{name: getattr(cell, name) for name in LOADER_FIELDS},
     }
 
 
@@ -192,6 +192,7 @@ def _soaked_specs(alone: TrialSpec, cell: Cell, config: SweepConfig, train_sizes
         return
     assert alone.worst_case_height is not None
     assert alone.worst_case_width is not None
+    assert cell.sampler is not None
     worst_case_pass = alone.micro_batch_size * align(alone.worst_case_height) * align(alone.worst_case_width)
     plan = PlanConfig(
         sampler=cell.sampler,
@@ -215,14 +216,11 @@ def _shared_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
         "model_id": config.model_id,
         "task": config.task,
         "micro_batch_size": cell.examples_per_pass,
-        "precision": cell.precision,
+        **{name: getattr(cell, name) for name in COMPUTING_LEVERS},
         # One name for one thing: outside autocast both settings compute in fp32.
         "norm_precision": cell.norm_precision if cell.precision in REDUCED_PRECISIONS else "fp32",
-        "checkpointing": cell.checkpointing,
-        "norm_groups": cell.norm_groups,
         "seed": config.seed,
         "memory_limit_bytes": config.memory_limit_bytes,
-        **cell.changed_flags,
     }
 
 

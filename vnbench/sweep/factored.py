@@ -18,10 +18,15 @@ from vnbench.analysis.trials.process import why_not_timed
 from vnbench.batching.canvases import Size
 from vnbench.batching.sizes import SizeArray
 from vnbench.batching.subset import choose_subset
-from vnbench.records.kind_fields import FLAG_FIELDS, LOADER_FIELDS
 from vnbench.records.readings import ForecastReading
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import REDUCED_PRECISIONS, TrialSpec
+from vnbench.records.spec import (
+    COMPUTING_LEVERS,
+    LOADER_FIELDS,
+    LOADING_LEVERS,
+    REDUCED_PRECISIONS,
+    TrialSpec,
+)
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.cells import Cell, axis_base, center_of, full_cells, reason_to_leave_out
 from vnbench.sweep.design import loader_spec, memory_spec, training_spec
@@ -33,12 +38,6 @@ NUM_BEST = 3
 
 NUM_RANDOM = 2
 """Cells that are confirmed because they were drawn: the fastest are those whose forecasts err on the fast side."""
-
-COMPUTING_LEVERS = ("precision", "norm_precision", "norm_groups", "checkpointing", *FLAG_FIELDS)
-"""Axes that computing depends on, beside the micro-batch."""
-
-LOADING_LEVERS = ("sampler", "shapes", "num_workers", *LOADER_FIELDS)
-"""Axes that loading depends on, beside batch and micro-batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

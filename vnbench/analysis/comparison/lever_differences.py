@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vnbench.records.kind_fields import FLAG_FIELDS, LOADER_FIELDS
-from vnbench.records.spec import REDUCED_PRECISIONS, TrialSpec
+from vnbench.records.spec import COMPUTING_LEVERS, LOADER_FIELDS, REDUCED_PRECISIONS, TrialSpec
 
 LEVER_FIELDS = (
     "model",
@@ -14,11 +13,7 @@ LEVER_FIELDS = (
     "memory_limit_bytes",
     "batch_size",
     "micro_batch_size",
-    "precision",
-    "norm_precision",
-    "norm_groups",
-    "checkpointing",
-    *FLAG_FIELDS,
+    *COMPUTING_LEVERS,
     "num_workers",
     *LOADER_FIELDS,
     "shapes",

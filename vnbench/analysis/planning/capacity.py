@@ -12,7 +12,7 @@ from vnbench.analysis.models.run_time import RunTime
 from vnbench.analysis.planning.room import Room
 from vnbench.analysis.planning.spread import Degrees, Finish, Interruptions
 from vnbench.batching.sizes import SizeArray
-from vnbench.records.kind_fields import FLAG_FIELDS
+from vnbench.records.spec import FLAG_FIELDS
 
 SnapshotRule = float | Literal["best", "epoch", "none"]
 """When a run takes snapshots: after so many seconds of work, where it is best in the mean, after every epoch, never."""
@@ -21,7 +21,7 @@ Evidence = Literal["measured", "interpolated", "extrapolated"]
 """``measured`` where this very configuration was trained, ``interpolated`` where all passes lie inside of the sizes
 that were timed, else ``extrapolated``."""
 
-LEVERS = (
+CHEAPEST_FIRST = (
     "num_workers",
     "sampler",
     "checkpointing",
@@ -151,7 +151,7 @@ def single_changes(runs: Iterable[PlannedRun], current: PlannedRun) -> tuple[tup
     """
     found = []
     for one in runs:
-        different = [name for name in LEVERS if one.levers[name] != current.levers[name]]
+        different = [name for name in CHEAPEST_FIRST if one.levers[name] != current.levers[name]]
         follows = all(run.levers["batch_size"] == run.levers["micro_batch_size"] for run in (one, current))
         if follows and "batch_size" in different:
             different.remove("micro_batch_size")
@@ -159,7 +159,7 @@ def single_changes(runs: Iterable[PlannedRun], current: PlannedRun) -> tuple[tup
             different.remove("num_workers")
         if len(different) == 1:
             found.append((different[0], one))
-    return tuple(sorted(found, key=lambda pair: (LEVERS.index(pair[0]), pair[1].finish.p50)))
+    return tuple(sorted(found, key=lambda pair: (CHEAPEST_FIRST.index(pair[0]), pair[1].finish.p50)))
 
 
 def pareto_front(runs: Iterable[PlannedRun]) -> tuple[PlannedRun, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 from vnbench.analysis.models.certification import Certificate, certify
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.run_time import EpochPasses, compose_run
-from vnbench.analysis.planning.capacity import LEVERS, Asked, Configuration, Evidence, Supply
+from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, Asked, Configuration, Evidence, Supply
 from vnbench.analysis.planning.room import room_of
 from vnbench.analysis.planning.spread import Degrees
 from vnbench.analysis.trials.loading import LoaderSummary
@@ -19,9 +19,8 @@ from vnbench.analysis.trials.process import mean_power_w
 from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeArray
-from vnbench.records.kind_fields import FLAG_FIELDS, LOADER_FIELDS
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import SamplerName
+from vnbench.records.spec import FLAG_FIELDS, LOADER_FIELDS, SamplerName
 
 PLANNED_SAMPLERS: tuple[SamplerName, ...] = ("random", "step-sorted", "bucketed")
 """Samplers whose passes all hold as many examples as the trials that timed them."""
@@ -158,7 +157,7 @@ def _composed(
         **{name: getattr(spec, name) for name in FLAG_FIELDS},
     }
     supplies = measured.supplies[sampler, spec.micro_batch_size]
-    is_trained = tuple(levers[name] for name in LEVERS if name != "num_workers") in measured.trained
+    is_trained = tuple(levers[name] for name in CHEAPEST_FIRST if name != "num_workers") in measured.trained
     plain = Configuration(
         levers=levers,
         family=family,
@@ -248,4 +247,4 @@ def _powers_w(records: Iterable[TrialRecord]) -> dict[str, float]:
 
 
 def _levers_of_training(record: TrialRecord) -> tuple[Any, ...]:
-    return tuple(getattr(record.spec, name) for name in LEVERS if name != "num_workers")
+    return tuple(getattr(record.spec, name) for name in CHEAPEST_FIRST if name != "num_workers")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vnbench.analysis.planning.capacity import LEVERS, PlannedRun
-from vnbench.records.kind_fields import FLAG_FIELDS
+from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, PlannedRun
+from vnbench.records.spec import FLAG_FIELDS
 
 PLAIN: Mapping[str, Any] = {
     "precision": "fp32",
@@ -61,7 +61,7 @@ def _plainness(one: PlannedRun) -> tuple[int, int, int, float]:
 
 def _differing(one: PlannedRun, other: PlannedRun) -> list[str]:
     """Return the levers in which two configurations differ; a micro-batch that follows its batch is none."""
-    found = [name for name in LEVERS if name not in FOLLOWING and one.levers[name] != other.levers[name]]
+    found = [name for name in CHEAPEST_FIRST if name not in FOLLOWING and one.levers[name] != other.levers[name]]
     follows = all(run.levers["batch_size"] == run.levers["micro_batch_size"] for run in (one, other))
     if follows and "batch_size" in found:
         found.remove("micro_batch_size")
@@ -71,5 +71,5 @@ def _differing(one: PlannedRun, other: PlannedRun) -> list[str]:
 def _is_between(one: PlannedRun, here: PlannedRun, goal: PlannedRun) -> bool:
     """Return whether a configuration leads from one to another: each lever is as it was, or as it shall be."""
     return one is not here and all(
-        one.levers[name] in (here.levers[name], goal.levers[name]) for name in LEVERS if name not in FOLLOWING
+        one.levers[name] in (here.levers[name], goal.levers[name]) for name in CHEAPEST_FIRST if name not in FOLLOWING
     )

@@ -9,22 +9,12 @@ from vnbench.analysis.trials.compute import ComputeSummary
 from vnbench.analysis.trials.cost import epoch_time, split_by_range
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.analysis.trials.summary import TrialSummary
-from vnbench.records.kind_fields import FLAG_FIELDS, LOADER_FIELDS
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec import COMPUTING_LEVERS, LOADING_LEVERS, TrialSpec
 
-LOADING = (
-    "batch_size",
-    "micro_batch_size",
-    "sampler",
-    "shapes",
-    "num_workers",
-    "corpus_id",
-    "subset_size",
-    *LOADER_FIELDS,
-)
+LOADING = ("batch_size", "micro_batch_size", "corpus_id", "subset_size", *LOADING_LEVERS)
 """Fields of a training spec that its loader shares."""
 
-COMPUTING = ("micro_batch_size", "precision", "norm_precision", "checkpointing", "norm_groups", "model", *FLAG_FIELDS)
+COMPUTING = ("micro_batch_size", "model", *COMPUTING_LEVERS)
 """Fields of a training spec that its computing shares."""
 
 

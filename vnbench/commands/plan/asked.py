@@ -18,8 +18,10 @@ from vnbench.errors import InputError
 from vnbench.images.folder import read_sizes
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec import DeviceType
+from vnbench.request.option import parsed
 from vnbench.request.options import OPTIONS, RUN_OPTIONS
 from vnbench.sweep.estimate import START_UP_S
+from vnbench.units import parse_pixel_range
 
 MAX_EXAMPLES = 1_000_000
 """Examples of which every pass of every sampler is planned: 20 s."""
@@ -31,8 +33,7 @@ def plan_values(flags: Mapping[str, str | None]) -> dict[str, Any]:
     Raises:
         InputError: one is missing, cannot be used, or is at odds with another.
     """
-    parsers = dict(OPTIONS) | dict(RUN_OPTIONS)
-    values = {name: parsers[name](text, f"--{name}") for name, text in flags.items() if text is not None}
+    values = parsed(RUN_OPTIONS, flags)
     for name in ("examples", "epochs"):
         if name not in values:
             raise InputError(f"--{name}", allowed="it is needed", remedy="write --examples 15000 --epochs 50")
@@ -107,8 +108,8 @@ def _sizes(values: Mapping[str, Any], count: int, *, seed: int) -> SizeArray:
         # The file tells the distribution; a run may have more or fewer examples than it has rows.
         return given[np.arange(count) % len(given)]
     distribution = SizeDistribution(
-        widths=values.get("widths") or OPTIONS["widths"]("3200:12800", "--widths"),
-        heights=values.get("heights") or OPTIONS["heights"]("480:640", "--heights"),
+        widths=values.get("widths") or parse_pixel_range("3200:12800", "--widths"),
+        heights=values.get("heights") or parse_pixel_range(str(OPTIONS["heights"].default), "--heights"),
         law=values.get("size-law", "uniform"),
     )
     return draw_sizes(distribution, num_examples=count, seed=seed)

@@ -9,7 +9,7 @@ from typing import Any
 
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.planning.capacity import (
-    LEVERS,
+    CHEAPEST_FIRST,
     Asked,
     PlannedRun,
     recommend,
@@ -148,7 +148,7 @@ def _current(runs: Sequence[PlannedRun], wanted: Mapping[str, Any] | None, recom
         return recommended
 
     def distance(one: PlannedRun) -> tuple[int, float]:
-        return sum(one.levers[name] != recommended.levers[name] for name in LEVERS), one.finish.p50
+        return sum(one.levers[name] != recommended.levers[name] for name in CHEAPEST_FIRST), one.finish.p50
 
     return min(_having(runs, wanted, option="--current"), key=distance)
 

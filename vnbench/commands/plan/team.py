@@ -21,7 +21,7 @@ from vnbench.output.plots.schedule import schedule_figure
 from vnbench.output.plots.style import save, styled
 from vnbench.output.words.plan import named
 from vnbench.records.one_corpus import load_one_corpus
-from vnbench.request.options import PLANNING
+from vnbench.request.options import RUN_OPTIONS
 from vnbench.units import format_duration, parse_duration, parse_int
 
 RULE = "The longest run first, each to the card that is free first."
@@ -129,7 +129,7 @@ def _planned(
     sources: tuple[Path, ...],
 ) -> PlanReport:
     for option in settings:
-        if option not in PLANNING:
+        if option not in RUN_OPTIONS:
             raise InputError(
                 f"{runs}: {name}:",
                 option,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vnbench.analysis.models.certification import Verdict
-from vnbench.analysis.planning.capacity import LEVERS, Asked, Configuration
+from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, Asked, Configuration
 from vnbench.analysis.planning.configurations import compose_configurations
 from vnbench.analysis.planning.interruptions import sum_of_uniforms
 from vnbench.analysis.planning.spread import (
@@ -130,7 +130,7 @@ def planner_tables(report: PlanReport, latest: Sequence[TrialRecord]) -> dict[st
         "max_interruptions": max_interruptions,
         "examples": examples,
         "memory": memory,
-        "lever_names": [name for name in LEVERS if name != "num_workers"],
+        "lever_names": [name for name in CHEAPEST_FIRST if name != "num_workers"],
         "run": {
             "examples": own,
             "epochs": report.asked.num_epochs,

@@ -30,13 +30,8 @@ from vnbench.output.words.plan import named
 from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import Provenance, provenance
 from vnbench.records.one_corpus import load_one_corpus
-
-DEFAULT_RUN = {"examples": "15000", "epochs": "50", "window": "12h"}
-"""The published multiclass run, and a night."""
-
-RUN_FLAGS = ("examples", "epochs", "window", "interruptions", "memory", "widths", "heights", "sizes")
-"""Options that say which run the figures of a plan are of."""
-
+from vnbench.request.option import with_defaults
+from vnbench.request.options import DRAWN_RUN_OPTIONS
 
 UNFINISHED = ".vnbench-"
 """How folders begin whose files are not all written yet."""
@@ -140,7 +135,7 @@ def run_values(flags: Mapping[str, str | None]) -> dict[str, Any]:
     Raises:
         InputError: one cannot be used.
     """
-    return plan_values(DEFAULT_RUN | {name: text for name, text in flags.items() if text is not None})
+    return plan_values(with_defaults(DRAWN_RUN_OPTIONS, flags))
 
 
 def draw_figures(

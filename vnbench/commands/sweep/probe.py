@@ -7,7 +7,7 @@ command goes on with the same trials.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vnbench.commands.corpus import CorpusPlan
@@ -93,7 +93,7 @@ def probe_spec(config: SweepConfig, corpus: CorpusPlan) -> TrialSpec:
     plain = compute_spec(
         replace(center_of(config), compile="none", micro_batch_size=None, batch_size=1), config, canvases
     )
-    precisions = config.axes.precision
+    precisions = config.axes["precision"]
     return replace(
         plain,
         kind="probe",
@@ -113,7 +113,7 @@ def probe_spec(config: SweepConfig, corpus: CorpusPlan) -> TrialSpec:
 def _request(config: SweepConfig, corpus: CorpusPlan) -> Mapping[str, Any]:
     """Return what a sweep was asked to measure, as JSON values; how long it may take is no part of it."""
     return {
-        "axes": asdict(config.axes),
+        "axes": dict(config.axes),
         "center": config.center,
         "design": config.design,
         "kinds": config.kinds,
@@ -154,7 +154,7 @@ def _choices(
     elapsed_s: float,
     design_of: Callable[[SweepConfig], Design],
 ) -> SweepChoices:
-    precision = config.axes.precision
+    precision = config.axes["precision"]
     if config.chooses_precision:
         if record.probe is not None:
             precision = precisions_to_sweep(record.probe)
@@ -204,7 +204,9 @@ def _settled(config: SweepConfig, record: TrialRecord, spec: TrialSpec, *, is_ne
 def _lines(config: SweepConfig, record: TrialRecord, pace: Pace) -> Iterator[str]:
     assert record.choices is not None
     probe, chosen = record.probe, record.choices.precision
-    if config.chooses_precision and (without := precisions_without_units(config.axes.precision, device=config.device)):
+    if config.chooses_precision and (
+        without := precisions_without_units(config.axes["precision"], device=config.device)
+    ):
         yield f"left out: this GPU has no units for {', '.join(without)}; --precision asks for it all the same"
     if probe is None:
         reason = record.cause.message if record.cause else "no reason given"

@@ -24,11 +24,10 @@ from vnbench.output.tables.max_batch import max_batch_table
 from vnbench.output.words.levers import describe
 from vnbench.processes.locks import gpu_lock
 from vnbench.records.record import STATUSES, TrialRecord
-from vnbench.records.spec import SamplerName, TrialSpec
+from vnbench.records.spec import MAX_BATCH_SIZE, SamplerName, TrialSpec
 from vnbench.records.store import ResultsFile
 from vnbench.records.task import TrialTask
 from vnbench.request.config import SweepConfig
-from vnbench.request.options import MAX_BATCH_SIZE
 from vnbench.sweep.budget import Budget
 from vnbench.sweep.design import make_design
 from vnbench.sweep.estimate import Pace, TrialTimes, Workload
@@ -177,14 +176,12 @@ def _run_probe(task: TrialTask, environment: dict[str, Any], budget: Budget, *, 
 
 def bases_of(config: SweepConfig, corpus: CorpusPlan) -> list[TrialSpec]:
     """Return the memory spec of one example of each configuration that memory depends on."""
-    axes = replace(
-        config.axes,
-        batch_size=(1,),
-        micro_batch_size=(None,),
-        sampler=config.axes.sampler[:1],
-        num_workers=config.axes.num_workers[:1],
-        shapes=config.axes.shapes[:1],
-    )
+    axes = {
+        **config.axes,
+        "batch_size": (1,),
+        "micro_batch_size": (None,),
+        **{name: config.axes[name][:1] for name in ("sampler", "num_workers", "shapes")},
+    }
     design = make_design(
         replace(config, axes=axes, center={}, design="full", kinds=("memory",), soak=("none",), memory_by="step"),
         corpus_id=corpus.corpus_id,
@@ -214,7 +211,7 @@ def _least_need(searches: Sequence[MaxBatchSummary]) -> str:
 
 def _whole_batch_sampler(config: SweepConfig) -> SamplerName:
     """Return the sampler that the steps of a mean-size plan are made with: the sweep's own, unless it has a budget."""
-    return next((name for name in config.axes.sampler if name != BUDGETED_SAMPLER), "bucketed")
+    return next((name for name in config.axes["sampler"] if name != BUDGETED_SAMPLER), "bucketed")
 
 
 def _statuses(bases: Sequence[TrialSpec], records: Sequence[TrialRecord]) -> dict[str, int]:

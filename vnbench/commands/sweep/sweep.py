@@ -30,8 +30,8 @@ from vnbench.records.record import STATUSES, TrialRecord
 from vnbench.records.spec import TrialSpec
 from vnbench.records.store import ResultsFile, load_results
 from vnbench.request.config import SweepConfig, complete
-from vnbench.request.defaults import default_out
 from vnbench.request.reading import Request
+from vnbench.request.results_folder import default_out
 from vnbench.sweep.budget import Budget
 from vnbench.sweep.design import Design, make_design, training_spec
 from vnbench.sweep.estimate import TrialTimes

@@ -15,9 +15,8 @@ from vnbench.analysis.trials.process import why_not_timed
 from vnbench.output.plots.style import NO_BREAK_SPACE
 from vnbench.output.words.levers import describe, kind_told, varying, worth_naming
 from vnbench.output.words.numbers import MISSING, significant
-from vnbench.records.kind_fields import FLAG_FIELDS
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec import COMPUTING_LEVERS, TrialSpec
 from vnbench.units import format_bytes
 
 COLUMNS = (
@@ -125,7 +124,7 @@ FIT_COLUMNS = (
     "memory",
 )
 
-FAMILY_LEVERS = ("model", "task", "precision", "norm_precision", "norm_groups", "checkpointing", *FLAG_FIELDS)
+FAMILY_LEVERS = ("model", "task", *COMPUTING_LEVERS)
 """Levers that trials of one family share, beside the micro-batch."""
 
 

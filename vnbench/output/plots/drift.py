@@ -15,10 +15,10 @@ from matplotlib.patches import Patch
 from vnbench.analysis.trials.drift import Drift, DriftPoint
 from vnbench.analysis.trials.noise import Noise
 from vnbench.output.plots.style import PRECISION_COLOURS, legend_below, new_figure
-from vnbench.output.words.levers import LEVERS, describe, worth_naming
+from vnbench.output.words.levers import describe, worth_naming
 from vnbench.output.words.noise import drift_line
 from vnbench.output.words.provenance import Provenance, count
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec import LEVERS, TrialSpec
 
 MIN_RUNS = 3
 """Runs of the reference from which on there is a course to draw: a line through two points has no interval."""

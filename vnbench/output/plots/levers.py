@@ -12,10 +12,10 @@ from vnbench.analysis.planning.capacity import Asked
 from vnbench.analysis.planning.lever_path import LeverStep
 from vnbench.output.plots.plan import run_line
 from vnbench.output.plots.style import new_figure
-from vnbench.output.words.levers import LEVERS as LEVER_WORDS
 from vnbench.output.words.numbers import time_unit
 from vnbench.output.words.plan import named
 from vnbench.output.words.provenance import Provenance
+from vnbench.records.spec import LEVERS
 from vnbench.units import format_bytes, format_duration
 
 SAVED, LOST, TOTAL = "#009E73", "#D55E00", "#56B4E9"
@@ -79,8 +79,7 @@ def waterfall_figure(path: Sequence[LeverStep], *, asked: Asked, origin: Provena
 
 def _label(step: LeverStep) -> str:
     return "\n".join(
-        f"{LEVER_WORDS[name].header.replace('-' + chr(10), '').replace(chr(10), ' ')}\n{before} \N{RIGHTWARDS ARROW} "
-        f"{after}"
+        f"{LEVERS[name].header.replace('-' + chr(10), '').replace(chr(10), ' ')}\n{before} \N{RIGHTWARDS ARROW} {after}"
         for name, (before, after) in step.changes.items()
     )
 

@@ -23,17 +23,16 @@ from vnbench.output.plots.style import (
     value_axis,
 )
 from vnbench.output.words.levers import (
-    LEVERS,
     Levers,
-    LeverValue,
     differences,
     levers_of,
     phrases,
     varying,
     worth_naming,
 )
+from vnbench.records.lever import LeverValue
 from vnbench.records.record import Status
-from vnbench.records.spec import Precision, TrialSpec
+from vnbench.records.spec import LEVERS, Precision, TrialSpec
 
 MAX_SERIES = len(VARIANT_FILLS)
 """Most series in one figure: more can neither be told apart nor named in a legend."""
@@ -144,7 +143,7 @@ def _first_of(variants: Sequence[Levers], different: Levers) -> int:
 def centre_phrase(centre: Levers, *, ignored: Iterable[str], specs: Iterable[TrialSpec]) -> str:
     """Return the centre's levers for a subtitle: those that vary, and those that every reader asks for."""
     specs = tuple(specs)
-    switches = {name for name in worth_naming(specs) if LEVERS[name].default is not None}
+    switches = {name for name in worth_naming(specs) if LEVERS[name].quiet is not None}
     names = {"model", "checkpointing", "sampler", "num_workers"} | {*varying(specs)} | switches
     names -= {"precision", *ignored}
     return phrases(centre, names=names).replace(" ", NO_BREAK_SPACE).replace(f",{NO_BREAK_SPACE}", ", ")

@@ -17,25 +17,16 @@ from vnbench.analysis.trials.overlap import Overlap, overlaps
 from vnbench.analysis.trials.summary import latest_attempts, summarize
 from vnbench.output.words.knee import knee_line
 from vnbench.output.words.lever_columns import add_lever_columns, lever_cells
-from vnbench.output.words.levers import LEVERS, describe, varying
+from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.noise import coverage_line
 from vnbench.output.words.numbers import MISSING, format_estimate, significant, times
 from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, status_cell
-from vnbench.records.kind_fields import LOADER_FIELDS
 from vnbench.records.record import TrialRecord, WarningCode
+from vnbench.records.spec import LEVERS, LOADING_LEVERS
 from vnbench.units import BYTES_PER_UNIT, format_percent, gib, mpx
 
-LOADER_LEVERS = (
-    "task",
-    "batch_size",
-    "micro_batch_size",
-    "sampler",
-    "shapes",
-    "num_workers",
-    *LOADER_FIELDS,
-    "corpus_id",
-)
+LOADER_LEVERS = ("task", "batch_size", "micro_batch_size", *LOADING_LEVERS, "corpus_id")
 """Levers that a loader trial has."""
 
 WORTH_TELLING = 1024
@@ -114,8 +105,7 @@ def _shared(rows: Sequence[LoaderSummary], differing: Sequence[str]) -> str:
     names = [
         name
         for name in LOADER_LEVERS
-        if name not in differing
-        and (LEVERS[name].default is None or LEVERS[name].value(specs[0]) != LEVERS[name].default)
+        if name not in differing and (LEVERS[name].quiet is None or LEVERS[name].value(specs[0]) != LEVERS[name].quiet)
     ]
     return f"All loader trials: {describe(specs[0], names=names)}."
 

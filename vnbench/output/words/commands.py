@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from vnbench.analysis.trials.measured_sizes import asked_ranges, measured_ranges
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
-from vnbench.request.options import SWITCHES
+from vnbench.records.spec import USUAL_GROUPS, TrialSpec
+from vnbench.request.options import OPTIONS
 from vnbench.units import PixelRange
 
 Options = Mapping[str, str]
@@ -18,9 +18,9 @@ Options = Mapping[str, str]
 USUAL_WIDTHS = "3200:12800"
 """What stands in a command where no record tells the sizes: the widths of the published images."""
 
-USUAL_GROUPS = "half-or-16"
-
-NOT_OF_ANOTHER_SWEEP = frozenset({"kind", "design", "center", "soak", "retry", "reference-runs", *SWITCHES})
+NOT_OF_ANOTHER_SWEEP = frozenset(
+    {"kind", "design", "center", "soak", "retry", "reference-runs", "find-max-batch", "no-plots"}
+)
 """Options that say what one sweep was to do, and not what it was of."""
 
 OF_A_PROFILE = ("widths", "heights", "task", "model", "precision", "device")
@@ -69,8 +69,8 @@ def _options(specs: Sequence[TrialSpec], ranges: Mapping[str, PixelRange]) -> Op
 def _command(name: str, options: Options) -> str:
     words = ["vnbench", name]
     for option, text in options.items():
-        if option not in SWITCHES:
+        if option in OPTIONS and OPTIONS[option].is_switch:
+            words += [f"--{option}"] if text == "yes" else []
+        else:
             words += [f"--{option}", text]
-        elif text == "yes":
-            words.append(f"--{option}")
     return shlex.join(words)

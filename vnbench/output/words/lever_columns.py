@@ -7,9 +7,9 @@ from typing import Literal
 
 from rich.table import Table
 
-from vnbench.output.words.levers import LEVERS, describe, varying, worth_naming
+from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.output.words.numbers import MISSING
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec import LEVERS, TrialSpec
 
 NUMBER_LEVERS = ("batch_size", "micro_batch_size", "num_workers")
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from vnbench.analysis.planning.capacity import Asked, Configuration, PlannedRun
 from vnbench.analysis.planning.interruptions import best_interval_of_count_s, daly_interval_s, young_interval_s
 from vnbench.analysis.planning.spread import Finish, Part
-from vnbench.output.words.levers import LEVERS as LEVER_WORDS
 from vnbench.output.words.numbers import MISSING, significant
 from vnbench.output.words.provenance import Provenance, count
+from vnbench.records.spec import LEVERS
 from vnbench.units import format_bytes, format_duration
 
 PART_WORDS: Mapping[Part, str] = {
@@ -81,14 +81,14 @@ class Report(Protocol):
 
 def named(one: Configuration) -> str:
     """Return a configuration in one phrase; switches at their defaults are left out."""
-    order = ("batch_size", "micro_batch_size", *(name for name in LEVER_WORDS if name not in ("batch_size",)))
+    order = ("batch_size", "micro_batch_size", *(name for name in LEVERS if name not in ("batch_size",)))
     words = []
     for name in dict.fromkeys(order):
         if name not in one.levers or (name == "micro_batch_size" and one.levers[name] == one.levers["batch_size"]):
             continue
         value = one.levers[name]
-        if value is not None and value != LEVER_WORDS[name].default:
-            words.append(LEVER_WORDS[name].phrase(value))
+        if value is not None and value != LEVERS[name].quiet:
+            words.append(LEVERS[name].phrase(value))
     return ", ".join(words)
 
 
@@ -98,7 +98,7 @@ def lines_to_paste(report: Report) -> Iterator[str]:
     yield "# for the training script"
     yield f"batch_size, micro_batch_size = {levers['batch_size']}, {levers['micro_batch_size']}"
     yield f"accumulation_steps = {levers['batch_size'] // levers['micro_batch_size']}"
-    if LEVER_WORDS["norm_precision"].value(report.recommended.family.spec) is None:
+    if LEVERS["norm_precision"].value(report.recommended.family.spec) is None:
         yield f'precision = "{levers["precision"]}"'  # of a user's own network, whose norms are as it has them
     else:
         yield f'precision, norm_precision = "{levers["precision"]}", "{levers["norm_precision"]}"'

@@ -1,0 +1,72 @@
+"""Makers of parsers: each returns a function of a text and of where it was written, which refuses what does not fit."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vnbench.errors import InputError
+from vnbench.units import parse_int, parse_int_list, split_list
+
+Parser = Callable[[str, str], Any]
+"""``(text, where) -> value``; raises InputError, which names ``where``."""
+
+
+def word(allowed: Sequence[str]) -> Callable[[str, str], str]:
+    """Return a parser of one of some words."""
+
+    def parse(text: str, where: str) -> str:
+        if text not in allowed:
+            close = difflib.get_close_matches(text, allowed, n=1)
+            raise InputError(
+                where,
+                text,
+                allowed=f"must be one of {', '.join(allowed)}",
+                remedy=f"write {close[0] if close else allowed[0]}",
+            )
+        return text
+
+    return parse
+
+
+def words(allowed: Sequence[str]) -> Callable[[str, str], tuple[str, ...]]:
+    """Return a parser of a comma list of some words, each taken once."""
+    return several(word(allowed))
+
+
+def whole(minimum: int, maximum: int) -> Callable[[str, str], int]:
+    """Return a parser of a whole number, both ends included."""
+
+    def parse(text: str, where: str) -> int:
+        value = parse_int(text, where=where, minimum=minimum)
+        _refuse_above(value, maximum, text=text, where=where)
+        return value
+
+    return parse
+
+
+def wholes(minimum: int, maximum: int) -> Callable[[str, str], tuple[int, ...]]:
+    """Return a parser of a comma list of whole numbers, each taken once."""
+
+    def parse(text: str, where: str) -> tuple[int, ...]:
+        values = parse_int_list(text, where=where, minimum=minimum)
+        _refuse_above(max(values), maximum, text=text, where=where)
+        return values
+
+    return parse
+
+
+def word_or(name: str, value: Any, parse: Parser) -> Parser:
+    """Return a parser of one word, which stands for ``value``, or of what another parser takes."""
+    return lambda text, where: value if text == name else parse(text, where)
+
+
+def several(parse: Parser) -> Callable[[str, str], tuple[Any, ...]]:
+    """Return a parser of a comma list of what another parser takes, each taken once."""
+    return lambda text, where: tuple(dict.fromkeys(parse(part, where) for part in split_list(text, where=where)))
+
+
+def _refuse_above(value: int, maximum: int, *, text: str, where: str) -> None:
+    if value > maximum:
+        raise InputError(where, text, allowed=f"{value} is above {maximum}", remedy=f"write at most {maximum}")
