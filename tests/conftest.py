@@ -1,12 +1,15 @@
-"""What every test shares: GPU tests are skipped where there is no GPU, and nothing touches the user's cache."""
+"""What every test shares: tiers by what tests need, no GPU tests without a GPU, and nothing in the user's cache."""
 
 from __future__ import annotations
 
 import fcntl
+import multiprocessing.process
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +25,45 @@ from vnbench.units import PixelRange
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+TIERS = ("plain", "torch", "processes")
+"""What tests need: nothing but Python and numpy, torch as well, processes of their own as well."""
+
+TORCH_ROOMS = frozenset({"trial", "loading", "model"})
+"""Folders of tests that need torch, whatever their markers say."""
+
+PROCESS_ROOMS = frozenset({"processes", "fake_cuda", "browser", "gpu"})
+"""Folders of tests that start processes, or wait for a device."""
+
+
+def tier_of(item: pytest.Item) -> str:
+    """Return the tier of a test, by its marker or else by its folder."""
+    room = item.path.parent.name
+    if item.get_closest_marker("processes") or room in PROCESS_ROOMS:
+        return "processes"
+    return "torch" if item.get_closest_marker("torch") or room in TORCH_ROOMS else "plain"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tier", choices=(*TIERS, "all"), default="all", help="Run the tests of one tier alone.")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave folders of other tiers unread, which import torch."""
+    is_other = collection_path.name in TORCH_ROOMS | PROCESS_ROOMS and collection_path.parent.name == "tests"
+    return True if config.getoption("tier") == "plain" and is_other else None
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str:
+    counts = Counter(map(tier_of, items))
+    return f"tier {config.getoption('tier')}: " + ", ".join(f"{counts[tier]} {tier}" for tier in TIERS)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    tier = config.getoption("tier")
+    if tier != "all":
+        others = [item for item in items if tier_of(item) != tier]
+        items[:] = [item for item in items if tier_of(item) == tier]
+        config.hook.pytest_deselected(items=others)
     # Begun first, so that no core waits for them in the end.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
@@ -34,6 +75,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     for item in gpu_items:
         item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def what_its_tier_has(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that needs more than its tier has, so that it is marked and the first tier stays quick."""
+    tier = tier_of(request.node)
+    if tier != "processes":
+
+        def refuse(*_: object, **__: object) -> None:
+            pytest.fail("it starts a process: mark it pytest.mark.processes")
+
+        monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+        monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", refuse)
+    had_torch = "torch" in sys.modules
+    yield
+    if tier == "plain" and not had_torch and "torch" in sys.modules:
+        pytest.fail("it imports torch: mark it pytest.mark.torch")
 
 
 @pytest.fixture(autouse=True)

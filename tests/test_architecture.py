@@ -35,6 +35,7 @@ def test_every_room_is_kept_free_of_torch_or_may_import_it() -> None:
     assert rooms - {name.split(".")[1] for name in parent_modules()} == {"trial", "loading", "model"}
 
 
+@pytest.mark.processes
 def test_the_parent_process_is_free_of_torch() -> None:
     imports = "; ".join(f"import {name}" for name in parent_modules() if not name.endswith("__main__"))
     script = f"import sys; {imports}; sys.exit('torch' in sys.modules)"
@@ -42,11 +43,13 @@ def test_the_parent_process_is_free_of_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.processes
 def test_importing_the_command_line_does_not_import_torch() -> None:
     script = "import sys; import vnbench.cli.app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+@pytest.mark.processes
 def test_a_running_sweep_is_free_of_torch(tmp_path: Path) -> None:
     script = (
         "import sys; from vnbench.cli.app import run\n"

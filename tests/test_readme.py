@@ -13,6 +13,8 @@ import pytest
 
 from vnbench.cli.app import run
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```$", README, flags=re.M | re.S)

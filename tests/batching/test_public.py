@@ -30,6 +30,7 @@ def test_names_of_earlier_versions_are_the_same_objects(module: str) -> None:
         assert getattr(old, name) is getattr(vnbench.batching, name)
 
 
+@pytest.mark.processes
 def test_the_public_home_imports_neither_torch_nor_other_rooms_above_it() -> None:
     script = "import json, sys, vnbench.batching; print(json.dumps([name for name in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -159,6 +159,7 @@ def test_a_refused_state_leaves_the_sampler_as_it_was() -> None:
     assert len(sampler.remaining_steps) == 13
 
 
+@pytest.mark.processes
 @pytest.mark.filterwarnings(
     "ignore:.*multi-threaded, use of fork:DeprecationWarning", "ignore:This DataLoader will create 4:UserWarning"
 )

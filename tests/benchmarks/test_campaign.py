@@ -20,6 +20,8 @@ from record_factory import compute_spec, record_of
 from vnbench.records.record import Cause
 from vnbench.sweep.budget import GRACE_SHARE
 
+pytestmark = pytest.mark.processes
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 

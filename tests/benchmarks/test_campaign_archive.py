@@ -70,6 +70,7 @@ def test_an_archive_among_the_results_does_not_hold_itself(results: Path) -> Non
     assert list(results.glob("*.part")) == []
 
 
+@pytest.mark.processes
 def test_a_campaign_renews_its_archive_after_every_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive = tmp_path / "home.tgz"
     look = f"import os; assert os.path.exists({str(archive)!r})"

@@ -17,6 +17,8 @@ from vnbench.records.spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.estimate import Workload
 
+pytestmark = pytest.mark.processes
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 DEFINITION = BENCHMARKS / "campaign_cuda.toml"
 STEPS = campaign.read_campaign(DEFINITION)[0]

@@ -9,6 +9,8 @@ from record_factory import record_of
 
 from vnbench.cli.app import run
 
+pytestmark = pytest.mark.processes
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 CAMPAIGNS = sorted(BENCHMARKS.glob("campaign_*.toml"))
 DEFINITIONS = sorted(set(BENCHMARKS.glob("*.toml")) - set(CAMPAIGNS))

@@ -39,6 +39,7 @@ def refuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return lines[0]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
@@ -78,6 +79,7 @@ def test_bad_input_gets_one_line_exit_code_2_and_writes_nothing(
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("rows", "part"),
     [
@@ -103,6 +105,7 @@ def test_a_size_file_with_a_bad_row_is_refused_by_its_row(
     assert [path.name for path in here.iterdir()] == ["sizes.csv"]
 
 
+@pytest.mark.processes
 def test_cuda_is_refused_where_there_is_none(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
@@ -112,6 +115,7 @@ def test_cuda_is_refused_where_there_is_none(here: Path, capsys: pytest.CaptureF
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.processes
 def test_results_of_another_device_or_revision_are_left_alone_and_the_sweep_names_another_file(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +131,7 @@ def test_results_of_another_device_or_revision_are_left_alone_and_the_sweep_name
         assert (here / "r.jsonl").read_bytes() == before
 
 
+@pytest.mark.processes
 def test_results_of_another_schema_are_refused_and_left_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "r.jsonl").write_text('{"schema_version": 7}\n')
     line = refuse(["sweep", *WIDTHS, "--device", "cpu", "--out", "r.jsonl"], capsys)
@@ -134,6 +139,7 @@ def test_results_of_another_schema_are_refused_and_left_alone(here: Path, capsys
     assert (here / "r.jsonl").read_text() == '{"schema_version": 7}\n'
 
 
+@pytest.mark.processes
 def test_a_dry_run_lists_everything_and_writes_nothing(
     here: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -268,6 +274,7 @@ def test_corpus_writes_images_masks_and_a_manifest(here: Path, capsys: pytest.Ca
     assert "logs: holds another corpus" in capsys.readouterr().err
 
 
+@pytest.mark.processes
 def test_env_tells_the_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["env", "--device", "cpu", "--json"]) == 0
     environment = json.loads(capsys.readouterr().out)
@@ -314,6 +321,7 @@ def test_an_unknown_command_is_told_with_those_that_exist(capsys: pytest.Capture
     assert "sweep" in line
 
 
+@pytest.mark.processes
 def test_help_answers_without_the_heavy_imports() -> None:
     script = (
         "import sys; from vnbench.cli.app import run; run(['--help']); "

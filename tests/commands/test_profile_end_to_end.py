@@ -9,6 +9,8 @@ import pytest
 
 from vnbench.cli.app import run
 
+pytestmark = pytest.mark.processes
+
 SMALL = ["profile", "--device", "cpu", "--widths", "64:640", "--heights", "32:128", "--precision", "bf16"]
 
 

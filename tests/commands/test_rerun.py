@@ -30,6 +30,8 @@ from vnbench.records.store import ResultsFile, load_results
 from vnbench.records.task import TrialTask
 from vnbench.sweep.in_turn import planned_turns
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 SPECS = tuple(factory.compute_spec(precision=precision) for precision in ("fp32", "bf16"))
 

@@ -20,6 +20,8 @@ from vnbench.sweep.estimate import TrialTimes
 from vnbench.sweep.runner import run_trial
 from vnbench.sweep.search import search_max_batches
 
+pytestmark = pytest.mark.processes
+
 SMALL = ["sweep", "--find-max-batch", "--device", "cpu", "--widths", "640:1280", "--heights", "96:128"]
 ONE = ["--precision", "fp32", "--norm-precision", "fp32", "--checkpointing", "none", "--out", "r.jsonl"]
 

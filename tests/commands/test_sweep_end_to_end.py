@@ -20,7 +20,7 @@ import pytest
 from vnbench.records.record import Cause, TrialRecord
 from vnbench.records.store import load_results
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.processes]
 
 SMALL = ["--widths", "64:160", "--heights", "32:64", "--device", "cpu", "--examples", "10", "--subset", "2"]
 # What else runs on this machine is no matter of these tests.

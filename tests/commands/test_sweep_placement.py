@@ -15,6 +15,8 @@ import record_factory as factory
 from vnbench.cli.app import run
 from vnbench.records.store import ResultsFile, load_results
 
+pytestmark = pytest.mark.processes
+
 SMALL = ["sweep", "--widths", "64:160", "--heights", "32:64", "--device", "cpu", "--examples", "10", "--subset", "2"]
 SMALL += ["--no-plots"]
 ONE_TRIAL = ["--precision", "fp32", "--checkpointing", "none", "--batch-size", "1", "--kind", "memory"]

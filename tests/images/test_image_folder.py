@@ -142,6 +142,7 @@ def test_sizes_come_from_a_folder_as_from_a_file(folder: Path, tmp_path: Path) -
         read_sizes(tmp_path / "none")
 
 
+@pytest.mark.processes
 def test_the_commands_take_such_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["corpus", str(folder), "--describe"]) == 0
     text = capsys.readouterr().out

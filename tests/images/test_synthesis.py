@@ -238,6 +238,7 @@ def test_cache_root_follows_the_xdg_specification(
     assert root.parts[-2:] == ("vnbench", "corpora")
 
 
+@pytest.mark.processes
 def test_corpora_are_written_and_read_without_torch(tmp_path: Path) -> None:
     program = f"""
 import sys

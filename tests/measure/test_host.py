@@ -131,6 +131,7 @@ def test_the_threshold_grows_with_the_machine(num_cpus: int, cores: float) -> No
     assert busy_threshold(num_cpus) == pytest.approx(cores)
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs /proc")
 def test_the_work_of_a_child_process_is_our_own() -> None:
     reader = HostReader()
@@ -143,6 +144,7 @@ def test_the_work_of_a_child_process_is_our_own() -> None:
     assert after.busy_s - before.busy_s >= 0.25, "a kernel may count the time of all by its ticks"
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs /proc")
 def test_the_work_of_another_program_is_not_our_own() -> None:
     reader = HostReader()

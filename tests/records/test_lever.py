@@ -74,6 +74,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[str]]
     return json.loads(first), rest
 
 
+@pytest.mark.processes
 def test_a_lever_is_added_by_one_entry(told: tuple[dict[str, list[str]], str]) -> None:
     said, help_text = told
     assert ["scratch" in cell for cell in said["cells"]] == [False, True]

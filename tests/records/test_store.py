@@ -116,6 +116,7 @@ def test_a_second_sweep_on_one_file_is_refused(tmp_path: Path) -> None:
     ResultsFile(path, environment=ENVIRONMENT).close()
 
 
+@pytest.mark.processes
 def test_the_lock_goes_with_its_holder_even_when_it_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     script = (

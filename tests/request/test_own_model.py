@@ -274,6 +274,7 @@ def test_norms_of_an_own_network_are_not_called_ours() -> None:
     assert "norm in fp32" in describe(factory.training_spec(), names=names)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -337,6 +337,7 @@ def test_the_device_is_asked_for_only_after_a_crash_that_reads_like_its_loss() -
     sweep(TRAINING, run=lost_at(2), is_device_there=ask)
 
 
+@pytest.mark.processes
 def test_trials_on_a_throttling_gpu_are_repeated_and_kept_end_to_end(nvml: FakeNvml) -> None:
     nvml.changes["nvmlDeviceGetCurrentClocksThrottleReasons"] = HARMFUL_THROTTLE_REASONS["hardware slowdown"]
     records, observer = sweep(

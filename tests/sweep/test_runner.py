@@ -25,6 +25,8 @@ from vnbench.records.record import TrialRecord
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import probe_environment, run_traces, run_trial
 
+pytestmark = pytest.mark.processes
+
 __all__ = ["fake_nvml"]  # the fixture ``nvml``
 
 ROOT = Path(__file__).parents[2]
