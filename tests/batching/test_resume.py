@@ -18,6 +18,8 @@ from vnbench.batching.sizes import draw_sizes
 from vnbench.errors import InputError
 from vnbench.records.spec import MAX_EPOCH, SamplerName
 
+pytestmark = pytest.mark.torch
+
 SIZES_N2 = draw_sizes(LOGS, 103, seed=0)
 
 

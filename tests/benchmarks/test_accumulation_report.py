@@ -22,6 +22,8 @@ from vnbench.request.reading import read_request
 from vnbench.sweep.cells import candidate_cells, reason_to_leave_out
 from vnbench.units import PixelRange
 
+pytestmark = pytest.mark.torch
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 DIVISIONS: tuple[tuple[int, SamplerName], ...] = (
     (16, "random"),

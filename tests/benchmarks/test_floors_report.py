@@ -20,6 +20,8 @@ from vnbench.analysis.trials.compute import ComputeSummary
 from vnbench.records.spec import TrialSpec
 from vnbench.records.store import load_all
 
+pytestmark = pytest.mark.torch
+
 RECORDS = Path(__file__).parents[2] / "results/cpu-amd-epyc/wallclock.jsonl"
 
 

@@ -6,6 +6,8 @@ import torch
 from vnbench.errors import CorpusError
 from vnbench.records.failures import MAX_DETAIL_CHARACTERS, classify
 
+pytestmark = pytest.mark.torch
+
 
 def raised_by_torch(num_bytes: int) -> BaseException:
     try:

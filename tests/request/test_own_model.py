@@ -19,6 +19,8 @@ from vnbench.trial.checks.large_tensors import largest_tensor
 from vnbench.trial.checks.own_network import run
 from vnbench.trial.step.network import build_network, mixes_examples, parts_of
 
+pytestmark = pytest.mark.torch
+
 SHIPPED = Path(__file__).parents[2] / "benchmarks" / "own_network.py"
 
 HEADER = """
