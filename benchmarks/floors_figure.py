@@ -8,9 +8,8 @@ from typing import Any
 
 from floors_rows import Row, configuration, shared
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from vnbench.output.plots.style import legend_below, new_figure
+from vnbench.output.plots.style import decades, legend_below, new_figure
 from vnbench.output.words.provenance import Provenance, count
 
 MAX_ROWS = 24
@@ -49,9 +48,7 @@ def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
     axes.set_yticks(places, labels, fontsize=7)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+    decades(axes.xaxis)
     axes.set_xlabel("time per step (ms)")
     axes.grid(visible=False, axis="y")
     legend_below(axes, num_columns=3)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from vnbench.analysis.trials.compute import CanvasSummary, ComputeSummary
 from vnbench.analysis.trials.noise import Noise
@@ -17,6 +16,7 @@ from vnbench.output.plots.style import (
     PRECISION_COLOURS,
     PRECISION_MARKERS,
     VARIANT_LINES,
+    decades,
     legend_below,
     new_figure,
     shaded,
@@ -122,7 +122,4 @@ def _scale(axes: Axes, canvases: Sequence[CanvasSummary]) -> None:
     axes.set_xlim(min(places) / 1.15, max(places) * 1.15)
     axes.set_ylim(min(lows) / 1.3, max(highs) * 1.3)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
-        axis.set_minor_locator(NullLocator())
+        decades(axis)

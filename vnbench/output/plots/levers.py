@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from vnbench.analysis.planning.capacity import Asked
 from vnbench.analysis.planning.lever_path import LeverStep
-from vnbench.output.plots.plan import run_line
+from vnbench.output.plots.plan import finish_bars, run_line
 from vnbench.output.plots.style import new_figure
 from vnbench.output.words.numbers import time_unit
 from vnbench.output.words.plan import named
@@ -56,7 +56,7 @@ def waterfall_figure(path: Sequence[LeverStep], *, asked: Asked, origin: Provena
         axes.errorbar(
             place,
             finish.p50 / unit_s,
-            yerr=[[(finish.p50 - finish.p10) / unit_s], [(finish.p90 - finish.p50) / unit_s]],
+            yerr=finish_bars([finish], unit_s=unit_s),
             color="#333333",
             capsize=3,
             elinewidth=0.9,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vnbench.analysis.planning.capacity import Asked, PlannedRun, pareto_front
@@ -33,6 +34,23 @@ def run_line(asked: Asked) -> str:
     return f"{count(len(asked.train_sizes_N2), 'example')} x {count(asked.num_epochs, 'epoch')}{often}"
 
 
+def finish_bars(finishes: Sequence[Finish], *, unit_s: float) -> list[list[float]]:
+    """Return how far p10 and p90 lie from each median, as matplotlib takes the ends of bars."""
+    return [[(one.p50 - one.p10) / unit_s for one in finishes], [(one.p90 - one.p50) / unit_s for one in finishes]]
+
+
+def _draw_band(
+    axes: Axes, places: Sequence[float], finishes: Sequence[Finish], *, unit_s: float, colour: str, alpha: float
+) -> None:
+    lows, highs = [one.p10 / unit_s for one in finishes], [one.p90 / unit_s for one in finishes]
+    axes.fill_between(places, lows, highs, color=colour, alpha=alpha, linewidth=0)
+
+
+def _draw_window(axes: Axes, asked: Asked, *, longest_s: float, unit_s: float) -> None:
+    if asked.window_s is not None and asked.window_s <= MAX_WINDOW * longest_s:
+        axes.axhline(asked.window_s / unit_s, color="#222222", linestyle=":", linewidth=1.3, label="window")
+
+
 def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenance) -> Figure | None:
     """Return wall clock against batch size, the fastest that fits of each precision; None with a single batch size.
 
@@ -49,7 +67,8 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
     batches = sorted({size for row in best.values() for size in row})
     if len(batches) < 2:
         return None
-    unit, unit_s = time_unit(max(one.finish.p90 for row in best.values() for one in row.values()))
+    longest_s = max(one.finish.p90 for row in best.values() for one in row.values())
+    unit, unit_s = time_unit(longest_s)
     figure, axes = new_figure(
         title="Wall clock against batch size",
         subtitle=f"{run_line(asked)}: of each batch size and precision the fastest configuration that fits, whatever "
@@ -62,22 +81,13 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
         sizes = sorted(row)
         # Side by side at a batch size, so that no bar hides another.
         shift = 2 ** (0.08 * (place - (len(best) - 1) / 2))
+        places, finishes = [size * shift for size in sizes], [row[size].finish for size in sizes]
         colour = PRECISION_COLOURS[precision]
-        axes.fill_between(
-            [size * shift for size in sizes],
-            [row[size].finish.p10 / unit_s for size in sizes],
-            [row[size].finish.p90 / unit_s for size in sizes],
-            color=colour,
-            alpha=0.1,
-            linewidth=0,
-        )
+        _draw_band(axes, places, finishes, unit_s=unit_s, colour=colour, alpha=0.1)
         axes.errorbar(
-            [size * shift for size in sizes],
-            [row[size].finish.p50 / unit_s for size in sizes],
-            yerr=[
-                [(row[size].finish.p50 - row[size].finish.p10) / unit_s for size in sizes],
-                [(row[size].finish.p90 - row[size].finish.p50) / unit_s for size in sizes],
-            ],
+            places,
+            [one.p50 / unit_s for one in finishes],
+            yerr=finish_bars(finishes, unit_s=unit_s),
             color=colour,
             marker=PRECISION_MARKERS[precision],
             capsize=3,
@@ -105,9 +115,7 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
         linewidth=1.2,
         label="counting steps alone",
     )
-    longest = max(one.finish.p90 for row in best.values() for one in row.values())
-    if asked.window_s is not None and asked.window_s <= MAX_WINDOW * longest:
-        axes.axhline(asked.window_s / unit_s, color="#222222", linestyle=":", linewidth=1.3, label="window")
+    _draw_window(axes, asked, longest_s=longest_s, unit_s=unit_s)
     number_axis(axes, batches, scale="log2")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("batch size, examples per optimizer step")
@@ -144,10 +152,7 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
         axes.errorbar(
             gib(one.need_bytes or 0.0),
             one.finish.p50 / unit_s,
-            yerr=[
-                [(one.finish.p50 - one.finish.p10) / unit_s],
-                [(one.finish.p90 - one.finish.p50) / unit_s],
-            ],
+            yerr=finish_bars([one.finish], unit_s=unit_s),
             color=PRECISION_COLOURS[precision],
             marker=PRECISION_MARKERS[precision],
             fillstyle="full" if one.verdict in ("fits", "tight") else "none",
@@ -214,16 +219,8 @@ def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, 
             linestyle=line,
             label=label,
         )
-        axes.fill_between(
-            list(counts),
-            [one.p10 / unit_s for one in finishes],
-            [one.p90 / unit_s for one in finishes],
-            color=colour,
-            alpha=0.18,
-            linewidth=0,
-        )
-    if asked.window_s is not None and asked.window_s <= MAX_WINDOW * longest_s:
-        axes.axhline(asked.window_s / unit_s, color="#222222", linestyle=":", linewidth=1.3, label="window")
+        _draw_band(axes, list(counts), finishes, unit_s=unit_s, colour=colour, alpha=0.18)
+    _draw_window(axes, asked, longest_s=longest_s, unit_s=unit_s)
     axes.set_xticks(list(counts))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("interruptions")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from vnbench.output.plots.style import legend_below, new_figure
-from vnbench.output.words.profiles import Profile
+from vnbench.output.words.profiles import Cells, Profile
 from vnbench.output.words.provenance import Provenance
 from vnbench.units import format_bytes, gib
 
@@ -19,6 +20,20 @@ KEPT = "parameters, gradients, optimizer"
 """The layer of what stays from step to step."""
 
 KEPT_KINDS = ("parameters", "gradients", "optimizer state")
+
+
+def stage_colours(number: int) -> list[Any]:
+    """Return the colour of KEPT and those of so many stages, from the first to the last."""
+    return ["#BBBBBB", *colormaps["viridis"](np.linspace(0.05, 0.95, number))]
+
+
+def bytes_of(cells: Cells, stage: str) -> int:
+    """Return the bytes that a stage made; of KEPT those of what stays from step to step, whichever stage made it."""
+    return sum(
+        size
+        for (of, kind), size in cells.items()
+        if (stage == KEPT and kind in KEPT_KINDS) or (of == stage and kind not in KEPT_KINDS)
+    )
 
 
 def profile_figure(profile: Profile, *, origin: Provenance) -> Figure:
@@ -34,8 +49,8 @@ def profile_figure(profile: Profile, *, origin: Provenance) -> Figure:
         trials="1 step, counted exactly",
     )
     made = [stage for stage in profile.stages if _layer(profile, stage).any()]
-    layers = [_kept(profile), *(_layer(profile, stage) for stage in made)]
-    colours = ["#BBBBBB", *colormaps["viridis"](np.linspace(0.05, 0.95, len(made)))]
+    layers = [_layer(profile, stage) for stage in (KEPT, *made)]
+    colours = stage_colours(len(made))
     places = np.arange(len(profile.timeline))
     axes.stackplot(places, *layers, colors=colours, linewidth=0.3, edgecolor="white")
     peak = axes.axhline(
@@ -52,18 +67,7 @@ def profile_figure(profile: Profile, *, origin: Provenance) -> Figure:
 
 
 def _layer(profile: Profile, stage: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return np.array(
-        [
-            gib(sum(size for (of, kind), size in cells.items() if of == stage and kind not in KEPT_KINDS))
-            for _, cells in profile.timeline
-        ]
-    )
-
-
-def _kept(profile: Profile) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return np.array(
-        [gib(sum(size for (_, kind), size in cells.items() if kind in KEPT_KINDS)) for _, cells in profile.timeline]
-    )
+    return np.array([gib(bytes_of(cells, stage)) for _, cells in profile.timeline])
 
 
 def _name_phases(axes: Axes, phases: list[str]) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from vnbench.output.plots.profile import KEPT, KEPT_KINDS
+from vnbench.output.plots.profile import KEPT, bytes_of, stage_colours
 from vnbench.output.plots.style import legend_below, new_figure
 from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.output.words.numbers import significant
@@ -38,14 +36,14 @@ def stage_memory_figure(profiles: Sequence[Profile], *, origin: Provenance) -> F
         trials=count(len(known), "profiled step"),
     )
     stages = [KEPT, *dict.fromkeys(stage for profile in known for stage in profile.stages)]
-    colours = ["#BBBBBB", *colormaps["viridis"](np.linspace(0.05, 0.95, len(stages) - 1))]
+    colours = stage_colours(len(stages) - 1)
     longest = max(profile.tracked_peak_bytes for profile in known)
     unit = "GiB" if longest >= BYTES_PER_UNIT["GiB"] else "MiB"
     scale = BYTES_PER_UNIT[unit]
     for row, profile in enumerate(known):
         start = 0
         for stage, colour in zip(stages, colours, strict=True):
-            size = _at_peak(profile, stage)
+            size = bytes_of(profile.at_peak, stage)
             if not size:
                 continue
             label = stage if stage not in axes.get_legend_handles_labels()[1] else None
@@ -70,12 +68,3 @@ def stage_memory_figure(profiles: Sequence[Profile], *, origin: Provenance) -> F
 def _is_dark(colour: Any) -> bool:
     red, green, blue = to_rgb(colour)
     return 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-
-
-def _at_peak(profile: Profile, stage: str) -> int:
-    """Return the bytes of a stage at the peak; KEPT is what stays from step to step, whatever its stage."""
-    return sum(
-        size
-        for (of, kind), size in profile.at_peak.items()
-        if (stage == KEPT and kind in KEPT_KINDS) or (of == stage and kind not in KEPT_KINDS)
-    )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -169,14 +170,19 @@ def value_axis(axes: Axes, lows: Sequence[float], highs: Sequence[float]) -> Non
     low, high = min(lows), max(highs)
     if low > 0 and high > 8 * low:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_minor_locator(NullLocator())
+        decades(axes.yaxis)
         axes.set_ylim(low / 1.4, high * 1.4)
     else:
         axes.set_yscale("linear")
         axes.set_ylim(0, 1.12 * high if high > 0 else 1)
+
+
+def decades(axis: Axis) -> None:
+    """Put the ticks of a logarithmic axis at 1, 2 and 5 times the powers of ten, written as the numbers they are."""
+    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def legend_below(axes: Axes, *, handles: Sequence[Any] | None = None, num_columns: int | None = None) -> None:
