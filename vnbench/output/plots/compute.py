@@ -11,16 +11,9 @@ from matplotlib.lines import Line2D
 
 from vnbench.analysis.trials.compute import CanvasSummary, ComputeSummary
 from vnbench.analysis.trials.noise import Noise
+from vnbench.output.plots.looks import VARIANTS, Look, Variant, looks_of, shaded
 from vnbench.output.plots.series import MAX_SERIES, centre_phrase
-from vnbench.output.plots.style import (
-    PRECISION_COLOURS,
-    PRECISION_MARKERS,
-    VARIANT_LINES,
-    decades,
-    legend_below,
-    new_figure,
-    shaded,
-)
+from vnbench.output.plots.style import decades, legend_below, new_figure
 from vnbench.output.words.levers import centre_of, describe, differences, levers_of, varying
 from vnbench.output.words.noise import bars_line
 from vnbench.output.words.provenance import Provenance, count
@@ -55,13 +48,16 @@ def compute_figure(rows: Sequence[ComputeSummary], *, noise: Noise, origin: Prov
         trials=count(len(chosen), "configuration"),
     )
     names = ["batch_size", *(name for name in varying(specs) if name not in ("batch_size", "micro_batch_size"))]
+    looks = looks_of(row.spec.precision for row in chosen)
     variants: list[str] = []
     handles: list[Line2D] = []
     for row in chosen:
         # Lines of one precision differ in their dashes: each combination of the other levers has its own.
         variant = describe(row.spec, names=[name for name in names if name != "precision"])
         variants += [variant] if variant not in variants else []
-        handles.append(_draw(axes, row, label=describe(row.spec, names=names), variant=variants.index(variant)))
+        handle = _draw(axes, row, look=looks[row.spec.precision], variant=VARIANTS[variants.index(variant)])
+        handle.set_label(describe(row.spec, names=names))
+        handles.append(handle)
     _scale(axes, [canvas for row in chosen for canvas in row.canvases])
     axes.set_xlabel("padded pixels per step (Mpx)")
     axes.set_ylabel("step time (s)")
@@ -69,20 +65,19 @@ def compute_figure(rows: Sequence[ComputeSummary], *, noise: Noise, origin: Prov
     return figure
 
 
-def _draw(axes: Axes, row: ComputeSummary, *, label: str, variant: int) -> Line2D:
+def _draw(axes: Axes, row: ComputeSummary, *, look: Look, variant: Variant) -> Line2D:
     """Draw the steps of one configuration with their intervals, and its first steps; return what the legend shows."""
     canvases = sorted(row.canvases, key=lambda canvas: canvas.padded_pixels)
-    precision = row.spec.precision
-    colour = shaded(PRECISION_COLOURS[precision], variant)
+    colour = shaded(look.colour, variant)
     x = [mpx(canvas.padded_pixels) for canvas in canvases]
     container = axes.errorbar(
         x,
         [canvas.step_time.value for canvas in canvases],
         yerr=[math.nan if (bar := canvas.step_time.half_width) is None else bar for canvas in canvases],
-        marker=PRECISION_MARKERS[precision],
+        marker=look.marker,
         markersize=5,
         color=colour,
-        linestyle=VARIANT_LINES[variant],
+        linestyle=variant.line,
         linewidth=1.2,
         elinewidth=1.0,
         capsize=3,
@@ -92,7 +87,7 @@ def _draw(axes: Axes, row: ComputeSummary, *, label: str, variant: int) -> Line2
     if first:
         axes.plot(
             *zip(*first, strict=True),
-            marker=PRECISION_MARKERS[precision],
+            marker=look.marker,
             markersize=4,
             markerfacecolor="white",
             markeredgewidth=0.8,
@@ -102,7 +97,6 @@ def _draw(axes: Axes, row: ComputeSummary, *, label: str, variant: int) -> Line2
         )
     line = container.lines[0]
     assert line is not None
-    line.set_label(label)
     return line
 
 

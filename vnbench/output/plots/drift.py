@@ -14,7 +14,8 @@ from matplotlib.patches import Patch
 
 from vnbench.analysis.trials.drift import Drift, DriftPoint
 from vnbench.analysis.trials.noise import Noise
-from vnbench.output.plots.style import PRECISION_COLOURS, legend_below, new_figure
+from vnbench.output.plots.looks import BLUE, VERMILLION
+from vnbench.output.plots.style import legend_below, new_figure
 from vnbench.output.words.levers import describe, worth_naming
 from vnbench.output.words.noise import drift_line
 from vnbench.output.words.provenance import Provenance, count
@@ -23,7 +24,7 @@ from vnbench.records.spec import LEVERS, TrialSpec
 MIN_RUNS = 3
 """Runs of the reference from which on there is a course to draw: a line through two points has no interval."""
 
-REFERENCE_COLOUR, LINE_COLOUR = PRECISION_COLOURS["fp32"], PRECISION_COLOURS["bf16"]
+REFERENCE_COLOUR, LINE_COLOUR = BLUE, VERMILLION
 SPREAD_GREY, OTHERS_GREY = "#E4E4E4", "#8C8C8C"
 
 MAX_BAR = 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,13 +11,11 @@ from matplotlib.figure import Figure
 
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.step_fit import CONFIDENCE
-from vnbench.output.plots.style import PRECISION_COLOURS, PRECISION_MARKERS, VARIANT_LINES, legend_below, new_panels
+from vnbench.output.plots.looks import CYCLE, Look, looks_of
+from vnbench.output.plots.style import legend_below, new_panels
 from vnbench.output.tables.fit import named
 from vnbench.output.words.provenance import Provenance, count
 from vnbench.units import format_percent, mpx
-
-MAX_FAMILIES = 6
-"""Most families in one figure."""
 
 NUM_PLACES = 60
 """Places at which curves and bands are drawn."""
@@ -26,7 +25,7 @@ def fit_figure(families: Sequence[FamilyFit], *, origin: Provenance) -> Figure |
     """Return step time against padded pixels with each family's curve; None without a family."""
     if not families:
         return None
-    shown = sorted(families, key=lambda one: (one.source, -one.fit.num_sizes))[:MAX_FAMILIES]
+    shown = sorted(families, key=lambda one: (one.source, -one.fit.num_sizes))[: len(CYCLE)]
     left_out = len(families) - len(shown)
     is_assumed = any(not one.fit.is_between_measured for one in shown)
     notes = [
@@ -44,15 +43,10 @@ def fit_figure(families: Sequence[FamilyFit], *, origin: Provenance) -> Figure |
         trials=count(num_processes, "timed trial"),
         ratios=(1.0, 0.4),
     )
-    precisions = list(PRECISION_COLOURS)
-    is_by_precision = len({one.spec.precision for one in shown}) == len(shown)
-    for number, family in enumerate(shown):
-        key = family.spec.precision if is_by_precision else precisions[number % len(precisions)]
-        style = {"color": PRECISION_COLOURS[key], "marker": PRECISION_MARKERS[key]}
-        round_number = number // len(precisions)
-        line = VARIANT_LINES[round_number % len(VARIANT_LINES)]
-        style |= {"markerfacecolor": "white"} if round_number else {}
-        _draw(upper, lower, family, style=style, line=line, label=named(family, shown))
+    by_precision = looks_of(one.spec.precision for one in shown)
+    looks = [by_precision[one.spec.precision] for one in shown] if len(by_precision) == len(shown) else CYCLE
+    for look, family in zip(looks, shown, strict=False):
+        _draw(upper, lower, family, look=look, label=named(family, shown))
     upper.set_ylim(bottom=0)
     upper.set_xlim(left=0)
     upper.set_ylabel("step time (s)")
@@ -63,23 +57,20 @@ def fit_figure(families: Sequence[FamilyFit], *, origin: Provenance) -> Figure |
     return figure
 
 
-def _draw(upper: Axes, lower: Axes, family: FamilyFit, *, style: dict[str, str], line: object, label: str) -> None:
+def _draw(upper: Axes, lower: Axes, family: FamilyFit, *, look: Look, label: str) -> None:
     points, model = family.points, family.fit.model
+    dots: dict[str, Any] = {"color": look.colour, "marker": look.marker, "linestyle": "none", "markersize": 5}
     upper.plot(
         [mpx(point.padded_pixels) for point in points],
         [point.step_time_s for point in points],
-        linestyle="none",
-        markersize=5,
-        **style,  # type: ignore[arg-type]
+        **dots,
     )
     places = np.linspace(model.smallest_pixels, model.largest_pixels, NUM_PLACES)
     upper.plot(
         [mpx(place) for place in places],
         [model.time_s(place) for place in places],
-        color=style["color"],
-        linestyle=line,
-        marker=style["marker"],
-        markerfacecolor=style.get("markerfacecolor", style["color"]),
+        color=look.colour,
+        marker=look.marker,
         markevery=[],
         linewidth=1.3,
         label=label,
@@ -91,14 +82,12 @@ def _draw(upper: Axes, lower: Axes, family: FamilyFit, *, style: dict[str, str],
             [mpx(place) for place, _ in known],
             [band.low for _, band in known],
             [band.high for _, band in known],
-            color=style["color"],
+            color=look.colour,
             alpha=0.12,
             linewidth=0,
         )
     lower.plot(
         [mpx(one.padded_pixels) for one in family.fit.left_out],
         [100 * one.error for one in family.fit.left_out],
-        linestyle="none",
-        markersize=5,
-        **style,  # type: ignore[arg-type]
+        **dots,
     )

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from vnbench.analysis.planning.capacity import Asked
 from vnbench.analysis.planning.lever_path import LeverStep
+from vnbench.output.plots.looks import GREEN, SKY, VERMILLION
 from vnbench.output.plots.plan import finish_bars, run_line
 from vnbench.output.plots.style import new_figure
 from vnbench.output.words.numbers import time_unit
@@ -18,8 +19,8 @@ from vnbench.output.words.provenance import Provenance
 from vnbench.records.spec import LEVERS
 from vnbench.units import format_bytes, format_duration
 
-SAVED, LOST, TOTAL = "#009E73", "#D55E00", "#56B4E9"
-"""From the palette of Okabe and Ito (2008); hatches tell them apart as well."""
+SAVED, LOST, TOTAL = GREEN, VERMILLION, SKY
+"""Hatches tell them apart as well."""
 
 
 def waterfall_figure(path: Sequence[LeverStep], *, asked: Asked, origin: Provenance) -> Figure | None:

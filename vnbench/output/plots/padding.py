@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from vnbench.analysis.trials.summary import TrialSummary
-from vnbench.output.plots.style import SAMPLER_COLOURS, SAMPLER_HATCHES, legend_below, new_figure
+from vnbench.output.plots.looks import Look, looks_of
+from vnbench.output.plots.style import legend_below, new_figure
 from vnbench.output.words.provenance import Provenance, count
-from vnbench.records.spec import SAMPLER_NAMES, SamplerName
 
 GROUP_WIDTH = 0.72
 """Width of all bars of one batch size together; neighbouring groups are 1 apart."""
@@ -28,7 +28,7 @@ def padding_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> 
     Configurations that share a plan share a bar; where seeds or image files give several plans, the bar is their mean
     and a line spans them.
     """
-    plans: dict[tuple[Group, SamplerName], set[tuple[float, float]]] = {}
+    plans: dict[tuple[Group, str], set[tuple[float, float]]] = {}
     num_rows = 0
     for row in summaries:
         if row.padding_ratio is None or row.lower_bound_padding_ratio is None or row.spec.sampler is None:
@@ -40,8 +40,8 @@ def padding_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> 
     if not plans:
         return None
     groups = sorted({group for group, _ in plans})
-    samplers = [name for name in SAMPLER_NAMES if any(sampler == name for _, sampler in plans)]
-    bar_width = GROUP_WIDTH / max(len(samplers), 2)
+    looks = looks_of(sampler for _, sampler in plans)
+    bar_width = GROUP_WIDTH / max(len(looks), 2)
     sizes = sorted({row.num_examples for row in summaries if row.num_examples is not None})
     figure, axes = new_figure(
         title="Padding by sampler",
@@ -51,12 +51,12 @@ def padding_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> 
         trials=f"{count(num_rows, 'configuration')} with {count(sum(map(len, plans.values())), 'plan')}",
     )
     for index, group in enumerate(groups):
-        present = [name for name in samplers if (group, name) in plans]
+        present = [name for name in looks if (group, name) in plans]
         for rank, sampler in enumerate(present):
             x = index + (rank - (len(present) - 1) / 2) * bar_width
             ratios, bounds = zip(*plans[group, sampler], strict=True)
             mean = math.fsum(ratios) / len(ratios)
-            axes.bar(x, mean, width=0.92 * bar_width, linewidth=0.6, **_bar_style(sampler))
+            axes.bar(x, mean, width=0.92 * bar_width, linewidth=0.6, **_bar_style(looks[sampler]))
             if len(ratios) > 1:
                 axes.vlines(x, min(ratios), max(ratios), color="black")
             axes.hlines(min(bounds), x - 0.5 * bar_width, x + 0.5 * bar_width, color="black", linewidth=2)
@@ -70,14 +70,14 @@ def padding_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> 
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("batch size (examples per optimizer step)")
     axes.set_ylabel("padding (% of padded pixels)")
-    bars = [Patch(label=f"{name} sampler", **_bar_style(name)) for name in samplers]
+    bars = [Patch(label=f"{name} sampler", **_bar_style(look)) for name, look in looks.items()]
     bound = Line2D([], [], color="black", linewidth=2, label="lower bound: no grouping pads less")
     legend_below(axes, handles=[*bars, bound])
     return figure
 
 
-def _bar_style(sampler: SamplerName) -> dict[str, Any]:
-    return {"facecolor": SAMPLER_COLOURS[sampler], "hatch": SAMPLER_HATCHES[sampler], "edgecolor": "#333333"}
+def _bar_style(look: Look) -> dict[str, Any]:
+    return {"facecolor": look.colour, "hatch": look.hatch, "edgecolor": "#333333"}
 
 
 def _group_label(group: Group) -> str:

@@ -12,7 +12,8 @@ from vnbench.analysis.planning.capacity import Asked, PlannedRun, pareto_front
 from vnbench.analysis.planning.interruptions import best_interval_of_count_s, rounded_interval_s
 from vnbench.analysis.planning.spread import Finish, Interruptions, finish_of
 from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB
-from vnbench.output.plots.style import PRECISION_COLOURS, PRECISION_MARKERS, legend_below, new_figure, number_axis
+from vnbench.output.plots.looks import BLUE, VERMILLION, looks_of
+from vnbench.output.plots.style import legend_below, new_figure, number_axis
 from vnbench.output.words.numbers import time_unit
 from vnbench.output.words.provenance import Provenance, count
 from vnbench.records.spec import Precision
@@ -23,8 +24,8 @@ MAX_INTERRUPTIONS = 6
 MAX_WINDOW = 1.5
 """A window of more than so many times the longest run is not drawn: it would press the curves to the ground."""
 
-WITH, WITHOUT = "#0072B2", "#D55E00"
-"""From the palette of Okabe and Ito (2008); marker and line tell them apart as well."""
+WITH, WITHOUT = BLUE, VERMILLION
+"""Marker and line tell them apart as well."""
 
 
 def run_line(asked: Asked) -> str:
@@ -77,19 +78,20 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
         origin=origin,
         trials="planned from measured trials",
     )
+    looks = looks_of(best)
     for place, (precision, row) in enumerate(sorted(best.items())):
         sizes = sorted(row)
         # Side by side at a batch size, so that no bar hides another.
         shift = 2 ** (0.08 * (place - (len(best) - 1) / 2))
         places, finishes = [size * shift for size in sizes], [row[size].finish for size in sizes]
-        colour = PRECISION_COLOURS[precision]
-        _draw_band(axes, places, finishes, unit_s=unit_s, colour=colour, alpha=0.1)
+        look = looks[precision]
+        _draw_band(axes, places, finishes, unit_s=unit_s, colour=look.colour, alpha=0.1)
         axes.errorbar(
             places,
             [one.p50 / unit_s for one in finishes],
             yerr=finish_bars(finishes, unit_s=unit_s),
-            color=colour,
-            marker=PRECISION_MARKERS[precision],
+            color=look.colour,
+            marker=look.marker,
             capsize=3,
             label=precision,
         )
@@ -97,8 +99,8 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
         axes.plot(
             [size * shift for size in composed],
             [row[size].finish.p50 / unit_s for size in composed],
-            color=colour,
-            marker=PRECISION_MARKERS[precision],
+            color=look.colour,
+            marker=look.marker,
             markerfacecolor="white",
             linestyle="none",
             zorder=3,
@@ -146,6 +148,7 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
         zorder=1,
         drawstyle="steps-post",
     )
+    looks = looks_of(one.levers["precision"] for one in known)
     seen: set[str] = set()
     for one in known:
         precision = one.levers["precision"]
@@ -153,8 +156,8 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
             gib(one.need_bytes or 0.0),
             one.finish.p50 / unit_s,
             yerr=finish_bars([one.finish], unit_s=unit_s),
-            color=PRECISION_COLOURS[precision],
-            marker=PRECISION_MARKERS[precision],
+            color=looks[precision].colour,
+            marker=looks[precision].marker,
             fillstyle="full" if one.verdict in ("fits", "tight") else "none",
             linestyle="none",
             elinewidth=0.9,

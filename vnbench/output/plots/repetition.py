@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -11,20 +11,11 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.batching.plan import BUDGETED_SAMPLER
-from vnbench.output.plots.style import SAMPLER_COLOURS, legend_below, new_figure
+from vnbench.output.plots.looks import looks_of
+from vnbench.output.plots.style import legend_below, new_figure
 from vnbench.output.words.numbers import MISSING, format_estimate
 from vnbench.output.words.provenance import Provenance, count
-from vnbench.records.spec import SamplerName
 from vnbench.units import mpx
-
-SAMPLER_MARKERS: Mapping[SamplerName, str] = {
-    "random": "o",
-    "step-sorted": "s",
-    "bucketed": "^",
-    "pixel-budget": "x",
-    "sorted": "D",
-}
-"""A cross for the sampler whose steps, and so repeats, are those of another."""
 
 FEWEST_REPEATS = 0.05
 """Left end of the axis in per cent: rarer repeats stand there."""
@@ -39,9 +30,10 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
     rows = [row for row in summaries if row.padding_ratio is not None and row.repeated_pair_ratio is not None]
     if len({row.spec.sampler for row in rows}) < 2:
         return None
-    plans: dict[tuple[SamplerName | None, int, int, int | None], list[TrialSummary]] = {}
+    plans: dict[tuple[str, int, int, int | None], list[TrialSummary]] = {}
     for row in rows:
         spec = row.spec
+        assert spec.sampler is not None  # a plan has one
         plans.setdefault((spec.sampler, spec.batch_size, spec.micro_batch_size, spec.shapes), []).append(row)
     figure, axes = new_figure(
         title="Padding against repeated pairs",
@@ -50,6 +42,7 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
         origin=origin,
         trials=f"{count(len(rows), 'configuration')} with {count(len(plans), 'plan')}",
     )
+    looks = looks_of(sampler for sampler, *_ in plans)
     handles: list[Line2D] = []
     places = []
     # The legend may not have room for all: it names the fastest.
@@ -58,16 +51,15 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
     axes.axhline(100 * bound, color="black", linewidth=1)
     handles.append(Line2D([], [], color="black", linewidth=1, label="lower bound: no grouping pads less"))
     for (sampler, batch_size, micro_batch_size, shapes), members in plans.items():
-        assert sampler is not None
         first = members[0]
         assert first.repeated_pair_ratio is not None
         assert first.padding_ratio is not None
         style: dict[str, Any] = {
-            "marker": SAMPLER_MARKERS[sampler],
-            "color": SAMPLER_COLOURS[sampler],
+            "marker": looks[sampler].marker,
+            "color": looks[sampler].colour,
             "linestyle": "none",
         }
-        is_cross = SAMPLER_MARKERS[sampler] == "x"
+        is_cross = looks[sampler].marker == "x"
         style |= {"markeredgewidth": 2} if is_cross else {"markeredgewidth": 0.6, "markeredgecolor": "#333333"}
         x = max(100 * first.repeated_pair_ratio, FEWEST_REPEATS)
         places.append(x)

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from vnbench.analysis.planning.schedule import Schedule
+from vnbench.output.plots.looks import CYCLE
 from vnbench.output.plots.style import new_figure
 from vnbench.output.words.numbers import time_unit
 from vnbench.output.words.provenance import Provenance, count
-
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""From the palette of Okabe and Ito (2008), one per card in turn; the card's number stands beside each run as well."""
-
 
 MAX_ROWS = 20
 """Runs that a figure can name."""
@@ -38,7 +35,7 @@ def schedule_figure(
     shown = schedule.placed[:MAX_ROWS]
     for row, one in enumerate(shown):
         start, end, late = (seconds / unit_s for seconds in (one.start_s, one.end_s, one.late_end_s))
-        colour = COLOURS[one.card % len(COLOURS)]
+        colour = CYCLE[one.card % len(CYCLE)].colour  # the number of the card stands beside the run as well
         axes.barh(row, end - start, left=start, height=0.6, color=colour, edgecolor="white")
         axes.plot([end, late], [row, row], color="#222222", linewidth=1.4, marker="|", markersize=9)
     rows = len(shown)

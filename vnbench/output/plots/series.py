@@ -12,16 +12,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from vnbench.output.plots.style import (
-    NO_BREAK_SPACE,
-    PRECISION_COLOURS,
-    PRECISION_MARKERS,
-    VARIANT_FILLS,
-    VARIANT_LINES,
-    Scale,
-    number_axis,
-    value_axis,
-)
+from vnbench.output.plots.looks import VARIANTS, Look, looks_of
+from vnbench.output.plots.style import NO_BREAK_SPACE, Scale, number_axis, value_axis
 from vnbench.output.words.levers import (
     Levers,
     differences,
@@ -32,9 +24,9 @@ from vnbench.output.words.levers import (
 )
 from vnbench.records.lever import LeverValue
 from vnbench.records.record import Status
-from vnbench.records.spec import LEVERS, Precision, TrialSpec
+from vnbench.records.spec import LEVERS, TrialSpec
 
-MAX_SERIES = len(VARIANT_FILLS)
+MAX_SERIES = len(VARIANTS)
 """Most series in one figure: more can neither be told apart nor named in a legend."""
 
 LINE_GAP, LINES_WIDTH = 0.05, 0.24
@@ -66,10 +58,10 @@ class Series:
 
     label: str
     """Its precision, and the levers in which it differs from the centre."""
-    precision: Precision
-    """Chooses colour and marker."""
-    variant: int
-    """Chooses fill and line: the same for the same levers, 0 for the centre's where they are drawn."""
+    look: Look
+    """Colour and marker."""
+    variant: int = 0
+    """Place in VARIANTS: the same for the same levers, 0 for the centre's where they are drawn."""
     points: tuple[Point, ...]
     """In the order of x."""
 
@@ -80,16 +72,16 @@ class Series:
 
     def style(self) -> dict[str, Any]:
         """Return the keywords of its line and markers; what stands at one x alone has no line."""
-        colour = PRECISION_COLOURS[self.precision]
-        fill = VARIANT_FILLS[self.variant]
+        variant = VARIANTS[self.variant]
+        is_hollow = variant.fill == "none"
         return {
-            "color": colour,
-            "marker": PRECISION_MARKERS[self.precision],
+            "color": self.look.colour,
+            "marker": self.look.marker,
             # White, not empty: an empty marker would show its own error bar inside.
-            "fillstyle": "full" if fill == "none" else fill,
-            "markerfacecolor": "white" if fill == "none" else colour,
+            "fillstyle": "full" if is_hollow else variant.fill,
+            "markerfacecolor": "white" if is_hollow else self.look.colour,
             "markerfacecoloralt": "white",
-            "linestyle": VARIANT_LINES[self.variant] if self.num_x > 1 else "none",
+            "linestyle": variant.line if self.num_x > 1 else "none",
         }
 
 
@@ -107,14 +99,14 @@ def series_over(
     for spec, point in points:
         key = tuple(value for name, value in levers_of(spec).items() if name not in skipped)
         groups.setdefault(key, []).append((spec, point))
+    looks = looks_of(spec.precision for members in groups.values() for spec, _ in members)
     found: list[tuple[Levers, Series]] = []
     for members in groups.values():
         levers = levers_of(members[0][0])
         different = differences(levers, centre=centre, ignored={*skipped, "precision"})
         series = Series(
             label=label_of(members[0][0], centre=centre, ignored=skipped),
-            precision=members[0][0].precision,
-            variant=0,
+            look=looks[members[0][0].precision],
             points=tuple(sorted((point for _, point in members), key=lambda point: point.x)),
         )
         if series.num_x >= min_num_x:
@@ -122,9 +114,9 @@ def series_over(
     found.sort(key=lambda item: (len(item[0]), "num_workers" in item[0], -item[1].num_x))
     kept, rest = found[:MAX_SERIES], found[MAX_SERIES:]
     variants = [different for different, _ in kept]
-    order = list(PRECISION_COLOURS)
+    order = list(looks.values())
     styled = [replace(series, variant=_first_of(variants, different)) for different, series in kept]
-    styled.sort(key=lambda series: (series.variant, order.index(series.precision)))
+    styled.sort(key=lambda series: (series.variant, order.index(series.look)))
     return tuple(styled), sum(len(series.points) for _, series in rest)
 
 

@@ -1,9 +1,9 @@
-"""The frame that every figure shares: size, colours, markers, title, provenance, axes of whole numbers, files."""
+"""The frame that every figure shares: size, title, provenance, axes, legend, files."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from math import log2
 from pathlib import Path
@@ -12,14 +12,12 @@ from typing import Any, Literal
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from vnbench.output.words.provenance import CPU_LABEL, Provenance
-from vnbench.records.spec import Precision, SamplerName
 
 WIDTH_INCHES = 6.5
 """Width of the text of an A4 page: lettering keeps its size in print."""
@@ -40,34 +38,6 @@ FORMATS = ("png", "svg")
 Scale = Literal["log2", "linear"]
 """Spacing of an x axis."""
 
-PRECISION_COLOURS: Mapping[Precision, str] = {
-    "fp32": "#0072B2",
-    "tf32": "#E69F00",
-    "bf16": "#D55E00",
-    "fp16": "#009E73",
-}
-"""From the palette of Okabe and Ito, Color universal design (2008), safe for the common colour blindnesses."""
-PRECISION_MARKERS: Mapping[Precision, str] = {"fp32": "o", "tf32": "s", "bf16": "^", "fp16": "D"}
-"""Shape tells precisions apart without colour; fill and line tell the other levers."""
-VARIANT_FILLS = ("full", "none", "left", "bottom", "right", "top")
-VARIANT_LINES = ("-", "--", ":", "-.", (0, (6, 2)), (0, (1, 3)))
-VARIANT_SHADES = (0.0, 0.45, -0.4, 0.65, -0.65, 0.25)
-"""How far the colour of a line's variant is from its precision's: towards white, or with a minus towards black."""
-SAMPLER_COLOURS: Mapping[SamplerName, str] = {
-    "random": "#56B4E9",
-    "step-sorted": "#F0E442",
-    "bucketed": "#E69F00",
-    "pixel-budget": "#009E73",
-    "sorted": "#BBBBBB",
-}
-SAMPLER_HATCHES: Mapping[SamplerName, str] = {
-    "random": "",
-    "step-sorted": "....",
-    "bucketed": "////",
-    "pixel-budget": "xxxx",
-    "sorted": "----",
-}
-
 _SETTINGS: Any = {  # matplotlib 3.11 types its keys as literals, 3.9 as str
     "font.size": 9.5,
     "axes.titlesize": 9.5,
@@ -85,14 +55,6 @@ _SETTINGS: Any = {  # matplotlib 3.11 types its keys as literals, 3.9 as str
     "hatch.linewidth": 0.7,
     "svg.hashsalt": "vnbench",  # the same figure gives the same file
 }
-
-
-def shaded(colour: str, variant: int) -> tuple[float, float, float]:
-    """Return a colour as a variant of it is drawn, so that lines of one precision differ in grayscale too."""
-    shade = VARIANT_SHADES[variant % len(VARIANT_SHADES)]
-    end = 1.0 if shade > 0 else 0.0
-    red, green, blue = (part + abs(shade) * (end - part) for part in to_rgb(colour))
-    return red, green, blue
 
 
 def styled() -> Any:

@@ -10,8 +10,9 @@ from vnbench.analysis.models.knee import MARGIN, appetites, families
 from vnbench.analysis.trials.compute import ComputeSummary
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.analysis.trials.noise import Noise
-from vnbench.output.plots.series import MAX_SERIES, Point, Series, draw_series
-from vnbench.output.plots.style import PRECISION_COLOURS, legend_below, new_figure, value_axis
+from vnbench.output.plots.looks import CYCLE
+from vnbench.output.plots.series import Point, Series, draw_series
+from vnbench.output.plots.style import legend_below, new_figure, value_axis
 from vnbench.output.words.knee import NOT_WORKERS
 from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.noise import bars_line
@@ -29,20 +30,19 @@ def supply_figure(
     groups = [group for group in families(rows) if len({row.spec.num_workers for row in group}) > 1]
     if not groups:
         return None
-    shown = groups[:MAX_SERIES]
+    shown = groups[: len(CYCLE)]
     differing = [name for name in varying(row.spec for group in groups for row in group) if name in NOT_WORKERS]
     series = [
         Series(
             label=describe(group[-1].spec, names=differing) or "supply",
-            precision=list(PRECISION_COLOURS)[index % len(PRECISION_COLOURS)],
-            variant=0,
+            look=CYCLE[index],
             points=tuple(map(_point, group)),
         )
         for index, group in enumerate(shown)
     ]
     hungry = appetites(computing, shown[0])
     wanted = list(dict.fromkeys((*hungry[:1], *hungry[-1:])))[:MAX_APPETITES]
-    left_out = sum(map(len, groups[MAX_SERIES:]))
+    left_out = sum(map(len, groups[len(CYCLE) :]))
     notes = [
         "Batches of image files, decoded, padded and handed over while nothing is computed.",
         f"Demand: what computing alone takes of the same plan; {format_percent(MARGIN)} more keeps it fed."
