@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from vnbench.cli.app import run
-from vnbench.commands.report import plot as plot_command
+from vnbench.output.plots import figures
 from vnbench.records.record import TrialRecord
 
 
 def without_figures(patch: pytest.MonkeyPatch) -> None:
     """Let reports draw nothing."""
-    patch.setattr(plot_command, "draw_plots", lambda *_: ((), ()))
-    patch.setattr(plot_command, "save", lambda *_, **__: ())
+    patch.setattr(figures, "PLOTS", ())
 
 
 def page_of(records: Path | Sequence[TrialRecord], folder: Path, *options: str) -> str:

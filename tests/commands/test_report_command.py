@@ -3,15 +3,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import record_factory as factory
+from matplotlib.figure import Figure
 from report_page import without_figures
+from suggestions import commands_in, pasted_sweep
 
 from vnbench.cli.app import run
+from vnbench.output.plots import figures
+from vnbench.output.plots.style import new_figure
+from vnbench.output.words.commands import sweep_command
+from vnbench.output.words.provenance import Provenance, count
 from vnbench.records.readings import EqualityReading
 from vnbench.records.record import Cause, TrialRecord
 
@@ -152,3 +159,39 @@ def test_a_comparison_is_told_only_of_trials_that_were_compared(
         page = Path(report([write(tmp_path / "r.jsonl", records), "--out", str(tmp_path / "o")], capsys)["html"])
         assert ("held against fp32" in page.read_text()) == is_told
         assert ("were not compared with it" in page.read_text()) != is_told
+
+
+def ends_figure(records: Sequence[TrialRecord], *, origin: Provenance) -> Figure | None:
+    """Return how trials ended, as somebody might draw it; None where all ended well."""
+    ends = Counter(record.status for record in records)
+    if set(ends) <= {"ok"}:
+        return None
+    figure, axes = new_figure(title="Ends", subtitle="", origin=origin, trials=count(len(records), "trial"))
+    axes.bar(list(ends), list(ends.values()))
+    return figure
+
+
+def test_a_figure_is_added_by_a_function_and_its_entry(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = figures.Plot(
+        name="how_it_ended",
+        alt="Trials by the way in which they ended",
+        of=figures.records_of,
+        draw=lambda found, origin: ends_figure(found.records, origin=origin),
+        lack="every trial ended well",
+        command=lambda options: sweep_command(options, {"kind": "memory", "batch-size": "512"}),
+    )
+    monkeypatch.setattr(figures, "PLOTS", (entry,))
+    good = [factory.measured_training_record(factory.training_spec())]
+    bad = [factory.record_of(factory.training_spec(), status="oom")]
+    written = report([write(tmp_path / "bad.jsonl", bad), "--out", str(tmp_path / "bad")], capsys)
+    assert written["figures"] == [str(tmp_path / "bad" / f"how_it_ended.{suffix}") for suffix in ("png", "svg")]
+    assert 'alt="Trials by the way in which they ended"' in Path(written["html"]).read_text()
+    assert "![how it ended](how_it_ended.png)" in Path(written["markdown"]).read_text()
+    written = report([write(tmp_path / "good.jsonl", good), "--out", str(tmp_path / "good")], capsys)
+    assert written["figures"] == []
+    (line,) = written["left_out"]
+    assert line.startswith("how_it_ended.png is left out: every trial ended well; measure with: vnbench sweep ")
+    assert pasted_sweep(*commands_in([line])).values["kind"] == ("memory",)
+    assert "every trial ended well" in Path(written["html"]).read_text()

@@ -7,7 +7,7 @@ import record_factory as factory
 from suggestions import commands_in, pasted, pasted_sweep
 
 from vnbench.analysis.findings import Findings
-from vnbench.output.plots.figures import PLOTS, draw_plots
+from vnbench.output.plots.figures import Subject, draw_figures
 from vnbench.output.sweep_lines import result_lines
 from vnbench.output.words.commands import (
     options_of_records,
@@ -67,14 +67,18 @@ def test_a_profile_takes_the_options_that_it_has() -> None:
     assert values["out"] == Path("profiles")
 
 
+KINDS = {"peak_memory": ("memory",), "compute": ("compute",), "fit": ("compute",), "supply": ("compute", "loader")}
+"""Kinds of trials that figures lack, but for those of training."""
+
+
 @pytest.mark.parametrize("options", [None, {"corpus": "images", "task": "binary", "device": "cpu", "kind": "memory"}])
 def test_what_would_draw_a_missing_figure_can_be_pasted(options: dict[str, str] | None, tmp_path: Path) -> None:
-    _, left_out = draw_plots(Findings([]), tmp_path, options=options)
+    left_out = draw_figures(Subject(found=Findings([])), tmp_path, options=options).left_out
     commands = commands_in(left_out)
-    assert len(commands) == len(PLOTS)
-    for plot, command in zip(PLOTS, commands, strict=True):
+    assert len(commands) == len(left_out)
+    for line, command in zip(left_out, commands, strict=True):
         request = pasted_sweep(command)
-        assert ",".join(request.values["kind"]) == plot.asks["kind"]
+        assert request.values["kind"] == KINDS.get(line.partition(".")[0], ("training",))
         assert ("corpus" in request.values) is (options is not None)
 
 

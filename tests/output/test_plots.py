@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import record_factory as factory
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.trials.summary import summarize
 from vnbench.errors import InputError
-from vnbench.output.plots.figures import PLOTS, draw_plots
+from vnbench.output.plots.figures import PLOTS, Drawn, Subject, draw_figures
 from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.records.record import TrialRecord
 
@@ -42,6 +43,10 @@ def loaders(device: str) -> list[TrialRecord]:
     return list(map(factory.measured_loader_record, specs))
 
 
+def draw(records: Sequence[TrialRecord], folder: Path) -> Drawn:
+    return draw_figures(Subject(found=Findings(records)), folder)
+
+
 def figure_of(name: str, records: Sequence[TrialRecord]) -> Figure:
     (plot,) = [plot for plot in PLOTS if plot.name == name]
     figure = plot.draw(Findings(records), provenance(records))
@@ -65,21 +70,21 @@ def legend(figure: Figure) -> list[str]:
 
 
 def test_every_figure_is_written_as_png_and_svg(tmp_path) -> None:
-    files, left_out = draw_plots(Findings(cuda_sweep()), tmp_path / "new")
-    assert {file.name for file in files} == {f"{name}.{suffix}" for name in NAMES for suffix in ("png", "svg")}
-    assert all(file.stat().st_size > 1000 for file in files)
-    assert left_out == ()
+    drawn = draw(cuda_sweep(), tmp_path / "new")
+    assert {file.name for file in drawn.files} == {f"{name}.{suffix}" for name in NAMES for suffix in ("png", "svg")}
+    assert all(file.stat().st_size > 1000 for file in drawn.files)
+    assert drawn.left_out == ()
 
 
 def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp_path) -> None:
     record = factory.measured_training_record(factory.training_spec())
-    files, left_out = draw_plots(Findings([record]), tmp_path)
-    assert {file.stem for file in files} == {"step_time", "padding", "epoch_time", "fit"}
+    drawn = draw([record], tmp_path)
+    assert {file.stem for file in drawn.files} == {"step_time", "padding", "epoch_time", "fit"}
     of_these = (
         "vnbench sweep --widths 12800:12800 --heights 640:640 --task multiclass --model veernet-tiny --device cpu"
     )
     of_these += " --precision fp32"
-    assert left_out == (
+    assert drawn.left_out == (
         "peak_memory.png is left out: no worst-case memory trial has a peak; "
         f"measure with: {of_these} --kind memory --batch-size 1,2,4,8,16",
         "repetition.png is left out: no two samplers have a plan with pairs of examples; "
@@ -94,21 +99,21 @@ def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp
 
 
 def test_no_records_give_no_files_and_a_line_per_figure(tmp_path) -> None:
-    files, left_out = draw_plots(Findings([]), tmp_path)
-    assert files == ()
-    assert len(left_out) == len(NAMES)
-    assert all("vnbench sweep" in line for line in left_out)
+    drawn = draw([], tmp_path)
+    assert drawn.files == ()
+    assert len(drawn.left_out) == len(NAMES)
+    assert all("vnbench sweep" in line for line in drawn.left_out)
 
 
 def test_drawing_leaves_the_settings_of_matplotlib_alone(tmp_path) -> None:
     before = dict(rcParams)
-    draw_plots(Findings([factory.measured_training_record(factory.training_spec())]), tmp_path)
+    draw([factory.measured_training_record(factory.training_spec())], tmp_path)
     assert dict(rcParams) == before
 
 
 def test_the_same_records_give_the_same_svg(tmp_path) -> None:
     record = factory.measured_training_record(factory.training_spec())
-    first, second = (draw_plots(Findings([record]), tmp_path / name)[0] for name in "ab")
+    first, second = (draw([record], tmp_path / name).files for name in "ab")
     for one, other in zip(first, second, strict=True):
         if one.suffix == ".svg":
             assert one.read_bytes() == other.read_bytes()
@@ -420,4 +425,4 @@ def test_records_of_two_devices_are_refused(tmp_path) -> None:
     other = {"device_name": "NVIDIA H100", "torch_version": "2.13.0"}
     records = [replace(record, environment=other) for record in factory.cuda_sweep()[:1]]
     with pytest.raises(InputError, match="one device"):
-        draw_plots(Findings([*factory.cuda_sweep(), *records]), tmp_path)
+        draw([*factory.cuda_sweep(), *records], tmp_path)

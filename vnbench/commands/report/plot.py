@@ -5,28 +5,18 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from vnbench.analysis.findings import Findings
-from vnbench.analysis.planning.lever_path import lever_path
 from vnbench.commands.plan.answer import PlanReport
 from vnbench.commands.plan.asked import plan_values
 from vnbench.commands.plan.plan import plan_records
 from vnbench.errors import InputError, PlanError
 from vnbench.output.console import say, stderr_console, stdout_console
-from vnbench.output.plots.figures import draw_plots, left_out_line
-from vnbench.output.plots.levers import waterfall_figure
-from vnbench.output.plots.plan import interruptions_figure, pareto_figure, wall_clock_figure
-from vnbench.output.plots.stages import stage_memory_figure
-from vnbench.output.plots.style import save, styled
-from vnbench.output.words.commands import Options, options_of_records, profile_command, sweep_command
-from vnbench.output.words.plan import named
+from vnbench.output.plots.figures import Subject, draw_figures
 from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import Provenance, provenance
 from vnbench.records.one_corpus import load_one_corpus
@@ -38,65 +28,6 @@ UNFINISHED = ".vnbench-"
 
 STALE_S = 3600.0
 """Age of such a folder from which it belongs to nobody any more."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlanPlot:
-    """One figure of a plan."""
-
-    name: str
-    """File name without its suffix."""
-    draw: Callable[[PlanReport], Figure | None]
-    """Returns the figure, or None where the plan does not bear it."""
-    lack: str
-    """What is absent then."""
-    asks: Options | None
-    """Options of the sweep that would measure it; None where no sweep would."""
-
-
-PLAN_PLOTS = (
-    PlanPlot(
-        name="wall_clock",
-        draw=lambda plan: wall_clock_figure(plan.runs, asked=plan.asked, origin=plan.origin),
-        lack="the plan has a single batch size",
-        asks={"kind": "memory,compute", "batch-size": "1,2,4,8,16"},
-    ),
-    PlanPlot(
-        name="pareto",
-        draw=lambda plan: pareto_figure(plan.runs, asked=plan.asked, origin=plan.origin),
-        lack="no worst-case memory is known",
-        asks={"kind": "memory", "batch-size": "1,2,4,8,16"},
-    ),
-    PlanPlot(
-        name="levers",
-        draw=lambda plan: waterfall_figure(
-            lever_path(plan.runs, plan.recommended), asked=plan.asked, origin=plan.origin
-        ),
-        lack="nothing plainer than the recommended configuration was measured",
-        asks={"kind": "memory,compute", "precision": "fp32,bf16", "sampler": "random,bucketed"},
-    ),
-    PlanPlot(
-        name="interruptions",
-        draw=lambda plan: interruptions_figure(
-            plan.recommended, asked=plan.asked, origin=plan.origin, name=named(plan.recommended)
-        ),
-        lack="the run never finishes: plan a shorter one",
-        asks=None,
-    ),
-)
-"""Every figure of a plan, in the order in which they are drawn."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
-    """What was drawn."""
-
-    files: tuple[Path, ...]
-    """Pictures, each as PNG and SVG."""
-    left_out: tuple[str, ...]
-    """A line for each figure whose data are absent, with the command that would measure them."""
-    planned: PlanReport | str
-    """The plan that its figures show, or why there is none."""
 
 
 def run_plot_command(
@@ -119,7 +50,8 @@ def run_plot_command(
     for note in loaded.notes:
         say(console, note)
     with new_files(out) as folder:
-        drawn = draw_figures(Findings(loaded.records), values, folder=folder, sources=results, profiles=profiles)
+        subject = subject_of(Findings(loaded.records), values, sources=results, profiles=profiles)
+        drawn = draw_figures(subject, folder)
     files = [str(out / path.name) for path in drawn.files]
     if not as_json:
         for file in files:
@@ -138,41 +70,20 @@ def run_values(flags: Mapping[str, str | None]) -> dict[str, Any]:
     return plan_values(with_defaults(DRAWN_RUN_OPTIONS, flags))
 
 
-def draw_figures(
-    found: Findings, values: Mapping[str, Any], *, folder: Path, sources: Sequence[Path], profiles: Sequence[Path]
-) -> Drawn:
-    """Draw every figure that records, a plan of them and profiles hold data for into a folder.
+def subject_of(
+    found: Findings, values: Mapping[str, Any], *, sources: Sequence[Path], profiles: Sequence[Path]
+) -> Subject:
+    """Return what figures are drawn of: what records say, a plan of them, and profiles.
 
     Raises:
         InputError: the records come from several devices, or a profile is none, or from another device.
-        OSError: the folder cannot be written to.
     """
     origin = provenance(found.records)
-    known = options_of_records(found.latest)
-    profiled = [_profile(path, origin) for given in profiles for path in _files_of(given)]
-    planned = _plan(found, values, sources=tuple(sources))
-    files: list[Path] = []
-    left_out: list[str] = []
-    with styled():
-        for plot in PLAN_PLOTS:
-            if not isinstance(planned, PlanReport):
-                left_out.append(f"{plot.name}.png is left out: no plan: {planned}")
-                continue
-            figure = plot.draw(planned)
-            if figure is None:
-                command = None if plot.asks is None else sweep_command(known, plot.asks)
-                left_out.append(left_out_line(plot.name, lack=plot.lack, command=command))
-            else:
-                files += save(figure, folder, name=plot.name)
-        figure = stage_memory_figure(profiled, origin=origin)
-        if figure is None:
-            command = profile_command(known, out="profiles")
-            lack = "no profile was given (--profile profiles does so then)"
-            left_out.append(left_out_line("stage_memory", lack=lack, command=command))
-        else:
-            files += save(figure, folder, name="stage_memory")
-    drawn, missing = draw_plots(found, folder)
-    return Drawn(files=(*files, *drawn), left_out=(*left_out, *missing), planned=planned)
+    return Subject(
+        found=found,
+        profiles=tuple(_profile(path, origin) for given in profiles for path in _files_of(given)),
+        plan=_plan(found, values, sources=tuple(sources)),
+    )
 
 
 @contextmanager

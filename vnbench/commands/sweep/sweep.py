@@ -22,7 +22,7 @@ from vnbench.commands.sweep.report import SweepReport, print_tables, training_ro
 from vnbench.commands.sweep.run import SweepRun
 from vnbench.commands.sweep.search import SearchReport, run_search_command
 from vnbench.output.console import say, stderr_console
-from vnbench.output.plots.figures import draw_plots
+from vnbench.output.plots.figures import Drawn, Subject, draw_figures
 from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
 from vnbench.processes.locks import gpu_lock
 from vnbench.records.placement import place_results
@@ -109,9 +109,8 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
 
     centre = training_spec(design.cells[0], config, corpus.corpus_id, corpus.worst_case)
     draws = not request.values.get("no-plots") and any(record.status == "ok" for record in records)
-    plots, plots_left_out = (
-        draw_plots(Findings(records), out.with_suffix(""), options=request.texts) if draws else ((), ())
-    )
+    subject = Subject(found=Findings(records))
+    drawn = draw_figures(subject, out.with_suffix(""), options=request.texts) if draws else Drawn()
     not_started = sweep.not_started(due)
     unmeasured = _without_figures(not_started, records)
     report = SweepReport(
@@ -119,7 +118,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         statuses=_statuses(records),
         num_not_started=len(not_started),
         left_out=design.left_out,
-        plots=plots,
+        plots=drawn.files,
         elapsed_s=time.monotonic() - start,
         certificates=certify(records),
         confirmations=confirmations(records),
@@ -140,8 +139,8 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         time_budget_s=config.time_budget_s,
         replicates=config.replicates,
         kinds=config.kinds,
-        plots=plots,
-        plots_left_out=plots_left_out,
+        plots=drawn.files,
+        plots_left_out=drawn.left_out,
         options=request.texts,
     )
     _say_all(console, lines)

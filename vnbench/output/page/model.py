@@ -12,6 +12,8 @@ from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.planning.spread import NUM_DRAWS
 from vnbench.analysis.trials.ledger import Concern
 from vnbench.analysis.trials.process import why_not_timed
+from vnbench.output.page.pages import Verbatim
+from vnbench.output.plots.figures import Drawn
 from vnbench.output.plots.style import NO_BREAK_SPACE
 from vnbench.output.words.levers import describe, kind_told, varying, worth_naming
 from vnbench.output.words.numbers import MISSING, significant
@@ -68,20 +70,6 @@ MAX_CAUSE_CHARACTERS = 160
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReportFigure:
-    """A picture of a report."""
-
-    name: str
-    """What it shows."""
-    file: str
-    """Its file, beside the report."""
-    uri: str
-    """The picture itself as a data URI, so that the page needs no file beside it."""
-    alt: str
-    """What it shows, for who cannot see it."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRow:
     """One try at a trial, as a row of the table."""
 
@@ -93,18 +81,17 @@ class TrialRow:
     """Whether it did not end ``ok``."""
 
 
-def report_figures(paths: Iterable[Path], *, alts: Mapping[str, str]) -> tuple[ReportFigure, ...]:
-    """Return the figures of some files; of each picture the page gets the smaller file, the SVG as a rule."""
-    return tuple(
-        ReportFigure(
-            name=path.stem.replace("_", " "),
-            file=path.name,
-            uri=_uri(min(path, path.with_suffix(".svg"), key=lambda one: one.stat().st_size)),
-            alt=alts.get(path.stem, path.stem.replace("_", " ")),
-        )
-        for path in paths
-        if path.suffix == ".png"
-    )
+def figure_rows(drawn: Drawn) -> list[dict[str, str]]:
+    """Return what a report holds of each figure; the page itself gets the smaller of its files, the SVG as a rule."""
+    return [
+        {
+            "name": plot.name.replace("_", " "),
+            "file": Verbatim(files[0].name),
+            "uri": _uri(min(files, key=lambda file: file.stat().st_size)),
+            "alt": plot.alt,
+        }
+        for plot, files in drawn.pictures.items()
+    ]
 
 
 def _uri(path: Path) -> str:

@@ -1,135 +1,258 @@
-"""The figures of a sweep as files, and a line for every figure that its records do not support."""
+"""Every figure of records, of a plan of them and of profiles: what it shows, and what would measure what it lacks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from matplotlib.figure import Figure
 
 from vnbench.analysis.findings import Findings
+from vnbench.analysis.planning.lever_path import lever_path
 from vnbench.output.plots.compute import compute_figure
 from vnbench.output.plots.drift import MIN_RUNS, drift_figure
 from vnbench.output.plots.fit import fit_figure
+from vnbench.output.plots.levers import waterfall_figure
 from vnbench.output.plots.memory import peak_memory_figure
 from vnbench.output.plots.padding import padding_figure
+from vnbench.output.plots.plan import interruptions_figure, pareto_figure, wall_clock_figure
 from vnbench.output.plots.repetition import repetition_figure
+from vnbench.output.plots.stages import stage_memory_figure
 from vnbench.output.plots.style import save, styled
 from vnbench.output.plots.supply import supply_figure
 from vnbench.output.plots.training import epoch_time_figure, step_time_figure, workers_figure
-from vnbench.output.words.commands import Options, options_of_records, sweep_command
+from vnbench.output.words.commands import Options, options_of_records, profile_command, sweep_command
+from vnbench.output.words.plan import Report, named
+from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import Provenance, provenance
+
+Of = TypeVar("Of")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plot:
-    """One figure that a sweep can give."""
+class Subject:
+    """What figures are drawn of. A part that nobody asked for is None, and its figures are not missed."""
+
+    found: Findings
+    """What the records say."""
+    plan: Report | str | None = None
+    """The plan of a run, or why there is none."""
+    profiles: Sequence[Profile] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plot(Generic[Of]):
+    """One figure: all that there is to know of it outside of the module that draws it."""
 
     name: str
     """File name without its suffix."""
-    draw: Callable[[Findings, Provenance], Figure | None]
+    alt: str
+    """What it shows, for who cannot see it."""
+    of: Callable[[Subject], Of | str | None]
+    """Returns what it is drawn of: a text says why there is none, None that nobody asked for it."""
+    draw: Callable[[Of, Provenance], Figure | None]
     """Returns the figure, or None where its data are absent."""
     lack: str
     """What is absent then."""
-    asks: Options
-    """Options of the sweep that would measure it."""
+    command: Callable[[Options], str] | None
+    """Returns the command that would measure it, given the options of the sweep at hand; None where none would."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """What was drawn."""
+
+    pictures: Mapping[Plot[Any], tuple[Path, ...]] = field(default_factory=dict)
+    """The files of each figure, one per format of style.FORMATS in this order."""
+    left_out: tuple[str, ...] = ()
+    """A line for each figure whose data are absent, with the command that would measure them."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of all figures."""
+        return tuple(chain.from_iterable(self.pictures.values()))
+
+
+def records_of(subject: Subject) -> Findings:
+    """Return what figures of records are drawn of."""
+    return subject.found
+
+
+def plan_of(subject: Subject) -> Report | str | None:
+    """Return what figures of a plan are drawn of, or why there is none."""
+    return f"no plan: {subject.plan}" if isinstance(subject.plan, str) else subject.plan
+
+
+def profiles_of(subject: Subject) -> Sequence[Profile] | None:
+    """Return what figures of profiles are drawn of, which may be none."""
+    return subject.profiles
+
+
+def _sweep(**asked: str) -> Callable[[Options], str]:
+    """Return what writes the command of a sweep; options stand with underscores."""
+    return partial(sweep_command, asked={name.replace("_", "-"): text for name, text in asked.items()})
 
 
 PLOTS = (
     Plot(
+        name="wall_clock",
+        alt="Wall clock of the planned run against batch size by precision, beside a line that counts steps",
+        of=plan_of,
+        draw=lambda plan, _: wall_clock_figure(plan.runs, asked=plan.asked, origin=plan.origin),
+        lack="the plan has a single batch size",
+        command=_sweep(kind="memory,compute", batch_size="1,2,4,8,16"),
+    ),
+    Plot(
+        name="pareto",
+        alt="Wall clock of the planned run against worst-case memory, one point per configuration",
+        of=plan_of,
+        draw=lambda plan, _: pareto_figure(plan.runs, asked=plan.asked, origin=plan.origin),
+        lack="no worst-case memory is known",
+        command=_sweep(kind="memory", batch_size="1,2,4,8,16"),
+    ),
+    Plot(
+        name="levers",
+        alt="Wall clock of the planned run after each change of a lever, from the plainest to the recommended",
+        of=plan_of,
+        draw=lambda plan, _: waterfall_figure(
+            lever_path(plan.runs, plan.recommended), asked=plan.asked, origin=plan.origin
+        ),
+        lack="nothing plainer than the recommended configuration was measured",
+        command=_sweep(kind="memory,compute", precision="fp32,bf16", sampler="random,bucketed"),
+    ),
+    Plot(
+        name="interruptions",
+        alt="Wall clock of the planned run against the number of interruptions, with snapshots and without",
+        of=plan_of,
+        draw=lambda plan, _: interruptions_figure(
+            plan.recommended, asked=plan.asked, origin=plan.origin, name=named(plan.recommended)
+        ),
+        lack="the run never finishes: plan a shorter one",
+        command=None,
+    ),
+    Plot(
+        name="stage_memory",
+        alt="Live tensors at the peak of a worst-case step, by the stage that made them",
+        of=profiles_of,
+        draw=lambda profiles, origin: stage_memory_figure(profiles, origin=origin),
+        lack="no profile was given (--profile profiles does so then)",
+        command=partial(profile_command, out="profiles"),
+    ),
+    Plot(
         name="step_time",
-        draw=lambda has, origin: step_time_figure(has.training, noise=has.noise, origin=origin),
+        alt="Step time of the training trials",
+        of=records_of,
+        draw=lambda found, origin: step_time_figure(found.training, noise=found.noise, origin=origin),
         lack="no training trial has a valid step time",
-        asks={"kind": "training", "batch-size": "1,2,4,8,16"},
+        command=_sweep(kind="training", batch_size="1,2,4,8,16"),
     ),
     Plot(
         name="peak_memory",
-        draw=lambda has, origin: peak_memory_figure(has.memory, origin=origin),
+        alt="Worst-case peak memory against micro-batch",
+        of=records_of,
+        draw=lambda found, origin: peak_memory_figure(found.memory, origin=origin),
         lack="no worst-case memory trial has a peak",
-        asks={"kind": "memory", "batch-size": "1,2,4,8,16"},
+        command=_sweep(kind="memory", batch_size="1,2,4,8,16"),
     ),
     Plot(
         name="padding",
-        draw=lambda has, origin: padding_figure(has.training, origin=origin),
+        alt="Padding waste by sampler",
+        of=records_of,
+        draw=lambda found, origin: padding_figure(found.training, origin=origin),
         lack="no training trial holds the padding of its plan",
-        asks={"kind": "training", "sampler": "random,bucketed"},
+        command=_sweep(kind="training", sampler="random,bucketed"),
     ),
     Plot(
         name="repetition",
-        draw=lambda has, origin: repetition_figure(has.training, origin=origin),
+        alt="Padding waste against repeated pairs",
+        of=records_of,
+        draw=lambda found, origin: repetition_figure(found.training, origin=origin),
         lack="no two samplers have a plan with pairs of examples",
-        asks={"kind": "training", "batch-size": "16", "micro-batch-size": "4", "sampler": "random,bucketed"},
+        command=_sweep(kind="training", batch_size="16", micro_batch_size="4", sampler="random,bucketed"),
     ),
     Plot(
         name="workers",
-        draw=lambda has, origin: workers_figure(has.training, noise=has.noise, origin=origin),
+        alt="Throughput against loader workers",
+        of=records_of,
+        draw=lambda found, origin: workers_figure(found.training, noise=found.noise, origin=origin),
         lack="no two trials differ in their number of loader workers alone",
-        asks={"kind": "training", "num-workers": "0,2,4"},
+        command=_sweep(kind="training", num_workers="0,2,4"),
     ),
     Plot(
         name="epoch_time",
-        draw=lambda has, origin: epoch_time_figure(has.training, noise=has.noise, origin=origin),
+        alt="Time of an epoch of all training examples",
+        of=records_of,
+        draw=lambda found, origin: epoch_time_figure(found.training, noise=found.noise, origin=origin),
         lack="no training trial holds both a valid time and a plan to scale it by",
-        asks={"kind": "training", "batch-size": "1,2,4,8,16"},
+        command=_sweep(kind="training", batch_size="1,2,4,8,16"),
     ),
     Plot(
         name="compute",
-        draw=lambda has, origin: compute_figure(has.compute, noise=has.noise, origin=origin),
+        alt="Step time against padded pixels",
+        of=records_of,
+        draw=lambda found, origin: compute_figure(found.compute, noise=found.noise, origin=origin),
         lack="no compute trial has a valid step time",
-        asks={"kind": "compute"},
+        command=_sweep(kind="compute"),
     ),
     Plot(
         name="fit",
-        draw=lambda has, origin: fit_figure(has.fits, origin=origin),
+        alt="Fitted step time against padded pixels, with residuals",
+        of=records_of,
+        draw=lambda found, origin: fit_figure(found.fits, origin=origin),
         lack="no family was timed at three sizes",
-        asks={"kind": "compute"},
+        command=_sweep(kind="compute"),
     ),
     Plot(
         name="supply",
-        draw=lambda has, origin: supply_figure(has.loading, computing=has.compute, noise=has.noise, origin=origin),
+        alt="Supply of the loader against workers, with the demand of computing",
+        of=records_of,
+        draw=lambda found, origin: supply_figure(
+            found.loading, computing=found.compute, noise=found.noise, origin=origin
+        ),
         lack="no two loader trials differ in their number of workers alone",
-        asks={"kind": "compute,loader", "num-workers": "0,1,2,4"},
+        command=_sweep(kind="compute,loader", num_workers="0,1,2,4"),
     ),
     Plot(
         name="drift",
-        draw=lambda has, origin: drift_figure(has.noise, origin=origin),
+        alt="Drift of the reference trial over the sweep",
+        of=records_of,
+        draw=lambda found, origin: drift_figure(found.noise, origin=origin),
         lack=f"no timed trial ran {MIN_RUNS} times",
-        asks={"kind": "training", "replicates": "3"},
+        command=_sweep(kind="training", replicates="3"),
     ),
 )
-"""Every figure, in the order in which they are drawn."""
+"""All of them, in the order in which they are drawn. A new one is a function that draws it and its entry here."""
 
 
-def draw_plots(
-    found: Findings, directory: Path, *, options: Options | None = None
-) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Write every figure that the records hold data for, each as PNG and SVG; the directory is made where missing.
+def draw_figures(subject: Subject, directory: Path, *, options: Options | None = None) -> Drawn:
+    """Write every figure that there are data for, each as PNG and SVG; the directory is made where missing.
 
-    ``options`` are those of the sweep that left them, as far as anybody knows more than the records tell.
-
-    Returns:
-        The files written, and one line per figure left out, naming the command that would measure its data.
+    ``options`` are those of the sweep that left the records, as far as anybody knows more than the records tell.
 
     Raises:
         InputError: the records come from more than one device.
         OSError: the directory cannot be written to.
     """
-    origin = provenance(found.latest)
-    known = options_of_records(found.latest) if options is None else options
+    origin = provenance(subject.found.latest)
+    known = options_of_records(subject.found.latest) if options is None else options
     directory.mkdir(parents=True, exist_ok=True)
-    files: list[Path] = []
+    pictures: dict[Plot[Any], tuple[Path, ...]] = {}
     left_out: list[str] = []
+    plots: Sequence[Plot[Any]] = PLOTS  # each is drawn of what its own ``of`` returns
     with styled():
-        for plot in PLOTS:
-            figure = plot.draw(found, origin)
-            if figure is None:
-                left_out.append(left_out_line(plot.name, lack=plot.lack, command=sweep_command(known, plot.asks)))
+        for plot in plots:
+            drawn_of = plot.of(subject)
+            if drawn_of is None:
+                continue
+            if isinstance(drawn_of, str):
+                left_out.append(f"{plot.name}.png is left out: {drawn_of}")
+            elif (figure := plot.draw(drawn_of, origin)) is not None:
+                pictures[plot] = save(figure, directory, name=plot.name)
             else:
-                files += save(figure, directory, name=plot.name)
-    return tuple(files), tuple(left_out)
-
-
-def left_out_line(name: str, *, lack: str, command: str | None) -> str:
-    """Return the line for a figure that is left out, naming what would measure its data."""
-    return f"{name}.png is left out: {lack}" + ("" if command is None else f"; measure with: {command}")
+                remedy = "" if plot.command is None else f"; measure with: {plot.command(known)}"
+                left_out.append(f"{plot.name}.png is left out: {plot.lack}{remedy}")
+    return Drawn(pictures=pictures, left_out=tuple(left_out))
