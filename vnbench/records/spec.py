@@ -507,13 +507,7 @@ class TrialSpec(Levers):
                 raise ValueError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
         if self.norm_groups != "half-or-16" and not (self.norm_groups.isdigit() and int(self.norm_groups) > 0):
             raise ValueError(f"norm_groups {self.norm_groups!r}: must be half-or-16 or a positive number of groups")
-        needed, optional = KIND_FIELDS[self.kind]
-        for name in ALL_KIND_FIELDS:
-            is_given = getattr(self, name) is not None
-            if name in needed and not is_given:
-                raise ValueError(f"a {self.kind} trial needs {name}")
-            if is_given and name not in (*needed, *optional):
-                raise ValueError(f"a {self.kind} trial has no {name}")
+        self._check_fields_of_kind()
         if (self.cache == "none") != (self.cache_limit_bytes is None):
             raise ValueError("cache and cache_limit_bytes: one goes with the other")
         for name in ("prefetch_factor", "memory_limit_bytes"):
@@ -528,6 +522,15 @@ class TrialSpec(Levers):
             raise ValueError(f"shape_visits {self.shape_visits!r}: only training has visits, and one epoch is cold")
         if self.canvas_sizes is not None and not self.canvas_sizes:
             raise ValueError("canvas_sizes must hold a canvas")
+
+    def _check_fields_of_kind(self) -> None:
+        needed, optional = KIND_FIELDS[self.kind]
+        for name in ALL_KIND_FIELDS:
+            is_given = getattr(self, name) is not None
+            if name in needed and not is_given:
+                raise ValueError(f"a {self.kind} trial needs {name}")
+            if is_given and name not in (*needed, *optional):
+                raise ValueError(f"a {self.kind} trial has no {name}")
 
     @property
     def num_classes(self) -> int:
