@@ -18,8 +18,8 @@ from vnbench.errors import InputError
 from vnbench.images.folder import read_sizes
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec import DeviceType
-from vnbench.request.option import parsed
-from vnbench.request.options import OPTIONS, RUN_OPTIONS
+from vnbench.request.option import parsed, with_defaults
+from vnbench.request.options import DRAWN_RUN_OPTIONS, OPTIONS, RUN_OPTIONS
 from vnbench.sweep.estimate import START_UP_S
 from vnbench.units import parse_pixel_range
 
@@ -54,6 +54,15 @@ def plan_values(flags: Mapping[str, str | None]) -> dict[str, Any]:
             "--sizes", values["sizes"], allowed="--widths tells the sizes as well", remedy="leave out one of them"
         )
     return values
+
+
+def run_values(flags: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return the options of a run that is planned beside other things, understood.
+
+    Raises:
+        InputError: one cannot be used.
+    """
+    return plan_values(dict(flags) | with_defaults(DRAWN_RUN_OPTIONS, flags))
 
 
 def asked_of(values: Mapping[str, Any], latest: Sequence[TrialRecord], *, device: DeviceType) -> Asked:

@@ -12,7 +12,7 @@ from typing import Any
 
 from vnbench.analysis.findings import Findings
 from vnbench.commands.plan.answer import PlanReport
-from vnbench.commands.plan.asked import plan_values
+from vnbench.commands.plan.asked import run_values
 from vnbench.commands.plan.plan import plan_records
 from vnbench.errors import InputError, PlanError
 from vnbench.output.console import say, stderr_console, stdout_console
@@ -20,8 +20,6 @@ from vnbench.output.plots.figures import Subject, draw_figures
 from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import Provenance, provenance
 from vnbench.records.one_corpus import load_one_corpus
-from vnbench.request.option import with_defaults
-from vnbench.request.options import DRAWN_RUN_OPTIONS
 
 UNFINISHED = ".vnbench-"
 """How folders begin whose files are not all written yet."""
@@ -59,15 +57,6 @@ def run_plot_command(
         for line in drawn.left_out:
             say(console, f"left out: {line}")
     return {"plots": files, "left_out": list(drawn.left_out)}
-
-
-def run_values(flags: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return the options of the run that figures of a plan are of, understood.
-
-    Raises:
-        InputError: one cannot be used.
-    """
-    return plan_values(with_defaults(DRAWN_RUN_OPTIONS, flags))
 
 
 def subject_of(

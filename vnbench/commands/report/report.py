@@ -11,8 +11,9 @@ from typing import Any
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.trials.ledger import Concern, training_ledger
 from vnbench.commands.plan.answer import PlanReport
+from vnbench.commands.plan.asked import run_values
 from vnbench.commands.report.planner_tables import planner_view
-from vnbench.commands.report.plot import new_files, run_values, subject_of
+from vnbench.commands.report.plot import new_files, subject_of
 from vnbench.output.console import say, stderr_console
 from vnbench.output.page.model import (
     COLUMNS,
