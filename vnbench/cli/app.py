@@ -19,7 +19,7 @@ import click
 from vnbench.cli.arguments import FILE, Command, as_json, corpus_id, print_json, results, taken, texts_of
 from vnbench.cli.gate import gate, trial
 from vnbench.cli.plan import plan
-from vnbench.cli.report import plot, report
+from vnbench.cli.report import export, plot, report
 from vnbench.cli.sweep import sweep
 from vnbench.errors import VnbenchError
 from vnbench.processes.interrupts import INTERRUPTED, Interrupts
@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-for one in (sweep, plan, plot, report, gate, trial):
+for one in (sweep, plan, plot, report, export, gate, trial):
     app.add_command(one)
 
 

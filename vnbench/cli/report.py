@@ -1,4 +1,4 @@
-"""``vnbench plot`` and ``vnbench report`` on the command line."""
+"""``vnbench plot``, ``report`` and ``export`` on the command line."""
 
 from __future__ import annotations
 
@@ -58,4 +58,32 @@ def report(
     written = run_report_command(results, texts, out=out, profiles=profiles, corpus_id=corpus_id, as_json=as_json)
     if as_json:
         print_json(written)
+    return 0
+
+
+@click.command("export", cls=Command, params=taken(DRAWN_RUN_OPTIONS))
+@results
+@click.option("--what", metavar="NAME", default="trials", help="trials, steps, canvases or plan. [trials]")
+@click.option(
+    "--format", "file_format", metavar="NAME", default="csv", help="csv, json, or parquet (needs pyarrow). [csv]"
+)
+@click.option("--out", metavar="FILE", type=FILE, help="File to write. [stdout]")
+@corpus_id
+def export(
+    *,
+    results: tuple[Path, ...],
+    what: str,
+    file_format: str,
+    out: Path | None,
+    corpus_id: str | None,
+    **given: Any,
+) -> int:
+    """Write what results files hold as a tidy table: a row per trial, step, canvas or planned configuration.
+
+    RESULTS are results files, or folders of them.
+    """
+    from vnbench.commands.export import run_export_command
+
+    texts = texts_of(DRAWN_RUN_OPTIONS, given)
+    run_export_command(results, texts, what=what, file_format=file_format, out=out, corpus_id=corpus_id)
     return 0

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
 from rich.console import Console
+
+from vnbench.errors import InputError
 
 TABLE_WIDTH = 120
 """Characters of a table where stdout is no terminal and tells no width."""
@@ -22,3 +29,22 @@ def stdout_console() -> Console:
 def say(console: Console, line: str) -> None:
     """Print one line."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def unless_closed(stream: TextIO) -> Iterator[None]:
+    """Write to a stream as far as its reader wants it: one that closes it early, as ``head`` does, has enough.
+
+    Raises:
+        InputError: it cannot be written for another reason, as on a full disk.
+    """
+    try:
+        yield
+        stream.flush()
+    except OSError as error:
+        # What is still in the buffer would be tried once more at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise InputError(
+                "stdout", allowed=f"cannot be written ({error.strerror})", remedy="send it where there is room"
+            ) from error

@@ -150,7 +150,7 @@ class View(Generic[Row]):
     def json(self) -> str:
         """Return it as a list of JSON objects, one a line."""
         lines = ",\n".join(json.dumps(record, allow_nan=False) for record in self.records())
-        return f"[\n{lines}\n]\n"
+        return f"[\n{lines}\n]\n" if lines else "[]\n"
 
     def csv(self, file: TextIO) -> None:
         """Write it as CSV (RFC 4180 but for its line ends); what is not known is empty."""

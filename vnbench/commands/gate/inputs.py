@@ -26,7 +26,7 @@ def load_records(path: Path) -> tuple[tuple[TrialRecord, ...], tuple[str, ...]]:
     Raises:
         InputError: a file cannot be read, or there is none.
     """
-    loaded = [load_results(one) for one in _files(path, suffixes=(".jsonl",))]
+    loaded = [load_results(one) for one in results_files(path, suffixes=(".jsonl",))]
     return (
         tuple(record for part in loaded for record in part.records),
         tuple(note for part in loaded for note in part.notes),
@@ -139,7 +139,7 @@ def _documents(path: Path) -> tuple[Mapping[str, Any], ...]:
         return ()
     if not path.is_dir() and path.suffix != ".json":
         return ()
-    return tuple(_document(one) for one in _files(path, suffixes=(".json",)))
+    return tuple(_document(one) for one in results_files(path, suffixes=(".json",)))
 
 
 def _document(path: Path) -> Mapping[str, Any]:
@@ -174,7 +174,12 @@ def _refuse_baseline(documents: Sequence[Mapping[str, Any]], path: Path) -> None
         )
 
 
-def _files(path: Path, *, suffixes: tuple[str, ...]) -> list[Path]:
+def results_files(path: Path, *, suffixes: tuple[str, ...]) -> list[Path]:
+    """Return a file, or those of a folder that end so.
+
+    Raises:
+        InputError: the folder holds none.
+    """
     if not path.is_dir():
         return [path]
     found = sorted(one for one in path.iterdir() if one.suffix in suffixes)
