@@ -20,20 +20,19 @@ from markdown_page import records_page_name, write_page
 from matplotlib.figure import Figure
 from recipe import Choice, Cost, LeverCost, choice_of, leanest, take_levers_away
 
-from vnbench.analysis.models.certification import certify
+from vnbench.analysis.models.certification import Certificate, certify
 from vnbench.analysis.models.max_batch import MaxBatchSummary, summarize_search
 from vnbench.analysis.trials.compute import summarize_compute
 from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB, NEAR_LIMIT, USABLE, fit_memory_law, fits_right_ratio
 from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
 from vnbench.output.plots.style import legend_below, new_figure, save, styled
-from vnbench.output.tables.certification import HEADERS, explanations, verdict
-from vnbench.output.tables.certification import figures as certificate_figures
-from vnbench.output.words.lever_columns import lever_cells
+from vnbench.output.tables.certification import CERTIFICATE, explanations
+from vnbench.output.tables.lever_columns import lever_columns
+from vnbench.output.view import Column, View
 from vnbench.output.words.levers import varying
 from vnbench.output.words.numbers import MISSING, format_estimate, significant
 from vnbench.output.words.provenance import CPU_LABEL, Provenance, provenance
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import LEVERS
 from vnbench.records.store import load_all
 from vnbench.sweep.search import probes_of
 from vnbench.units import BYTES_PER_UNIT, PixelRange, format_bytes, format_percent, gib
@@ -250,16 +249,10 @@ def certification(records: Sequence[TrialRecord]) -> list[str]:
     if not rows:
         return []
     names = [name for name in varying([row.spec for row in rows]) if name not in ("batch_size", "micro_batch_size")]
-    headers = [*(LEVERS[name].header for name in names), "micro-batch", *HEADERS, "verdict"]
-    lines = [
-        f"| {' | '.join(header.replace('-' + chr(10), '').replace(chr(10), ', ') for header in headers)} |",
-        f"|{'---|' * len(headers)}",
-    ]
-    for row in rows:
-        cells = [*lever_cells(names, row.spec), str(row.spec.micro_batch_size), *certificate_figures(row), verdict(row)]
-        lines.append(f"| {' | '.join(cells)} |")
+    micro_batch: Column[Certificate] = Column("micro-batch", lambda row: row.spec.micro_batch_size)
+    view = View(rows, (*lever_columns(names, lambda row: row.spec), micro_batch, *CERTIFICATE))
     notes = explanations(is_cpu=rows[0].spec.device == "cpu")
-    return ["## After passes of mixed widths", *notes, "\n".join(lines)]
+    return ["## After passes of mixed widths", *notes, view.markdown()]
 
 
 def canvas_table(records: Sequence[TrialRecord]) -> list[str]:

@@ -24,17 +24,15 @@ class Trial(NamedTuple):
 COLUMNS: tuple[Column[Trial], ...] = (
     Column("name", lambda trial: trial.name, align="left", type=str),
     Column(
-        "step_time_s",
+        "step\ntime",
         lambda trial: trial.time,
-        heading="step\ntime",
+        key="step_time_s",
         unit="ms",
         text=lambda time: f"{1e3 * time.value:.0f} ± {1e3 * time.half_width:.0f}",
         has_half_width=True,
     ),
     Column("spare", lambda _: None),
-    Column(
-        "verdict", lambda trial: trial.verdict, heading="ver-\ndict", style=lambda one: "bold" if one == "worse" else ""
-    ),
+    Column("ver-\ndict", lambda trial: trial.verdict, style=lambda one: "bold" if one == "worse" else ""),
 )
 VIEW = View([Trial("a|b", Time(0.025, 0.002)), Trial("<c>", None, "worse")], COLUMNS)
 
@@ -48,7 +46,7 @@ def test_people_are_told_headings_with_units_and_what_is_not_known() -> None:
 
 
 def test_a_column_of_which_nothing_is_known_is_left_out_when_asked() -> None:
-    assert [column.key for column in VIEW.told().columns] == ["name", "step_time_s", "verdict"]
+    assert [column.name for column in VIEW.told().columns] == ["name", "step_time_s", "verdict"]
 
 
 def test_markdown_takes_nothing_for_markup_and_sets_bold_what_is_bold() -> None:

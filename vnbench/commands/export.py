@@ -110,7 +110,7 @@ def frame_of(view: View[Any]) -> pandas.DataFrame:
 
     plain = view.plain()
     columns = {
-        column.key: pandas.Series([column.value(row) for row in plain.rows], dtype=DTYPES[column.type])
+        column.name: pandas.Series([column.value(row) for row in plain.rows], dtype=DTYPES[column.type])
         for column in plain.columns
     }
     return pandas.DataFrame(columns)

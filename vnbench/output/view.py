@@ -19,7 +19,7 @@ from vnbench.output.words.numbers import MISSING
 Row = TypeVar("Row")
 
 HALF_WIDTH = "_half_width"
-"""Follows the key of a figure in that of its 95 % half-width."""
+"""Follows the name of a figure in that of its 95 % half-width."""
 
 ACTIVE = re.compile(r"([\\`*_\[\]#|~@])")
 """Characters that could end a cell of Markdown, format it, link to something, or call somebody by name."""
@@ -29,12 +29,12 @@ ACTIVE = re.compile(r"([\\`*_\[\]#|~@])")
 class Column(Generic[Row]):
     """What a column says of each row."""
 
-    key: str
-    """Its name for programs, which ends in the unit: ``step_time_s``."""
+    heading: str
+    """What people read above it, with a line break where a narrow column may break it."""
     value: Callable[[Row], Any]
-    """Reads it from a row, in base units (s, bytes, pixels); None where it is not known."""
-    heading: str | None = None
-    """For people, with a line break where a narrow column may break it; None for the key in words."""
+    """Reads it from a row; None where it is not known."""
+    key: str = ""
+    """Its name for programs, which ends in the unit of the values; empty where the heading does as well."""
     unit: str = ""
     """In which people are told it."""
     text: Callable[[Any], str] = str
@@ -55,14 +55,18 @@ class Column(Generic[Row]):
     @property
     def header(self) -> str:
         """The heading with its unit, for a narrow column."""
-        heading = self.key.replace("_", " ") if self.heading is None else self.heading
-        return "\n".join(filter(None, (heading, self.unit)))
+        return "\n".join(filter(None, (self.heading, self.unit)))
 
     @property
     def title(self) -> str:
         """The same in one line."""
-        heading = replace(self, unit="").header.replace("-\n", "").replace("\n", " ")
+        heading = self.heading.replace("-\n", "").replace("\n", " ")
         return ", ".join(filter(None, (heading, self.unit)))
+
+    @property
+    def name(self) -> str:
+        """What programs call it."""
+        return self.key or re.sub(r"\W+", "_", self.title).strip("_").lower()
 
     def cell(self, row: Row) -> str:
         """Return what people are told of a row."""
@@ -81,7 +85,7 @@ class Column(Generic[Row]):
         yield replace(self, value=lambda row: getattr(self.value(row), "value", None), has_half_width=False)
         yield replace(
             self,
-            key=self.key + HALF_WIDTH,
+            key=self.name + HALF_WIDTH,
             value=lambda row: getattr(self.value(row), "half_width", None),
             has_half_width=False,
         )
@@ -110,13 +114,12 @@ class View(Generic[Row]):
         """Return it for a terminal, ``gap`` spaces between columns and a line after the rows of these numbers."""
         table = Table(box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), pad_edge=False, show_edge=False)
         for column in self.columns:
-            table.add_column(column.header, justify=column.align, no_wrap=not column.is_folded, overflow="fold")
-        for number, (row, cells) in enumerate(zip(self.rows, self, strict=True)):
-            texts = (
-                Text(cell, style=column.style_of(row), overflow="fold")
-                for column, cell in zip(self.columns, cells, strict=True)
-            )
-            table.add_row(*texts, end_section=number in lines_after)
+            # What does not fit is seen to be cut: half a number would be another one.
+            overflow: Literal["fold", "ellipsis"] = "fold" if column.is_folded else "ellipsis"
+            table.add_column(column.header, justify=column.align, no_wrap=not column.is_folded, overflow=overflow)
+        for number, row in enumerate(self.rows):
+            cells = (Text(column.cell(row), style=column.style_of(row)) for column in self.columns)
+            table.add_row(*cells, end_section=number in lines_after)
         return table
 
     def markdown(self) -> str:
@@ -143,9 +146,9 @@ class View(Generic[Row]):
         return replace(self, columns=[one for column in self.columns for one in column.plain()])
 
     def records(self) -> list[dict[str, Any]]:
-        """Return a dictionary of JSON values per row, by the keys of the columns."""
+        """Return a dictionary of JSON values per row, by the names of the columns."""
         columns = self.plain().columns
-        return [{column.key: column.value(row) for column in columns} for row in self.rows]
+        return [{column.name: column.value(row) for column in columns} for row in self.rows]
 
     def json(self) -> str:
         """Return it as a list of JSON objects, one a line."""
@@ -156,7 +159,7 @@ class View(Generic[Row]):
         """Write it as CSV (RFC 4180 but for its line ends); what is not known is empty."""
         columns = self.plain().columns
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(column.key for column in columns)
+        writer.writerow(column.name for column in columns)
         writer.writerows([column.value(row) for column in columns] for row in self.rows)
 
 

@@ -5,31 +5,18 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from vnbench.analysis.models.certification import Certificate, certify
 from vnbench.analysis.trials.memory_law import USABLE
-from vnbench.output.words.lever_columns import add_lever_columns, lever_cells
+from vnbench.output.tables.lever_columns import lever_columns
+from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying, worth_naming
-from vnbench.output.words.numbers import MISSING, significant
+from vnbench.output.words.numbers import significant
 from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.records.record import TrialRecord
 from vnbench.units import format_bytes, format_percent, gib
-
-HEADERS = (
-    "passes before",
-    "theirs\nGiB",
-    "cold\nGiB",
-    "peak\nGiB",
-    "asked\nGiB",
-    "reserved\nGiB",
-    "outside\nGiB",
-    "needs\nGiB",
-    "re-\ntries",
-)
 
 SOAK_WORDS = {None: "none", "sampler-order": "in its order", "largest-first": "largest first"}
 
@@ -52,50 +39,12 @@ def certification_table(records: Sequence[TrialRecord]) -> RenderableType | None
     specs = [row.spec for row in rows]
     names = [name for name in varying(specs) if name != "batch_size"]
     names += [] if "micro_batch_size" in names or not _differ_in_batch(rows) else ["micro_batch_size"]
-    lines = [(*lever_cells(names, row.spec), *figures(row)) for row in rows]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    add_lever_columns(table, names)
-    # A column of nothing but missing figures is what this device does not tell.
-    shown = [
-        index
-        for index in range(len(names) + len(HEADERS))
-        if index < len(names) or any(line[index] != MISSING for line in lines)
-    ]
-    for index in shown[len(names) :]:
-        header = HEADERS[index - len(names)]
-        table.add_column(header, justify="left" if header == HEADERS[0] else "right", no_wrap=True)
-    table.add_column("verdict", overflow="fold")
-    for row, line in zip(rows, lines, strict=True):
-        table.add_row(*(Text(line[index], overflow="fold") for index in shown), Text(verdict(row), overflow="fold"))
+    # A column of which nothing is known is what this device does not tell.
+    view = View(rows, (*lever_columns(names, lambda row: row.spec), *CERTIFICATE)).told()
     traced = [TRACED] if any(spec.memory_by == "trace" for spec in specs) else []
     notes = [*explanations(is_cpu=origin.is_cpu), *traced, origin.line(count(len(rows), "worst-case memory trial"))]
     wrapped = [part for note in notes for part in textwrap.wrap(note, TEXT_COLUMNS)]
-    return Group(Text(_heading(rows)), table, Text(), Text("\n".join(wrapped)))
-
-
-def figures(row: Certificate) -> tuple[str, ...]:
-    """Return the cells of a certificate under HEADERS."""
-    reading = row.reading
-    sizes = (
-        (None,) * 6
-        if reading is None
-        else (
-            reading.soak_peak_allocated_bytes,
-            reading.cold_peak_allocated_bytes,
-            reading.peak_allocated_bytes,
-            reading.peak_requested_bytes,
-            reading.peak_reserved_bytes,
-            reading.outside_allocator_bytes,
-        )
-    )
-    retries = None if reading is None else reading.num_alloc_retries
-    # On the CPU it is the peak of tensors once more.
-    need_bytes = row.need_bytes if row.spec.device == "cuda" else None
-    return (
-        SOAK_WORDS[row.spec.soak],
-        *(MISSING if size is None else significant(gib(size)) for size in (*sizes, need_bytes)),
-        MISSING if retries is None else str(retries),
-    )
+    return Group(Text(_heading(rows)), view.table(), Text(), Text("\n".join(wrapped)))
 
 
 def verdict(row: Certificate) -> str:
@@ -156,3 +105,31 @@ def explanations(*, is_cpu: bool) -> list[str]:
         f"{format_percent(1 - USABLE)} to spare, one that it is tight in has less: what was measured on this card is "
         "a forecast for others. With retries, times are not valid."
     ]
+
+
+def _read(heading: str, name: str) -> Column[Certificate]:
+    def value(row: Certificate) -> float | None:
+        num_bytes = getattr(row.reading, name, None)
+        return None if num_bytes is None else gib(num_bytes)
+
+    return Column(heading, value, unit="GiB", text=significant)
+
+
+def _need(row: Certificate) -> float | None:
+    # On the CPU it is the peak of tensors once more.
+    return None if row.need_bytes is None or row.spec.device == "cpu" else gib(row.need_bytes)
+
+
+CERTIFICATE: tuple[Column[Certificate], ...] = (
+    Column("passes before", lambda row: SOAK_WORDS[row.spec.soak], align="left"),
+    _read("theirs", "soak_peak_allocated_bytes"),
+    _read("cold", "cold_peak_allocated_bytes"),
+    _read("peak", "peak_allocated_bytes"),
+    _read("asked", "peak_requested_bytes"),
+    _read("reserved", "peak_reserved_bytes"),
+    _read("outside", "outside_allocator_bytes"),
+    Column("needs", _need, unit="GiB", text=significant),
+    Column("re-\ntries", lambda row: None if row.reading is None else row.reading.num_alloc_retries),
+    Column("verdict", verdict, align="left", is_folded=True),
+)
+"""What is told of a certificate."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from vnbench.analysis.trials.compute import CanvasSummary, ComputeSummary, summarize_compute
@@ -15,9 +13,10 @@ from vnbench.analysis.trials.cost import cost_of_epoch, epoch_time, split_by_ran
 from vnbench.analysis.trials.memory_law import fit_memory_law
 from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.summary import latest_attempts
-from vnbench.output.words.lever_columns import shared_levers
+from vnbench.output.tables.lever_columns import shared_levers
+from vnbench.output.view import Column, View
 from vnbench.output.words.noise import coverage_line, drift_line
-from vnbench.output.words.numbers import MISSING, format_estimate, significant, supported, time_unit, times
+from vnbench.output.words.numbers import fixed, format_estimate, roughly, significant, supported, time_unit, times
 from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, status_cell, subject
 from vnbench.records.readings import StopRule
@@ -84,26 +83,23 @@ def _blocks(timed: Sequence[ComputeSummary], rows: Sequence[ComputeSummary]) -> 
     """Return a heading and a table per configuration; columns stand at the same places in all of them."""
     canvases = [canvas for row in timed for canvas in row.canvases]
     # Milliseconds as long as the longest step needs no more than four digits.
-    per_second = 1e3 if max(canvas.step_time.value for canvas in canvases) < 10 else 1.0
+    is_in_ms = max(canvas.step_time.value for canvas in canvases) < 10
     fastest = max((canvas.flop_per_s or 0.0 for canvas in canvases), default=0.0)
-    flop_unit = 1e12 if fastest >= 1e12 else 1e9
-    blocks = [[_cells(canvas, per_second=per_second, flop_unit=flop_unit) for canvas in row.canvases] for row in timed]
-    headers = _headers(per_second=per_second, flop_unit=flop_unit)
+    # A column of which nothing is known is what this device does not tell.
+    columns = View(canvases, _columns(is_in_ms=is_in_ms, is_in_tflop=fastest >= 1e12)).told().columns
+    widths = [
+        max(len(part) for cell in (column.header, *map(column.cell, canvases)) for part in cell.split("\n"))
+        for column in columns
+    ]
     shared = shared_codes(rows)
-    lines = [line for block in blocks for line in block]
-    # A column of nothing but missing figures is what this device does not tell.
-    shown = [index for index in range(len(headers)) if any(line[index] != MISSING for line in lines)]
-    widths = [max(len(part) for line in (*lines, headers) for part in line[index].split("\n")) for index in shown]
     parts: list[RenderableType] = []
-    for number, (row, block) in enumerate(zip(timed, blocks, strict=True)):
+    for number, row in enumerate(timed):
         processes = f" ({row.num_processes} processes)" if row.num_processes > 1 else ""
         # One space between columns: fifteen of them fit a hundred columns of text.
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), pad_edge=False, show_edge=False, show_header=number == 0)
-        for index, width in zip(shown, widths, strict=True):
-            justify: Literal["left", "right"] = "left" if index == 0 else "right"
-            table.add_column(headers[index], justify=justify, no_wrap=True, min_width=width)
-        for line in block:
-            table.add_row(*(Text(line[index]) for index in shown))
+        table = View(row.canvases, columns).table(gap=1)
+        table.show_header = number == 0
+        for column, width in zip(table.columns, widths, strict=True):
+            column.min_width = width
         parts += [
             *([Text()] if number else []),
             Text(f"{subject(row, rows)}{processes}: {status_cell(row, shared=shared)}"),
@@ -112,51 +108,55 @@ def _blocks(timed: Sequence[ComputeSummary], rows: Sequence[ComputeSummary]) -> 
     return parts
 
 
-def _headers(*, per_second: float, flop_unit: float) -> tuple[str, ...]:
-    unit = "ms" if per_second > 1 else "s"
+def _columns(*, is_in_ms: bool, is_in_tflop: bool) -> tuple[Column[CanvasSummary], ...]:
+    unit, per_second = ("ms", 1e3) if is_in_ms else ("s", 1.0)
+    flop_unit, per_flop = ("TFLOP\n/s", 1 / 1e12) if is_in_tflop else ("GFLOP\n/s", 1 / 1e9)
+
+    def step_time(canvas: CanvasSummary) -> str:
+        time = canvas.step_time
+        return format_estimate(per_second * time.value, times(time.half_width, per_second))
+
+    def first_seen(canvas: CanvasSummary) -> float | None:
+        return times(canvas.first_seen_s, per_second)
+
+    def as_sure(
+        heading: str, value: Callable[[CanvasSummary], float | None], *, scale: float = 1.0, unit: str = ""
+    ) -> Column[CanvasSummary]:
+        """Return a column with no more digits than the step time supports: its parts and inverses know no more."""
+
+        def told(canvas: CanvasSummary) -> str:
+            figure = times(value(canvas), scale)
+            return supported(figure, times(figure, canvas.step_time.relative_half_width))
+
+        return Column(heading, told, unit=unit)
+
     return (
-        "canvas\npx",
-        "padded\nMpx",
-        f"step time\n{unit}",
-        f"fwd\n{unit}",
-        f"bwd\n{unit}",
-        f"opt\n{unit}",
-        "valid\nMpx/s",
-        "padded\nMpx/s",
-        "exam-\nples/s",
-        "TFLOP\n/s" if flop_unit == 1e12 else "GFLOP\n/s",
-        f"first\n{unit}",
-        "over\nmean",
-        "peak\nGiB",
-        "host\n+MiB",
-        "ended\nby",
+        Column("canvas", lambda canvas: f"{canvas.height} x {canvas.width}", unit="px", align="left"),
+        Column("padded", lambda canvas: mpx(canvas.padded_pixels), unit="Mpx", text=significant),
+        Column("step time", step_time, unit=unit),
+        as_sure("fwd", lambda canvas: canvas.phases_s.get("forward"), scale=per_second, unit=unit),
+        as_sure("bwd", lambda canvas: canvas.phases_s.get("backward"), scale=per_second, unit=unit),
+        as_sure("opt", lambda canvas: canvas.phases_s.get("optimizer"), scale=per_second, unit=unit),
+        as_sure("valid", lambda canvas: mpx(canvas.valid_px_per_s), unit="Mpx/s"),
+        as_sure("padded", lambda canvas: mpx(canvas.padded_px_per_s), unit="Mpx/s"),
+        as_sure("exam-\nples/s", lambda canvas: canvas.examples_per_s),
+        as_sure(flop_unit, lambda canvas: canvas.flop_per_s, scale=per_flop),
+        Column("first", first_seen, unit=unit, text=roughly),
+        Column("over\nmean", lambda canvas: canvas.first_seen_ratio, text=lambda ratio: f"x {roughly(ratio)}"),
+        Column("peak", _peak, unit="GiB", text=significant),
+        Column(
+            "host",
+            lambda canvas: times(canvas.host_growth_bytes, 1 / BYTES_PER_UNIT["MiB"]),
+            unit="+MiB",
+            text=partial(fixed, decimals=0),
+        ),
+        Column("ended\nby", lambda canvas: "/".join(STOP_WORDS[rule] for rule in canvas.stop_rules) or None),
     )
 
 
-def _cells(canvas: CanvasSummary, *, per_second: float, flop_unit: float) -> tuple[str, ...]:
-    time = canvas.step_time
+def _peak(canvas: CanvasSummary) -> float | None:
     peak = canvas.peak_allocated_bytes if canvas.peak_reserved_bytes is None else canvas.peak_reserved_bytes
-    growth = canvas.host_growth_bytes
-
-    def as_sure(value: float | None) -> str:
-        """Return a figure with no more digits than the step time supports: its parts and inverses know no more."""
-        return supported(value, times(value, time.relative_half_width))
-
-    return (
-        f"{canvas.height} x {canvas.width}",
-        significant(mpx(canvas.padded_pixels)),
-        format_estimate(per_second * time.value, times(time.half_width, per_second)),
-        *(as_sure(times(canvas.phases_s.get(name), per_second)) for name in ("forward", "backward", "optimizer")),
-        as_sure(mpx(canvas.valid_px_per_s)),
-        as_sure(mpx(canvas.padded_px_per_s)),
-        as_sure(canvas.examples_per_s),
-        as_sure(times(canvas.flop_per_s, 1 / flop_unit)),
-        significant(times(canvas.first_seen_s, per_second), digits=2),
-        MISSING if canvas.first_seen_ratio is None else f"x {significant(canvas.first_seen_ratio, digits=2)}",
-        significant(None if peak is None else gib(peak)),
-        MISSING if growth is None else f"{growth / BYTES_PER_UNIT['MiB']:.0f}",
-        "/".join(STOP_WORDS[rule] for rule in canvas.stop_rules) or MISSING,
-    )
+    return None if peak is None else gib(peak)
 
 
 def _memory_line(row: ComputeSummary, rows: Sequence[ComputeSummary]) -> str | None:

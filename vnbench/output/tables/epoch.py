@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from vnbench.analysis.trials.cost import cost_of_epoch
+from vnbench.analysis.trials.cost import Epoch, cost_of_epoch
 from vnbench.analysis.trials.summary import TrialSummary
-from vnbench.output.words.lever_columns import add_lever_columns, lever_cells
+from vnbench.output.tables.lever_columns import lever_columns
+from vnbench.output.view import Column, View
 from vnbench.output.words.numbers import MISSING, format_estimate, time_unit, times
 
 
@@ -38,15 +37,21 @@ def epoch_table(rows: Sequence[TrialSummary], *, names: Sequence[str], price_per
         return Text("No epoch time, so no cost.")
     unit, seconds = time_unit(max(epoch.time_s for _, epoch in epochs))
     has_energy = any(epoch.energy_kwh is not None for _, epoch in epochs)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    add_lever_columns(table, names)
-    for header in (f"epoch\n{unit}", "cost per\nepoch", *(("kWh per\nepoch",) if has_energy else ())):
-        table.add_column(header, justify="right", no_wrap=True)
-    for row, epoch in epochs:
-        amounts = (epoch.time_s / seconds, epoch.cost, *((epoch.energy_kwh,) if has_energy else ()))
-        figures = [format_estimate(amount, times(amount, epoch.relative_half_width)) for amount in amounts]
-        table.add_row(*(Text(cell, overflow="fold") for cell in (*lever_cells(names, row.spec), *figures)))
+    columns: list[Column[tuple[TrialSummary, Epoch]]] = [
+        *lever_columns(names, lambda one: one[0].spec),
+        Column("epoch", lambda one: _told(one[1].time_s / seconds, one[1]), unit=unit),
+        Column("cost per\nepoch", lambda one: _told(one[1].cost, one[1])),
+    ]
+    if has_energy:
+        columns.append(Column("kWh per\nepoch", lambda one: _told(one[1].energy_kwh, one[1])))
     sizes = sorted({row.num_examples for row, _ in epochs if row.num_examples})
     examples = " or ".join(f"{size:,}" for size in sizes) or MISSING
     heading = f"An epoch of all {examples} training examples, at {price_per_hour:g} per hour"
-    return Group(Text(f"{heading}{', energy at the mean power of the device' if has_energy else ''}:"), table)
+    return Group(
+        Text(f"{heading}{', energy at the mean power of the device' if has_energy else ''}:"),
+        View(epochs, columns).table(),
+    )
+
+
+def _told(amount: float | None, epoch: Epoch) -> str:
+    return format_estimate(amount, times(amount, epoch.relative_half_width))

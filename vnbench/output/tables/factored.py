@@ -5,23 +5,19 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from vnbench.output.words.lever_columns import add_lever_columns, lever_cells
+from vnbench.output.tables.lever_columns import lever_columns
+from vnbench.output.view import Column, View
 from vnbench.output.words.levers import varying
-from vnbench.output.words.numbers import MISSING, format_estimate, significant
+from vnbench.output.words.numbers import format_estimate, significant, times
 from vnbench.output.words.provenance import count
-from vnbench.records.spec import TrialSpec
 from vnbench.sweep.factored import NUM_BEST, NUM_RANDOM, CellForecast, Confirmation
 from vnbench.units import format_percent, mpx
 
 MOST_ROWS = 12
 """Cells that are shown beside those confirmed: the fastest."""
-
-HEADERS = ("valid\nMpx/s", "epoch\ns", "com-\nputing s", "load-\ning s", "measured\ns", "off by\n%")
 
 
 def factored_table(forecasts: Sequence[CellForecast], confirmed: Sequence[Confirmation]) -> RenderableType:
@@ -29,21 +25,26 @@ def factored_table(forecasts: Sequence[CellForecast], confirmed: Sequence[Confir
     if not forecasts:
         return Text("No cell could be forecast: a part of each is missing or failed.")
     measured = {one.record.spec: one for one in confirmed}
+
+    def found(one: CellForecast, name: str) -> float | None:
+        return getattr(measured.get(one.spec), name, None)
+
     rows = [one for number, one in enumerate(forecasts) if number < MOST_ROWS or one.spec in measured]
     names = varying(one.spec for one in forecasts)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    add_lever_columns(table, names)
-    for header in HEADERS:
-        table.add_column(header, justify="right", no_wrap=True)
-    for one in rows:
-        table.add_row(
-            *(Text(cell, overflow="fold") for cell in (*lever_cells(names, one.spec), *_figures(one, measured)))
-        )
+    columns: tuple[Column[CellForecast], ...] = (
+        *lever_columns(names, lambda one: one.spec),
+        Column("valid", _speed, unit="Mpx/s"),
+        Column("epoch", _epoch, unit="s"),
+        Column("com-\nputing s", lambda one: one.computing_s, text=significant),
+        Column("load-\ning s", lambda one: one.loading_s, text=significant),
+        Column("measured", lambda one: found(one, "measured_s"), unit="s", text=significant),
+        Column("off by", lambda one: times(found(one, "error"), 100), unit="%", text="{:+.1f}".format),
+    )
     heading = (
         f"Forecast from trials of the parts: {count(len(forecasts), 'configuration')}, the fastest first; an epoch is "
         f"that of the {forecasts[0].epoch.num_examples} measured examples."
     )
-    return Group(Text(heading), table, Text(), *map(Text, _notes(confirmed)))
+    return Group(Text(heading), View(rows, columns).table(), Text(), *map(Text, _notes(confirmed)))
 
 
 def error_line(confirmed: Sequence[Confirmation]) -> str | None:
@@ -64,17 +65,13 @@ def error_line(confirmed: Sequence[Confirmation]) -> str | None:
     )
 
 
-def _figures(one: CellForecast, measured: dict[TrialSpec, Confirmation]) -> tuple[str, ...]:
-    epoch, found = one.epoch, measured.get(one.spec)
-    half_width = None if epoch.low_s is None or epoch.high_s is None else (epoch.high_s - epoch.low_s) / 2
-    return (
-        f"{significant(mpx(one.valid_px_per_s))}{' !' if one.is_extrapolated else ''}",
-        format_estimate(epoch.value_s, half_width),
-        significant(one.computing_s),
-        significant(one.loading_s),
-        MISSING if found is None else significant(found.measured_s),
-        MISSING if found is None else f"{100 * found.error:+.1f}",
-    )
+def _speed(one: CellForecast) -> str:
+    return f"{significant(mpx(one.valid_px_per_s))}{' !' if one.is_extrapolated else ''}"
+
+
+def _epoch(one: CellForecast) -> str:
+    low_s, high_s = one.epoch.low_s, one.epoch.high_s
+    return format_estimate(one.epoch.value_s, None if low_s is None or high_s is None else (high_s - low_s) / 2)
 
 
 def _notes(confirmed: Sequence[Confirmation]) -> Iterator[str]:

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from vnbench.analysis.models.bend import Bend, StepCounting, count_steps, find_bend
 from vnbench.analysis.models.composition import Composition
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, StepFit
-from vnbench.output.words.lever_columns import add_lever_columns, lever_cells
+from vnbench.output.tables.lever_columns import lever_columns
+from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying, worth_naming
-from vnbench.output.words.numbers import MISSING, format_estimate, significant
+from vnbench.output.words.numbers import MISSING, format_estimate, roughly, significant
 from vnbench.output.words.provenance import CPU_LABEL, Provenance, count
 from vnbench.units import BYTES_PER_UNIT, PIXELS_PER_MPX, format_percent, mpx
-
-HEADERS = (
-    "sizes",
-    "n",
-    "over-\nhead ms",
-    "ms per\nMpx",
-    "off by %\n(worst)",
-    "steps alone\n% (worst)",
-    "fixed\nMiB",
-    "bytes\nper px",
-)
 
 NOT_OF_A_FAMILY = ("batch_size", "sampler", "shapes", "num_workers", "corpus_id")
 """Levers that trials of one family may differ in."""
@@ -53,41 +41,38 @@ def fit_table(
     names = [name for name in varying(specs) if name not in NOT_OF_A_FAMILY]
     if "micro_batch_size" not in names and len({spec.micro_batch_size for spec in specs}) > 1:
         names.insert(0, "micro_batch_size")
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    add_lever_columns(table, names)
-    for header in HEADERS:
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("curve", no_wrap=True)
-    for family in families:
-        cells = (*lever_cells(names, family.spec), *_figures(family), family.fit.model.form)
-        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+    view = View(families, (*lever_columns(names, lambda family: family.spec), *FIT))
     notes = list(_notes(families, left_out=left_out, compositions=compositions))
     if origin.is_cpu:
         notes.append(f"{CPU_LABEL}.")
     notes.append(origin.line(count(len(families), "configuration")))
     shared = [name for name in worth_naming(specs) if name not in (*varying(specs), *NOT_OF_A_FAMILY)]
     heading = f"Step time by padded pixels: {describe(specs[0], names=[n for n in shared if n != 'micro_batch_size'])}."
-    return Group(Text(heading), table, Text(), *map(Text, notes))
+    return Group(Text(heading), view.table(), Text(), *map(Text, notes))
 
 
-def _figures(family: FamilyFit) -> tuple[str, ...]:
-    fit, counted, memory = family.fit, family.step_count, family.memory
-    return (
-        str(fit.num_sizes),
-        str(fit.num_processes),
-        significant(1e3 * fit.model.overhead_s, digits=2),
-        significant(1e3 * fit.model.s_per_pixel * PIXELS_PER_MPX),
-        _errors(fit),
-        _errors(counted),
-        MISSING if memory is None else significant(round(memory.bytes_fixed / BYTES_PER_UNIT["MiB"], 3), digits=2),
-        MISSING if memory is None else significant(memory.bytes_per_pixel),
-    )
+def _mib(num_bytes: float) -> float:
+    return round(num_bytes / BYTES_PER_UNIT["MiB"], 3)
 
 
 def _errors(fit: StepFit) -> str:
     if fit.loo_error_median is None or fit.loo_error_max is None:
         return MISSING
     return f"{significant(100 * fit.loo_error_median, digits=2)} ({significant(100 * fit.loo_error_max, digits=2)})"
+
+
+FIT: tuple[Column[FamilyFit], ...] = (
+    Column("sizes", lambda family: family.fit.num_sizes),
+    Column("n", lambda family: family.fit.num_processes),
+    Column("over-\nhead ms", lambda family: 1e3 * family.fit.model.overhead_s, text=roughly),
+    Column("ms per\nMpx", lambda family: 1e3 * family.fit.model.s_per_pixel * PIXELS_PER_MPX, text=significant),
+    Column("off by %\n(worst)", lambda family: _errors(family.fit)),
+    Column("steps alone\n% (worst)", lambda family: _errors(family.step_count)),
+    Column("fixed", lambda family: family.memory and _mib(family.memory.bytes_fixed), unit="MiB", text=roughly),
+    Column("bytes\nper px", lambda family: family.memory and family.memory.bytes_per_pixel, text=significant),
+    Column("curve", lambda family: family.fit.model.form, align="left"),
+)
+"""What is told of a fit."""
 
 
 def _notes(

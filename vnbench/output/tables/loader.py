@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from vnbench.analysis.models.knee import Appetite, Knee, appetites, families, find_knee
 from vnbench.analysis.trials.compute import summarize_compute
-from vnbench.analysis.trials.loading import LoaderSummary, StageSummary, summarize_loading
+from vnbench.analysis.trials.loading import PERCENTILES, LoaderSummary, StageSummary, summarize_loading
 from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.overlap import Overlap, overlaps
 from vnbench.analysis.trials.summary import latest_attempts, summarize
+from vnbench.output.tables.lever_columns import lever_columns
+from vnbench.output.view import Column, View
 from vnbench.output.words.knee import knee_line
-from vnbench.output.words.lever_columns import add_lever_columns, lever_cells
 from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.noise import coverage_line
-from vnbench.output.words.numbers import MISSING, format_estimate, significant, times
+from vnbench.output.words.numbers import MISSING, format_estimate, roughly, significant, times
 from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, status_cell
 from vnbench.records.record import TrialRecord, WarningCode
@@ -32,17 +34,19 @@ LOADER_LEVERS = ("task", "batch_size", "micro_batch_size", *LOADING_LEVERS, "cor
 WORTH_TELLING = 1024
 """Bytes per example from worker processes below which they are the sizes alone, and no pixels."""
 
-HEADERS = (
-    "stage",
-    "examples/s",
-    "valid\nMpx/s",
-    "p50\nms",
-    "p90\nms",
-    "p99\nms",
-    "IPC\nMiB",
-    "start\ns",
-    "host\nGiB",
-)
+
+class Line(NamedTuple):
+    """One line of the table."""
+
+    row: LoaderSummary
+    """The configuration."""
+    stage: StageSummary
+    """A stage of it."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the first of its configuration."""
+        return self.stage is self.row.stages[0]
 
 
 def loader_table(records: Sequence[TrialRecord], *, appetite: float | None = None) -> RenderableType | None:
@@ -111,41 +115,51 @@ def _shared(rows: Sequence[LoaderSummary], differing: Sequence[str]) -> str:
 
 
 def _table(rows: Sequence[LoaderSummary], names: Sequence[str], *, shared: frozenset[WarningCode]) -> Table:
-    lines = [(row, stage, _cells(stage)) for row in rows for stage in row.stages]
-    # A column of nothing but missing figures is what was not asked for.
-    shown = [index for index in range(len(HEADERS)) if any(cells[index] != MISSING for _, _, cells in lines)]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    add_lever_columns(table, names)
-    for index in shown:
-        table.add_column(HEADERS[index], justify="left" if index == 0 else "right", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    for row, stage, cells in lines:
-        is_first, is_last = stage is row.stages[0], stage is row.stages[-1]
-        levers = lever_cells(names, row.spec) if is_first else [""] * len(names)
-        table.add_row(
-            *(Text(cell, overflow="fold") for cell in levers),
-            *(Text(cells[index]) for index in shown),
-            Text(status_cell(row, shared=shared) if is_first else ""),
-            end_section=is_last and row is not rows[-1],
-        )
-    return table
+    lines = [Line(row, stage) for row in rows for stage in row.stages]
+    status: Column[Line] = Column("status", lambda line: status_cell(line.row, shared=shared), align="left")
+    levers: list[Column[Line]] = lever_columns(names, lambda line: line.row.spec)
+    # A column of which nothing is known is what was not asked for.
+    view = View(lines, [*map(_once, levers), *STAGE, _once(status)]).told()
+    return view.table(lines_after=[number - 1 for number, line in enumerate(lines) if line.is_first])
 
 
-def _cells(stage: StageSummary) -> tuple[str, ...]:
-    relative = stage.time_per_example.relative_half_width
+def _once(column: Column[Line]) -> Column[Line]:
+    """Return a column that tells of a configuration with its first stage alone."""
+    return replace(column, value=lambda line: column.cell(line) if line.is_first else "", text=str)
+
+
+def _wait(place: int) -> Column[Line]:
     # A plan is one wait for all examples, which is no wait for a batch.
-    waits = (None, None, None) if stage.name == "plan" else stage.waits_s
-    payload = stage.payload_bytes_per_example
-    valid = mpx(stage.valid_px_per_s)
-    return (
-        stage_name(stage),
-        format_estimate(stage.examples_per_s, times(stage.examples_per_s, relative)),
-        significant(valid, digits=2),
-        *(significant(times(wait, 1e3), digits=2) for wait in waits),
-        significant(payload / BYTES_PER_UNIT["MiB"]) if payload >= WORTH_TELLING else MISSING,
-        significant(stage.start_up_s, digits=2),
-        MISSING if stage.host_bytes is None else significant(gib(stage.host_bytes), digits=2),
-    )
+    def seconds(line: Line) -> float | None:
+        return None if line.stage.name == "plan" else line.stage.waits_s[place]
+
+    return Column(f"p{PERCENTILES[place]}", lambda line: times(seconds(line), 1e3), unit="ms", text=roughly)
+
+
+def _supply(line: Line) -> str:
+    supply = line.stage.examples_per_s
+    return format_estimate(supply, times(supply, line.stage.time_per_example.relative_half_width))
+
+
+def _payload(line: Line) -> str | None:
+    payload = line.stage.payload_bytes_per_example
+    return significant(payload / BYTES_PER_UNIT["MiB"]) if payload >= WORTH_TELLING else None
+
+
+def _host(line: Line) -> float | None:
+    return None if line.stage.host_bytes is None else gib(line.stage.host_bytes)
+
+
+STAGE: tuple[Column[Line], ...] = (
+    Column("stage", lambda line: stage_name(line.stage), align="left"),
+    Column("examples/s", _supply),
+    Column("valid", lambda line: mpx(line.stage.valid_px_per_s), unit="Mpx/s", text=roughly),
+    *map(_wait, range(len(PERCENTILES))),
+    Column("IPC", _payload, unit="MiB"),
+    Column("start", lambda line: line.stage.start_up_s, unit="s", text=roughly),
+    Column("host", _host, unit="GiB", text=roughly),
+)
+"""What is told of a stage."""
 
 
 def _knee_lines(rows: Sequence[LoaderSummary], latest: Sequence[TrialRecord], appetite: float | None) -> Iterator[str]:

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from vnbench.analysis.models.max_batch import MaxBatchSummary
 from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB, USABLE
-from vnbench.output.words.lever_columns import add_lever_columns, lever_cells
+from vnbench.output.tables.lever_columns import lever_columns
+from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying, worth_naming
-from vnbench.output.words.numbers import MISSING, significant
+from vnbench.output.words.numbers import fixed, roughly, significant, times
 from vnbench.output.words.provenance import CPU_LABEL
 from vnbench.units import BYTES_PER_UNIT, format_bytes, format_percent, gib
 
-HEADERS = (
-    "largest\nmicro-\nbatch",
-    "by mean\nsize",
-    "then\nfail %",
-    "peak\nGiB",
-    "fixed\nGiB",
-    "GiB per\nexample",
-    "law off\nby %",
-    "ran out\nat %",
-)
-
 NOT_OF_MEMORY = ("batch_size", "micro_batch_size", "sampler", "shapes", "num_workers", "corpus_id")
 """Levers that a memory trial does not have, or that the search varies."""
+
+WHOLE = partial(fixed, decimals=0)
 
 TEXT_COLUMNS = 120
 """Width of the lines under the table."""
@@ -41,18 +32,9 @@ def max_batch_table(rows: Sequence[MaxBatchSummary]) -> RenderableType:
     specs = [row.spec for row in rows]
     names = [name for name in varying(specs) if name not in ("batch_size", "micro_batch_size")]
     is_cuda = any(spec.device == "cuda" for spec in specs)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    add_lever_columns(table, names)
-    for header in HEADERS:
-        table.add_column(header, justify="right", no_wrap=True)
-    if is_cuda:
-        for size in CARD_SIZES_GIB:
-            table.add_column(f"{size}\nGiB", justify="right", no_wrap=True)
-    table.add_column("the next one", overflow="fold")
-    for row in rows:
-        cells = [*lever_cells(names, row.spec), *_figures(row), *(_on_cards(row) if is_cuda else ()), _next_one(row)]
-        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
-    return Group(Text(_heading(rows)), table, Text("\n".join(_lines(is_cuda=is_cuda))))
+    cards = [_on_card(size) for size in CARD_SIZES_GIB] if is_cuda else []
+    view = View(rows, (*lever_columns(names, lambda row: row.spec), *SEARCH, *cards, NEXT_ONE))
+    return Group(Text(_heading(rows)), view.table(), Text("\n".join(_lines(is_cuda=is_cuda))))
 
 
 def _heading(rows: Sequence[MaxBatchSummary]) -> str:
@@ -63,26 +45,6 @@ def _heading(rows: Sequence[MaxBatchSummary]) -> str:
     return f"Largest micro-batch of {size} in {capacity}: {describe(specs[0], names=shared)}."
 
 
-def _figures(row: MaxBatchSummary) -> list[str]:
-    law, mean = row.law, row.by_mean_size
-    error = None if law is None else law.loo_error_max if law.loo_error_max is not None else law.largest_residual
-    return [
-        f"{row.found.largest}{'' if row.found.is_confirmed else ' ?'}",
-        MISSING if mean is None else str(mean.micro_batch_size),
-        MISSING if mean is None else f"{100 * mean.failing_steps_ratio:.0f}",
-        MISSING if row.peak_bytes is None else significant(gib(row.peak_bytes)),
-        MISSING if law is None else significant(gib(law.bytes_fixed), digits=2),
-        MISSING if law is None else significant(gib(law.bytes_per_pixel * row.pixels_per_example)),
-        MISSING if error is None else f"{100 * error:.1f}",
-        MISSING if row.ran_out_ratio is None else f"{100 * row.ran_out_ratio:.0f}",
-    ]
-
-
-def _on_cards(row: MaxBatchSummary) -> list[str]:
-    fitting = [row.on_card(size * BYTES_PER_UNIT["GiB"]) for size in CARD_SIZES_GIB]
-    return [MISSING if number is None else str(number) for number in fitting]
-
-
 def _next_one(row: MaxBatchSummary) -> str:
     blocker = row.found.blocker
     if blocker is None:
@@ -91,6 +53,38 @@ def _next_one(row: MaxBatchSummary) -> str:
     kind = blocker.cause.kind if blocker.cause else "no reason given"
     need = "" if row.need_bytes is None else f"; needs about {format_bytes(row.need_bytes)}"
     return f"{size}: {blocker.status}, {kind}{need}"
+
+
+def _on_card(size: int) -> Column[MaxBatchSummary]:
+    return Column(str(size), lambda row: row.on_card(size * BYTES_PER_UNIT["GiB"]), unit="GiB")
+
+
+def _largest(row: MaxBatchSummary) -> str:
+    return f"{row.found.largest}{'' if row.found.is_confirmed else ' ?'}"
+
+
+def _per_example(row: MaxBatchSummary) -> float | None:
+    return None if row.law is None else gib(row.law.bytes_per_pixel * row.pixels_per_example)
+
+
+def _law_error(row: MaxBatchSummary) -> float | None:
+    law = row.law
+    return None if law is None else law.loo_error_max if law.loo_error_max is not None else law.largest_residual
+
+
+SEARCH: tuple[Column[MaxBatchSummary], ...] = (
+    Column("largest\nmicro-\nbatch", _largest),
+    Column("by mean\nsize", lambda row: row.by_mean_size and row.by_mean_size.micro_batch_size),
+    Column("then\nfail %", lambda row: row.by_mean_size and 100 * row.by_mean_size.failing_steps_ratio, text=WHOLE),
+    Column("peak", lambda row: row.peak_bytes and gib(row.peak_bytes), unit="GiB", text=significant),
+    Column("fixed", lambda row: row.law and gib(row.law.bytes_fixed), unit="GiB", text=roughly),
+    Column("GiB per\nexample", _per_example, text=significant),
+    Column("law off\nby %", lambda row: times(_law_error(row), 100), text=partial(fixed, decimals=1)),
+    Column("ran out\nat %", lambda row: times(row.ran_out_ratio, 100), text=WHOLE),
+)
+"""What is told of a search, before what it says of cards."""
+
+NEXT_ONE: Column[MaxBatchSummary] = Column("the next one", _next_one, align="left", is_folded=True)
 
 
 def _lines(*, is_cuda: bool) -> list[str]:

@@ -151,7 +151,7 @@ def _loader_figures(one: LoaderSummary) -> dict[str, Figure]:
     return {key: Figure(value, times(value, relative)) for key, value in known.items()}
 
 
-def _at(path: str, type: type = str, *, key: str | None = None, has_half_width: bool = False) -> Column[Any]:
+def _at(path: str, type: type = str, *, key: str = "", has_half_width: bool = False) -> Column[Any]:
     """Return the column of what lies at a path of attributes and of keys; what is absent on the way is not known."""
     names = path.split(".")
 
@@ -160,7 +160,7 @@ def _at(path: str, type: type = str, *, key: str | None = None, has_half_width: 
             row = row.get(name) if isinstance(row, Mapping) else None if row is None else getattr(row, name)
         return row
 
-    return Column(names[-1] if key is None else key, value, type=type, has_half_width=has_half_width)
+    return Column(key or names[-1], value, type=type, has_half_width=has_half_width)
 
 
 def _of_step(name: str) -> Column[Step]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
-from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
-from rich.table import Table
 from rich.text import Text
 
 from vnbench.analysis.comparison.side_by_side import SideBySide, side_by_side
 from vnbench.analysis.trials.noise import Noise, measure_noise
 from vnbench.analysis.trials.summary import TrialSummary, latest_attempts, summarize, summarize_memory
 from vnbench.output.tables.epoch import epoch_table
-from vnbench.output.words.lever_columns import add_lever_columns, lever_cells, shared_levers
+from vnbench.output.tables.lever_columns import lever_columns, shared_levers
+from vnbench.output.view import Column, View
 from vnbench.output.words.levers import varying
 from vnbench.output.words.noise import coverage_line, drift_line
-from vnbench.output.words.numbers import MISSING, format_estimate, supported, times
+from vnbench.output.words.numbers import MISSING, fixed, format_estimate, supported, times
 from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, short, status_cell, subject
 from vnbench.records.record import TrialRecord
@@ -27,6 +27,9 @@ from vnbench.units import BYTES_PER_UNIT, format_bytes, mpx
 
 UNLIMITED = 10_000
 """Columns of a console on which every table fits."""
+
+FIRST_TO_GO = ("step", "wait", "n")
+"""Columns that are left out where the console is narrow, in this order."""
 
 CENTRE = "centre"
 """Stands where a row would be compared with itself."""
@@ -56,8 +59,8 @@ def summary_table(
     parts: list[RenderableType] = []
     if rows:
         levers = varying(row.spec for row in rows)
-        columns = _columns(rows, sides)
-        table = _FittingTable(rows=rows, num_timed=len(timed), levers=levers, columns=columns)
+        view = View(rows, [*lever_columns(levers, lambda row: row.spec), *_columns(rows, sides)])
+        table = _FittingTable(view=view, num_timed=len(timed))
         parts += [Text(shared_levers([row.spec for row in rows])), table]
         if price_per_hour is not None and timed:
             parts += [Text(), epoch_table(timed, names=levers, price_per_hour=price_per_hour)]
@@ -81,64 +84,36 @@ def split_by_timing(summaries: Sequence[TrialSummary]) -> tuple[tuple[TrialSumma
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Column:
-    """One column of figures."""
-
-    header: str
-    """Its heading."""
-    cell: Callable[[TrialSummary], str]
-    """Returns what stands in a row."""
-    first_to_go: int = 0
-    """Place in the order in which columns are left out where the console is narrow, from 1; 0 for never."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _FittingTable:
     """The table, without its least important columns where the console has no room for all of them."""
 
-    rows: Sequence[TrialSummary]
-    """All rows in their order."""
+    view: View[TrialSummary]
+    """All of it."""
     num_timed: int
-    """Those above the line."""
-    levers: Sequence[str]
-    """Levers that have a column."""
-    columns: Sequence[_Column]
-    """Columns of figures."""
+    """Rows above the line."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        going = sorted(column.first_to_go for column in self.columns if column.first_to_go)
+        columns = self.view.columns
         # Two spaces between columns where there is room for them.
-        for gap, last in ((2, 0), *((1, number) for number in (0, *going))):
-            table = self._table([one for one in self.columns if not 0 < one.first_to_go <= last], gap=gap)
+        for gap, num_gone in ((2, 0), *((1, number) for number in range(len(FIRST_TO_GO) + 1))):
+            view = replace(self.view, columns=[one for one in columns if one.heading not in FIRST_TO_GO[:num_gone]])
+            # Nothing stands above the line, or below it, where all rows are of one kind.
+            table = view.table(gap=gap, lines_after=[self.num_timed - 1])
             needed = Measurement.get(console, options.update(max_width=UNLIMITED), table).maximum
             if needed <= options.max_width:
                 break
         # Words fold where even the narrowest is too wide.
         yield table
 
-    def _table(self, columns: Sequence[_Column], *, gap: int) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), pad_edge=False, show_edge=False)
-        add_lever_columns(table, self.levers)
-        for column in columns:
-            table.add_column(column.header, justify="right", no_wrap=True)
-        table.add_column("sta-\ntus", no_wrap=True)
-        shared = shared_codes(self.rows)
-        for index, row in enumerate(self.rows, start=1):
-            cells = (*lever_cells(self.levers, row.spec), *(column.cell(row) for column in columns))
-            table.add_row(
-                *(Text(cell, overflow="fold") for cell in (*cells, status_cell(row, shared=shared))),
-                end_section=index == self.num_timed < len(self.rows),
-            )
-        return table
 
-
-def _columns(rows: Sequence[TrialSummary], sides: SideBySide) -> tuple[_Column, ...]:
-    """Return the columns of figures that some rows need."""
+def _columns(rows: Sequence[TrialSummary], sides: SideBySide) -> list[Column[TrialSummary]]:
+    """Return the columns of figures that some rows need, and how the trials ended."""
     longest_s = max((row.step_time_s or 0.0 for row in rows), default=0.0)
     # Milliseconds as long as the longest step needs no more than four digits.
     unit, per_second = ("ms", 1e3) if longest_s < 10 else ("s", 1.0)
     largest = max((row.worst_case_peak_bytes or 0 for row in rows), default=0)
     memory_unit = "GiB" if largest >= BYTES_PER_UNIT["GiB"] else "MiB"
+    shared = shared_codes(rows)
 
     def speed(row: TrialSummary) -> str:
         valid_mpx = None if row.valid_px_per_s is None else mpx(row.valid_px_per_s)
@@ -148,21 +123,21 @@ def _columns(rows: Sequence[TrialSummary], sides: SideBySide) -> tuple[_Column, 
         half_width = times(row.step_time_half_width_s, per_second)
         return supported(times(row.step_time_s, per_second), half_width)
 
-    has_replicates = any(row.num_processes > 1 for row in rows)
-    has_ratios = sum(row.num_processes > 0 for row in rows) > 1
-    return (
-        *((_Column(header="n", cell=lambda row: str(row.num_processes or MISSING), first_to_go=3),) * has_replicates),
-        _Column(header="valid\nMpx/s", cell=speed),
-        *((_Column(header="times\ncentre", cell=lambda row: _ratio(row, sides)),) * has_ratios),
-        _Column(header=f"step\n{unit}", cell=step_time, first_to_go=1),
-        _Column(header="pad\n%", cell=lambda row: _per_cent(row.padding_ratio, decimals=1)),
-        _Column(header="wait\n%", cell=lambda row: _per_cent(row.data_wait_ratio, decimals=0), first_to_go=2),
-        _Column(header=f"peak\n{memory_unit}", cell=lambda row: _peak(row, unit=memory_unit)),
-    )
-
-
-def _per_cent(ratio: float | None, *, decimals: int) -> str:
-    return MISSING if ratio is None else f"{100 * ratio:.{decimals}f}"
+    columns: list[Column[TrialSummary]] = [
+        Column("n", lambda row: row.num_processes or None),
+        Column("valid", speed, unit="Mpx/s"),
+        Column("times\ncentre", lambda row: _ratio(row, sides)),
+        Column("step", step_time, unit=unit),
+        Column("pad", lambda row: times(row.padding_ratio, 100), unit="%", text=partial(fixed, decimals=1)),
+        Column("wait", lambda row: times(row.data_wait_ratio, 100), unit="%", text=partial(fixed, decimals=0)),
+        Column("peak", lambda row: _peak(row, unit=memory_unit), unit=memory_unit),
+        Column("sta-\ntus", lambda row: status_cell(row, shared=shared), align="left"),
+    ]
+    needed = {
+        "n": any(row.num_processes > 1 for row in rows),
+        "times\ncentre": sum(row.num_processes > 0 for row in rows) > 1,
+    }
+    return [column for column in columns if needed.get(column.heading, True)]
 
 
 def _ratio(row: TrialSummary, sides: SideBySide) -> str:

@@ -46,6 +46,11 @@ def significant(value: float | None, *, digits: int = 3) -> str:
     return MISSING if value is None else fixed(value, decimals=digits - 1 - _exponent(value))
 
 
+def roughly(value: float) -> str:
+    """Return a number to two significant digits."""
+    return significant(value, digits=2)
+
+
 def times(value: float | None, factor: float | None) -> float | None:
     """Return the product, or None where a part of it is missing."""
     return None if value is None or factor is None else value * factor
