@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from vnbench.analysis.comparison.compare import Comparison
@@ -22,6 +21,7 @@ from vnbench.output.gate.words import (
     interval,
     names_of,
 )
+from vnbench.output.view import Column, View
 
 MAX_SAME_ROWS = 30
 """Rows that are the same are listed up to this many rows in all; beyond, only what is not the same is."""
@@ -36,23 +36,8 @@ def gate_table(comparison: Comparison, *, about: tuple[str, str]) -> RenderableT
     """Return the table of a comparison; ``about`` tells where baseline and candidate come from."""
     names = names_of(comparison.rows)
     shown = shown_rows(comparison)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("configuration", overflow="fold", min_width=16)
-    table.add_column("metric", no_wrap=True)
-    for header in ("baseline", "candidate", "change", "interval", "detects"):
-        table.add_column(header, justify="right", no_wrap=header != "interval")
-    table.add_column("verdict", no_wrap=True)
-    for row in shown:
-        table.add_row(
-            Text(names[row.spec_id], overflow="fold"),
-            row.metric,
-            figure(row.baseline, metric=row.metric),
-            figure(row.candidate, metric=row.metric),
-            change(row.ratio),
-            interval(row),
-            detects(row),
-            Text(row.verdict, style=STYLES.get(row.verdict, "")),
-        )
+    table = gate_view(shown, names).table()
+    table.columns[0].min_width = 16
     left_out = len(comparison.rows) - len(shown)
     lines = [f"{left_out:,} rows that are the same are not shown."] if left_out else []
     lines += [
@@ -64,6 +49,23 @@ def gate_table(comparison: Comparison, *, about: tuple[str, str]) -> RenderableT
     last = [*advice(comparison), headline(comparison)]
     parts: list[RenderableType] = [table, Text(), Text("\n".join(wrapped)), Text()] if comparison.rows else []
     return Group(*parts, Text("\n".join(last)))
+
+
+def gate_view(rows: Sequence[Row], names: Mapping[str, str]) -> View[Row]:
+    """Return some rows of a comparison; ``names`` tells what their configurations are called."""
+    return View(
+        rows,
+        (
+            Column("configuration", lambda row: names[row.spec_id], align="left", is_folded=True),
+            Column("metric", lambda row: row.metric, align="left"),
+            Column("baseline", lambda row: figure(row.baseline, metric=row.metric)),
+            Column("candidate", lambda row: figure(row.candidate, metric=row.metric)),
+            Column("change", lambda row: change(row.ratio)),
+            Column("interval", interval, is_folded=True),
+            Column("detects", detects),
+            Column("verdict", lambda row: row.verdict, align="left", style=lambda verdict: STYLES.get(verdict, "")),
+        ),
+    )
 
 
 def shown_rows(comparison: Comparison) -> tuple[Row, ...]:

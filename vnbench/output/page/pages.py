@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from vnbench.output.gate.markdown import escape
+from vnbench.output.view import escape
 
 TEMPLATES = Path(__file__).parent / "templates"
 
