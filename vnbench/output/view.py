@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TextIO, TypeVar
 
+from markupsafe import Markup
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -134,12 +135,13 @@ class View(Generic[Row]):
         head, rule, *body = (" | ".join(line) for line in lines)
         return "\n".join([f"| {head} |", f"|{rule.replace(' ', '')}|", *(f"| {line} |" for line in body)])
 
-    def html(self) -> str:
+    def html(self) -> Markup:
         """Return it as a table of HTML; nothing in a cell is taken for markup."""
-        head = "".join(f'<th scope="col">{html.escape(column.title)}</th>' for column in self.columns)
-        body = ("".join(f"<td>{html.escape(cell)}</td>" for cell in cells) for cells in self)
-        lines = "\n".join(f"<tr>{cells}</tr>" for cells in body)
-        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>"
+        head = Markup("").join(Markup('<th scope="col">{}</th>').format(column.title) for column in self.columns)
+        body = (Markup("").join(Markup("<td>{}</td>").format(cell) for cell in cells) for cells in self)
+        lines = Markup("\n").join(Markup("<tr>{}</tr>").format(cells) for cells in body)
+        page = "<table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}\n</tbody>\n</table>"
+        return Markup(page).format(head, lines)
 
     def plain(self) -> View[Row]:
         """Return it for programs: one plain value in each cell."""

@@ -15,8 +15,9 @@ from vnbench.analysis.trials.process import why_not_timed
 from vnbench.output.page.pages import Verbatim
 from vnbench.output.plots.figures import Drawn
 from vnbench.output.plots.style import NO_BREAK_SPACE
+from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, kind_told, varying, worth_naming
-from vnbench.output.words.numbers import MISSING, significant
+from vnbench.output.words.numbers import significant
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec import COMPUTING_LEVERS, TrialSpec
 from vnbench.units import format_bytes
@@ -99,73 +100,78 @@ def _uri(path: Path) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-LEDGER_COLUMNS = ("concern", "whose", "per example", "share", "to know")
-
-FIT_COLUMNS = (
-    "family",
-    "per step",
-    "per Mpx",
-    "sizes",
-    "off at sizes left out",
-    "between processes",
-    "memory",
-)
-
 FAMILY_LEVERS = ("model", "task", *COMPUTING_LEVERS)
 """Levers that trials of one family share, beside the micro-batch."""
 
 
-def ledger_rows(concerns: Iterable[Concern]) -> tuple[tuple[str, ...], ...]:
-    """Return a row per concern of the training loop; shares are of all that was timed."""
+def ledger_view(concerns: Iterable[Concern]) -> View[Concern]:
+    """Return the concerns of the training loop; shares are of all that was timed."""
     concerns = tuple(concerns)
     total = sum(one.s_per_example for one in concerns if one.s_per_example is not None)
-    return tuple(
+
+    def share(one: Concern) -> str | None:
+        if one.s_per_example is None or total <= 0:
+            return None
+        return f"{100 * one.s_per_example / total:.1f}{NO_BREAK_SPACE}%"
+
+    return View(
+        concerns,
         (
-            one.name,
-            one.owner,
-            MISSING if one.s_per_example is None else _milliseconds(one.s_per_example, one.half_width_s),
-            MISSING
-            if one.s_per_example is None or total <= 0
-            else f"{100 * one.s_per_example / total:.1f}{NO_BREAK_SPACE}%",
-            one.note,
-        )
-        for one in concerns
+            Column("concern", lambda one: one.name, align="left"),
+            Column("whose", lambda one: one.owner, align="left"),
+            Column("per example", lambda one: _milliseconds(one.s_per_example, one.half_width_s)),
+            Column("share", share),
+            Column("to know", lambda one: one.note, align="left"),
+        ),
     )
 
 
-def fit_rows(families: Iterable[FamilyFit]) -> tuple[tuple[str, ...], ...]:
-    """Return the fitted model of each family in a row: its coefficients, and how far it can be believed."""
+def fits_view(families: Iterable[FamilyFit]) -> View[FamilyFit]:
+    """Return the fitted model of each family: its coefficients, and how far it can be believed."""
     families = tuple(families)
     differing = varying(one.spec for one in families)
     names = [name for name in FAMILY_LEVERS if name in differing]
-    return tuple(_fit_row(one, names) for one in families)
+
+    def family(one: FamilyFit) -> str:
+        return ", ".join(filter(None, (f"micro-batch {one.spec.micro_batch_size}", describe(one.spec, names=names))))
+
+    return View(families, (Column("family", family, align="left"), *FIT))
 
 
-def _fit_row(one: FamilyFit, names: Sequence[str]) -> tuple[str, ...]:
-    fit, model = one.fit, one.fit.model
-    left_out = (
-        MISSING
-        if fit.loo_error_median is None or fit.loo_error_max is None
-        else f"{100 * fit.loo_error_median:.1f} % (at most {100 * fit.loo_error_max:.1f} %)"
-    )
+def _per_mpx(one: FamilyFit) -> str:
+    model = one.fit.model
     bend = "" if model.form in ("linear", "constant") else f" at first ({model.form})"
-    memory = (
-        MISSING
-        if one.memory is None
-        else f"{format_bytes(one.memory.bytes_fixed)} + {format_bytes(1e6 * one.memory.bytes_per_pixel)} per Mpx"
-    )
-    return (
-        ", ".join(filter(None, (f"micro-batch {one.spec.micro_batch_size}", describe(one.spec, names=names)))),
-        _milliseconds(model.overhead_s, None),
-        _milliseconds(1e6 * model.coefficients[1], None) + bend,
-        str(fit.num_sizes),
-        left_out,
-        f"{100 * fit.between:.1f} %" + ("" if fit.is_between_measured else " (assumed)"),
-        memory,
-    )
+    return f"{_milliseconds(1e6 * model.coefficients[1], None)}{bend}"
 
 
-def _milliseconds(seconds: float, half_width_s: float | None) -> str:
+def _left_out(one: FamilyFit) -> str | None:
+    median, worst = one.fit.loo_error_median, one.fit.loo_error_max
+    return None if median is None or worst is None else f"{100 * median:.1f} % (at most {100 * worst:.1f} %)"
+
+
+def _memory(one: FamilyFit) -> str | None:
+    if (law := one.memory) is None:
+        return None
+    return f"{format_bytes(law.bytes_fixed)} + {format_bytes(1e6 * law.bytes_per_pixel)} per Mpx"
+
+
+FIT: tuple[Column[FamilyFit], ...] = (
+    Column("per step", lambda one: _milliseconds(one.fit.model.overhead_s, None)),
+    Column("per Mpx", _per_mpx),
+    Column("sizes", lambda one: one.fit.num_sizes),
+    Column("off at sizes left out", _left_out),
+    Column(
+        "between processes",
+        lambda one: f"{100 * one.fit.between:.1f} %{'' if one.fit.is_between_measured else ' (assumed)'}",
+    ),
+    Column("memory", _memory),
+)
+"""What is told of a fit."""
+
+
+def _milliseconds(seconds: float | None, half_width_s: float | None) -> str | None:
+    if seconds is None:
+        return None
     margin = "" if half_width_s is None else f" \N{PLUS-MINUS SIGN} {significant(1e3 * half_width_s, digits=2)}"
     return f"{significant(1e3 * seconds)}{margin} ms".replace(" ", NO_BREAK_SPACE)
 

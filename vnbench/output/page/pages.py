@@ -54,7 +54,7 @@ def _environment(*, is_html: bool) -> Environment:
         keep_trailing_newline=True,
         finalize=None if is_html else _finalized,
     )
-    # What a macro of a Markdown page returns was escaped inside of it.
+    # A table is escaped where it is made.
     environment.filters["verbatim"] = Verbatim
     return environment
 
