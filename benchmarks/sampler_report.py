@@ -21,17 +21,16 @@ from vnbench.analysis.findings import Findings
 from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.output.plots.repetition import repetition_figure
 from vnbench.output.plots.style import save, styled
+from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying
-from vnbench.output.words.numbers import MISSING, format_estimate
+from vnbench.output.words.numbers import MISSING, format_estimate, times
 from vnbench.output.words.provenance import provenance
 from vnbench.records.spec import SAMPLER_NAMES
 from vnbench.records.store import load_all
-from vnbench.units import format_percent, mpx
+from vnbench.units import format_percent, gib, mpx
 
 BASE = "random"
 """The sampler that the others are compared with."""
-
-BYTES_PER_GIB = 2**30
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,8 +60,22 @@ def main(arguments: Sequence[str]) -> int:
 def report_text(rows: Sequence[TrialSummary], *, figure_name: str, footer: str) -> str:
     spec = rows[0].spec
     base = next((row for row in rows if row.spec.sampler == BASE), None)
-    bound = percent(min(row.lower_bound_padding_ratio or 0.0 for row in rows))
+    bound = format_percent(min(row.lower_bound_padding_ratio or 0.0 for row in rows))
     shared = describe(spec, names=("model", "task", "batch_size", "micro_batch_size", "precision", "num_workers"))
+    columns: list[Column[TrialSummary]] = [
+        Column("sampler", lambda row: row.spec.sampler, align="left"),
+        Column("valid Mpx/s", lambda row: estimate(row.valid_px_per_s, row.valid_relative_half_width, scale=mpx(1))),
+        Column(f"times {BASE}", lambda row: base and ratio_to(row, base)),
+        Column(
+            "step, ms", lambda row: estimate(row.step_time_s, None, scale=1000, half_width=row.step_time_half_width_s)
+        ),
+        Column("padding measured", lambda row: row.subset_padding_ratio, text=format_percent),
+        Column("padding of the plan", lambda row: row.padding_ratio, text=format_percent),
+        Column("pairs repeated", lambda row: row.repeated_pair_ratio, text=format_percent),
+        Column("passes per epoch", lambda row: row.num_passes, text="{:,}".format),
+        Column("largest pass, Mpx", lambda row: times(row.largest_padded_pixels, mpx(1)), text="{:.2f}".format),
+        Column("worst case, GiB", lambda row: times(row.worst_case_peak_bytes, gib(1)), text="{:.2f}".format),
+    ]
     lines = [
         f"# Samplers in training: {shared}",
         "",
@@ -71,10 +84,7 @@ def report_text(rows: Sequence[TrialSummary], *, figure_name: str, footer: str) 
         f"the {spec.subset_size}. Of so few, like sizes are rare: bucketed pads more and repeats more than it would "
         "in a training of thousands. Intervals are 95 %, between processes included.",
         "",
-        f"| sampler | valid Mpx/s | times {BASE} | step, ms | padding measured | padding of the plan | pairs repeated "
-        "| passes per epoch | largest pass, Mpx | worst case, GiB |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-        *(f"| {' | '.join(cells(row, base))} |" for row in rows),
+        View(rows, columns).markdown(),
         "",
         f"![Padding against repeated pairs]({figure_name})",
         "",
@@ -86,22 +96,6 @@ def report_text(rows: Sequence[TrialSummary], *, figure_name: str, footer: str) 
         footer,
     ]
     return "\n".join(lines)
-
-
-def cells(row: TrialSummary, base: TrialSummary | None) -> list[str]:
-    peak_bytes, largest = row.worst_case_peak_bytes, row.largest_padded_pixels
-    return [
-        str(row.spec.sampler),
-        estimate(row.valid_px_per_s, row.valid_relative_half_width, scale=mpx(1)),
-        MISSING if base is None else ratio_to(row, base),
-        estimate(row.step_time_s, None, scale=1000, half_width=row.step_time_half_width_s),
-        percent(row.subset_padding_ratio),
-        percent(row.padding_ratio),
-        percent(row.repeated_pair_ratio),
-        MISSING if row.num_passes is None else f"{row.num_passes:,}",
-        MISSING if largest is None else f"{mpx(largest):.2f}",
-        MISSING if peak_bytes is None else f"{peak_bytes / BYTES_PER_GIB:.2f}",
-    ]
 
 
 def estimate(
@@ -124,10 +118,6 @@ def ratio_to(row: TrialSummary, base: TrialSummary) -> str:
     widths = (row.valid_relative_half_width, base.valid_relative_half_width)
     relative = None if None in widths else math.hypot(*(width or 0.0 for width in widths))
     return estimate(ratio, relative, scale=1)
-
-
-def percent(ratio: float | None) -> str:
-    return MISSING if ratio is None else format_percent(ratio)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from vnbench.output.plots.fit import fit_figure
 from vnbench.output.plots.style import save, styled
 from vnbench.output.tables.factored import error_line
 from vnbench.output.tables.fit import bend_line, composition_line, counting_line, named
+from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe
-from vnbench.output.words.numbers import MISSING, format_estimate, significant
+from vnbench.output.words.numbers import format_estimate, roughly, significant
 from vnbench.output.words.provenance import CPU_LABEL
 from vnbench.records.store import load_all
 from vnbench.sweep.factored import Confirmation, confirmations
@@ -31,6 +32,9 @@ from vnbench.units import PIXELS_PER_MPX, format_percent, mpx
 
 TARGETS = {"median": 0.014, "worst": 0.05, "composed": 0.03}
 """Errors to reach on CUDA: of sizes left out, and of composed epochs."""
+
+NAMES = ("batch_size", "precision", "norm_precision", "checkpointing", "sampler", "num_workers")
+"""Levers by which configurations are told apart."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,33 +67,25 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def fit_section(report: FitReport) -> Iterator[str]:
-    lines = [
-        "| configuration | sizes | processes | overhead, ms | ms per Mpx | curve | off, median | off, worst "
-        "| steps alone off, median | worst |",
-        "|---|---:|---:|---:|---:|---|---:|---:|---:|---:|",
+    columns: list[Column[FamilyFit]] = [
+        Column("configuration", lambda family: named(family, report.families), align="left"),
+        Column("sizes", lambda family: family.fit.num_sizes),
+        Column("processes", lambda family: family.fit.num_processes),
+        Column("overhead, ms", lambda family: 1e3 * family.fit.model.overhead_s, text=roughly),
+        Column("ms per Mpx", lambda family: 1e3 * family.fit.model.s_per_pixel * PIXELS_PER_MPX, text=significant),
+        Column("curve", lambda family: family.fit.model.form, align="left"),
+        Column("off, median", lambda family: family.fit.loo_error_median, text=percent),
+        Column("off, worst", lambda family: family.fit.loo_error_max, text=percent),
+        Column("steps alone off, median", lambda family: family.step_count.loo_error_median, text=percent),
+        Column("worst", lambda family: family.step_count.loo_error_max, text=percent),
     ]
-    for family in report.families:
-        fit, counted = family.fit, family.step_count
-        cells = [
-            named(family, report.families),
-            str(fit.num_sizes),
-            str(fit.num_processes),
-            significant(1e3 * fit.model.overhead_s, digits=2),
-            significant(1e3 * fit.model.s_per_pixel * PIXELS_PER_MPX),
-            fit.model.form,
-            percent(fit.loo_error_median),
-            percent(fit.loo_error_max),
-            percent(counted.loo_error_median),
-            percent(counted.loo_error_max),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
     yield "## What a step costs"
     yield (
         "Step time = overhead + cost x padded pixels, least squares of relative residuals with terms that are never "
         "negative. Off: the error at a size when the curve is fitted without it, both ends included. Steps alone: the "
         "same for one cost per step, whatever it holds."
     )
-    yield "\n".join(lines)
+    yield View(report.families, columns).markdown()
     yield targets_line(report.families)
     if not all(family.fit.is_between_measured for family in report.families):
         yield f"What differs between processes was not measured; {format_percent(ASSUMED_BETWEEN)} is assumed."
@@ -141,31 +137,26 @@ def forecast_section(confirmed: Sequence[Confirmation]) -> Iterator[str]:
     line = error_line(confirmed)
     if line is None:
         return
-    lines = [
-        "| configuration | forecast, s per epoch | measured, s per epoch | off |",
-        "|---|---:|---:|---:|",
+    columns: list[Column[Confirmation]] = [
+        Column("configuration", lambda one: describe(one.record.spec, names=NAMES), align="left"),
+        Column("forecast, s per epoch", forecast_told),
+        Column("measured, s per epoch", lambda one: one.measured_s, text=significant),
+        Column("off", lambda one: f"{100 * one.error:+.1f} %"),
     ]
-    for one in confirmed:
-        forecast = one.record.forecast
-        assert forecast is not None
-        half_width = None
-        if forecast.low_s is not None and forecast.high_s is not None:
-            half_width = (forecast.high_s - forecast.low_s) / 2
-        names = ("batch_size", "precision", "norm_precision", "checkpointing", "sampler", "num_workers")
-        cells = [
-            describe(one.record.spec, names=names),
-            format_estimate(forecast.value_s, half_width),
-            significant(one.measured_s),
-            f"{100 * one.error:+.1f} %",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
     yield "## Forecast before measured"
     yield (
         "The factored design forecasts every combination from the centre's own figures times one ratio per lever, then "
         f"trains on the three fastest and two drawn ones: {line}. The target on a GPU is "
         f"{format_percent(TARGETS['composed'])}."
     )
-    yield "\n".join(lines)
+    yield View(confirmed, columns).markdown()
+
+
+def forecast_told(one: Confirmation) -> str:
+    forecast = one.record.forecast
+    assert forecast is not None
+    low_s, high_s = forecast.low_s, forecast.high_s
+    return format_estimate(forecast.value_s, None if low_s is None or high_s is None else (high_s - low_s) / 2)
 
 
 def composition_section(report: FitReport) -> Iterator[str]:
@@ -179,8 +170,8 @@ def composition_section(report: FitReport) -> Iterator[str]:
     yield "\n".join(f"- {composition_line(one)}" for one in report.compositions)
 
 
-def percent(share: float | None) -> str:
-    return MISSING if share is None else f"{significant(100 * share, digits=2)} %"
+def percent(share: float) -> str:
+    return f"{significant(100 * share, digits=2)} %"
 
 
 if __name__ == "__main__":
