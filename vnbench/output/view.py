@@ -39,9 +39,7 @@ class Column(Generic[Row]):
     unit: str = ""
     """In which people are told it."""
     text: Callable[[Any], str] = str
-    """Tells people a value that is known."""
-    absent: str = MISSING
-    """Tells them that it is not."""
+    """Tells people a value that is known; MISSING stands for one that is not."""
     align: Literal["left", "right"] = "right"
     """Where it stands under its heading."""
     is_folded: bool = False
@@ -72,7 +70,7 @@ class Column(Generic[Row]):
     def cell(self, row: Row) -> str:
         """Return what people are told of a row."""
         value = self.value(row)
-        return self.absent if value is None else self.text(value)
+        return MISSING if value is None else self.text(value)
 
     def style_of(self, row: Row) -> str:
         """Return rich's style of a row's cell; empty for none."""
