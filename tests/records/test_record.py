@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import asdict
 
 import pytest
 from record_factory import measured_memory_record, measured_training_record, record_of, training_spec
@@ -49,11 +51,88 @@ def test_nan_is_no_json() -> None:
 )
 def test_a_line_that_is_no_record_is_refused(change: dict[str, object]) -> None:
     values = json.loads(record_of(training_spec()).to_json()) | change
-    with pytest.raises(ValueError, match=r"not a trial record|does not match|unknown status|schema version"):
+    with pytest.raises(ValueError, match=r"not a trial record|does not match|missing required field|schema version"):
         TrialRecord.from_json(json.dumps(values))
 
 
-@pytest.mark.parametrize("line", ["", "{", "[]", "null", "\x00"])
-def test_garbage_is_refused(line: str) -> None:
+def line_with(**parts: object) -> str:
+    """Return the line of a training record in which some parts are other ones."""
+    return json.dumps(json.loads(measured_training_record(training_spec()).to_json()) | parts)
+
+
+def memory_with(**changes: object) -> dict[str, object]:
+    memory = measured_memory_record(training_spec()).memory
+    assert memory is not None
+    return asdict(memory) | changes
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ({"memory": memory_with(peak_allocated_bytes="1")}, "memory.peak_allocated_bytes: expected `int | null`"),
+        ({"memory": memory_with(peak_allocated_bytes=1.5)}, "memory.peak_allocated_bytes: expected `int | null`"),
+        ({"memory": memory_with(num_operators=True)}, "memory.num_operators: expected `int | null`, got `bool`"),
+        ({"memory": memory_with(peak_allocated_bytes=-1)}, "memory.peak_allocated_bytes: expected `int` >= 0"),
+        ({"memory": memory_with(capacity_bytes=10**18 + 1)}, "memory.capacity_bytes: expected `int` <= 100000"),
+        ({"memory": {}}, "memory: object missing required field `instrument`"),
+        ({"steps": 3}, "steps: expected `object | null`"),
+        ({"steps": {"loss": [0.5, "0.5"]}}, "steps.loss[1]: expected `int | float | null`, got `str`"),
+        ({"steps": {"is_warm_up": [0]}}, "steps.is_warm_up[0]: expected `bool`, got `int`"),
+        ({"steps": {"step_time_s": [None, -1.0]}}, "steps.step_time_s[1]: expected `float` >= 0"),
+        ({"steps": {"forward_s": [True]}}, "steps.forward_s[0]: expected `int | float | null`, got `bool`"),
+        ({"replicate": 1.5}, "replicate: expected `int`"),
+        ({"attempt": -1}, "attempt: expected `int` >= 0"),
+        ({"status": "fine"}, "status: invalid enum value 'fine'"),
+        ({"started_at": "yesterday"}, "started_at 'yesterday' is no time"),
+        ({"environment": []}, "environment: expected `object`"),
+        ({"warnings": [{"code": "few-steps"}]}, "warnings[0]: object missing required field `message`"),
+        ({"cause": {"kind": "exception", "message": "\ud800"}}, "JSON is malformed"),
+        ({"elapsed_s": float("nan")}, "JSON is malformed"),
+        ({"spec": asdict(training_spec()) | {"batch_size": True}}, "spec.batch_size: expected `int`, got `bool`"),
+        ({"spec": asdict(training_spec()) | {"seed": 0.5}}, "spec.seed: expected `int`"),
+        ({"spec": asdict(training_spec()) | {"device": "tpu"}}, "spec.device: invalid enum value 'tpu'"),
+        ({"spec": asdict(training_spec()) | {"micro_batch_size": 3}}, "spec: micro_batch_size 3 must divide"),
+        ({"spec": asdict(training_spec()) | {"batch_sise": 1}}, "unknown spec field batch_sise"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_name_of_its_field(parts: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        TrialRecord.from_json(line_with(**parts))
+
+
+def test_numbers_are_written_as_they_were_read() -> None:
+    for seconds in (60, 60.0):
+        record = measured_training_record(training_spec(noise_target=0.01, max_epochs=4, max_measuring_s=seconds))
+        again = TrialRecord.from_json(record.to_json())
+        assert again.to_json() == record.to_json()
+        assert again.spec_id == record.spec_id
+    warned = record_of(
+        training_spec(), warnings=(TrialWarning(code="few-steps", message="", figures={"num_steps": 2, "share": 0.5}),)
+    )
+    assert TrialRecord.from_json(warned.to_json()).to_json() == warned.to_json()
+
+
+def test_what_a_later_version_adds_is_left_out_and_its_facts_of_the_machine_are_kept() -> None:
+    memory, steps = memory_with(new_bytes=1), {"is_warm_up": [True], "new": ["x"]}
+    record = TrialRecord.from_json(line_with(new=2, memory=memory, steps=steps, environment={"new": 1}))
+    assert record.memory == measured_memory_record(training_spec()).memory
+    assert record.steps == {"is_warm_up": (True,)}
+    assert record.environment == {"new": 1}
+
+
+GARBAGE = [
+    "",
+    "{",
+    "[]",
+    "null",
+    "\x00",
+    '{"environment":' + "[" * 100_000,
+    b'{"environment":"\xff"}',
+    '{"elapsed_s":1e999}',
+]
+
+
+@pytest.mark.parametrize("line", GARBAGE)
+def test_garbage_is_refused(line: str | bytes) -> None:
     with pytest.raises(ValueError, match="not "):
         TrialRecord.from_json(line)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vnbench.records.spec import MemoryBy, Precision
+from vnbench.records.strict import Count, Pixels, SignedSeconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,9 +15,9 @@ class ProbeStep:
 
     precision: Precision
     """Its arithmetic."""
-    padded_pixels: int
+    padded_pixels: Pixels
     """Pixels of its canvas."""
-    seconds: float
+    seconds: SignedSeconds
     """What it took."""
     is_first: bool
     """Whether it was the first of its precision on this canvas, which makes kernels and takes memory."""
@@ -26,7 +27,7 @@ class ProbeStep:
 class ProbeReading:
     """How fast a machine computes, from a few seconds of it."""
 
-    convolution_s: Mapping[Precision, float]
+    convolution_s: Mapping[Precision, SignedSeconds]
     """Seconds of one 3 x 3 convolution, forward and backward, by precision."""
     steps: tuple[ProbeStep, ...]
     """Training steps in the order in which they ran."""
@@ -38,13 +39,13 @@ class SweepChoices:
 
     precision: tuple[Precision, ...]
     """Values of the precision axis, the centre's first."""
-    subset_size: int
+    subset_size: Count
     """Training examples of one measured epoch."""
-    max_epochs: int
+    max_epochs: Count
     """Measured epochs of a training trial, at most."""
-    replicates: int
+    replicates: Count
     """Processes of each configuration."""
-    reference_runs: int | None
+    reference_runs: Count | None
     """Processes of the centre; None where that was not chosen."""
     memory_by: MemoryBy
     """How the memory of worst-case steps is told."""

@@ -6,14 +6,18 @@ Schema history:
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args, get_type_hints
+
+import msgspec
 
 from vnbench.records.identity import trial_id
-from vnbench.records.probe_reading import ProbeReading, ProbeStep, SweepChoices
+from vnbench.records.probe_reading import ProbeReading, SweepChoices
 from vnbench.records.readings import (
     BatchingAccount,
     Block,
@@ -26,7 +30,7 @@ from vnbench.records.readings import (
     Stop,
 )
 from vnbench.records.spec import TrialKind, TrialSpec
-from vnbench.records.strict import check_numbers, strict_json
+from vnbench.records.strict import Count, Number, Pixels, Seconds, SignedSeconds, refusal
 
 SCHEMA_VERSION = 1
 
@@ -56,27 +60,52 @@ CauseKind = Literal[
     "traced-peak",  # the tensors of a traced step are more than the memory that there is
 ]
 
-STEP_COLUMNS: Mapping[str, str] = {
-    "is_warm_up": "whether the step came before the measured ones",
-    "block": "which synchronised block the step belongs to, from 0, those of warm-up counted",
-    "num_examples": "examples of the step",
-    "num_micro_batches": "forward and backward passes of the step",
-    "valid_pixels": "sum of height x width of the examples, in pixels",
-    "padded_pixels": "sum of the canvases' pixels, padding included",
-    "canvas_height": "largest canvas height of the step, in pixels",
-    "canvas_width": "largest canvas width of the step, in pixels",
-    "step_time_s": "from the start of the step to the start of the next one, in seconds",
-    "data_wait_s": "the training process waiting for the loader, in seconds",
-    "h2d_s": "copy to the device and conversion there, in seconds",
-    "forward_s": "forward passes with the loss, in seconds",
-    "backward_s": "backward passes, in seconds",
-    "optimizer_s": "zeroing of gradients and the optimizer's update, in seconds",
-    "loss": "loss of the step; null where it was not finite",
-    "is_skipped_by_scaler": "whether the gradient scaler left the update out",
-    "is_outlier": "whether the step took far longer or shorter than the others; it counts nevertheless",
-}
-"""Columns of ``TrialRecord.steps``; each holds one value per optimizer step. A duration that a clock stepping backwards
-made negative is null. The first records lack ``block`` and ``is_outlier``."""
+
+class StepColumns(TypedDict, total=False):
+    """Columns of ``TrialRecord.steps``; each holds one value per optimizer step.
+
+    A duration that a clock stepping backwards made negative is null. The first records lack ``block`` and
+    ``is_outlier``.
+    """
+
+    is_warm_up: tuple[bool, ...]
+    """Whether the step came before the measured ones."""
+    block: tuple[Count, ...]
+    """Which synchronised block the step belongs to, from 0, those of warm-up counted."""
+    num_examples: tuple[Count, ...]
+    """Examples of the step."""
+    num_micro_batches: tuple[Count, ...]
+    """Forward and backward passes of the step."""
+    valid_pixels: tuple[Pixels, ...]
+    """Sum of height x width of the examples."""
+    padded_pixels: tuple[Pixels, ...]
+    """Sum of the canvases' pixels, padding included."""
+    canvas_height: tuple[Pixels, ...]
+    """Largest canvas height of the step."""
+    canvas_width: tuple[Pixels, ...]
+    """Largest canvas width of the step."""
+    step_time_s: tuple[Seconds | None, ...]
+    """From the start of the step to the start of the next one."""
+    data_wait_s: tuple[Seconds | None, ...]
+    """The training process waiting for the loader."""
+    h2d_s: tuple[Seconds | None, ...]
+    """Copy to the device and conversion there."""
+    forward_s: tuple[Seconds | None, ...]
+    """Forward passes with the loss."""
+    backward_s: tuple[Seconds | None, ...]
+    """Backward passes."""
+    optimizer_s: tuple[Seconds | None, ...]
+    """Zeroing of gradients and the optimizer's update."""
+    loss: tuple[Number | None, ...]
+    """Loss of the step; null where it was not finite."""
+    is_skipped_by_scaler: tuple[bool, ...]
+    """Whether the gradient scaler left the update out."""
+    is_outlier: tuple[bool, ...]
+    """Whether the step took far longer or shorter than the others; it counts nevertheless."""
+
+
+STEP_COLUMNS = tuple(StepColumns.__annotations__)
+"""Their names, in the order of a record."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +148,7 @@ class TrialWarning:
     """Closed list, for programs."""
     message: str
     """One line, for people."""
-    figures: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, int | float] = field(default_factory=dict)
     """The message's numbers by name, in base units."""
 
 
@@ -138,9 +167,9 @@ class TrialRecord:
 
     spec: TrialSpec
     """What was asked."""
-    replicate: int
+    replicate: Count
     """Which repetition of the spec, from 0."""
-    attempt: int
+    attempt: Count
     """Which try at this repetition, from 0."""
     status: Status
     """How it ended."""
@@ -150,10 +179,10 @@ class TrialRecord:
     """The machine and software that it ran on (measure.environment)."""
     started_at: str
     """UTC, ISO 8601."""
-    elapsed_s: float
+    elapsed_s: SignedSeconds
     """Wall clock of the whole process, start to end."""
     steps: Mapping[str, tuple[Any, ...]] | None = None
-    """Raw values per optimizer step, warm-up included (STEP_COLUMNS); None where none ended."""
+    """Raw values per optimizer step, warm-up included (StepColumns); None where none ended."""
     block: Block | None = None
     """Totals of the measured blocks."""
     stop: Stop | None = None
@@ -162,7 +191,7 @@ class TrialRecord:
     """What was seen of each canvas, in the order measured (``compute``)."""
     stages: tuple[LoaderStage, ...] = field(default=())
     """What was seen of each stage, in the order measured (``loader``)."""
-    measured_span_s: tuple[float, float] | None = None
+    measured_span_s: tuple[SignedSeconds, SignedSeconds] | None = None
     """Start and end of the measured blocks, in seconds after the start of the process; warm-up lies before."""
     batching: BatchingAccount | None = None
     """Padding accounts of the plan of all training examples, of which the trial measured a subset."""
@@ -212,73 +241,57 @@ class TrialRecord:
 
     @classmethod
     def from_json(cls, line: str | bytes) -> TrialRecord:
-        """Return the record that ``to_json`` wrote.
+        """Return the record that ``to_json`` wrote, without fields that a later version added.
 
         Raises:
             SchemaVersionError: not a record of SCHEMA_VERSION.
-            ValueError: not JSON, not a record, or its identity does not match its spec.
+            ValueError: not JSON, a field does not fit, which is named, or the identity does not match the spec.
         """
-        values = strict_json(line)
-        if not isinstance(values, dict):
-            raise ValueError("not a JSON object")
-        if (version := values.get("schema_version")) != SCHEMA_VERSION:
+        try:
+            found = _LINE.decode(line)
+        except (msgspec.DecodeError, RecursionError) as error:
+            _check_version(line)
+            raise ValueError(f"not a trial record: {refusal(error)}") from error
+        values = msgspec.structs.asdict(found)
+        version, told = values.pop("schema_version"), values.pop("trial_id")
+        if version != SCHEMA_VERSION:
             raise SchemaVersionError(version)
         try:
-            record = cls._from_dict(values)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"not a trial record: {error!r}") from error
-        if values.get("trial_id") != record.trial_id:
-            raise ValueError(f"trial_id {values.get('trial_id')!r} does not match its spec ({record.trial_id})")
+            datetime.fromisoformat(found.started_at)
+        except ValueError as error:
+            raise ValueError(f"not a trial record: started_at {found.started_at!r} is no time") from error
+        record = cls(**(values | {"spec": _spec_of(bytes(found.spec))}))
+        if told != record.trial_id:
+            raise ValueError(f"trial_id {told!r} does not match its spec ({record.trial_id})")
         return record
 
-    @classmethod
-    def _from_dict(cls, values: Mapping[str, Any]) -> TrialRecord:
-        known = {item.name for item in fields(cls)}
-        chosen = {name: values[name] for name in known if name in values}
-        if chosen["status"] not in STATUSES:
-            raise ValueError(f"unknown status {chosen['status']!r}")
-        if not isinstance(chosen["environment"], dict):
-            raise ValueError("environment is no table of names and values")
-        try:
-            datetime.fromisoformat(chosen["started_at"])
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"started_at {chosen['started_at']!r} is no time") from error
-        for name in ("steps", "memory"):
-            check_numbers(name, chosen.get(name) or {})
-        for name in ("replicate", "attempt"):
-            if type(chosen[name]) is not int:
-                raise ValueError(f"{name} {chosen[name]!r} is no whole number")
-        chosen["spec"] = TrialSpec.from_dict(chosen["spec"])
-        for name, kind in _NESTED.items():
-            if chosen.get(name) is not None:
-                chosen[name] = kind(**chosen[name])
-        if chosen.get("steps") is not None:
-            chosen["steps"] = {name: tuple(column) for name, column in chosen["steps"].items()}
-        chosen["canvases"] = tuple(
-            CanvasReading(**(canvas | {"stop": Stop(**canvas["stop"])})) for canvas in chosen.get("canvases", ())
-        )
-        chosen["stages"] = tuple(
-            LoaderStage(**(stage | {"stop": Stop(**stage["stop"]), "waits_s": tuple(stage["waits_s"])}))
-            for stage in chosen.get("stages", ())
-        )
-        if (probe := chosen.get("probe")) is not None:
-            chosen["probe"] = ProbeReading(**(probe | {"steps": tuple(ProbeStep(**step) for step in probe["steps"])}))
-        if (choices := chosen.get("choices")) is not None:
-            chosen["choices"] = SweepChoices(**(choices | {"precision": tuple(choices["precision"])}))
-        if chosen.get("measured_span_s") is not None:
-            start_s, end_s = chosen["measured_span_s"]
-            chosen["measured_span_s"] = (start_s, end_s)
-        chosen["warnings"] = tuple(TrialWarning(**warning) for warning in chosen.get("warnings", ()))
-        return cls(**chosen)
+
+def _check_version(line: str | bytes) -> None:
+    """Refuse a line of another version of the schema, whatever else does not fit.
+
+    Raises:
+        SchemaVersionError: it is one.
+    """
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+        values = msgspec.json.decode(line)
+        if isinstance(values, dict) and (version := values.get("schema_version")) != SCHEMA_VERSION:
+            raise SchemaVersionError(version)
 
 
-_NESTED: Mapping[str, type] = {
-    "cause": Cause,
-    "block": Block,
-    "stop": Stop,
-    "batching": BatchingAccount,
-    "memory": MemoryReading,
-    "equality": EqualityReading,
-    "large_tensors": LargeTensorReading,
-    "forecast": ForecastReading,
-}
+@functools.lru_cache(maxsize=4096)
+def _spec_of(text: bytes) -> TrialSpec:
+    """Return the spec of a text. The trials of a file share few: each is read, checked and named once."""
+    return TrialSpec.from_dict(_SPEC.decode(text))
+
+
+def _line_type() -> type:
+    """Return what a line holds: the fields of a record, its spec as text, and what identifies it."""
+    kinds = get_type_hints(TrialRecord, include_extras=True) | {"spec": msgspec.Raw, "steps": StepColumns | None}
+    needed = [(one.name, kinds[one.name]) for one in fields(TrialRecord) if one.default is MISSING]
+    others = [(one.name, kinds[one.name], one.default) for one in fields(TrialRecord) if one.default is not MISSING]
+    identity = [("schema_version", Any, None), ("trial_id", Any, None)]
+    return msgspec.defstruct("Line", [*needed, *others, *identity])
+
+
+_LINE: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_line_type())
+_SPEC = msgspec.json.Decoder(dict[str, Any])

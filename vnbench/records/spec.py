@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
 
 from vnbench.parsers import several, whole, wholes, word_or
 from vnbench.records.identity import digest
 from vnbench.records.kind_fields import ALL_KIND_FIELDS, KIND_FIELDS
 from vnbench.records.lever import Lever, LeverValue
 from vnbench.records.once import once_per_object
+from vnbench.records.strict import refusal
 from vnbench.units import format_bytes
 
 DeviceType = Literal["cuda", "cpu"]
@@ -589,20 +592,20 @@ class TrialSpec(Levers):
         """Return the spec that ``dataclasses.asdict`` or ``canonical`` wrote.
 
         Raises:
-            ValueError: an unknown field, or a value outside its domain.
-            TypeError: a required field is missing.
+            ValueError: an unknown field, a missing one, or a value of another type or outside its domain.
         """
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        unknown = sorted(values.keys() - cls.__dataclass_fields__.keys())
         if unknown:
             raise ValueError(f"unknown spec field {', '.join(unknown)}")
-        canvas_sizes, passes = values.get("canvas_sizes"), values.get("soak_passes")
-        if canvas_sizes is not None:
-            values = {**values, "canvas_sizes": tuple((height, width) for height, width in canvas_sizes)}
-        if values.get("precisions") is not None:
-            values = {**values, "precisions": tuple(values["precisions"])}
-        if passes is not None:
-            values = {**values, "soak_passes": tuple((count, height, width) for count, height, width in passes)}
-        return cls(**values)
+        try:
+            spec = msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(refusal(error, where="spec")) from error
+        # 60 and 60.0 are one duration and two texts, and the id is of the text.
+        written: dict[str, Any] = {
+            name: one for name, one in values.items() if type(one) is int and type(getattr(spec, name)) is float
+        }
+        return replace(spec, **written) if written else spec
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {

@@ -1,54 +1,42 @@
-"""JSON that anybody can read again, and numbers that could have been measured."""
+"""What a value of a record may be: numbers that could have been measured, in their units, and how others are refused.
+
+Records declare their fields by these types, and msgspec holds what it reads against them. Whole numbers stay whole and
+others stay as they are, so that a record is written as it was read; ``true`` is neither. JSON knows no NaN.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated
 
-LARGEST_NUMBER = 1e18
+import msgspec
+
+LARGEST_NUMBER = 10**18
 """Seconds, bytes and pixels above this are none: the age of the universe, an exabyte."""
 
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_POSITIVE = msgspec.Meta(ge=0, le=LARGEST_NUMBER)
+_SIGNED = msgspec.Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)
+
+Count = Annotated[int, _POSITIVE]
+"""How many, or the how manieth from 0."""
+Pixels = Annotated[int, _POSITIVE]
+"""Pixels: a side, or an area."""
+Bytes = Annotated[int, _POSITIVE]
+"""Memory in bytes."""
+SignedBytes = Annotated[int, _SIGNED]
+"""A difference of memory in bytes."""
+Seconds = Annotated[int, _POSITIVE] | Annotated[float, _POSITIVE]
+"""A duration in seconds that was checked: no clock stepped backwards in it."""
+SignedSeconds = Annotated[int, _SIGNED] | Annotated[float, _SIGNED]
+"""A difference of times in seconds; below 0 where a clock stepped backwards."""
+Ratio = Annotated[int, msgspec.Meta(ge=0)] | Annotated[float, msgspec.Meta(ge=0)]
+"""A part of a whole, or an error relative to a value: without a largest one."""
+Number = Annotated[int, _SIGNED] | Annotated[float, _SIGNED]
+"""Any number that is not beyond LARGEST_NUMBER."""
 
 
-def strict_json(line: str | bytes) -> Any:
-    """Return the value of a JSON text without NaN, infinity or half characters.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        value = json.loads(line, parse_constant=_refuse_constant)
-        # A lone surrogate is JSON, but no text that could be written anywhere.
-        if _SURROGATE.search(line if isinstance(line, str) else line.decode()):
-            json.dumps(value, ensure_ascii=False).encode()
-    except (json.JSONDecodeError, UnicodeError) as error:
-        raise ValueError(f"not JSON: {error}") from error
-    except RecursionError as error:
-        raise ValueError("not JSON: nested too deeply") from error
-    return value
-
-
-def check_numbers(where: str, values: Mapping[str, Any]) -> None:
-    """Refuse numbers that could not have been measured, in columns or single.
-
-    Raises:
-        ValueError: text for a number, or one beyond LARGEST_NUMBER.
-    """
-    for name, found in values.items():
-        column = found if isinstance(found, list) else [found]
-        if name == "instrument":
-            continue
-        known = [value for value in column if value is not None] if None in column else column
-        try:
-            is_small = not known or (min(known) > -LARGEST_NUMBER and max(known) < LARGEST_NUMBER)
-        except TypeError as error:
-            raise ValueError(f"{where}: {name} holds what is no number") from error
-        if not is_small:
-            raise ValueError(f"{where}: {name} holds a number that nobody measured")
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number in strict JSON")
+def refusal(error: Exception, *, where: str = "") -> str:
+    """Return what msgspec refused as ``FIELD: REASON``, the field by its path, which begins with ``where``."""
+    reason, _, path = str(error).partition(" - at `$")
+    field = f"{where}{path.rstrip('`')}".lstrip(".")
+    told = reason if reason.startswith("JSON") else reason[:1].lower() + reason[1:]
+    return f"{field}: {told}" if field else told
