@@ -23,6 +23,7 @@ from vnbench.batching.sizes import SizeDistribution
 from vnbench.images.corpus import Corpus
 from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.processes.parent import run_child
+from vnbench.records.machine_keys import Environment
 from vnbench.records.spec import DeviceType, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import probe_environment, run_trial
@@ -64,9 +65,7 @@ def answer_at_once(payload: str) -> str:
     return payload
 
 
-def trial_times_s(
-    spec: TrialSpec, corpus: Corpus, environment: dict[str, Any], *, replicate: int
-) -> tuple[float, float]:
+def trial_times_s(spec: TrialSpec, corpus: Corpus, environment: Environment, *, replicate: int) -> tuple[float, float]:
     """Return the wall clock of a trial and the sum of its steps' times, in seconds."""
     directory = str(corpus.directory) if spec.kind == "training" else None
     task = TrialTask(spec=spec, replicate=replicate, attempt=0, corpus_directory=directory)

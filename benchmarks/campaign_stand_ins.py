@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from vnbench.batching.alignment import align
+from vnbench.records.machine_keys import Environment
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import Cause, Status, TrialRecord
 from vnbench.records.spec import TrialSpec
@@ -99,7 +99,7 @@ class Assumptions:
                 told = ", ".join(f"{k} {v:g}" for k, v in value.items()) if isinstance(value, dict) else f"{value:g}"
                 yield f"{one.name} {told}"
 
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> Environment:
         """Return what a sweep is told of the machine."""
         return {"device_type": "cuda", "num_cpus": self.cores, "native_precisions": list(self.worst_case_ms)}
 

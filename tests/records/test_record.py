@@ -85,6 +85,13 @@ def memory_with(**changes: object) -> dict[str, object]:
         ({"status": "fine"}, "status: invalid enum value 'fine'"),
         ({"started_at": "yesterday"}, "started_at 'yesterday' is no time"),
         ({"environment": []}, "environment: expected `object`"),
+        ({"environment": {"num_cpus": "4"}}, "environment.num_cpus: expected `int`, got `str`"),
+        ({"environment": {"isa_variables": {"A": 1}}}, "environment.isa_variables[...]: expected `str`"),
+        (
+            {"telemetry": {"device": {"power_w": {"mean": None}}}},
+            "telemetry.device.power_w.mean: expected `int | float`",
+        ),
+        ({"telemetry": {"host": {"num_cpus": 1.5}}}, "telemetry.host.num_cpus: expected `int`"),
         ({"warnings": [{"code": "few-steps"}]}, "warnings[0]: object missing required field `message`"),
         ({"cause": {"kind": "exception", "message": "\ud800"}}, "JSON is malformed"),
         ({"elapsed_s": float("nan")}, "JSON is malformed"),

@@ -21,6 +21,7 @@ from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import measured_on
 from vnbench.processes.locks import gpu_lock
 from vnbench.processes.parent import run_child
+from vnbench.records.machine_keys import Environment
 from vnbench.records.spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.request.config import SweepConfig, complete
@@ -132,7 +133,7 @@ def _profile(spec: TrialSpec, folder: Path | None, *, timeout_s: float) -> Profi
     return Profile.of(spec, json.loads(outcome.answer))
 
 
-def _write(profile: Profile, folder: Path, *, environment: Mapping[str, Any]) -> Sequence[Path]:
+def _write(profile: Profile, folder: Path, *, environment: Environment) -> Sequence[Path]:
     origin = measured_on(environment, date=f"{datetime.now(UTC):%Y-%m-%d}")
     with styled():
         figures = save(profile_figure(profile, origin=origin), folder, name="profile")

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vnbench.measure.sampling import Span, Stamped, readings_in
+from vnbench.records.machine_keys import HostTelemetry
 
 PERIOD_S = 0.2
 """Time between two readings: a reading costs well under a millisecond, so less than 1 % of a core."""
@@ -126,7 +126,7 @@ class HostReader:
 
 def summarise_host(
     readings: Sequence[Stamped[HostReading]], *, num_cpus: int, measured: Span | None
-) -> dict[str, Any] | None:
+) -> HostTelemetry | None:
     """Return the ``host`` part of a record's telemetry; None where /proc told nothing.
 
     Mean cores used by the trial's own processes, by other programs and by other guests between the first and the last
@@ -140,7 +140,7 @@ def summarise_host(
     own_s_at = dict(zip((item.at_s for item in readings), own_s, strict=True))
     chosen = readings_in(readings, measured)
     observed_s = chosen[-1].at_s - chosen[0].at_s if chosen else 0.0
-    summary: dict[str, Any] = {
+    summary: HostTelemetry = {
         "num_cpus": num_cpus,
         "num_readings": len(chosen),
         "period_s": PERIOD_S,
@@ -165,7 +165,7 @@ def busy_threshold(num_cpus: int) -> float:
     return max(BUSY_CORES, BUSY_SHARE * num_cpus)
 
 
-def watch_host(duration_s: float) -> dict[str, Any] | None:
+def watch_host(duration_s: float) -> HostTelemetry | None:
     """Watch the cores for a while and return what ``summarise_host`` says of it."""
     reader = HostReader()
     readings: list[Stamped[HostReading]] = []

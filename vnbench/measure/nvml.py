@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from vnbench.measure import nvml_calls
 from vnbench.measure.nvml_calls import NvmlClient
 from vnbench.measure.sampling import Span, Stamped, longest_silence_s, readings_in
+from vnbench.records.machine_keys import DeviceTelemetry
 
 PERIOD_S = 0.2
 """Time between two readings: NVML's own power and utilisation figures are renewed every 0.1 s or more slowly."""
@@ -97,7 +98,7 @@ def summarise_device(
     measured: Span | None,
     max_sm_clock_mhz: float | None,
     notes: Sequence[str],
-) -> dict[str, Any]:
+) -> DeviceTelemetry:
     """Return the ``device`` part of a record's telemetry.
 
     Minimum, mean and maximum of each counter and the share of readings under each harmful throttle reason, over the
@@ -116,7 +117,7 @@ def summarise_device(
     summary["max_sm_clock_mhz"] = max_sm_clock_mhz
     summary["throttle_shares"] = _throttle_shares(chosen)
     summary["notes"] = [*notes, *silence]
-    return summary
+    return cast(DeviceTelemetry, summary)
 
 
 def throttle_reasons(bits: int) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
+from vnbench.records.machine_keys import Environment
 from vnbench.records.spec import PRECISIONS, REDUCED_PRECISIONS, Precision
 
 FP16_CAPABILITIES_BEFORE_7 = frozenset({(5, 3), (6, 0), (6, 2)})
@@ -32,7 +32,7 @@ def in_order(precisions: Collection[Precision]) -> tuple[Precision, ...]:
     return tuple(precision for precision in PRECISIONS if precision in precisions)
 
 
-def emulated_precisions(environment: Mapping[str, Any]) -> tuple[Precision, ...]:
+def emulated_precisions(environment: Environment) -> tuple[Precision, ...]:
     """Return the precisions of 16 bits that a device only emulates, in the order of PRECISIONS.
 
     Such a precision runs, and is far slower than fp32. None of them where ``environment`` is of a vnbench that did not

@@ -10,6 +10,7 @@ from vnbench.measure.host import busy_threshold
 from vnbench.measure.nvml import SLOWDOWNS
 from vnbench.measure.precisions import emulated_precisions
 from vnbench.output.words.numbers import significant
+from vnbench.records.machine_keys import Environment
 from vnbench.units import format_bytes
 
 Code = Literal[
@@ -58,7 +59,7 @@ class Disturbance:
 
 
 def environment_lines(
-    environment: Mapping[str, Any], *, activity: Mapping[str, Any], disturbances: Sequence[Disturbance]
+    environment: Environment, *, activity: Mapping[str, Any], disturbances: Sequence[Disturbance]
 ) -> Iterator[str]:
     """Yield one line per fact, then what goes on now, what is emulated, and one line per disturbance."""
     host, device = activity["host"] or {}, activity["device"] or {}
@@ -77,7 +78,7 @@ def environment_lines(
         yield "nothing was found that would disturb a measurement"
 
 
-def _precision_lines(environment: Mapping[str, Any]) -> Iterator[str]:
+def _precision_lines(environment: Environment) -> Iterator[str]:
     """Yield what becomes of the precisions that the device has no units for."""
     emulated = emulated_precisions(environment)
     if emulated:
@@ -95,7 +96,7 @@ def _precision_lines(environment: Mapping[str, Any]) -> Iterator[str]:
         yield f"a 3 x 3 convolution, forward and backward{threads}, takes so many times as long as in fp32: {told}"
 
 
-def find_disturbances(environment: Mapping[str, Any], *, activity: Mapping[str, Any]) -> Iterator[Disturbance]:
+def find_disturbances(environment: Environment, *, activity: Mapping[str, Any]) -> Iterator[Disturbance]:
     """Yield what would disturb a measurement: an environment of measure.environment, measure.activity of now."""
     if activity["device"] is not None:
         yield from _of_device_now(activity["device"])
@@ -129,7 +130,7 @@ def _of_device_now(device: Mapping[str, Any]) -> Iterator[Disturbance]:
         )
 
 
-def _of_device_settings(environment: Mapping[str, Any]) -> Iterator[Disturbance]:
+def _of_device_settings(environment: Environment) -> Iterator[Disturbance]:
     limit_w, default_w = environment.get("power_limit_w"), environment.get("default_power_limit_w")
     if limit_w is not None and default_w is not None and limit_w < default_w - POWER_LIMIT_TOLERANCE_W:
         yield Disturbance(
@@ -157,7 +158,7 @@ def _of_device_settings(environment: Mapping[str, Any]) -> Iterator[Disturbance]
         )
 
 
-def _of_cores(environment: Mapping[str, Any], host: Mapping[str, Any] | None) -> Iterator[Disturbance]:
+def _of_cores(environment: Environment, host: Mapping[str, Any] | None) -> Iterator[Disturbance]:
     load, num_cpus = environment["load_average_1min"], environment["num_cpus"]
     threshold = busy_threshold(num_cpus)
     remedy = "end them (top lists them), or wait until they are done"
@@ -174,7 +175,7 @@ def _of_cores(environment: Mapping[str, Any], host: Mapping[str, Any] | None) ->
         yield Disturbance(code="busy-cores", message=message, remedy=remedy)
 
 
-def _of_host_settings(environment: Mapping[str, Any]) -> Iterator[Disturbance]:
+def _of_host_settings(environment: Environment) -> Iterator[Disturbance]:
     num_cpus = environment["num_cpus"]
     free_bytes = environment.get("shared_memory_free_bytes")
     needed_bytes = LOADER_BYTES if environment["device_type"] == "cuda" else MIN_SHARED_BYTES
@@ -215,7 +216,7 @@ def _of_host_settings(environment: Mapping[str, Any]) -> Iterator[Disturbance]:
         )
 
 
-def _of_switches(environment: Mapping[str, Any]) -> Iterator[Disturbance]:
+def _of_switches(environment: Environment) -> Iterator[Disturbance]:
     variables = environment.get("debugging_variables") or {}
     if variables:
         yield Disturbance(

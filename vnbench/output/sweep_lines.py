@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from vnbench.output.progress import describe_trial
 from vnbench.output.words.commands import Options, same_command
 from vnbench.output.words.provenance import count
+from vnbench.records.machine_keys import Environment
 from vnbench.records.spec import TrialKind, TrialSpec
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.budget import SweepEstimate
@@ -17,7 +17,7 @@ from vnbench.sweep.estimate import TrialTimes
 from vnbench.units import format_bytes, format_duration
 
 
-def device_line(config: SweepConfig, environment: Mapping[str, Any]) -> str:
+def device_line(config: SweepConfig, environment: Environment) -> str:
     """Return where the sweep runs, and on the CPU what its figures are not."""
     memory = environment["device_memory_bytes"]
     size = f", {format_bytes(memory)}" if memory else ""

@@ -1,9 +1,139 @@
-"""Which facts of an environment say what machine a record is of, and where those of two environments differ."""
+"""What a record tells of its machine, which of these facts say what machine it is, and where those of two differ."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TypedDict
+
+from vnbench.records.spec import DeviceType
+from vnbench.records.strict import Bytes, Count, Number, Ratio, Seconds, SignedSeconds
+
+
+class Environment(TypedDict, total=False):
+    """The machine and software of a trial; earlier records lack some facts, and null is unknown or does not apply.
+
+    A fact of a later version, which has no type here, is kept as it was read.
+    """
+
+    vnbench_version: str | None
+    revision: str
+    """Commit of vnbench's source, or a digest of it."""
+    python_version: str
+    platform: str
+    torch_version: str
+    cuda_version: str | None
+    cudnn_version: int | None
+    device_type: DeviceType
+    device_name: str
+    device_uuid: str | None
+    """The GPU, as ``GPU-...``."""
+    device_memory_bytes: Bytes | None
+    device_capability: str | None
+    """Of CUDA, as ``9.0``."""
+    native_precisions: list[str] | None
+    """Precisions that the device has instructions for."""
+    convolution_s: dict[str, Seconds]
+    """Seconds of one convolution by precision; only ``vnbench env`` tells them."""
+    num_multiprocessors: Count | None
+    cudnn_plan_cache_limit: str | None
+    """Execution plans that torch keeps (TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT)."""
+    onednn_primitive_cache_capacity: str | None
+    """Primitives that oneDNN keeps (ONEDNN_PRIMITIVE_CACHE_CAPACITY)."""
+    driver_version: str | None
+    power_limit_w: Number | None
+    default_power_limit_w: Number | None
+    max_sm_clock_mhz: Number | None
+    application_sm_clock_mhz: Number | None
+    default_application_sm_clock_mhz: Number | None
+    is_mig_enabled: bool | None
+    is_ecc_enabled: bool | None
+    nvml_notes: list[str] | None
+    """What NVML did not tell, and why."""
+    cpu_name: str
+    cpu_capability: str | None
+    """The instructions that torch's own kernels use, as ``AVX512``."""
+    num_cpus: Count
+    """CPUs that the process may use."""
+    num_threads: Count
+    """Threads that torch computes with."""
+    host_memory_bytes: Bytes | None
+    load_average_1min: Number
+    allocator_settings: str | None
+    """Of the caching allocator (PYTORCH_ALLOC_CONF)."""
+    cudnn_benchmark: bool
+    deterministic: bool
+    anomaly_detection: bool
+    cpu_vendor: str | None
+    cpu_family: int | None
+    cpu_model: int | None
+    cpu_stepping: int | None
+    isa_variables: dict[str, str] | None
+    """Environment variables that keep oneDNN and torch from instructions of the CPU."""
+    cpu_governor: str | None
+    is_cpu_turbo: bool | None
+    cpu_quota_cores: Number | None
+    """CPU time that the process may use, in cores."""
+    shared_memory_bytes: Bytes | None
+    shared_memory_free_bytes: Bytes | None
+    debugging_variables: dict[str, str] | None
+    """Environment variables that make programs slower or compute something else."""
+    thread_variables: dict[str, str] | None
+    """Environment variables that limit threads."""
+    wait_variables: dict[str, str] | None
+    """Environment variables that say how threads wait for each other."""
+
+
+class Spread(TypedDict, total=False):
+    """A counter over the readings of a measured span."""
+
+    min: Number
+    mean: Number
+    max: Number
+
+
+class DeviceTelemetry(TypedDict, total=False):
+    """What NVML saw of the GPU (vnbench.measure.nvml)."""
+
+    num_readings: Count
+    period_s: Seconds
+    """Time between two readings."""
+    sm_clock_mhz: Spread | None
+    memory_clock_mhz: Spread | None
+    power_w: Spread | None
+    temperature_c: Spread | None
+    device_used_bytes: Spread | None
+    sm_utilisation_percent: Spread | None
+    num_processes: Spread | None
+    throttle_shares: dict[str, Ratio] | None
+    """Share of the readings under each harmful reason that was seen."""
+    max_sm_clock_mhz: Number | None
+    notes: list[str]
+    """What NVML did not tell, and why."""
+
+
+class HostTelemetry(TypedDict, total=False):
+    """Who used the CPU cores (vnbench.measure.host)."""
+
+    num_cpus: Count
+    num_readings: Count
+    period_s: Seconds
+    """Time between two readings."""
+    observed_s: SignedSeconds
+    """Time between the first reading and the last."""
+    own_busy_cores: Ratio | None
+    """Cores used by the trial's own processes."""
+    other_busy_cores: Ratio | None
+    """Cores used by other programs."""
+    stolen_cores: Ratio | None
+    """Cores used by other guests of the hypervisor."""
+
+
+class Telemetry(TypedDict, total=False):
+    """What was seen of the machine from outside while a trial measured."""
+
+    device: DeviceTelemetry | None
+    host: HostTelemetry | None
+
 
 SPEED_KEYS = (
     "device_capability",
@@ -22,19 +152,19 @@ FILE_KEYS = ("device_name", *SPEED_KEYS, "torch_version", "revision")
 """Facts that all records of one results file share."""
 
 
-def differing_facts(
-    there: Mapping[str, Any], here: Mapping[str, Any], *, keys: Iterable[str] = FILE_KEYS
-) -> tuple[str, ...]:
-    """Return which of some facts two environments tell differently.
+def differences(there: Mapping[str, object], here: Mapping[str, object]) -> tuple[str, ...]:
+    """Return which of FILE_KEYS two environments tell differently, as ``num_cpus 2 there, 4 here``.
 
     What one of them does not tell, as records of earlier versions do not, is not compared.
     """
     return tuple(
-        key for key in keys if there.get(key) is not None and here.get(key) is not None and there[key] != here[key]
+        f"{key} {fact_text(there[key])} there, {fact_text(here[key])} here"
+        for key in FILE_KEYS
+        if there.get(key) is not None and here.get(key) is not None and there[key] != here[key]
     )
 
 
-def fact_text(value: Any) -> str:
+def fact_text(value: object) -> str:
     """Return a fact in one line, for people and for comparing."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={value[name]}" for name in sorted(value)) or "none"

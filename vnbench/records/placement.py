@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from vnbench.records.machine_keys import differing_facts, fact_text
+from vnbench.records.machine_keys import Environment, differences
 from vnbench.records.record import TrialRecord
 from vnbench.records.store import load_results
 
@@ -23,7 +22,7 @@ class Placement:
     """One line for each file that holds other records, and what differs; it names the file that is taken."""
 
 
-def place_results(path: Path, *, environment: Mapping[str, Any], corpus_id: str | None = None) -> Placement:
+def place_results(path: Path, *, environment: Environment, corpus_id: str | None = None) -> Placement:
     """Return the first of FILE.jsonl, FILE.2.jsonl, FILE.3.jsonl and so on that these records may go to.
 
     That is one that is not there yet, or that holds no record of another machine, version or corpus. So the same
@@ -46,14 +45,11 @@ def place_results(path: Path, *, environment: Mapping[str, Any], corpus_id: str 
     raise AssertionError("the numbers have no end")
 
 
-def _difference(records: Sequence[TrialRecord], environment: Mapping[str, Any], corpus_id: str | None) -> str | None:
+def _difference(records: Sequence[TrialRecord], environment: Environment, corpus_id: str | None) -> str | None:
     """Return in what the first record that does not belong with others differs from them; None where all belong."""
     for record in records:
         # A trial that died before it could look at its machine has the environment that its sweep saw.
-        found = [
-            f"{key} {fact_text(record.environment[key])} there, {fact_text(environment[key])} here"
-            for key in differing_facts(record.environment, environment)
-        ]
+        found = [*differences(record.environment, environment)]
         there = record.spec.corpus_id
         if corpus_id is not None and there is not None and there != corpus_id:
             found.append(f"corpus {there} there, {corpus_id} here")

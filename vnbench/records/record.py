@@ -17,6 +17,7 @@ from typing import Any, Literal, TypedDict, get_args, get_type_hints
 import msgspec
 
 from vnbench.records.identity import trial_id
+from vnbench.records.machine_keys import Environment, Telemetry
 from vnbench.records.probe_reading import ProbeReading, SweepChoices
 from vnbench.records.readings import (
     BatchingAccount,
@@ -175,8 +176,8 @@ class TrialRecord:
     """How it ended."""
     cause: Cause | None
     """Why, unless ``ok``."""
-    environment: Mapping[str, Any]
-    """The machine and software that it ran on (measure.environment)."""
+    environment: Environment
+    """The machine and software that it ran on."""
     started_at: str
     """UTC, ISO 8601."""
     elapsed_s: SignedSeconds
@@ -207,8 +208,8 @@ class TrialRecord:
     """How fast the machine computes (``probe``)."""
     choices: SweepChoices | None = None
     """What the sweep chose by it (``probe``)."""
-    telemetry: Mapping[str, Any] | None = None
-    """What was seen from outside in the measured span: ``device`` (measure.nvml), ``host`` (measure.host)."""
+    telemetry: Telemetry | None = None
+    """What was seen from outside in the measured span."""
     warnings: tuple[TrialWarning, ...] = field(default=())
     """Reasons for doubt."""
 
@@ -252,6 +253,11 @@ class TrialRecord:
         except (msgspec.DecodeError, RecursionError) as error:
             _check_version(line)
             raise ValueError(f"not a trial record: {refusal(error)}") from error
+        try:
+            # Facts that a later version added are kept, and those of this one have to fit.
+            msgspec.convert(found.environment, Environment)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"not a trial record: {refusal(error, where='environment')}") from error
         values = msgspec.structs.asdict(found)
         version, told = values.pop("schema_version"), values.pop("trial_id")
         if version != SCHEMA_VERSION:
@@ -260,7 +266,8 @@ class TrialRecord:
             datetime.fromisoformat(found.started_at)
         except ValueError as error:
             raise ValueError(f"not a trial record: started_at {found.started_at!r} is no time") from error
-        record = cls(**(values | {"spec": _spec_of(bytes(found.spec))}))
+        values["spec"] = _spec_of(bytes(found.spec))
+        record = cls(**values)
         if told != record.trial_id:
             raise ValueError(f"trial_id {told!r} does not match its spec ({record.trial_id})")
         return record
@@ -286,7 +293,8 @@ def _spec_of(text: bytes) -> TrialSpec:
 
 def _line_type() -> type:
     """Return what a line holds: the fields of a record, its spec as text, and what identifies it."""
-    kinds = get_type_hints(TrialRecord, include_extras=True) | {"spec": msgspec.Raw, "steps": StepColumns | None}
+    kinds = get_type_hints(TrialRecord, include_extras=True)
+    kinds |= {"spec": msgspec.Raw, "environment": dict[str, Any], "steps": StepColumns | None}
     needed = [(one.name, kinds[one.name]) for one in fields(TrialRecord) if one.default is MISSING]
     others = [(one.name, kinds[one.name], one.default) for one in fields(TrialRecord) if one.default is not MISSING]
     identity = [("schema_version", Any, None), ("trial_id", Any, None)]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from vnbench.errors import InputError
 from vnbench.processes.locks import try_lock
-from vnbench.records.machine_keys import differing_facts, fact_text
+from vnbench.records.machine_keys import Environment, differences
 from vnbench.records.record import SCHEMA_VERSION, SchemaVersionError, TrialRecord
 
 
@@ -140,7 +139,7 @@ def _uncollected() -> Iterator[None]:
 class ResultsFile:
     """A results file open for appending, held by this process alone until it is closed."""
 
-    def __init__(self, path: Path, *, environment: Mapping[str, Any], where: str = "--out") -> None:
+    def __init__(self, path: Path, *, environment: Environment, where: str = "--out") -> None:
         """Open a results file, or make a new one with its folders, and repair a torn last line.
 
         Raises:
@@ -210,19 +209,15 @@ class ResultsFile:
     ) -> None:
         self.close()
 
-    def _take_over(self, environment: Mapping[str, Any], *, where: str) -> None:
+    def _take_over(self, environment: Environment, *, where: str) -> None:
         loaded = load_results(self.path)
         for record in (*loaded.records, *loaded.probes):
-            different = differing_facts(record.environment, environment)
+            different = differences(record.environment, environment)
             if different:
-                differences = ", ".join(
-                    f"{key} {fact_text(record.environment[key])} there, {fact_text(environment[key])} here"
-                    for key in different
-                )
                 raise InputError(
                     where,
                     self.path,
-                    allowed=f"its records are of another machine or version ({differences})",
+                    allowed=f"its records are of another machine or version ({', '.join(different)})",
                     remedy="name another file, or move this one away",
                 )
         notes = list(loaded.notes)

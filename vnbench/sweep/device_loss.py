@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from vnbench.errors import VnbenchError
 from vnbench.measure.gpu_state import is_lost
+from vnbench.records.machine_keys import Environment
 from vnbench.records.record import TrialRecord
 from vnbench.sweep.runner import probe_environment
 
@@ -36,7 +34,7 @@ def may_have_lost_device(record: TrialRecord) -> bool:
     return any(text in line.lower() for line in told for text in LOSS_TEXTS)
 
 
-def is_device_there(environment: Mapping[str, Any]) -> bool:
+def is_device_there(environment: Environment) -> bool:
     """Return whether the GPU that an environment describes can still be used, asked of NVML and of a fresh process."""
     uuid = environment.get("device_uuid")
     if uuid and is_lost(uuid):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from vnbench.measure.host import busy_threshold
 from vnbench.measure.nvml import POWER_CAP, SLOWDOWNS
+from vnbench.records.machine_keys import DeviceTelemetry, HostTelemetry, Telemetry
 from vnbench.records.record import DISTURBANCES, TrialRecord, TrialWarning
 from vnbench.records.spec import TrialKind
 from vnbench.units import format_percent
@@ -16,7 +16,7 @@ LOW_CLOCK_RATIO = 0.75
 threshold. Above it the cap is the ordinary state of a datacentre card at full load, in every run alike."""
 
 
-def find_disturbances(telemetry: Mapping[str, Any], *, kind: TrialKind) -> tuple[TrialWarning, ...]:
+def find_disturbances(telemetry: Telemetry, *, kind: TrialKind) -> tuple[TrialWarning, ...]:
     """Return what disturbed a trial of a kind, with codes of record.DISTURBANCES.
 
     Bytes do not depend on clocks or load: a ``memory`` trial is disturbed only by others on its GPU.
@@ -33,7 +33,7 @@ def is_disturbed(record: TrialRecord) -> bool:
     return record.status == "ok" and any(warning.code in DISTURBANCES for warning in record.warnings)
 
 
-def _shared(device: Mapping[str, Any]) -> Iterator[TrialWarning]:
+def _shared(device: DeviceTelemetry) -> Iterator[TrialWarning]:
     num_processes = device.get("num_processes")
     if num_processes is None or num_processes["max"] <= 1:
         return
@@ -48,7 +48,7 @@ def _shared(device: Mapping[str, Any]) -> Iterator[TrialWarning]:
     )
 
 
-def _throttled(device: Mapping[str, Any]) -> Iterator[TrialWarning]:
+def _throttled(device: DeviceTelemetry) -> Iterator[TrialWarning]:
     shares: Mapping[str, float] = device.get("throttle_shares") or {}
     clock_mhz, max_clock_mhz = device.get("sm_clock_mhz"), device.get("max_sm_clock_mhz")
     ratio = clock_mhz["mean"] / max_clock_mhz if clock_mhz and max_clock_mhz else None
@@ -71,7 +71,7 @@ def _throttled(device: Mapping[str, Any]) -> Iterator[TrialWarning]:
     )
 
 
-def _busy(host: Mapping[str, Any]) -> Iterator[TrialWarning]:
+def _busy(host: HostTelemetry) -> Iterator[TrialWarning]:
     other, stolen, num_cpus = host.get("other_busy_cores"), host.get("stolen_cores"), host.get("num_cpus")
     if other is None or stolen is None or num_cpus is None:
         return

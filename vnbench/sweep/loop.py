@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
+from vnbench.records.machine_keys import Environment
 from vnbench.records.record import Cause, TrialRecord
 from vnbench.records.spec import TrialSpec
 from vnbench.records.task import TrialTask
@@ -81,7 +82,7 @@ def run_sweep(
     records: Sequence[TrialRecord],
     run: Runner,
     corpus_directory: str,
-    environment: dict[str, Any],
+    environment: Environment,
     observer: SweepObserver,
     max_attempts: int,
     is_device_there: Callable[[], bool],
@@ -201,7 +202,7 @@ def _task_of(trial: DueTrial, corpus_directory: str) -> TrialTask:
     )
 
 
-def _skipped(task: TrialTask, blocker: TrialRecord, environment: dict[str, Any]) -> TrialRecord:
+def _skipped(task: TrialTask, blocker: TrialRecord, environment: Environment) -> TrialRecord:
     what = "the worst case" if blocker.kind == "memory" else "training"
     message = f"{what} at micro-batch {blocker.spec.micro_batch_size} ran out of memory (trial {blocker.trial_id})"
     return TrialRecord(

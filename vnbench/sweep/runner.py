@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import cast
 
 from vnbench.errors import ChildError, InputError
 from vnbench.processes.parent import ChildOutcome, run_child
+from vnbench.records.machine_keys import Environment
 from vnbench.records.record import Cause, Status, TrialRecord
 from vnbench.records.spec import PRECISIONS, TrialSpec
 from vnbench.records.task import TrialTask
@@ -43,7 +44,7 @@ DEATHS_BY_LIMIT = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
 """How a process ends that goes on with memory that it did not get; oneDNN was seen to."""
 
 
-def probe_environment(device: str) -> dict[str, Any]:
+def probe_environment(device: str) -> Environment:
     """Return the environment on a device (auto, cuda or cpu), asked of a child process.
 
     Raises:
@@ -53,15 +54,15 @@ def probe_environment(device: str) -> dict[str, Any]:
     outcome = run_child(PROBE_ENTRY, device, timeout_s=PROBE_TIMEOUT_S)
     if outcome.answer is None:
         raise ChildError(f"the machine could not be examined: {outcome.log_tail or _ending(outcome)}")
-    environment: dict[str, Any] = json.loads(outcome.answer)
-    if "error" in environment:
+    found = json.loads(outcome.answer)
+    if "error" in found:
         raise InputError(
-            "--device", device, allowed=environment["error"], remedy="write --device cpu, or run on a machine with CUDA"
+            "--device", device, allowed=found["error"], remedy="write --device cpu, or run on a machine with CUDA"
         )
-    return environment
+    return cast(Environment, found)
 
 
-def time_convolutions(environment: Mapping[str, Any]) -> dict[str, float]:
+def time_convolutions(environment: Environment) -> dict[str, float]:
     """Return the seconds of one convolution by precision; a CPU is tried in all of them, a GPU where it has units.
 
     Nothing comes back where the child does not answer.
@@ -103,9 +104,7 @@ def check_own_models(specs: Iterable[TrialSpec]) -> None:
             )
 
 
-def run_trial(
-    task: TrialTask, *, environment: Mapping[str, Any], timeout_s: float, entry: str = TRIAL_ENTRY
-) -> TrialRecord:
+def run_trial(task: TrialTask, *, environment: Environment, timeout_s: float, entry: str = TRIAL_ENTRY) -> TrialRecord:
     """Run a trial in a fresh process and return its record, with what was seen of the machine from outside.
 
     ``environment`` stands in the record where the child did not live to describe its own. ``entry`` is the child's
@@ -133,7 +132,7 @@ def run_trial(
 
 
 def run_traces(
-    tasks: Sequence[TrialTask], *, environment: Mapping[str, Any], timeout_s: float, entry: str = TRACES_ENTRY
+    tasks: Sequence[TrialTask], *, environment: Environment, timeout_s: float, entry: str = TRACES_ENTRY
 ) -> tuple[TrialRecord, ...]:
     """Trace the memory trials of all tasks in one process, and return the record of each, in their order.
 
@@ -163,7 +162,7 @@ def _answers(outcome: ChildOutcome, *, num_tasks: int) -> Sequence[str | None]:
 
 
 def _failed(
-    task: TrialTask, outcome: ChildOutcome, *, environment: Mapping[str, Any], started_at: str, timeout_s: float
+    task: TrialTask, outcome: ChildOutcome, *, environment: Environment, started_at: str, timeout_s: float
 ) -> TrialRecord:
     """Return the record of a trial whose process ended without one."""
     has_memory_limit = task.spec.memory_limit_bytes is not None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any
 
 from vnbench.measure import host, nvml, nvml_calls
 from vnbench.measure.host import HostReader, HostReading
 from vnbench.measure.nvml import DeviceReader, DeviceReading
 from vnbench.measure.sampling import Sampler, Span
+from vnbench.records.machine_keys import DeviceTelemetry, Telemetry
 
 
 class MachineWatch:
@@ -44,14 +44,14 @@ class MachineWatch:
         if hanging is not None:
             nvml_calls.give_up(hanging)
 
-    def telemetry(self, measured: Span | None) -> dict[str, Any]:
+    def telemetry(self, measured: Span | None) -> Telemetry:
         """Return what was seen in a span of ``time.monotonic()``, or in the whole time where it is None."""
         return {
             "device": self._device_telemetry(measured),
             "host": host.summarise_host(self._host.readings, num_cpus=self._host_reader.num_cpus, measured=measured),
         }
 
-    def _device_telemetry(self, measured: Span | None) -> dict[str, Any] | None:
+    def _device_telemetry(self, measured: Span | None) -> DeviceTelemetry | None:
         if self._device_reader is None:
             return None
         readings = self._device.readings if self._device is not None else ()

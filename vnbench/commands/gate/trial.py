@@ -11,10 +11,11 @@ import math
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from vnbench.errors import ChildError, InputError
 from vnbench.processes.locks import gpu_lock
+from vnbench.records.machine_keys import Environment
 from vnbench.records.record import TrialRecord
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import probe_environment, run_trial
@@ -50,14 +51,13 @@ class Checkout:
     python: Path
     """The interpreter of its environment."""
 
-    def environment(self, device: str) -> dict[str, Any]:
+    def environment(self, device: str) -> Environment:
         """Return the environment that its records will have.
 
         Raises:
             ChildError: it does not tell.
         """
-        found: dict[str, Any] = json.loads(self._ask("env", "--device", device, "--json", order="", timeout_s=0.0))
-        return found
+        return cast(Environment, json.loads(self._ask("env", "--device", device, "--json", order="", timeout_s=0.0)))
 
     def run(self, task: TrialTask, *, timeout_s: float) -> TrialRecord:
         """Run a trial with the code and the environment of this checkout.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from rich.console import Console
 
 from vnbench.commands.corpus import CorpusPlan, prepare_corpus
 from vnbench.output.progress import SweepProgress
+from vnbench.records.machine_keys import Environment
 from vnbench.records.readings import ForecastReading
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec import TrialSpec
@@ -30,7 +30,7 @@ class SweepRun:
         self,
         config: SweepConfig,
         corpus: CorpusPlan,
-        environment: dict[str, Any],
+        environment: Environment,
         results: ResultsFile,
         *,
         console: Console,

@@ -23,6 +23,7 @@ from vnbench.output.sweep_lines import device_line, interrupted_line
 from vnbench.output.tables.max_batch import max_batch_table
 from vnbench.output.words.levers import describe
 from vnbench.processes.locks import gpu_lock
+from vnbench.records.machine_keys import Environment
 from vnbench.records.record import STATUSES, TrialRecord
 from vnbench.records.spec import MAX_BATCH_SIZE, SamplerName, TrialSpec
 from vnbench.records.store import ResultsFile
@@ -81,7 +82,7 @@ def run_search_command(
     config: SweepConfig,
     corpus: CorpusPlan,
     *,
-    environment: dict[str, Any],
+    environment: Environment,
     out: Path,
     dry_run: bool,
     as_json: bool,
@@ -161,7 +162,7 @@ def run_search_command(
     )
 
 
-def _run_probe(task: TrialTask, environment: dict[str, Any], budget: Budget, *, timeout_s: float) -> TrialRecord:
+def _run_probe(task: TrialTask, environment: Environment, budget: Budget, *, timeout_s: float) -> TrialRecord:
     """Return the record of a probe.
 
     Raises:

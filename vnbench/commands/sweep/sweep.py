@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -25,6 +24,7 @@ from vnbench.output.console import say, stderr_console
 from vnbench.output.plots.figures import Drawn, Subject, draw_figures
 from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
 from vnbench.processes.locks import gpu_lock
+from vnbench.records.machine_keys import Environment
 from vnbench.records.placement import place_results
 from vnbench.records.record import STATUSES, TrialRecord
 from vnbench.records.spec import TrialSpec
@@ -147,7 +147,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     return report
 
 
-def designer(corpus: CorpusPlan, environment: Mapping[str, Any]) -> Callable[[SweepConfig], Design]:
+def designer(corpus: CorpusPlan, environment: Environment) -> Callable[[SweepConfig], Design]:
     """Return what makes the design of a sweep on some images and a machine."""
 
     def design_of(config: SweepConfig) -> Design:
@@ -168,7 +168,7 @@ def designer(corpus: CorpusPlan, environment: Mapping[str, Any]) -> Callable[[Sw
 def _settle(
     config: SweepConfig,
     corpus: CorpusPlan,
-    environment: dict[str, Any],
+    environment: Environment,
     probes: Sequence[TrialRecord],
     *,
     design_of: Callable[[SweepConfig], Design],
@@ -207,7 +207,7 @@ def _with_confirmations(
 def _show_plan(
     config: SweepConfig,
     corpus: CorpusPlan,
-    environment: dict[str, Any],
+    environment: Environment,
     out: Path,
     *,
     design_of: Callable[[SweepConfig], Design],

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from vnbench.errors import InputError
-from vnbench.records.machine_keys import SPEED_KEYS, fact_text
+from vnbench.records.machine_keys import SPEED_KEYS, Environment, fact_text
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec import DeviceType
 
@@ -47,7 +46,7 @@ class Provenance:
         return self.device_type == "cpu"
 
 
-def measured_on(environment: Mapping[str, Any], *, date: str) -> Provenance:
+def measured_on(environment: Environment, *, date: str) -> Provenance:
     """Return the origin of figures that were measured in one go on the machine that ``environment`` describes."""
     return Provenance(
         device_type=environment["device_type"],

@@ -10,18 +10,16 @@ import os
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from vnbench.measure.gpu_state import gpu_settings
 from vnbench.measure.machine import machine_settings
 from vnbench.measure.precisions import in_order, native_precisions_of_capability
+from vnbench.records.machine_keys import Environment
 from vnbench.records.spec import DeviceType, Precision
 from vnbench.trial.instruments.memory import host_memory_bytes
-
-Environment = dict[str, Any]
-"""JSON values by name; what is unknown or does not apply is None."""
 
 
 def describe_environment(device: DeviceType) -> Environment:
@@ -30,7 +28,7 @@ def describe_environment(device: DeviceType) -> Environment:
     Raises:
         RuntimeError: ``device`` is cuda and there is none.
     """
-    return {
+    facts = {
         "vnbench_version": _installed_version(),
         "revision": source_revision(),
         "python_version": platform.python_version(),
@@ -52,6 +50,7 @@ def describe_environment(device: DeviceType) -> Environment:
         "anomaly_detection": torch.is_anomaly_enabled(),
         **machine_settings(),
     }
+    return cast(Environment, facts)
 
 
 def probe(payload: str) -> str:
@@ -81,7 +80,7 @@ def check_fork() -> None:
         )
 
 
-def _cuda_device() -> Environment:
+def _cuda_device() -> dict[str, Any]:
     check_fork()
     properties = torch.cuda.get_device_properties(0)
     uuid = f"GPU-{properties.uuid}"
@@ -97,7 +96,7 @@ def _cuda_device() -> Environment:
     }
 
 
-def _cpu_device() -> Environment:
+def _cpu_device() -> dict[str, Any]:
     return {
         "device_name": _cpu_name(),
         "device_uuid": None,
