@@ -263,6 +263,6 @@ def _flags(words: Sequence[str]) -> tuple[dict[str, str], Path | None]:
     rest = iter(words[2:])
     for word in rest:
         name = word.removeprefix("--")
-        flags[name] = "yes" if OPTIONS[name].is_switch else next(rest)
+        flags[name] = "yes" if name in OPTIONS and OPTIONS[name].is_switch else next(rest)
     config = flags.pop("config", None)
     return flags, None if config is None else Path(config)

@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
 TIERS = ("plain", "torch", "processes")
-"""What tests need: nothing but Python and numpy, torch as well, processes of their own as well."""
+"""What tests need: neither torch nor processes, torch and at most its loader workers, or whole processes."""
+
+NEEDS_PROCESSES = "it starts a process: mark it pytest.mark.processes"
 
 TORCH_ROOMS = frozenset({"trial", "loading", "model"})
 """Folders of tests that need torch, whatever their markers say."""
@@ -80,17 +83,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def what_its_tier_has(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail a test that needs more than its tier has, so that it is marked and the first tier stays quick."""
-    tier = tier_of(request.node)
-    if tier != "processes":
+    if tier_of(request.node) != "plain":
+        yield
+        return
+    begin, had_torch = subprocess.Popen.__init__, "torch" in sys.modules
 
-        def refuse(*_: object, **__: object) -> None:
-            pytest.fail("it starts a process: mark it pytest.mark.processes")
+    def begin_another(self: Any, args: Any, *others: Any, **named: Any) -> None:
+        # Libraries ask small programs, such as uname; what takes time is another Python.
+        if sys.executable in (args if isinstance(args, list | tuple) else [args]):
+            pytest.fail(NEEDS_PROCESSES)
+        begin(self, args, *others, **named)
 
-        monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
-        monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", refuse)
-    had_torch = "torch" in sys.modules
+    monkeypatch.setattr(subprocess.Popen, "__init__", begin_another)
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", lambda _: pytest.fail(NEEDS_PROCESSES))
     yield
-    if tier == "plain" and not had_torch and "torch" in sys.modules:
+    if not had_torch and "torch" in sys.modules:
         pytest.fail("it imports torch: mark it pytest.mark.torch")
 
 

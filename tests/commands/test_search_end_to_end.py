@@ -120,7 +120,7 @@ def test_a_limit_that_nothing_fits_ends_with_3_and_a_record_of_the_failure(
 def test_a_search_cut_short_goes_on(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = [*SMALL, *ONE, "--memory-limit", "200MiB"]
+    arguments = [*SMALL, *ONE, "--memory-limit", "300MiB"]  # oneDNN of torch 2.11 may fail with 200
     with monkeypatch.context() as patch:
         leave_time_for_one_probe(patch)
         assert run([*arguments, "--time-budget", "1h", "--json"]) == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fake_cuda.cases import LEVERS, TRACED
 from fake_cuda.lines import lines_of
 from fake_cuda.runner import ROOT, Answer, Group
@@ -229,6 +230,7 @@ def test_a_torch_with_cuda_in_it_takes_no_shim(tmp_path: Path, monkeypatch: pyte
         build_shim()
 
 
+@pytest.mark.skipif(torch.version.cuda is not None, reason="needs torch's build for the CPU")
 def test_without_a_compiler_there_is_no_shim_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(NoShimError, match="fake CUDA tensors need g"):
