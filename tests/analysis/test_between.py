@@ -7,7 +7,7 @@ import pytest
 from vnbench.analysis.statistics.between import (
     ProcessFigure,
     Spread,
-    mean_half_width,
+    mean_error,
     pair_half_width,
     pooled,
     spread_of,
@@ -25,6 +25,12 @@ def figures(*values: float, error: float | None = None, freedom: int | None = No
 def a_spread(**changes: float) -> Spread:
     values = {"relative": 0.05, "relative_within": 0.03, "degrees_of_freedom": 2, "num_specs": 1, "num_processes": 3}
     return Spread(**(values | changes))
+
+
+def mean_half_width(spread: Spread, **changes: float) -> float:
+    error, freedom = mean_error(spread, **changes)
+    assert error is not None
+    return student_t(freedom) * error
 
 
 def test_students_t_takes_degrees_of_freedom_that_are_no_whole_number() -> None:
@@ -87,7 +93,9 @@ def test_a_spec_of_one_process_borrows_the_spread() -> None:
     # As noisy as those of the spread: sigma_b^2 + w^2 = (0.05^2 - 0.03^2) + 0.03^2, with the spread's two degrees.
     assert mean_half_width(a_spread(), within_relative_error=0.03) == pytest.approx(T_2 * 0.05)
     (process,) = figures(7, error=0.03, freedom=20)
-    assert pooled([process], spread=a_spread()).relative_half_width == pytest.approx(T_2 * 0.05)
+    row = pooled([process], spread=a_spread())
+    assert row.relative_half_width == pytest.approx(T_2 * 0.05)
+    assert (row.relative_error, row.degrees_of_freedom) == (pytest.approx(0.05), 2)
 
 
 def test_steps_noisier_than_those_of_the_spread_widen_the_interval() -> None:

@@ -32,6 +32,7 @@ def composed(family: FamilyFit, plan: BatchPlan, **changes: Any) -> RunTime:
         "validation": None,
         "num_epochs": 3,
         "loading_s_per_example": None,
+        "loading_error": None,
         "num_workers": 2,
         "start_up_s": 7.0,
     }

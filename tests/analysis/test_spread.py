@@ -13,7 +13,7 @@ from vnbench.analysis.planning.spread import NUM_DRAWS, Degrees, Interruptions, 
 from vnbench.analysis.statistics.between import ProcessFigure, spread_of
 
 NONE = Interruptions()
-SURE = Degrees(measured=math.inf, processes=math.inf, loading=0.0)
+SURE = Degrees(measured=math.inf, processes=math.inf, loading=math.inf)
 
 
 def run_of(*, coefficients: float = 0.0, sizes: float = 0.0, processes: float = 0.0, **changes: object) -> RunTime:
@@ -24,6 +24,7 @@ def run_of(*, coefficients: float = 0.0, sizes: float = 0.0, processes: float = 
         computing=parts,
         saved_s=0.0,
         loading_s=None,
+        loading_error=0.0,
         has_workers=True,
         validation_s=0.0,
         new_shapes_s=0.0,
@@ -84,6 +85,28 @@ def test_the_longer_of_loading_and_computing_sets_the_time_beside_workers_and_th
     assert finish_of(alone, SURE, NONE, interval_s=None, window_s=None, seed=0).p50 == pytest.approx(2500)
 
 
+T_2_OF_90_PER_CENT = 1.8856
+"""Student's t at 0.9 with two degrees of freedom, from its closed form 0.8 sqrt(2 / (1 - 0.8^2))."""
+
+
+def test_loading_is_as_uncertain_as_its_standard_error_and_its_degrees_of_freedom_say() -> None:
+    run = run_of(loading_s=150.0, loading_error=0.02)
+    few = dataclasses.replace(SURE, loading=2.0)
+    finish = finish_of(run, few, NONE, interval_s=None, window_s=None, seed=0)
+    assert finish.p90 == pytest.approx(1500 * (1 + T_2_OF_90_PER_CENT * 0.02), rel=1e-3)
+    assert finish_of(run, SURE, NONE, interval_s=None, window_s=None, seed=0).p90 == pytest.approx(
+        1500 * (1 + 1.28155 * 0.02), rel=1e-3
+    )
+
+
+def test_loading_whose_error_nothing_tells_is_no_certainty() -> None:
+    run = run_of(loading_s=150.0, loading_error=None)
+    finish = finish_of(run, SURE, NONE, interval_s=None, window_s=1500.0, seed=0)
+    assert finish.p90 / finish.p10 > 1.2
+    assert finish.probability == pytest.approx(0.5, abs=0.01)
+    assert shares_of(run, SURE, NONE, interval_s=None, seed=0)["loading"] == 1.0
+
+
 def test_interruptions_take_their_part_with_snapshots_and_far_more_without() -> None:
     often = Interruptions(mtbi_s=500.0, restart_s=10.0, snapshot_s=1.0)
     run = run_of()
@@ -132,7 +155,9 @@ def test_a_stated_probability_of_nine_in_ten_comes_true_in_nine_of_ten(num_proce
         truth_s = float(((0.01 + 1e-8 * passes) * kernels).sum() * np.exp(random.normal(0, 0.03)))
         run = run_of(num_epochs=1, computing=fit.forecast_parts(np.sort(passes), np.ones(len(passes), dtype=int)))
         degrees = Degrees(
-            measured=float(fit.degrees_of_freedom), processes=fit.between_degrees_of_freedom or math.inf, loading=0.0
+            measured=float(fit.degrees_of_freedom),
+            processes=fit.between_degrees_of_freedom or math.inf,
+            loading=math.inf,
         )
         inside += truth_s <= finish_of(run, degrees, NONE, interval_s=None, window_s=None, seed=trial).p90
     assert 0.85 <= inside / times <= 0.95

@@ -242,6 +242,35 @@ def test_one_size_gives_a_rough_plan_that_says_so(tmp_path: Path, capsys: pytest
     assert any("1 different sizes were timed" in warning for warning in report["warnings"])
 
 
+def test_loading_whose_error_nothing_tells_is_taken_to_be_off_by_a_tenth_and_the_plan_says_so(
+    results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def of_one_batch(record: TrialRecord) -> TrialRecord:
+        stages = (
+            dataclasses.replace(
+                stage, stop=dataclasses.replace(stage.stop, relative_half_width=None, num_observations=1)
+            )
+            for stage in record.stages
+        )
+        return dataclasses.replace(record, stages=tuple(stages))
+
+    # Without workers loading adds to computing, so what is not known of it shows.
+    loader = factory.loader_spec(**GPU, batch_size=4, num_workers=0, sampler="bucketed")
+    computed = [record for record in factory.gpu_campaign() if record.kind != "loader"]
+    known, unknown = (
+        plan([write(tmp_path / "r.jsonl", [*computed, record]), *RUN, "--hold", "micro-batch-size=4"], capsys)
+        for measured in [factory.measured_loader_record(loader)]
+        for record in (measured, of_one_batch(measured))
+    )
+    times = [report["recommended"]["wall_clock_s"] for report in (known, unknown)]
+    widths = [one["p90"] / one["p10"] for one in times]
+    assert widths[1] > widths[0] + 0.02
+    (told,) = (line for line in unknown["warnings"] if "how exactly loading was measured" in line)
+    assert told not in known["warnings"]
+    (command,) = commands_in([told])
+    assert pasted_sweep(command).values["kind"] == ("loader",)
+
+
 def test_a_snapshot_per_epoch_is_compared_with_the_best_interval(
     results: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -236,7 +236,7 @@ def _variance(within: tuple[float, float] | None, spread: Spread | None, *, shar
     """Return the variance of the logarithm of a ratio, and its degrees of freedom.
 
     ``share`` is 1/m + 1/n for m and n processes. The spread s as observed holds what its own steps explain, v. Where
-    the steps of this pair explain more than that, the difference is added, as between.mean_half_width does; where they
+    the steps of this pair explain more than that, the difference is added, as between.mean_error does; where they
     explain all of the spread and more, their own error is the better known and the larger one, and it is taken.
     Simulated with one to three processes a side, one epoch or two, and spreads of 0 to 3 times the noise of an epoch:
     93 to 98 % of the intervals hold the truth (tests/analysis/test_paired.py).

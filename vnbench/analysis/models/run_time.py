@@ -71,6 +71,8 @@ class RunTime:
     """Seconds of an epoch that accumulated passes do without: a compute trial makes an update after each."""
     loading_s: float | None
     """Seconds in which the loader alone supplies an epoch; None where that was not measured."""
+    loading_error: float | None
+    """Standard error of loading_s, relative to it; None where nothing tells it."""
     has_workers: bool
     """Whether loading goes on beside computing."""
     validation_s: float
@@ -117,6 +119,7 @@ def compose_run(
     validation: EpochPasses | None,
     num_epochs: int,
     loading_s_per_example: float | None,
+    loading_error: float | None,
     num_workers: int,
     start_up_s: float,
 ) -> RunTime:
@@ -137,6 +140,7 @@ def compose_run(
         computing=fit.forecast_parts(training.padded_pixels_C, training.counts_C),
         saved_s=(training.num_passes - training.num_steps) * (family.optimizer_s or 0.0),
         loading_s=None if loading_s_per_example is None else training.num_examples * loading_s_per_example,
+        loading_error=loading_error,
         has_workers=num_workers > 0,
         validation_s=validation_s,
         new_shapes_s=training.num_shapes * family.s_per_new_shape,

@@ -73,8 +73,10 @@ class Supply:
     """Workers beside the training process; 0 for none."""
     s_per_example: float
     """Seconds in which they alone supply an example."""
-    error: float
-    """Relative standard error of that."""
+    relative_error: float | None
+    """Standard error of that, relative to it; None where nothing tells it."""
+    degrees_of_freedom: float
+    """On how much relative_error rests."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,8 +110,13 @@ class Configuration:
         return replace(
             self,
             levers=dict(self.levers) | {"num_workers": supply.num_workers},
-            run=replace(self.run, loading_s=num_examples * supply.s_per_example, has_workers=bool(supply.num_workers)),
-            degrees=replace(self.degrees, loading=supply.error),
+            run=replace(
+                self.run,
+                loading_s=num_examples * supply.s_per_example,
+                loading_error=supply.relative_error,
+                has_workers=bool(supply.num_workers),
+            ),
+            degrees=replace(self.degrees, loading=supply.degrees_of_freedom),
         )
 
 

@@ -14,6 +14,7 @@ from vnbench.analysis.models.run_time import EpochPasses, compose_run
 from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, Asked, Configuration, Evidence, Supply
 from vnbench.analysis.planning.room import room_of
 from vnbench.analysis.planning.spread import Degrees
+from vnbench.analysis.statistics.means import Estimate, mean
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.analysis.trials.process import mean_power_w
 from vnbench.batching.epoch import plan_epoch
@@ -51,8 +52,8 @@ class Measured:
     """Levers of training trials that ended ok, but for the workers."""
     powers_w: Mapping[str, float]
     """Mean power of the device, by family."""
-    waits_s: Mapping[str, float]
-    """Seconds per example that training waited for its loader, by family."""
+    waits_s: Mapping[str, Estimate]
+    """Seconds per example that training waited for its loader, by family: means over processes."""
 
     @classmethod
     def of(
@@ -136,13 +137,15 @@ def _composed(
 ) -> Configuration | None:
     """Return a configuration; None where it was measured with none of the numbers of workers that there may be."""
     spec = family.spec
+    # What training waited for is what its loader did not hide, so it adds to computing.
+    wait = measured.waits_s.get(family.family) if family.source == "training" else None
     run = compose_run(
         family,
         training=passes,
         validation=validation,
         num_epochs=asked.num_epochs,
-        # What training waited for is what its loader did not hide, so it adds to computing.
-        loading_s_per_example=measured.waits_s.get(family.family) if family.source == "training" else None,
+        loading_s_per_example=None if wait is None else wait.value,
+        loading_error=None if wait is None else _relative_error(wait),
         num_workers=0,
         start_up_s=asked.start_up_s,
     )
@@ -165,7 +168,7 @@ def _composed(
         degrees=Degrees(
             measured=float(family.fit.degrees_of_freedom) if family.fit.degrees_of_freedom else math.inf,
             processes=family.fit.between_degrees_of_freedom or math.inf,
-            loading=0.0,
+            loading=math.inf if wait is None else float(wait.num_observations - 1),
         ),
         supplies=supplies,
         evidence="extrapolated" if family.is_rough else _evidence(run.extrapolated_ratio, is_trained=is_trained),
@@ -209,7 +212,10 @@ def _supplies(loading: Sequence[LoaderSummary], *, sampler: SamplerName, micro_b
         time = row.supply.time_per_example
         num_workers = row.spec.num_workers or 0
         supply = Supply(
-            num_workers=num_workers, s_per_example=time.value, error=(time.relative_half_width or 0.0) / 1.96
+            num_workers=num_workers,
+            s_per_example=time.value,
+            relative_error=time.relative_error,
+            degrees_of_freedom=time.degrees_of_freedom,
         )
         found.setdefault(num_workers, supply)
     return tuple(found[number] for number in sorted(found))
@@ -223,7 +229,7 @@ def _best_supply(supplies: Sequence[Supply], *, computing_s: float) -> Supply | 
     return min(supplies, key=lambda one: one.s_per_example + (0.0 if one.num_workers else computing_s), default=None)
 
 
-def _waits_s(training: Iterable[TrialRecord]) -> dict[str, float]:
+def _waits_s(training: Iterable[TrialRecord]) -> dict[str, Estimate]:
     found: dict[str, list[float]] = {}
     for record in training:
         if record.status != "ok" or record.steps is None:
@@ -234,7 +240,13 @@ def _waits_s(training: Iterable[TrialRecord]) -> dict[str, float]:
             found.setdefault(record.spec.family, []).append(
                 sum(waits) / sum(record.steps["num_examples"][row] for row in rows)
             )
-    return {family: statistics.fmean(values) for family, values in found.items()}
+    return {family: mean(values) for family, values in found.items()}
+
+
+def _relative_error(wait: Estimate) -> float | None:
+    if wait.value == 0:
+        return 0.0
+    return None if wait.standard_error is None else wait.standard_error / wait.value
 
 
 def _powers_w(records: Iterable[TrialRecord]) -> dict[str, float]:

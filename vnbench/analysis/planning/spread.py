@@ -2,9 +2,10 @@
 
 Each part of the uncertainty has a distribution of its own: coefficients and what is particular to sizes Student's t
 with the fit's degrees of freedom, what is particular to the process the same with those of the spread between
-processes, loading the normal one, interruptions that of the moments at which they come. Draws are points of a Sobol
-sequence, one dimension for each part: in every part each of NUM_DRAWS equal shares of probability is drawn once, and
-any two or more parts meet evenly. The share of a part is the variance with it alone over the sum of all.
+processes, loading the same with those of its own error, interruptions that of the moments at which they come. Draws are
+points of a Sobol sequence, one dimension for each part: in every part each of NUM_DRAWS equal shares of probability is
+drawn once, and any two or more parts meet evenly. The share of a part is the variance with it alone over the sum of
+all.
 
 Source: Sobol, On the distribution of points in a cube and the approximate evaluation of integrals, USSR Computational
 Mathematics and Mathematical Physics 7 (1967), pages 86 to 112; shifted digit by digit by the seed.
@@ -23,6 +24,7 @@ from scipy.special import ndtri, stdtrit
 from scipy.stats import qmc
 
 from vnbench.analysis.models.run_time import RunTime
+from vnbench.analysis.models.step_fit import ROUGH_DEGREES_OF_FREEDOM, ROUGH_SIZE_ERROR
 from vnbench.analysis.planning.interruptions import (
     expected_time_s,
     expected_time_without_snapshots_s,
@@ -88,7 +90,7 @@ class Degrees:
     processes: float
     """Of the spread between processes."""
     loading: float
-    """Relative standard error of the loader's supply."""
+    """Of the loader's supply."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,10 +125,22 @@ def draw_work_s(run: RunTime, degrees: Degrees, *, seed: int, parts: frozenset[P
         + errors(run.computing.sizes, degrees.measured, "sizes")
         + errors(run.computing.processes, degrees.processes, "processes"),
     )
-    loading_N = (run.loading_s or 0.0) * np.maximum(SMALLEST_FACTOR, 1 + errors(degrees.loading, math.inf, "loading"))
+    loading_N = (run.loading_s or 0.0) * np.maximum(
+        SMALLEST_FACTOR, 1 + errors(*drawn_loading(run, degrees), "loading")
+    )
     epoch_N = np.maximum(computing_N, loading_N) if run.has_workers else computing_N + loading_N
     once_s = run.start_up_s + run.new_shapes_s
     return np.broadcast_to(once_s + run.num_epochs * (epoch_N + run.validation_s), NUM_DRAWS).astype(np.float64)
+
+
+def drawn_loading(run: RunTime, degrees: Degrees) -> tuple[float, float]:
+    """Return the relative standard error with which loading is drawn, and its degrees of freedom.
+
+    Where nothing tells it, a tenth is taken, as for a step whose sizes are too few to tell theirs.
+    """
+    if run.loading_error is None:
+        return ROUGH_SIZE_ERROR, float(ROUGH_DEGREES_OF_FREEDOM)
+    return run.loading_error, degrees.loading
 
 
 def finish_of(

@@ -60,15 +60,22 @@ class PooledFigure:
     """Mean over the processes, in the figure's own unit."""
     num_processes: int
     """Processes that it rests on."""
+    relative_error: float | None
+    """Standard error of the mean, relative to it, what differs between processes included where relative_between is
+    known; None where it cannot be told."""
+    degrees_of_freedom: float
+    """On how much relative_error rests; infinite for plenty."""
     relative_within: float | None
     """Root mean square of the processes' standard errors, relative to the figure; None where none is known."""
     within_degrees_of_freedom: float | None
     """On how much relative_within rests."""
     relative_between: float | None
     """Standard deviation between processes beyond that, relative; None where no spec ran in two processes."""
-    relative_half_width: float | None
-    """Half-width of the two-sided 95 % interval of the mean, relative to it, what differs between processes included
-    where relative_between is known; None where it cannot be told."""
+
+    @property
+    def relative_half_width(self) -> float | None:
+        """Half-width of the two-sided 95 % interval of the mean, relative to it."""
+        return None if self.relative_error is None else student_t(self.degrees_of_freedom) * self.relative_error
 
     @property
     def half_width(self) -> float | None:
@@ -122,43 +129,42 @@ def pooled(processes: Sequence[ProcessFigure], *, spread: Spread | None) -> Pool
     known = [process for process in processes if process.relative_error is not None]
     square, freedom = _combined([(1 / len(known), process) for process in known]) if known else (None, None)
     within = None if square is None else math.sqrt(square)
-    half_width: float | None = None
-    if within is not None:
-        half_width = mean_half_width(
-            spread,
-            within_relative_error=within,
-            within_degrees_of_freedom=freedom,
-            num_processes=len(processes),
-        )
-    elif spread is not None and len(processes) > 1:
+    known_within = within
+    if within is None and spread is not None and len(processes) > 1:
         # Without an error of its own, what the spread explains by steps is left in.
-        half_width = mean_half_width(spread, within_relative_error=spread.relative_within, num_processes=len(processes))
+        known_within = spread.relative_within
+    error, error_freedom = mean_error(
+        spread, within_relative_error=known_within, within_degrees_of_freedom=freedom, num_processes=len(processes)
+    )
     return PooledFigure(
         value=fmean(process.value for process in processes),
         num_processes=len(processes),
+        relative_error=error,
+        degrees_of_freedom=error_freedom,
         relative_within=within,
         within_degrees_of_freedom=freedom,
         relative_between=spread.relative_between if spread else None,
-        relative_half_width=half_width,
     )
 
 
-def mean_half_width(
+def mean_error(
     spread: Spread | None,
     *,
-    within_relative_error: float,
+    within_relative_error: float | None,
     within_degrees_of_freedom: float | None = None,
     num_processes: int = 1,
-) -> float:
-    """Return the half-width of the 95 % interval of the mean of processes, relative to it.
+) -> tuple[float | None, float]:
+    """Return the standard error of the mean of processes, relative to it, and its degrees of freedom.
 
-    ``within_degrees_of_freedom`` are those of the error within a process, None for plenty. Without a spread the
-    interval covers the steps of these processes only.
+    ``within_degrees_of_freedom`` are those of the error within a process, None for plenty. Without a spread the error
+    covers the steps of these processes only; where the error within a process is not known, nor is this one.
     """
+    if within_relative_error is None:
+        return None, math.inf
     deviation, freedom = within_relative_error, within_degrees_of_freedom or math.inf
     if spread is not None:
         deviation, freedom = _one_process(spread, within_relative_error, within_degrees_of_freedom)
-    return student_t(freedom) * deviation / math.sqrt(num_processes)
+    return deviation / math.sqrt(num_processes), freedom
 
 
 def pair_half_width(

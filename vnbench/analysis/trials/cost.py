@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
 
-from vnbench.analysis.statistics.between import PooledFigure, Spread, mean_half_width
+from vnbench.analysis.statistics.between import PooledFigure, Spread, mean_error
 from vnbench.analysis.trials.compute import CanvasSummary
 from vnbench.units import SECONDS_PER_UNIT
 
@@ -88,18 +88,17 @@ def epoch_time(canvases: Iterable[CanvasSummary], passes: Sequence[int], *, spre
     num_processes = min(point.num_processes for _, point in used)
     # The sum has at least the degrees of freedom of its least known part.
     freedom = min((point.degrees_of_freedom for _, point in used if point.degrees_of_freedom), default=None)
-    half_width: float | None = None
-    if within is not None:
-        half_width = mean_half_width(
-            spread, within_relative_error=within, within_degrees_of_freedom=freedom, num_processes=num_processes
-        )
+    error, error_freedom = mean_error(
+        spread, within_relative_error=within, within_degrees_of_freedom=freedom, num_processes=num_processes
+    )
     return PooledFigure(
         value=total_s,
         num_processes=num_processes,
+        relative_error=error,
+        degrees_of_freedom=error_freedom,
         relative_within=within,
         within_degrees_of_freedom=freedom,
         relative_between=spread.relative_between if spread else None,
-        relative_half_width=half_width,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from vnbench.analysis.models.run_time import RunTime
 from vnbench.analysis.planning.capacity import Asked, PlannedRun, pareto_front
 from vnbench.analysis.planning.configurations import Measured
 from vnbench.analysis.planning.spread import Finish, Part
@@ -212,9 +213,7 @@ def plan_warnings(
             f"extrapolated: {100 * recommended.run.extrapolated_ratio:.0f} % of the passes lie outside of the sizes "
             "that were timed; the interval is too narrow by an unknown amount"
         )
-    if recommended.run.loading_s is None:
-        command = sweep_command(options, LOADING)
-        found.append(f"loading was not measured: the loader is taken to keep up; measure it with: {command}")
+    found += _of_loading(recommended.run, options)
     if not recommended.family.fit.is_between_measured:
         command = sweep_command(options, {"kind": recommended.family.source, "replicates": "3"})
         found.append(
@@ -259,3 +258,12 @@ def plan_warnings(
     if "device-scale" in values:
         found.append("scaled to a device that was not measured: a bracket, and no forecast")
     return tuple(found)
+
+
+def _of_loading(run: RunTime, options: Options) -> Iterator[str]:
+    if run.loading_s is None:
+        command = sweep_command(options, LOADING)
+        yield f"loading was not measured: the loader is taken to keep up; measure it with: {command}"
+    elif run.loading_error is None:
+        command = sweep_command(options, {**LOADING, "replicates": "3"})
+        yield f"how exactly loading was measured is not known: a tenth is taken for it; measure it with: {command}"

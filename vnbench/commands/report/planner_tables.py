@@ -22,6 +22,7 @@ from vnbench.analysis.planning.spread import (
     PERCENTILES,
     PROBABILITIES,
     SMALLEST_FACTOR,
+    drawn_loading,
     quantiles_of,
     ranks_of,
 )
@@ -109,10 +110,7 @@ def planner_tables(report: PlanReport, latest: Sequence[TrialRecord]) -> dict[st
             key = tuple(value for name, value in one.levers.items() if name != "num_workers")
             rows = found.setdefault(key, (one, [None] * len(examples)))[1]
             rows[place] = _row(one, asked=resized, memory=[size for _, size in memory])
-    freedoms = sorted(
-        {freedom for one, _ in found.values() for freedom in (one.degrees.measured, one.degrees.processes)}
-        | {float("inf")}
-    )
+    freedoms = sorted({freedom for one, _ in found.values() for freedom in _freedoms(one)})
     inside = asked.interruptions
     max_interruptions = min(max(MAX_INTERRUPTIONS, inside.count or 0), MOST_INTERRUPTIONS)
     return {
@@ -122,7 +120,6 @@ def planner_tables(report: PlanReport, latest: Sequence[TrialRecord]) -> dict[st
         "smallest_factor": SMALLEST_FACTOR,
         "ranks": {part: _packed(ranks, "<u2") for part, ranks in ranks_of(asked.seed).items()},
         "quantiles": [_packed(quantiles_of(freedom)[: NUM_DRAWS // 2], "<f4") for freedom in freedoms],
-        "normal": freedoms.index(float("inf")),
         "sums": [
             _packed(sum_of_uniforms(PROBABILITIES[: NUM_DRAWS // 2], count), "<f4")
             for count in range(1, max_interruptions + 1)
@@ -155,10 +152,25 @@ def _configuration(
         "is_measured_batch": levers["batch_size"] in measured_batches | {levers["micro_batch_size"]},
         "words": named(replace(one, levers=levers)),
         "freedoms": [freedoms.index(one.degrees.measured), freedoms.index(one.degrees.processes)],
-        "supplies": [[supply.num_workers, supply.s_per_example, supply.error] for supply in one.supplies],
-        "own_workers": one.levers["num_workers"] if not one.supplies else None,
+        "supplies": [_loading(other, freedoms) for other in _supplied(one)],
+        "own_loading": _loading(one, freedoms),
         "rows": rows,
     }
+
+
+def _loading(one: Configuration, freedoms: Sequence[float]) -> list[Any]:
+    error, freedom = drawn_loading(one.run, one.degrees)
+    return [one.levers["num_workers"], one.run.loading_s, error, freedoms.index(freedom)]
+
+
+def _supplied(one: Configuration) -> list[Configuration]:
+    """Return a configuration with each number of workers that was measured, for one example."""
+    return [one.supplied_by(supply, num_examples=1) for supply in one.supplies]
+
+
+def _freedoms(one: Configuration) -> set[float]:
+    of_loading = {drawn_loading(other.run, other.degrees)[1] for other in (one, *_supplied(one))}
+    return {one.degrees.measured, one.degrees.processes, *of_loading}
 
 
 def _row(one: Configuration, *, asked: Asked, memory: Sequence[float | None]) -> list[Any]:

@@ -60,14 +60,15 @@ class PlannerModel {
       supply = configuration.supplies.find(([workers]) => workers === settings.workers) ?? null;
       if (supply === null) return null;
     }
-    const [workers, perExampleS, loadingError] = supply ?? [configuration.own_workers, 0, 0];
+    const [workers, perExampleS, loadingError, loadingFreedom] = supply ?? configuration.own_loading;
     const loadingS = supply === null ? waitS ?? 0 : settings.examples * perExampleS;
     const hasWorkers = supply !== null && workers > 0;
     const epochS = (hasWorkers ? Math.max(computingS, loadingS) : computingS + loadingS) + validationS;
     const onceS = this.tables.run.start_up_s + newShapesS;
     return {
       numSteps, computingS, coefficients, sizes, processes, validationS, evidence, needBytes, verdicts, workers,
-      loadingS, loadingError, hasWorkers, epochS, onceS, freedoms: configuration.freedoms, numEpochs: settings.epochs,
+      loadingS, loadingError, hasWorkers, epochS, onceS, numEpochs: settings.epochs,
+      freedoms: [...configuration.freedoms, loadingFreedom],
       stepS: (epochS - validationS) / numSteps, workS: settings.epochs * epochS,
     };
   }
@@ -75,11 +76,11 @@ class PlannerModel {
   /** Draws of the finish with so many interruptions; an interval of null takes no snapshots. */
   draws(run, settings, numInterruptions, intervalS) {
     const { snapshot_s: snapshotS, restart_s: restartS } = this.tables.run;
-    const [measured, between] = run.freedoms;
+    const [measured, between, ofLoading] = run.freedoms;
     const coefficients = this.drawn("coefficients", this.quantiles[measured], measured);
     const sizes = this.drawn("sizes", this.quantiles[measured], measured);
     const processes = this.drawn("processes", this.quantiles[between], between);
-    const loading = this.drawn("loading", this.quantiles[this.tables.normal], "normal");
+    const loading = this.drawn("loading", this.quantiles[ofLoading], ofLoading);
     const lost = numInterruptions > 0
       ? this.drawn("interruptions", this.sums[numInterruptions - 1], numInterruptions) : null;
     const least = this.tables.smallest_factor, windowS = settings.windowS;
