@@ -9,7 +9,8 @@ from statistics import fmean
 from vnbench.analysis.comparison.ratios import Ratio, compare_times
 from vnbench.analysis.comparison.sides import side_of
 from vnbench.analysis.findings import Findings
-from vnbench.analysis.statistics.means import CONFIDENCE, Estimate, mean
+from vnbench.analysis.statistics.estimate import CONFIDENCE, Estimate
+from vnbench.analysis.statistics.means import mean
 from vnbench.analysis.trials.process import why_not_timed
 from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.records.record import TrialRecord

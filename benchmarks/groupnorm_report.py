@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any, Literal
 
 import torch
@@ -23,7 +23,7 @@ from markdown_page import page_name, write_document, write_page
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
-from vnbench.analysis.statistics.means import t_quantile
+from vnbench.analysis.statistics.means import mean
 from vnbench.images.drawing.raster import draw_example
 from vnbench.model.normalization import ExplicitGroupNorm, num_groups
 from vnbench.model.veernet import PRESETS
@@ -263,11 +263,11 @@ def measured_rows(timings: Sequence[Timing]) -> list[str]:
     rows = []
     for timing in timings:
         case = timing.case
-        mean_ms = 1000 * fmean(timing.times_s)
-        half_ms = 1000 * t_quantile(NUM_REPEATS - 1) * stdev(timing.times_s) / NUM_REPEATS**0.5
+        time_ms = mean(timing.times_s) * 1000
+        told = f"{significant(time_ms.value)} ± {significant(time_ms.half_width, digits=2)}"
         rows.append(
             f"| {case.level} | {case.batch} | {case.reading} | {case.precision} | {case.layout} "
-            f"| {significant(mean_ms)} ± {significant(half_ms, digits=2)} | {format_bytes(timing.saved_bytes)} |"
+            f"| {told} | {format_bytes(timing.saved_bytes)} |"
         )
     return rows
 

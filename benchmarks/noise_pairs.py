@@ -21,7 +21,8 @@ from markdown_page import records_page_name, write_page
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from vnbench.analysis.statistics.between import ProcessFigure, Spread, pair_half_width, spread_of, student_t
+from vnbench.analysis.statistics.between import Spread, pair_half_width, spread_of
+from vnbench.analysis.statistics.estimate import Estimate, student_t
 from vnbench.analysis.trials.noise import process_figure
 from vnbench.analysis.trials.process import measured_at_s
 from vnbench.analysis.trials.summary import latest_attempts
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
 
     records = [record for record in latest_attempts(load_all([options.results]).records) if record.kind == "training"]
-    by_spec: dict[str, list[tuple[TrialRecord, ProcessFigure]]] = defaultdict(list)
+    by_spec: dict[str, list[tuple[TrialRecord, Estimate]]] = defaultdict(list)
     for record in sorted(records, key=lambda record: record.replicate):
         if (figure := process_figure(record)) is not None:
             by_spec[record.spec_id].append((record, figure))
@@ -84,21 +85,19 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def make_pairs(
-    spec_id: str, processes: Sequence[tuple[TrialRecord, ProcessFigure]], spread: Spread, start_s: float
+    spec_id: str, processes: Sequence[tuple[TrialRecord, Estimate]], spread: Spread, start_s: float
 ) -> list[Pair]:
     pairs = []
     for (one, first), (_, second) in zip(processes[::2], processes[1::2], strict=False):
         errors = [figure.relative_error or 0.0 for figure in (first, second)]
-        freedom = sum(figure.degrees_of_freedom or 0 for figure in (first, second))
-        within = math.hypot(*errors) / math.sqrt(2)
+        freedom = sum(figure.dof for figure in (first, second) if figure.se is not None)
+        within = Estimate(value=1.0, se=math.hypot(*errors) / math.sqrt(2), dof=freedom or math.inf)
         pairs.append(
             Pair(
                 spec_id=spec_id,
                 time_s=measured_at_s(one) - start_s,
                 difference=2 * (first.value - second.value) / (first.value + second.value),
-                half_width=pair_half_width(
-                    spread, within_relative_error=within, within_degrees_of_freedom=freedom or None
-                ),
+                half_width=pair_half_width(spread, within),
                 half_width_of_steps=student_t(max(freedom, 1)) * math.hypot(*errors),
             )
         )
@@ -107,7 +106,7 @@ def make_pairs(
 
 def describe(
     records: Sequence[TrialRecord],
-    by_spec: dict[str, list[tuple[TrialRecord, ProcessFigure]]],
+    by_spec: dict[str, list[tuple[TrialRecord, Estimate]]],
     spread: Spread,
     pairs: Sequence[Pair],
     calibration: int,

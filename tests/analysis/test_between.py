@@ -5,21 +5,19 @@ import numpy as np
 import pytest
 
 from vnbench.analysis.statistics.between import (
-    ProcessFigure,
     Spread,
-    mean_error,
+    mean_of_processes,
     pair_half_width,
     pooled,
     spread_of,
-    student_t,
 )
-from vnbench.analysis.statistics.means import t_quantile
+from vnbench.analysis.statistics.estimate import Estimate, student_t
 
 T_2 = 4.302652729911275
 
 
-def figures(*values: float, error: float | None = None, freedom: int | None = None) -> list[ProcessFigure]:
-    return [ProcessFigure(value=value, relative_error=error, degrees_of_freedom=freedom) for value in values]
+def figures(*values: float, error: float | None = None, dof: float = math.inf) -> list[Estimate]:
+    return [Estimate(value=value, se=None if error is None else error * value, dof=dof) for value in values]
 
 
 def a_spread(**changes: float) -> Spread:
@@ -27,15 +25,17 @@ def a_spread(**changes: float) -> Spread:
     return Spread(**(values | changes))
 
 
-def mean_half_width(spread: Spread, **changes: float) -> float:
-    error, freedom = mean_error(spread, **changes)
-    assert error is not None
-    return student_t(freedom) * error
+def half_width(error: float, *, dof: float = math.inf, num_processes: int = 1) -> float:
+    """Of the mean of processes whose steps tell an error, beside ``a_spread``."""
+    within = Estimate(value=1.0, se=error, dof=dof)
+    found = mean_of_processes(within, spread=a_spread(), num_processes=num_processes).half_width
+    assert found is not None
+    return found
 
 
 def test_students_t_takes_degrees_of_freedom_that_are_no_whole_number() -> None:
     assert student_t(2) == pytest.approx(T_2)
-    assert t_quantile(2) > student_t(2.5) > t_quantile(3)
+    assert student_t(2) > student_t(2.5) > student_t(3)
     assert student_t(math.inf) == pytest.approx(1.959964, abs=1e-6)
 
 
@@ -50,14 +50,14 @@ def test_spread_pools_relative_variances_by_their_degrees_of_freedom() -> None:
 
 def test_what_the_steps_explain_is_taken_from_the_spread_between_processes() -> None:
     # 0.1^2 = 0.06^2 + 0.08^2
-    spread = spread_of([[figures(9, 10, 11, error=0.06, freedom=20)]])
+    spread = spread_of([[figures(9, 10, 11, error=0.06, dof=20)]])
     assert spread is not None
     assert spread.relative_within == pytest.approx(0.06)
     assert spread.relative_between == pytest.approx(0.08)
 
 
 def test_processes_closer_together_than_their_steps_allow_have_no_spread_between_them() -> None:
-    spread = spread_of([[figures(9.9, 10, 10.1, error=0.06, freedom=20)]])
+    spread = spread_of([[figures(9.9, 10, 10.1, error=0.06, dof=20)]])
     assert spread is not None
     assert spread.relative_between == 0
 
@@ -91,35 +91,35 @@ def test_the_interval_of_the_only_repeated_spec_is_students_where_steps_say_noth
 
 def test_a_spec_of_one_process_borrows_the_spread() -> None:
     # As noisy as those of the spread: sigma_b^2 + w^2 = (0.05^2 - 0.03^2) + 0.03^2, with the spread's two degrees.
-    assert mean_half_width(a_spread(), within_relative_error=0.03) == pytest.approx(T_2 * 0.05)
-    (process,) = figures(7, error=0.03, freedom=20)
+    assert half_width(0.03) == pytest.approx(T_2 * 0.05)
+    (process,) = figures(7, error=0.03, dof=20)
     row = pooled([process], spread=a_spread())
     assert row.relative_half_width == pytest.approx(T_2 * 0.05)
-    assert (row.relative_error, row.degrees_of_freedom) == (pytest.approx(0.05), 2)
+    assert (row.relative_error, row.dof) == (pytest.approx(0.05), 2)
 
 
 def test_steps_noisier_than_those_of_the_spread_widen_the_interval() -> None:
     # 0.05^2 + 0.06^2 - 0.03^2 = 0.0052; its square over 0.05^4 / 2 + 0.0027^2 / 5.
     freedom = 0.0052**2 / (0.05**4 / 2 + 0.0027**2 / 5)
-    width = mean_half_width(a_spread(), within_relative_error=0.06, within_degrees_of_freedom=5)
+    width = half_width(0.06, dof=5)
     assert width == pytest.approx(student_t(freedom) * math.sqrt(0.0052))
 
 
 def test_steps_quieter_than_those_of_the_spread_take_nothing_off() -> None:
-    assert mean_half_width(a_spread(), within_relative_error=0.0) == pytest.approx(T_2 * 0.05)
+    assert half_width(0.0) == pytest.approx(T_2 * 0.05)
 
 
 def test_more_processes_of_a_spec_narrow_its_interval_by_their_root() -> None:
-    one = mean_half_width(a_spread(), within_relative_error=0.03)
-    assert mean_half_width(a_spread(), within_relative_error=0.03, num_processes=4) == pytest.approx(one / 2)
+    one = half_width(0.03)
+    assert half_width(0.03, num_processes=4) == pytest.approx(one / 2)
 
 
 def test_two_trials_differ_by_root_two_times_what_one_is_uncertain_by() -> None:
-    assert pair_half_width(a_spread(), within_relative_error=0.03) == pytest.approx(T_2 * 0.05 * math.sqrt(2))
+    assert pair_half_width(a_spread(), Estimate(value=1.0, se=0.03)) == pytest.approx(T_2 * 0.05 * math.sqrt(2))
 
 
 def test_without_a_spread_the_interval_is_that_of_the_steps() -> None:
-    row = pooled(figures(7, error=0.03, freedom=2), spread=None)
+    row = pooled(figures(7, error=0.03, dof=2), spread=None)
     assert row.relative_half_width == pytest.approx(T_2 * 0.03)
     assert row.relative_between is None
 
@@ -142,12 +142,12 @@ def test_no_processes_are_refused() -> None:
 BETWEEN, WITHIN, STEPS = 0.03, 0.01, 30
 
 
-def drawn(random: np.random.Generator, *, truth: float) -> ProcessFigure:
+def drawn(random: np.random.Generator, *, truth: float) -> Estimate:
     """One process: 3 % between processes, and a mean of thirty steps known to 1 %."""
     steps = random.normal(truth * random.normal(1, BETWEEN), truth * WITHIN * math.sqrt(STEPS), size=STEPS)
     mean = float(steps.mean())
-    error = float(steps.std(ddof=1)) / math.sqrt(STEPS) / mean
-    return ProcessFigure(value=mean, relative_error=error, degrees_of_freedom=STEPS - 1)
+    error = float(steps.std(ddof=1)) / math.sqrt(STEPS)
+    return Estimate(value=mean, se=error, dof=STEPS - 1)
 
 
 def coverage(replicates: Sequence[int], *, rounds: int) -> tuple[float, float, float]:
@@ -164,8 +164,7 @@ def coverage(replicates: Sequence[int], *, rounds: int) -> tuple[float, float, f
                 assert row.half_width is not None
                 hits.append(abs(row.value - (1.0 + i)) <= row.half_width)
         first, second = drawn(random, truth=2.0), drawn(random, truth=2.0)
-        assert first.relative_error is not None
-        limit = pair_half_width(spread, within_relative_error=first.relative_error, within_degrees_of_freedom=STEPS - 1)
+        limit = pair_half_width(spread, first)
         pairs.append(abs(first.value - second.value) <= limit * (first.value + second.value) / 2)
     return float(np.mean(with_between)), float(np.mean(within_alone)), float(np.mean(pairs))
 

@@ -9,7 +9,7 @@ import record_factory as factory
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.planning.capacity import Supply
 from vnbench.analysis.planning.configurations import Measured
-from vnbench.analysis.statistics.means import Estimate
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.records.record import TrialRecord
 
 SPEC = factory.loader_spec(batch_size=2, num_workers=2)
@@ -68,5 +68,5 @@ def test_what_training_waited_for_is_as_uncertain_as_its_processes_differ() -> N
     # 0.05 and 0.06 s an example: s = 0.01 / sqrt(2), the error of their mean half of the difference.
     waits = waits_of(2)
     assert waits.value == pytest.approx(0.055)
-    assert waits.standard_error == pytest.approx(0.005)
-    assert waits_of(1).standard_error is None
+    assert waits.se == pytest.approx(0.005)
+    assert waits_of(1).se is None

@@ -2,21 +2,15 @@ import math
 
 import pytest
 
-from vnbench.analysis.statistics.between import PooledFigure, Spread, mean_error, student_t
+from vnbench.analysis.statistics.between import Spread, mean_of_processes
+from vnbench.analysis.statistics.estimate import Estimate, student_t
 from vnbench.analysis.trials.compute import CanvasSummary
 from vnbench.analysis.trials.cost import cost_of_epoch, epoch_time, split_by_range
 
 
 def canvas(padded_pixels: int, time_s: float, *, error: float | None = 0.0, processes: int = 1) -> CanvasSummary:
-    time = PooledFigure(
-        value=time_s,
-        num_processes=processes,
-        relative_error=None,
-        degrees_of_freedom=math.inf,
-        relative_within=error,
-        within_degrees_of_freedom=None if error is None else 20,
-        relative_between=None,
-    )
+    within = Estimate(value=time_s, se=None if error is None else error * time_s, dof=20)
+    time = mean_of_processes(within, spread=None, num_processes=processes)
     return CanvasSummary(
         height=32,
         width=padded_pixels // 32,
@@ -83,9 +77,9 @@ def test_what_differs_between_processes_shifts_all_canvases_alike() -> None:
     )
     canvases = [canvas(1000, 1.0, processes=3), canvas(2000, 2.0, processes=3)]
     few, many = (epoch_time(canvases, [1500] * n, spread=spread) for n in (1, 1000))
-    error, freedom = mean_error(spread, within_relative_error=0.0, within_degrees_of_freedom=20, num_processes=3)
-    assert few.relative_error == many.relative_error == pytest.approx(error)
-    assert few.degrees_of_freedom == many.degrees_of_freedom == freedom
+    expected = mean_of_processes(Estimate(value=1.0, se=0.0, dof=20), spread=spread, num_processes=3)
+    assert [few.relative_error, many.relative_error] == pytest.approx([expected.se] * 2)
+    assert few.dof == many.dof == expected.dof
     assert few.relative_between == pytest.approx(0.04)
 
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from vnbench.analysis.statistics.means import t_quantile
+from vnbench.analysis.statistics.estimate import student_t
 from vnbench.analysis.trials.drift import TimedFigure, fit_drift
 
 HOUR = 3600.0
@@ -28,7 +28,7 @@ def test_the_slope_has_the_hand_worked_interval() -> None:
     drift = fit_drift([runs((0, 99.0), (1, 102.0), (2, 99.0))], length_s=2 * HOUR)
     assert drift is not None
     assert drift.per_hour == pytest.approx(0)
-    assert drift.half_width_per_hour == pytest.approx(t_quantile(1) * math.sqrt(0.0006) / math.sqrt(2))
+    assert drift.half_width_per_hour == pytest.approx(student_t(1) * math.sqrt(0.0006) / math.sqrt(2))
     assert drift.change_half_width == pytest.approx(2 * (drift.half_width_per_hour or 0))
     assert not drift.is_told_apart
 
@@ -70,7 +70,7 @@ def test_the_line_runs_through_the_mean_of_the_reference_and_is_surest_there() -
     assert at_end is not None
     assert at_middle < at_end
     assert drift.residual is not None
-    assert at_middle == pytest.approx(t_quantile(1) * drift.residual / math.sqrt(3))
+    assert at_middle == pytest.approx(student_t(1) * drift.residual / math.sqrt(3))
 
 
 def test_half_widths_are_relative_to_the_mean_of_the_spec() -> None:

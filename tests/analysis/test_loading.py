@@ -74,7 +74,7 @@ def test_where_no_number_is_enough_the_lack_is_told() -> None:
 def test_an_interval_that_reaches_below_the_appetite_is_not_sure() -> None:
     (row,) = rows(2)
     assert row.supply is not None
-    wide = dataclasses.replace(row.supply.time_per_example, relative_error=0.1)
+    wide = dataclasses.replace(row.supply.time_per_example, se=0.1 * row.supply.time_per_example.value)
     unsure = dataclasses.replace(row, stages=(dataclasses.replace(row.supply, time_per_example=wide),))
     assert find_knee([row], given(30.0)).is_sure
     assert not find_knee([unsure], given(30.0)).is_sure

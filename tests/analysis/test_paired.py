@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vnbench.analysis.comparison.paired import Side, SweepNoise, compare_speed, sweep_noise
-from vnbench.analysis.statistics.between import ProcessFigure, Spread, student_t
+from vnbench.analysis.statistics.between import Spread
+from vnbench.analysis.statistics.estimate import Estimate, student_t
 from vnbench.analysis.trials.steps_seen import SeenProcess, Shapes, StepNoise, equal_steps, step_noise
 
 PIXELS = np.array([2.35, 3.87, 6.92, 5.88, 4.63, 3.13]) * 1e6
@@ -19,7 +20,7 @@ def process(*epochs_s: Sequence[float], pixels: Sequence[float] = (1000, 2000), 
     """Return a process with given step times; valid pixels are a thousand in all."""
     shapes: Shapes = tuple((1, int(count), int(count), 32, int(count)) for count in pixels)
     mean_s = sum(map(sum, epochs_s)) / len(epochs_s)
-    time = ProcessFigure(value=mean_s / 1000, relative_error=error, degrees_of_freedom=len(pixels) - 1)
+    time = Estimate(value=mean_s / 1000, se=error * mean_s / 1000, dof=len(pixels) - 1)
     return SeenProcess(time=time, shapes=shapes, epochs_s=tuple(map(tuple, epochs_s)))
 
 
@@ -83,7 +84,7 @@ def test_a_spread_that_steps_explain_is_no_more_than_they_say() -> None:
 
 
 def test_a_single_step_a_side_tells_no_error() -> None:
-    bare = SeenProcess(time=ProcessFigure(value=1e-3))
+    bare = SeenProcess(time=Estimate(value=1e-3))
     ratio = compare_speed(side(bare), side(bare), noise=UNKNOWN)
     assert (ratio.value, ratio.half_width, ratio.interval, ratio.is_told_apart) == (1.0, None, None, False)
 
@@ -135,9 +136,8 @@ def simulated_side(
     for _ in range(processes):
         level = math.exp(random.normal(0, between))
         epochs_s = true_s * level * np.exp(random.normal(0, within, (epochs, len(groups))) - within**2 / 2)
-        time = ProcessFigure(
-            value=float(epochs_s.sum()) / epochs / PIXELS.sum(), relative_error=0.2, degrees_of_freedom=2
-        )
+        per_pixel = float(epochs_s.sum()) / epochs / float(PIXELS.sum())
+        time = Estimate(value=per_pixel, se=0.2 * per_pixel, dof=2)
         seen.append(SeenProcess(time=time, shapes=shapes, epochs_s=tuple(map(tuple, epochs_s.tolist()))))
     return Side(processes=tuple(seen)), float(true_s.sum() / PIXELS.sum())
 

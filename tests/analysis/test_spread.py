@@ -10,7 +10,8 @@ from vnbench.analysis.models.run_time import RunTime
 from vnbench.analysis.models.step_fit import ForecastParts, StepFit, fit_steps
 from vnbench.analysis.models.step_model import StepPoint
 from vnbench.analysis.planning.spread import NUM_DRAWS, Degrees, Interruptions, finish_of, ranks_of, shares_of
-from vnbench.analysis.statistics.between import ProcessFigure, spread_of
+from vnbench.analysis.statistics.between import spread_of
+from vnbench.analysis.statistics.estimate import Estimate
 
 NONE = Interruptions()
 SURE = Degrees(measured=math.inf, processes=math.inf, loading=math.inf)
@@ -139,7 +140,7 @@ def measured_fit(random: np.random.Generator, *, num_processes: int) -> StepFit:
         for number, speed in enumerate(speeds)
         for size, seconds in zip(SIZES, true_s, strict=True)
     ]
-    figures = [[[ProcessFigure(value=float(speed * true)) for speed in speeds]] for true in true_s[:1]]
+    figures = [[[Estimate(value=float(speed * true)) for speed in speeds]] for true in true_s[:1]]
     return fit_steps(points, spread=spread_of(figures), form="linear")
 
 

@@ -5,38 +5,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vnbench.analysis.statistics.estimate import student_t
 from vnbench.analysis.statistics.means import (
     correlated_ratio_of_sums,
     find_outliers,
     mean,
     ratio_of_sums,
     repeated_ratio_of_sums,
-    t_quantile,
 )
 
 T_2 = 4.302652729911275
 """Student's t at 0.975 with two degrees of freedom, from its closed form 0.95 sqrt(2 / (1 - 0.95^2))."""
 
 
-def test_t_quantile_agrees_with_its_closed_form_at_two_degrees_of_freedom() -> None:
+def test_students_t_agrees_with_its_closed_form_at_two_degrees_of_freedom() -> None:
     assert pytest.approx(0.95 * math.sqrt(2 / (1 - 0.95**2))) == T_2
-    assert t_quantile(2) == pytest.approx(T_2)
+    assert student_t(2) == pytest.approx(T_2)
 
 
 def test_mean_has_the_hand_worked_half_width() -> None:
     # mean 2, s^2 = (1 + 0 + 1) / 2 = 1, standard error 1 / sqrt(3)
     estimate = mean([1.0, 2.0, 3.0])
     assert estimate.value == 2
-    assert estimate.standard_error == pytest.approx(1 / math.sqrt(3))
+    assert estimate.se == pytest.approx(1 / math.sqrt(3))
     assert estimate.half_width == pytest.approx(T_2 / math.sqrt(3))
-    assert estimate.num_observations == 3
+    assert estimate.dof == 2
 
 
 def test_ratio_has_the_hand_worked_half_width() -> None:
     # R = 12 / 6 = 2; residuals 3 - 2, 3 - 4, 6 - 6 = 1, -1, 0; mean(x) = 2; se = sqrt(2 / (3 * 2)) / 2
     estimate = ratio_of_sums([3.0, 3.0, 6.0], [1.0, 2.0, 3.0])
     assert estimate.value == 2
-    assert estimate.standard_error == pytest.approx(math.sqrt(1 / 3) / 2)
+    assert estimate.se == pytest.approx(math.sqrt(1 / 3) / 2)
     assert estimate.half_width == pytest.approx(T_2 * math.sqrt(1 / 3) / 2)
     assert estimate.relative_half_width == pytest.approx(T_2 * math.sqrt(1 / 3) / 4)
 
@@ -60,7 +60,7 @@ def test_relative_half_width_is_the_same_both_ways_up() -> None:
 @pytest.mark.parametrize("estimate", [mean([4.0]), ratio_of_sums([8.0], [2.0])])
 def test_one_observation_has_a_value_and_no_interval(estimate) -> None:
     assert estimate.value == 4
-    assert estimate.standard_error is None
+    assert estimate.se is None
     assert estimate.half_width is None
     assert estimate.relative_half_width is None
 
@@ -137,13 +137,13 @@ def test_intervals_of_independent_steps_lose_little_by_looking_for_correlation()
         estimate = correlated_ratio_of_sums(values, [1.0] * 64)
         assert estimate.half_width is not None
         covered += abs(estimate.value - 1) <= estimate.half_width
-        num_grouped += estimate.num_observations < 64
+        num_grouped += estimate.dof < 63
     assert covered / runs > 0.92
     assert num_grouped / runs < 0.1
 
 
 def test_few_steps_are_not_grouped() -> None:
-    assert correlated_ratio_of_sums([1.0, 1.0, 1.0, 2.0, 2.0, 2.0], [1.0] * 6).num_observations == 6
+    assert correlated_ratio_of_sums([1.0, 1.0, 1.0, 2.0, 2.0, 2.0], [1.0] * 6).dof == 5
 
 
 @given(st.lists(st.floats(0.1, 10), min_size=2, max_size=60))
@@ -172,9 +172,9 @@ def test_the_error_of_repeated_observations_is_that_within_kinds() -> None:
     # Residuals of 0.1 each with two degrees of freedom left: variance 0.02, of the sum 0.08, over the sum of 6.
     estimate = repeated_ratio_of_sums([1.1, 2.9, 0.9, 3.1], [1.0, 2.0, 1.0, 2.0], kinds=["a", "b", "a", "b"])
     assert estimate.value == pytest.approx(8 / 6)
-    assert estimate.standard_error == pytest.approx(math.sqrt(0.08) / 6)
+    assert estimate.se == pytest.approx(math.sqrt(0.08) / 6)
     assert estimate.half_width == pytest.approx(4.303 * math.sqrt(0.08) / 6, rel=1e-3)
-    assert estimate.num_observations == 3
+    assert estimate.dof == 2
 
 
 def test_observations_of_one_kind_are_draws_as_before() -> None:
@@ -182,9 +182,9 @@ def test_observations_of_one_kind_are_draws_as_before() -> None:
     plain = correlated_ratio_of_sums(values, [1.0] * 5)
     repeated = repeated_ratio_of_sums(values, [1.0] * 5, kinds=[0] * 5)
     assert repeated.half_width == pytest.approx(plain.half_width)
-    assert repeated.num_observations == plain.num_observations
+    assert repeated.dof == plain.dof
 
 
 def test_kinds_that_are_seen_once_tell_no_error() -> None:
     estimate = repeated_ratio_of_sums([1.0, 5.0], [1.0, 2.0], kinds=["a", "b"])
-    assert (estimate.value, estimate.standard_error, estimate.half_width) == (2.0, None, None)
+    assert (estimate.value, estimate.se, estimate.half_width) == (2.0, None, None)

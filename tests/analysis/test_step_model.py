@@ -7,7 +7,8 @@ import pytest
 
 from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, StepFit, fit_steps
 from vnbench.analysis.models.step_model import Form, StepPoint, choose_form, fit_step_model, leave_one_size_out
-from vnbench.analysis.statistics.between import ProcessFigure, spread_of
+from vnbench.analysis.statistics.between import spread_of
+from vnbench.analysis.statistics.estimate import Estimate
 
 MPX = 1e6
 SIZES = tuple(size * MPX for size in (1.5, 2.3, 3.1, 3.9, 4.7, 5.5, 6.3, 7.1, 8.2))
@@ -149,7 +150,7 @@ def simulated(generator: random.Random, *, num_processes: int) -> tuple[StepFit,
         for process in range(num_processes)
         for size in SIZES
     ]
-    by_size = [[ProcessFigure(value=p.step_time_s) for p in points if p.padded_pixels == size] for size in SIZES]
+    by_size = [[Estimate(value=p.step_time_s) for p in points if p.padded_pixels == size] for size in SIZES]
     return fit_steps(points, spread=spread_of([by_size])), unseen, line(unseen) * of_size[unseen] * factors[-1]
 
 

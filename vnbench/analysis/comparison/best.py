@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.special import chdtri, ndtr
 
 from vnbench.analysis.comparison.paired import PairedRatio
-from vnbench.analysis.statistics.means import CONFIDENCE
+from vnbench.analysis.statistics.estimate import CONFIDENCE
 
 NUM_NODES = 2_000
 """Equal shares of probability over which the spread's own uncertainty is averaged."""

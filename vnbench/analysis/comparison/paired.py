@@ -29,7 +29,8 @@ from statistics import fmean
 
 from scipy.optimize import brentq
 
-from vnbench.analysis.statistics.between import ProcessFigure, Spread, spread_of, student_t
+from vnbench.analysis.statistics.between import Spread, spread_of
+from vnbench.analysis.statistics.estimate import Estimate, student_t, sum_of_variances
 from vnbench.analysis.statistics.means import correlated_ratio_of_sums
 from vnbench.analysis.trials.steps_seen import (
     SeenProcess,
@@ -151,16 +152,16 @@ def compare_speed(side: Side, reference: Side, *, noise: SweepNoise) -> PairedRa
     )
 
 
-def _figures(side: Side, noise: StepNoise | None) -> list[ProcessFigure]:
+def _figures(side: Side, noise: StepNoise | None) -> list[Estimate]:
     """Return the processes' times with the errors that repeated steps give them."""
     if noise is None:
-        return [ProcessFigure(value=one.time.value) for one in side.processes]
+        return [Estimate(value=one.time.value) for one in side.processes]
     error = noise.relative / math.sqrt(equal_steps(side.shapes))
     return [
-        ProcessFigure(
+        Estimate(
             value=one.time.value,
-            relative_error=error / math.sqrt(len(one.epochs_s)),
-            degrees_of_freedom=max(1, round(noise.degrees_of_freedom)),
+            se=error / math.sqrt(len(one.epochs_s)) * one.time.value,
+            dof=max(1, round(noise.degrees_of_freedom)),
         )
         for one in side.processes
     ]
@@ -175,14 +176,14 @@ def _within(side: Side, reference: Side, steps: StepNoise | None) -> tuple[float
         for one, found in zip(sides, own, strict=True)
         if one.shapes and (noise := _better_known(found, steps))
     ]
-    from_repeated = _sum(known) if len(known) == len(sides) else None
+    from_repeated = sum_of_variances(known) if len(known) == len(sides) else None
     is_paired = side.shapes == reference.shapes and len(side.shapes) > 1
     if is_paired and None in own:
         return _pooled(_of_pairs(side, reference), from_repeated)
     if from_repeated is not None:
         return from_repeated
     draws = [part for one in sides if (part := _of_draws(one)) is not None]
-    return _sum(draws) if len(draws) == len(sides) else None
+    return sum_of_variances(draws) if len(draws) == len(sides) else None
 
 
 def _better_known(own: StepNoise | None, pooled: StepNoise | None) -> StepNoise | None:
@@ -195,8 +196,8 @@ def _better_known(own: StepNoise | None, pooled: StepNoise | None) -> StepNoise 
 def _of_pairs(side: Side, reference: Side) -> tuple[float, float]:
     """Return the variance of the logarithm of the ratio of sums over equal steps, and its degrees of freedom."""
     pairs = correlated_ratio_of_sums(mean_steps_s(side.processes), mean_steps_s(reference.processes))
-    assert pairs.standard_error is not None
-    return (pairs.standard_error / pairs.value) ** 2, pairs.num_observations - 1
+    assert pairs.relative_error is not None
+    return pairs.relative_error**2, pairs.dof
 
 
 def _pooled(one: tuple[float, float], other: tuple[float, float] | None) -> tuple[float, float]:
@@ -216,28 +217,19 @@ def _of_mean(side: Side, noise: StepNoise) -> tuple[float, float]:
 def _of_draws(side: Side) -> tuple[float, float] | None:
     """Return the variance of a side's mean, relative, where its steps are taken as draws."""
     known = [
-        (one.time.relative_error**2 / len(side.processes) ** 2, float(one.time.degrees_of_freedom))
+        (one.time.relative_error**2 / len(side.processes) ** 2, one.time.dof)
         for one in side.processes
-        if one.time.relative_error is not None and one.time.degrees_of_freedom
+        if one.time.relative_error is not None
     ]
-    return _sum(known) if len(known) == len(side.processes) else None
-
-
-def _sum(parts: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
-    """Return the sum of variances with Welch's and Satterthwaite's degrees of freedom; None for no parts."""
-    if not parts:
-        return None
-    total = math.fsum(variance for variance, _ in parts)
-    uncertainty = math.fsum(variance**2 / freedom for variance, freedom in parts)
-    return total, total**2 / uncertainty if uncertainty > 0 else min(freedom for _, freedom in parts)
+    return sum_of_variances(known) if len(known) == len(side.processes) else None
 
 
 def _variance(within: tuple[float, float] | None, spread: Spread | None, *, share: float) -> tuple[float | None, float]:
     """Return the variance of the logarithm of a ratio, and its degrees of freedom.
 
     ``share`` is 1/m + 1/n for m and n processes. The spread s as observed holds what its own steps explain, v. Where
-    the steps of this pair explain more than that, the difference is added, as between.mean_error does; where they
-    explain all of the spread and more, their own error is the better known and the larger one, and it is taken.
+    the steps of this pair explain more than that, the difference is added, as between.mean_of_processes does; where
+    they explain all of the spread and more, their own error is the better known and the larger one, and it is taken.
     Simulated with one to three processes a side, one epoch or two, and spreads of 0 to 3 times the noise of an epoch:
     93 to 98 % of the intervals hold the truth (tests/analysis/test_paired.py).
     """

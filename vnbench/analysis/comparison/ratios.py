@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from scipy.special import stdtrit
 
 from vnbench.analysis.comparison.sides import SideFigure
+from vnbench.analysis.statistics.estimate import sum_of_variances
 from vnbench.analysis.statistics.moderation import fit_prior, moderate
 
 FAMILY_ERROR = 0.01
@@ -114,10 +115,8 @@ def _overall(logs: Sequence[float], errors: Sequence[tuple[float, float] | None]
     known = [error for error in errors if error is not None]
     if len(known) < count:
         return statistics.variance(logs) / count, count - 1.0
-    square = sum(variance for variance, _ in known)
-    # Welch's and Satterthwaite's degrees of freedom of a sum of variances.
-    uncertainty = sum(variance**2 / freedom for variance, freedom in known)
-    return square / count**2, square**2 / uncertainty if uncertainty > 0 else math.inf
+    square, freedom = sum_of_variances(known)
+    return square / count**2, freedom
 
 
 def _ratio(log: float, error: tuple[float, float] | None, level: float, sweep_spread: float) -> Ratio:

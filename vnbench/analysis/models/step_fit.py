@@ -30,6 +30,7 @@ from vnbench.analysis.models.step_model import (
     sizes_of,
 )
 from vnbench.analysis.statistics.between import Spread
+from vnbench.analysis.statistics.estimate import sum_of_variances
 
 CONFIDENCE = 0.9
 """Of the intervals of forecasts: from the 5th to the 95th percentile."""
@@ -131,11 +132,12 @@ class StepFit:
             return None
         total = parts.total_s
         measured = parts.coefficients**2 + parts.sizes**2
-        variance = measured + parts.processes**2
-        uncertainty = measured**2 / self.degrees_of_freedom
-        if self.between_degrees_of_freedom:
-            uncertainty += parts.processes**4 / self.between_degrees_of_freedom
-        freedom = variance**2 / uncertainty if uncertainty > 0 else math.inf
+        variance, freedom = sum_of_variances(
+            [
+                (measured, self.degrees_of_freedom),
+                (parts.processes**2, self.between_degrees_of_freedom or math.inf),
+            ]
+        )
         half_width = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(variance) * total
         return Forecast(
             value=total - less_s,

@@ -14,7 +14,8 @@ from vnbench.analysis.models.run_time import EpochPasses, compose_run
 from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, Asked, Configuration, Evidence, Supply
 from vnbench.analysis.planning.room import room_of
 from vnbench.analysis.planning.spread import Degrees
-from vnbench.analysis.statistics.means import Estimate, mean
+from vnbench.analysis.statistics.estimate import Estimate
+from vnbench.analysis.statistics.means import mean
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.analysis.trials.process import mean_power_w
 from vnbench.batching.epoch import plan_epoch
@@ -168,7 +169,7 @@ def _composed(
         degrees=Degrees(
             measured=float(family.fit.degrees_of_freedom) if family.fit.degrees_of_freedom else math.inf,
             processes=family.fit.between_degrees_of_freedom or math.inf,
-            loading=math.inf if wait is None else float(wait.num_observations - 1),
+            loading=math.inf if wait is None else float(wait.dof),
         ),
         supplies=supplies,
         evidence="extrapolated" if family.is_rough else _evidence(run.extrapolated_ratio, is_trained=is_trained),
@@ -215,7 +216,7 @@ def _supplies(loading: Sequence[LoaderSummary], *, sampler: SamplerName, micro_b
             num_workers=num_workers,
             s_per_example=time.value,
             relative_error=time.relative_error,
-            degrees_of_freedom=time.degrees_of_freedom,
+            degrees_of_freedom=time.dof,
         )
         found.setdefault(num_workers, supply)
     return tuple(found[number] for number in sorted(found))
@@ -246,7 +247,7 @@ def _waits_s(training: Iterable[TrialRecord]) -> dict[str, Estimate]:
 def _relative_error(wait: Estimate) -> float | None:
     if wait.value == 0:
         return 0.0
-    return None if wait.standard_error is None else wait.standard_error / wait.value
+    return wait.relative_error
 
 
 def _powers_w(records: Iterable[TrialRecord]) -> dict[str, float]:

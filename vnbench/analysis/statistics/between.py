@@ -14,21 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from scipy.special import stdtrit
-
-from vnbench.analysis.statistics.means import CONFIDENCE
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProcessFigure:
-    """One figure as one process measured it."""
-
-    value: float
-    """The figure, positive, in its own unit."""
-    relative_error: float | None = None
-    """Its standard error over the steps of the process, relative to it; None where one step or none tells it."""
-    degrees_of_freedom: int | None = None
-    """Of relative_error."""
+from vnbench.analysis.statistics.estimate import Estimate, student_t, sum_of_variances
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,37 +39,23 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PooledFigure:
-    """A figure over the processes of one spec."""
+class PooledFigure(Estimate):
+    """Mean of a figure over the processes of one spec.
 
-    value: float
-    """Mean over the processes, in the figure's own unit."""
+    What differs between processes is in its error where ``relative_between`` is known.
+    """
+
     num_processes: int
     """Processes that it rests on."""
-    relative_error: float | None
-    """Standard error of the mean, relative to it, what differs between processes included where relative_between is
-    known; None where it cannot be told."""
-    degrees_of_freedom: float
-    """On how much relative_error rests; infinite for plenty."""
     relative_within: float | None
     """Root mean square of the processes' standard errors, relative to the figure; None where none is known."""
-    within_degrees_of_freedom: float | None
-    """On how much relative_within rests."""
+    within_dof: float
+    """Degrees of freedom of relative_within; infinite for plenty."""
     relative_between: float | None
     """Standard deviation between processes beyond that, relative; None where no spec ran in two processes."""
 
-    @property
-    def relative_half_width(self) -> float | None:
-        """Half-width of the two-sided 95 % interval of the mean, relative to it."""
-        return None if self.relative_error is None else student_t(self.degrees_of_freedom) * self.relative_error
 
-    @property
-    def half_width(self) -> float | None:
-        """relative_half_width in the figure's own unit."""
-        return None if self.relative_half_width is None else self.relative_half_width * self.value
-
-
-def spread_of(specs: Iterable[Sequence[Sequence[ProcessFigure]]]) -> Spread | None:
+def spread_of(specs: Iterable[Sequence[Sequence[Estimate]]]) -> Spread | None:
     """Return the spread over specs, each given as its figures and each figure as its processes; None without repeats.
 
     A spec has one figure (time per pixel of a training trial) or several (one per canvas of a compute trial). Those of
@@ -94,7 +66,7 @@ def spread_of(specs: Iterable[Sequence[Sequence[ProcessFigure]]]) -> Spread | No
     squares: list[float] = []
     freedoms: list[int] = []
     counts: list[int] = []
-    within: list[tuple[float, ProcessFigure]] = []
+    within: list[tuple[float, Estimate]] = []
     for figures in specs:
         repeated = [processes for processes in figures if len(processes) > 1]
         if not repeated:
@@ -118,7 +90,7 @@ def spread_of(specs: Iterable[Sequence[Sequence[ProcessFigure]]]) -> Spread | No
     )
 
 
-def pooled(processes: Sequence[ProcessFigure], *, spread: Spread | None) -> PooledFigure:
+def pooled(processes: Sequence[Estimate], *, spread: Spread | None) -> PooledFigure:
     """Return the mean over the processes of one spec, with an interval that holds what the spread says.
 
     Raises:
@@ -126,96 +98,73 @@ def pooled(processes: Sequence[ProcessFigure], *, spread: Spread | None) -> Pool
     """
     if not processes:
         raise ValueError("no processes have no mean")
-    known = [process for process in processes if process.relative_error is not None]
-    square, freedom = _combined([(1 / len(known), process) for process in known]) if known else (None, None)
-    within = None if square is None else math.sqrt(square)
-    known_within = within
-    if within is None and spread is not None and len(processes) > 1:
+    known = [process for process in processes if process.se is not None]
+    square, dof = _combined([(1 / len(known), process) for process in known])
+    value = fmean(process.value for process in processes)
+    within = Estimate(value=value, se=math.sqrt(square) * value if known else None, dof=dof)
+    return mean_of_processes(within, spread=spread, num_processes=len(processes))
+
+
+def mean_of_processes(within: Estimate, *, spread: Spread | None, num_processes: int = 1) -> PooledFigure:
+    """Return the mean of some processes, from its error within one of them.
+
+    Without a spread its error covers the steps of these processes only.
+    """
+    relative, dof = within.relative_error, within.dof
+    if relative is None and spread is not None and num_processes > 1:
         # Without an error of its own, what the spread explains by steps is left in.
-        known_within = spread.relative_within
-    error, error_freedom = mean_error(
-        spread, within_relative_error=known_within, within_degrees_of_freedom=freedom, num_processes=len(processes)
-    )
+        relative, dof = spread.relative_within, math.inf
+    if relative is not None and spread is not None:
+        relative, dof = _one_process(spread, relative, dof)
     return PooledFigure(
-        value=fmean(process.value for process in processes),
-        num_processes=len(processes),
-        relative_error=error,
-        degrees_of_freedom=error_freedom,
-        relative_within=within,
-        within_degrees_of_freedom=freedom,
+        value=within.value,
+        se=None if relative is None else relative * within.value / math.sqrt(num_processes),
+        dof=dof,
+        num_processes=num_processes,
+        relative_within=within.relative_error,
+        within_dof=within.dof,
         relative_between=spread.relative_between if spread else None,
     )
 
 
-def mean_error(
-    spread: Spread | None,
-    *,
-    within_relative_error: float | None,
-    within_degrees_of_freedom: float | None = None,
-    num_processes: int = 1,
-) -> tuple[float | None, float]:
-    """Return the standard error of the mean of processes, relative to it, and its degrees of freedom.
-
-    ``within_degrees_of_freedom`` are those of the error within a process, None for plenty. Without a spread the error
-    covers the steps of these processes only; where the error within a process is not known, nor is this one.
-    """
-    if within_relative_error is None:
-        return None, math.inf
-    deviation, freedom = within_relative_error, within_degrees_of_freedom or math.inf
-    if spread is not None:
-        deviation, freedom = _one_process(spread, within_relative_error, within_degrees_of_freedom)
-    return deviation / math.sqrt(num_processes), freedom
-
-
-def pair_half_width(
-    spread: Spread, *, within_relative_error: float, within_degrees_of_freedom: float | None = None
-) -> float:
+def pair_half_width(spread: Spread, within: Estimate) -> float:
     """Return by how much two further trials of one spec differ at most in 95 % of cases, relative to their mean.
 
-    It is sqrt(2) times the half-width of one: a prediction interval, for trials that the spread does not rest on.
+    It is sqrt(2) times the half-width of one, whose error ``within`` a process is known: a prediction interval, for
+    trials that the spread does not rest on.
     """
-    deviation, freedom = _one_process(spread, within_relative_error, within_degrees_of_freedom)
-    return student_t(freedom) * deviation * math.sqrt(2)
+    assert within.relative_error is not None
+    deviation, dof = _one_process(spread, within.relative_error, within.dof)
+    return student_t(dof) * deviation * math.sqrt(2)
 
 
-def student_t(degrees_of_freedom: float) -> float:
-    """Return the factor from standard error to half-width, also for degrees of freedom that are no whole number."""
-    return float(stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2))
-
-
-def _one_process(spread: Spread, within: float, within_freedom: float | None) -> tuple[float, float]:
+def _one_process(spread: Spread, within: float, within_dof: float) -> tuple[float, float]:
     """Return the standard deviation of one process's figure, relative, and its degrees of freedom.
 
     The variance sigma_b^2 + w^2 is estimated as s^2 + max(0, w^2 - v^2), with the spread's s^2 as observed and the v^2
     in it that steps explain: a spec with noisier steps than those of the spread is less certain by the difference. For
     quieter ones nothing is taken off. Their variance would be the small difference of uncertain numbers, and its few
     degrees of freedom would widen the interval by more than it narrows; without it, s is the standard deviation of
-    Student's t itself where w = v. Degrees of freedom are Welch's and Satterthwaite's for the two parts (Satterthwaite,
-    Biometrics Bulletin 2, 1946, page 110). Simulated with three to twenty-one processes and noise within them from a
-    tenth to ten times that between: 93.5 to 99 % of such intervals hold the truth.
+    Student's t itself where w = v. Simulated with three to twenty-one processes and noise within them from a tenth to
+    ten times that between: 93.5 to 99 % of such intervals hold the truth.
     """
-    observed, added = spread.relative**2, max(0.0, within**2 - spread.relative_within**2)
-    uncertainty = observed**2 / spread.degrees_of_freedom + added**2 / (within_freedom or math.inf)
-    variance = observed + added
-    return math.sqrt(variance), variance**2 / uncertainty if uncertainty > 0 else math.inf
+    added = max(0.0, within**2 - spread.relative_within**2)
+    variance, dof = sum_of_variances([(spread.relative**2, spread.degrees_of_freedom), (added, within_dof)])
+    return math.sqrt(variance), dof
 
 
-def _relative_variance(processes: Sequence[ProcessFigure]) -> float:
+def _relative_variance(processes: Sequence[Estimate]) -> float:
     """Return the variance of the processes' values over the square of their mean."""
     mean = fmean(process.value for process in processes)
     return math.fsum((process.value / mean - 1) ** 2 for process in processes) / (len(processes) - 1)
 
 
-def _combined(parts: Sequence[tuple[float, ProcessFigure]]) -> tuple[float, float | None]:
+def _combined(parts: Iterable[tuple[float, Estimate]]) -> tuple[float, float]:
     """Return the weighted sum of squared relative errors, an unknown one as 0, and its degrees of freedom."""
-    known = [
-        (weight * process.relative_error**2, process.degrees_of_freedom)
-        for weight, process in parts
-        if process.relative_error is not None and process.degrees_of_freedom
-    ]
-    total = math.fsum(square for square, _ in known)
-    uncertainty = math.fsum(square**2 / freedom for square, freedom in known)
-    if uncertainty == 0:
-        # Errors of zero are as sure as their observations are many.
-        return total, float(sum(freedom for _, freedom in known)) or None
-    return total, total**2 / uncertainty
+    return sum_of_variances(
+        [
+            (weight * process.relative_error**2, process.dof)
+            for weight, process in parts
+            if process.relative_error is not None
+        ]
+    )

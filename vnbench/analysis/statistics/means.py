@@ -8,17 +8,12 @@ finite. Where neighbours are alike, ``correlated_ratio_of_sums`` takes groups of
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from statistics import quantiles
 
-from scipy.special import stdtrit
-
-CONFIDENCE = 0.95
-"""Two-sided coverage of every half-width."""
+from vnbench.analysis.statistics.estimate import Estimate
 
 CORRELATION_BOUND = 1.645
 """Lag-1 correlations of n independent values exceed this over sqrt(n) once in twenty times (one-sided normal)."""
@@ -33,27 +28,8 @@ OUTLIER_FLOOR = 0.1
 """Share of the median within which nothing is called an outlier, however still the others lie."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """A figure with its uncertainty, all in the figure's own unit."""
-
-    value: float
-    """The estimate."""
-    standard_error: float | None
-    """Standard error; None below two observations."""
-    half_width: float | None
-    """Half the width of the two-sided 95 % interval; None below two observations."""
-    num_observations: int
-    """Observations that it rests on."""
-
-    @property
-    def relative_half_width(self) -> float | None:
-        """half_width / |value|; None where either is missing or the value is zero."""
-        return None if self.half_width is None or self.value == 0 else self.half_width / abs(self.value)
-
-
 def mean(values: Sequence[float]) -> Estimate:
-    """Return the arithmetic mean, with s / sqrt(n) as its standard error.
+    """Return the arithmetic mean, with s / sqrt(n) as its standard error; one value has none.
 
     Raises:
         ValueError: no values, or one that is not finite.
@@ -66,8 +42,9 @@ def ratio_of_sums(numerators: Sequence[float], denominators: Sequence[float]) ->
 
     The standard error is that of the linearised ratio, sqrt(sum((y - R x)^2) / (n (n - 1))) / mean(x), without the
     correction for a finite population: Cochran, Sampling Techniques (3rd edition, 1977), section 2.11 and chapter 6.
-    It holds to first order and tends to be too small with few pairs: Cochran's working rule (chapter 6) asks for n > 30
-    and coefficients of variation of both means below 10 %. The relative half-width of x per y equals that of y per x.
+    One pair has none. It holds to first order and tends to be too small with few pairs: Cochran's working rule
+    (chapter 6) asks for n > 30 and coefficients of variation of both means below 10 %. The relative half-width of x per
+    y equals that of y per x.
 
     Raises:
         ValueError: no pairs, unpaired values, a value that is not finite, or denominators that sum to zero or less.
@@ -82,21 +59,9 @@ def ratio_of_sums(numerators: Sequence[float], denominators: Sequence[float]) ->
         raise ValueError(f"denominators sum to {total}: a positive sum is needed")
     ratio = math.fsum(numerators) / total
     if n < 2:
-        return Estimate(value=ratio, standard_error=None, half_width=None, num_observations=n)
+        return Estimate(value=ratio, dof=0)
     residuals = math.fsum((y - ratio * x) ** 2 for y, x in zip(numerators, denominators, strict=True))
-    standard_error = math.sqrt(residuals / (n * (n - 1))) / (total / n)
-    return Estimate(
-        value=ratio,
-        standard_error=standard_error,
-        half_width=t_quantile(n - 1) * standard_error,
-        num_observations=n,
-    )
-
-
-@functools.cache
-def t_quantile(degrees_of_freedom: int) -> float:
-    """Return the factor from standard error to half-width: Student's t at (1 + CONFIDENCE) / 2."""
-    return float(stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2))
+    return Estimate(value=ratio, se=math.sqrt(residuals / (n * (n - 1))) / (total / n), dof=n - 1)
 
 
 def correlated_ratio_of_sums(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
@@ -105,7 +70,7 @@ def correlated_ratio_of_sums(numerators: Sequence[float], denominators: Sequence
     Where neighbouring residuals y - R x are alike (lag-1 correlation above CORRELATION_BOUND / sqrt(n)), neighbours are
     summed into groups of two, four, eight and so on until the groups' residuals are not, or fewer than twice MIN_GROUPS
     are left: the method of batch means (Law, Simulation Modeling and Analysis, 5th edition, 2015, section 9.5.3).
-    ``num_observations`` tells on how many groups the interval rests.
+    ``dof`` tells on how many groups, less one, the interval rests.
 
     Raises:
         ValueError: as ratio_of_sums.
@@ -130,8 +95,8 @@ def repeated_ratio_of_sums(
     """Return the ratio of sums with the error that repetitions tell: by how much observations of one kind differ.
 
     Residuals are taken around the mean of the observations of the same kind, as correlated_ratio_of_sums takes them;
-    that kinds differ is no error. Each kind costs a degree of freedom, and ``num_observations`` is those that are left
-    plus 1. Without an observation that was repeated there is no error.
+    that kinds differ is no error. Each kind costs a degree of freedom. No error is known without an observation that
+    was repeated.
 
     Raises:
         ValueError: as ratio_of_sums, or kinds that are not as many.
@@ -142,19 +107,14 @@ def repeated_ratio_of_sums(
         values_of.setdefault(kind, []).append(value)
     n, freedom = len(kinds), len(kinds) - len(values_of)
     if freedom == 0 or estimate.value <= 0:
-        return Estimate(value=estimate.value, standard_error=None, half_width=None, num_observations=1)
+        return Estimate(value=estimate.value, dof=0)
     expected = [math.fsum(values_of[kind]) / len(values_of[kind]) for kind in kinds]
     residual = correlated_ratio_of_sums(numerators, expected)
-    assert residual.standard_error is not None
-    standard_error = estimate.value * residual.standard_error * math.sqrt((n - 1) / freedom)
+    assert residual.se is not None
     # Groups of neighbours leave fewer degrees of freedom, in proportion.
-    left = max(1, round(freedom * residual.num_observations / n))
-    return Estimate(
-        value=estimate.value,
-        standard_error=standard_error,
-        half_width=t_quantile(left) * standard_error,
-        num_observations=left + 1,
-    )
+    left = max(1, round(freedom * (residual.dof + 1) / n))
+    se = estimate.value * residual.se * math.sqrt((n - 1) / freedom)
+    return Estimate(value=estimate.value, se=se, dof=left)
 
 
 def find_outliers(values: Sequence[float]) -> tuple[bool, ...]:

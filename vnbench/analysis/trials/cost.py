@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
 
-from vnbench.analysis.statistics.between import PooledFigure, Spread, mean_error
+from vnbench.analysis.statistics.between import PooledFigure, Spread, mean_of_processes
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.trials.compute import CanvasSummary
 from vnbench.units import SECONDS_PER_UNIT
 
@@ -82,32 +83,20 @@ def epoch_time(canvases: Iterable[CanvasSummary], passes: Sequence[int], *, spre
         weights[right] += share
         weights[right - 1] += 1 - share  # of nothing where right is 0
     used = [(weight, point) for weight, point in zip(weights, points, strict=True) if weight]
-    total_s = math.fsum(weight * point.time_s for weight, point in used)
-    squares = [(weight * point.error_s / total_s) ** 2 for weight, point in used if point.error_s is not None]
-    within = math.sqrt(math.fsum(squares)) if len(squares) == len(used) else None
-    num_processes = min(point.num_processes for _, point in used)
-    # The sum has at least the degrees of freedom of its least known part.
-    freedom = min((point.degrees_of_freedom for _, point in used if point.degrees_of_freedom), default=None)
-    error, error_freedom = mean_error(
-        spread, within_relative_error=within, within_degrees_of_freedom=freedom, num_processes=num_processes
+    errors = [weight * point.within.se for weight, point in used if point.within.se is not None]
+    within = Estimate(
+        value=math.fsum(weight * point.within.value for weight, point in used),
+        se=math.hypot(*errors) if len(errors) == len(used) else None,
+        # The sum has at least the degrees of freedom of its least known part.
+        dof=min(point.within.dof for _, point in used),
     )
-    return PooledFigure(
-        value=total_s,
-        num_processes=num_processes,
-        relative_error=error,
-        degrees_of_freedom=error_freedom,
-        relative_within=within,
-        within_degrees_of_freedom=freedom,
-        relative_between=spread.relative_between if spread else None,
-    )
+    return mean_of_processes(within, spread=spread, num_processes=min(point.num_processes for _, point in used))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Point:
     padded_pixels: float
-    time_s: float
-    error_s: float | None
-    degrees_of_freedom: float | None
+    within: Estimate
     num_processes: int
 
 
@@ -121,13 +110,14 @@ def _points(canvases: Iterable[CanvasSummary]) -> list[_Point]:
     for pixels, group in groupby(sorted(canvases, key=area), key=area):
         times = [canvas.step_time for canvas in group]
         errors = [time.relative_within * time.value for time in times if time.relative_within is not None]
-        freedoms = [time.within_degrees_of_freedom for time in times if time.within_degrees_of_freedom]
         points.append(
             _Point(
                 padded_pixels=pixels,
-                time_s=fmean(time.value for time in times),
-                error_s=math.hypot(*errors) / len(times) if len(errors) == len(times) else None,
-                degrees_of_freedom=min(freedoms, default=None),
+                within=Estimate(
+                    value=fmean(time.value for time in times),
+                    se=math.hypot(*errors) / len(times) if len(errors) == len(times) else None,
+                    dof=min(time.within_dof for time in times),
+                ),
                 num_processes=min(time.num_processes for time in times),
             )
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from vnbench.analysis.statistics.means import t_quantile
+from vnbench.analysis.statistics.estimate import student_t
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -78,7 +78,7 @@ class Drift:
         hours = (time_s - fmean(point.time_s for point in self.reference)) / SECONDS_PER_HOUR
         if self.residual is None or self.half_width_per_hour is None:
             return self.per_hour * hours, None
-        level = t_quantile(self.degrees_of_freedom) * self.residual / math.sqrt(len(self.reference))
+        level = student_t(self.degrees_of_freedom) * self.residual / math.sqrt(len(self.reference))
         return self.per_hour * hours, math.hypot(level, self.half_width_per_hour * hours)
 
 
@@ -102,7 +102,7 @@ def fit_drift(specs: Sequence[Sequence[TimedFigure]], *, length_s: float) -> Dri
     if freedom > 0:
         left = math.fsum((deviation - slope * hours) ** 2 for rows in centred for hours, deviation in rows)
         residual = math.sqrt(left / freedom)
-        half_width = t_quantile(freedom) * residual / math.sqrt(square)
+        half_width = student_t(freedom) * residual / math.sqrt(square)
     return Drift(
         reference_index=repeated[0],
         reference=groups[0],

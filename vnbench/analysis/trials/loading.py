@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
@@ -134,7 +134,7 @@ def _stage(stage: Stage, timed: Sequence[TrialRecord], spread: Spread | None) ->
     return StageSummary(
         name=name,
         is_cold=is_cold,
-        time_per_example=replace(per_pixel, value=padded_per_example * per_pixel.value),
+        time_per_example=per_pixel * padded_per_example,
         valid_pixels_per_example=sum(reading.valid_pixels for reading in readings) / num_examples,
         waits_s=tuple(np.percentile([wait for reading in readings for wait in reading.waits_s], PERCENTILES).tolist()),
         num_batches=sum(len(reading.waits_s) for reading in readings),

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vnbench.analysis.statistics.between import ProcessFigure, Spread, spread_of
-from vnbench.analysis.statistics.means import t_quantile
+from vnbench.analysis.statistics.between import Spread, spread_of
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.trials.drift import Drift, TimedFigure, fit_drift
 from vnbench.analysis.trials.process import (
     SUPPLYING,
@@ -59,7 +59,7 @@ def measure_noise(latest: Sequence[TrialRecord]) -> Noise:
 
 
 @once_per_object
-def process_figure(record: TrialRecord) -> ProcessFigure | None:
+def process_figure(record: TrialRecord) -> Estimate | None:
     """Return one figure of a whole trial, in seconds per padded pixel; None where it has no valid timing.
 
     For a training trial that of its block; for a compute trial the sum of its canvases' mean step times over the sum of
@@ -72,21 +72,19 @@ def process_figure(record: TrialRecord) -> ProcessFigure | None:
     times = [one.step_time for one in canvases if one.step_time]
     if not times or len(times) != len(record.canvases or times):
         return None
-    total_s = math.fsum(time.value for time in times)
-    squares = [(time.value * time.relative_error / total_s) ** 2 for time in times if time.relative_error is not None]
-    is_known = len(squares) == len(times)
-    freedoms = [time.degrees_of_freedom for time in times if time.degrees_of_freedom]
-    return ProcessFigure(
-        value=total_s / math.fsum(one.padded_pixels or 0.0 for one in canvases),
-        relative_error=math.sqrt(math.fsum(squares)) if is_known else None,
-        # The sum has at least those of its least known part.
-        degrees_of_freedom=min(freedoms) if is_known else None,
+    errors = [time.se for time in times if time.se is not None]
+    total_s = Estimate(
+        value=math.fsum(time.value for time in times),
+        se=math.hypot(*errors) if len(errors) == len(times) else None,
+        # The sum has at least the degrees of freedom of its least known part.
+        dof=min(time.dof for time in times),
     )
+    return total_s / math.fsum(one.padded_pixels or 0.0 for one in canvases)
 
 
-def _figures_by_spec(latest: Iterable[TrialRecord], kind: TrialKind) -> list[list[list[ProcessFigure]]]:
+def _figures_by_spec(latest: Iterable[TrialRecord], kind: TrialKind) -> list[list[list[Estimate]]]:
     """Return the figures of every spec of a kind, each with its processes."""
-    specs: dict[str, dict[object, list[ProcessFigure]]] = {}
+    specs: dict[str, dict[object, list[Estimate]]] = {}
     for record in latest:
         if record.kind != kind:
             continue
@@ -114,12 +112,11 @@ def _drift(latest: Sequence[TrialRecord]) -> tuple[Drift | None, TrialSpec | Non
     start_s = min(map(started_s, latest))
     specs: dict[TrialSpec, list[TimedFigure]] = {}
     for record, figure in timed:
-        error, freedom = figure.relative_error, figure.degrees_of_freedom
         specs.setdefault(record.spec, []).append(
             TimedFigure(
                 time_s=measured_at_s(record) - start_s,
                 value=figure.value,
-                relative_half_width=t_quantile(freedom) * error if error is not None and freedom else None,
+                relative_half_width=figure.relative_half_width,
             )
         )
     length_s = max(time.time_s for figures in specs.values() for time in figures)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from vnbench.analysis.statistics.between import ProcessFigure
-from vnbench.analysis.statistics.means import Estimate, correlated_ratio_of_sums, t_quantile
+from vnbench.analysis.statistics.estimate import Estimate, student_t
+from vnbench.analysis.statistics.means import correlated_ratio_of_sums
 from vnbench.records.once import once_per_object
 from vnbench.records.readings import LoaderStage, LoaderStageName
 from vnbench.records.record import TrialRecord
@@ -32,12 +32,12 @@ class StepFigures:
     """Steps that count."""
     num_skipped_steps: int
     """Steps left out because the gradient scaler skipped their update."""
-    step_time: ProcessFigure | None
+    step_time: Estimate | None
     """Mean seconds per step; its error is that of padded_time: the canvases are fixed, so that steps on them take
     different times is no uncertainty."""
-    valid_time: ProcessFigure | None
+    valid_time: Estimate | None
     """Seconds per valid pixel."""
-    padded_time: ProcessFigure | None
+    padded_time: Estimate | None
     """Seconds per padded pixel."""
     data_wait_ratio: float | None
     """Share of the steps' time that the training process waited for its loader."""
@@ -111,7 +111,7 @@ def compute_figures(record: TrialRecord) -> dict[Canvas, StepFigures]:
 
 
 @once_per_object
-def stage_figures(record: TrialRecord) -> dict[Stage, ProcessFigure]:
+def stage_figures(record: TrialRecord) -> dict[Stage, Estimate]:
     """Return the seconds per padded pixel of each stage of a loader trial, in the order measured.
 
     Empty where its times are not to be used; a stage without a time is left out.
@@ -132,7 +132,7 @@ def mean_power_w(record: TrialRecord) -> float | None:
     return None if mean is None else float(mean)
 
 
-def weighted_power_w(timed: Iterable[tuple[TrialRecord, ProcessFigure | None]]) -> float | None:
+def weighted_power_w(timed: Iterable[tuple[TrialRecord, Estimate | None]]) -> float | None:
     """Return the mean power of processes in watts, weighted by the time that each took for the same thing.
 
     Times the mean of these times it is the mean of their energies. None where no process knew its power.
@@ -169,7 +169,7 @@ def _figures(steps: Mapping[str, tuple[Any, ...]], rows: Sequence[int]) -> StepF
         return [] if None in values else values
 
     times_s = column("step_time_s")
-    padded_time = _figure(_ratio(times_s, column("padded_pixels")))
+    padded_time = _ratio(times_s, column("padded_pixels"))
     waits_s = column("data_wait_s")
     step_time_s = _mean(times_s)
     phases_s = {name: _mean(column(f"{name}_s")) for name in ("forward", "backward", "optimizer")}
@@ -177,7 +177,7 @@ def _figures(steps: Mapping[str, tuple[Any, ...]], rows: Sequence[int]) -> StepF
         num_steps=len(counted),
         num_skipped_steps=len(rows) - len(counted),
         step_time=_with_error_of(padded_time, step_time_s) if step_time_s else None,
-        valid_time=_figure(_ratio(times_s, column("valid_pixels"))),
+        valid_time=_ratio(times_s, column("valid_pixels")),
         padded_time=padded_time,
         data_wait_ratio=math.fsum(waits_s) / math.fsum(times_s) if waits_s and sum(times_s) > 0 else None,
         phases_s={name: seconds for name, seconds in phases_s.items() if seconds is not None},
@@ -190,32 +190,21 @@ def _figures(steps: Mapping[str, tuple[Any, ...]], rows: Sequence[int]) -> StepF
 def _ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:
     if len(numerators) != len(denominators) or not sum(denominators) > 0:
         return None
-    return correlated_ratio_of_sums(numerators, denominators)
+    estimate = correlated_ratio_of_sums(numerators, denominators)
+    return estimate if estimate.value > 0 else None
 
 
-def _figure(estimate: Estimate | None) -> ProcessFigure | None:
-    if estimate is None or estimate.value <= 0:
-        return None
-    if estimate.standard_error is None:
-        return ProcessFigure(value=estimate.value)
-    return ProcessFigure(
-        value=estimate.value,
-        relative_error=estimate.standard_error / estimate.value,
-        degrees_of_freedom=estimate.num_observations - 1,
-    )
-
-
-def _with_error_of_waits(stage: LoaderStage) -> ProcessFigure:
+def _with_error_of_waits(stage: LoaderStage) -> Estimate:
     value = stage.wall_time_s / stage.padded_pixels
     half_width, count = stage.stop.relative_half_width, stage.stop.num_observations
     if half_width is None or count is None or count < 2:
-        return ProcessFigure(value=value)
-    return ProcessFigure(value=value, relative_error=half_width / t_quantile(count - 1), degrees_of_freedom=count - 1)
+        return Estimate(value=value)
+    return Estimate(value=value, se=value * half_width / student_t(count - 1), dof=count - 1)
 
 
-def _with_error_of(steps: ProcessFigure | None, value: float) -> ProcessFigure:
+def _with_error_of(steps: Estimate | None, value: float) -> Estimate:
     """Return a figure with the relative error that its steps give another one."""
-    return ProcessFigure(value=value) if steps is None else replace(steps, value=value)
+    return Estimate(value=value) if steps is None else steps.at(value)
 
 
 def _mean(values: Sequence[float]) -> float | None:

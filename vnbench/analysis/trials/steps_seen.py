@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from vnbench.analysis.statistics.between import ProcessFigure
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.means import correlated_ratio_of_sums
 from vnbench.analysis.trials.process import training_figures
 from vnbench.records.once import once_per_object
@@ -28,7 +28,7 @@ Shapes = tuple[tuple[int, ...], ...]
 class SeenProcess:
     """What one process of a training spec measured."""
 
-    time: ProcessFigure
+    time: Estimate
     """Seconds per valid pixel; its error takes the steps as draws, canvases of different cost included."""
     shapes: Shapes = ()
     """Of the steps of one epoch; empty where some step has no time that counts, or epochs differ."""
@@ -104,11 +104,11 @@ def step_noise(processes: Sequence[SeenProcess]) -> StepNoise | None:
         levelled += [[seconds / level for seconds in epoch] for epoch in one.epochs_s]
     expected = [fmean(times) for times in zip(*levelled, strict=True)]
     estimate = correlated_ratio_of_sums([share for epoch in levelled for share in epoch], expected * num_epochs)
-    assert estimate.standard_error is not None
+    assert estimate.se is not None
     uneven = equal_steps(shapes)
     # The standard error is that of the mean over all epochs, and takes one degree of freedom only for the means.
-    square = estimate.standard_error**2 * num_epochs * uneven * (num_observations - 1) / freedom
-    groups = estimate.num_observations / num_observations
+    square = estimate.se**2 * num_epochs * uneven * (num_observations - 1) / freedom
+    groups = (estimate.dof + 1) / num_observations
     # Large steps weigh most: a sum of unequal variances rests on fewer observations (Satterthwaite).
     return StepNoise(relative=math.sqrt(square), degrees_of_freedom=max(1.0, freedom * groups * uneven / num_steps))
 

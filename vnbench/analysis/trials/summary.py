@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from vnbench.analysis.statistics.between import PooledFigure, ProcessFigure, Spread, pooled
+from vnbench.analysis.statistics.between import PooledFigure, Spread, pooled
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.trials.noise import Noise, measure_noise
 from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, settled_warnings
 from vnbench.analysis.trials.process import StepFigures, training_figures, weighted_power_w, why_not_timed
@@ -261,7 +262,7 @@ def _with_times(
     """Return the summary with every time and throughput that its processes support."""
     figures = [one for _, one in timed]
 
-    def over_processes(choose: Callable[[StepFigures], ProcessFigure | None]) -> PooledFigure | None:
+    def over_processes(choose: Callable[[StepFigures], Estimate | None]) -> PooledFigure | None:
         known = [figure for one in figures if (figure := choose(one)) is not None]
         return pooled(known, spread=spread) if known else None
 

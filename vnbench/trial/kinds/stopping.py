@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vnbench.analysis.statistics.means import Estimate, correlated_ratio_of_sums, repeated_ratio_of_sums
+from vnbench.analysis.statistics.estimate import Estimate
+from vnbench.analysis.statistics.means import correlated_ratio_of_sums, repeated_ratio_of_sums
 from vnbench.records.readings import Stop, StopRule
 
 
@@ -65,7 +66,7 @@ class Stopping:
             noise_target=self.noise_target,
             relative_half_width=half_width,
             num_steps=self._num_steps,
-            num_observations=estimate.num_observations if estimate else None,
+            num_observations=round(estimate.dof) + 1 if estimate else None,
             measuring_s=self._measuring_s,
         )
 

@@ -1,0 +1,81 @@
+"""A number with its error, and what follows from it: intervals, and the errors of numbers made of several."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from scipy.special import stdtrit
+
+CONFIDENCE = 0.95
+"""Two-sided coverage of intervals and half-widths, where nothing else is said."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A number with its error, both in the number's own unit."""
+
+    value: float
+    """The number."""
+    se: float | None = None
+    """Its standard error; None where nothing tells it."""
+    dof: float = math.inf
+    """Degrees of freedom of ``se``; infinite for plenty."""
+
+    @property
+    def relative_error(self) -> float | None:
+        """The standard error over |value|; None where either is missing or the value is zero."""
+        return None if self.se is None or self.value == 0 else self.se / abs(self.value)
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the width of the two-sided 95 % interval."""
+        return self.margin()
+
+    @property
+    def relative_half_width(self) -> float | None:
+        """The half-width over |value|; None where either is missing or the value is zero."""
+        return None if self.half_width is None or self.value == 0 else self.half_width / abs(self.value)
+
+    def margin(self, level: float = CONFIDENCE) -> float | None:
+        """Return half the width of the two-sided interval of a level; None without an error."""
+        return None if self.se is None else student_t(self.dof, level) * self.se
+
+    def interval(self, level: float = CONFIDENCE) -> tuple[float, float] | None:
+        """Return the ends of the two-sided interval of a level; None without an error."""
+        margin = self.margin(level)
+        return None if margin is None else (self.value - margin, self.value + margin)
+
+    def at(self, value: float) -> Self:
+        """Return another number with the same error, relative to it."""
+        error = self.relative_error
+        return replace(self, value=value, se=None if error is None else error * abs(value))
+
+    def __mul__(self, factor: float) -> Self:
+        """Return the number times an exact one."""
+        return replace(self, value=self.value * factor, se=None if self.se is None else self.se * abs(factor))
+
+    def __truediv__(self, divisor: float) -> Self:
+        """Return the number over an exact one."""
+        return replace(self, value=self.value / divisor, se=None if self.se is None else self.se / abs(divisor))
+
+
+@functools.lru_cache(maxsize=4096)
+def student_t(dof: float, level: float = CONFIDENCE) -> float:
+    """Return the factor from standard error to half-width, also for degrees of freedom that are no whole number."""
+    return float(stdtrit(dof, (1 + level) / 2))
+
+
+def sum_of_variances(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the sum of variances that were estimated apart, each with its degrees of freedom, and those of the sum.
+
+    Welch's and Satterthwaite's (Satterthwaite, Biometrics Bulletin 2, 1946, page 110).
+    """
+    total = math.fsum(variance for variance, _ in parts)
+    uncertainty = math.fsum(variance**2 / dof for variance, dof in parts)
+    if uncertainty > 0:
+        return total, total**2 / uncertainty
+    return total, math.inf if total > 0 else min((dof for _, dof in parts), default=math.inf)
