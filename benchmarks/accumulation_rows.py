@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -12,6 +13,7 @@ from vnbench.analysis.findings import Findings
 from vnbench.analysis.statistics.estimate import CONFIDENCE, Estimate
 from vnbench.analysis.statistics.means import mean
 from vnbench.analysis.trials.process import why_not_timed
+from vnbench.analysis.trials.steps import steps_of
 from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec import TrialSpec
@@ -78,13 +80,11 @@ def is_as_drawn(spec: TrialSpec) -> bool:
 
 def figures_of(record: TrialRecord) -> dict[str, float]:
     """Return the figures of one process, over its measured steps."""
-    steps = record.steps
-    assert steps is not None
-    rows = [row for row, is_warm_up in enumerate(steps["is_warm_up"]) if not is_warm_up]
+    steps = steps_of(record).measured
 
     def column(name: str) -> list[float]:
         # A clock that stepped backwards leaves holes.
-        return [value for row in rows if (value := steps[name][row]) is not None]
+        return [value for value in steps[name].tolist() if not math.isnan(value)]
 
     total_s = sum(column(STEP))
     return {phase: fmean(column(f"{phase}_s")) for phase in PHASES} | {

@@ -9,9 +9,9 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from vnbench.analysis.trials.process import SUPPLYING, why_not_timed
+from vnbench.analysis.trials.steps import steps_of
 from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.records.machine_keys import SPEED_KEYS, fact_text
 from vnbench.records.readings import Metric
@@ -211,15 +211,10 @@ def _time_s(record: TrialRecord) -> float | None:
         warm = {stage.name: stage for stage in record.stages if not stage.is_cold}
         stage = next((warm[name] for name in SUPPLYING if name in warm), None)
         return None if stage is None else 1e6 * math.fsum(stage.waits_s) / stage.valid_pixels
-    steps = record.steps
-    assert steps is not None
-    rows = _counted_rows(steps)
+    steps = steps_of(record).counted
     if record.kind == "training":
-        return 1e6 * _total(steps, "step_time_s", rows) / _total(steps, "valid_pixels", rows)
-    canvases: dict[tuple[Any, Any], list[int]] = {}
-    for row in rows:
-        canvases.setdefault((steps["canvas_height"][row], steps["canvas_width"][row]), []).append(row)
-    means = [_total(steps, "step_time_s", found) / len(found) for found in canvases.values()]
+        return 1e6 * steps.total("step_time_s") / steps.total("valid_pixels")
+    means = [found.total("step_time_s") / len(found) for found in steps.by_canvas.values()]
     return math.exp(statistics.fmean(map(math.log, means)))
 
 
@@ -227,8 +222,8 @@ def _padding(record: TrialRecord) -> float | None:
     """Return the padded pixels per valid pixel of a training trial's measured steps."""
     if record.kind != "training" or record.steps is None:
         return None
-    rows = _counted_rows(record.steps)
-    return _total(record.steps, "padded_pixels", rows) / _total(record.steps, "valid_pixels", rows)
+    steps = steps_of(record).counted
+    return steps.total("padded_pixels") / steps.total("valid_pixels")
 
 
 def _epoch_padding(record: TrialRecord) -> float | None:
@@ -244,18 +239,6 @@ def _peak_bytes(record: TrialRecord, name: str) -> float | None:
         peaks.append(getattr(record.memory, name))
     known = [peak for peak in peaks if peak is not None]
     return max(known) if known else None
-
-
-def _counted_rows(steps: Mapping[str, Sequence[Any]]) -> list[int]:
-    return [
-        row
-        for row, is_warm_up in enumerate(steps["is_warm_up"])
-        if not is_warm_up and not steps["is_skipped_by_scaler"][row]
-    ]
-
-
-def _total(steps: Mapping[str, Sequence[Any]], name: str, rows: Iterable[int]) -> float:
-    return math.fsum(steps[name][row] for row in rows)
 
 
 _READERS: Mapping[Metric, Callable[[TrialRecord], float | None]] = {

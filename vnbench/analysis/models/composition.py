@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.analysis.trials.overlap import LOADING, key_of
 from vnbench.analysis.trials.process import why_not_timed
+from vnbench.analysis.trials.steps import steps_of
 from vnbench.records.record import TrialRecord
 from vnbench.records.shape_visits import visits_shapes
 from vnbench.records.spec import TrialSpec
@@ -88,24 +91,16 @@ def compose_measured(
 
 def measured_passes(record: TrialRecord) -> list[float]:
     """Return the padded pixels of each measured pass; those of one step are taken to be alike."""
-    steps = record.steps or {}
-    return [
-        padded / passes
-        for padded, passes, is_warm_up in zip(
-            steps["padded_pixels"], steps["num_micro_batches"], steps["is_warm_up"], strict=True
-        )
-        if not is_warm_up
-        for _ in range(passes)
-    ]
+    steps = steps_of(record).measured
+    passes_S = steps["num_micro_batches"]
+    return np.repeat(steps["padded_pixels"] / passes_S, passes_S).tolist()
 
 
 def num_new_shapes(record: TrialRecord) -> int:
     """Return how many shapes the measured steps meet that neither they nor warm-up met before."""
-    steps = record.steps or {}
     columns = ("canvas_height", "canvas_width", "num_examples", "num_micro_batches")
-    shapes = list(zip(*(steps[name] for name in columns), strict=True))
-    warmed = {shape for shape, is_warm_up in zip(shapes, steps["is_warm_up"], strict=True) if is_warm_up}
-    return len(set(shapes) - warmed)
+    steps = steps_of(record)
+    return len(set(steps.measured.rows(*columns)) - set(steps.warm_up.rows(*columns)))
 
 
 def _saved_s(family: FamilyFit, num_passes: int, num_steps: int) -> float:

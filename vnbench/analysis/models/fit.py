@@ -6,13 +6,14 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from vnbench.analysis.models.step_fit import StepFit, fit_roughly, fit_steps
 from vnbench.analysis.models.step_model import StepPoint, sizes_of
 from vnbench.analysis.trials.memory_law import MemoryLaw, PeakPoint, fit_memory_law
 from vnbench.analysis.trials.noise import Noise, measure_noise
 from vnbench.analysis.trials.process import compute_figures, why_not_timed
+from vnbench.analysis.trials.steps import steps_of
 from vnbench.analysis.trials.summary import latest_attempts, peak_bytes
 from vnbench.batching.alignment import align
 from vnbench.records.record import TrialRecord
@@ -143,17 +144,15 @@ def _points(record: TrialRecord, *, process: int = 0) -> list[StepPoint]:
 
 
 def _training_times(record: TrialRecord) -> dict[float, list[float]]:
-    steps = record.steps
-    if steps is None or record.spec.accumulation_steps > 1 or why_not_timed(record) is not None:
+    if record.spec.accumulation_steps > 1 or why_not_timed(record) is not None:
         return {}
+    steps = steps_of(record).counted
+    # The short last step of an epoch is a smaller micro-batch, another family. A wait that is missing exceeds nothing.
+    is_full_S = steps["num_examples"] == record.spec.batch_size
+    chosen = steps.where(is_full_S & (steps["step_time_s"] > steps["data_wait_s"]))
     by_size: dict[float, list[float]] = {}
-    for row, is_warm_up in enumerate(steps["is_warm_up"]):
-        seconds, wait_s = steps["step_time_s"][row], steps["data_wait_s"][row]
-        if is_warm_up or steps["is_skipped_by_scaler"][row] or seconds is None or wait_s is None:
-            continue
-        # The short last step of an epoch is a smaller micro-batch, another family.
-        if steps["num_examples"][row] == record.spec.batch_size and seconds > wait_s:
-            by_size.setdefault(float(steps["padded_pixels"][row]), []).append(seconds - wait_s)
+    for pixels, seconds, wait_s in chosen.rows("padded_pixels", "step_time_s", "data_wait_s"):
+        by_size.setdefault(float(pixels), []).append(seconds - wait_s)
     return by_size
 
 
@@ -186,25 +185,19 @@ def _memory_laws(latest: Sequence[TrialRecord]) -> Mapping[str, MemoryLaw]:
 
 
 def _mean_phase(records: Sequence[TrialRecord], name: str) -> float | None:
-    values = [
-        value
-        for record in records
-        if record.steps is not None
-        for value, is_warm_up in zip(record.steps[name], record.steps["is_warm_up"], strict=True)
-        if not is_warm_up and value is not None
-    ]
+    values = [value for record in records for (value,) in _measured(record, name)]
     return statistics.fmean(values) if values else None
 
 
 def _forward_ratio(records: Sequence[TrialRecord]) -> float | None:
-    forward_s, step_s = 0.0, 0.0
-    for record in records:
-        for row, is_warm_up in enumerate(record.steps["is_warm_up"] if record.steps else ()):
-            assert record.steps is not None
-            forward, whole = record.steps["forward_s"][row], record.steps["step_time_s"][row]
-            if not is_warm_up and forward is not None and whole is not None:
-                forward_s, step_s = forward_s + forward, step_s + whole
-    return forward_s / step_s if step_s > 0 else None
+    times_s = [row for record in records for row in _measured(record, "forward_s", "step_time_s")]
+    step_s = math.fsum(step for _, step in times_s)
+    return math.fsum(forward for forward, _ in times_s) / step_s if step_s > 0 else None
+
+
+def _measured(record: TrialRecord, *names: str) -> list[tuple[Any, ...]]:
+    """Return columns of the measured steps row by row, those rows that know all of them."""
+    return [row for row in steps_of(record).measured.rows(*names) if not any(map(math.isnan, row))]
 
 
 def _flop_rates(records: Sequence[TrialRecord]) -> tuple[tuple[float, float], ...]:

@@ -18,6 +18,7 @@ from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.means import mean
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.analysis.trials.process import mean_power_w
+from vnbench.analysis.trials.steps import steps_of
 from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeArray
@@ -233,14 +234,9 @@ def _best_supply(supplies: Sequence[Supply], *, computing_s: float) -> Supply | 
 def _waits_s(training: Iterable[TrialRecord]) -> dict[str, Estimate]:
     found: dict[str, list[float]] = {}
     for record in training:
-        if record.status != "ok" or record.steps is None:
-            continue
-        rows = [row for row, is_warm_up in enumerate(record.steps["is_warm_up"]) if not is_warm_up]
-        waits = [record.steps["data_wait_s"][row] for row in rows]
-        if rows and None not in waits:
-            found.setdefault(record.spec.family, []).append(
-                sum(waits) / sum(record.steps["num_examples"][row] for row in rows)
-            )
+        steps = steps_of(record).measured
+        if record.status == "ok" and (waits := steps.known("data_wait_s")):
+            found.setdefault(record.spec.family, []).append(sum(waits) / steps.total("num_examples"))
     return {family: mean(values) for family, values in found.items()}
 
 

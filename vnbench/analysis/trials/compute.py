@@ -10,7 +10,8 @@ from vnbench.analysis.statistics.between import PooledFigure, Spread, pooled
 from vnbench.analysis.trials.memory_law import PeakPoint
 from vnbench.analysis.trials.noise import Noise, measure_noise, process_figure
 from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, settled_warnings
-from vnbench.analysis.trials.process import Canvas, StepFigures, compute_figures, weighted_power_w, why_not_timed
+from vnbench.analysis.trials.process import StepFigures, compute_figures, weighted_power_w, why_not_timed
+from vnbench.analysis.trials.steps import Canvas
 from vnbench.analysis.trials.summary import by_spec, distinct_warnings, latest_attempts
 from vnbench.records.readings import CanvasReading, Stop, StopRule
 from vnbench.records.record import Status, TrialRecord, TrialWarning

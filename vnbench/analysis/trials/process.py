@@ -6,16 +6,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from vnbench.analysis.statistics.estimate import Estimate, student_t
 from vnbench.analysis.statistics.means import correlated_ratio_of_sums
+from vnbench.analysis.trials.steps import Canvas, Steps, steps_of
 from vnbench.records.once import once_per_object
 from vnbench.records.readings import LoaderStage, LoaderStageName
 from vnbench.records.record import TrialRecord
-
-Canvas = tuple[int, int]
-"""Height and width in pixels."""
 
 SUPPLYING: tuple[LoaderStageName, ...] = ("pinned", "workers", "collate")
 """Stages whose end is a batch that training can take, the furthest first. Copy and conversion are the device's work."""
@@ -63,13 +60,13 @@ def why_not_timed(record: TrialRecord) -> str | None:
         return "a memory trial times nothing"
     if record.kind == "loader":
         return None if record.stages else "no measured stage in the record"
-    rows = _measured_rows(record.steps) if record.steps else []
-    if not record.steps or not rows:
+    steps = steps_of(record)
+    if not len(steps.measured):
         return "no measured step in the record"
-    if any(record.steps["step_time_s"][row] is None for row in rows):
+    if not steps.measured.known("step_time_s"):
         # It may have gone unnoticed in other steps, whose times are too short then.
         return "the clock stepped backwards: its timing is not valid"
-    if all(record.steps["is_skipped_by_scaler"][row] for row in rows):
+    if not len(steps.counted):
         return "the gradient scaler skipped every measured step"
     return None
 
@@ -80,9 +77,9 @@ def training_figures(record: TrialRecord) -> StepFigures | None:
 
     Times per pixel are those of the block's wall clock where every step of it counts.
     """
-    if record.kind != "training" or why_not_timed(record) is not None or not record.steps:
+    if record.kind != "training" or why_not_timed(record) is not None:
         return None
-    figures = _figures(record.steps, _measured_rows(record.steps))
+    figures = _figures(steps_of(record))
     block = record.block
     if figures.num_skipped_steps or block is None or min(block.wall_time_s, block.valid_pixels) <= 0:
         # The block's wall clock holds steps that do not count, so only the steps' own times are of use.
@@ -100,13 +97,9 @@ def compute_figures(record: TrialRecord) -> dict[Canvas, StepFigures]:
 
     Empty where its times are not to be used; a canvas without a step that counts is left out.
     """
-    if record.kind != "compute" or why_not_timed(record) is not None or not record.steps:
+    if record.kind != "compute" or why_not_timed(record) is not None:
         return {}
-    rows_of: dict[Canvas, list[int]] = {}
-    for row in _measured_rows(record.steps):
-        canvas = (record.steps["canvas_height"][row], record.steps["canvas_width"][row])
-        rows_of.setdefault(canvas, []).append(row)
-    found = {canvas: _figures(record.steps, rows) for canvas, rows in rows_of.items()}
+    found = {canvas: _figures(steps) for canvas, steps in steps_of(record).measured.by_canvas.items()}
     return {canvas: figures for canvas, figures in found.items() if figures.step_time is not None}
 
 
@@ -156,26 +149,16 @@ def measured_at_s(record: TrialRecord) -> float:
     return started_s(record) + (start_s + end_s) / 2
 
 
-def _measured_rows(steps: Mapping[str, tuple[Any, ...]]) -> list[int]:
-    return [row for row, is_warm_up in enumerate(steps["is_warm_up"]) if not is_warm_up]
-
-
-def _figures(steps: Mapping[str, tuple[Any, ...]], rows: Sequence[int]) -> StepFigures:
-    counted = [row for row in rows if not steps["is_skipped_by_scaler"][row]]
-
-    def column(name: str) -> list[float]:
-        """Return the values that count; none of them where one is missing, as nothing sums over a hole."""
-        values = [steps[name][row] for row in counted]
-        return [] if None in values else values
-
+def _figures(steps: Steps) -> StepFigures:
+    column = steps.counted.known
     times_s = column("step_time_s")
     padded_time = _ratio(times_s, column("padded_pixels"))
     waits_s = column("data_wait_s")
     step_time_s = _mean(times_s)
     phases_s = {name: _mean(column(f"{name}_s")) for name in ("forward", "backward", "optimizer")}
     return StepFigures(
-        num_steps=len(counted),
-        num_skipped_steps=len(rows) - len(counted),
+        num_steps=len(steps.counted),
+        num_skipped_steps=len(steps.measured) - len(steps.counted),
         step_time=_with_error_of(padded_time, step_time_s) if step_time_s else None,
         valid_time=_ratio(times_s, column("valid_pixels")),
         padded_time=padded_time,

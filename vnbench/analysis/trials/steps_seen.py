@@ -14,6 +14,7 @@ from statistics import fmean
 from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.means import correlated_ratio_of_sums
 from vnbench.analysis.trials.process import training_figures
+from vnbench.analysis.trials.steps import steps_of
 from vnbench.records.once import once_per_object
 from vnbench.records.record import TrialRecord
 
@@ -50,20 +51,17 @@ class StepNoise:
 def seen_process(record: TrialRecord) -> SeenProcess | None:
     """Return what a training trial measured; None where its times are not to be used."""
     figures = training_figures(record)
-    if figures is None or figures.valid_time is None or not record.steps:
+    if figures is None or figures.valid_time is None:
         return None
     bare = SeenProcess(time=figures.valid_time)
-    steps = record.steps
-    rows = [row for row, is_warm_up in enumerate(steps["is_warm_up"]) if not is_warm_up]
-    if figures.num_skipped_steps or any(not (steps["step_time_s"][row] or 0) > 0 for row in rows):
+    steps = steps_of(record).measured
+    if figures.num_skipped_steps or not (steps["step_time_s"] > 0).all():
         return bare
-    # The first records lack the column: they measured one epoch.
-    blocks = steps.get("block", (0,) * len(steps["is_warm_up"]))
-    epochs = [[row for row in rows if blocks[row] == block] for block in dict.fromkeys(blocks[row] for row in rows)]
-    shapes = [tuple(tuple(steps[name][row] for name in SHAPE) for row in epoch) for epoch in epochs]
+    epochs = steps.by_block
+    shapes = [tuple(epoch.rows(*SHAPE)) for epoch in epochs]
     if any(other != shapes[0] for other in shapes[1:]):
         return bare
-    epochs_s = tuple(tuple(steps["step_time_s"][row] for row in epoch) for epoch in epochs)
+    epochs_s = tuple(tuple(epoch["step_time_s"].tolist()) for epoch in epochs)
     return SeenProcess(time=figures.valid_time, shapes=shapes[0], epochs_s=epochs_s)
 
 

@@ -1,0 +1,126 @@
+"""The steps of a trial as arrays: the columns of its record, and which of its rows are measured, and count."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vnbench.records.once import once_per_object
+from vnbench.records.record import TrialRecord
+
+Canvas = tuple[int, int]
+"""Height and width in pixels."""
+
+Column = NDArray[Any]
+"""One value per step; a missing one is nan."""
+
+
+class _Columns(dict[str, Column]):
+    """The columns of a record, each made an array when it is first asked for."""
+
+    def __init__(self, raw: Mapping[str, tuple[Any, ...]]) -> None:
+        super().__init__()
+        self._raw = raw
+        self.with_holes: set[str] = set()
+
+    def __missing__(self, name: str) -> Column:
+        values = self._raw[name] if self._raw else ()
+        num_missing = values.count(None)
+        try:
+            values_S = np.array([math.nan if value is None else value for value in values] if num_missing else values)
+        except ValueError:  # a list among numbers
+            values_S = np.array(None)
+        if values_S.dtype.kind not in "biuf" or np.count_nonzero(np.isnan(values_S)) != num_missing:
+            raise TypeError(f"column {name} holds what is no number")
+        if num_missing:
+            self.with_holes.add(name)
+        self[name] = values_S
+        return values_S
+
+
+class Steps:
+    """Some steps of a trial, in the order in which they were made."""
+
+    def __init__(self, columns: _Columns, rows_S: NDArray[np.intp] | None = None) -> None:
+        """``rows_S`` are those that are taken of the steps of ``columns``; None for all."""
+        self._columns = columns
+        self._rows_S = rows_S
+
+    def __getitem__(self, name: str) -> Column:
+        """Return a column.
+
+        Raises:
+            KeyError: the record lacks it.
+            TypeError: something in it is no number.
+        """
+        values_S = self._columns[name]
+        return values_S if self._rows_S is None else values_S[self._rows_S]
+
+    def __len__(self) -> int:
+        """Return how many steps there are."""
+        return len(self["is_warm_up"] if self._rows_S is None else self._rows_S)
+
+    def where(self, is_chosen_S: Column) -> Steps:
+        """Return the steps at which something is true."""
+        chosen_S = np.flatnonzero(is_chosen_S)
+        return Steps(self._columns, chosen_S if self._rows_S is None else self._rows_S[chosen_S])
+
+    @functools.cached_property
+    def warm_up(self) -> Steps:
+        """Those before the measured ones."""
+        return self.where(self["is_warm_up"])
+
+    @functools.cached_property
+    def measured(self) -> Steps:
+        """Those after warm-up."""
+        return self.where(self["is_warm_up"] == 0)
+
+    @functools.cached_property
+    def counted(self) -> Steps:
+        """The measured ones whose update the gradient scaler did not leave out."""
+        return self.measured.where(self.measured["is_skipped_by_scaler"] == 0)
+
+    @property
+    def by_canvas(self) -> Mapping[Canvas, Steps]:
+        """The steps on each canvas, in the order of the first."""
+        return dict(self._groups("canvas_height", "canvas_width"))
+
+    @property
+    def by_block(self) -> tuple[Steps, ...]:
+        """The steps of each synchronised block, in their order; the first records lack the column, and measured one."""
+        try:
+            return tuple(steps for _, steps in self._groups("block"))
+        except KeyError:
+            return (self,)
+
+    def _groups(self, *names: str) -> Iterator[tuple[Any, Steps]]:
+        places_of: dict[tuple[Any, ...], list[int]] = {}
+        for place, key in enumerate(self.rows(*names)):
+            places_of.setdefault(key, []).append(place)
+        rows_S = np.arange(len(self)) if self._rows_S is None else self._rows_S
+        return ((key, Steps(self._columns, rows_S[places])) for key, places in places_of.items())
+
+    def rows(self, *names: str) -> list[tuple[Any, ...]]:
+        """Return some columns step by step."""
+        return list(zip(*(self[name].tolist() for name in names), strict=True))
+
+    def known(self, name: str) -> list[float]:
+        """Return the values of a column; none of them where one is missing, as nothing sums over a hole."""
+        values_S = self[name]
+        is_whole = name not in self._columns.with_holes or not np.isnan(values_S).any()
+        return values_S.tolist() if is_whole else []
+
+    def total(self, name: str) -> float:
+        """Return the exact sum of a column, rounded once."""
+        return math.fsum(self[name].tolist())
+
+
+@once_per_object
+def steps_of(record: TrialRecord) -> Steps:
+    """Return the steps of a record, warm-up included; none where none ended."""
+    return Steps(_Columns(record.steps or {}))
