@@ -41,12 +41,12 @@ def loaded(*, num_observations: int | None, relative_half_width: float | None) -
 def test_a_supply_is_as_uncertain_as_its_interval_of_three_batches_says() -> None:
     # Student's t with two degrees of freedom is 4.303, with plenty 1.96.
     supply = supply_of([loaded(num_observations=3, relative_half_width=0.04303)])
-    assert supply.relative_error == pytest.approx(0.01, rel=1e-3)
-    assert supply.degrees_of_freedom == 2
+    assert supply.time_per_example.relative_error == pytest.approx(0.01, rel=1e-3)
+    assert supply.time_per_example.dof == 2
 
 
 def test_a_supply_of_one_batch_has_an_error_that_nothing_tells() -> None:
-    assert supply_of([loaded(num_observations=1, relative_half_width=None)]).relative_error is None
+    assert supply_of([loaded(num_observations=1, relative_half_width=None)]).time_per_example.se is None
 
 
 def waits_of(num_processes: int) -> Estimate:

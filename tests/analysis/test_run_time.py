@@ -8,6 +8,7 @@ import record_factory as factory
 
 from vnbench.analysis.models.fit import FamilyFit, fit_families
 from vnbench.analysis.models.run_time import EpochPasses, RunTime, compose_run, measured_start_up_s
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import BatchPlan, PlanConfig
 
@@ -31,8 +32,7 @@ def composed(family: FamilyFit, plan: BatchPlan, **changes: Any) -> RunTime:
         "training": EpochPasses.of(plan),
         "validation": None,
         "num_epochs": 3,
-        "loading_s_per_example": None,
-        "loading_error": None,
+        "loading_per_example": None,
         "num_workers": 2,
         "start_up_s": 7.0,
     }
@@ -66,9 +66,9 @@ def test_validation_takes_the_forward_share_of_its_passes(family: FamilyFit) -> 
 
 def test_loading_hides_behind_computing_with_workers_alone(family: FamilyFit) -> None:
     plan = plan_of(batch_size=2)
-    quick = composed(family, plan, loading_s_per_example=1e-6)
-    slow = composed(family, plan, loading_s_per_example=100.0)
-    inside = composed(family, plan, loading_s_per_example=1.0, num_workers=0)
+    quick = composed(family, plan, loading_per_example=Estimate(value=1e-6))
+    slow = composed(family, plan, loading_per_example=Estimate(value=100.0))
+    inside = composed(family, plan, loading_per_example=Estimate(value=1.0), num_workers=0)
     assert quick.epoch_s == pytest.approx(quick.computing_s)
     assert slow.epoch_s == pytest.approx(2400.0)
     assert inside.epoch_s == pytest.approx(inside.computing_s + 24.0)

@@ -9,23 +9,28 @@ import pytest
 from vnbench.analysis.models.run_time import RunTime
 from vnbench.analysis.models.step_fit import ForecastParts, StepFit, fit_steps
 from vnbench.analysis.models.step_model import StepPoint
-from vnbench.analysis.planning.spread import NUM_DRAWS, Degrees, Interruptions, finish_of, ranks_of, shares_of
+from vnbench.analysis.planning.spread import NUM_DRAWS, Interruptions, finish_of, ranks_of, shares_of
 from vnbench.analysis.statistics.between import spread_of
 from vnbench.analysis.statistics.estimate import Estimate
 
 NONE = Interruptions()
-SURE = Degrees(measured=math.inf, processes=math.inf, loading=math.inf)
 
 
 def run_of(*, coefficients: float = 0.0, sizes: float = 0.0, processes: float = 0.0, **changes: object) -> RunTime:
-    parts = ForecastParts(total_s=100.0, coefficients=coefficients, sizes=sizes, processes=processes)
+    parts = ForecastParts(
+        total_s=100.0,
+        coefficients=coefficients,
+        sizes=sizes,
+        processes=processes,
+        dof=math.inf,
+        processes_dof=math.inf,
+    )
     run = RunTime(
         num_epochs=10,
         num_steps=50,
         computing=parts,
         saved_s=0.0,
-        loading_s=None,
-        loading_error=0.0,
+        loading=None,
         has_workers=True,
         validation_s=0.0,
         new_shapes_s=0.0,
@@ -37,14 +42,14 @@ def run_of(*, coefficients: float = 0.0, sizes: float = 0.0, processes: float = 
 
 def test_a_run_without_uncertainty_finishes_when_it_does() -> None:
     run = run_of(validation_s=5.0, new_shapes_s=3.0, start_up_s=7.0)
-    finish = finish_of(run, SURE, NONE, interval_s=None, window_s=1060.0, seed=0)
+    finish = finish_of(run, NONE, interval_s=None, window_s=1060.0, seed=0)
     assert finish.p10 == finish.p50 == finish.p90 == pytest.approx(10 * 105 + 10)
     assert finish.probability == 1.0
-    assert shares_of(run, SURE, NONE, interval_s=None, seed=0) == {}
+    assert shares_of(run, NONE, interval_s=None, seed=0) == {}
 
 
 def test_percentiles_are_those_of_the_normal_distribution() -> None:
-    finish = finish_of(run_of(processes=0.05), SURE, NONE, interval_s=None, window_s=1000.0, seed=0)
+    finish = finish_of(run_of(processes=0.05), NONE, interval_s=None, window_s=1000.0, seed=0)
     assert finish.p50 == pytest.approx(1000, rel=0.002)
     assert finish.p90 == pytest.approx(1000 * (1 + 1.2816 * 0.05), rel=0.002)
     assert finish.probability == pytest.approx(0.5, abs=0.01)
@@ -54,7 +59,7 @@ def test_percentiles_of_several_parts_are_known_to_a_thousandth_at_the_default_d
     run = run_of(coefficients=0.02, sizes=0.01, processes=0.1)
     deviation = math.sqrt(0.02**2 + 0.01**2 + 0.1**2)
     for seed in range(20):
-        finish = finish_of(run, SURE, NONE, interval_s=None, window_s=None, seed=seed)
+        finish = finish_of(run, NONE, interval_s=None, window_s=None, seed=seed)
         assert finish.p50 == pytest.approx(1000, rel=0.001)
         assert finish.p90 == pytest.approx(1000 * (1 + 1.28155 * deviation), rel=0.001)
 
@@ -70,20 +75,20 @@ def test_every_part_draws_each_rank_once_and_no_two_parts_go_together() -> None:
 
 def test_the_share_of_a_part_is_that_of_its_variance() -> None:
     run = run_of(coefficients=0.04, processes=0.03)
-    shares = shares_of(run, SURE, NONE, interval_s=None, seed=0)
+    shares = shares_of(run, NONE, interval_s=None, seed=0)
     assert shares["coefficients"] == pytest.approx(16 / 25, abs=0.02)
     assert shares["processes"] == pytest.approx(9 / 25, abs=0.02)
     assert shares["interruptions"] == 0
 
 
 def test_the_longer_of_loading_and_computing_sets_the_time_beside_workers_and_their_sum_without() -> None:
-    beside = run_of(loading_s=150.0)
-    alone = run_of(loading_s=150.0, has_workers=False)
+    beside = run_of(loading=Estimate(value=150.0, se=0.0))
+    alone = run_of(loading=Estimate(value=150.0, se=0.0), has_workers=False)
     assert beside.epoch_s == 150.0
     assert beside.bracket_s == (150.0, 250.0)
     assert alone.epoch_s == 250.0
-    assert finish_of(beside, SURE, NONE, interval_s=None, window_s=None, seed=0).p50 == pytest.approx(1500)
-    assert finish_of(alone, SURE, NONE, interval_s=None, window_s=None, seed=0).p50 == pytest.approx(2500)
+    assert finish_of(beside, NONE, interval_s=None, window_s=None, seed=0).p50 == pytest.approx(1500)
+    assert finish_of(alone, NONE, interval_s=None, window_s=None, seed=0).p50 == pytest.approx(2500)
 
 
 T_2_OF_90_PER_CENT = 1.8856
@@ -91,38 +96,34 @@ T_2_OF_90_PER_CENT = 1.8856
 
 
 def test_loading_is_as_uncertain_as_its_standard_error_and_its_degrees_of_freedom_say() -> None:
-    run = run_of(loading_s=150.0, loading_error=0.02)
-    few = dataclasses.replace(SURE, loading=2.0)
-    finish = finish_of(run, few, NONE, interval_s=None, window_s=None, seed=0)
-    assert finish.p90 == pytest.approx(1500 * (1 + T_2_OF_90_PER_CENT * 0.02), rel=1e-3)
-    assert finish_of(run, SURE, NONE, interval_s=None, window_s=None, seed=0).p90 == pytest.approx(
-        1500 * (1 + 1.28155 * 0.02), rel=1e-3
-    )
+    few, plenty = (run_of(loading=Estimate(value=150.0, se=3.0, dof=dof)) for dof in (2, math.inf))
+    p90s = [finish_of(run, NONE, interval_s=None, window_s=None, seed=0).p90 for run in (few, plenty)]
+    assert p90s == pytest.approx([1500 * (1 + factor * 0.02) for factor in (T_2_OF_90_PER_CENT, 1.28155)], rel=1e-3)
 
 
 def test_loading_whose_error_nothing_tells_is_no_certainty() -> None:
-    run = run_of(loading_s=150.0, loading_error=None)
-    finish = finish_of(run, SURE, NONE, interval_s=None, window_s=1500.0, seed=0)
+    run = run_of(loading=Estimate(value=150.0))
+    finish = finish_of(run, NONE, interval_s=None, window_s=1500.0, seed=0)
     assert finish.p90 / finish.p10 > 1.2
     assert finish.probability == pytest.approx(0.5, abs=0.01)
-    assert shares_of(run, SURE, NONE, interval_s=None, seed=0)["loading"] == 1.0
+    assert shares_of(run, NONE, interval_s=None, seed=0)["loading"] == 1.0
 
 
 def test_interruptions_take_their_part_with_snapshots_and_far_more_without() -> None:
     often = Interruptions(mtbi_s=500.0, restart_s=10.0, snapshot_s=1.0)
     run = run_of()
-    with_them = finish_of(run, SURE, often, interval_s=30.0, window_s=1300.0, seed=0)
-    without = finish_of(run, SURE, often, interval_s=None, window_s=1300.0, seed=0)
+    with_them = finish_of(run, often, interval_s=30.0, window_s=1300.0, seed=0)
+    without = finish_of(run, often, interval_s=None, window_s=1300.0, seed=0)
     assert 1000 < with_them.p50 < 1200 < without.p50
     assert with_them.probability is not None
     assert without.probability is not None
     assert with_them.probability > 0.95 > without.probability
-    assert shares_of(run, SURE, often, interval_s=30.0, seed=0)["interruptions"] == 1.0
+    assert shares_of(run, often, interval_s=30.0, seed=0)["interruptions"] == 1.0
 
 
 def test_a_run_that_mostly_never_finishes_says_so() -> None:
     hopeless = Interruptions(mtbi_s=20.0, restart_s=10.0)
-    finish = finish_of(run_of(), SURE, hopeless, interval_s=None, window_s=1e6, seed=0)
+    finish = finish_of(run_of(), hopeless, interval_s=None, window_s=1e6, seed=0)
     assert math.isinf(finish.p50)
     assert math.isinf(finish.mean)
     assert finish.probability == 0.0
@@ -155,10 +156,5 @@ def test_a_stated_probability_of_nine_in_ten_comes_true_in_nine_of_ten(num_proce
         kernels = np.exp(random.normal(0, 0.02, len(passes)))
         truth_s = float(((0.01 + 1e-8 * passes) * kernels).sum() * np.exp(random.normal(0, 0.03)))
         run = run_of(num_epochs=1, computing=fit.forecast_parts(np.sort(passes), np.ones(len(passes), dtype=int)))
-        degrees = Degrees(
-            measured=float(fit.degrees_of_freedom),
-            processes=fit.between_degrees_of_freedom or math.inf,
-            loading=math.inf,
-        )
-        inside += truth_s <= finish_of(run, degrees, NONE, interval_s=None, window_s=None, seed=trial).p90
+        inside += truth_s <= finish_of(run, NONE, interval_s=None, window_s=None, seed=trial).p90
     assert 0.85 <= inside / times <= 0.95

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.step_fit import ForecastParts
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.batching.plan import BatchPlan
 from vnbench.records.record import TrialRecord
 
@@ -69,10 +70,8 @@ class RunTime:
     """Passes of an epoch, and what they may be off by."""
     saved_s: float
     """Seconds of an epoch that accumulated passes do without: a compute trial makes an update after each."""
-    loading_s: float | None
+    loading: Estimate | None
     """Seconds in which the loader alone supplies an epoch; None where that was not measured."""
-    loading_error: float | None
-    """Standard error of loading_s, relative to it; None where nothing tells it."""
     has_workers: bool
     """Whether loading goes on beside computing."""
     validation_s: float
@@ -88,6 +87,11 @@ class RunTime:
     def computing_s(self) -> float:
         """Seconds of an epoch that computing takes."""
         return self.computing.total_s - self.saved_s
+
+    @property
+    def loading_s(self) -> float | None:
+        """Seconds of an epoch that loading takes."""
+        return None if self.loading is None else self.loading.value
 
     @property
     def bracket_s(self) -> tuple[float, float]:
@@ -118,8 +122,7 @@ def compose_run(
     training: EpochPasses,
     validation: EpochPasses | None,
     num_epochs: int,
-    loading_s_per_example: float | None,
-    loading_error: float | None,
+    loading_per_example: Estimate | None,
     num_workers: int,
     start_up_s: float,
 ) -> RunTime:
@@ -139,8 +142,7 @@ def compose_run(
         num_steps=training.num_steps,
         computing=fit.forecast_parts(training.padded_pixels_C, training.counts_C),
         saved_s=(training.num_passes - training.num_steps) * (family.optimizer_s or 0.0),
-        loading_s=None if loading_s_per_example is None else training.num_examples * loading_s_per_example,
-        loading_error=loading_error,
+        loading=None if loading_per_example is None else loading_per_example * training.num_examples,
         has_workers=num_workers > 0,
         validation_s=validation_s,
         new_shapes_s=training.num_shapes * family.s_per_new_shape,

@@ -72,6 +72,10 @@ class ForecastParts:
     """Of what is particular to each size."""
     processes: float
     """Of what is particular to the process, the curve's own processes included."""
+    dof: float
+    """Degrees of freedom of coefficients and sizes; infinite for plenty, and where their errors are not known."""
+    processes_dof: float
+    """Of processes; infinite for plenty, and where it was not measured but assumed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,12 +136,7 @@ class StepFit:
             return None
         total = parts.total_s
         measured = parts.coefficients**2 + parts.sizes**2
-        variance, freedom = sum_of_variances(
-            [
-                (measured, self.degrees_of_freedom),
-                (parts.processes**2, self.between_degrees_of_freedom or math.inf),
-            ]
-        )
+        variance, freedom = sum_of_variances([(measured, parts.dof), (parts.processes**2, parts.processes_dof)])
         half_width = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(variance) * total
         return Forecast(
             value=total - less_s,
@@ -161,6 +160,8 @@ class StepFit:
             sizes=(self.size_error or 0.0) * math.sqrt(float(((counts_C * times) ** 2).sum())) / total,
             # The curve rests on processes that may all have been fast; the next one is off by as much again.
             processes=self.between * math.sqrt(1 + 1 / self.num_processes),
+            dof=self.degrees_of_freedom or math.inf,
+            processes_dof=self.between_degrees_of_freedom or math.inf,
         )
 
 

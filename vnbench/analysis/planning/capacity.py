@@ -10,7 +10,8 @@ from vnbench.analysis.models.certification import Verdict
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.run_time import RunTime
 from vnbench.analysis.planning.room import Room
-from vnbench.analysis.planning.spread import Degrees, Finish, Interruptions
+from vnbench.analysis.planning.spread import Finish, Interruptions
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.batching.sizes import SizeArray
 from vnbench.records.spec import FLAG_FIELDS
 
@@ -71,12 +72,8 @@ class Supply:
 
     num_workers: int
     """Workers beside the training process; 0 for none."""
-    s_per_example: float
+    time_per_example: Estimate
     """Seconds in which they alone supply an example."""
-    relative_error: float | None
-    """Standard error of that, relative to it; None where nothing tells it."""
-    degrees_of_freedom: float
-    """On how much relative_error rests."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,8 +86,6 @@ class Configuration:
     """The trials that its computing was fitted to."""
     run: RunTime
     """Its parts."""
-    degrees: Degrees
-    """On how much their errors rest."""
     supplies: tuple[Supply, ...]
     """What was measured of its loading, the fewest workers first."""
     evidence: Evidence
@@ -110,13 +105,7 @@ class Configuration:
         return replace(
             self,
             levers=dict(self.levers) | {"num_workers": supply.num_workers},
-            run=replace(
-                self.run,
-                loading_s=num_examples * supply.s_per_example,
-                loading_error=supply.relative_error,
-                has_workers=bool(supply.num_workers),
-            ),
-            degrees=replace(self.degrees, loading=supply.degrees_of_freedom),
+            run=replace(self.run, loading=supply.time_per_example * num_examples, has_workers=bool(supply.num_workers)),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.run_time import EpochPasses, compose_run
 from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, Asked, Configuration, Evidence, Supply
 from vnbench.analysis.planning.room import room_of
-from vnbench.analysis.planning.spread import Degrees
 from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.means import mean
 from vnbench.analysis.trials.loading import LoaderSummary
@@ -146,8 +144,7 @@ def _composed(
         training=passes,
         validation=validation,
         num_epochs=asked.num_epochs,
-        loading_s_per_example=None if wait is None else wait.value,
-        loading_error=None if wait is None else _relative_error(wait),
+        loading_per_example=wait,
         num_workers=0,
         start_up_s=asked.start_up_s,
     )
@@ -167,11 +164,6 @@ def _composed(
         levers=levers,
         family=family,
         run=run,
-        degrees=Degrees(
-            measured=float(family.fit.degrees_of_freedom) if family.fit.degrees_of_freedom else math.inf,
-            processes=family.fit.between_degrees_of_freedom or math.inf,
-            loading=math.inf if wait is None else float(wait.dof),
-        ),
         supplies=supplies,
         evidence="extrapolated" if family.is_rough else _evidence(run.extrapolated_ratio, is_trained=is_trained),
         room=room_of(family, worst_case=asked.worst_case, certificates=measured.certificates),
@@ -211,24 +203,21 @@ def _supplies(loading: Sequence[LoaderSummary], *, sampler: SamplerName, micro_b
     found: dict[int, Supply] = {}
     for row in [row for row in fitting if row.spec.sampler == sampler] or fitting:
         assert row.supply is not None
-        time = row.supply.time_per_example
         num_workers = row.spec.num_workers or 0
-        supply = Supply(
-            num_workers=num_workers,
-            s_per_example=time.value,
-            relative_error=time.relative_error,
-            degrees_of_freedom=time.dof,
-        )
-        found.setdefault(num_workers, supply)
+        found.setdefault(num_workers, Supply(num_workers=num_workers, time_per_example=row.supply.time_per_example))
     return tuple(found[number] for number in sorted(found))
 
 
 def _best_supply(supplies: Sequence[Supply], *, computing_s: float) -> Supply | None:
     """Return the fewest workers that feed computing, or the fastest loader; None where none was measured."""
-    feeding = [one for one in supplies if one.num_workers and one.s_per_example <= computing_s]
+    feeding = [one for one in supplies if one.num_workers and one.time_per_example.value <= computing_s]
     if feeding:
         return feeding[0]
-    return min(supplies, key=lambda one: one.s_per_example + (0.0 if one.num_workers else computing_s), default=None)
+    return min(
+        supplies,
+        key=lambda one: one.time_per_example.value + (0.0 if one.num_workers else computing_s),
+        default=None,
+    )
 
 
 def _waits_s(training: Iterable[TrialRecord]) -> dict[str, Estimate]:
@@ -238,12 +227,6 @@ def _waits_s(training: Iterable[TrialRecord]) -> dict[str, Estimate]:
         if record.status == "ok" and (waits := steps.known("data_wait_s")):
             found.setdefault(record.spec.family, []).append(sum(waits) / steps.total("num_examples"))
     return {family: mean(values) for family, values in found.items()}
-
-
-def _relative_error(wait: Estimate) -> float | None:
-    if wait.value == 0:
-        return 0.0
-    return wait.relative_error
 
 
 def _powers_w(records: Iterable[TrialRecord]) -> dict[str, float]:

@@ -32,7 +32,6 @@ def _planned(asked: Asked, one: Configuration) -> PlannedRun:
     def finish_with(interval_s: float | None) -> Finish:
         return finish_of(
             run,
-            one.degrees,
             asked.interruptions,
             interval_s=interval_s,
             window_s=asked.window_s,

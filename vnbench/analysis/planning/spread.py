@@ -31,6 +31,7 @@ from vnbench.analysis.planning.interruptions import (
     simulate_count_s,
     simulate_s,
 )
+from vnbench.analysis.statistics.estimate import Estimate
 
 Seconds = NDArray[np.float64]
 
@@ -82,18 +83,6 @@ class Interruptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Degrees:
-    """On how much the errors of a run's parts rest; infinite for plenty."""
-
-    measured: float
-    """Of coefficients and sizes."""
-    processes: float
-    """Of the spread between processes."""
-    loading: float
-    """Of the loader's supply."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Finish:
     """When a run finishes, in seconds after its start."""
 
@@ -109,43 +98,45 @@ class Finish:
     """Share of the draws that finish inside the window; None without a window."""
 
 
-def draw_work_s(run: RunTime, degrees: Degrees, *, seed: int, parts: frozenset[Part]) -> Seconds:
+def draw_work_s(run: RunTime, *, seed: int, parts: frozenset[Part]) -> Seconds:
     """Return draws of the seconds of a run without interruptions, with the errors of some parts; (NUM_DRAWS,).
 
     Draw i has the same luck in every configuration, so that they compare alike.
     """
 
-    def errors(scale: float, freedom: float, part: Part) -> Seconds | float:
-        return scale * quantiles_of(freedom)[ranks_of(seed)[part]] if part in parts and scale else 0.0
+    def errors(scale: float, dof: float, part: Part) -> Seconds | float:
+        return scale * quantiles_of(dof)[ranks_of(seed)[part]] if part in parts and scale else 0.0
 
+    computing = run.computing
     computing_N = run.computing_s * np.maximum(
         SMALLEST_FACTOR,
         1
-        + errors(run.computing.coefficients, degrees.measured, "coefficients")
-        + errors(run.computing.sizes, degrees.measured, "sizes")
-        + errors(run.computing.processes, degrees.processes, "processes"),
+        + errors(computing.coefficients, computing.dof, "coefficients")
+        + errors(computing.sizes, computing.dof, "sizes")
+        + errors(computing.processes, computing.processes_dof, "processes"),
     )
-    loading_N = (run.loading_s or 0.0) * np.maximum(
-        SMALLEST_FACTOR, 1 + errors(*drawn_loading(run, degrees), "loading")
+    loading = drawn_loading(run)
+    loading_N = loading.value * np.maximum(
+        SMALLEST_FACTOR, 1 + errors(loading.relative_error or 0.0, loading.dof, "loading")
     )
     epoch_N = np.maximum(computing_N, loading_N) if run.has_workers else computing_N + loading_N
     once_s = run.start_up_s + run.new_shapes_s
     return np.broadcast_to(once_s + run.num_epochs * (epoch_N + run.validation_s), NUM_DRAWS).astype(np.float64)
 
 
-def drawn_loading(run: RunTime, degrees: Degrees) -> tuple[float, float]:
-    """Return the relative standard error with which loading is drawn, and its degrees of freedom.
+def drawn_loading(run: RunTime) -> Estimate:
+    """Return the seconds of an epoch that loading takes, with the error that it is drawn with; 0 if not measured.
 
-    Where nothing tells it, a tenth is taken, as for a step whose sizes are too few to tell theirs.
+    Where nothing tells the error, a tenth is taken, as for a step whose sizes are too few to tell theirs.
     """
-    if run.loading_error is None:
-        return ROUGH_SIZE_ERROR, float(ROUGH_DEGREES_OF_FREEDOM)
-    return run.loading_error, degrees.loading
+    loading = run.loading or Estimate(value=0.0, se=0.0)
+    if loading.se is None:
+        return Estimate(value=loading.value, se=ROUGH_SIZE_ERROR * loading.value, dof=ROUGH_DEGREES_OF_FREEDOM)
+    return loading
 
 
 def finish_of(
     run: RunTime,
-    degrees: Degrees,
     interruptions: Interruptions,
     *,
     interval_s: float | None,
@@ -153,7 +144,7 @@ def finish_of(
     seed: int,
 ) -> Finish:
     """Return when a run finishes that snapshots after every interval, or never with ``interval_s`` None."""
-    finish_N = _finish_s(run, degrees, interruptions, interval_s, seed=seed, parts=frozenset(PARTS))
+    finish_N = _finish_s(run, interruptions, interval_s, seed=seed, parts=frozenset(PARTS))
     low, middle, high = np.percentile(finish_N, PERCENTILES, method="higher").tolist()
     return Finish(
         p10=low,
@@ -164,13 +155,10 @@ def finish_of(
     )
 
 
-def shares_of(
-    run: RunTime, degrees: Degrees, interruptions: Interruptions, *, interval_s: float | None, seed: int
-) -> dict[Part, float]:
+def shares_of(run: RunTime, interruptions: Interruptions, *, interval_s: float | None, seed: int) -> dict[Part, float]:
     """Return the share of each part in the variance of the finish; empty where it has none, or no finite one."""
     variances = {
-        part: _variance(_finish_s(run, degrees, interruptions, interval_s, seed=seed, parts=frozenset({part})))
-        for part in PARTS
+        part: _variance(_finish_s(run, interruptions, interval_s, seed=seed, parts=frozenset({part}))) for part in PARTS
     }
     total = sum(variances.values())
     return {part: variance / total for part, variance in variances.items()} if 0 < total < math.inf else {}
@@ -178,14 +166,13 @@ def shares_of(
 
 def _finish_s(
     run: RunTime,
-    degrees: Degrees,
     interruptions: Interruptions,
     interval_s: float | None,
     *,
     seed: int,
     parts: frozenset[Part],
 ) -> Seconds:
-    work_N = draw_work_s(run, degrees, seed=seed, parts=parts)
+    work_N = draw_work_s(run, seed=seed, parts=parts)
     if "interruptions" not in parts or interruptions.is_none:
         return work_N if interval_s is None else work_N + interruptions.snapshot_s * (np.ceil(work_N / interval_s) - 1)
     if interruptions.count is not None:

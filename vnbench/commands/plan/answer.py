@@ -261,9 +261,9 @@ def plan_warnings(
 
 
 def _of_loading(run: RunTime, options: Options) -> Iterator[str]:
-    if run.loading_s is None:
+    if run.loading is None:
         command = sweep_command(options, LOADING)
         yield f"loading was not measured: the loader is taken to keep up; measure it with: {command}"
-    elif run.loading_error is None:
+    elif run.loading.se is None:
         command = sweep_command(options, {**LOADING, "replicates": "3"})
         yield f"how exactly loading was measured is not known: a tenth is taken for it; measure it with: {command}"

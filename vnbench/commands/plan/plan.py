@@ -109,7 +109,6 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
         changes=(*worker_changes(asked, current), *single_changes(runs, current)),
         shares=shares_of(
             recommended.run,
-            recommended.degrees,
             asked.interruptions,
             interval_s=recommended.interval_s,
             seed=asked.seed,

@@ -151,7 +151,7 @@ def _configuration(
         "levers": levers,
         "is_measured_batch": levers["batch_size"] in measured_batches | {levers["micro_batch_size"]},
         "words": named(replace(one, levers=levers)),
-        "freedoms": [freedoms.index(one.degrees.measured), freedoms.index(one.degrees.processes)],
+        "freedoms": [freedoms.index(one.run.computing.dof), freedoms.index(one.run.computing.processes_dof)],
         "supplies": [_loading(other, freedoms) for other in _supplied(one)],
         "own_loading": _loading(one, freedoms),
         "rows": rows,
@@ -159,8 +159,8 @@ def _configuration(
 
 
 def _loading(one: Configuration, freedoms: Sequence[float]) -> list[Any]:
-    error, freedom = drawn_loading(one.run, one.degrees)
-    return [one.levers["num_workers"], one.run.loading_s, error, freedoms.index(freedom)]
+    loading = drawn_loading(one.run)
+    return [one.levers["num_workers"], loading.value, loading.relative_error or 0.0, freedoms.index(loading.dof)]
 
 
 def _supplied(one: Configuration) -> list[Configuration]:
@@ -169,8 +169,8 @@ def _supplied(one: Configuration) -> list[Configuration]:
 
 
 def _freedoms(one: Configuration) -> set[float]:
-    of_loading = {drawn_loading(other.run, other.degrees)[1] for other in (one, *_supplied(one))}
-    return {one.degrees.measured, one.degrees.processes, *of_loading}
+    computing = one.run.computing
+    return {computing.dof, computing.processes_dof, *(drawn_loading(other.run).dof for other in (one, *_supplied(one)))}
 
 
 def _row(one: Configuration, *, asked: Asked, memory: Sequence[float | None]) -> list[Any]:

@@ -194,9 +194,7 @@ def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, 
             work_s=work_s,
         )
         for label, chosen in (("with snapshots", interval_s), ("without", None)):
-            finish = finish_of(
-                best.run, best.degrees, inside, interval_s=chosen, window_s=asked.window_s, seed=asked.seed
-            )
+            finish = finish_of(best.run, inside, interval_s=chosen, window_s=asked.window_s, seed=asked.seed)
             curves[label].append(finish)
     longest_s = max(finish.p90 for finishes in curves.values() for finish in finishes)
     if not math.isfinite(longest_s):
