@@ -25,7 +25,7 @@ from accumulation_gradients import MICRO_BATCH_SIZES, SIZES, Arithmetic, Differe
 from accumulation_rows import PADDED, SHARE, STEP, VALID, Row, rows_of
 from markdown_page import REPORT_ONLY, page_name, write_document, write_page
 
-from vnbench.analysis.comparison.ratios import Ratio
+from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.batching.accounts import account_for_epoch
 from vnbench.batching.plan import PlanConfig

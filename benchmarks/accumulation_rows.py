@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from vnbench.analysis.comparison.ratios import Ratio, compare_times
+from vnbench.analysis.comparison.ratios import compare_times
 from vnbench.analysis.comparison.sides import side_of
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.statistics.estimate import CONFIDENCE, Estimate
 from vnbench.analysis.statistics.means import mean
+from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.analysis.trials.process import why_not_timed
 from vnbench.analysis.trials.steps import steps_of
 from vnbench.analysis.trials.summary import TrialSummary

@@ -121,8 +121,8 @@ def test_a_sweep_spread_widens_every_interval() -> None:
     assert is_alarm(pairs_of(before, after), tolerance=0.015)
     rows, overall = calibration.compare_times(pairs_of(before, after), sweep_spread=0.02)
     assert overall is not None
-    assert overall.standard_error == pytest.approx(math.sqrt(2) * 0.02, rel=0.01)
-    assert all(row.half_width is not None and row.half_width > row.log_ratio for row in (*rows, overall))
+    assert overall.log.se == pytest.approx(math.sqrt(2) * 0.02, rel=0.01)
+    assert all(row.half_width is not None and row.half_width > row.log.value for row in (*rows, overall))
 
 
 def test_the_interval_of_the_false_alarms_is_that_of_clopper_and_pearson() -> None:

@@ -48,8 +48,8 @@ def test_the_interval_of_one_row_is_that_of_students_t() -> None:
     means = [sum(values) / 3 for values in logs]
     pooled = sum((value - mean) ** 2 for values, mean in zip(logs, means, strict=True) for value in values) / 4
     error = math.sqrt(pooled * 2 / 3)
-    assert ratio.log_ratio == pytest.approx(means[1] - means[0])
-    assert ratio.standard_error == pytest.approx(error)
+    assert ratio.log.value == pytest.approx(means[1] - means[0])
+    assert ratio.log.se == pytest.approx(error)
     assert ratio.half_width == pytest.approx(float(stdtrit(4, 1 - FAMILY_ERROR / 2)) * error)
 
 
@@ -57,21 +57,19 @@ def test_the_error_rate_is_shared_by_the_rows_and_their_mean() -> None:
     pair = (figure_of((1.0, 1.01), metric="time"), figure_of((1.0, 1.01), metric="time"))
     rows, overall = compare_times([pair] * 3)
     assert overall is not None
-    assert rows[0].half_width == pytest.approx(float(stdtrit(2, 1 - FAMILY_ERROR / 4 / 2)) * rows[0].standard_error)
-    assert overall.standard_error == pytest.approx(rows[0].standard_error / math.sqrt(3))
-    assert overall.degrees_of_freedom == pytest.approx(6)
+    assert rows[0].half_width == pytest.approx(float(stdtrit(2, 1 - FAMILY_ERROR / 4 / 2)) * rows[0].log.se)
+    assert overall.log.se == pytest.approx(rows[0].log.se / math.sqrt(3))
+    assert overall.log.dof == pytest.approx(6)
 
 
 def test_the_smallest_detectable_change_is_found_19_times_in_20() -> None:
     pair = (figure_of((1.0, 1.01, 1.02), metric="time"), figure_of((1.0, 1.01, 1.02), metric="time"))
     ((ratio,), _) = compare_times([pair])
     assert ratio.half_width is not None
-    assert ratio.standard_error is not None
-    expected = math.exp(ratio.half_width + float(stdtrit(4, 0.95)) * ratio.standard_error) - 1
+    assert ratio.log.se is not None
+    expected = math.exp(ratio.half_width + float(stdtrit(4, 0.95)) * ratio.log.se) - 1
     assert ratio.smallest_detectable(0.001) == pytest.approx(expected)
-    assert ratio.smallest_detectable(0.5) == pytest.approx(
-        1.5 * math.exp(float(stdtrit(4, 0.95)) * ratio.standard_error) - 1
-    )
+    assert ratio.smallest_detectable(0.5) == pytest.approx(1.5 * math.exp(float(stdtrit(4, 0.95)) * ratio.log.se) - 1)
 
 
 def test_a_clear_slowdown_is_worse_and_its_reversal_better() -> None:

@@ -10,9 +10,10 @@ import record_factory as factory
 
 from vnbench.analysis.comparison.best import best_quantile, may_be_fastest
 from vnbench.analysis.comparison.lever_differences import centre_among, differing_levers, varied_from
-from vnbench.analysis.comparison.paired import PairedRatio
 from vnbench.analysis.comparison.side_by_side import SideBySide, side_by_side
 from vnbench.analysis.comparison.sweep_answer import SweepAnswer, answer_of
+from vnbench.analysis.statistics.estimate import Estimate
+from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.summary import summarize
 from vnbench.records.record import TrialRecord
@@ -124,8 +125,9 @@ def test_the_factor_of_the_best_is_dunnett_s() -> None:
 
 
 def test_a_configuration_of_which_nothing_is_known_may_be_the_fastest() -> None:
-    unknown = PairedRatio(value=0.5, log_standard_error=None, degrees_of_freedom=math.inf, has_processes=False)
-    assert may_be_fastest(unknown, num_others=1)
-    known = replace(unknown, log_standard_error=0.01)
-    assert not may_be_fastest(known, num_others=1)
-    assert may_be_fastest(replace(known, value=0.98), num_others=3)
+    def ratio(value: float, se: float | None) -> Ratio:
+        return Ratio(log=Estimate(value=math.log(value), se=se))
+
+    assert may_be_fastest(ratio(0.5, None), num_others=1)
+    assert not may_be_fastest(ratio(0.5, 0.01), num_others=1)
+    assert may_be_fastest(ratio(0.98, 0.01), num_others=3)

@@ -17,6 +17,7 @@ def test_each_training_configuration_stands_in_json_with_its_ratio_to_the_centre
     for row in timed:
         low, high = row["interval"]
         assert low < row["ratio"] < high
+        assert row["has_processes"]
         assert row["ratio"] == pytest.approx(row["valid_px_per_s"] / centre["valid_px_per_s"])
     assert {row["status"] for row in rows if row["ratio"] is None} == {"ok", "skipped"}
     assert json.dumps(rows)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vnbench.analysis.comparison.lever_differences import differing_levers
-from vnbench.analysis.comparison.paired import PairedRatio
 from vnbench.analysis.comparison.side_by_side import side_by_side
 from vnbench.analysis.comparison.sweep_answer import LeverEffect, SweepAnswer, answer_of
+from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.summary import TrialSummary, latest_attempts, summarize
 from vnbench.output.words.levers import levers_of, phrases
@@ -114,7 +114,7 @@ def _effect(effect: LeverEffect) -> str:
     return f"{time}, {effect.memory:.2f} {'of' if effect.memory < 1 else 'times'} the peak memory"
 
 
-def _told(ratio: PairedRatio) -> str:
+def _told(ratio: Ratio) -> str:
     """Return a ratio with its interval."""
     interval = ratio.interval
     if interval is None or _is_too_wide(ratio):
@@ -122,7 +122,7 @@ def _told(ratio: PairedRatio) -> str:
     return f"{ratio.value:.{_decimals(*interval)}f} ({_ends(*interval)})"
 
 
-def _is_too_wide(ratio: PairedRatio) -> bool:
+def _is_too_wide(ratio: Ratio) -> bool:
     return ratio.interval is not None and ratio.interval[1] > WIDEST * ratio.value
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import chdtri, ndtr
 
-from vnbench.analysis.comparison.paired import PairedRatio
 from vnbench.analysis.statistics.estimate import CONFIDENCE
+from vnbench.analysis.statistics.ratio import Ratio
 
 NUM_NODES = 2_000
 """Equal shares of probability over which the spread's own uncertainty is averaged."""
@@ -39,12 +39,10 @@ def best_quantile(num_others: int, degrees_of_freedom: float) -> float:
     return float(brentq(missed, 0.0, 200.0))
 
 
-def may_be_fastest(ratio: PairedRatio, *, num_others: int) -> bool:
+def may_be_fastest(ratio: Ratio, *, num_others: int) -> bool:
     """Return whether a configuration may be as fast as the one that came out fastest.
 
     ``ratio`` is its speed over that one's, ``num_others`` the number of configurations so compared.
     """
-    error = ratio.log_standard_error
-    if error is None:
-        return True
-    return -math.log(ratio.value) <= best_quantile(num_others, ratio.degrees_of_freedom) * error
+    log = ratio.log
+    return log.se is None or -log.value <= best_quantile(num_others, log.dof) * log.se

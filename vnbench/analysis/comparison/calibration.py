@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from scipy.special import betaincinv, stdtrit
 
-from vnbench.analysis.comparison.ratios import FAMILY_ERROR, POWER, compare_times
+from vnbench.analysis.comparison.ratios import FAMILY_ERROR, compare_times
 from vnbench.analysis.comparison.rows import Tolerances
 from vnbench.analysis.comparison.sides import Side, SideFigure, figure_of
 from vnbench.analysis.statistics.moderation import MAX_WEIGHT, Prior, fit_prior
+from vnbench.analysis.statistics.ratio import POWER
 
 NUM_RELABELLINGS = 1000
 """Times that the processes of one revision are dealt to two sides: 10 false alarms among them are 1 %."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vnbench.analysis.comparison.ratios import FAMILY_ERROR, Ratio, compare_times
+from vnbench.analysis.comparison.ratios import FAMILY_ERROR, compare_times
 from vnbench.analysis.comparison.rows import (
     ALL_ROWS,
     Row,
@@ -18,6 +18,7 @@ from vnbench.analysis.comparison.rows import (
     why_missing,
 )
 from vnbench.analysis.comparison.sides import Configuration, Side, SideFigure
+from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.records.machine_keys import SPEED_KEYS
 from vnbench.records.readings import METRICS, Metric
 

@@ -32,6 +32,7 @@ from scipy.optimize import brentq
 from vnbench.analysis.statistics.between import Spread, spread_of
 from vnbench.analysis.statistics.estimate import Estimate, student_t, sum_of_variances
 from vnbench.analysis.statistics.means import correlated_ratio_of_sums
+from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.analysis.trials.steps_seen import (
     SeenProcess,
     StepNoise,
@@ -82,51 +83,6 @@ class SweepNoise:
     """Of steps within a process, pooled over the specs that repeat theirs; None where none does."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PairedRatio:
-    """How many times one figure another is, from trials on the same examples."""
-
-    value: float
-    """The ratio."""
-    log_standard_error: float | None
-    """Standard error of its natural logarithm; None where nothing tells it."""
-    degrees_of_freedom: float
-    """On how much log_standard_error rests."""
-    has_processes: bool
-    """Whether what differs between processes is in it."""
-
-    @property
-    def half_width(self) -> float | None:
-        """Half-width of the two-sided 95 % interval of the logarithm: relative to the ratio, to first order."""
-        error = self.log_standard_error
-        return None if error is None else student_t(self.degrees_of_freedom) * error
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Ends of the two-sided 95 % interval; None where nothing tells it."""
-        half_width = self.half_width
-        if half_width is None:
-            return None
-        # Three steps or two processes may say next to nothing, which is no number any more.
-        factor = math.exp(min(half_width, 700.0))
-        return self.value / factor, self.value * factor
-
-    @property
-    def is_told_apart(self) -> bool:
-        """Whether the interval leaves 1 out."""
-        return self.interval is not None and not self.interval[0] <= 1 <= self.interval[1]
-
-    @property
-    def inverse(self) -> PairedRatio:
-        """The other side over this one."""
-        return PairedRatio(
-            value=1 / self.value,
-            log_standard_error=self.log_standard_error,
-            degrees_of_freedom=self.degrees_of_freedom,
-            has_processes=self.has_processes,
-        )
-
-
 def sweep_noise(sides: Sequence[Side], *, borrowed: Spread | None = None) -> SweepNoise:
     """Return what the repeated trials among some specs say of all of them.
 
@@ -140,16 +96,12 @@ def sweep_noise(sides: Sequence[Side], *, borrowed: Spread | None = None) -> Swe
     )
 
 
-def compare_speed(side: Side, reference: Side, *, noise: SweepNoise) -> PairedRatio:
+def compare_speed(side: Side, reference: Side, *, noise: SweepNoise) -> Ratio:
     """Return the valid pixels per second of one side over those of another that trained on the same examples."""
     within = _within(side, reference, noise.steps)
     variance, freedom = _variance(within, noise.spread, share=1 / len(side.processes) + 1 / len(reference.processes))
-    return PairedRatio(
-        value=reference.time / side.time,
-        log_standard_error=None if variance is None else math.sqrt(variance),
-        degrees_of_freedom=freedom,
-        has_processes=noise.spread is not None,
-    )
+    se = None if variance is None else math.sqrt(variance)
+    return Ratio(log=Estimate(value=math.log(reference.time / side.time), se=se, dof=freedom))
 
 
 def _figures(side: Side, noise: StepNoise | None) -> list[Estimate]:

@@ -10,64 +10,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-from scipy.special import stdtrit
 
 from vnbench.analysis.comparison.sides import SideFigure
-from vnbench.analysis.statistics.estimate import sum_of_variances
+from vnbench.analysis.statistics.estimate import Estimate, sum_of_variances
 from vnbench.analysis.statistics.moderation import fit_prior, moderate
+from vnbench.analysis.statistics.ratio import Ratio
 
 FAMILY_ERROR = 0.01
 """Chance that any of a comparison's intervals misses its ratio, to either side."""
-
-LARGEST_LOG = 700.0
-"""Above 709 a ratio is no floating-point number any more."""
-
-POWER = 0.95
-"""Chance with which a change of the smallest detectable size is found."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ratio:
-    """Candidate over baseline of one row."""
-
-    log_ratio: float
-    """Natural logarithm of the ratio."""
-    standard_error: float | None
-    """Of log_ratio; None where nothing tells how far processes differ."""
-    degrees_of_freedom: float
-    """On how much standard_error rests."""
-    half_width: float | None
-    """Half-width of the interval of log_ratio, corrected for the number of rows; None without a standard error."""
-
-    @property
-    def value(self) -> float:
-        """The ratio."""
-        return _exp(self.log_ratio)
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Interval of the ratio; None where it has none."""
-        if self.half_width is None:
-            return None
-        return _exp(self.log_ratio - self.half_width), _exp(self.log_ratio + self.half_width)
-
-    def is_slower(self, tolerance: float) -> bool:
-        """Return whether the interval excludes 1 to the slow side and the estimate is at least the tolerance."""
-        return (
-            self.half_width is not None and self.log_ratio > self.half_width and self.log_ratio >= math.log1p(tolerance)
-        )
-
-    def smallest_detectable(self, tolerance: float) -> float | None:
-        """Return the least true slowdown that is called worse with POWER, relative; None without an interval.
-
-        It has to carry the interval clear of 1 and the estimate beyond the tolerance, noise to the other side included.
-        """
-        if self.half_width is None or self.standard_error is None:
-            return None
-        needed = max(self.half_width, math.log1p(tolerance))
-        return _exp(needed + float(stdtrit(self.degrees_of_freedom, POWER)) * self.standard_error) - 1
 
 
 def compare_times(
@@ -95,7 +45,7 @@ def compare_times(
         errors.append((moderated * (1 / baseline.num_processes + 1 / candidate.num_processes), total))
     overall = _overall(logs, errors)
     num_tests = sum(error is not None for error in errors) + (overall is not None)
-    level = 1 - family_error / max(1, num_tests) / 2
+    level = 1 - family_error / max(1, num_tests)
     rows = tuple(_ratio(log, error, level, sweep_spread) for log, error in zip(logs, errors, strict=True))
     return rows, None if overall is None else _ratio(statistics.fmean(logs), overall, level, sweep_spread)
 
@@ -121,21 +71,9 @@ def _overall(logs: Sequence[float], errors: Sequence[tuple[float, float] | None]
 
 def _ratio(log: float, error: tuple[float, float] | None, level: float, sweep_spread: float) -> Ratio:
     if error is None:
-        return Ratio(log_ratio=log, standard_error=None, degrees_of_freedom=0.0, half_width=None)
-    within, freedom = error
+        return Ratio(log=Estimate(value=log), level=level)
+    within, dof = error
     square = within + 2 * sweep_spread**2
     if sweep_spread and within:
-        freedom *= (square / within) ** 2
-    quantile = float(stdtrit(freedom, level))
-    standard_error = math.sqrt(square)
-    return Ratio(
-        log_ratio=log,
-        standard_error=standard_error,
-        degrees_of_freedom=freedom,
-        half_width=quantile * standard_error,
-    )
-
-
-def _exp(value: float) -> float:
-    """Return e to the power of a value, or the largest power that is a number: two wild processes say no more."""
-    return math.exp(min(value, LARGEST_LOG))
+        dof *= (square / within) ** 2
+    return Ratio(log=Estimate(value=log, se=math.sqrt(square), dof=dof), level=level)

@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from vnbench.analysis.comparison.ratios import Ratio
 from vnbench.analysis.comparison.sides import Configuration, SideFigure
+from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.records.readings import Metric
 from vnbench.records.spec import TrialSpec
 
@@ -181,9 +181,9 @@ def _time_verdict(ratio: Ratio, *, tolerance: float, num_processes: tuple[int, i
     text = f"{_change(ratio.value)} ({_change(low)} to {_change(high)})"
     if ratio.is_slower(tolerance):
         return "worse", f"slower: {text}"
-    if high < 1 and ratio.log_ratio <= -limit:
+    if high < 1 and ratio.log.value <= -limit:
         return "better", f"faster: {text}"
-    if high < 1 + tolerance or (ratio.half_width <= limit and ratio.log_ratio < limit):
+    if high < 1 + tolerance or (ratio.half_width <= limit and ratio.log.value < limit):
         return "same", f"no slowdown of {_share(tolerance)}: {text}"
     # The half-width falls with the square root of the processes.
     needed = math.ceil(min(num_processes) * (ratio.half_width / limit) ** 2)

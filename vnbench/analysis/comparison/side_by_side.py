@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vnbench.analysis.comparison.lever_differences import centre_among, is_comparable
-from vnbench.analysis.comparison.paired import PairedRatio, Side, SweepNoise, compare_speed, sweep_noise
+from vnbench.analysis.comparison.paired import Side, SweepNoise, compare_speed, sweep_noise
+from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.analysis.trials.noise import Noise
 from vnbench.analysis.trials.steps_seen import seen_process
 from vnbench.analysis.trials.summary import by_spec
@@ -25,13 +26,13 @@ class SideBySide:
     centre: TrialSpec | None
     """The configuration that the others are compared with; None where nothing is timed."""
 
-    def speed(self, spec: TrialSpec, over: TrialSpec) -> PairedRatio | None:
+    def speed(self, spec: TrialSpec, over: TrialSpec) -> Ratio | None:
         """Return the valid pixels per second of a spec over another's; None where they are not to be compared."""
         if spec == over or not {spec, over} <= self.sides.keys() or not is_comparable(spec, over):
             return None
         return compare_speed(self.sides[spec], self.sides[over], noise=self.noise)
 
-    def to_centre(self, spec: TrialSpec) -> PairedRatio | None:
+    def to_centre(self, spec: TrialSpec) -> Ratio | None:
         """Return the valid pixels per second of a spec over the centre's; None for the centre itself."""
         return None if self.centre is None else self.speed(spec, self.centre)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from vnbench.analysis.comparison.best import may_be_fastest
 from vnbench.analysis.comparison.lever_differences import differing_levers, varied_from
-from vnbench.analysis.comparison.paired import PairedRatio
 from vnbench.analysis.comparison.side_by_side import SideBySide
+from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.records.spec import TrialSpec
 
@@ -23,7 +23,7 @@ class LeverEffect:
     """With the change."""
     base: TrialSpec
     """Without it."""
-    time: PairedRatio
+    time: Ratio
     """Time for the same examples, with over without."""
     memory: float | None
     """Peak of a worst-case step, with over without; None where one of them was not measured."""
@@ -35,7 +35,7 @@ class SweepAnswer:
 
     fastest: TrialSummary
     """The configuration with the most valid pixels per second."""
-    over_centre: PairedRatio | None
+    over_centre: Ratio | None
     """Its speed over the centre's; None where it is the centre."""
     num_others: int
     """Configurations that were compared with it."""

@@ -148,7 +148,7 @@ def training_rows(records: Sequence[TrialRecord], *, centre: TrialSpec | None = 
                 "valid_relative_half_width": row.valid_relative_half_width,
                 "ratio": ratio.value if ratio else None,
                 "interval": list(ratio.interval) if ratio and ratio.interval else None,
-                "has_processes": ratio.has_processes if ratio else None,
+                "has_processes": sides.noise.spread is not None if ratio else None,
                 "worst_case_peak_bytes": row.worst_case_peak_bytes,
                 "is_marked": is_marked(row, shared=shared),
                 "warnings": sorted({warning.code for warning in row.warnings}),
