@@ -27,7 +27,7 @@ from torch.utils.benchmark import Timer
 from vnbench.analysis.findings import Findings
 from vnbench.errors import InputError
 from vnbench.output.plots.style import save, styled
-from vnbench.output.words.numbers import MISSING, format_estimate, significant
+from vnbench.output.words.numbers import MISSING, significant, told
 from vnbench.output.words.provenance import CPU_LABEL, Provenance, count, provenance
 from vnbench.records.spec import DeviceType, Precision
 from vnbench.records.store import load_all
@@ -169,11 +169,10 @@ def table(rows: Sequence[Row]) -> list[str]:
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
-        step_ms, half_width = 1e3 * row.step_time.value, row.step_time.half_width
         cells = [
             configuration(row, rows),
             f"{row.height} x {row.width:,}",
-            format_estimate(step_ms, None if half_width is None else 1e3 * half_width),
+            told(row.step_time * 1e3),
             significant(1e3 * row.arithmetic_s),
             MISSING if row.traffic_s is None else significant(1e3 * row.traffic_s),
             significant(row.over_floor, digits=2),

@@ -68,7 +68,7 @@ def test_a_machine_that_gets_slower_by_the_hour_shows_it() -> None:
         )
     drift = measure_noise(records).drift
     assert drift is not None
-    assert drift.per_hour == pytest.approx(0.02 / 1.05)
+    assert drift.per_hour.value == pytest.approx(0.02 / 1.05)
     assert drift.is_told_apart
 
 

@@ -94,7 +94,10 @@ def test_bars_of_too_few_steps_are_left_out_and_that_is_said() -> None:
     records = repeated(count=4, specs=3)
     noise = measure_noise(records)
     assert noise.drift is not None
-    wide = replace(noise.drift, reference=tuple(replace(one, half_width=3.0) for one in noise.drift.reference))
+    wide = replace(
+        noise.drift,
+        reference=tuple(replace(one, figure=replace(one.figure, se=3.0)) for one in noise.drift.reference),
+    )
     plain, cut = figure_of(records), drift_figure(replace(noise, drift=wide), origin=provenance(records))
     assert cut is not None
     assert "one process, which are too few to draw any" in subtitle(cut)

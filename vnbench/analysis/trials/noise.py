@@ -112,13 +112,7 @@ def _drift(latest: Sequence[TrialRecord]) -> tuple[Drift | None, TrialSpec | Non
     start_s = min(map(started_s, latest))
     specs: dict[TrialSpec, list[TimedFigure]] = {}
     for record, figure in timed:
-        specs.setdefault(record.spec, []).append(
-            TimedFigure(
-                time_s=measured_at_s(record) - start_s,
-                value=figure.value,
-                relative_half_width=figure.relative_half_width,
-            )
-        )
+        specs.setdefault(record.spec, []).append(TimedFigure(time_s=measured_at_s(record) - start_s, figure=figure))
     length_s = max(time.time_s for figures in specs.values() for time in figures)
     drift = fit_drift(list(specs.values()), length_s=length_s)
     return drift, list(specs)[drift.reference_index] if drift else None

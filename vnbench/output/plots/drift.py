@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from vnbench.analysis.trials.drift import Drift, DriftPoint
+from vnbench.analysis.trials.drift import Drift, TimedFigure
 from vnbench.analysis.trials.noise import Noise
 from vnbench.output.plots.looks import BLUE, VERMILLION
 from vnbench.output.plots.style import legend_below, new_figure
@@ -89,12 +89,16 @@ def _with_telling_bars(drift: Drift, *, spread: float) -> tuple[Drift, bool]:
 
     Two steps say next to nothing of their process: Student's t is 12.7 with them.
     """
-    widest = MAX_BAR * max(spread, *(abs(point.deviation) for point in drift.reference))
+    widest = MAX_BAR * max(spread, *(abs(point.figure.value) for point in drift.reference))
     told = tuple(
-        replace(point, half_width=None) if (point.half_width or 0.0) > widest else point for point in drift.reference
+        _without_bar(point) if (point.figure.half_width or 0.0) > widest else point for point in drift.reference
     )
-    others = tuple(replace(point, half_width=None) for point in drift.others)
-    return replace(drift, reference=told, others=others), any(point.half_width is not None for point in told)
+    others = tuple(map(_without_bar, drift.others))
+    return replace(drift, reference=told, others=others), any(point.figure.se is not None for point in told)
+
+
+def _without_bar(point: TimedFigure) -> TimedFigure:
+    return replace(point, figure=replace(point.figure, se=None))
 
 
 def _name(reference: TrialSpec) -> str:
@@ -104,14 +108,14 @@ def _name(reference: TrialSpec) -> str:
     return describe(reference, names=names)
 
 
-def _places(points: Sequence[DriftPoint]) -> tuple[list[float], list[float]]:
+def _places(points: Sequence[TimedFigure]) -> tuple[list[float], list[float]]:
     """Return minutes and per cent."""
-    return [point.time_s / 60 for point in points], [100 * point.deviation for point in points]
+    return [point.time_s / 60 for point in points], [100 * point.figure.value for point in points]
 
 
-def _draw_points(axes: Axes, points: Sequence[DriftPoint]) -> Line2D:
+def _draw_points(axes: Axes, points: Sequence[TimedFigure]) -> Line2D:
     minutes, per_cent = _places(points)
-    half_widths = [np.nan if point.half_width is None else 100 * point.half_width for point in points]
+    half_widths = [np.nan if (bar := point.figure.half_width) is None else 100 * bar for point in points]
     container = axes.errorbar(
         minutes,
         per_cent,
@@ -135,10 +139,10 @@ def _draw_line(axes: Axes, drift: Drift, *, limit: float) -> list[Line2D | Patch
     times_s = np.linspace(min(point.time_s for point in points), max(point.time_s for point in points), 61)
     minutes = times_s / 60
     line = [drift.line_at(float(time_s)) for time_s in times_s]
-    middle = np.array([100 * value for value, _ in line])
+    middle = np.array([100 * one.value for one in line])
     style: dict[str, Any] = {"color": LINE_COLOUR, "linestyle": "--", "linewidth": 1.5}
     handles: list[Line2D | Patch] = [axes.plot(minutes, middle, zorder=3, label="fitted drift", **style)[0]]
-    half_widths = [half_width for _, half_width in line if half_width is not None]
+    half_widths = [half_width for one in line if (half_width := one.half_width) is not None]
     if len(half_widths) < len(line):
         return handles
     band = 100 * np.array(half_widths)
@@ -154,7 +158,7 @@ def _draw_line(axes: Axes, drift: Drift, *, limit: float) -> list[Line2D | Patch
 def _scale(axes: Axes, drift: Drift, *, spread_per_cent: float) -> float:
     """Let the axes span points and spread, and return the limit of y; a band wide for few runs is cut there."""
     points = (*drift.reference, *drift.others)
-    reach = max(abs(point.deviation) + (point.half_width or 0.0) for point in points)
+    reach = max(abs(point.figure.value) + (point.figure.half_width or 0.0) for point in points)
     limit = 1.15 * max(100 * reach, 1.3 * spread_per_cent) or 1.0
     axes.set_ylim(-limit, limit)
     axes.axhline(0, color="#555555", linewidth=0.8, zorder=1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.trials.drift import Drift
 from vnbench.analysis.trials.noise import Noise
-from vnbench.output.words.numbers import format_estimate
+from vnbench.output.words.numbers import told
 from vnbench.output.words.provenance import count
 from vnbench.records.spec import TrialKind
 from vnbench.units import format_duration
@@ -37,17 +38,17 @@ def drift_line(drift: Drift) -> str:
     """Return the drift of a sweep as one line, with its interval and whether any is seen."""
     length = f"the sweep's {format_duration(drift.length_s)}"
     runs = count(len(drift.reference) + len(drift.others), "repeated trial")
-    per_hour, change = drift.half_width_per_hour, drift.change_half_width
+    per_hour, change = drift.per_hour.half_width, drift.change.half_width
     if per_hour is None or change is None:
         return f"drift: not known from {runs} ({REPEAT_COMMAND} measures it)."
     if change > MAX_HALF_WIDTH:
         return f"drift: not to be told from {runs} over {length} (more --reference-runs narrow its interval)."
-    hourly = f"{signed(drift.per_hour, per_hour)} % per hour, " if per_hour <= MAX_HALF_WIDTH else ""
-    seen = "none seen" if not drift.is_told_apart else f"steps got {'slower' if drift.per_hour > 0 else 'faster'}"
-    return f"drift: {seen}: {hourly}{signed(drift.change, change)} % over {length}, from {runs}."
+    hourly = f"{signed(drift.per_hour)} % per hour, " if per_hour <= MAX_HALF_WIDTH else ""
+    seen = "none seen" if not drift.is_told_apart else f"steps got {'slower' if drift.per_hour.value > 0 else 'faster'}"
+    return f"drift: {seen}: {hourly}{signed(drift.change)} % over {length}, from {runs}."
 
 
-def signed(share: float, half_width: float | None) -> str:
+def signed(share: Estimate) -> str:
     """Return a share in per cent with its sign and half-width: ``+0.4 ± 1.1``."""
-    text = format_estimate(100 * share, None if half_width is None else 100 * half_width, is_difference=True)
+    text = told(share * 100, is_difference=True)
     return text if text.startswith("-") else f"+{text}"

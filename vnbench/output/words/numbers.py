@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from vnbench.analysis.statistics.estimate import Estimate
+
 MISSING = "-"
 """Stands for a figure that was not measured."""
 
@@ -20,6 +22,11 @@ def format_estimate(value: float | None, half_width: float | None, *, is_differe
     if value is None or half_width is None:
         return text
     return f"{text} ± {fixed(half_width, decimals=_decimals(half_width)) if half_width else 0}"
+
+
+def told(estimate: Estimate, *, is_difference: bool = False) -> str:
+    """Return an estimate with its half-width, as ``format_estimate`` writes them."""
+    return format_estimate(estimate.value, estimate.half_width, is_difference=is_difference)
 
 
 def supported(value: float | None, half_width: float | None, *, is_difference: bool = False) -> str:
