@@ -19,12 +19,13 @@ import numpy as np
 from markdown_page import write_page
 
 from vnbench.analysis.models.fit import fit_families
+from vnbench.analysis.models.step_fit import CONFIDENCE
 from vnbench.batching.alignment import align
 from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
 from vnbench.output.words.levers import describe
-from vnbench.output.words.numbers import format_estimate, significant
+from vnbench.output.words.numbers import format_estimate, significant, times
 from vnbench.output.words.provenance import provenance
 from vnbench.records.store import load_all
 from vnbench.units import PixelRange, mpx
@@ -122,8 +123,7 @@ def measured_section(paths: Sequence[Path]) -> Iterator[str]:
             forecast = family.fit.forecast([pixels])
             names = ("model", "precision", "norm_precision", "checkpointing")
             seconds = family.fit.model.time_s(pixels)
-            half_width = None if forecast is None else (forecast.high - forecast.low) / 2
-            time = format_estimate(1e3 * seconds / size, None if half_width is None else 1e3 * half_width / size)
+            time = format_estimate(1e3 * seconds / size, times(forecast.margin(CONFIDENCE), 1e3 / size))
             told = f"micro-batch {size}, {describe(family.spec, names=names)}"
             lines.append(f"| {device} | {told} | {time} | {significant(mpx(pixels) / seconds)} |")
     if len(lines) == 2:

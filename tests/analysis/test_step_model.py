@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import math
 import random
 import statistics
 
 import pytest
 
-from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, StepFit, fit_steps
+from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, CONFIDENCE, StepFit, fit_steps
 from vnbench.analysis.models.step_model import Form, StepPoint, choose_form, fit_step_model, leave_one_size_out
 from vnbench.analysis.statistics.between import spread_of
 from vnbench.analysis.statistics.estimate import Estimate
@@ -100,11 +101,8 @@ def test_too_few_sizes_for_a_form_are_refused_and_have_no_error() -> None:
 
 
 def test_outside_of_the_sizes_lies_extrapolation() -> None:
-    fit = fit_steps(points_of(line), spread=None)
-    inside, outside = fit.forecast([4 * MPX]), fit.forecast([4 * MPX, 9 * MPX])
-    assert inside is not None
-    assert outside is not None
-    assert (inside.is_extrapolated, outside.is_extrapolated) == (False, True)
+    model = fit_steps(points_of(line), spread=None).model
+    assert [model.is_extrapolated(pixels) for pixels in (4 * MPX, 9 * MPX)] == [False, True]
 
 
 def test_without_repeats_the_spread_between_processes_is_assumed_and_said_to_be() -> None:
@@ -112,23 +110,22 @@ def test_without_repeats_the_spread_between_processes_is_assumed_and_said_to_be(
     assert not fit.is_between_measured
     assert fit.between == ASSUMED_BETWEEN
     forecast = fit.forecast([4 * MPX])
-    assert forecast is not None
     # The line is exact, so the interval is that of processes alone: z = 1.645 times 3 % times sqrt(2).
-    assert (forecast.high - forecast.value) / forecast.value == pytest.approx(1.645 * 0.03 * 2**0.5, rel=0.01)
+    assert forecast.margin(CONFIDENCE) == pytest.approx(1.645 * 0.03 * 2**0.5 * forecast.value, rel=0.01)
 
 
 def test_two_sizes_leave_nothing_to_tell_an_interval_from() -> None:
     fit = fit_steps(points_of(line, SIZES[:2]), spread=None)
-    assert (fit.size_error, fit.forecast([2 * MPX]), fit.loo_error_max) == (None, None, None)
+    assert (fit.size_error, fit.forecast([2 * MPX]).se, fit.loo_error_max) == (None, None, None)
 
 
 def test_many_sizes_are_known_better_together_than_each_alone() -> None:
     generator = random.Random(0)
     fit = fit_steps(points_of(lambda size: line(size) * generator.gauss(1, 0.02)), spread=None)
     alone, together = fit.forecast([4 * MPX]), fit.forecast([2 * MPX, 3 * MPX, 4 * MPX, 5 * MPX, 6 * MPX])
-    assert alone is not None
-    assert together is not None
-    assert (together.high - together.low) / together.value < (alone.high - alone.low) / alone.value
+    assert together.relative_error is not None
+    assert alone.relative_error is not None
+    assert together.relative_error < alone.relative_error
     with pytest.raises(ValueError, match="no steps"):
         fit.forecast([])
 
@@ -160,9 +157,8 @@ def test_intervals_of_ninety_percent_hold_a_size_and_a_process_never_seen(num_pr
     held, widths = 0, []
     for _ in range(600):
         fit, unseen, truth = simulated(generator, num_processes=num_processes)
-        forecast = fit.forecast([unseen])
-        assert forecast is not None
-        held += forecast.low <= truth <= forecast.high
-        widths.append((forecast.high - forecast.low) / forecast.value)
+        low, high = fit.forecast([unseen]).interval(CONFIDENCE) or (math.nan, math.nan)
+        held += low <= truth <= high
+        widths.append(2 * (high - low) / (high + low))
     assert 0.85 <= held / 600 <= 0.95
     assert statistics.median(widths) < 0.35

@@ -10,6 +10,7 @@ from typing import Any
 from vnbench.analysis.models.bend import count_steps, find_bend
 from vnbench.analysis.models.composition import Composition, compose_measured
 from vnbench.analysis.models.fit import FamilyFit, fit_families
+from vnbench.analysis.models.step_fit import CONFIDENCE
 from vnbench.analysis.trials.loading import summarize_loading
 from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.errors import InputError
@@ -119,6 +120,7 @@ def _as_json(family: FamilyFit) -> dict[str, Any]:
     fit, counted, memory = family.fit, family.step_count, family.memory
     middle = (fit.model.smallest_pixels + fit.model.largest_pixels) / 2
     forecast = fit.forecast([middle])
+    band = forecast.interval(CONFIDENCE)
     bend = find_bend(family)
     return {
         "family": family.family,
@@ -146,13 +148,13 @@ def _as_json(family: FamilyFit) -> dict[str, Any]:
         "between": fit.between,
         "is_between_measured": fit.is_between_measured,
         "forecast": None
-        if forecast is None
+        if band is None
         else {
             "padded_pixels": middle,
             "step_time_s": forecast.value,
-            "low_s": forecast.low,
-            "high_s": forecast.high,
-            "confidence": 0.9,
+            "low_s": max(0.0, band[0]),
+            "high_s": band[1],
+            "confidence": CONFIDENCE,
         },
         "bend": {"cause": bend.cause, "rate_ratio": bend.rate_ratio, "slope_ratio": bend.slope_ratio},
         "step_count_model": {

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from vnbench.analysis.models.fit import FamilyFit, fit_families
-from vnbench.analysis.models.step_fit import Forecast
+from vnbench.analysis.models.step_fit import CONFIDENCE
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
 from vnbench.analysis.trials.process import why_not_timed
 from vnbench.batching.canvases import Size
@@ -228,11 +229,12 @@ def confirmations(records: Iterable[TrialRecord]) -> tuple[Confirmation, ...]:
 
 
 def _together(
-    cell: Cell, computing_s: float, loading_s: float, computing: Forecast | None, *, num_examples: int
+    cell: Cell, computing_s: float, loading_s: float, computing: Estimate, *, num_examples: int
 ) -> ForecastReading:
     """Return the time of both parts: their sum where the training process loads, the longer one beside workers."""
     value_s = max(computing_s, loading_s) if cell.num_workers else computing_s + loading_s
-    share = None if computing is None else (computing.high - computing.low) / 2 / computing.value
+    margin_s = computing.margin(CONFIDENCE)
+    share = None if margin_s is None else margin_s / computing.value
     return ForecastReading(
         value_s=value_s,
         low_s=None if share is None else value_s - share * computing_s,

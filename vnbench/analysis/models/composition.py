@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.models.step_fit import CONFIDENCE
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.analysis.trials.overlap import LOADING, key_of
 from vnbench.analysis.trials.process import why_not_timed
@@ -80,7 +81,7 @@ def compose_measured(
                 spec=record.spec,
                 computing_s=computing_s + new_shapes_s,
                 new_shapes_s=new_shapes_s,
-                half_width_s=None if forecast is None else (forecast.high - forecast.low) / 2,
+                half_width_s=forecast.margin(CONFIDENCE),
                 loading_s=None if supply is None else record.block.num_examples * supply.time_per_example.value,
                 is_extrapolated=any(map(family.fit.model.is_extrapolated, passes)),
                 measured_s=record.block.wall_time_s,

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from vnbench.analysis.models.step_model import (
     Form,
@@ -30,7 +29,7 @@ from vnbench.analysis.models.step_model import (
     sizes_of,
 )
 from vnbench.analysis.statistics.between import Spread
-from vnbench.analysis.statistics.estimate import sum_of_variances
+from vnbench.analysis.statistics.estimate import Estimate, sum_of_variances
 
 CONFIDENCE = 0.9
 """Of the intervals of forecasts: from the 5th to the 95th percentile."""
@@ -44,20 +43,6 @@ ROUGH_DEGREES_OF_FREEDOM = 4
 ASSUMED_BETWEEN = 0.03
 """Relative standard deviation between processes that is taken where none was measured: 3 to 5 % are common between
 runs of one program on one GPU."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Forecast:
-    """Seconds, and the interval that holds them in CONFIDENCE of cases."""
-
-    value: float
-    """The forecast."""
-    low: float
-    """Lower end."""
-    high: float
-    """Upper end."""
-    is_extrapolated: bool
-    """Whether it rests on sizes outside of those measured; then the interval is too narrow by an unknown amount."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,11 +105,12 @@ class StepFit:
         """Return the share of a step that does not depend on its canvas."""
         return self.model.overhead_s / self.model.time_s(padded_pixels)
 
-    def forecast(self, padded_pixels: Sequence[float], *, less_s: float = 0.0) -> Forecast | None:
-        """Return the seconds of steps of these sizes together, run in one further process; None without an interval.
+    def forecast(self, padded_pixels: Sequence[float], *, less_s: float = 0.0) -> Estimate:
+        """Return the seconds of steps of these sizes together, run in one further process.
 
         What is particular to a size is the same for all steps of it, and independent between sizes. ``less_s`` seconds
-        are taken off, as for updates that accumulated passes do without.
+        are taken off, as for updates that accumulated passes do without. Outside of the sizes measured the error is too
+        small by an unknown amount.
 
         Raises:
             ValueError: no steps.
@@ -133,17 +119,10 @@ class StepFit:
             raise ValueError("no steps take no time")
         parts = self.forecast_parts(*np.unique(np.array(padded_pixels, dtype=np.float64), return_counts=True))
         if self.size_error is None:
-            return None
-        total = parts.total_s
+            return Estimate(value=parts.total_s - less_s)
         measured = parts.coefficients**2 + parts.sizes**2
-        variance, freedom = sum_of_variances([(measured, parts.dof), (parts.processes**2, parts.processes_dof)])
-        half_width = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(variance) * total
-        return Forecast(
-            value=total - less_s,
-            low=max(0.0, total - half_width - less_s),
-            high=total + half_width - less_s,
-            is_extrapolated=any(self.model.is_extrapolated(size) for size in set(padded_pixels)),
-        )
+        variance, dof = sum_of_variances([(measured, parts.dof), (parts.processes**2, parts.processes_dof)])
+        return Estimate(value=parts.total_s - less_s, se=math.sqrt(variance) * parts.total_s, dof=dof)
 
     def forecast_parts(self, padded_pixels_C: Vector, counts_C: NDArray[np.int64]) -> ForecastParts:
         """Return the seconds of so many steps of each size in one further process, with their errors part by part.

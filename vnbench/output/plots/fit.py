@@ -75,13 +75,13 @@ def _draw(upper: Axes, lower: Axes, family: FamilyFit, *, look: Look, label: str
         linewidth=1.3,
         label=label,
     )
-    bands = [family.fit.forecast([place]) for place in places.tolist()]
+    bands = [family.fit.forecast([place]).interval(CONFIDENCE) for place in places.tolist()]
     known = [(place, band) for place, band in zip(places, bands, strict=True) if band is not None]
     if known:
         upper.fill_between(
             [mpx(place) for place, _ in known],
-            [band.low for _, band in known],
-            [band.high for _, band in known],
+            [max(0.0, low) for _, (low, _) in known],
+            [high for _, (_, high) in known],
             color=look.colour,
             alpha=0.12,
             linewidth=0,
