@@ -12,13 +12,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.special import betaincinv, stdtrit
+from scipy.special import betaincinv
 
 from vnbench.analysis.comparison.ratios import FAMILY_ERROR, compare_times
 from vnbench.analysis.comparison.rows import Tolerances
 from vnbench.analysis.comparison.sides import Side, SideFigure, figure_of
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.moderation import MAX_WEIGHT, Prior, fit_prior
-from vnbench.analysis.statistics.ratio import POWER
+from vnbench.analysis.statistics.ratio import Ratio
 
 NUM_RELABELLINGS = 1000
 """Times that the processes of one revision are dealt to two sides: 10 false alarms among them are 1 %."""
@@ -146,16 +147,16 @@ def processes_needed(
     ``num_averaged`` rows are averaged: 1 for a single row, all for their geometric mean. The error rate is shared by
     ``num_rows`` rows and their mean.
     """
-    target, limit = math.log1p(detect), math.log1p(tolerance)
-    level = 1 - FAMILY_ERROR / (num_rows + (num_rows > 1)) / 2
+    level = 1 - FAMILY_ERROR / (num_rows + (num_rows > 1))
     lent = 0.0 if prior is None else prior.degrees_of_freedom
     for count in range(2, MAX_PROCESSES + 1):
         own = 2.0 * (count - 1)
         within = 2 * process_spread**2 / count / num_averaged
         square = within + 2 * sweep_spread**2
-        freedom = (own + min(lent, MAX_WEIGHT * own)) * num_averaged * ((square / within) ** 2 if within else 1.0)
-        error = math.sqrt(square)
-        if max(float(stdtrit(freedom, level)) * error, limit) + float(stdtrit(freedom, POWER)) * error <= target:
+        dof = (own + min(lent, MAX_WEIGHT * own)) * num_averaged * ((square / within) ** 2 if within else 1.0)
+        ratio = Ratio(log=Estimate(value=0.0, se=math.sqrt(square), dof=dof), level=level)
+        found = ratio.smallest_detectable(tolerance)
+        if found is not None and found <= detect:
             return count
     return None
 
