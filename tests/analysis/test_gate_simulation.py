@@ -1,4 +1,4 @@
-"""The figures that the gate has to reach, in the simulation of benchmarks/gate_simulation.py with fixed seeds."""
+"""The figures that the gate has to reach, in benchmarks/experiments/gate_simulation.py with fixed seeds."""
 
 from __future__ import annotations
 

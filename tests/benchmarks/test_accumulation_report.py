@@ -1,4 +1,4 @@
-"""What benchmarks/accumulation_report.py says of records and gradients."""
+"""What benchmarks/experiments/accumulation_report.py says of records and gradients."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_the_report_is_written_from_what_was_measured_before(tmp_path: Path) -> 
         assert text.count(f"\n| {size} | {how} | ") == 2, "in the table of times and in that of phases"
     assert "off by 0.5 of its norm" in text
     assert "that is rounding, and nothing else" in text
-    assert "python benchmarks/accumulation_report.py --results" in text
+    assert "python benchmarks/experiments/accumulation_report.py --results" in text
     # As padding_leak.py says of the same plans.
     assert "| 16 | 42.7 % | 42.7 % |" in text
 

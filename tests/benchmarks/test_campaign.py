@@ -330,7 +330,7 @@ def test_logs_of_a_campaign_are_kept_by_git_and_memory_snapshots_are_not() -> No
     assert is_ignored("results/a-gpu/profiles/micro-1/memory_snapshot.pickle")
 
 
-CAMPAIGN = campaign.read_campaign(BENCHMARKS / "campaign_cuda.toml")
+CAMPAIGN = campaign.read_campaign(BENCHMARKS / "campaign/campaign_cuda.toml")
 
 
 @pytest.mark.parametrize("step", CAMPAIGN[0], ids=lambda step: step.name)

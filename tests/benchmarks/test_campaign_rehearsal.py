@@ -20,7 +20,7 @@ from vnbench.sweep.estimate import Workload
 pytestmark = pytest.mark.processes
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-DEFINITION = BENCHMARKS / "campaign_cuda.toml"
+DEFINITION = BENCHMARKS / "campaign/campaign_cuda.toml"
 STEPS = campaign.read_campaign(DEFINITION)[0]
 ASSUMED = read_assumptions(DEFINITION)
 SIZES = np.array([[640, 12_800]])

@@ -12,8 +12,8 @@ from vnbench.cli.app import run
 pytestmark = pytest.mark.processes
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-CAMPAIGNS = sorted(BENCHMARKS.glob("campaign_*.toml"))
-DEFINITIONS = sorted(set(BENCHMARKS.glob("*.toml")) - set(CAMPAIGNS))
+CAMPAIGNS = sorted(BENCHMARKS.glob("campaign/*.toml"))
+DEFINITIONS = sorted(BENCHMARKS.glob("definitions/*.toml"))
 
 
 @pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.stem)
@@ -30,5 +30,5 @@ def test_a_definition_is_planned(path: Path, tmp_path: Path, monkeypatch: pytest
 def test_every_definition_and_script_is_named_where_benchmarks_are_explained() -> None:
     text = (BENCHMARKS / "README.md").read_text()
     assert len(DEFINITIONS) >= 10
-    for path in [*DEFINITIONS, *CAMPAIGNS, *BENCHMARKS.glob("*.py")]:
+    for path in [*DEFINITIONS, *CAMPAIGNS, *BENCHMARKS.rglob("*.py")]:
         assert path.name in text, path.name

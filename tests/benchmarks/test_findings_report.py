@@ -75,7 +75,7 @@ def test_what_was_not_measured_is_said_with_the_command_that_measures_it(tmp_pat
     (report,) = tmp_path.glob("findings_cpu-x_*.md")
     text = report.read_text()
     assert f"Not measured here: {folder}/groupnorm.json is missing." in text
-    assert f"vnbench sweep --config benchmarks/wallclock.toml --out {folder}/wallclock.jsonl" in text
+    assert f"vnbench sweep --config benchmarks/definitions/wallclock.toml --out {folder}/wallclock.jsonl" in text
     with pytest.raises(NotMeasured, match="memory"):
         Sources(folder).path("memory")
 

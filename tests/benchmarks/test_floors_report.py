@@ -124,7 +124,7 @@ def test_the_report_is_drawn_from_ceilings_that_were_measured_before(tmp_path: P
     (report,) = tmp_path.glob("floors_cpu-x_*.md")
     text = report.read_text()
     assert "Fastest by valid pixels is" in text
-    assert "python benchmarks/floors_report.py" in text
+    assert "python benchmarks/experiments/floors_report.py" in text
     assert report.with_suffix(".png").exists()
 
 

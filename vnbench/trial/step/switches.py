@@ -19,8 +19,8 @@ PRIMITIVE_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 PRIMITIVE_CACHE_CAPACITY = "16384"
 """A step on one canvas takes some two hundred of them, so oneDNN's default of 1,024 is full after a few canvases. Each
-step on another one then prepares its kernels anew, and takes a quarter longer (benchmarks/bench_canvases.py). What is
-kept takes memory: a soak of 38 canvases, micro-batch 4, claimed 4.5 GiB instead of 2.4 (VmData). Where memory is
+step on another one then prepares its kernels anew, and takes a quarter longer (suites/bench_canvases.py). What
+is kept takes memory: a soak of 38 canvases, micro-batch 4, claimed 4.5 GiB instead of 2.4 (VmData). Where memory is
 measured or limited, oneDNN's default therefore stays."""
 
 PLAN_CACHE = "TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT"

@@ -1,0 +1,83 @@
+"""What reading and reporting take in this source tree and in another one, as ratios of one run.
+
+Run with: python benchmarks/suites/bench_trees.py OTHER [--rounds N]
+
+OTHER is the folder of another checkout of vnbench, such as ``git worktree add /tmp/old REVISION`` makes. Both read the
+records that ship, and read and report the same file of many records. Each measurement is a fresh process; the trees
+take turns, so that a machine which slows down slows both. The shortest of the rounds counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench_report import records_of_a_gpu
+
+TREE = Path(__file__).parents[2]
+
+READ = """
+import sys, time
+from pathlib import Path
+from vnbench.records.store import load_all
+paths = [Path(name) for name in sys.argv[2:]]
+start = time.perf_counter()
+load_all(paths)
+print(time.perf_counter() - start)
+"""
+REPORT = """
+import sys, time
+from vnbench.cli.app import run
+start = time.perf_counter()
+assert run(["report", *sys.argv[2:], "--out", sys.argv[1]]) == 0
+print(time.perf_counter() - start)
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("other", type=Path, metavar="OTHER")
+    parser.add_argument("--rounds", type=int, default=5, help="processes of each measurement in each tree")
+    options = parser.parse_args(arguments)
+    if not (options.other / "vnbench").is_dir():
+        parser.error(f"{options.other}: this is no checkout of vnbench; make one with git worktree add")
+
+    shipped = sorted((TREE / "results").glob("*/*.jsonl"))
+    with tempfile.TemporaryDirectory(prefix="vnbench-bench-") as folder:
+        many = Path(folder) / "records.jsonl"
+        records = records_of_a_gpu()
+        many.write_text("".join(f"{record.to_json()}\n" for record in records))
+        for what, code, paths in (
+            (f"reading the {len(shipped)} files that ship", READ, shipped),
+            (f"reading {len(records):,} records", READ, [many]),
+            (f"a report of {len(records):,} records", REPORT, [many]),
+        ):
+            rounds = [
+                [seconds_in(tree, code, paths, out=Path(folder) / "report") for tree in (options.other, TREE)]
+                for _ in range(options.rounds)
+            ]
+            other_s, this_s = map(min, zip(*rounds, strict=True))
+            print(f"{what}: {other_s:.3g} s there, {this_s:.3g} s here, {other_s / this_s:.2f} times as fast")
+    return 0
+
+
+def seconds_in(tree: Path, code: str, paths: Sequence[Path], *, out: Path) -> float:
+    """Return what a piece of code says that it took, run by a fresh process with the package of a source tree."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(out), *map(str, paths)],
+        env=os.environ | {"PYTHONPATH": str(tree.resolve())},
+        cwd=out.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout.split()[-1])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
