@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from vnbench.analysis.comparison.metrics import COMPARED
 from vnbench.analysis.comparison.sides import Configuration, SideFigure
 from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.records.readings import Metric
@@ -38,14 +39,8 @@ class Tolerances:
 
     def of(self, metric: Metric) -> float:
         """Return the tolerance of a metric."""
-        by_metric = {
-            "time": self.time,
-            "memory": self.memory,
-            "reserved": self.memory,
-            "padding": self.padding,
-            "epoch_padding": self.padding,
-        }
-        return by_metric.get(metric, 0.0)
+        name = COMPARED[metric].tolerance if metric in COMPARED else None
+        return 0.0 if name is None else float(getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +54,7 @@ class Row:
     metric: Metric
     """Which metric."""
     baseline: float | None
-    """Figure of the baseline in the metric's unit (sides.UNITS); None where it has none."""
+    """Figure of the baseline in the metric's unit (metrics.COMPARED); None where it has none."""
     candidate: float | None
     """Figure of the candidate."""
     ratio: float | None

@@ -10,25 +10,13 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vnbench.analysis.trials.process import SUPPLYING, why_not_timed
-from vnbench.analysis.trials.steps import steps_of
+from vnbench.analysis.comparison.metrics import COMPARED
+from vnbench.analysis.trials.process import why_not_timed
 from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.records.machine_keys import SPEED_KEYS, fact_text
 from vnbench.records.readings import Metric
 from vnbench.records.record import SCHEMA_VERSION, Status, TrialRecord
 from vnbench.records.spec import TrialSpec
-
-UNITS: Mapping[Metric, str] = {
-    "time": "s",
-    "memory": "bytes",
-    "reserved": "bytes",
-    "padding": "padded px per valid px",
-    "epoch_padding": "padded px per valid px",
-    "shapes": "canvases",
-    "operators": "operators",
-}
-"""Units of the figures of a side."""
-
 
 SMALLEST, LARGEST = 1e-18, 1e18
 """Figures outside of these are none: an attosecond, and an exabyte or the age of the universe."""
@@ -158,8 +146,8 @@ def _configuration(records: Sequence[TrialRecord], notes: list[str]) -> Configur
         statuses[record.status] = statuses.get(record.status, 0) + 1
         if record.status != "ok":
             continue
-        for metric, read in _READERS.items():
-            value = _read(read, record, metric=metric, notes=notes)
+        for metric, compared in COMPARED.items():
+            value = _read(compared.read, record, metric=metric, notes=notes)
             if value is not None:
                 values.setdefault(metric, []).append(value)
         if record.kind != "memory" and "time" not in values:
@@ -196,57 +184,3 @@ def _why_no_time(record: TrialRecord) -> str:
         return why_not_timed(record) or "its figures are no positive numbers"
     except (TypeError, LookupError):
         return "its figures are no positive numbers"
-
-
-def _time_s(record: TrialRecord) -> float | None:
-    """Return one figure of the time that a process took, which only ever is compared with itself.
-
-    Training: seconds per megapixel of valid pixels. Computing: the geometric mean over the canvases of the mean step,
-    in seconds, so that a cost per step shows as well as one per pixel. Loading: seconds per megapixel of valid pixels
-    at the last stage that training waits for.
-    """
-    if record.kind == "memory" or why_not_timed(record) is not None:
-        return None
-    if record.kind == "loader":
-        warm = {stage.name: stage for stage in record.stages if not stage.is_cold}
-        stage = next((warm[name] for name in SUPPLYING if name in warm), None)
-        return None if stage is None else 1e6 * math.fsum(stage.waits_s) / stage.valid_pixels
-    steps = steps_of(record).counted
-    if record.kind == "training":
-        return 1e6 * steps.total("step_time_s") / steps.total("valid_pixels")
-    means = [found.total("step_time_s") / len(found) for found in steps.by_canvas.values()]
-    return math.exp(statistics.fmean(map(math.log, means)))
-
-
-def _padding(record: TrialRecord) -> float | None:
-    """Return the padded pixels per valid pixel of a training trial's measured steps."""
-    if record.kind != "training" or record.steps is None:
-        return None
-    steps = steps_of(record).counted
-    return steps.total("padded_pixels") / steps.total("valid_pixels")
-
-
-def _epoch_padding(record: TrialRecord) -> float | None:
-    """Return the padded pixels per valid pixel of the plan of all training examples."""
-    plan = record.batching
-    return None if plan is None else plan.padded_pixels / plan.valid_pixels
-
-
-def _peak_bytes(record: TrialRecord, name: str) -> float | None:
-    """Return the largest peak of a trial: of its own step, or of a compute trial's canvases."""
-    peaks = [getattr(canvas, name) for canvas in record.canvases]
-    if record.memory is not None and record.memory.instrument != "process":
-        peaks.append(getattr(record.memory, name))
-    known = [peak for peak in peaks if peak is not None]
-    return max(known) if known else None
-
-
-_READERS: Mapping[Metric, Callable[[TrialRecord], float | None]] = {
-    "time": _time_s,
-    "memory": lambda record: _peak_bytes(record, "peak_allocated_bytes"),
-    "reserved": lambda record: _peak_bytes(record, "peak_reserved_bytes"),
-    "padding": _padding,
-    "epoch_padding": _epoch_padding,
-    "shapes": lambda record: record.batching.distinct_shapes if record.batching else None,
-    "operators": lambda record: record.memory.num_operators if record.memory else None,
-}

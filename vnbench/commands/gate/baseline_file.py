@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vnbench.analysis.comparison.compare import Comparison
+from vnbench.analysis.comparison.metrics import COMPARED
 from vnbench.analysis.comparison.sides import LARGEST, Configuration, Side, SideFigure
 from vnbench.errors import InputError
 from vnbench.records.readings import METRICS, Metric
@@ -23,9 +24,6 @@ from vnbench.records.spec import TrialSpec
 
 FORMAT = "vnbench baseline"
 VERSION = 1
-
-DIGITS: Mapping[Metric, int] = {"time": 4, "padding": 6, "epoch_padding": 6}
-"""Significant digits of the metrics that are no whole numbers; those are kept as they are."""
 
 SPREAD_DIGITS = 2
 
@@ -168,7 +166,7 @@ def _side_json(side: Side) -> dict[str, Any]:
 
 
 def _figure_json(figure: SideFigure, *, metric: Metric) -> dict[str, Any]:
-    digits = DIGITS.get(metric)
+    digits = COMPARED[metric].digits
 
     def rounded(value: float) -> float:
         return int(value) if digits is None else float(f"{value:.{digits}g}")

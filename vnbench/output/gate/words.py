@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from vnbench.analysis.comparison.compare import Comparison
+from vnbench.analysis.comparison.metrics import COMPARED
 from vnbench.analysis.comparison.rows import ALL_ROWS, VERDICTS, Row, Verdict
 from vnbench.output.words.levers import describe, kind_told, varying, worth_naming
 from vnbench.output.words.numbers import MISSING, significant
@@ -64,11 +65,12 @@ def figure(value: float | None, *, metric: Metric) -> str:
     """Return a figure of a metric with its unit, for people."""
     if value is None:
         return MISSING
-    if metric in ("memory", "reserved"):
+    compared = COMPARED[metric]
+    if compared.unit == "bytes":
         return format_bytes(value)
-    if metric == "time":
+    if compared.unit == "s":
         return f"{significant(value, digits=4)} s" if value >= 0.01 else f"{significant(1000 * value, digits=4)} ms"
-    return f"{value:.4f}" if metric in ("padding", "epoch_padding") else f"{value:,.0f}"
+    return f"{value:,.0f}" if compared.digits is None else f"{value:.4f}"
 
 
 def change(ratio: float | None) -> str:

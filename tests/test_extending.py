@@ -1,0 +1,137 @@
+"""What adding a lever, a sampler and a metric takes: a copy of the tree with one of each more, and what follows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vnbench
+
+pytestmark = pytest.mark.processes
+
+LEVER = '''    scratch: Annotated[
+        Literal["off", "on"],
+        Lever(
+            header="scratch",
+            phrased="scratch {}",
+            help="Whether maps are kept in scratch memory",
+            part="computing",
+            is_switch=True,
+        ),
+    ] = "off"
+    """Whether maps are kept in scratch memory."""
+'''
+
+SAMPLER = '''def sample_by_rows(canvases_N2: SizeArray, config: PlanConfig, rng: np.random.Generator) -> Grouping:
+    """Return the examples as they lie in the manifest."""
+    return _in_steps(
+        np.arange(len(canvases_N2)),
+        config.batch_size,
+        lambda order_SB: cut_consecutively(order_SB, length=config.micro_batch_size),
+    )
+
+
+'''
+
+METRIC = """    "steps": Compared(unit="steps", read=lambda record: record.block.num_steps if record.block else None),
+"""
+
+EDITS = {
+    "records/spec.py": {
+        "    worker_kind: Annotated[": LEVER,
+        '"pixel-budget", "sorted"]': '"by-rows", ',
+    },
+    "batching/samplers.py": {
+        "SAMPLERS: Mapping": SAMPLER,
+        '    "random": sample_random,': '    "by-rows": sample_by_rows,\n',
+    },
+    "records/readings.py": {'    "operators",  #': '    "steps",\n'},
+    "analysis/comparison/metrics.py": {'    "operators": Compared(': METRIC},
+}
+"""Before what stands what, by file."""
+
+SCRIPT = """
+import contextlib, io, json
+
+from record_factory import cuda_sweep
+from vnbench.analysis.comparison.compare import compare
+from vnbench.analysis.comparison.rows import Tolerances
+from vnbench.analysis.comparison.sides import side_of
+from vnbench.cli.app import run
+from vnbench.output.words.levers import describe, varying
+from vnbench.request.config import complete
+from vnbench.request.reading import read_request
+from vnbench.sweep.cells import candidate_cells
+from vnbench.sweep.design import training_spec
+
+
+def said(*arguments):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert run(arguments) == 0
+    return out.getvalue()
+
+
+flags = {"widths": "64:256", "precision": "fp32", "batch-size": "2", "num-workers": "0", "checkpointing": "none"}
+flags |= {"norm-precision": "fp32", "sampler": "by-rows,random", "scratch": "off,on"}
+config = complete(read_request(flags, config_path=None), environment={"device_type": "cpu", "num_cpus": 2})
+cells = candidate_cells(config)
+specs = [training_spec(cell, config, "corpus", (32, 256)) for cell in cells]
+side = side_of([record for record in cuda_sweep() if record.kind == "training"][:1])
+sizes = ("--widths", "64:256", "--examples", "40", "--batch-size", "4", "--micro-batch-size", "2")
+print(json.dumps({
+    "cells": [str(cell) for cell in cells],
+    "families": [spec.family for spec in specs],
+    "varying": varying(specs),
+    "phrases": [describe(spec, names=["scratch", "sampler"]) for spec in specs],
+    "help": " ".join(said("sweep", "--help").split()),
+    "account": json.loads(said("batching", "--sampler", "by-rows", *sizes, "--json")),
+    "metrics": [row.metric for row in compare(side, side, tolerances=Tolerances()).rows],
+    "gate help": " ".join(said("gate", "--help").split()),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """Return what a tree with one of each more says."""
+    tree = tmp_path_factory.mktemp("tree")
+    shutil.copytree(Path(vnbench.__file__).parent, tree / "vnbench", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(Path(__file__).with_name("record_factory.py"), tree)
+    for name, edits in EDITS.items():
+        path = tree / "vnbench" / name
+        text = path.read_text()
+        for place, added in edits.items():
+            assert text.count(place) == 1, (name, place)
+            text = text.replace(place, added + place)
+        path.write_text(text)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tree, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer: Mapping[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_a_lever_is_one_entry(told: Mapping[str, Any]) -> None:
+    assert sum("scratch on" in cell for cell in told["cells"]) == 1
+    assert sum("scratch-on" in family for family in told["families"]) == 1
+    assert "scratch" in told["varying"]
+    assert any("scratch on" in phrase for phrase in told["phrases"])
+    assert "--scratch NAME,... Whether maps are kept in scratch memory: off, on. [off]" in told["help"]
+
+
+def test_a_sampler_is_a_function_with_its_name_and_the_word(told: Mapping[str, Any]) -> None:
+    assert "by-rows sampler" in told["phrases"][0]
+    assert told["account"]["sampler"] == "by-rows"
+    assert told["account"]["num_steps"] == 10
+    assert "bucketed, by-rows, pixel-budget" in told["help"]
+
+
+def test_a_metric_is_one_entry_and_the_word(told: Mapping[str, Any]) -> None:
+    assert "steps" in told["metrics"]
+    assert "shapes, steps, operators" in told["gate help"]

@@ -1,0 +1,89 @@
+"""What a candidate is compared with its baseline in: a new metric is its word in records.readings and an entry here."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from vnbench.analysis.trials.process import SUPPLYING, why_not_timed
+from vnbench.analysis.trials.steps import steps_of
+from vnbench.records.readings import Metric
+from vnbench.records.record import TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """How a metric is read and told. The larger figure is the worse one."""
+
+    unit: str
+    """Unit of its figures."""
+    read: Callable[[TrialRecord], float | None]
+    """Reads the figure of a trial that ended ``ok``; None where it has none."""
+    digits: int | None = None
+    """Significant digits that a baseline file keeps; None for a whole number, which is kept as it is."""
+    tolerance: Literal["time", "memory", "padding"] | None = None
+    """Which of the tolerances it has; None for none: it is a count."""
+
+
+def _time_s(record: TrialRecord) -> float | None:
+    """Return one figure of the time that a process took, which only ever is compared with itself.
+
+    Training: seconds per megapixel of valid pixels. Computing: the geometric mean over the canvases of the mean step,
+    in seconds, so that a cost per step shows as well as one per pixel. Loading: seconds per megapixel of valid pixels
+    at the last stage that training waits for.
+    """
+    if record.kind == "memory" or why_not_timed(record) is not None:
+        return None
+    if record.kind == "loader":
+        warm = {stage.name: stage for stage in record.stages if not stage.is_cold}
+        stage = next((warm[name] for name in SUPPLYING if name in warm), None)
+        return None if stage is None else 1e6 * math.fsum(stage.waits_s) / stage.valid_pixels
+    steps = steps_of(record).counted
+    if record.kind == "training":
+        return 1e6 * steps.total("step_time_s") / steps.total("valid_pixels")
+    means = [found.total("step_time_s") / len(found) for found in steps.by_canvas.values()]
+    return math.exp(statistics.fmean(map(math.log, means)))
+
+
+def _padding(record: TrialRecord) -> float | None:
+    """Return the padded pixels per valid pixel of a training trial's measured steps."""
+    if record.kind != "training" or record.steps is None:
+        return None
+    steps = steps_of(record).counted
+    return steps.total("padded_pixels") / steps.total("valid_pixels")
+
+
+def _epoch_padding(record: TrialRecord) -> float | None:
+    """Return the padded pixels per valid pixel of the plan of all training examples."""
+    plan = record.batching
+    return None if plan is None else plan.padded_pixels / plan.valid_pixels
+
+
+def _peak_bytes(record: TrialRecord, name: str) -> float | None:
+    """Return the largest peak of a trial: of its own step, or of a compute trial's canvases."""
+    peaks = [getattr(canvas, name) for canvas in record.canvases]
+    if record.memory is not None and record.memory.instrument != "process":
+        peaks.append(getattr(record.memory, name))
+    known = [peak for peak in peaks if peak is not None]
+    return max(known) if known else None
+
+
+COMPARED: Mapping[Metric, Compared] = {
+    "time": Compared(unit="s", read=_time_s, digits=4, tolerance="time"),
+    "memory": Compared(
+        unit="bytes", read=lambda record: _peak_bytes(record, "peak_allocated_bytes"), tolerance="memory"
+    ),
+    "reserved": Compared(
+        unit="bytes", read=lambda record: _peak_bytes(record, "peak_reserved_bytes"), tolerance="memory"
+    ),
+    "padding": Compared(unit="padded px per valid px", read=_padding, digits=6, tolerance="padding"),
+    "epoch_padding": Compared(unit="padded px per valid px", read=_epoch_padding, digits=6, tolerance="padding"),
+    "shapes": Compared(
+        unit="canvases", read=lambda record: record.batching.distinct_shapes if record.batching else None
+    ),
+    "operators": Compared(unit="operators", read=lambda record: record.memory.num_operators if record.memory else None),
+}
+"""Every metric but the status, which is no figure."""
