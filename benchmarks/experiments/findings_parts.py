@@ -14,14 +14,14 @@ from floors_rows import rows_of as floors_rows
 from groupnorm_report import READINGS
 from loader_report import switched
 
-from vnbench.analysis.models.bend import count_steps, find_bend
+from vnbench.analysis.models.linearity import count_steps, linearity_of
 from vnbench.commands.fit import FitReport, fit_records
 from vnbench.output.tables.factored import error_line
-from vnbench.output.tables.fit import bend_line, counting_line, named
-from vnbench.output.tables.loader import knees
-from vnbench.output.words.knee import knee_line
+from vnbench.output.tables.fit import counting_line, linearity_line, named
+from vnbench.output.tables.loader import saturations
 from vnbench.output.words.numbers import MISSING, format_estimate, significant, times
 from vnbench.output.words.provenance import count
+from vnbench.output.words.saturation import saturation_line
 from vnbench.sweep.factored import confirmations
 from vnbench.units import format_percent, mpx
 
@@ -93,7 +93,7 @@ def bends(sources: Sources) -> list[str]:
     lines = [
         f"- {named(family, report.families)}: {line}"
         for family in report.families
-        if (line := bend_line(find_bend(family))) is not None
+        if (line := linearity_line(linearity_of(family))) is not None
     ]
     lines += [f"- counting steps: {counting_line(one, report.families)}" for one in count_steps(report.families)]
     return ["\n".join(lines) or "No step time bends."]
@@ -102,7 +102,9 @@ def bends(sources: Sources) -> list[str]:
 def workers(sources: Sources) -> list[str]:
     found = sources.findings("loader")
     plain = [row for row in found.loading if row.supply is not None and switched(row) <= {"worker_kind"}]
-    lines = [f"- {knee_line(knee, all_rows=plain)}" for knee in knees(plain, found.latest, None)]
+    lines = [
+        f"- {saturation_line(saturation, all_rows=plain)}" for saturation in saturations(plain, found.latest, None)
+    ]
     if not lines:
         raise NotMeasured("no loader trials beside compute trials")
     return ["\n".join(lines)]

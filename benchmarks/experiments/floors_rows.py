@@ -8,7 +8,7 @@ from typing import Any
 
 from floors_traffic import is_countable, step_traffic
 
-from vnbench.analysis.statistics.between import PooledFigure
+from vnbench.analysis.statistics.process_spread import PooledFigure
 from vnbench.analysis.trials.compute import ComputeSummary
 from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.records.spec import Precision, TrialSpec

@@ -19,11 +19,11 @@ from vnbench.analysis.trials.loading import LoaderSummary, StageSummary
 from vnbench.analysis.trials.overlap import Overlap, overlaps
 from vnbench.output.plots.style import save, styled
 from vnbench.output.plots.supply import supply_figure
-from vnbench.output.tables.loader import LOADER_LEVERS, knees, stage_name
-from vnbench.output.words.knee import knee_line
+from vnbench.output.tables.loader import LOADER_LEVERS, saturations, stage_name
 from vnbench.output.words.levers import describe, differences, levers_of
 from vnbench.output.words.numbers import MISSING, format_estimate, significant, times
 from vnbench.output.words.provenance import CPU_LABEL, provenance
+from vnbench.output.words.saturation import saturation_line
 from vnbench.records.spec import LOADER_FIELDS
 from vnbench.records.store import load_all
 from vnbench.units import BYTES_PER_UNIT, format_percent, gib, mpx
@@ -59,7 +59,10 @@ def main(arguments: Sequence[str]) -> int:
         "## Stage by stage",
         stage_table(sorted(plain, key=lambda row: row.spec.num_workers or 0)),
         "## What feeds computing",
-        *(f"- {knee_line(knee, all_rows=by_workers)}" for knee in knees(by_workers, records, None)),
+        *(
+            f"- {saturation_line(saturation, all_rows=by_workers)}"
+            for saturation in saturations(by_workers, records, None)
+        ),
         *([f"![Supply against workers]({name}.png)"] if figure is not None else []),
         *switch_section(rows),
         *overlap_section(overlaps(found.training, loading=rows, computing=found.compute)),

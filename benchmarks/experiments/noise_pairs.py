@@ -21,8 +21,8 @@ from markdown_page import records_page_name, write_page
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from vnbench.analysis.statistics.between import Spread, pair_half_width, spread_of
 from vnbench.analysis.statistics.estimate import Estimate, student_t
+from vnbench.analysis.statistics.process_spread import Spread, pair_half_width, spread_of
 from vnbench.analysis.trials.noise import process_figure
 from vnbench.analysis.trials.process import measured_at_s
 from vnbench.analysis.trials.summary import latest_attempts

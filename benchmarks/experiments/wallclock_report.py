@@ -13,15 +13,15 @@ from pathlib import Path
 
 from markdown_page import records_page_name, write_page
 
-from vnbench.analysis.models.bend import count_steps, find_bend
 from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.models.linearity import count_steps, linearity_of
 from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, CONFIDENCE
 from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.commands.fit import FitReport, fit_records
 from vnbench.output.plots.fit import fit_figure
 from vnbench.output.plots.style import save, styled
 from vnbench.output.tables.factored import error_line
-from vnbench.output.tables.fit import bend_line, composition_line, counting_line, named
+from vnbench.output.tables.fit import composition_line, counting_line, linearity_line, named
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe
 from vnbench.output.words.numbers import format_estimate, roughly, significant
@@ -118,7 +118,7 @@ def bend_section(report: FitReport) -> Iterator[str]:
     bends = [
         f"- {named(family, report.families)}: {line}"
         for family in report.families
-        if (line := bend_line(find_bend(family))) is not None
+        if (line := linearity_line(linearity_of(family))) is not None
     ]
     counting = [f"- {counting_line(one, report.families)}" for one in count_steps(report.families)]
     if bends:

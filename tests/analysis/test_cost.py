@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from vnbench.analysis.statistics.between import Spread, mean_of_processes
 from vnbench.analysis.statistics.estimate import Estimate, student_t
+from vnbench.analysis.statistics.process_spread import Spread, mean_of_processes
 from vnbench.analysis.trials.compute import CanvasSummary
 from vnbench.analysis.trials.cost import cost_of_epoch, epoch_time, split_by_range
 

@@ -16,9 +16,9 @@ from record_factory import (
     training_spec,
 )
 
-from vnbench.analysis.models.bend import count_steps, find_bend
 from vnbench.analysis.models.composition import compose_measured, num_new_shapes
 from vnbench.analysis.models.fit import FamilyFit, fit_families
+from vnbench.analysis.models.linearity import count_steps, linearity_of
 from vnbench.analysis.trials.loading import summarize_loading
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec import TrialSpec
@@ -107,12 +107,12 @@ def test_what_cannot_be_fitted_is_named_with_its_reason() -> None:
 
 def test_a_fixed_cost_is_named_as_the_cause_of_a_bend() -> None:
     family = only([measured_compute_record(compute_spec(device="cuda", model="veernet"))])
-    bend = find_bend(family)
+    linearity = linearity_of(family)
     # 20 ms of 20 + 9.2 on 1.54 Mpx, of 20 + 49 on 8.19.
-    assert bend.cause == "overhead"
-    assert bend.overhead_ratio_smallest == pytest.approx(0.68, abs=0.08)
-    assert bend.overhead_ratio_largest == pytest.approx(0.29, abs=0.05)
-    assert bend.rate_ratio == pytest.approx(0.68 / 0.29, rel=0.15)
+    assert linearity.cause == "overhead"
+    assert linearity.overhead_ratio_smallest == pytest.approx(0.68, abs=0.08)
+    assert linearity.overhead_ratio_largest == pytest.approx(0.29, abs=0.05)
+    assert linearity.rate_ratio == pytest.approx(0.68 / 0.29, rel=0.15)
 
 
 def test_one_cost_per_step_for_all_batches_is_set_against_what_was_measured() -> None:

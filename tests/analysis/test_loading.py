@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from record_factory import compute_spec, loader_spec, measured_compute_record, measured_loader_record, record_of
 
-from vnbench.analysis.models.knee import Appetite, appetites, families, find_knee
+from vnbench.analysis.models.saturation import Appetite, appetites, families, find_saturation
 from vnbench.analysis.trials.compute import summarize_compute
 from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
 from vnbench.analysis.trials.overlap import Overlap, overlaps
@@ -57,18 +57,18 @@ def test_the_knee_is_the_smallest_number_with_a_tenth_to_spare() -> None:
     # Supplies: 16.7 with none or one, 33.3 with two, 66.7 with four.
     family = rows(0, 1, 2, 4)
     for appetite, enough in ((15.0, 0), (15.2, 2), (30.0, 2), (30.4, 4), (60.0, 4)):
-        knee = find_knee(family, given(appetite))
-        assert knee.enough is not None
-        assert knee.enough.spec.num_workers == enough
-        assert knee.lack is None
+        saturation = find_saturation(family, given(appetite))
+        assert saturation.enough is not None
+        assert saturation.enough.spec.num_workers == enough
+        assert saturation.lack is None
 
 
 def test_where_no_number_is_enough_the_lack_is_told() -> None:
-    knee = find_knee(rows(0, 1, 2), given(60.0))
-    assert knee.enough is None
-    assert knee.best.spec.num_workers == 2
-    assert knee.lack == pytest.approx(1 - (1 / 0.03) / 66)
-    assert knee.decode_ratio == pytest.approx(5 / 6)
+    saturation = find_saturation(rows(0, 1, 2), given(60.0))
+    assert saturation.enough is None
+    assert saturation.best.spec.num_workers == 2
+    assert saturation.lack == pytest.approx(1 - (1 / 0.03) / 66)
+    assert saturation.decode_ratio == pytest.approx(5 / 6)
 
 
 def test_an_interval_that_reaches_below_the_appetite_is_not_sure() -> None:
@@ -76,13 +76,13 @@ def test_an_interval_that_reaches_below_the_appetite_is_not_sure() -> None:
     assert row.supply is not None
     wide = dataclasses.replace(row.supply.time_per_example, se=0.1 * row.supply.time_per_example.value)
     unsure = dataclasses.replace(row, stages=(dataclasses.replace(row.supply, time_per_example=wide),))
-    assert find_knee([row], given(30.0)).is_sure
-    assert not find_knee([unsure], given(30.0)).is_sure
+    assert find_saturation([row], given(30.0)).is_sure
+    assert not find_saturation([unsure], given(30.0)).is_sure
 
 
 def test_no_loader_feeds_nothing() -> None:
     with pytest.raises(ValueError, match="no loader"):
-        find_knee([], given(1.0))
+        find_saturation([], given(1.0))
 
 
 def test_families_differ_in_their_workers_alone_and_share_the_one_without() -> None:

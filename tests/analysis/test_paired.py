@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from vnbench.analysis.comparison.paired import Side, SweepNoise, compare_speed, sweep_noise
-from vnbench.analysis.statistics.between import Spread
 from vnbench.analysis.statistics.estimate import Estimate, student_t
+from vnbench.analysis.statistics.process_spread import Spread
 from vnbench.analysis.trials.steps_seen import SeenProcess, Shapes, StepNoise, equal_steps, step_noise
 
 PIXELS = np.array([2.35, 3.87, 6.92, 5.88, 4.63, 3.13]) * 1e6

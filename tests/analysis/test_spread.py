@@ -10,8 +10,8 @@ from vnbench.analysis.models.run_time import RunTime
 from vnbench.analysis.models.step_fit import ForecastParts, StepFit, fit_steps
 from vnbench.analysis.models.step_model import StepPoint
 from vnbench.analysis.planning.spread import NUM_DRAWS, Interruptions, finish_of, ranks_of, shares_of
-from vnbench.analysis.statistics.between import spread_of
 from vnbench.analysis.statistics.estimate import Estimate
+from vnbench.analysis.statistics.process_spread import spread_of
 
 NONE = Interruptions()
 

@@ -8,8 +8,8 @@ import pytest
 
 from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, CONFIDENCE, StepFit, fit_steps
 from vnbench.analysis.models.step_model import Form, StepPoint, choose_form, fit_step_model, leave_one_size_out
-from vnbench.analysis.statistics.between import spread_of
 from vnbench.analysis.statistics.estimate import Estimate
+from vnbench.analysis.statistics.process_spread import spread_of
 
 MPX = 1e6
 SIZES = tuple(size * MPX for size in (1.5, 2.3, 3.1, 3.9, 4.7, 5.5, 6.3, 7.1, 8.2))

@@ -11,7 +11,7 @@ from vnbench.images.drawing.lettering import letters, stamp, turned
 from vnbench.images.drawing.printing import choose_press, print_form
 from vnbench.images.drawing.raster import GENERATOR_VERSION, draw_example
 from vnbench.images.drawing.scan import Feed, choose_feed, feed, wear
-from vnbench.images.drawing.wander import wander
+from vnbench.images.drawing.value_noise import value_noise
 from vnbench.records.spec import Task
 
 HEIGHT, WIDTH = 560, 2400
@@ -186,7 +186,7 @@ def test_wear_darkens_and_lightens_but_never_wraps_round() -> None:
 
 
 def test_a_path_in_whole_numbers_turns_at_its_knots() -> None:
-    path = wander(rng_of(0), length=100, spacing=10, swing=50)
+    path = value_noise(rng_of(0), length=100, spacing=10, swing=50)
     assert path.dtype == np.int64
     assert abs(path).max() <= 50
     slopes = np.diff(path).reshape(-1)[:90].reshape(9, 10)

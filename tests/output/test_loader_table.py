@@ -51,12 +51,12 @@ def test_every_stage_is_a_line_below_its_configuration() -> None:
 
 def test_a_given_appetite_finds_its_knee() -> None:
     text = words(loaders(0, 1, 2), appetite=30)
-    assert "knee: 2 workers feed 30.0 examples/s (given) with 10.0 % to spare: 33.3 ± 0.7 examples/s" in text
+    assert "loader: 2 workers feed 30.0 examples/s (given) with 10.0 % to spare: 33.3 ± 0.7 examples/s" in text
 
 
 def test_an_appetite_is_measured_by_compute_trials() -> None:
     text = words([*loaders(0, 1), *computing()])
-    assert "knee: 0 workers feed 0.2" in text
+    assert "loader: 0 workers feed 0.2" in text
     assert "computing in fp32, norm in fp32, no checkpointing" in text
 
 

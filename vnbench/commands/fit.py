@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vnbench.analysis.models.bend import count_steps, find_bend
 from vnbench.analysis.models.composition import Composition, compose_measured
 from vnbench.analysis.models.fit import FamilyFit, fit_families
+from vnbench.analysis.models.linearity import count_steps, linearity_of
 from vnbench.analysis.models.step_fit import CONFIDENCE
 from vnbench.analysis.trials.loading import summarize_loading
 from vnbench.analysis.trials.summary import latest_attempts
@@ -121,7 +121,7 @@ def _as_json(family: FamilyFit) -> dict[str, Any]:
     middle = (fit.model.smallest_pixels + fit.model.largest_pixels) / 2
     forecast = fit.forecast([middle])
     band = forecast.interval(CONFIDENCE)
-    bend = find_bend(family)
+    linearity = linearity_of(family)
     return {
         "family": family.family,
         "spec": family.spec.canonical(),
@@ -156,7 +156,7 @@ def _as_json(family: FamilyFit) -> dict[str, Any]:
             "high_s": band[1],
             "confidence": CONFIDENCE,
         },
-        "bend": {"cause": bend.cause, "rate_ratio": bend.rate_ratio, "slope_ratio": bend.slope_ratio},
+        "bend": {"cause": linearity.cause, "rate_ratio": linearity.rate_ratio, "slope_ratio": linearity.slope_ratio},
         "step_count_model": {
             "s_per_step": counted.model.overhead_s,
             "loo_error_median": counted.loo_error_median,

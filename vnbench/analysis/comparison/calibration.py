@@ -18,8 +18,8 @@ from vnbench.analysis.comparison.ratios import FAMILY_ERROR, compare_times
 from vnbench.analysis.comparison.rows import Tolerances
 from vnbench.analysis.comparison.sides import Side, SideFigure, figure_of
 from vnbench.analysis.statistics.estimate import Estimate
-from vnbench.analysis.statistics.moderation import MAX_WEIGHT, Prior, fit_prior
 from vnbench.analysis.statistics.ratio import Ratio
+from vnbench.analysis.statistics.shrinkage import MAX_WEIGHT, Prior, fit_prior
 
 NUM_RELABELLINGS = 1000
 """Times that the processes of one revision are dealt to two sides: 10 false alarms among them are 1 %."""

@@ -2,8 +2,8 @@
 
 All training trials of a sweep train on the same examples, so what images cost is the same on both sides and cancels:
 large images that take longer per pixel are no noise. What is left has two parts, both relative: sigma_b^2 between
-processes, the same for every spec of a sweep (analysis.statistics.between), and w^2 within them. The variance of the
-logarithm of a ratio of means over m and n processes is (1/m + 1/n) sigma_b^2 + w^2, with w^2 the sum of both sides'.
+processes, the same for every spec of a sweep (analysis.statistics.process_spread), and w^2 within them. The variance
+of the logarithm of a ratio of means over m and n processes is (1/m + 1/n) sigma_b^2 + w^2, with w^2 the sum of both.
 
 w^2 comes, in this order, from
 
@@ -29,9 +29,9 @@ from statistics import fmean
 
 from scipy.optimize import brentq
 
-from vnbench.analysis.statistics.between import Spread, spread_of
 from vnbench.analysis.statistics.estimate import Estimate, student_t, sum_of_variances
 from vnbench.analysis.statistics.means import correlated_ratio_of_sums
+from vnbench.analysis.statistics.process_spread import Spread, spread_of
 from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.analysis.trials.steps_seen import (
     SeenProcess,

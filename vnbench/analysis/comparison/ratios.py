@@ -1,7 +1,7 @@
 """Ratios of times between two sides with intervals that hold for all rows together, and what they could have seen.
 
-Differences of means of logarithms, on Student's t: variances between processes are moderated over the rows
-(analysis.statistics.moderation), and the error rate is shared evenly by the rows and their geometric mean (Bonferroni),
+Differences of means of logarithms, on Student's t: variances between processes are shrunk over the rows
+(analysis.statistics.shrinkage), and the error rate is shared evenly by the rows and their geometric mean (Bonferroni),
 so that FAMILY_ERROR is the chance that any interval misses its ratio.
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from vnbench.analysis.comparison.sides import SideFigure
 from vnbench.analysis.statistics.estimate import Estimate, sum_of_variances
-from vnbench.analysis.statistics.moderation import fit_prior, moderate
 from vnbench.analysis.statistics.ratio import Ratio
+from vnbench.analysis.statistics.shrinkage import fit_prior, shrink
 
 FAMILY_ERROR = 0.01
 """Chance that any of a comparison's intervals misses its ratio, to either side."""
@@ -41,8 +41,8 @@ def compare_times(
         if freedom == 0:
             errors.append(None)
             continue
-        moderated, total = moderate(prior, variance=variance, degrees_of_freedom=freedom)
-        errors.append((moderated * (1 / baseline.num_processes + 1 / candidate.num_processes), total))
+        shrunk, total = shrink(prior, variance=variance, degrees_of_freedom=freedom)
+        errors.append((shrunk * (1 / baseline.num_processes + 1 / candidate.num_processes), total))
     overall = _overall(logs, errors)
     num_tests = sum(error is not None for error in errors) + (overall is not None)
     level = 1 - family_error / max(1, num_tests)

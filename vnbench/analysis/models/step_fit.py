@@ -3,8 +3,8 @@
 A forecast of a size that was not measured, in a process that was not measured, is off by three things: the
 coefficients, what is particular to a size (libraries choose other kernels for other shapes), and what is particular to
 a process. The first two follow from the residuals of the sizes' means, on sizes less coefficients degrees of freedom;
-the third is the spread between processes (analysis.statistics.between). Steps as such say next to nothing: resampling
-them gives intervals that hold one time in ten.
+the third is the spread between processes (analysis.statistics.process_spread). Steps as such say next to nothing:
+resampling them gives intervals that hold one time in ten.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from vnbench.analysis.models.step_model import (
     leave_one_size_out,
     sizes_of,
 )
-from vnbench.analysis.statistics.between import Spread
 from vnbench.analysis.statistics.estimate import Estimate, sum_of_variances
+from vnbench.analysis.statistics.process_spread import Spread
 
 CONFIDENCE = 0.9
 """Of the intervals of forecasts: from the 5th to the 95th percentile."""

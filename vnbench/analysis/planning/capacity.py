@@ -9,8 +9,8 @@ from typing import Any, Literal
 from vnbench.analysis.models.certification import Verdict
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.run_time import RunTime
-from vnbench.analysis.planning.room import Room
 from vnbench.analysis.planning.spread import Finish, Interruptions
+from vnbench.analysis.planning.worst_case_memory import WorstCaseMemory
 from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.batching.sizes import SizeArray
 from vnbench.records.spec import FLAG_FIELDS
@@ -90,7 +90,7 @@ class Configuration:
     """What was measured of its loading, the fewest workers first."""
     evidence: Evidence
     """How far it was measured."""
-    room: Room
+    worst_case: WorstCaseMemory
     """Its worst-case memory."""
     power_w: float | None
     """Mean power of the device while it was measured; None where nothing told it."""
@@ -98,7 +98,7 @@ class Configuration:
     @property
     def need_bytes(self) -> float | None:
         """Worst-case memory; None where unknown."""
-        return self.room.need_bytes
+        return self.worst_case.need_bytes
 
     def supplied_by(self, supply: Supply, *, num_examples: int) -> Configuration:
         """Return the same with another number of loader workers."""

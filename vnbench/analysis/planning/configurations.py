@@ -11,7 +11,7 @@ from vnbench.analysis.models.certification import Certificate, certify
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.run_time import EpochPasses, compose_run
 from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, Asked, Configuration, Evidence, Supply
-from vnbench.analysis.planning.room import room_of
+from vnbench.analysis.planning.worst_case_memory import worst_case_memory
 from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.means import mean
 from vnbench.analysis.trials.loading import LoaderSummary
@@ -166,7 +166,7 @@ def _composed(
         run=run,
         supplies=supplies,
         evidence="extrapolated" if family.is_rough else _evidence(run.extrapolated_ratio, is_trained=is_trained),
-        room=room_of(family, worst_case=asked.worst_case, certificates=measured.certificates),
+        worst_case=worst_case_memory(family, worst_case=asked.worst_case, certificates=measured.certificates),
         power_w=measured.powers_w.get(family.family),
     )
     able = [one for one in supplies if asked.num_workers is None or one.num_workers in asked.num_workers]

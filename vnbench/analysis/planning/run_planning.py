@@ -46,7 +46,7 @@ def _planned(asked: Asked, one: Configuration) -> PlannedRun:
         interval_s, finish = None, without
     return PlannedRun(
         **{item.name: getattr(one, item.name) for item in fields(Configuration)},
-        verdict=one.room.verdict(asked.memory_bytes),
+        verdict=one.worst_case.verdict(asked.memory_bytes),
         interval_s=interval_s,
         finish=finish,
         finish_without_snapshots=without,

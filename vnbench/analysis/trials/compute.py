@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from vnbench.analysis.statistics.between import PooledFigure, Spread, pooled
+from vnbench.analysis.statistics.process_spread import PooledFigure, Spread, pooled
 from vnbench.analysis.trials.memory_law import PeakPoint
 from vnbench.analysis.trials.noise import Noise, measure_noise, process_figure
 from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, settled_warnings

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
 
-from vnbench.analysis.statistics.between import PooledFigure, Spread, mean_of_processes
 from vnbench.analysis.statistics.estimate import Estimate
+from vnbench.analysis.statistics.process_spread import PooledFigure, Spread, mean_of_processes
 from vnbench.analysis.trials.compute import CanvasSummary
 from vnbench.units import SECONDS_PER_UNIT
 

@@ -8,7 +8,7 @@ from statistics import fmean
 
 import numpy as np
 
-from vnbench.analysis.statistics.between import PooledFigure, Spread, pooled
+from vnbench.analysis.statistics.process_spread import PooledFigure, Spread, pooled
 from vnbench.analysis.trials.noise import Noise, measure_noise
 from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, settled_warnings
 from vnbench.analysis.trials.process import SUPPLYING, Stage, stage_figures, why_not_timed

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vnbench.analysis.statistics.between import Spread, spread_of
 from vnbench.analysis.statistics.estimate import Estimate
+from vnbench.analysis.statistics.process_spread import Spread, spread_of
 from vnbench.analysis.trials.drift import Drift, TimedFigure, fit_drift
 from vnbench.analysis.trials.process import (
     SUPPLYING,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vnbench.analysis.statistics.between import Spread
+from vnbench.analysis.statistics.process_spread import Spread
 from vnbench.records.readings import Stop, StopRule
 from vnbench.records.record import TrialWarning
 from vnbench.records.spec import TrialSpec

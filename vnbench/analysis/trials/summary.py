@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from vnbench.analysis.statistics.between import PooledFigure, Spread, pooled
 from vnbench.analysis.statistics.estimate import Estimate
+from vnbench.analysis.statistics.process_spread import PooledFigure, Spread, pooled
 from vnbench.analysis.trials.noise import Noise, measure_noise
 from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, settled_warnings
 from vnbench.analysis.trials.process import StepFigures, training_figures, weighted_power_w, why_not_timed
@@ -45,8 +45,8 @@ class TrialSummary:
 
     Times and throughputs are None unless a process ended ``ok`` and its caching allocator never had to retry. They are
     means of times over such processes, a throughput the inverse of such a mean. Half-widths are of two-sided 95 %
-    intervals; what differs between processes is in them where relative_between is known (analysis.statistics.between),
-    and otherwise they cover the steps of one process only (analysis.statistics.means).
+    intervals; what differs between processes is in them where relative_between is known
+    (analysis.statistics.process_spread), and otherwise they cover the steps of one process only (statistics.means).
     """
 
     spec: TrialSpec

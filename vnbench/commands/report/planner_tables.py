@@ -192,7 +192,7 @@ def _row(one: Configuration, *, asked: Asked, memory: Sequence[float | None]) ->
         None if workers else run.loading_s,
         one.evidence,
         one.need_bytes,
-        "".join(VERDICT_LETTERS[one.room.verdict(size)] for size in memory),
+        "".join(VERDICT_LETTERS[one.worst_case.verdict(size)] for size in memory),
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vnbench.analysis.findings import Findings
-from vnbench.analysis.trials.ledger import Concern, training_ledger
+from vnbench.analysis.trials.time_breakdown import Concern, time_breakdown
 from vnbench.commands.plan.answer import PlanReport
 from vnbench.commands.plan.asked import run_values
 from vnbench.commands.report.planner_tables import planner_view
@@ -22,10 +22,10 @@ from vnbench.output.page.model import (
     LIMITS,
     NOT_COMPARED,
     are_compared,
+    breakdown_view,
     environment_rows,
     figure_rows,
     fits_view,
-    ledger_view,
     trial_rows,
 )
 from vnbench.output.page.pages import Verbatim, html_page, markdown_page
@@ -75,9 +75,9 @@ def run_report_command(
     }
 
 
-def _ledger(found: Findings, planned: PlanReport) -> tuple[Concern, ...]:
+def _breakdown(found: Findings, planned: PlanReport) -> tuple[Concern, ...]:
     best = planned.recommended
-    return training_ledger(found.loading, found.compute, family=best.family.family, sampler=best.levers["sampler"])
+    return time_breakdown(found.loading, found.compute, family=best.family.family, sampler=best.levers["sampler"])
 
 
 def _model(
@@ -110,7 +110,7 @@ def _model(
         "planner": planner_view(plan, found.latest, command=plan_command) if plan else None,
         "figures": figure_rows(drawn),
         "left_out": list(drawn.left_out),
-        "ledger": ledger_view(_ledger(found, plan)) if plan else None,
+        "breakdown": breakdown_view(_breakdown(found, plan)) if plan else None,
         "fits": fits_view(found.families),
         "columns": COLUMNS,
         "rows": trial_rows(found.records),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vnbench.images.drawing.layout import Band, Layout
-from vnbench.images.drawing.wander import wander
+from vnbench.images.drawing.value_noise import value_noise
 
 MAX_LINE_THICKNESS = 3
 """Curves are drawn 1 to 3 px thick, which is why the images cannot be resized."""
@@ -86,7 +86,7 @@ def draw_curve(
     thickness = _thickness(rng, length=num_columns)
     top = np.minimum(value[:-1], value[1:])
     run = np.abs(np.diff(value)) + np.minimum(thickness, band.height)
-    ink = gray + wander(rng, length=num_columns, spacing=157, swing=INK_SWING)
+    ink = gray + value_noise(rng, length=num_columns, spacing=157, swing=INK_SWING)
     # A line that fills its whole track is no longer than the track.
     run = np.minimum(run, band.height)
     first_of_column = np.cumsum(run) - run
@@ -124,12 +124,12 @@ def _values(rng: np.random.Generator, *, height: int, length: int) -> NDArray[np
     value = np.zeros(length, dtype=np.int64)
     for spacing, percent in OCTAVES:
         share = percent if spacing > BED else percent * is_lively // 100
-        value += wander(rng, length=length, spacing=spacing, swing=swing * share // 100)
+        value += value_noise(rng, length=length, spacing=spacing, swing=swing * share // 100)
     return centre + value // FINE
 
 
 def _thickness(rng: np.random.Generator, *, length: int) -> NDArray[np.int64]:
     """Return the thickness of the line in each column: the pen's own, and for a while one more or less."""
     own = PENS[int(rng.integers(len(PENS)))]
-    change = wander(rng, length=length, spacing=211, swing=2 * FINE) // (FINE + FINE // 2)
+    change = value_noise(rng, length=length, spacing=211, swing=2 * FINE) // (FINE + FINE // 2)
     return np.clip(own + change, 1, MAX_LINE_THICKNESS)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vnbench.images.drawing.layout import Layout, Track
 from vnbench.images.drawing.lettering import stamp, turned
-from vnbench.images.drawing.wander import wander
+from vnbench.images.drawing.value_noise import value_noise
 
 Gray = NDArray[np.uint8]
 
@@ -81,9 +81,9 @@ def print_form(rng: np.random.Generator, layout: Layout, press: Press, *, height
 def _paper(rng: np.random.Generator, press: Press, *, height: int, width: int) -> Gray:
     """Return paper that is uneven along and across, lighter or darker towards its edges."""
     across, along = PAPER_SWING
-    rows_H = wander(rng, length=height, spacing=max(height // 3, 1), swing=across)
-    columns_W = wander(rng, length=width, spacing=701, swing=along)
-    columns_W += wander(rng, length=width, spacing=89, swing=along // 2)
+    rows_H = value_noise(rng, length=height, spacing=max(height // 3, 1), swing=across)
+    columns_W = value_noise(rng, length=width, spacing=701, swing=along)
+    columns_W += value_noise(rng, length=width, spacing=89, swing=along // 2)
     return np.add.outer((press.paper + rows_H).astype(np.uint8), (columns_W + along * 2).astype(np.uint8))
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vnbench.images.drawing.wander import wander
+from vnbench.images.drawing.value_noise import value_noise
 
 Gray = NDArray[np.uint8]
 
@@ -54,7 +54,7 @@ class Feed(NamedTuple):
 def choose_feed(rng: np.random.Generator, *, height: int, width: int) -> Feed:
     """Return a feed; of a strip of a few pixels a straight one."""
     skew, taper, lean = (int(rng.integers(-most, most, endpoint=True)) for most in (MAX_SKEW, MAX_TAPER, MAX_LEAN))
-    feeding = wander(rng, length=width, spacing=463, swing=FEED_SWING)
+    feeding = value_noise(rng, length=width, spacing=463, swing=FEED_SWING)
     share = min(height, 480)
     position = np.arange(width) - width // 2
     shifts_W = (skew * share * position // (480 * max(width, 1))) + feeding * share // 480
@@ -100,8 +100,8 @@ def wear(rng: np.random.Generator, image_HW: Gray) -> None:
 def _fold(rng: np.random.Generator, image_HW: Gray, *, column: int) -> None:
     """Draw a crease across the strip: a dark line that meanders, worn to white in places, with a shadow beside it."""
     height, width = image_HW.shape
-    way = column + wander(rng, length=height, spacing=97, swing=2)
-    is_worn = wander(rng, length=height, spacing=31, swing=10) > 5
+    way = column + value_noise(rng, length=height, spacing=97, swing=2)
+    is_worn = value_noise(rng, length=height, spacing=31, swing=10) > 5
     rows = np.arange(height)
     for offset, dark in ((-3, 6), (-2, 10), (-1, 18), (0, 34), (1, 14), (2, 8)):
         columns = way + offset

@@ -10,8 +10,8 @@ from pathlib import Path
 from vnbench.analysis.comparison.sides import side_of
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.planning.spread import NUM_DRAWS
-from vnbench.analysis.trials.ledger import Concern
 from vnbench.analysis.trials.process import why_not_timed
+from vnbench.analysis.trials.time_breakdown import Concern
 from vnbench.output.page.pages import Verbatim
 from vnbench.output.plots.figures import Drawn
 from vnbench.output.plots.style import NO_BREAK_SPACE
@@ -104,7 +104,7 @@ FAMILY_LEVERS = ("model", "task", *COMPUTING_LEVERS)
 """Levers that trials of one family share, beside the micro-batch."""
 
 
-def ledger_view(concerns: Iterable[Concern]) -> View[Concern]:
+def breakdown_view(concerns: Iterable[Concern]) -> View[Concern]:
     """Return the concerns of the training loop; shares are of all that was timed."""
     concerns = tuple(concerns)
     total = sum(one.s_per_example for one in concerns if one.s_per_example is not None)

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from vnbench.analysis.models.knee import MARGIN, appetites, families
+from vnbench.analysis.models.saturation import MARGIN, appetites, families
 from vnbench.analysis.trials.compute import ComputeSummary
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.analysis.trials.noise import Noise
 from vnbench.output.plots.looks import CYCLE
 from vnbench.output.plots.series import Point, Series, draw_series
 from vnbench.output.plots.style import legend_below, new_figure, value_axis
-from vnbench.output.words.knee import NOT_WORKERS
 from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.noise import bars_line
 from vnbench.output.words.provenance import Provenance, count
+from vnbench.output.words.saturation import NOT_WORKERS
 from vnbench.units import format_percent
 
 MAX_APPETITES = 2

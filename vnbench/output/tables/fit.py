@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from vnbench.analysis.models.bend import Bend, StepCounting, count_steps, find_bend
 from vnbench.analysis.models.composition import Composition
 from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.models.linearity import Linearity, StepCounting, count_steps, linearity_of
 from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, StepFit
 from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
@@ -89,9 +89,9 @@ def _notes(
             "intervals (--replicates 3 or --reference-runs 3 measures it)."
         )
     for family in families:
-        line = bend_line(find_bend(family))
+        line = linearity_line(linearity_of(family))
         if line is not None:
-            yield f"bend: {named(family, families)}: {line}"
+            yield f"not linear: {named(family, families)}: {line}"
     for one in count_steps(families):
         yield f"counting steps: {counting_line(one, families)}"
     for composition in compositions:
@@ -107,18 +107,18 @@ def named(family: FamilyFit, families: Sequence[FamilyFit]) -> str:
     return ", ".join(filter(None, (f"micro-batch {family.spec.micro_batch_size}", words)))
 
 
-def bend_line(bend: Bend) -> str | None:
+def linearity_line(linearity: Linearity) -> str | None:
     """Return how a step time bends and why, in a sentence; None where it does not."""
-    if bend.cause == "none":
+    if linearity.cause == "none":
         return None
-    rate = f"padded pixels per second change by x {bend.rate_ratio:.2f} from the smallest canvas to the largest"
-    flops = "" if bend.flop_ratio is None else f", operations per second by x {bend.flop_ratio:.2f}"
+    rate = f"padded pixels per second change by x {linearity.rate_ratio:.2f} from the smallest canvas to the largest"
+    flops = "" if linearity.flop_ratio is None else f", operations per second by x {linearity.flop_ratio:.2f}"
     share = (
-        f"the fixed part is {format_percent(bend.overhead_ratio_smallest)} of a step on the smallest and "
-        f"{format_percent(bend.overhead_ratio_largest)} on the largest"
+        f"the fixed part is {format_percent(linearity.overhead_ratio_smallest)} of a step on the smallest and "
+        f"{format_percent(linearity.overhead_ratio_largest)} on the largest"
     )
-    slope = "" if abs(bend.slope_ratio - 1) < 0.005 else f", the slope by x {bend.slope_ratio:.2f}"
-    return f"{rate}{flops}{slope}; {share}: {CAUSE_WORDS[bend.cause]}"
+    slope = "" if abs(linearity.slope_ratio - 1) < 0.005 else f", the slope by x {linearity.slope_ratio:.2f}"
+    return f"{rate}{flops}{slope}; {share}: {CAUSE_WORDS[linearity.cause]}"
 
 
 def counting_line(one: StepCounting, families: Sequence[FamilyFit]) -> str:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from vnbench.analysis.models.knee import Appetite, Knee, appetites, families, find_knee
+from vnbench.analysis.models.saturation import Appetite, Saturation, appetites, families, find_saturation
 from vnbench.analysis.trials.compute import summarize_compute
 from vnbench.analysis.trials.loading import PERCENTILES, LoaderSummary, StageSummary, summarize_loading
 from vnbench.analysis.trials.noise import measure_noise
@@ -18,12 +18,12 @@ from vnbench.analysis.trials.overlap import Overlap, overlaps
 from vnbench.analysis.trials.summary import latest_attempts, summarize
 from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
-from vnbench.output.words.knee import knee_line
 from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.noise import coverage_line
 from vnbench.output.words.numbers import MISSING, format_estimate, roughly, significant, times
 from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, status_cell
+from vnbench.output.words.saturation import saturation_line
 from vnbench.records.record import TrialRecord, WarningCode
 from vnbench.records.spec import LEVERS, LOADING_LEVERS
 from vnbench.units import BYTES_PER_UNIT, format_percent, gib, mpx
@@ -73,7 +73,7 @@ def loader_table(records: Sequence[TrialRecord], *, appetite: float | None = Non
             "it; cold: the files came from the disk; p50 to p99: what a batch was waited for; IPC: bytes from worker "
             "processes per example; start: until the first batch; host: memory of the process and its workers."
         ]
-        notes += list(_knee_lines(rows, latest, appetite))
+        notes += list(_saturation_lines(rows, latest, appetite))
     notes += [_overlap_line(one) for one in _overlaps(latest, rows)]
     if origin.is_cpu:
         notes.append(f"{CPU_LABEL}; loader and network share its cores.")
@@ -81,7 +81,9 @@ def loader_table(records: Sequence[TrialRecord], *, appetite: float | None = Non
     return Group(*parts, Text(), *map(Text, notes))
 
 
-def knees(rows: Sequence[LoaderSummary], latest: Sequence[TrialRecord], appetite: float | None) -> Iterator[Knee]:
+def saturations(
+    rows: Sequence[LoaderSummary], latest: Sequence[TrialRecord], appetite: float | None
+) -> Iterator[Saturation]:
     """Yield what each family of loaders does for an appetite: the one given, or the hungriest of the compute trials."""
     for family in families(rows):
         if appetite is not None:
@@ -89,7 +91,7 @@ def knees(rows: Sequence[LoaderSummary], latest: Sequence[TrialRecord], appetite
         else:
             wanted = next(iter(appetites(summarize_compute(latest), family)), None)
         if wanted is not None:
-            yield find_knee(family, wanted)
+            yield find_saturation(family, wanted)
 
 
 def stage_name(stage: StageSummary) -> str:
@@ -162,10 +164,12 @@ STAGE: tuple[Column[Line], ...] = (
 """What is told of a stage."""
 
 
-def _knee_lines(rows: Sequence[LoaderSummary], latest: Sequence[TrialRecord], appetite: float | None) -> Iterator[str]:
-    found = list(knees(rows, latest, appetite))
-    for knee in found:
-        yield knee_line(knee, all_rows=rows)
+def _saturation_lines(
+    rows: Sequence[LoaderSummary], latest: Sequence[TrialRecord], appetite: float | None
+) -> Iterator[str]:
+    found = list(saturations(rows, latest, appetite))
+    for saturation in found:
+        yield saturation_line(saturation, all_rows=rows)
     if not found:
         yield (
             "What feeds computing is not told without an appetite: measure it with --kind compute,loader, or give "

@@ -4,7 +4,7 @@ import pytest
 import record_factory as factory
 
 from vnbench.analysis.findings import Findings
-from vnbench.analysis.trials.ledger import training_ledger
+from vnbench.analysis.trials.time_breakdown import time_breakdown
 
 
 def found(*, with_loader: bool = True) -> Findings:
@@ -19,7 +19,7 @@ def found(*, with_loader: bool = True) -> Findings:
 def test_each_concern_costs_what_its_stage_adds() -> None:
     has = found()
     family = has.compute[0].spec.family
-    rows = {one.name: one for one in training_ledger(has.loading, has.compute, family=family, sampler="bucketed")}
+    rows = {one.name: one for one in time_breakdown(has.loading, has.compute, family=family, sampler="bucketed")}
     decode = next(one for name, one in rows.items() if name.startswith("reading"))
     collate = next(one for name, one in rows.items() if name.startswith("collate"))
     assert decode.s_per_example == pytest.approx(0.05, rel=0.05)
@@ -31,7 +31,7 @@ def test_each_concern_costs_what_its_stage_adds() -> None:
 def test_forward_backward_and_update_add_up_to_a_step() -> None:
     has = found()
     family = has.compute[0].spec.family
-    rows = training_ledger(has.loading, has.compute, family=family, sampler="bucketed")
+    rows = time_breakdown(has.loading, has.compute, family=family, sampler="bucketed")
     phases = [one.s_per_example for one in rows if "timed" in one.note]
     assert len(phases) == 3
     steps = [canvas.step_time.value / canvas.num_examples for canvas in has.compute[0].canvases]
@@ -42,9 +42,9 @@ def test_forward_backward_and_update_add_up_to_a_step() -> None:
 def test_what_was_not_measured_is_told_without_a_figure() -> None:
     has = found(with_loader=False)
     family = has.compute[0].spec.family
-    rows = {one.name: one for one in training_ledger(has.loading, has.compute, family=family, sampler="bucketed")}
+    rows = {one.name: one for one in time_breakdown(has.loading, has.compute, family=family, sampler="bucketed")}
     assert all(one.s_per_example is None for name, one in rows.items() if name.startswith(("reading", "collate")))
     assert rows["snapshots and resuming"].s_per_example is None
-    nothing = training_ledger((), (), family="none", sampler="random")
+    nothing = time_breakdown((), (), family="none", sampler="random")
     assert all(one.s_per_example is None for one in nothing)
     assert len(nothing) == len(rows)

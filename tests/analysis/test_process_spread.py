@@ -4,14 +4,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from vnbench.analysis.statistics.between import (
+from vnbench.analysis.statistics.estimate import Estimate, student_t
+from vnbench.analysis.statistics.process_spread import (
     Spread,
     mean_of_processes,
     pair_half_width,
     pooled,
     spread_of,
 )
-from vnbench.analysis.statistics.estimate import Estimate, student_t
 
 T_2 = 4.302652729911275
 

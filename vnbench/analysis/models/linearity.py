@@ -16,7 +16,7 @@ good as anybody's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bend:
+class Linearity:
     """How the step time of one family departs from a constant cost per pixel, from its smallest canvas on."""
 
     overhead_ratio_smallest: float
@@ -34,7 +34,7 @@ class Bend:
     term that grows with the square of the pixels, as attention's."""
 
 
-def find_bend(family: FamilyFit) -> Bend:
+def linearity_of(family: FamilyFit) -> Linearity:
     """Return how a family's step time bends."""
     model = family.fit.model
     low, high = model.smallest_pixels, model.largest_pixels
@@ -52,7 +52,7 @@ def find_bend(family: FamilyFit) -> Bend:
         cause = "overhead"
     elif slope_ratio < 1 - NOTICEABLE or abs(rates[1] / rates[0] - 1) > NOTICEABLE:
         cause = "kernel-efficiency"
-    return Bend(
+    return Linearity(
         overhead_ratio_smallest=overheads[0],
         overhead_ratio_largest=overheads[1],
         rate_ratio=rates[1] / rates[0],

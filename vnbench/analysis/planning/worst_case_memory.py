@@ -14,7 +14,7 @@ from vnbench.records.spec import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Room:
+class WorstCaseMemory:
     """What is known of the worst-case memory of a family."""
 
     need_bytes: float | None
@@ -38,7 +38,9 @@ class Room:
         return "fits" if self.need_bytes <= USABLE * limit else "tight"
 
 
-def room_of(family: FamilyFit, *, worst_case: tuple[int, int], certificates: Sequence[Certificate]) -> Room:
+def worst_case_memory(
+    family: FamilyFit, *, worst_case: tuple[int, int], certificates: Sequence[Certificate]
+) -> WorstCaseMemory:
     """Return the worst-case memory of a family by its own trials, or else by the law.
 
     ``worst_case`` is the largest aligned height and width in pixels; a trial on a smaller one says nothing of it.
@@ -57,7 +59,7 @@ def room_of(family: FamilyFit, *, worst_case: tuple[int, int], certificates: Seq
         outside = [one.reading.outside_allocator_bytes or 0 for one in certificates if one.reading is not None]
         # The law is of what tensors hold; the context and libraries come on top.
         need_bytes = family.memory.peak_bytes(family.spec.micro_batch_size * height * width) + max(outside, default=0)
-    return Room(need_bytes=need_bytes, own=own, capacity_bytes=max(capacities, default=None))
+    return WorstCaseMemory(need_bytes=need_bytes, own=own, capacity_bytes=max(capacities, default=None))
 
 
 def _covers(spec: TrialSpec, worst_case: tuple[int, int], *, has_failed: bool) -> bool:

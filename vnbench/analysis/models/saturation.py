@@ -30,7 +30,7 @@ class Appetite:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Knee:
+class Saturation:
     """What loaders that differ in their number of workers alone do for an appetite."""
 
     appetite: Appetite
@@ -99,7 +99,7 @@ def families(rows: Iterable[LoaderSummary]) -> tuple[tuple[LoaderSummary, ...], 
     return tuple(tuple(sorted(group, key=lambda row: row.spec.num_workers or 0)) for group in (*joined, *lone))
 
 
-def find_knee(rows: Sequence[LoaderSummary], appetite: Appetite) -> Knee:
+def find_saturation(rows: Sequence[LoaderSummary], appetite: Appetite) -> Saturation:
     """Return what the loaders of one family do for an appetite.
 
     Raises:
@@ -112,7 +112,7 @@ def find_knee(rows: Sequence[LoaderSummary], appetite: Appetite) -> Knee:
     alone = next((row for row in rows if row.spec.num_workers == 0), None)
     decode, collate = (alone.stage("decode"), alone.stage("collate")) if alone else (None, None)
     half_width = enough.supply.time_per_example.relative_half_width if enough and enough.supply else None
-    return Knee(
+    return Saturation(
         appetite=appetite,
         rows=tuple(rows),
         enough=enough,

@@ -61,7 +61,7 @@ def fit_prior(variances: Sequence[float], degrees_of_freedom: Sequence[float]) -
     return Prior(variance=scale, degrees_of_freedom=2 * half, observed=observed)
 
 
-def moderate(prior: Prior | None, *, variance: float, degrees_of_freedom: float) -> tuple[float, float]:
+def shrink(prior: Prior | None, *, variance: float, degrees_of_freedom: float) -> tuple[float, float]:
     """Return a row's variance with what the prior lends it, never below its own, and its degrees of freedom.
 
     A row that is noisier than the others keeps its noise: the plain average would take a process that hung for a while
@@ -71,8 +71,8 @@ def moderate(prior: Prior | None, *, variance: float, degrees_of_freedom: float)
         return variance, degrees_of_freedom
     lent = min(prior.degrees_of_freedom, MAX_WEIGHT * degrees_of_freedom)
     total = lent + degrees_of_freedom
-    moderated = (lent * prior.variance + degrees_of_freedom * variance) / total
-    return max(variance, moderated), min(total, prior.observed)
+    shrunk = (lent * prior.variance + degrees_of_freedom * variance) / total
+    return max(variance, shrunk), min(total, prior.observed)
 
 
 def _inverse_trigamma(value: float) -> float:

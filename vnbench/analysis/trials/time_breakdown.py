@@ -44,7 +44,7 @@ UNMEASURED: Sequence[tuple[str, Owner, str]] = (
 """What no trial times apart."""
 
 
-def training_ledger(
+def time_breakdown(
     loading: Sequence[LoaderSummary], computing: Sequence[ComputeSummary], *, family: str, sampler: str
 ) -> tuple[Concern, ...]:
     """Return the concerns of a configuration, those of an example's way first."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import polygamma
 
-from vnbench.analysis.statistics.moderation import MAX_WEIGHT, Prior, fit_prior, moderate
+from vnbench.analysis.statistics.shrinkage import MAX_WEIGHT, Prior, fit_prior, shrink
 
 
 def drawn_variances(*, rows: int, freedom: int, prior_freedom: float, scale: float, seed: int) -> list[float]:
@@ -52,20 +52,20 @@ def test_too_few_rows_lend_nothing() -> None:
     assert fit_prior([1.0, 2.0, 3.0, 4.0], [2.0] * 4) is None
     assert fit_prior([], []) is None
     assert fit_prior([0.0] * 10, [2.0] * 10) is None
-    assert moderate(None, variance=3.0, degrees_of_freedom=2.0) == (3.0, 2.0)
+    assert shrink(None, variance=3.0, degrees_of_freedom=2.0) == (3.0, 2.0)
 
 
 def test_a_quiet_row_is_lent_noise_and_a_noisy_one_keeps_its_own() -> None:
     prior = Prior(variance=1.0, degrees_of_freedom=4.0, observed=100.0)
-    assert moderate(prior, variance=0.1, degrees_of_freedom=4.0) == (pytest.approx(0.55), 8.0)
-    assert moderate(prior, variance=9.0, degrees_of_freedom=4.0) == (9.0, 8.0)
+    assert shrink(prior, variance=0.1, degrees_of_freedom=4.0) == (pytest.approx(0.55), 8.0)
+    assert shrink(prior, variance=9.0, degrees_of_freedom=4.0) == (9.0, 8.0)
 
 
 def test_the_prior_counts_no_more_than_its_share_and_no_more_than_was_observed() -> None:
     sure = Prior(variance=1.0, degrees_of_freedom=math.inf, observed=1000.0)
-    _, freedom = moderate(sure, variance=1.0, degrees_of_freedom=2.0)
+    _, freedom = shrink(sure, variance=1.0, degrees_of_freedom=2.0)
     assert freedom == 2.0 * (1 + MAX_WEIGHT)
-    _, freedom = moderate(
+    _, freedom = shrink(
         Prior(variance=1.0, degrees_of_freedom=math.inf, observed=7.0), variance=1.0, degrees_of_freedom=2.0
     )
     assert freedom == 7.0

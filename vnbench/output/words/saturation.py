@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vnbench.analysis.models.knee import MARGIN, MOSTLY, Knee
+from vnbench.analysis.models.saturation import MARGIN, MOSTLY, Saturation
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.output.words.numbers import format_estimate, significant, times
@@ -16,27 +16,28 @@ NOT_WORKERS = ("task", "batch_size", "micro_batch_size", *(name for name in LOAD
 """Levers of a loader beside its number of workers."""
 
 
-def knee_line(knee: Knee, *, all_rows: Sequence[LoaderSummary]) -> str:
-    """Return the sentence; ``all_rows`` are all loaders beside which the knee's are named."""
+def saturation_line(saturation: Saturation, *, all_rows: Sequence[LoaderSummary]) -> str:
+    """Return the sentence; ``all_rows`` are all loaders beside which its own are named."""
     differing = [name for name in varying(row.spec for row in all_rows) if name in NOT_WORKERS]
-    spec = knee.rows[-1].spec
+    spec = saturation.rows[-1].spec
     which = f"{describe(spec, names=differing)}: " if differing else ""
-    hunger = f"{appetite_text(knee)} with {format_percent(MARGIN)} to spare"
-    if knee.enough is not None:
-        sure = "" if knee.is_sure else "; its interval reaches below what is taken"
-        return f"knee: {which}{workers(knee.enough)} feed {hunger}: {supply_text(knee.enough)} examples/s{sure}"
-    assert knee.lack is not None
-    helps = list(_helps(knee))
+    hunger = f"{appetite_text(saturation)} with {format_percent(MARGIN)} to spare"
+    if saturation.enough is not None:
+        sure = "" if saturation.is_sure else "; its interval reaches below what is taken"
+        supply = f"{supply_text(saturation.enough)} examples/s"
+        return f"loader: {which}{workers(saturation.enough)} feed {hunger}: {supply}{sure}"
+    assert saturation.lack is not None
+    helps = list(_helps(saturation))
     remedy = f"; {'; '.join(helps)}" if helps else ""
     return (
-        f"knee: {which}no number of workers tried feeds {hunger}: {workers(knee.best)} supply most, "
-        f"{supply_text(knee.best)} examples/s, {format_percent(knee.lack)} too little{remedy}"
+        f"loader: {which}no number of workers tried feeds {hunger}: {workers(saturation.best)} supply most, "
+        f"{supply_text(saturation.best)} examples/s, {format_percent(saturation.lack)} too little{remedy}"
     )
 
 
-def appetite_text(knee: Knee) -> str:
+def appetite_text(saturation: Saturation) -> str:
     """Return an appetite and where it comes from."""
-    appetite = knee.appetite
+    appetite = saturation.appetite
     rate = format_estimate(appetite.examples_per_s, times(appetite.examples_per_s, appetite.relative_half_width))
     if appetite.spec is None:
         return f"{significant(appetite.examples_per_s)} examples/s (given)"
@@ -56,15 +57,15 @@ def supply_text(row: LoaderSummary) -> str:
     return format_estimate(row.supply.examples_per_s, times(row.supply.examples_per_s, figure.relative_half_width))
 
 
-def _helps(knee: Knee) -> Iterator[str]:
+def _helps(saturation: Saturation) -> Iterator[str]:
     """Yield what would help, from what was measured."""
-    spec = knee.best.spec
-    if knee.decode_ratio is not None and knee.decode_ratio >= MOSTLY and spec.cache == "none":
+    spec = saturation.best.spec
+    if saturation.decode_ratio is not None and saturation.decode_ratio >= MOSTLY and spec.cache == "none":
         yield (
-            f"decoding is {format_percent(knee.decode_ratio)} of a batch's way: files that decode faster, or "
+            f"decoding is {format_percent(saturation.decode_ratio)} of a batch's way: files that decode faster, or "
             "--cache memory"
         )
-    most = max(row.spec.num_workers or 0 for row in knee.rows)
+    most = max(row.spec.num_workers or 0 for row in saturation.rows)
     if (spec.num_workers or 0) == most:
         yield f"more than {count(most, 'worker')}, if there are cores for them"
     if spec.worker_kind == "processes":

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def wander(rng: np.random.Generator, *, length: int, spacing: int, swing: int) -> NDArray[np.int64]:
+def value_noise(rng: np.random.Generator, *, length: int, spacing: int, swing: int) -> NDArray[np.int64]:
     """Return a path of ``length`` steps that turns at each multiple of ``spacing``, within -swing to swing.
 
     Linear between the turns, in integer arithmetic: floating point may round otherwise on another processor.
