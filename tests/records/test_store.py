@@ -157,7 +157,13 @@ def test_records_that_ship_can_be_read_to_the_last_line() -> None:
 
 def test_files_without_records_are_refused_together(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
-    with pytest.raises(InputError, match="there is no record in it"):
+    with pytest.raises(InputError, match=r"there is no record in it; run vnbench sweep .*empty\.jsonl"):
         load_all([tmp_path / "empty.jsonl"])
     with pytest.raises(InputError, match="No such file"):
         load_all([tmp_path / "missing.jsonl"])
+
+
+def test_no_command_is_suggested_that_would_write_into_a_file_of_something_else(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# Something else\n")
+    with pytest.raises(InputError, match="there is no record in it; name a results file"):
+        load_all([tmp_path / "README.md"])

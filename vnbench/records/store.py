@@ -111,10 +111,13 @@ def together(parts: Sequence[LoadedResults], *, paths: Sequence[Path]) -> Loaded
     """
     records = tuple(record for part in parts for record in part.records)
     if not records:
+        # What holds something else is not to be written over.
+        is_empty = not any(part.notes for part in parts)
+        sweep = f"run vnbench sweep --widths 3200:12800 --out {paths[0]}"
         raise InputError(
             ", ".join(str(path) for path in paths),
             allowed="there is no record in it",
-            remedy=f"run vnbench sweep --widths 3200:12800 --out {paths[0]}",
+            remedy=sweep if is_empty else "name a results file that vnbench sweep wrote",
         )
     return LoadedResults(
         records=records,
