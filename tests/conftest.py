@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from vnbench.batching.sizes import SizeDistribution
@@ -21,6 +22,10 @@ from vnbench.images.corpus import Corpus, load_corpus
 from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.processes.parent import SPIN_COUNT
 from vnbench.units import PixelRange
+
+# No clock decides: an example that takes long on a busy machine is no failure.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 # As in the processes of trials, and before a test imports torch: beside a busy core tests take a tenth of the time.
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
