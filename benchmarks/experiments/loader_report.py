@@ -15,8 +15,8 @@ from pathlib import Path
 from markdown_page import records_page_name, write_page
 
 from vnbench.analysis.findings import Findings
+from vnbench.analysis.models.overlap import Overlap, overlaps
 from vnbench.analysis.trials.loading import LoaderSummary, StageSummary
-from vnbench.analysis.trials.overlap import Overlap, overlaps
 from vnbench.output.plots.style import save, styled
 from vnbench.output.plots.supply import supply_figure
 from vnbench.output.tables.loader import LOADER_LEVERS, saturations, stage_name

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 from record_factory import compute_spec, loader_spec, measured_compute_record, measured_loader_record, record_of
 
+from vnbench.analysis.models.overlap import Overlap, overlaps
 from vnbench.analysis.models.saturation import Appetite, appetites, families, find_saturation
 from vnbench.analysis.trials.compute import summarize_compute
 from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
-from vnbench.analysis.trials.overlap import Overlap, overlaps
 from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.records.record import Cause
 

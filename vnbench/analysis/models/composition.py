@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.models.overlap import LOADING, key_of
 from vnbench.analysis.models.step_fit import CONFIDENCE
 from vnbench.analysis.trials.loading import LoaderSummary
-from vnbench.analysis.trials.overlap import LOADING, key_of
 from vnbench.analysis.trials.process import why_not_timed
 from vnbench.analysis.trials.steps import steps_of
 from vnbench.records.record import TrialRecord

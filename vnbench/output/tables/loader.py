@@ -10,11 +10,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vnbench.analysis.models.overlap import Overlap, overlaps
 from vnbench.analysis.models.saturation import Appetite, Saturation, appetites, families, find_saturation
 from vnbench.analysis.trials.compute import summarize_compute
 from vnbench.analysis.trials.loading import PERCENTILES, LoaderSummary, StageSummary, summarize_loading
 from vnbench.analysis.trials.noise import measure_noise
-from vnbench.analysis.trials.overlap import Overlap, overlaps
 from vnbench.analysis.trials.summary import latest_attempts, summarize
 from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
