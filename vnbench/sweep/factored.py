@@ -98,7 +98,7 @@ class Parts:
         ratio = self._computing_ratio(cell, pixels_per_example=sum(passes) / len(plan.order_N))
         if ratio is None:
             return None
-        saved_s = (len(passes) - len(plan.passes_S)) * (base.optimizer_s or 0.0)
+        saved_s = base.saved_s(num_passes=len(passes), num_steps=len(plan.passes_S))
         computing = base.fit.forecast(passes, less_s=saved_s)
         shapes = set(zip(plan.lengths_M.tolist(), map(tuple, plan.canvases_M2.tolist()), strict=True))
         new_shapes_s = len(shapes) * base.s_per_new_shape

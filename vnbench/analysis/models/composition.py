@@ -70,18 +70,18 @@ def compose_measured(
         if record.kind != "training" or family is None or why_not_timed(record) is not None or record.block is None:
             continue
         passes = measured_passes(record)
-        forecast = family.fit.forecast(passes, less_s=_saved_s(family, len(passes), record.block.num_steps))
+        saved_s = family.saved_s(num_passes=len(passes), num_steps=record.block.num_steps)
         loader = loaders.get(key_of(record.spec, LOADING))
         supply = loader.supply if loader else None
         seen_s = 0.0 if visits_shapes(record.spec) else family.first_seen_s or 0.0
         new_shapes_s = seen_s * num_new_shapes(record)
-        computing_s = sum(map(family.fit.model.time_s, passes)) - _saved_s(family, len(passes), record.block.num_steps)
+        computing_s = sum(map(family.fit.model.time_s, passes)) - saved_s
         found.append(
             Composition(
                 spec=record.spec,
                 computing_s=computing_s + new_shapes_s,
                 new_shapes_s=new_shapes_s,
-                half_width_s=forecast.margin(CONFIDENCE),
+                half_width_s=family.fit.forecast(passes, less_s=saved_s).margin(CONFIDENCE),
                 loading_s=None if supply is None else record.block.num_examples * supply.time_per_example.value,
                 is_extrapolated=any(map(family.fit.model.is_extrapolated, passes)),
                 measured_s=record.block.wall_time_s,
@@ -102,8 +102,3 @@ def num_new_shapes(record: TrialRecord) -> int:
     columns = ("canvas_height", "canvas_width", "num_examples", "num_micro_batches")
     steps = steps_of(record)
     return len(set(steps.measured.rows(*columns)) - set(steps.warm_up.rows(*columns)))
-
-
-def _saved_s(family: FamilyFit, num_passes: int, num_steps: int) -> float:
-    """Return the seconds of the updates that passes of one step do without: a compute trial makes one per pass."""
-    return (num_passes - num_steps) * (family.optimizer_s or 0.0)

@@ -66,6 +66,10 @@ class FamilyFit:
         """
         return 0.0 if visits_shapes(self.spec) or self.first_seen_s is None else self.first_seen_s
 
+    def saved_s(self, *, num_passes: int, num_steps: int) -> float:
+        """Return the seconds of the updates that passes of one step do without: a compute trial makes one per pass."""
+        return (num_passes - num_steps) * (self.optimizer_s or 0.0)
+
 
 def fit_families(
     records: Iterable[TrialRecord], *, noise: Noise | None = None, is_rough_allowed: bool = False

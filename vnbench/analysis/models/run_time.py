@@ -69,7 +69,7 @@ class RunTime:
     computing: ForecastParts
     """Passes of an epoch, and what they may be off by."""
     saved_s: float
-    """Seconds of an epoch that accumulated passes do without: a compute trial makes an update after each."""
+    """Seconds of an epoch's computing that its accumulated passes do without."""
     loading: Estimate | None
     """Seconds in which the loader alone supplies an epoch; None where that was not measured."""
     has_workers: bool
@@ -141,7 +141,7 @@ def compose_run(
         num_epochs=num_epochs,
         num_steps=training.num_steps,
         computing=fit.forecast_parts(training.padded_pixels_C, training.counts_C),
-        saved_s=(training.num_passes - training.num_steps) * (family.optimizer_s or 0.0),
+        saved_s=family.saved_s(num_passes=training.num_passes, num_steps=training.num_steps),
         loading=None if loading_per_example is None else loading_per_example * training.num_examples,
         has_workers=num_workers > 0,
         validation_s=validation_s,
