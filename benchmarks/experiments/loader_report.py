@@ -144,9 +144,9 @@ def overlap_section(found: Sequence[Overlap]) -> Iterator[str]:
         cells = [
             str(one.training.spec.num_workers),
             one.training.spec.worker_kind if one.training.spec.num_workers else MISSING,
-            significant(one.loading_s),
-            significant(one.computing_s),
-            significant(one.expected_step_s),
+            significant(one.step.loading_s),
+            significant(one.step.computing_s),
+            significant(one.step.total_s),
             format_estimate(one.training.step_time_s, one.training.step_time_half_width_s),
             format_percent(one.expected_wait_ratio),
             MISSING if wait is None else format_percent(wait),

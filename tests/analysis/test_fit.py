@@ -146,9 +146,9 @@ def test_an_epoch_is_composed_of_computing_and_loading_and_set_beside_the_measur
         assert block is not None
         assert one.measured_s == block.wall_time_s
         assert one.loading_s == pytest.approx(block.num_examples * 0.06 / max(1, spec.num_workers or 0))
-        low, high = one.bracket_s
+        low, high = one.expected.bracket_s
         assert high == one.computing_s + one.loading_s
-        assert one.expected_s == (low if spec.num_workers else high)
+        assert one.expected.total_s == (low if spec.num_workers else high)
         assert abs(one.error) < 0.3
         assert one.half_width_s is not None
 

@@ -130,13 +130,13 @@ def only(found: tuple[Overlap, ...]) -> Overlap:
 def test_with_workers_the_longer_part_hides_the_shorter_and_without_them_they_add_up() -> None:
     computing = summarize_compute([measured_compute_record(compute_spec(device="cpu", micro_batch_size=2))])
     beside = only(overlaps([trained(2)], loading=rows(0, 2), computing=computing))
-    assert beside.loading_s == pytest.approx(0.06)
-    assert beside.computing_s == pytest.approx(0.1 + 8.8 * 0.9, rel=0.1)
-    assert beside.expected_step_s == beside.computing_s
+    assert beside.step.loading_s == pytest.approx(0.06)
+    assert beside.step.computing_s == pytest.approx(0.1 + 8.8 * 0.9, rel=0.1)
+    assert beside.step.total_s == beside.step.computing_s
     assert beside.expected_wait_ratio == 0
     alone = only(overlaps([trained(0)], loading=rows(0, 2), computing=computing))
-    assert alone.expected_step_s == pytest.approx(alone.computing_s + 0.12)
-    assert alone.expected_wait_ratio == pytest.approx(0.12 / alone.expected_step_s)
+    assert alone.step.total_s == pytest.approx(alone.step.computing_s + 0.12)
+    assert alone.expected_wait_ratio == pytest.approx(0.12 / alone.step.total_s)
 
 
 def test_parts_of_another_configuration_let_nothing_be_expected() -> None:

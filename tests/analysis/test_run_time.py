@@ -42,10 +42,10 @@ def composed(family: FamilyFit, plan: BatchPlan, **changes: Any) -> RunTime:
 def test_an_epoch_is_the_sum_of_its_passes(family: FamilyFit) -> None:
     plan = plan_of(batch_size=2)
     run = composed(family, plan)
-    assert run.epoch_s == pytest.approx(sum(map(family.fit.model.time_s, plan.padded_pixels_M.tolist())))
+    assert run.epoch.total_s == pytest.approx(sum(map(family.fit.model.time_s, plan.padded_pixels_M.tolist())))
     assert run.num_steps == 12
-    assert run.step_s == pytest.approx(run.epoch_s / 12)
-    assert run.total_s == pytest.approx(7.0 + run.new_shapes_s + 3 * run.epoch_s)
+    assert run.step_s == pytest.approx(run.epoch.total_s / 12)
+    assert run.total_s == pytest.approx(7.0 + run.new_shapes_s + 3 * run.epoch.total_s)
 
 
 def test_passes_that_share_an_update_save_the_others(family: FamilyFit) -> None:
@@ -61,7 +61,7 @@ def test_validation_takes_the_forward_share_of_its_passes(family: FamilyFit) -> 
     run = composed(family, plan_of(batch_size=2), validation=EpochPasses.of(validation))
     whole_s = sum(map(family.fit.model.time_s, validation.padded_pixels_M.tolist()))
     assert run.validation_s == pytest.approx(family.forward_ratio * whole_s)
-    assert run.epoch_s == pytest.approx(run.computing_s + run.validation_s)
+    assert run.epoch.total_s == pytest.approx(run.epoch.computing_s + run.validation_s)
 
 
 def test_loading_hides_behind_computing_with_workers_alone(family: FamilyFit) -> None:
@@ -69,9 +69,9 @@ def test_loading_hides_behind_computing_with_workers_alone(family: FamilyFit) ->
     quick = composed(family, plan, loading_per_example=Estimate(value=1e-6))
     slow = composed(family, plan, loading_per_example=Estimate(value=100.0))
     inside = composed(family, plan, loading_per_example=Estimate(value=1.0), num_workers=0)
-    assert quick.epoch_s == pytest.approx(quick.computing_s)
-    assert slow.epoch_s == pytest.approx(2400.0)
-    assert inside.epoch_s == pytest.approx(inside.computing_s + 24.0)
+    assert quick.epoch.total_s == pytest.approx(quick.epoch.computing_s)
+    assert slow.epoch.total_s == pytest.approx(2400.0)
+    assert inside.epoch.total_s == pytest.approx(inside.epoch.computing_s + 24.0)
 
 
 def test_start_up_is_what_training_trials_take_beside_their_steps() -> None:

@@ -84,9 +84,9 @@ def test_the_share_of_a_part_is_that_of_its_variance() -> None:
 def test_the_longer_of_loading_and_computing_sets_the_time_beside_workers_and_their_sum_without() -> None:
     beside = run_of(loading=Estimate(value=150.0, se=0.0))
     alone = run_of(loading=Estimate(value=150.0, se=0.0), has_workers=False)
-    assert beside.epoch_s == 150.0
-    assert beside.bracket_s == (150.0, 250.0)
-    assert alone.epoch_s == 250.0
+    assert beside.epoch.total_s == 150.0
+    assert beside.epoch.bracket_s == (150.0, 250.0)
+    assert alone.epoch.total_s == 250.0
     assert finish_of(beside, NONE, interval_s=None, window_s=None, seed=0).p50 == pytest.approx(1500)
     assert finish_of(alone, NONE, interval_s=None, window_s=None, seed=0).p50 == pytest.approx(2500)
 

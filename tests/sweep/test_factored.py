@@ -92,27 +92,27 @@ def test_a_forecast_is_the_centre_times_a_ratio_per_lever() -> None:
     }
     center, other = found[1, "bf16", "none"], found[2, "fp32", "stages"]
     one_by_one = [found[2, "bf16", "none"], found[1, "fp32", "none"], found[1, "bf16", "stages"]]
-    expected = center.computing_s
+    expected = center.time.computing_s
     for part in one_by_one:
-        expected *= part.computing_s / center.computing_s
-    assert other.computing_s == pytest.approx(expected, rel=0.02)
+        expected *= part.time.computing_s / center.time.computing_s
+    assert other.time.computing_s == pytest.approx(expected, rel=0.02)
     # The truth behind these records: 0.1 s a step and 0.9 s per Mpx in fp32, a third more with checkpointing.
-    assert found[1, "fp32", "stages"].computing_s == pytest.approx(
-        16 * 0.1 + sum(h * w for h, w in SIZES_N2[:0]) + found[1, "fp32", "none"].computing_s / 0.75, rel=0.15
+    assert found[1, "fp32", "stages"].time.computing_s == pytest.approx(
+        16 * 0.1 + sum(h * w for h, w in SIZES_N2[:0]) + found[1, "fp32", "none"].time.computing_s / 0.75, rel=0.15
     )
 
 
 def test_workers_hide_the_shorter_part_and_without_them_both_add_up() -> None:
     config = factored(**AXES, norm_precision="fp32", sampler="bucketed")
     for one in forecast(config, measure(config)):
-        both = (one.computing_s, one.loading_s)
+        both = (one.time.computing_s, one.time.loading_s)
         assert one.epoch.value_s == pytest.approx(max(both) if one.cell.num_workers else sum(both))
         assert one.epoch.num_examples == 16
         assert one.epoch.low_s is not None
         assert one.epoch.high_s is not None
         assert one.epoch.low_s < one.epoch.value_s < one.epoch.high_s
     # 60 ms an example without workers, half of it with two.
-    loading = {one.cell.num_workers: one.loading_s for one in forecast(config, measure(config))}
+    loading = {one.cell.num_workers: one.time.loading_s for one in forecast(config, measure(config))}
     assert loading[2] == pytest.approx(loading[0] / 2)
 
 

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from vnbench.analysis.models.epoch_time import EpochTime
 from vnbench.analysis.models.fit import FamilyFit, fit_families
 from vnbench.analysis.models.step_fit import CONFIDENCE
 from vnbench.analysis.statistics.estimate import Estimate
@@ -53,10 +54,8 @@ class CellForecast:
     """Seconds of one epoch of the subset that such a trial measures."""
     valid_px_per_s: float
     """Valid pixels per second in that epoch."""
-    computing_s: float
-    """Seconds of it that computing takes by itself."""
-    loading_s: float
-    """Seconds of it that the loader takes by itself."""
+    time: EpochTime[float]
+    """The same by its parts."""
     is_extrapolated: bool
     """Whether passes of it are smaller or larger than all that were timed."""
 
@@ -103,15 +102,15 @@ class Parts:
         shapes = set(zip(plan.lengths_M.tolist(), map(tuple, plan.canvases_M2.tolist()), strict=True))
         new_shapes_s = len(shapes) * base.s_per_new_shape
         computing_s = ratio * (sum(map(base.fit.model.time_s, passes)) + new_shapes_s - saved_s)
-        loading_s = len(plan.order_N) * example_s
-        epoch = _together(cell, computing_s, loading_s, computing, num_examples=len(plan.order_N))
+        time = EpochTime(
+            computing_s=computing_s, loading_s=len(plan.order_N) * example_s, has_workers=bool(cell.num_workers)
+        )
         return CellForecast(
             cell=cell,
             spec=spec,
-            epoch=epoch,
-            valid_px_per_s=int(self._subset_N2.prod(axis=1).sum()) / epoch.value_s,
-            computing_s=computing_s,
-            loading_s=loading_s,
+            epoch=_reading(time, computing, num_examples=len(plan.order_N)),
+            time=time,
+            valid_px_per_s=int(self._subset_N2.prod(axis=1).sum()) / time.total_s,
             is_extrapolated=any(map(base.fit.model.is_extrapolated, passes)),
         )
 
@@ -228,17 +227,14 @@ def confirmations(records: Iterable[TrialRecord]) -> tuple[Confirmation, ...]:
     return tuple(found)
 
 
-def _together(
-    cell: Cell, computing_s: float, loading_s: float, computing: Estimate, *, num_examples: int
-) -> ForecastReading:
-    """Return the time of both parts: their sum where the training process loads, the longer one beside workers."""
-    value_s = max(computing_s, loading_s) if cell.num_workers else computing_s + loading_s
+def _reading(time: EpochTime[float], computing: Estimate, *, num_examples: int) -> ForecastReading:
+    """Return the time with the interval that its computing has relatively, as that of the estimate."""
     margin_s = computing.margin(CONFIDENCE)
     share = None if margin_s is None else margin_s / computing.value
     return ForecastReading(
-        value_s=value_s,
-        low_s=None if share is None else value_s - share * computing_s,
-        high_s=None if share is None else value_s + share * computing_s,
+        value_s=time.total_s,
+        low_s=None if share is None else time.total_s - share * time.computing_s,
+        high_s=None if share is None else time.total_s + share * time.computing_s,
         num_examples=num_examples,
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vnbench.analysis.models.epoch_time import EpochTime
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.overlap import LOADING, key_of
 from vnbench.analysis.models.step_fit import CONFIDENCE
@@ -41,21 +42,16 @@ class Composition:
     """Wall clock of the measured steps."""
 
     @property
-    def bracket_s(self) -> tuple[float, float]:
-        """Least and most that both parts can take together: the longer one, and their sum."""
-        loading_s = self.loading_s or 0.0
-        return max(self.computing_s, loading_s), self.computing_s + loading_s
-
-    @property
-    def expected_s(self) -> float:
-        """The sum where the training process loads, the longer one where workers load beside it."""
-        low, high = self.bracket_s
-        return low if self.spec.num_workers else high
+    def expected(self) -> EpochTime[float]:
+        """Both parts together."""
+        return EpochTime(
+            computing_s=self.computing_s, loading_s=self.loading_s or 0.0, has_workers=bool(self.spec.num_workers)
+        )
 
     @property
     def error(self) -> float:
         """Expected over measured, less 1."""
-        return self.expected_s / self.measured_s - 1
+        return self.expected.total_s / self.measured_s - 1
 
 
 def compose_measured(

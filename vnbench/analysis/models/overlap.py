@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from vnbench.analysis.models.epoch_time import EpochTime
 from vnbench.analysis.trials.compute import ComputeSummary
 from vnbench.analysis.trials.cost import epoch_time, split_by_range
 from vnbench.analysis.trials.loading import LoaderSummary
@@ -24,22 +25,13 @@ class Overlap:
 
     training: TrialSummary
     """What was measured as a whole."""
-    loading_s: float
-    """Seconds in which its loader alone supplies a step."""
-    computing_s: float
-    """Seconds of a step's passes on batches that lie on the device already."""
-
-    @property
-    def expected_step_s(self) -> float:
-        """Without workers the sum of both, with them the longer one: a loader that runs beside hides the shorter."""
-        if self.training.spec.num_workers == 0:
-            return self.loading_s + self.computing_s
-        return max(self.loading_s, self.computing_s)
+    step: EpochTime[float]
+    """A step of its loader alone, and of passes on batches that lie on the device already."""
 
     @property
     def expected_wait_ratio(self) -> float:
         """Share of a step that is spent waiting for data then."""
-        return 1 - self.computing_s / self.expected_step_s
+        return 1 - self.step.computing_s / self.step.total_s
 
 
 def overlaps(
@@ -67,8 +59,11 @@ def overlaps(
             found.append(
                 Overlap(
                     training=row,
-                    loading_s=row.spec.batch_size * loader.supply.time_per_example.value,
-                    computing_s=num_passes * pass_s,
+                    step=EpochTime(
+                        computing_s=num_passes * pass_s,
+                        loading_s=row.spec.batch_size * loader.supply.time_per_example.value,
+                        has_workers=bool(row.spec.num_workers),
+                    ),
                 )
             )
     return tuple(found)

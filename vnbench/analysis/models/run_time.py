@@ -1,7 +1,6 @@
 """A whole training run composed of its parts: passes, updates, loading, validation, start-up, shapes, snapshots.
 
-Each pass of the sampler's own plan goes through the fitted step model. What loads beside computing is hidden behind it
-or hides it; what loads in the training process adds up.
+Each pass of the sampler's own plan goes through the fitted step model.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vnbench.analysis.models.epoch_time import EpochTime, SecondsT
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.step_fit import ForecastParts
 from vnbench.analysis.statistics.estimate import Estimate
@@ -84,36 +84,36 @@ class RunTime:
     """Share of the passes whose padded pixels lie outside of those measured."""
 
     @property
-    def computing_s(self) -> float:
-        """Seconds of an epoch that computing takes."""
-        return self.computing.total_s - self.saved_s
+    def epoch(self) -> EpochTime[float]:
+        """An epoch as it is forecast."""
+        loading_s = 0.0 if self.loading is None else self.loading.value
+        return self.epoch_of(computing_s=self.computing.total_s - self.saved_s, loading_s=loading_s)
+
+    def epoch_of(self, *, computing_s: SecondsT, loading_s: SecondsT) -> EpochTime[SecondsT]:
+        """Return an epoch whose computing and loading take so long, as those that are drawn."""
+        return EpochTime(
+            computing_s=computing_s, loading_s=loading_s, has_workers=self.has_workers, validation_s=self.validation_s
+        )
 
     @property
-    def loading_s(self) -> float | None:
-        """Seconds of an epoch that loading takes."""
-        return None if self.loading is None else self.loading.value
+    def once_s(self) -> float:
+        """Seconds of what no epoch repeats: start-up and first shapes."""
+        return self.start_up_s + self.new_shapes_s
 
     @property
-    def bracket_s(self) -> tuple[float, float]:
-        """Least and most that an epoch's computing and loading take together: the longer one, and their sum."""
-        loading_s = self.loading_s or 0.0
-        return max(self.computing_s, loading_s), self.computing_s + loading_s
-
-    @property
-    def epoch_s(self) -> float:
-        """Seconds of an epoch, validation included."""
-        low, high = self.bracket_s
-        return (low if self.has_workers else high) + self.validation_s
+    def work_s(self) -> float:
+        """Seconds of all epochs."""
+        return self.num_epochs * self.epoch.total_s
 
     @property
     def total_s(self) -> float:
         """Seconds of the run."""
-        return self.start_up_s + self.new_shapes_s + self.num_epochs * self.epoch_s
+        return self.once_s + self.work_s
 
     @property
     def step_s(self) -> float:
         """Mean seconds of an optimizer step."""
-        return (self.epoch_s - self.validation_s) / self.num_steps
+        return (self.epoch.total_s - self.validation_s) / self.num_steps
 
 
 def compose_run(

@@ -169,11 +169,15 @@ def _composed(
         worst_case=worst_case_memory(family, worst_case=asked.worst_case, certificates=measured.certificates),
         power_w=measured.powers_w.get(family.family),
     )
-    able = [one for one in supplies if asked.num_workers is None or one.num_workers in asked.num_workers]
-    if asked.num_workers is not None and not able:
+    supplied = [
+        plain.supplied_by(one, num_examples=passes.num_examples)
+        for one in supplies
+        if asked.num_workers is None or one.num_workers in asked.num_workers
+    ]
+    if asked.num_workers is not None and not supplied:
         return None
-    chosen = _best_supply(able, computing_s=run.computing_s / passes.num_examples)
-    return plain if chosen is None else plain.supplied_by(chosen, num_examples=passes.num_examples)
+    # With all workers that feed computing an epoch takes as long; the fewest of them come first.
+    return min(supplied, key=lambda one: one.run.epoch.total_s, default=plain)
 
 
 def _evidence(extrapolated_ratio: float, *, is_trained: bool) -> Evidence:
@@ -206,18 +210,6 @@ def _supplies(loading: Sequence[LoaderSummary], *, sampler: SamplerName, micro_b
         num_workers = row.spec.num_workers or 0
         found.setdefault(num_workers, Supply(num_workers=num_workers, time_per_example=row.supply.time_per_example))
     return tuple(found[number] for number in sorted(found))
-
-
-def _best_supply(supplies: Sequence[Supply], *, computing_s: float) -> Supply | None:
-    """Return the fewest workers that feed computing, or the fastest loader; None where none was measured."""
-    feeding = [one for one in supplies if one.num_workers and one.time_per_example.value <= computing_s]
-    if feeding:
-        return feeding[0]
-    return min(
-        supplies,
-        key=lambda one: one.time_per_example.value + (0.0 if one.num_workers else computing_s),
-        default=None,
-    )
 
 
 def _waits_s(training: Iterable[TrialRecord]) -> dict[str, Estimate]:

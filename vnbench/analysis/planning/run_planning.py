@@ -50,7 +50,7 @@ def _planned(asked: Asked, one: Configuration) -> PlannedRun:
         interval_s=interval_s,
         finish=finish,
         finish_without_snapshots=without,
-        finish_per_epoch=finish if is_calm else finish_with(run.epoch_s),
+        finish_per_epoch=finish if is_calm else finish_with(run.epoch.total_s),
     )
 
 
@@ -61,7 +61,7 @@ def snapshot_interval_s(asked: Asked, run: RunTime) -> float | None:
     """
     if asked.snapshots == "none":
         return None
-    work_s = run.num_epochs * run.epoch_s
+    work_s = run.work_s
     inside = asked.interruptions
     if not isinstance(asked.snapshots, str):
         if asked.snapshots >= work_s:
@@ -69,7 +69,7 @@ def snapshot_interval_s(asked: Asked, run: RunTime) -> float | None:
             return None
         wanted_s = asked.snapshots
     elif asked.snapshots == "epoch" or inside.is_none:
-        return run.epoch_s
+        return run.epoch.total_s
     elif inside.mtbi_s is not None:
         wanted_s = best_interval_s(snapshot_s=inside.snapshot_s, mtbi_s=inside.mtbi_s)
     else:

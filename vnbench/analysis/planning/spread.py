@@ -104,11 +104,11 @@ def draw_work_s(run: RunTime, *, seed: int, parts: frozenset[Part]) -> Seconds:
     Draw i has the same luck in every configuration, so that they compare alike.
     """
 
-    def errors(scale: float, dof: float, part: Part) -> Seconds | float:
-        return scale * quantiles_of(dof)[ranks_of(seed)[part]] if part in parts and scale else 0.0
+    def errors(scale: float, dof: float, part: Part) -> Seconds:
+        return scale * quantiles_of(dof)[ranks_of(seed)[part]] if part in parts and scale else np.zeros(NUM_DRAWS)
 
     computing = run.computing
-    computing_N = run.computing_s * np.maximum(
+    computing_N = run.epoch.computing_s * np.maximum(
         SMALLEST_FACTOR,
         1
         + errors(computing.coefficients, computing.dof, "coefficients")
@@ -119,9 +119,7 @@ def draw_work_s(run: RunTime, *, seed: int, parts: frozenset[Part]) -> Seconds:
     loading_N = loading.value * np.maximum(
         SMALLEST_FACTOR, 1 + errors(loading.relative_error or 0.0, loading.dof, "loading")
     )
-    epoch_N = np.maximum(computing_N, loading_N) if run.has_workers else computing_N + loading_N
-    once_s = run.start_up_s + run.new_shapes_s
-    return np.broadcast_to(once_s + run.num_epochs * (epoch_N + run.validation_s), NUM_DRAWS).astype(np.float64)
+    return run.once_s + run.num_epochs * run.epoch_of(computing_s=computing_N, loading_s=loading_N).total_s
 
 
 def drawn_loading(run: RunTime) -> Estimate:

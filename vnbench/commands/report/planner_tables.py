@@ -176,7 +176,7 @@ def _freedoms(one: Configuration) -> set[float]:
 def _row(one: Configuration, *, asked: Asked, memory: Sequence[float | None]) -> list[Any]:
     run, parts = one.run, one.run.computing
     seconds = (
-        run.computing_s,
+        run.epoch.computing_s,
         parts.coefficients,
         parts.sizes,
         parts.processes,
@@ -189,7 +189,7 @@ def _row(one: Configuration, *, asked: Asked, memory: Sequence[float | None]) ->
         # Eight digits are plenty, and half of what the page would carry.
         *(float(f"{value:.8g}") for value in seconds),
         workers.index(one.levers["num_workers"]) if workers else None,
-        None if workers else run.loading_s,
+        None if workers or run.loading is None else run.loading.value,
         one.evidence,
         one.need_bytes,
         "".join(VERDICT_LETTERS[one.worst_case.verdict(size)] for size in memory),

@@ -185,7 +185,7 @@ def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, 
         inside = Interruptions(
             count=number, restart_s=asked.interruptions.restart_s, snapshot_s=asked.interruptions.snapshot_s
         )
-        work_s = best.run.num_epochs * best.run.epoch_s
+        work_s = best.run.work_s
         interval_s = rounded_interval_s(
             best_interval_of_count_s(
                 work_s=work_s, snapshot_s=inside.snapshot_s, num_interruptions=number, is_worst=False

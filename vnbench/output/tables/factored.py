@@ -35,8 +35,8 @@ def factored_table(forecasts: Sequence[CellForecast], confirmed: Sequence[Confir
         *lever_columns(names, lambda one: one.spec),
         Column("valid", _speed, unit="Mpx/s"),
         Column("epoch", _epoch, unit="s"),
-        Column("com-\nputing s", lambda one: one.computing_s, text=significant),
-        Column("load-\ning s", lambda one: one.loading_s, text=significant),
+        Column("com-\nputing s", lambda one: one.time.computing_s, text=significant),
+        Column("load-\ning s", lambda one: one.time.loading_s, text=significant),
         Column("measured", lambda one: found(one, "measured_s"), unit="s", text=significant),
         Column("off by", lambda one: times(found(one, "error"), 100), unit="%", text="{:+.1f}".format),
     )

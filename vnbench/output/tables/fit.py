@@ -140,7 +140,7 @@ def counting_line(one: StepCounting, families: Sequence[FamilyFit]) -> str:
 def composition_line(one: Composition) -> str:
     """Return a composed epoch beside the measured one, in a sentence."""
     names = ("batch_size", "micro_batch_size", "precision", "norm_precision", "checkpointing", "sampler", "num_workers")
-    forecast = format_estimate(one.expected_s, one.half_width_s)
+    forecast = format_estimate(one.expected.total_s, one.half_width_s)
     loading = "no loader trial" if one.loading_s is None else f"loading {significant(one.loading_s)} s"
     computing = f"computing {significant(one.computing_s)} s"
     return (

@@ -185,8 +185,9 @@ def _overlap_line(one: Overlap) -> str:
     names = ("batch_size", "micro_batch_size", "precision", "norm_precision", "checkpointing", "sampler", "num_workers")
     wait = one.training.data_wait_ratio
     return (
-        f"overlap: {describe(one.training.spec, names=names)}: loading alone {significant(one.loading_s)} s a step, "
-        f"computing alone {significant(one.computing_s)} s: expected {significant(one.expected_step_s)} s with "
+        f"overlap: {describe(one.training.spec, names=names)}: "
+        f"loading alone {significant(one.step.loading_s)} s a step, "
+        f"computing alone {significant(one.step.computing_s)} s: expected {significant(one.step.total_s)} s with "
         f"{format_percent(one.expected_wait_ratio)} waiting; measured {significant(one.training.step_time_s)} s with "
         f"{MISSING if wait is None else format_percent(wait)}"
     )

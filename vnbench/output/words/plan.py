@@ -188,7 +188,7 @@ def _snapshots(report: Report) -> Iterator[str]:
         f"With {often}, {format_duration(inside.restart_s)} to restart and {format_duration(inside.snapshot_s)} per "
         f"snapshot: {'take' if report.asked.snapshots == 'best' else 'as asked,'} one every "
         f"{format_duration(best.interval_s)} ({count(best.interval_steps, 'step')}). "
-        f"After every epoch ({format_duration(best.run.epoch_s)}) instead: {time_range(best.finish_per_epoch)}; "
+        f"After every epoch ({format_duration(best.run.epoch.total_s)}) instead: {time_range(best.finish_per_epoch)}; "
         f"none at all: {time_range(best.finish_without_snapshots)}."
     )
     if report.asked.snapshots != "best":
@@ -199,7 +199,7 @@ def _snapshots(report: Report) -> Iterator[str]:
         yield f"Young's formula gives {format_duration(young)}, Daly's {format_duration(daly)}."
     elif inside.count:
         worst_s = best_interval_of_count_s(
-            work_s=best.run.num_epochs * best.run.epoch_s,
+            work_s=best.run.work_s,
             snapshot_s=inside.snapshot_s,
             num_interruptions=inside.count,
             is_worst=True,
