@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vnbench.analysis.models.certification import Verdict
-from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, Asked, Configuration
+from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, Configuration
 from vnbench.analysis.planning.configurations import compose_configurations
 from vnbench.analysis.planning.interruptions import sum_of_uniforms
 from vnbench.analysis.planning.spread import (
@@ -109,7 +109,7 @@ def planner_tables(report: PlanReport, latest: Sequence[TrialRecord]) -> dict[st
             # Workers are a choice beside the configuration: how many are best depends on the examples.
             key = tuple(value for name, value in one.levers.items() if name != "num_workers")
             rows = found.setdefault(key, (one, [None] * len(examples)))[1]
-            rows[place] = _row(one, asked=resized, memory=[size for _, size in memory])
+            rows[place] = _row(one, num_examples=count, memory=[size for _, size in memory])
     freedoms = sorted({freedom for one, _ in found.values() for freedom in _freedoms(one)})
     inside = asked.interruptions
     max_interruptions = min(max(MAX_INTERRUPTIONS, inside.count or 0), MOST_INTERRUPTIONS)
@@ -135,7 +135,6 @@ def planner_tables(report: PlanReport, latest: Sequence[TrialRecord]) -> dict[st
             "interruptions": inside.count or 0,
             "restart_s": inside.restart_s,
             "snapshot_s": inside.snapshot_s,
-            "start_up_s": asked.start_up_s,
         },
         "configurations": [
             _configuration(one, rows, freedoms, report.measured.batch_sizes) for one, rows in found.values()
@@ -160,12 +159,12 @@ def _configuration(
 
 def _loading(one: Configuration, freedoms: Sequence[float]) -> list[Any]:
     loading = drawn_loading(one.run)
-    return [one.levers["num_workers"], loading.value, loading.relative_error or 0.0, freedoms.index(loading.dof)]
+    return [one.levers["num_workers"], loading.relative_error or 0.0, freedoms.index(loading.dof)]
 
 
-def _supplied(one: Configuration) -> list[Configuration]:
-    """Return a configuration with each number of workers that was measured, for one example."""
-    return [one.supplied_by(supply, num_examples=1) for supply in one.supplies]
+def _supplied(one: Configuration, *, num_examples: int = 1) -> list[Configuration]:
+    """Return a configuration with each number of workers that was measured."""
+    return [one.supplied_by(supply, num_examples=num_examples) for supply in one.supplies]
 
 
 def _freedoms(one: Configuration) -> set[float]:
@@ -173,27 +172,24 @@ def _freedoms(one: Configuration) -> set[float]:
     return {computing.dof, computing.processes_dof, *(drawn_loading(other.run).dof for other in (one, *_supplied(one)))}
 
 
-def _row(one: Configuration, *, asked: Asked, memory: Sequence[float | None]) -> list[Any]:
+def _row(one: Configuration, *, num_examples: int, memory: Sequence[float | None]) -> list[Any]:
     run, parts = one.run, one.run.computing
-    seconds = (
-        run.epoch.computing_s,
-        parts.coefficients,
-        parts.sizes,
-        parts.processes,
-        run.validation_s,
-        run.new_shapes_s,
-    )
     workers = [supply.num_workers for supply in one.supplies]
+    epochs = [other.run.epoch for other in _supplied(one, num_examples=num_examples) or [one]]
     return [
         run.num_steps,
-        # Eight digits are plenty, and half of what the page would carry.
-        *(float(f"{value:.8g}") for value in seconds),
+        *_short(run.epoch.computing_s, parts.coefficients, parts.sizes, parts.processes, run.validation_s, run.once_s),
         workers.index(one.levers["num_workers"]) if workers else None,
-        None if workers or run.loading is None else run.loading.value,
+        [_short(epoch.loading_s, epoch.total_s) for epoch in epochs],
         one.evidence,
         one.need_bytes,
         "".join(VERDICT_LETTERS[one.worst_case.verdict(size)] for size in memory),
     ]
+
+
+def _short(*values: float) -> list[float]:
+    """Return numbers to eight digits: they are plenty, and half of what the page would carry."""
+    return [float(f"{value:.8g}") for value in values]
 
 
 def _memory(report: PlanReport) -> list[tuple[str, float | None]]:

@@ -53,18 +53,15 @@ class PlannerModel {
   composed(configuration, settings) {
     const row = configuration.rows[this.tables.examples.indexOf(settings.examples)];
     if (!row) return null;
-    const [numSteps, computingS, coefficients, sizes, processes, validationS, newShapesS, best, waitS, evidence,
+    const [numSteps, computingS, coefficients, sizes, processes, validationS, onceS, best, epochs, evidence,
       needBytes, verdicts] = row;
-    let supply = best === null ? null : configuration.supplies[best];
-    if (settings.workers !== null) {
-      supply = configuration.supplies.find(([workers]) => workers === settings.workers) ?? null;
-      if (supply === null) return null;
-    }
-    const [workers, perExampleS, loadingError, loadingFreedom] = supply ?? configuration.own_loading;
-    const loadingS = supply === null ? waitS ?? 0 : settings.examples * perExampleS;
-    const hasWorkers = supply !== null && workers > 0;
-    const epochS = (hasWorkers ? Math.max(computingS, loadingS) : computingS + loadingS) + validationS;
-    const onceS = this.tables.run.start_up_s + newShapesS;
+    const place = settings.workers === null ? best
+      : configuration.supplies.findIndex(([workers]) => workers === settings.workers);
+    if (place === -1) return null;
+    const [workers, loadingError, loadingFreedom] =
+      place === null ? configuration.own_loading : configuration.supplies[place];
+    const [loadingS, epochS] = epochs[place ?? 0];
+    const hasWorkers = place !== null && workers > 0;
     return {
       numSteps, computingS, coefficients, sizes, processes, validationS, evidence, needBytes, verdicts, workers,
       loadingS, loadingError, hasWorkers, epochS, onceS, numEpochs: settings.epochs,
@@ -90,8 +87,7 @@ class PlannerModel {
       const off = run.coefficients * coefficients[i] + run.sizes * sizes[i] + run.processes * processes[i];
       const computingS = run.computingS * Math.max(least, 1 + off);
       const loadingS = run.loadingS * Math.max(least, 1 + run.loadingError * loading[i]);
-      const epochS = run.hasWorkers ? Math.max(computingS, loadingS) : computingS + loadingS;
-      const workS = run.onceS + run.numEpochs * (epochS + run.validationS);
+      const workS = run.onceS + run.numEpochs * epochTime(run, computingS, loadingS);
       let endS = workS;
       if (intervalS !== null) endS += snapshotS * (Math.ceil(workS / intervalS) - 1);
       if (lost !== null) endS += numInterruptions * restartS + lost[i] * (intervalS === null ? workS : intervalS + snapshotS);
@@ -131,6 +127,11 @@ class PlannerModel {
       };
     });
   }
+}
+
+/** Seconds of an epoch that was drawn, as EpochTime.total_s of vnbench/analysis/models/epoch_time.py. */
+function epochTime(run, computingS, loadingS) {
+  return (run.hasWorkers ? Math.max(computingS, loadingS) : computingS + loadingS) + run.validationS;
 }
 
 function comesBefore(one, other) {
