@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from vnbench.analysis.models.epoch_time import EpochTime
 from vnbench.analysis.trials.compute import ComputeSummary
-from vnbench.analysis.trials.cost import epoch_time, split_by_range
+from vnbench.analysis.trials.cost import split_by_range, time_of_passes
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.records.spec import COMPUTING_LEVERS, LOADING_LEVERS, TrialSpec
@@ -55,7 +55,7 @@ def overlaps(
         pixels = round(row.step_time_s * row.padded_px_per_s / num_passes)
         inside, _ = split_by_range(compute.canvases, [pixels])
         if inside:
-            pass_s = epoch_time(compute.canvases, inside, spread=compute.spread).value
+            pass_s = time_of_passes(compute.canvases, inside, spread=compute.spread).value
             found.append(
                 Overlap(
                     training=row,

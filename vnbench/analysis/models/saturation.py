@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from vnbench.analysis.trials.compute import ComputeSummary
-from vnbench.analysis.trials.cost import epoch_time, split_by_range
+from vnbench.analysis.trials.cost import split_by_range, time_of_passes
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.records.spec import DEFAULT_PREFETCH_FACTOR, TrialSpec
 
@@ -67,7 +67,7 @@ def appetites(rows: Iterable[ComputeSummary], loaders: Sequence[LoaderSummary]) 
     for row in rows:
         inside, _ = split_by_range(row.canvases, [pixels])
         if inside and row.spec.micro_batch_size == loaders[0].spec.micro_batch_size:
-            time = epoch_time(row.canvases, inside, spread=row.spread)
+            time = time_of_passes(row.canvases, inside, spread=row.spread)
             found.append(
                 Appetite(
                     examples_per_s=accounts[0].num_examples / accounts[0].num_batches / time.value,

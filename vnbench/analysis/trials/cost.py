@@ -56,8 +56,8 @@ def split_by_range(canvases: Sequence[CanvasSummary], passes: Iterable[int]) -> 
     return inside, outside
 
 
-def epoch_time(canvases: Iterable[CanvasSummary], passes: Sequence[int], *, spread: Spread | None) -> PooledFigure:
-    """Return the seconds of an epoch whose forward and backward passes have ``passes`` padded pixels each.
+def time_of_passes(canvases: Iterable[CanvasSummary], passes: Sequence[int], *, spread: Spread | None) -> PooledFigure:
+    """Return the seconds of an epoch's forward and backward passes, each of so many padded pixels.
 
     The step time between two measured canvases is taken on the straight line between them over padded pixels; canvases
     of equal pixels and different shape count with their mean. A measured step holds an optimizer's update, so under

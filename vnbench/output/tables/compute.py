@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from vnbench.analysis.trials.compute import CanvasSummary, ComputeSummary, summarize_compute
-from vnbench.analysis.trials.cost import cost_of_epoch, epoch_time, split_by_range
+from vnbench.analysis.trials.cost import cost_of_epoch, split_by_range, time_of_passes
 from vnbench.analysis.trials.memory_law import fit_memory_law
 from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.summary import latest_attempts
@@ -183,7 +183,7 @@ def _epoch_line(
         left_out += f" ({_span(outside)} padded Mpx, measured {low:.3g} to {high:.3g})"
     if not inside:
         return f"epoch: {subject(row, rows)}: not told, no canvas near {left_out}"
-    epoch = epoch_time(row.canvases, inside, spread=row.spread)
+    epoch = time_of_passes(row.canvases, inside, spread=row.spread)
     relative = epoch.relative_half_width
     priced = cost_of_epoch(
         epoch.value, relative_half_width=relative, price_per_hour=price_per_hour, power_w=row.power_w
