@@ -33,6 +33,8 @@ def script_of(command: str) -> str:
 
 DRAWING = [command for command in COMMANDS if script_of(command) not in (*MEASURING, *OF_THEIR_OWN, *ELSEWHERE)]
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.stem)
 def test_every_script_finds_what_it_imports(path: Path) -> None:
