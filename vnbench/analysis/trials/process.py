@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 
 from vnbench.analysis.statistics.estimate import Estimate, student_t
 from vnbench.analysis.statistics.means import correlated_ratio_of_sums
 from vnbench.analysis.trials.steps import Canvas, Steps, steps_of
 from vnbench.records.once import once_per_object
-from vnbench.records.readings import LoaderStage, LoaderStageName
+from vnbench.records.readings import Block, LoaderStage, LoaderStageName
 from vnbench.records.record import TrialRecord
 
 SUPPLYING: tuple[LoaderStageName, ...] = ("pinned", "workers", "collate")
@@ -21,31 +21,85 @@ Stage = tuple[LoaderStageName, bool]
 """A stage of a loader trial, and whether its files came from the disk."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class StepFigures:
-    """What some measured steps of one process say. What a missing value leaves unknown is None."""
+    """What some steps of one process that count say, each figure worked out when it is first asked for.
 
-    num_steps: int
-    """Steps that count."""
-    num_skipped_steps: int
-    """Steps left out because the gradient scaler skipped their update."""
-    step_time: Estimate | None
-    """Mean seconds per step; its error is that of padded_time: the canvases are fixed, so that steps on them take
-    different times is no uncertainty."""
-    valid_time: Estimate | None
-    """Seconds per valid pixel."""
-    padded_time: Estimate | None
-    """Seconds per padded pixel."""
-    data_wait_ratio: float | None
-    """Share of the steps' time that the training process waited for its loader."""
-    phases_s: Mapping[str, float]
-    """Mean seconds per step of ``forward``, ``backward`` and ``optimizer``, those that are known."""
-    valid_pixels: float | None
-    """Mean valid pixels per step."""
-    padded_pixels: float | None
-    """Mean padded pixels per step."""
-    num_examples: float | None
-    """Mean examples per step."""
+    What a missing value leaves unknown is None.
+    """
+
+    def __init__(self, steps: Steps, *, block: Block | None = None) -> None:
+        """Look at some steps; ``block`` are the wall clock and the pixels of all of them, where that is known."""
+        self._steps = steps
+        self._block = block
+        self.num_steps = len(steps)
+
+    @cached_property
+    def step_time(self) -> Estimate | None:
+        """Mean seconds per step; its error is that of the seconds per padded pixel.
+
+        The canvases are fixed, so that steps on them take different times is no uncertainty.
+        """
+        mean_s = self._mean("step_time_s")
+        return _with_error_of(self._per_padded_pixel, mean_s) if mean_s else None
+
+    @cached_property
+    def valid_time(self) -> Estimate | None:
+        """Seconds per valid pixel."""
+        ratio = self._time_per("valid_pixels")
+        return (
+            ratio if self._block is None else _with_error_of(ratio, self._block.wall_time_s / self._block.valid_pixels)
+        )
+
+    @cached_property
+    def padded_time(self) -> Estimate | None:
+        """Seconds per padded pixel."""
+        ratio = self._per_padded_pixel
+        return (
+            ratio if self._block is None else _with_error_of(ratio, self._block.wall_time_s / self._block.padded_pixels)
+        )
+
+    @cached_property
+    def data_wait_ratio(self) -> float | None:
+        """Share of the steps' time that the training process waited for its loader."""
+        waits_s, times_s = self._steps.known("data_wait_s"), self._steps.known("step_time_s")
+        return math.fsum(waits_s) / math.fsum(times_s) if waits_s and sum(times_s) > 0 else None
+
+    @cached_property
+    def phases_s(self) -> Mapping[str, float]:
+        """Mean seconds per step of ``forward``, ``backward`` and ``optimizer``, those that are known."""
+        found = {name: self._mean(f"{name}_s") for name in ("forward", "backward", "optimizer")}
+        return {name: seconds for name, seconds in found.items() if seconds is not None}
+
+    @cached_property
+    def valid_pixels(self) -> float | None:
+        """Mean valid pixels per step."""
+        return self._mean("valid_pixels")
+
+    @cached_property
+    def padded_pixels(self) -> float | None:
+        """Mean padded pixels per step."""
+        return self._mean("padded_pixels")
+
+    @cached_property
+    def num_examples(self) -> float | None:
+        """Mean examples per step."""
+        return self._mean("num_examples")
+
+    @cached_property
+    def _per_padded_pixel(self) -> Estimate | None:
+        return self._time_per("padded_pixels")
+
+    def _time_per(self, name: str) -> Estimate | None:
+        """Return the seconds per one of a column, from the steps' own times."""
+        numerators, denominators = self._steps.known("step_time_s"), self._steps.known(name)
+        if len(numerators) != len(denominators) or not sum(denominators) > 0:
+            return None
+        estimate = correlated_ratio_of_sums(numerators, denominators)
+        return estimate if estimate.value > 0 else None
+
+    def _mean(self, name: str) -> float | None:
+        values = self._steps.known(name)
+        return sum(values) / len(values) if values else None
 
 
 @once_per_object
@@ -79,16 +133,12 @@ def training_figures(record: TrialRecord) -> StepFigures | None:
     """
     if record.kind != "training" or why_not_timed(record) is not None:
         return None
-    figures = _figures(steps_of(record))
+    steps = steps_of(record)
     block = record.block
-    if figures.num_skipped_steps or block is None or min(block.wall_time_s, block.valid_pixels) <= 0:
+    if steps.num_skipped or block is None or min(block.wall_time_s, block.valid_pixels) <= 0:
         # The block's wall clock holds steps that do not count, so only the steps' own times are of use.
-        return figures
-    return replace(
-        figures,
-        valid_time=_with_error_of(figures.valid_time, block.wall_time_s / block.valid_pixels),
-        padded_time=_with_error_of(figures.padded_time, block.wall_time_s / block.padded_pixels),
-    )
+        block = None
+    return StepFigures(steps.counted, block=block)
 
 
 @once_per_object
@@ -99,7 +149,7 @@ def compute_figures(record: TrialRecord) -> dict[Canvas, StepFigures]:
     """
     if record.kind != "compute" or why_not_timed(record) is not None:
         return {}
-    found = {canvas: _figures(steps) for canvas, steps in steps_of(record).measured.by_canvas.items()}
+    found = {canvas: StepFigures(steps) for canvas, steps in steps_of(record).counted.by_canvas.items()}
     return {canvas: figures for canvas, figures in found.items() if figures.step_time is not None}
 
 
@@ -149,34 +199,6 @@ def measured_at_s(record: TrialRecord) -> float:
     return started_s(record) + (start_s + end_s) / 2
 
 
-def _figures(steps: Steps) -> StepFigures:
-    column = steps.counted.known
-    times_s = column("step_time_s")
-    padded_time = _ratio(times_s, column("padded_pixels"))
-    waits_s = column("data_wait_s")
-    step_time_s = _mean(times_s)
-    phases_s = {name: _mean(column(f"{name}_s")) for name in ("forward", "backward", "optimizer")}
-    return StepFigures(
-        num_steps=len(steps.counted),
-        num_skipped_steps=len(steps.measured) - len(steps.counted),
-        step_time=_with_error_of(padded_time, step_time_s) if step_time_s else None,
-        valid_time=_ratio(times_s, column("valid_pixels")),
-        padded_time=padded_time,
-        data_wait_ratio=math.fsum(waits_s) / math.fsum(times_s) if waits_s and sum(times_s) > 0 else None,
-        phases_s={name: seconds for name, seconds in phases_s.items() if seconds is not None},
-        valid_pixels=_mean(column("valid_pixels")),
-        padded_pixels=_mean(column("padded_pixels")),
-        num_examples=_mean(column("num_examples")),
-    )
-
-
-def _ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate | None:
-    if len(numerators) != len(denominators) or not sum(denominators) > 0:
-        return None
-    estimate = correlated_ratio_of_sums(numerators, denominators)
-    return estimate if estimate.value > 0 else None
-
-
 def _with_error_of_waits(stage: LoaderStage) -> Estimate:
     value = stage.wall_time_s / stage.padded_pixels
     half_width, count = stage.stop.relative_half_width, stage.stop.num_observations
@@ -188,7 +210,3 @@ def _with_error_of_waits(stage: LoaderStage) -> Estimate:
 def _with_error_of(steps: Estimate | None, value: float) -> Estimate:
     """Return a figure with the relative error that its steps give another one."""
     return Estimate(value=value) if steps is None else steps.at(value)
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None

@@ -86,6 +86,11 @@ class Steps:
         return self.measured.where(self.measured["is_skipped_by_scaler"] == 0)
 
     @property
+    def num_skipped(self) -> int:
+        """How many of the measured ones the gradient scaler left the update out of."""
+        return len(self.measured) - len(self.counted)
+
+    @functools.cached_property
     def by_canvas(self) -> Mapping[Canvas, Steps]:
         """The steps on each canvas, in the order of the first."""
         return dict(self._groups("canvas_height", "canvas_width"))

@@ -54,10 +54,10 @@ def seen_process(record: TrialRecord) -> SeenProcess | None:
     if figures is None or figures.valid_time is None:
         return None
     bare = SeenProcess(time=figures.valid_time)
-    steps = steps_of(record).measured
-    if figures.num_skipped_steps or not (steps["step_time_s"] > 0).all():
+    steps = steps_of(record)
+    if steps.num_skipped or not (steps.measured["step_time_s"] > 0).all():
         return bare
-    epochs = steps.by_block
+    epochs = steps.measured.by_block
     shapes = [tuple(epoch.rows(*SHAPE)) for epoch in epochs]
     if any(other != shapes[0] for other in shapes[1:]):
         return bare

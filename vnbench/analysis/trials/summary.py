@@ -10,6 +10,7 @@ from vnbench.analysis.statistics.process_spread import PooledFigure, Spread, poo
 from vnbench.analysis.trials.noise import Noise, measure_noise
 from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, settled_warnings
 from vnbench.analysis.trials.process import StepFigures, training_figures, weighted_power_w, why_not_timed
+from vnbench.analysis.trials.steps import steps_of
 from vnbench.records.readings import BatchingAccount, MemoryReading
 from vnbench.records.record import Status, TrialRecord, TrialWarning
 from vnbench.records.spec import TrialKind, TrialSpec
@@ -271,7 +272,6 @@ def _with_times(
     step = over_processes(lambda one: one.step_time)
     epoch_time_s = padded.value * padded_pixels if padded and padded_pixels else None
     waits = [one.data_wait_ratio for one in figures if one.data_wait_ratio is not None]
-    has_steps = any(one.num_steps or one.num_skipped_steps for one in figures)
     stop = capped_stop([record.stop for record, _ in timed if record.stop])
     stopped = [StoppedFigure(stop=stop, relative_half_width=valid.relative_half_width)] if stop and valid else []
     return replace(
@@ -279,8 +279,8 @@ def _with_times(
         warnings=settled_warnings(bare.spec, bare.warnings, stopped, parts=None, spread=spread),
         relative_within=padded.relative_within if padded else None,
         relative_between=padded.relative_between if padded else None,
-        num_steps=sum(one.num_steps for one in figures) if has_steps else None,
-        num_skipped_steps=sum(one.num_skipped_steps for one in figures) if has_steps else None,
+        num_steps=sum(one.num_steps for one in figures),
+        num_skipped_steps=sum(steps_of(record).num_skipped for record, _ in timed),
         valid_px_per_s=1 / valid.value if valid else None,
         valid_relative_half_width=valid.relative_half_width if valid else None,
         padded_px_per_s=1 / padded.value if padded else None,
