@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from vnbench.analysis.models.step_fit import StepFit, fit_roughly, fit_steps
 from vnbench.analysis.models.step_model import StepPoint, sizes_of
 from vnbench.analysis.trials.memory_law import MemoryLaw, PeakPoint, fit_memory_law
@@ -201,7 +203,9 @@ def _forward_ratio(records: Sequence[TrialRecord]) -> float | None:
 
 def _measured(record: TrialRecord, *names: str) -> list[tuple[Any, ...]]:
     """Return columns of the measured steps row by row, those rows that know all of them."""
-    return [row for row in steps_of(record).measured.rows(*names) if not any(map(math.isnan, row))]
+    steps = steps_of(record).measured
+    is_known_S = np.logical_and.reduce([~np.isnan(steps[name]) for name in names])
+    return steps.where(is_known_S).rows(*names)
 
 
 def _flop_rates(records: Sequence[TrialRecord]) -> tuple[tuple[float, float], ...]:

@@ -40,7 +40,7 @@ class StepFigures:
         The canvases are fixed, so that steps on them take different times is no uncertainty.
         """
         mean_s = self._mean("step_time_s")
-        return _with_error_of(self._per_padded_pixel, mean_s) if mean_s else None
+        return _with_error_of(self._time_per("padded_pixels"), mean_s) if mean_s else None
 
     @cached_property
     def valid_time(self) -> Estimate | None:
@@ -53,7 +53,7 @@ class StepFigures:
     @cached_property
     def padded_time(self) -> Estimate | None:
         """Seconds per padded pixel."""
-        ratio = self._per_padded_pixel
+        ratio = self._time_per("padded_pixels")
         return (
             ratio if self._block is None else _with_error_of(ratio, self._block.wall_time_s / self._block.padded_pixels)
         )
@@ -84,10 +84,6 @@ class StepFigures:
     def num_examples(self) -> float | None:
         """Mean examples per step."""
         return self._mean("num_examples")
-
-    @cached_property
-    def _per_padded_pixel(self) -> Estimate | None:
-        return self._time_per("padded_pixels")
 
     def _time_per(self, name: str) -> Estimate | None:
         """Return the seconds per one of a column, from the steps' own times."""
