@@ -107,6 +107,12 @@ def figure_of(values: Iterable[float], *, metric: Metric) -> SideFigure:
     )
 
 
+def figures_of(record: TrialRecord, *, notes: list[str]) -> dict[Metric, float]:
+    """Return what one trial says that ended ``ok``; what is no positive finite number is left out and noted."""
+    found = {metric: _read(one.read, record, metric=metric, notes=notes) for metric, one in COMPARED.items()}
+    return {metric: value for metric, value in found.items() if value is not None}
+
+
 def _keys(records: Iterable[TrialRecord]) -> dict[str, tuple[str, ...]]:
     found: dict[str, set[str]] = {"device": set(), "device type": set(), "torch": set(), "corpus": set()}
     for record in records:
@@ -146,10 +152,8 @@ def _configuration(records: Sequence[TrialRecord], notes: list[str]) -> Configur
         statuses[record.status] = statuses.get(record.status, 0) + 1
         if record.status != "ok":
             continue
-        for metric, compared in COMPARED.items():
-            value = _read(compared.read, record, metric=metric, notes=notes)
-            if value is not None:
-                values.setdefault(metric, []).append(value)
+        for metric, value in figures_of(record, notes=notes).items():
+            values.setdefault(metric, []).append(value)
         if record.kind != "memory" and "time" not in values:
             why_no_time = why_no_time or _why_no_time(record)
     failed = next((record for record in records if record.status != "ok"), None)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vnbench.analysis.comparison.sides import side_of
+from vnbench.analysis.comparison.sides import figures_of
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.planning.spread import NUM_DRAWS
 from vnbench.analysis.trials.process import why_not_timed
@@ -216,9 +216,9 @@ def _names(records: Sequence[TrialRecord]) -> Mapping[str, str]:
 
 
 def _row(record: TrialRecord, *, name: str) -> TrialRow:
-    (configuration,) = side_of([record]).configurations.values()
-    time_s = configuration.figures.get("time")
-    peak = configuration.figures.get("reserved") or configuration.figures.get("memory")
+    figures = figures_of(record, notes=[]) if record.status == "ok" else {}
+    time_s = figures.get("time")
+    peak = figures.get("reserved") or figures.get("memory")
     cause = "" if record.cause is None else f"{record.cause.kind}: {record.cause.message}"
     if record.status == "ok" and record.kind != "memory":
         cause = why_not_timed(record) or ""
@@ -230,12 +230,12 @@ def _row(record: TrialRecord, *, name: str) -> TrialRow:
         str(record.replicate + 1),
         str(record.attempt + 1),
         record.status,
-        "" if time_s is None else significant(time_s.value, digits=4),
-        "" if peak is None else format_bytes(peak.value),
+        "" if time_s is None else significant(time_s, digits=4),
+        "" if peak is None else format_bytes(peak),
         significant(record.elapsed_s),
         record.started_at.replace("T", " ")[:19],
         ", ".join(sorted({warning.code for warning in record.warnings})),
         cause,
     )
-    keys: dict[int, float] = {} if peak is None else {COLUMNS.index("peak"): peak.value}
+    keys: dict[int, float] = {} if peak is None else {COLUMNS.index("peak"): peak}
     return TrialRow(cells=cells, keys=keys, is_bad=record.status != "ok")
