@@ -99,7 +99,7 @@ def load_each(paths: Sequence[Path]) -> list[LoadedResults]:
     Raises:
         InputError: one of them cannot be read.
     """
-    with _uncollected():
+    with uncollected():
         return [load_results(path) for path in paths]
 
 
@@ -128,7 +128,7 @@ def together(parts: Sequence[LoadedResults], *, paths: Sequence[Path]) -> Loaded
 
 
 @contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Spare the cyclic collector thousands of records in which there is no cycle; it goes through all of them anew."""
     was_enabled = gc.isenabled()
     gc.disable()

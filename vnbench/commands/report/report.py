@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,8 +32,11 @@ from vnbench.output.plots.figures import Drawn, Subject, draw_figures
 from vnbench.output.words.plan import answer_lines, lines_to_paste
 from vnbench.output.words.provenance import count, provenance
 from vnbench.records.one_corpus import load_one_corpus
+from vnbench.records.store import uncollected
 
 
+# Figures alone leave cycles, and all of them together 25 MB.
+@uncollected()
 def run_report_command(
     results: Sequence[Path],
     flags: Mapping[str, str | None],
@@ -54,8 +56,6 @@ def run_report_command(
     console = stderr_console()
     for note in loaded.notes:
         say(console, note)
-    # Nothing of what was read holds a cycle: the collector need not go through it again and again.
-    gc.freeze()
     found = Findings(loaded.records)
     with new_files(out) as folder:
         subject = subject_of(found, values, sources=results, profiles=profiles)
