@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from record_factory import cpu_sweep, record_of, training_spec
+from record_factory import record_of, training_spec
 
 from vnbench.cli.app import run
 from vnbench.records.spec import SAMPLER_NAMES
@@ -299,15 +299,6 @@ def test_an_interrupt_that_was_told_as_another_error_is_an_interrupt(monkeypatch
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def test_plot_draws_what_the_records_hold(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (here / "r.jsonl").write_text("".join(record.to_json() + "\n" for record in cpu_sweep()))
-    assert run(["plot", "r.jsonl", "--out", "figures", "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    names = {Path(path).name for path in report["plots"]}
-    assert {"step_time.png", "peak_memory.png", "padding.png", "workers.png", "epoch_time.png"} <= names
-    assert all(Path(path).stat().st_size > 1000 for path in report["plots"])
 
 
 def test_plot_refuses_what_is_no_results_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
