@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import signal
@@ -304,6 +305,27 @@ def test_an_interrupt_that_was_told_as_another_error_is_an_interrupt(monkeypatch
 def test_plot_refuses_what_is_no_results_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "No such file" in refuse(["plot", "missing.jsonl", "--out", "figures"], capsys)
     assert list(here.iterdir()) == []
+
+
+def test_help_lists_commands_in_the_order_of_their_use_each_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    commands = capsys.readouterr().out.split("Commands:\n")[1].splitlines()
+    assert [line.split()[0] for line in commands][:4] == ["sweep", "plan", "plot", "report"]
+    assert all(line.endswith(".") and not line.endswith("...") for line in commands)
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"vnbench {importlib.metadata.version('vnbench')}\n"
+
+
+def test_help_shows_options_in_panels_with_what_is_taken_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sweep", "--help"]) == 0
+    text = capsys.readouterr().out
+    places = [text.index(f"\n{panel}") for panel in ("Images:", "Levers", "Measuring:", "Limits:", "Results:")]
+    assert places == sorted(places)
+    assert "--max-attempts N       Tries at a trial that the machine disturbed. [3]" in text
+    assert "[cuda: 240; cpu: 60]" in " ".join(text.split())
 
 
 def test_an_unknown_command_is_told_with_those_that_exist(capsys: pytest.CaptureFixture[str]) -> None:

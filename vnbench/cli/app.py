@@ -8,6 +8,7 @@ interrupted. Modules that import numpy, pandas or matplotlib are imported by the
 from __future__ import annotations
 
 import difflib
+import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
@@ -29,7 +30,27 @@ BROKEN_PIPE = 141
 """What a shell says of a program whose reader went away."""
 
 
-@click.group("vnbench", no_args_is_help=False)
+def _tell_version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
+    if is_asked:
+        try:
+            print("vnbench", importlib.metadata.version("vnbench"))
+        except importlib.metadata.PackageNotFoundError:
+            print("vnbench, from a source tree that is not installed")
+        ctx.exit()
+
+
+class Commands(click.Group):
+    """The commands, listed in the order in which one comes to need them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which commands were added."""
+        return list(self.commands)
+
+
+@click.group("vnbench", cls=Commands)
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_tell_version, help="Tell the version."
+)
 def app() -> None:
     """Measure what training a segmentation network on images of very different sizes costs."""
 
@@ -65,7 +86,7 @@ for one in (sweep, plan, plot, report, export, gate, trial):
     app.add_command(one)
 
 
-@app.command("fit", cls=Command)
+@app.command("fit", cls=Command, short_help="Fit step time against padded pixels.")
 @results
 @corpus_id
 @as_json
@@ -79,7 +100,12 @@ def fit(*, results: tuple[Path, ...], corpus_id: str | None, as_json: bool) -> i
     return 0
 
 
-@app.command("batching", cls=Command, params=taken(BATCHING_OPTIONS, needed=("batch-size", "sampler")))
+@app.command(
+    "batching",
+    cls=Command,
+    short_help="Account for the padding of an epoch, without training.",
+    params=taken(BATCHING_OPTIONS, needed=("batch-size", "sampler")),
+)
 @as_json
 def batching(*, as_json: bool, **given: Any) -> int:
     """Account for the padding of one epoch's batches, without training."""
@@ -93,7 +119,9 @@ def batching(*, as_json: bool, **given: Any) -> int:
     return 0
 
 
-@app.command("profile", cls=Command, params=taken(PROFILE_OPTIONS))
+@app.command(
+    "profile", cls=Command, short_help="Tell the memory of one worst-case step apart.", params=taken(PROFILE_OPTIONS)
+)
 @click.option("--out", metavar="DIR", type=FILE, help="Folder for figures and details.")
 @as_json
 def profile(*, out: Path | None, as_json: bool, **given: Any) -> int:
@@ -106,7 +134,12 @@ def profile(*, out: Path | None, as_json: bool, **given: Any) -> int:
     return report.exit_code
 
 
-@app.command("corpus", cls=Command, params=taken(CORPUS_OPTIONS))
+@app.command(
+    "corpus",
+    cls=Command,
+    short_help="Write synthetic logs, or describe a folder of images.",
+    params=taken(CORPUS_OPTIONS),
+)
 @click.argument("directory", metavar="DIR", type=FILE)
 @click.option("--describe", is_flag=True, help="Say what the images there are; write none.")
 @as_json
@@ -133,7 +166,12 @@ def corpus(*, directory: Path, describe: bool, as_json: bool, **given: Any) -> i
     return 0
 
 
-@app.command("env", cls=Command, params=taken({"device": OPTIONS["device"]}))
+@app.command(
+    "env",
+    cls=Command,
+    short_help="Tell what this machine is and what disturbs it.",
+    params=taken({"device": OPTIONS["device"]}),
+)
 @as_json
 def env(*, device: str | None, as_json: bool) -> int:
     """Tell what this machine is, what it computes natively, and what would disturb a measurement on it."""

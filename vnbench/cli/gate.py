@@ -20,7 +20,9 @@ TRIAL_TIMEOUT_S = 600.0
 """As a sweep's trials have."""
 
 
-@click.command("gate", cls=Command, params=taken(GATE_OPTIONS))
+@click.command(
+    "gate", cls=Command, short_help="Say whether a candidate is worse than its baseline.", params=taken(GATE_OPTIONS)
+)
 @click.argument("files", metavar="BASELINE CANDIDATE", nargs=-1, required=True, type=FILE)
 @click.option("--update", is_flag=True, help="Take the candidate into the baseline file.")
 @click.option("--calibrate", is_flag=True, help="Of sweeps without a change: tell their noise, and what it hides.")

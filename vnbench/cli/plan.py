@@ -12,7 +12,9 @@ from vnbench.errors import PlanError
 from vnbench.request.options import RUN_OPTIONS
 
 
-@click.command("plan", cls=Command, params=taken(RUN_OPTIONS))
+@click.command(
+    "plan", cls=Command, short_help="Say what a run will take, and what to change.", params=taken(RUN_OPTIONS)
+)
 @click.argument("results", metavar="[RESULTS...]", nargs=-1, type=FILE)
 @click.option("--runs", metavar="FILE.toml", type=FILE, help="Several runs, on several cards.")
 @click.option("--out", metavar="DIR", type=FILE, help="Folder for the picture of --runs.")

@@ -11,7 +11,7 @@ from vnbench.cli.arguments import FILE, Command, as_json, corpus_id, print_json,
 from vnbench.request.options import DRAWN_RUN_OPTIONS
 
 
-@click.command("plot", cls=Command, params=taken(DRAWN_RUN_OPTIONS))
+@click.command("plot", cls=Command, short_help="Draw the figures of results files.", params=taken(DRAWN_RUN_OPTIONS))
 @results
 @click.option("--out", metavar="DIR", required=True, type=FILE, help="Folder for the pictures.")
 @profiles
@@ -36,7 +36,9 @@ def plot(
     return 0
 
 
-@click.command("report", cls=Command, params=taken(DRAWN_RUN_OPTIONS))
+@click.command(
+    "report", cls=Command, short_help="Write a report with a page that plans.", params=taken(DRAWN_RUN_OPTIONS)
+)
 @results
 @click.option("--out", metavar="DIR", required=True, type=FILE, help="Folder for the pages and figures.")
 @profiles
@@ -61,7 +63,9 @@ def report(
     return 0
 
 
-@click.command("export", cls=Command, params=taken(DRAWN_RUN_OPTIONS))
+@click.command(
+    "export", cls=Command, short_help="Write results as tables for other programs.", params=taken(DRAWN_RUN_OPTIONS)
+)
 @results
 @click.option("--what", metavar="NAME", default="trials", help="trials, steps, canvases or plan. [trials]")
 @click.option(

@@ -12,7 +12,9 @@ from vnbench.cli.arguments import FILE, Command, as_json, print_json, taken, tex
 from vnbench.request.options import OPTIONS
 
 
-@click.command("sweep", cls=Command, params=taken(OPTIONS))
+@click.command(
+    "sweep", cls=Command, short_help="Measure step time, peak memory and padding by levers.", params=taken(OPTIONS)
+)
 @click.option("--config", metavar="FILE.toml", type=FILE, help="Options in a file; those given here win.")
 @click.option("--dry-run", is_flag=True, help="Show what would be measured; write nothing.")
 @as_json
