@@ -20,7 +20,7 @@ PANELS = (
 )
 """Groups in which the help of a command shows its options, in this order."""
 
-IMAGES, LEVERS, MEASURING, LIMITS, PLANNING, RESULTS, OTHER = PANELS
+IMAGES, VARIED, MEASURING, LIMITS, PLANNING, RESULTS, OTHER = PANELS
 
 YES_OR_NO = ("yes", "no")
 

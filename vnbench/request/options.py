@@ -25,11 +25,11 @@ from vnbench.records.spec import (
 )
 from vnbench.request.option import (
     IMAGES,
-    LEVERS,
     LIMITS,
     MEASURING,
     PLANNING,
     RESULTS,
+    VARIED,
     Option,
     by_name,
     pick,
@@ -105,7 +105,7 @@ def _axis(lever: Lever) -> Option:
         metavar=lever.metavar,
         help=lever.help + values,
         default={device: lever.swept_on(device) for device in DEVICE_TYPES},
-        panel=LEVERS,
+        panel=VARIED,
     )
 
 
@@ -439,7 +439,7 @@ BATCHING_OPTIONS: Mapping[str, Option] = {
             metavar="PIXELS",
             help="Of a pass under pixel-budget, as 16.4Mpx",
             unset="micro-batch x the largest canvas",
-            panel=LEVERS,
+            panel=VARIED,
         ),
         Option(
             name="ranks",
