@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -147,50 +147,26 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
     if own:
         values |= _levers_not_taken(own, request)
     axes = {name: values[lever.option] for name, lever in AXES.items()}
-    return SweepConfig(
-        device=device,
-        model=own.name if own else values["model"],
-        model_id=own.model_id if own else None,
-        task=values["task"],
-        axes=axes,
-        center=_center_on_axes(values, device),
-        design=values["design"],
-        kinds=values["kind"],
-        widths=values.get("widths"),
-        heights=values.get("heights"),
-        size_law=values["size-law"],
-        sizes=values.get("sizes"),
-        corpus=values.get("corpus", values.get("images")),
-        num_examples=values["examples"],
+    filled: dict[str, Any] = {option.field or option.parameter: values.get(name) for name, option in OPTIONS.items()}
+    own_fields = {field.name for field in fields(SweepConfig)}
+    settled: dict[str, Any] = {
+        "device": device,
+        "model": own.name if own else values["model"],
+        "model_id": own.model_id if own else None,
+        "axes": axes,
+        "center": _center_on_axes(values, device),
+        "corpus": values.get("corpus", values.get("images")),
         # Every trial measures the same examples, so they must fill the largest batch at least once.
-        subset_size=max(values["subset"], *axes["batch_size"]) if "subset" not in request.values else values["subset"],
-        num_compute_sizes=values["compute-sizes"],
-        num_warm_up_steps=values["warm-up-steps"],
-        noise_target=values["noise-target"],
-        min_steps=values["min-steps"],
-        max_steps=values["max-steps"],
-        max_epochs=values["max-epochs"],
-        max_measuring_s=values["measuring-time"],
-        replicates=values["replicates"],
-        reference_runs=values.get("reference-runs"),
-        max_attempts=values["max-attempts"],
-        seed=values["seed"],
-        time_budget_s=values.get("time-budget"),
-        trial_timeout_s=values["trial-timeout"],
-        worker_timeout_s=values["worker-timeout"],
-        retry=values.get("retry", ()),
-        soak=values["soak"],
-        memory_by=values["memory-by"],
-        memory_limit_bytes=values.get("memory-limit"),
-        find_max_batch=values.get("find-max-batch", False),
-        cache_limit_bytes=values["cache-limit"],
-        appetite_examples_per_s=values.get("appetite"),
-        price_per_hour=values.get("price-per-hour"),
-        out=values.get("out"),
-        asked=tuple(name.replace("-", "_") for name in request.values),
-        chooses_precision=chooses_precision(request, values),
-        chooses_size=chooses_size(request, values, device=device),
-    )
+        "subset_size": (
+            max(values["subset"], *axes["batch_size"]) if "subset" not in request.values else values["subset"]
+        ),
+        "retry": values.get("retry", ()),
+        "find_max_batch": values.get("find-max-batch", False),
+        "asked": tuple(name.replace("-", "_") for name in request.values),
+        "chooses_precision": chooses_precision(request, values),
+        "chooses_size": chooses_size(request, values, device=device),
+    }
+    return SweepConfig(**{name: value for name, value in filled.items() if name in own_fields} | settled)
 
 
 def _levers_not_taken(own: OwnModel, request: Request) -> dict[str, Any]:

@@ -52,6 +52,8 @@ class Option:
     """What it means not to give it, in a few words, where no default says so."""
     panel: str = OTHER
     """Which of PANELS it stands in."""
+    field: str = ""
+    """Field of a sweep's configuration that it fills; empty where that is called as its parameter is."""
 
     @property
     def parameter(self) -> str:

@@ -162,6 +162,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         help="Number of synthetic images, 80 % of them for training",
         default={"cuda": "240", "cpu": "60"},
         panel=IMAGES,
+        field="num_examples",
     ),
     Option(
         name="task",
@@ -195,6 +196,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         help="Trials to run: memory, compute, loader, training",
         default="memory,training",
         panel=MEASURING,
+        field="kinds",
     ),
     Option(
         name="design",
@@ -219,6 +221,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         help="Training images of one measured epoch",
         default={"cuda": "128", "cpu": "6"},
         panel=MEASURING,
+        field="subset_size",
     ),
     Option(
         name="compute-sizes",
@@ -227,6 +230,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         help="Canvases of a compute trial",
         default="9",
         panel=MEASURING,
+        field="num_compute_sizes",
     ),
     Option(
         name="warm-up-steps",
@@ -235,6 +239,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         help="Steps before the measured ones",
         default={"cuda": "3", "cpu": "1"},
         panel=MEASURING,
+        field="num_warm_up_steps",
     ),
     Option(
         name="noise-target",
@@ -322,6 +327,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         help="End within this time, as 10m",
         default={"cpu": "270s"},
         panel=LIMITS,
+        field="time_budget_s",
     ),
     Option(
         name="measuring-time",
@@ -330,6 +336,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         help="Cap per canvas, or per training trial",
         default={"cuda": "15s", "cpu": "10s"},
         panel=LIMITS,
+        field="max_measuring_s",
     ),
     Option(
         name="memory-limit",
@@ -338,6 +345,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         help="Memory of each trial, as 8GiB",
         unset="all",
         panel=LIMITS,
+        field="memory_limit_bytes",
     ),
     Option(
         name="cache-limit",
@@ -346,6 +354,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         help="Most that --cache keeps",
         default="4GiB",
         panel=LIMITS,
+        field="cache_limit_bytes",
     ),
     Option(
         name="max-attempts",
@@ -362,6 +371,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         help="End a trial that runs longer",
         default="10m",
         panel=LIMITS,
+        field="trial_timeout_s",
     ),
     Option(
         name="worker-timeout",
@@ -370,6 +380,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         help="A loader worker that is silent for longer hangs",
         default="2m",
         panel=LIMITS,
+        field="worker_timeout_s",
     ),
     Option(
         name="retry",
@@ -385,6 +396,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         help="Examples/s that loading is to feed",
         unset="what computing takes",
         panel=RESULTS,
+        field="appetite_examples_per_s",
     ),
     Option(
         name="price-per-hour",
