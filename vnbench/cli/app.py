@@ -76,6 +76,7 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception:
+        # Extensions that Ctrl-C hits raise what they like; anything else is a fault of ours, and is not hidden.
         if interrupts.have_come:
             return INTERRUPTED
         raise
