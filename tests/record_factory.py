@@ -20,7 +20,9 @@ from vnbench.records.readings import (
     Stop,
 )
 from vnbench.records.record import Cause, Status, TrialRecord
-from vnbench.records.spec import FLAG_FIELDS, PRECISIONS, TrialSpec
+from vnbench.records.spec.axes import FLAG_FIELDS
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import PRECISIONS
 from vnbench.sweep.estimate import Pace, Workload
 
 GIB = 2**30

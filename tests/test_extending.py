@@ -17,7 +17,7 @@ import vnbench
 pytestmark = pytest.mark.processes
 
 LEVER = '''    scratch: Annotated[
-        Literal["off", "on"],
+        OnOff,
         Lever(
             header="scratch",
             phrased="scratch {}",
@@ -44,10 +44,8 @@ METRIC = """    "steps": Compared(unit="steps", read=lambda record: record.block
 """
 
 EDITS = {
-    "records/spec.py": {
-        "    worker_kind: Annotated[": LEVER,
-        '"pixel-budget", "sorted"]': '"by-rows", ',
-    },
+    "records/spec/levers.py": {"    worker_kind: Annotated[": LEVER},
+    "records/spec/words.py": {'"pixel-budget", "sorted"]': '"by-rows", '},
     "batching/samplers.py": {
         "SAMPLERS: Mapping": SAMPLER,
         '    "random": sample_random,': '    "by-rows": sample_by_rows,\n',

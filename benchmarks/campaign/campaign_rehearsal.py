@@ -23,7 +23,8 @@ from vnbench.commands.corpus import CorpusPlan, plan_corpus
 from vnbench.commands.sweep.search import bases_of
 from vnbench.commands.sweep.sweep import designer
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import MAX_BATCH_SIZE, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import MAX_BATCH_SIZE
 from vnbench.request.config import SweepConfig, complete
 from vnbench.request.options import OPTIONS
 from vnbench.request.reading import read_request

@@ -18,7 +18,7 @@ from vnbench.batching.alignment import align
 from vnbench.records.machine_keys import Environment
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import Cause, Status, TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.estimate import Pace, Workload, trial_s
 from vnbench.units import mpx

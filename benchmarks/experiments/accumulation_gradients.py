@@ -19,7 +19,8 @@ from vnbench.batching.plan import MicroBatch, PlanConfig
 from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
 from vnbench.images.drawing.raster import draw_example
 from vnbench.loading.collate import Batch, collate
-from vnbench.records.spec import PADDINGS, Padding, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import PADDINGS, Padding
 from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
 from vnbench.trial.step.switches import set_arithmetic
 from vnbench.units import PixelRange

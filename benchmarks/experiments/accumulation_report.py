@@ -36,7 +36,7 @@ from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.numbers import MISSING, format_estimate, significant, supported, times
 from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.output.words.row_notes import row_notes
-from vnbench.records.spec import DeviceType, Padding, SamplerName
+from vnbench.records.spec.words import DeviceType, Padding, SamplerName
 from vnbench.records.store import load_all
 from vnbench.trial.instruments.environment import describe_environment
 from vnbench.trial.instruments.timing import PHASES

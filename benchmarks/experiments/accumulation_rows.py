@@ -17,7 +17,7 @@ from vnbench.analysis.trials.process import why_not_timed
 from vnbench.analysis.trials.steps import steps_of
 from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.trial.instruments.timing import PHASES
 
 STEP, SHARE, VALID, PADDED = "step_time_s", "optimizer_share", "valid_px_per_s", "padded_px_per_s"

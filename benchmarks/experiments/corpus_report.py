@@ -34,7 +34,7 @@ from vnbench.images.gray_files import encode, read_gray
 from vnbench.images.gray_png import encode_mask
 from vnbench.output.words.numbers import significant
 from vnbench.output.words.provenance import CPU_LABEL, Provenance, measured_on
-from vnbench.records.spec import IMAGE_FORMATS, ImageFormat
+from vnbench.records.spec.words import IMAGE_FORMATS, ImageFormat
 from vnbench.trial.instruments.environment import describe_environment
 from vnbench.units import PixelRange, mpx
 

@@ -12,7 +12,7 @@ from vnbench.commands.plan.asked import plan_values
 from vnbench.commands.plan.plan import plan_records
 from vnbench.output.words.numbers import MISSING, significant
 from vnbench.output.words.plan import named, time_range
-from vnbench.records.spec import LEVERS
+from vnbench.records.spec.trial_spec import LEVERS
 from vnbench.units import gib
 
 NUM_EXAMPLES, NUM_EPOCHS = 15_000, 50

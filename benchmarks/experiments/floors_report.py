@@ -30,7 +30,7 @@ from vnbench.errors import InputError
 from vnbench.output.plots.style import save, styled
 from vnbench.output.words.numbers import MISSING, significant, told
 from vnbench.output.words.provenance import CPU_LABEL, Provenance, count, provenance
-from vnbench.records.spec import DeviceType, Precision
+from vnbench.records.spec.words import DeviceType, Precision
 from vnbench.records.store import load_all
 from vnbench.trial.instruments.environment import describe_environment
 from vnbench.trial.step.switches import set_arithmetic

@@ -11,7 +11,8 @@ from floors_traffic import is_countable, step_traffic
 from vnbench.analysis.statistics.process_spread import PooledFigure
 from vnbench.analysis.trials.compute import ComputeSummary
 from vnbench.output.words.levers import describe, varying, worth_naming
-from vnbench.records.spec import Precision, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

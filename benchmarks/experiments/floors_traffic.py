@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vnbench.loading.collate import blank_batch
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.trial.instruments.timing import WallTimer
 from vnbench.trial.step.fake_step import fake_step
 

@@ -29,7 +29,7 @@ from vnbench.model.normalization import ExplicitGroupNorm, num_groups
 from vnbench.model.veernet import PRESETS
 from vnbench.output.words.numbers import significant
 from vnbench.output.words.provenance import Provenance, measured_on
-from vnbench.records.spec import DeviceType, NormPrecision
+from vnbench.records.spec.words import DeviceType, NormPrecision
 from vnbench.trial.instruments.environment import describe_environment
 from vnbench.units import format_bytes
 

@@ -24,7 +24,7 @@ from vnbench.output.words.levers import describe, differences, levers_of
 from vnbench.output.words.numbers import MISSING, format_estimate, significant, times
 from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.output.words.saturation import saturation_line
-from vnbench.records.spec import LOADER_FIELDS
+from vnbench.records.spec.axes import LOADER_FIELDS
 from vnbench.records.store import load_all
 from vnbench.units import BYTES_PER_UNIT, format_percent, gib, mpx
 

@@ -33,7 +33,7 @@ from vnbench.model.loss import tversky_loss_sum
 from vnbench.model.veernet import build_model
 from vnbench.output.plots.style import legend_below, new_figure, save, styled
 from vnbench.output.words.provenance import Provenance, measured_on
-from vnbench.records.spec import PADDINGS, DeviceType, Padding, SamplerName
+from vnbench.records.spec.words import PADDINGS, DeviceType, Padding, SamplerName
 from vnbench.trial.instruments.environment import describe_environment
 from vnbench.trial.step.switches import set_arithmetic
 from vnbench.units import PixelRange

@@ -32,7 +32,7 @@ from vnbench.batching.plan import BUDGETED_SAMPLER, BatchPlan, PlanConfig, start
 from vnbench.batching.samplers import Sampler, sample_bucketed, sample_random
 from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
 from vnbench.records.readings import BatchingAccount
-from vnbench.records.spec import SAMPLER_NAMES, SamplerName
+from vnbench.records.spec.words import SAMPLER_NAMES, SamplerName
 from vnbench.trial.instruments.environment import describe_environment
 from vnbench.units import PixelRange
 

@@ -25,7 +25,7 @@ from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.numbers import MISSING, format_estimate, times
 from vnbench.output.words.provenance import provenance
-from vnbench.records.spec import SAMPLER_NAMES
+from vnbench.records.spec.words import SAMPLER_NAMES
 from vnbench.records.store import load_all
 from vnbench.units import format_percent, gib, mpx
 

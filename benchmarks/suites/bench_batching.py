@@ -14,7 +14,7 @@ from vnbench.batching.epoch import plan_epoch, worst_case_budget
 from vnbench.batching.plan import BUDGETED_SAMPLER, PlanConfig
 from vnbench.batching.samplers import SAMPLERS
 from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
-from vnbench.records.spec import SamplerName
+from vnbench.records.spec.words import SamplerName
 from vnbench.units import PixelRange
 
 LOGS = SizeDistribution(widths=PixelRange(start=3200, stop=12800), heights=PixelRange(start=480, stop=640))

@@ -32,7 +32,8 @@ import torch
 from vnbench.analysis.statistics.means import mean
 from vnbench.images.drawing.raster import draw_example
 from vnbench.loading.collate import Batch, collate, to_device
-from vnbench.records.spec import DeviceType, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import DeviceType
 from vnbench.sweep.runner import probe_environment
 from vnbench.sweep.telemetry import MachineWatch
 from vnbench.trial.instruments.timing import PHASES, Phase, PhaseTimes, StepTimer, make_timer

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vnbench.model.loss import TVERSKY_ALPHA, TVERSKY_BETA, TVERSKY_SMOOTH, tversky_loss_sum
 from vnbench.model.normalization import EPSILON, ExplicitGroupNorm
-from vnbench.records.spec import NormPrecision
+from vnbench.records.spec.words import NormPrecision
 
 NUM_CLASSES = 3
 PIXELS = (1, 2)

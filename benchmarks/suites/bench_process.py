@@ -24,7 +24,8 @@ from vnbench.images.corpus import Corpus
 from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.processes.parent import run_child
 from vnbench.records.machine_keys import Environment
-from vnbench.records.spec import DeviceType, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import DeviceType
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import probe_environment, run_trial
 from vnbench.units import PixelRange

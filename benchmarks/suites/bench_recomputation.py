@@ -19,7 +19,8 @@ from statistics import median
 import torch
 
 from vnbench.loading.collate import Batch, blank_batch
-from vnbench.records.spec import (
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import (
     CHECKPOINTINGS,
     NORM_KERNELS,
     Checkpointing,
@@ -27,7 +28,6 @@ from vnbench.records.spec import (
     NormKernel,
     NormPrecision,
     Precision,
-    TrialSpec,
 )
 from vnbench.trial.instruments.timing import make_timer
 from vnbench.trial.kinds.traced_memory import traced_memory

@@ -21,7 +21,7 @@ from vnbench.analysis.models.fit import FamilyFit, fit_families
 from vnbench.analysis.models.linearity import count_steps, linearity_of
 from vnbench.analysis.trials.loading import summarize_loading
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 
 def only(records: list[TrialRecord]) -> FamilyFit:

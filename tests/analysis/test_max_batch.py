@@ -19,7 +19,7 @@ from vnbench.analysis.models.max_batch import (
 )
 from vnbench.analysis.models.probe_law import NUM_FORECAST_PROBES, pixels_per_example
 from vnbench.records.record import Cause, Status, TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 BASE = memory_spec(training_spec(batch_size=1, device="cuda"))
 ON_CPU = memory_spec(training_spec(batch_size=1, device="cpu"))

@@ -17,7 +17,7 @@ from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.summary import summarize
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 CENTRE = factory.training_spec(precision="bf16", norm_precision="input", sampler="bucketed")
 SHAPES = [1000, 3000, 2000, 4000, 2500, 3500]

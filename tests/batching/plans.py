@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vnbench.batching.alignment import align
 from vnbench.batching.plan import BUDGETED_SAMPLER, BatchPlan, MicroBatch, PlanConfig
 from vnbench.batching.sizes import SizeArray, SizeDistribution
-from vnbench.records.spec import ALIGNMENT, SamplerName
+from vnbench.records.spec.words import ALIGNMENT, SamplerName
 from vnbench.units import PixelRange
 
 LOGS = SizeDistribution(widths=PixelRange(start=3200, stop=12800), heights=PixelRange(start=480, stop=640))

@@ -13,7 +13,7 @@ from vnbench.batching.alignment import align
 from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import BatchPlan, MicroBatch
 from vnbench.batching.sizes import draw_sizes
-from vnbench.records.spec import ALIGNMENT
+from vnbench.records.spec.words import ALIGNMENT
 
 
 @pytest.mark.parametrize(("length", "aligned"), [(1, 32), (31, 32), (32, 32), (33, 64), (640, 640), (12799, 12800)])

@@ -13,7 +13,7 @@ from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.ranks import deal_to_ranks, step_efficiency
 from vnbench.batching.samplers import SAMPLERS
 from vnbench.batching.sizes import SizeArray, draw_sizes
-from vnbench.records.spec import SamplerName
+from vnbench.records.spec.words import SamplerName
 
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
 

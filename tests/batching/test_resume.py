@@ -16,7 +16,7 @@ from vnbench.batching.resume import EpochSampler, PlanState, read_state
 from vnbench.batching.samplers import SAMPLERS
 from vnbench.batching.sizes import draw_sizes
 from vnbench.errors import InputError
-from vnbench.records.spec import MAX_EPOCH, SamplerName
+from vnbench.records.spec.words import MAX_EPOCH, SamplerName
 
 pytestmark = pytest.mark.torch
 

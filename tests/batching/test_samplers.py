@@ -15,7 +15,7 @@ from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import BUDGETED_SAMPLER, BatchPlan, PlanConfig
 from vnbench.batching.samplers import SAMPLERS, sample_bucketed
 from vnbench.batching.sizes import MAX_SEED, SizeArray, SizeDistribution, draw_sizes
-from vnbench.records.spec import MAX_EPOCH, SAMPLER_NAMES, SamplerName
+from vnbench.records.spec.words import MAX_EPOCH, SAMPLER_NAMES, SamplerName
 from vnbench.units import PixelRange
 
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vnbench.batching.sizes import MAX_SEED, SizeDistribution, draw_sizes, read_sizes_csv
 from vnbench.errors import InputError
-from vnbench.records.spec import SIZE_LAWS, SizeLaw
+from vnbench.records.spec.words import SIZE_LAWS, SizeLaw
 from vnbench.units import MAX_SIDE_PIXELS, PixelRange
 
 

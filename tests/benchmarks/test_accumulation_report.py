@@ -16,7 +16,8 @@ from accumulation_rows import Row, rows_of
 
 from vnbench.batching.sizes import SizeDistribution, draw_sizes
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import DEVICE_TYPES, DeviceType, Padding, SamplerName, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import DEVICE_TYPES, DeviceType, Padding, SamplerName
 from vnbench.request.config import complete
 from vnbench.request.reading import read_request
 from vnbench.sweep.cells import candidate_cells, reason_to_leave_out

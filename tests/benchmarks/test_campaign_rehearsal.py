@@ -13,7 +13,7 @@ from campaign_stand_ins import Assumptions, Machine, read_assumptions
 from campaign_steps import Outcome, State
 from record_factory import memory_spec, training_spec
 
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.estimate import Workload
 

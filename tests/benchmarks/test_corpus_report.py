@@ -6,7 +6,7 @@ import pytest
 from corpus_report import CLASS_GRAYS, GAP, SHEET_WIDTH, STRIP, Making, Timing, contact_sheet, find_decoders
 
 from vnbench.output.words.provenance import Provenance
-from vnbench.records.spec import IMAGE_FORMATS
+from vnbench.records.spec.words import IMAGE_FORMATS
 
 
 def test_a_part_stands_beside_its_mask_pixel_by_pixel() -> None:

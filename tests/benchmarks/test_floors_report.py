@@ -17,7 +17,7 @@ from record_factory import training_spec
 
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.trials.compute import ComputeSummary
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import load_all
 
 pytestmark = pytest.mark.torch

@@ -14,7 +14,7 @@ import pytest
 from record_factory import record_of, training_spec
 
 from vnbench.cli.app import run
-from vnbench.records.spec import SAMPLER_NAMES
+from vnbench.records.spec.words import SAMPLER_NAMES
 from vnbench.sweep.runner import probe_environment
 
 WIDTHS = ["--widths", "64:160"]

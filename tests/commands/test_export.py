@@ -19,7 +19,7 @@ from vnbench.analysis.trials.summary import latest_attempts, summarize
 from vnbench.cli.app import run
 from vnbench.errors import InputError
 from vnbench.records.record import STEP_COLUMNS, TrialRecord
-from vnbench.records.spec import LEVERS
+from vnbench.records.spec.trial_spec import LEVERS
 
 RESULTS = Path(__file__).parents[2] / "results" / "cpu-amd-epyc"
 WHATS = ("trials", "steps", "canvases", "plan")

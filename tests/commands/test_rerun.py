@@ -25,7 +25,7 @@ from vnbench.commands.gate.rerun import RerunOptions, rerun
 from vnbench.commands.gate.trial import Checkout, find_checkout, run_ordered_trial
 from vnbench.errors import ChildError, InputError
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import ResultsFile, load_results
 from vnbench.records.task import TrialTask
 from vnbench.sweep.in_turn import planned_turns

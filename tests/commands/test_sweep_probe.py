@@ -13,7 +13,7 @@ from vnbench.commands.sweep.probe import Settled, probe_spec, settle
 from vnbench.measure.precisions import native_precisions_of_capability
 from vnbench.records.probe_reading import ProbeReading, ProbeStep
 from vnbench.records.record import Cause, TrialRecord
-from vnbench.records.spec import Precision
+from vnbench.records.spec.words import Precision
 from vnbench.records.task import TrialTask
 from vnbench.request.config import SweepConfig, complete
 from vnbench.request.reading import read_request

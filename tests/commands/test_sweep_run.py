@@ -16,7 +16,7 @@ from vnbench.commands.sweep import run as sweep_run
 from vnbench.commands.sweep.probe import workload_of
 from vnbench.commands.sweep.run import SweepRun
 from vnbench.records.record import Status, TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import ResultsFile, load_results
 from vnbench.records.task import TrialTask
 from vnbench.request.config import complete

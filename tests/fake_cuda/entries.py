@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vnbench.loading.collate import blank_batch
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.equality import check_equality
 from vnbench.trial.checks.large_tensors import compare_with_parts, find_large_tensors

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vnbench.model.normalization import ExplicitGroupNorm, ExplicitLayerNorm
 from vnbench.model.veernet import BottleneckAttention, DecoderStage, EncoderStage
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.trial.step import optimizer_step as step_module
 from vnbench.trial.step.optimizer_step import AUTOCAST_DTYPES
 

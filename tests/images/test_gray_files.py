@@ -12,7 +12,7 @@ from vnbench.errors import CorpusError
 from vnbench.images.drawing.raster import draw_example
 from vnbench.images.gray_files import describe_file, encode, is_whole, read_gray, read_mask, read_size
 from vnbench.images.gray_tiff import THRESHOLD
-from vnbench.records.spec import IMAGE_FORMATS, ImageFormat
+from vnbench.records.spec.words import IMAGE_FORMATS, ImageFormat
 
 SIZE = (61, 333)
 LONG = 4

@@ -12,7 +12,7 @@ from vnbench.images.drawing.printing import choose_press, print_form
 from vnbench.images.drawing.raster import GENERATOR_VERSION, draw_example
 from vnbench.images.drawing.scan import Feed, choose_feed, feed, wear
 from vnbench.images.drawing.value_noise import value_noise
-from vnbench.records.spec import Task
+from vnbench.records.spec.words import Task
 
 HEIGHT, WIDTH = 560, 2400
 

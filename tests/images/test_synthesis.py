@@ -31,7 +31,7 @@ from vnbench.images.synthesis import (
     is_complete,
     planned_corpus,
 )
-from vnbench.records.spec import IMAGE_FORMATS, ImageFormat
+from vnbench.records.spec.words import IMAGE_FORMATS, ImageFormat
 from vnbench.units import PixelRange
 
 CHANGES: list[dict[str, Any]] = [{"seed": 8}, {"task": "binary"}, {"num_examples": 11}]

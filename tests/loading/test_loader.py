@@ -26,7 +26,7 @@ from vnbench.loading.decoded_cache import DecodedCache
 from vnbench.loading.examples import RasterDataset
 from vnbench.loading.loader import Loader, make_loader, naming_examples
 from vnbench.loading.worker_watch import WorkerWatch
-from vnbench.records.spec import WorkerKind
+from vnbench.records.spec.words import WorkerKind
 
 # Python 3.12 and later warn of every fork of a process that has threads, as one that computed with torch has.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")

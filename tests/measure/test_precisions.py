@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from vnbench.measure.precisions import emulated_precisions, native_precisions_of_capability
-from vnbench.records.spec import Precision
+from vnbench.records.spec.words import Precision
 
 FP32, FP16 = ("fp32",), ("fp32", "fp16")
 ALL = ("fp32", "tf32", "bf16", "fp16")

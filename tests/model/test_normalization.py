@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vnbench.model.normalization import ExplicitGroupNorm, ExplicitLayerNorm, NormConfig, num_groups
-from vnbench.records.spec import NormPrecision
+from vnbench.records.spec.words import NormPrecision
 
 
 def group_norm(precision: NormPrecision) -> ExplicitGroupNorm:

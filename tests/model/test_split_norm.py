@@ -9,7 +9,7 @@ from vnbench.model.loss import tversky_loss_sum
 from vnbench.model.normalization import ExplicitGroupNorm
 from vnbench.model.split_norm import split_group_norm
 from vnbench.model.veernet import build_model
-from vnbench.records.spec import NORM_KERNELS, NormKernel, NormPrecision, Padding
+from vnbench.records.spec.words import NORM_KERNELS, NormKernel, NormPrecision, Padding
 
 CHANNELS = 32
 

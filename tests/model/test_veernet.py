@@ -12,7 +12,7 @@ from vnbench.model.loss import tversky_loss_sum
 from vnbench.model.normalization import NormConfig
 from vnbench.model.positions import token_positions
 from vnbench.model.veernet import PRESETS, VeerNet, build_model
-from vnbench.records.spec import (
+from vnbench.records.spec.words import (
     CHECKPOINTINGS,
     MODEL_NAMES,
     NORM_KERNELS,

@@ -2,7 +2,8 @@ import pytest
 import record_factory as factory
 
 from vnbench.output.words.levers import centre_of, describe, levers_of, varying, worth_naming
-from vnbench.records.spec import FLAG_FIELDS, LEVERS, TrialSpec
+from vnbench.records.spec.axes import FLAG_FIELDS
+from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
 
 DEFAULTS = {name: TrialSpec.__dataclass_fields__[name].default for name in FLAG_FIELDS}
 

@@ -12,7 +12,7 @@ from vnbench.errors import InputError
 from vnbench.output.tables.training import summary_table
 from vnbench.output.words.provenance import CPU_LABEL
 from vnbench.records.record import TrialRecord, TrialWarning
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import load_results
 
 

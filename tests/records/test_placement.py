@@ -8,7 +8,7 @@ import record_factory as factory
 
 from vnbench.errors import InputError
 from vnbench.records.placement import place_results
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import ResultsFile, load_all
 
 ENVIRONMENT: dict[str, Any] = {

@@ -12,7 +12,7 @@ from torch import nn
 from vnbench.cli.app import run as cli_run
 from vnbench.errors import InputError, ModelError
 from vnbench.output.words.levers import describe
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.request.own_model import read_own_model
 from vnbench.trial.checks.equality import check_equality
 from vnbench.trial.checks.large_tensors import largest_tensor

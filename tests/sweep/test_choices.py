@@ -8,7 +8,7 @@ import pytest
 from record_factory import some_pace, some_workload
 
 from vnbench.records.probe_reading import ProbeReading, SweepChoices
-from vnbench.records.spec import Precision
+from vnbench.records.spec.words import Precision
 from vnbench.request.config import SweepConfig, complete
 from vnbench.request.reading import read_request
 from vnbench.sweep.choices import LADDER, choose, chosen_config, precisions_to_sweep

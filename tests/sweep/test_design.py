@@ -7,7 +7,8 @@ import pytest
 
 from vnbench.batching.sizes import SizeDistribution, draw_sizes
 from vnbench.errors import InputError
-from vnbench.records.spec import FLAG_FIELDS, LOADER_FIELDS, TrialSpec
+from vnbench.records.spec.axes import FLAG_FIELDS, LOADER_FIELDS
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.request.config import complete
 from vnbench.request.reading import read_request
 from vnbench.sweep.cells import Cell

@@ -6,7 +6,7 @@ import pytest
 from record_factory import record_of, training_spec
 
 from vnbench.records.record import TrialWarning
-from vnbench.records.spec import TRIAL_KINDS, TrialKind
+from vnbench.records.spec.words import TRIAL_KINDS, TrialKind
 from vnbench.sweep.disturbances import find_disturbances, is_disturbed
 
 

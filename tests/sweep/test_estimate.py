@@ -6,7 +6,7 @@ import pytest
 from record_factory import compute_spec, loader_spec, memory_spec, record_of, some_pace, some_workload, training_spec
 
 from vnbench.records.probe_reading import ProbeReading, ProbeStep
-from vnbench.records.spec import Precision
+from vnbench.records.spec.words import Precision
 from vnbench.sweep.estimate import LARGE_CANVAS_FACTOR, Pace, TrialTimes, trial_s
 
 LARGE = LARGE_CANVAS_FACTOR["cpu"]

@@ -9,7 +9,7 @@ from record_factory import memory_spec, record_of, training_spec
 
 from vnbench.measure.nvml import HARMFUL_THROTTLE_REASONS
 from vnbench.records.record import DISTURBANCES, Cause, Status, TrialRecord, TrialWarning, WarningCode
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.loop import (
     DEVICE_LOST,

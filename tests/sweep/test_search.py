@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from record_factory import CAPACITY_BYTES, memory_spec, reading_of, record_of, training_spec
 
 from vnbench.records.record import Cause, Status, TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.search import is_at_its_end, probes_of, search_max_batches, smaller_probes_of, with_micro_batch
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vnbench.model.veernet import build_model
 from vnbench.records.record import STEP_COLUMNS, TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import run_trial
 from vnbench.trial.kinds.flops import FlopModel

@@ -18,7 +18,7 @@ from vnbench.batching.sizes import SizeDistribution
 from vnbench.images.corpus import Corpus
 from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.trial import entry as trial
 from vnbench.trial.checks import large_tensors

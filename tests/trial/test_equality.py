@@ -12,7 +12,7 @@ from torch import Tensor
 from vnbench.model.normalization import ExplicitGroupNorm
 from vnbench.records.readings import EqualityReading
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks import equality
 from vnbench.trial.checks.equality import check_equality, checked_equality, round_to

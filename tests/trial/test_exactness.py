@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vnbench.model import veernet
 from vnbench.model.veernet import build_model
-from vnbench.records.spec import ModelName, Padding
+from vnbench.records.spec.words import ModelName, Padding
 from vnbench.trial.checks.exactness import TOLERANCE, find_leak
 
 

@@ -15,7 +15,8 @@ from vnbench.model import veernet
 from vnbench.records.failures import classify
 from vnbench.records.readings import LargeTensorReading
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import Compile, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import Compile
 from vnbench.records.task import TrialTask
 from vnbench.request.own_model import read_own_model
 from vnbench.trial.checks import large_tensors

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from vnbench.model.veernet import build_model
-from vnbench.records.spec import ModelName
+from vnbench.records.spec.words import ModelName
 from vnbench.trial.step.layout import lay_out, lay_out_images
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]

@@ -16,7 +16,7 @@ from vnbench.errors import LoaderError
 from vnbench.images.corpus import Corpus
 from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import TRIAL_ENTRY, run_trial
 from vnbench.trial.kinds.loading import check_shared_memory

@@ -7,7 +7,7 @@ import pytest
 from record_factory import compute_spec, record_of
 
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import run_trial
 from vnbench.trial.kinds import probe as probe_trial

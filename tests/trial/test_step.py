@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vnbench.images.drawing.raster import draw_example
 from vnbench.loading.collate import Batch, blank_batch, collate
 from vnbench.model.veernet import build_model
-from vnbench.records.spec import Checkpointing, OptimizerLoop, Precision
+from vnbench.records.spec.words import Checkpointing, OptimizerLoop, Precision
 from vnbench.trial.instruments.timing import Phase, WallTimer
 from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
 from vnbench.trial.step.switches import set_switches

@@ -9,7 +9,8 @@ import torch
 from record_factory import memory_spec, training_spec
 
 from vnbench.processes.parent import run_child
-from vnbench.records.spec import Allocator, Precision, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import Allocator, Precision
 from vnbench.trial.step.optimizer_step import build_step
 from vnbench.trial.step.switches import set_switches
 

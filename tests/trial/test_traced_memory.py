@@ -13,7 +13,7 @@ from vnbench.batching.sizes import SizeDistribution, draw_sizes
 from vnbench.errors import ModelError
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.request.config import complete
 from vnbench.request.own_model import read_own_model

@@ -16,7 +16,8 @@ from vnbench.batching.subset import choose_subset
 from vnbench.images.corpus import Corpus
 from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.records.record import STEP_COLUMNS, TrialRecord
-from vnbench.records.spec import SAMPLER_NAMES, ShapeVisits, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import SAMPLER_NAMES, ShapeVisits
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import run_trial
 from vnbench.trial import entry as trial

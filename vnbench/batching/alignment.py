@@ -7,7 +7,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from vnbench.records.spec import ALIGNMENT
+from vnbench.records.spec.words import ALIGNMENT
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vnbench.records.spec import ALIGNMENT
+from vnbench.records.spec.words import ALIGNMENT
 
 Size = tuple[int, int]
 """Height and width in pixels."""

@@ -13,7 +13,7 @@ from vnbench.batching.plan import BatchPlan, PlanConfig, starts
 from vnbench.batching.samplers import SAMPLERS
 from vnbench.batching.shapes import CanvasGrid, choose_grid
 from vnbench.batching.sizes import SizeArray, check_sizes
-from vnbench.records.spec import MAX_EPOCH
+from vnbench.records.spec.words import MAX_EPOCH
 
 _PLAN_STREAM = int.from_bytes(b"plan") << 32
 """Upper half of the second word of the Philox key: keeps plans independent of what else is drawn from the same seed."""

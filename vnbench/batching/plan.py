@@ -14,7 +14,7 @@ import numpy as np
 
 from vnbench.batching.alignment import IntArray
 from vnbench.batching.sizes import MAX_SEED
-from vnbench.records.spec import SAMPLER_NAMES, SamplerName
+from vnbench.records.spec.words import SAMPLER_NAMES, SamplerName
 
 BUDGETED_SAMPLER: SamplerName = "pixel-budget"
 """The sampler whose micro-batches are bounded by padded pixels and not by their number of examples."""

@@ -15,7 +15,7 @@ from vnbench.batching.bucketing import bucketed_order
 from vnbench.batching.passes import Grouping, close_at_budget, cut_consecutively, group_alike, joined
 from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeArray
-from vnbench.records.spec import SamplerName
+from vnbench.records.spec.words import SamplerName
 
 Sampler: TypeAlias = Callable[[SizeArray, PlanConfig, np.random.Generator], Grouping]
 """(canvases_N2, config, rng) -> every example once, in steps of exactly batch_size but for the last, which holds the

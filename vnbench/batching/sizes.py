@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vnbench.errors import InputError
-from vnbench.records.spec import SIZE_LAWS, SizeLaw
+from vnbench.records.spec.words import SIZE_LAWS, SizeLaw
 from vnbench.units import MAX_SIDE_PIXELS, PixelRange
 
 SizeArray: TypeAlias = npt.NDArray[np.int64]

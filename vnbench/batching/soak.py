@@ -5,7 +5,7 @@ from __future__ import annotations
 from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeArray
-from vnbench.records.spec import Soak
+from vnbench.records.spec.words import Soak
 
 NUM_PASSES = 48
 """Passes of a soak, at most: an allocator that is asked for two dozen widths in turn has kept a segment of each."""

@@ -28,7 +28,8 @@ from vnbench.images.synthesis import (
     planned_corpus,
 )
 from vnbench.output.console import say, stderr_console
-from vnbench.records.spec import ImageFormat, SizeLaw, Task, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import ImageFormat, SizeLaw, Task
 from vnbench.request.config import SweepConfig
 from vnbench.request.option import parsed
 from vnbench.request.options import CORPUS_OPTIONS, OPTIONS

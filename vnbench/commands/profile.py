@@ -22,7 +22,7 @@ from vnbench.output.words.provenance import measured_on
 from vnbench.processes.locks import gpu_lock
 from vnbench.processes.parent import run_child
 from vnbench.records.machine_keys import Environment
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.request.config import SweepConfig, complete
 from vnbench.request.options import OPTIONS

@@ -22,7 +22,7 @@ from vnbench.errors import InputError, readable
 from vnbench.images.folder import has_images, pair_folder
 from vnbench.images.manifest import ManifestRow, read_manifest
 from vnbench.records.identity import digest
-from vnbench.records.spec import TASKS, ImageFormat, Task
+from vnbench.records.spec.words import TASKS, ImageFormat, Task
 
 MANIFEST_FILE = "manifest.csv"
 FACTS_FILE = "corpus.json"

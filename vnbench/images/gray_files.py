@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from vnbench.errors import CorpusError
 from vnbench.images.gray_png import encode_image, is_whole_png
 from vnbench.images.gray_tiff import encode_tiff, is_whole_tiff
-from vnbench.records.spec import ImageFormat
+from vnbench.records.spec.words import ImageFormat
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from vnbench.records.spec import ImageFormat
+from vnbench.records.spec.words import ImageFormat
 
 COMPRESSIONS: Mapping[ImageFormat, str] = {
     "tiff-g4": "group4",

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from vnbench.batching.alignment import align
-from vnbench.records.spec import ALIGNMENT
+from vnbench.records.spec.words import ALIGNMENT
 
 Example: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Image and mask, both uint8 (H, W)."""

@@ -18,7 +18,7 @@ from vnbench.loading.decoded_cache import DecodedCache
 from vnbench.loading.examples import MicroBatchDataset, RasterDataset
 from vnbench.loading.thread_loader import ThreadLoader
 from vnbench.loading.worker_watch import WorkerWatch
-from vnbench.records.spec import DEFAULT_PREFETCH_FACTOR, NUM_CLASSES, WorkerKind
+from vnbench.records.spec.words import DEFAULT_PREFETCH_FACTOR, NUM_CLASSES, WorkerKind
 
 WORKER_TIMEOUT_S = 120.0
 """Silence after which a worker is taken to hang: a batch of the largest images takes it a second or two."""

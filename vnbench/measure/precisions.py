@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from vnbench.records.machine_keys import Environment
-from vnbench.records.spec import PRECISIONS, REDUCED_PRECISIONS, Precision
+from vnbench.records.spec.words import PRECISIONS, REDUCED_PRECISIONS, Precision
 
 FP16_CAPABILITIES_BEFORE_7 = frozenset({(5, 3), (6, 0), (6, 2)})
 """Compute capabilities under 7.0 that compute fp16 at least as fast as fp32."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vnbench.model.split_norm import split_group_norm
-from vnbench.records.spec import NormKernel, NormPrecision
+from vnbench.records.spec.words import NormKernel, NormPrecision
 
 HALF_OR_16 = "half-or-16"
 

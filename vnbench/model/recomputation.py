@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
-from vnbench.records.spec import Checkpointing
+from vnbench.records.spec.words import Checkpointing
 
 aten = torch.ops.aten
 

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from vnbench.model.attention import BottleneckAttention
 from vnbench.model.normalization import NormConfig
 from vnbench.model.recomputation import recomputed, run_part
-from vnbench.records.spec import ALIGNMENT, Checkpointing, ModelName, NormKernel, NormPrecision, Padding
+from vnbench.records.spec.words import ALIGNMENT, Checkpointing, ModelName, NormKernel, NormPrecision, Padding
 
 PRESETS: Mapping[ModelName, tuple[int, ...]] = {
     "veernet": (16, 32, 64, 128, 128, 128),

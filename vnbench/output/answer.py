@@ -16,7 +16,7 @@ from vnbench.output.words.numbers import MISSING, format_estimate, times
 from vnbench.output.words.provenance import count
 from vnbench.output.words.row_notes import subject
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import LEVERS, TrialSpec
+from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
 from vnbench.units import mpx
 
 MAX_NAMED = 4

@@ -12,7 +12,8 @@ from vnbench.output.console import say
 from vnbench.output.words.levers import kind_told
 from vnbench.output.words.provenance import count
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import LEVERS, LOADER_FIELDS, TrialSpec
+from vnbench.records.spec.axes import LOADER_FIELDS
+from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
 from vnbench.sweep.estimate import TrialTimes
 from vnbench.units import format_bytes, format_duration, mpx
 

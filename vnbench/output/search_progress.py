@@ -10,7 +10,7 @@ from vnbench.analysis.models.max_batch import probes_left, result
 from vnbench.output.console import say
 from vnbench.output.progress import describe_outcome, describe_trial
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import format_duration
 
 

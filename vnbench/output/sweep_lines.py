@@ -9,7 +9,8 @@ from vnbench.output.progress import describe_trial
 from vnbench.output.words.commands import Options, same_command
 from vnbench.output.words.provenance import count
 from vnbench.records.machine_keys import Environment
-from vnbench.records.spec import TrialKind, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import TrialKind
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.budget import SweepEstimate
 from vnbench.sweep.design import Design

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypedDict
 
-from vnbench.records.spec import DeviceType
+from vnbench.records.spec.words import DeviceType
 from vnbench.records.strict import Bytes, Count, Number, Ratio, Seconds, SignedSeconds
 
 

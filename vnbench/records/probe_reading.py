@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vnbench.records.spec import MemoryBy, Precision
+from vnbench.records.spec.words import MemoryBy, Precision
 from vnbench.records.strict import Count, Pixels, SignedSeconds
 
 

@@ -30,7 +30,8 @@ from vnbench.records.readings import (
     MemoryReading,
     Stop,
 )
-from vnbench.records.spec import TrialKind, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import TrialKind
 from vnbench.records.strict import Count, Number, Pixels, Seconds, SignedSeconds, refusal
 
 SCHEMA_VERSION = 1

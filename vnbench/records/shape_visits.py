@@ -10,7 +10,7 @@ another; on the CPU it runs no such passes, and its later epochs find what the f
 
 from __future__ import annotations
 
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 
 def visits_shapes(spec: TrialSpec) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

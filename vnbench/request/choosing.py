@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vnbench.records.spec import AXES, DeviceType, Precision
+from vnbench.records.spec.axes import AXES
+from vnbench.records.spec.words import DeviceType, Precision
 from vnbench.request.reading import Request
 
 SETTLING = {

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from vnbench.errors import InputError
-from vnbench.records.spec import AXES, DeviceType, MemoryBy, SizeLaw, Soak, Task, TrialKind
+from vnbench.records.spec.axes import AXES
+from vnbench.records.spec.words import DeviceType, MemoryBy, SizeLaw, Soak, Task, TrialKind
 from vnbench.request.choosing import chooses_precision, chooses_size, default_precisions
 from vnbench.request.options import OPTIONS, DesignName
 from vnbench.request.own_model import NEUTRAL, OwnModel

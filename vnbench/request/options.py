@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args
 
 from vnbench.errors import InputError
 from vnbench.parsers import whole, word, words
-from vnbench.records.lever import Lever
 from vnbench.records.readings import METRICS
 from vnbench.records.record import STATUSES
-from vnbench.records.spec import (
-    AXES,
+from vnbench.records.spec.axes import AXES
+from vnbench.records.spec.lever import Lever
+from vnbench.records.spec.words import (
     DEVICE_TYPES,
     MAX_EPOCH,
     MEMORY_BYS,

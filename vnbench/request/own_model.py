@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vnbench.errors import InputError
-from vnbench.records.spec import AXES
+from vnbench.records.spec.axes import AXES
 
 NEUTRAL: Mapping[str, str] = {name: lever.neutral for name, lever in AXES.items() if lever.neutral is not None}
 """Levers of our network's own making, and what each is where a network does not take it."""

@@ -7,7 +7,9 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from vnbench.records.spec import AXES, FLAG_FIELDS, LOADER_FIELDS, REDUCED_PRECISIONS, Levers
+from vnbench.records.spec.axes import AXES, FLAG_FIELDS, LOADER_FIELDS
+from vnbench.records.spec.levers import Levers
+from vnbench.records.spec.words import REDUCED_PRECISIONS
 from vnbench.request.config import SweepConfig
 
 

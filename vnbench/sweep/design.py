@@ -14,7 +14,9 @@ from vnbench.batching.sizes import SizeArray
 from vnbench.batching.soak import soak_passes
 from vnbench.batching.transport import bytes_in_flight
 from vnbench.errors import InputError
-from vnbench.records.spec import COMPUTING_LEVERS, LOADER_FIELDS, REDUCED_PRECISIONS, TrialSpec
+from vnbench.records.spec.axes import COMPUTING_LEVERS, LOADER_FIELDS
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import REDUCED_PRECISIONS
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.cells import Cell, candidate_cells, reason_to_leave_out
 from vnbench.sweep.order import PlannedTrial, ordered_memory, ordered_timed

@@ -8,7 +8,7 @@ from vnbench.measure.host import busy_threshold
 from vnbench.measure.nvml import POWER_CAP, SLOWDOWNS
 from vnbench.records.machine_keys import DeviceTelemetry, HostTelemetry, Telemetry
 from vnbench.records.record import DISTURBANCES, TrialRecord, TrialWarning
-from vnbench.records.spec import TrialKind
+from vnbench.records.spec.words import TrialKind
 from vnbench.units import format_percent
 
 LOW_CLOCK_RATIO = 0.75

@@ -15,7 +15,8 @@ from vnbench.batching.sizes import SizeArray
 from vnbench.records.probe_reading import ProbeReading
 from vnbench.records.record import TrialRecord
 from vnbench.records.shape_visits import visits_shapes
-from vnbench.records.spec import (
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import (
     REDUCED_PRECISIONS,
     Checkpointing,
     DeviceType,
@@ -24,7 +25,6 @@ from vnbench.records.spec import (
     NormPrecision,
     Precision,
     TrialKind,
-    TrialSpec,
 )
 from vnbench.sweep.trial_plan import plan_measured
 from vnbench.units import mpx

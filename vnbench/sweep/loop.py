@@ -12,7 +12,7 @@ from typing import Protocol
 
 from vnbench.records.machine_keys import Environment
 from vnbench.records.record import Cause, TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.device_loss import may_have_lost_device
 from vnbench.sweep.order import PlannedTrial

@@ -14,7 +14,8 @@ from vnbench.errors import ChildError, InputError
 from vnbench.processes.parent import ChildOutcome, run_child
 from vnbench.records.machine_keys import Environment
 from vnbench.records.record import Cause, Status, TrialRecord
-from vnbench.records.spec import PRECISIONS, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import PRECISIONS
 from vnbench.records.task import TrialTask
 from vnbench.sweep.disturbances import find_disturbances
 from vnbench.sweep.telemetry import MachineWatch

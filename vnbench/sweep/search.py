@@ -9,7 +9,7 @@ from typing import Protocol
 
 from vnbench.analysis.models.max_batch import next_probe, next_smaller, result
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 
 

@@ -15,7 +15,7 @@ from vnbench.batching.sizes import SizeArray
 from vnbench.batching.subset import choose_subset
 from vnbench.errors import CorpusError
 from vnbench.images.corpus import Corpus, load_corpus
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 
 MEASURED_EPOCH = 1

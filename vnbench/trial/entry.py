@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 
 from vnbench.records.failures import classify
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialKind, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import TrialKind
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.equality import checked_equality
 from vnbench.trial.checks.large_tensors import checked_large_tensors

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vnbench.records.spec import COMPUTING_LEVERS, LOADER_FIELDS, REDUCED_PRECISIONS, TrialSpec
+from vnbench.records.spec.axes import COMPUTING_LEVERS, LOADER_FIELDS
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import REDUCED_PRECISIONS
 
 LEVER_FIELDS = (
     "model",

@@ -14,7 +14,7 @@ from vnbench.analysis.comparison.metrics import COMPARED
 from vnbench.analysis.comparison.sides import Configuration, SideFigure
 from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.records.readings import Metric
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 Verdict = Literal["better", "worse", "same", "ambiguous", "missing"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

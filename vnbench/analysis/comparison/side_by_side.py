@@ -12,7 +12,7 @@ from vnbench.analysis.trials.noise import Noise
 from vnbench.analysis.trials.steps_seen import seen_process
 from vnbench.analysis.trials.summary import by_spec
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.records.machine_keys import SPEED_KEYS, fact_text
 from vnbench.records.readings import Metric
 from vnbench.records.record import SCHEMA_VERSION, Status, TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 SMALLEST, LARGEST = 1e-18, 1e18
 """Figures outside of these are none: an attosecond, and an exabyte or the age of the universe."""

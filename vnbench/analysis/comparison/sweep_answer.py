@@ -10,7 +10,7 @@ from vnbench.analysis.comparison.lever_differences import differing_levers, vari
 from vnbench.analysis.comparison.side_by_side import SideBySide
 from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.analysis.trials.summary import TrialSummary
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB, USABLE
 from vnbench.analysis.trials.summary import by_spec, latest_attempts, peak_bytes
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import Cause, Status, TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import BYTES_PER_UNIT
 
 Verdict = Literal["fits", "tight", "does not fit", "unknown"]

@@ -19,7 +19,7 @@ from vnbench.analysis.trials.process import why_not_timed
 from vnbench.analysis.trials.steps import steps_of
 from vnbench.records.record import TrialRecord
 from vnbench.records.shape_visits import visits_shapes
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,7 @@ from vnbench.analysis.trials.summary import latest_attempts, peak_bytes
 from vnbench.batching.alignment import align
 from vnbench.records.record import TrialRecord
 from vnbench.records.shape_visits import visits_shapes
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 Source = Literal["compute", "training"]
 

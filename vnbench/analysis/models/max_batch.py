@@ -22,7 +22,8 @@ from vnbench.analysis.trials.summary import peak_bytes
 from vnbench.batching.alignment import align
 from vnbench.batching.sizes import SizeArray
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import ALIGNMENT, SamplerName, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import ALIGNMENT, SamplerName
 
 NUM_SMALLER = 2
 """Smaller canvases that tell what the worst case would need: two points of a line."""

@@ -11,7 +11,7 @@ from vnbench.batching.alignment import align
 from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeArray
-from vnbench.records.spec import SamplerName
+from vnbench.records.spec.words import SamplerName
 
 PLANNED_EPOCH = 1
 """Epoch whose steps are looked at; the largest of them differ little between epochs."""

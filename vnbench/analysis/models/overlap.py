@@ -10,7 +10,8 @@ from vnbench.analysis.trials.compute import ComputeSummary
 from vnbench.analysis.trials.cost import split_by_range, time_of_passes
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.analysis.trials.summary import TrialSummary
-from vnbench.records.spec import COMPUTING_LEVERS, LOADING_LEVERS, TrialSpec
+from vnbench.records.spec.axes import COMPUTING_LEVERS, LOADING_LEVERS
+from vnbench.records.spec.trial_spec import TrialSpec
 
 LOADING = ("batch_size", "micro_batch_size", "corpus_id", "subset_size", *LOADING_LEVERS)
 """Fields of a training spec that its loader shares."""

@@ -8,7 +8,7 @@ from vnbench.analysis.trials.memory_law import CensoredPoint, MemoryLaw, PeakPoi
 from vnbench.analysis.trials.summary import peak_bytes
 from vnbench.batching.alignment import align
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 NUM_FOR_FORECAST = 3
 """Sizes whose peaks a forecast of the largest needs: two are a line through anything."""

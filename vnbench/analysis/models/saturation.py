@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from vnbench.analysis.trials.compute import ComputeSummary
 from vnbench.analysis.trials.cost import split_by_range, time_of_passes
 from vnbench.analysis.trials.loading import LoaderSummary
-from vnbench.records.spec import DEFAULT_PREFETCH_FACTOR, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import DEFAULT_PREFETCH_FACTOR
 
 MARGIN = 0.1
 """What a supply is to exceed an appetite by, relative to it: steps and batches vary, and neither ever catches up."""

@@ -13,7 +13,7 @@ from vnbench.analysis.planning.spread import Finish, Interruptions
 from vnbench.analysis.planning.worst_case_memory import WorstCaseMemory
 from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.batching.sizes import SizeArray
-from vnbench.records.spec import FLAG_FIELDS
+from vnbench.records.spec.axes import FLAG_FIELDS
 
 SnapshotRule = float | Literal["best", "epoch", "none"]
 """When a run takes snapshots: after so many seconds of work, where it is best in the mean, after every epoch, never."""

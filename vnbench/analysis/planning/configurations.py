@@ -21,7 +21,8 @@ from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeArray
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import FLAG_FIELDS, LOADER_FIELDS, SamplerName
+from vnbench.records.spec.axes import FLAG_FIELDS, LOADER_FIELDS
+from vnbench.records.spec.words import SamplerName
 
 PLANNED_SAMPLERS: tuple[SamplerName, ...] = ("random", "step-sorted", "bucketed")
 """Samplers whose passes all hold as many examples as the trials that timed them."""

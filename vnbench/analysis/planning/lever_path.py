@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, PlannedRun
-from vnbench.records.spec import FLAG_FIELDS
+from vnbench.records.spec.axes import FLAG_FIELDS
 
 PLAIN: Mapping[str, Any] = {
     "precision": "fp32",

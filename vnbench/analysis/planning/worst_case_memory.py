@@ -10,7 +10,7 @@ from vnbench.analysis.models.certification import Certificate, Verdict
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.trials.memory_law import USABLE
 from vnbench.batching.alignment import align
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from vnbench.analysis.trials.steps import Canvas
 from vnbench.analysis.trials.summary import by_spec, distinct_warnings, latest_attempts
 from vnbench.records.readings import CanvasReading, Stop, StopRule
 from vnbench.records.record import Status, TrialRecord, TrialWarning
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from vnbench.analysis.trials.process import SUPPLYING, Stage, stage_figures, why
 from vnbench.analysis.trials.summary import by_spec, distinct_warnings, latest_attempts
 from vnbench.records.readings import BatchingAccount, LoaderStage, LoaderStageName
 from vnbench.records.record import Status, TrialRecord, TrialWarning
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 PERCENTILES = (50, 90, 99)
 

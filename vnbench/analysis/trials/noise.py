@@ -19,7 +19,8 @@ from vnbench.analysis.trials.process import (
 )
 from vnbench.records.once import once_per_object
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialKind, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import TrialKind
 
 TIMED_KINDS: tuple[TrialKind, ...] = ("training", "compute", "loader")
 

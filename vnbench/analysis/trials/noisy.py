@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vnbench.analysis.statistics.process_spread import Spread
 from vnbench.records.readings import Stop, StopRule
 from vnbench.records.record import TrialWarning
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import format_percent
 
 NOISY_HALF_WIDTH = 0.05

@@ -13,7 +13,8 @@ from vnbench.analysis.trials.process import StepFigures, training_figures, weigh
 from vnbench.analysis.trials.steps import steps_of
 from vnbench.records.readings import BatchingAccount, MemoryReading
 from vnbench.records.record import Status, TrialRecord, TrialWarning
-from vnbench.records.spec import TrialKind, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import TrialKind
 
 SAYING_NOTHING: tuple[Status, ...] = ("timeout", "crashed", "skipped")
 """How a repeat may end without a word against an earlier attempt that measured: those that got no figures."""

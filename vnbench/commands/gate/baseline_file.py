@@ -20,7 +20,7 @@ from vnbench.analysis.comparison.sides import LARGEST, Configuration, Side, Side
 from vnbench.errors import InputError
 from vnbench.records.readings import METRICS, Metric
 from vnbench.records.record import STATUSES
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 FORMAT = "vnbench baseline"
 VERSION = 1

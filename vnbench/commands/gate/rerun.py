@@ -34,7 +34,7 @@ from vnbench.output.progress import SweepProgress
 from vnbench.output.words.provenance import count
 from vnbench.records.placement import place_results
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import ResultsFile
 from vnbench.records.task import TrialTask
 from vnbench.sweep.estimate import Pace, TrialTimes, Workload

@@ -17,7 +17,7 @@ from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
 from vnbench.errors import InputError
 from vnbench.images.folder import read_sizes
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import DeviceType
+from vnbench.records.spec.words import DeviceType
 from vnbench.request.option import parsed, with_defaults
 from vnbench.request.options import DRAWN_RUN_OPTIONS, OPTIONS, RUN_OPTIONS
 from vnbench.sweep.estimate import START_UP_S

@@ -15,7 +15,8 @@ from vnbench.output.words.numbers import significant
 from vnbench.records.identity import digest
 from vnbench.records.probe_reading import ProbeReading, SweepChoices
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import Precision, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import Precision
 from vnbench.records.task import TrialTask
 from vnbench.request.choosing import precisions_without_units
 from vnbench.request.config import SweepConfig

@@ -25,7 +25,7 @@ from vnbench.output.tables.loader import loader_table
 from vnbench.output.tables.training import summary_table
 from vnbench.output.words.row_notes import is_marked, shared_codes
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.factored import CellForecast, Confirmation, confirmations
 

@@ -12,7 +12,7 @@ from vnbench.output.progress import SweepProgress
 from vnbench.records.machine_keys import Environment
 from vnbench.records.readings import ForecastReading
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import ResultsFile
 from vnbench.records.task import TrialTask
 from vnbench.request.config import SweepConfig

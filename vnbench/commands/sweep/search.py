@@ -25,7 +25,8 @@ from vnbench.output.words.levers import describe
 from vnbench.processes.locks import gpu_lock
 from vnbench.records.machine_keys import Environment
 from vnbench.records.record import STATUSES, TrialRecord
-from vnbench.records.spec import MAX_BATCH_SIZE, SamplerName, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import MAX_BATCH_SIZE, SamplerName
 from vnbench.records.store import ResultsFile
 from vnbench.records.task import TrialTask
 from vnbench.request.config import SweepConfig

@@ -27,7 +27,7 @@ from vnbench.processes.locks import gpu_lock
 from vnbench.records.machine_keys import Environment
 from vnbench.records.placement import place_results
 from vnbench.records.record import STATUSES, TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import ResultsFile, load_results
 from vnbench.request.config import SweepConfig, complete
 from vnbench.request.reading import Request

@@ -18,7 +18,7 @@ from vnbench.images.drawing.curves import Stroke, choose_bands, choose_codes, dr
 from vnbench.images.drawing.layout import choose_layout
 from vnbench.images.drawing.printing import choose_press, print_form
 from vnbench.images.drawing.scan import BLEED, choose_feed, feed, grain, specks, wear
-from vnbench.records.spec import NUM_CLASSES, Task
+from vnbench.records.spec.words import NUM_CLASSES, Task
 
 GENERATOR_VERSION = 3
 """Rises with every change that alters a pixel, so that corpora of different drawings are told apart."""

@@ -12,7 +12,7 @@ from vnbench.output.words.levers import describe, kind_told, varying, worth_nami
 from vnbench.output.words.numbers import MISSING, significant
 from vnbench.output.words.provenance import count
 from vnbench.records.readings import Metric
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import format_bytes, format_percent
 
 HOW_IT_DECIDES = (

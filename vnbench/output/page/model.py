@@ -19,7 +19,8 @@ from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, kind_told, varying, worth_naming
 from vnbench.output.words.numbers import significant
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import COMPUTING_LEVERS, TrialSpec
+from vnbench.records.spec.axes import COMPUTING_LEVERS
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import format_bytes
 
 COLUMNS = (

@@ -19,7 +19,7 @@ from vnbench.output.plots.style import legend_below, new_figure
 from vnbench.output.words.levers import describe, worth_naming
 from vnbench.output.words.noise import drift_line
 from vnbench.output.words.provenance import Provenance, count
-from vnbench.records.spec import LEVERS, TrialSpec
+from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
 
 MIN_RUNS = 3
 """Runs of the reference from which on there is a course to draw: a line through two points has no interval."""

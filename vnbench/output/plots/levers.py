@@ -16,7 +16,7 @@ from vnbench.output.plots.style import new_figure
 from vnbench.output.words.numbers import time_unit
 from vnbench.output.words.plan import named
 from vnbench.output.words.provenance import Provenance
-from vnbench.records.spec import LEVERS
+from vnbench.records.spec.trial_spec import LEVERS
 from vnbench.units import format_bytes, format_duration
 
 SAVED, LOST, TOTAL = GREEN, VERMILLION, SKY

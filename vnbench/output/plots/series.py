@@ -22,9 +22,9 @@ from vnbench.output.words.levers import (
     varying,
     worth_naming,
 )
-from vnbench.records.lever import LeverValue
 from vnbench.records.record import Status
-from vnbench.records.spec import LEVERS, TrialSpec
+from vnbench.records.spec.lever import LeverValue
+from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
 
 MAX_SERIES = len(VARIANTS)
 """Most series in one figure: more can neither be told apart nor named in a legend."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from vnbench.output.view import Column
 from vnbench.output.words.levers import describe, varying, worth_naming
-from vnbench.records.spec import LEVERS, TrialSpec
+from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
 
 Row = TypeVar("Row")
 

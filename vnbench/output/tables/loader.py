@@ -25,7 +25,8 @@ from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, status_cell
 from vnbench.output.words.saturation import saturation_line
 from vnbench.records.record import TrialRecord, WarningCode
-from vnbench.records.spec import LEVERS, LOADING_LEVERS
+from vnbench.records.spec.axes import LOADING_LEVERS
+from vnbench.records.spec.trial_spec import LEVERS
 from vnbench.units import BYTES_PER_UNIT, format_percent, gib, mpx
 
 LOADER_LEVERS = ("task", "batch_size", "micro_batch_size", *LOADING_LEVERS, "corpus_id")

@@ -20,7 +20,7 @@ from vnbench.analysis.trials.summary import TrialSummary, summarize
 from vnbench.output.view import Column, View
 from vnbench.output.words.numbers import times
 from vnbench.records.record import STEP_COLUMNS, TrialRecord
-from vnbench.records.spec import LEVERS, TrialSpec
+from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
 
 SPEC_FIELDS = ("device", *LEVERS, "seed", "worst_case_height", "worst_case_width", "pixel_budget", "subset_size")
 """What is told of the spec of a trial: every lever, and sizes."""

@@ -22,7 +22,7 @@ from vnbench.output.words.numbers import MISSING, fixed, format_estimate, suppor
 from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, short, status_cell, subject
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import BYTES_PER_UNIT, format_bytes, mpx
 
 UNLIMITED = 10_000

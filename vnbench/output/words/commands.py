@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from vnbench.analysis.trials.measured_sizes import asked_ranges, measured_ranges
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import USUAL_GROUPS, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import USUAL_GROUPS
 from vnbench.request.options import OPTIONS
 from vnbench.units import PixelRange
 

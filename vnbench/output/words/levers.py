@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from vnbench.records.lever import LeverValue
-from vnbench.records.spec import LEVERS, TrialSpec
+from vnbench.records.spec.lever import LeverValue
+from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
 
 Levers = Mapping[str, LeverValue]
 """Values by lever name."""

@@ -7,7 +7,7 @@ from vnbench.analysis.trials.drift import Drift
 from vnbench.analysis.trials.noise import Noise
 from vnbench.output.words.numbers import told
 from vnbench.output.words.provenance import count
-from vnbench.records.spec import TrialKind
+from vnbench.records.spec.words import TrialKind
 from vnbench.units import format_duration
 
 REPEAT_COMMAND = "--replicates 3 or --reference-runs 3"

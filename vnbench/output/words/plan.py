@@ -11,7 +11,7 @@ from vnbench.analysis.planning.interruptions import best_interval_of_count_s, da
 from vnbench.analysis.planning.spread import Finish, Part
 from vnbench.output.words.numbers import MISSING, significant
 from vnbench.output.words.provenance import Provenance, count
-from vnbench.records.spec import LEVERS
+from vnbench.records.spec.trial_spec import LEVERS
 from vnbench.units import format_bytes, format_duration
 
 PART_WORDS: Mapping[Part, str] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from vnbench.errors import InputError
 from vnbench.output.words.levers import describe
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 KINDS = ("parameters", "gradients", "optimizer state", "inputs", "activations", "backward")
 """What storages are told apart by, in the order of columns and layers."""

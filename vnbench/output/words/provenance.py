@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vnbench.errors import InputError
 from vnbench.records.machine_keys import SPEED_KEYS, Environment, fact_text
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import DeviceType
+from vnbench.records.spec.words import DeviceType
 
 CPU_LABEL = "CPU figures: they rank levers on this machine, not on a GPU"
 """Stands under every table and figure of CPU records."""

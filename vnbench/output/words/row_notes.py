@@ -10,7 +10,7 @@ from typing import Protocol
 from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.provenance import count
 from vnbench.records.record import Status, TrialWarning, WarningCode
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 MAX_EQUAL_WARNINGS = 2
 """Rows with the same warning that get a line each; more of them share one, and where they are more than half of the

@@ -22,7 +22,8 @@ from vnbench.images.drawing.raster import draw_example
 from vnbench.loading.collate import Batch, collate
 from vnbench.records.readings import EqualityReading
 from vnbench.records.record import Cause, TrialRecord
-from vnbench.records.spec import Precision, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import Precision
 from vnbench.trial.checks.soundness import error_told
 from vnbench.trial.instruments.memory import free_unheld_memory
 from vnbench.trial.step.network import mixes_examples, without_dropout

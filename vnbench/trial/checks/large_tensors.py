@@ -24,7 +24,7 @@ from vnbench.loading.collate import Batch, collate, to_device
 from vnbench.records.failures import classify
 from vnbench.records.readings import EqualityReading, LargeTensorReading
 from vnbench.records.record import Cause, TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.trial.checks.soundness import error_told
 from vnbench.trial.instruments.memory import free_unheld_memory, is_cuda_full, num_cuda_ooms
 from vnbench.trial.step.fake_network import faked

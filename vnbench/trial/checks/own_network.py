@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vnbench.errors import ModelError, VnbenchError
 from vnbench.records.failures import summary_line
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.trial.checks.exactness import find_leak
 from vnbench.trial.step.network import SMALLEST_SIDE, build_network, takes_mask, without_dropout
 

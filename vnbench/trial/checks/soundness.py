@@ -12,7 +12,7 @@ from vnbench.analysis.trials.noisy import StoppedFigure, noise_warning
 from vnbench.analysis.trials.process import SUPPLYING
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import Cause, TrialRecord, TrialWarning
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import format_percent
 
 MIN_MEASURED_STEPS = 5

@@ -18,7 +18,7 @@ from vnbench.measure.gpu_state import gpu_settings
 from vnbench.measure.machine import machine_settings
 from vnbench.measure.precisions import in_order, native_precisions_of_capability
 from vnbench.records.machine_keys import Environment
-from vnbench.records.spec import DeviceType, Precision
+from vnbench.records.spec.words import DeviceType, Precision
 from vnbench.trial.instruments.memory import host_memory_bytes
 
 

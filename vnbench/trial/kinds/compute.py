@@ -14,7 +14,7 @@ from vnbench.images.drawing.raster import draw_example
 from vnbench.loading.collate import Batch, collate, to_device
 from vnbench.records.readings import CanvasReading, MemoryReading, Stop
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.references import checked_against_references, expected_large_tensors
 from vnbench.trial.instruments.memory import cuda_memory, process_memory, process_rss_bytes, reset_cuda_peaks

@@ -22,7 +22,7 @@ from vnbench.loading.loader import process_loader
 from vnbench.loading.page_cache import cached_ratio, drop_from_page_cache
 from vnbench.records.readings import LoaderStage, LoaderStageName
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.trial_plan import MEASURED_EPOCH, choose_examples, load_the_corpus, plan_config, steps_of_epoch
 from vnbench.trial.checks.soundness import loader_warnings

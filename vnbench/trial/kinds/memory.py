@@ -12,7 +12,7 @@ from vnbench.images.drawing.raster import draw_example
 from vnbench.loading.collate import Batch, blank_batch, collate
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.references import checked_against_references, expected_large_tensors
 from vnbench.trial.checks.soundness import checked_loss, large_tensor_warnings, memory_warnings

@@ -17,7 +17,8 @@ import torch
 
 from vnbench.records.probe_reading import ProbeReading, ProbeStep
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec import DeviceType, Precision, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import DeviceType, Precision
 from vnbench.records.task import TrialTask
 from vnbench.trial.instruments.environment import check_fork
 from vnbench.trial.instruments.timing import make_timer

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from vnbench.records.failures import classify
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.instruments import timing
 from vnbench.trial.instruments.environment import describe_environment

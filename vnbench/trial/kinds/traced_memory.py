@@ -9,7 +9,7 @@ from vnbench.batching.alignment import align
 from vnbench.loading.collate import blank_batch
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import Cause, TrialRecord
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.references import expected_large_tensors
 from vnbench.trial.kinds.worst_case import track_worst_case

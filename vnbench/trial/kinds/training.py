@@ -15,7 +15,7 @@ from vnbench.images.corpus import Corpus
 from vnbench.loading.collate import blank_batch
 from vnbench.records.record import TrialRecord
 from vnbench.records.shape_visits import visits_shapes
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.trial_plan import (
     MEASURED_EPOCH,

@@ -7,7 +7,7 @@ from functools import partial
 
 from vnbench.loading.collate import Batch, blank_batch
 from vnbench.records.readings import MemoryReading
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.trial.instruments.timing import make_timer
 from vnbench.trial.step.optimizer_step import OptimizerStep, StepResult
 from vnbench.trial.step.tracked_step import run_tracked

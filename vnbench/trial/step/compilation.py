@@ -12,7 +12,7 @@ import torch
 import torch._dynamo
 from torch import Tensor, nn
 
-from vnbench.records.spec import Precision
+from vnbench.records.spec.words import Precision
 
 MAX_GRAPHS = 16
 """Graphs that a trial may compile. Sizes are symbols in a graph, so one serves nearly all canvases; a batch of one

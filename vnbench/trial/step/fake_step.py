@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vnbench.errors import ModelError
 from vnbench.records.failures import summary_line
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.trial.step.fake_network import faked
 from vnbench.trial.step.optimizer_step import OptimizerStep, drawn_network, step_of
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vnbench.records.spec import MemoryFormat
+from vnbench.records.spec.words import MemoryFormat
 
 ONEDNN_BLOCK_CHANNELS = 16
 """Channels that oneDNN takes at a time where it has AVX-512; with AVX2 it takes 8."""

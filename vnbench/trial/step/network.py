@@ -13,7 +13,8 @@ from torch import nn
 
 from vnbench.errors import ModelError
 from vnbench.model.veernet import build_model
-from vnbench.records.spec import ALIGNMENT, ModelName, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import ALIGNMENT, ModelName
 from vnbench.request.own_model import read_own_model
 
 SMALLEST_SIDE = 2 * ALIGNMENT

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from vnbench.loading.collate import Batch, device_tensors, to_device
 from vnbench.model.loss import tversky_loss_sum
-from vnbench.records.spec import MemoryFormat, OptimizerLoop, Padding, Precision, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import MemoryFormat, OptimizerLoop, Padding, Precision
 from vnbench.trial.instruments.memory import keep_freed_memory
 from vnbench.trial.instruments.timing import StepTimer, make_timer
 from vnbench.trial.step.compilation import LossOfPass, compile_model, compile_pass

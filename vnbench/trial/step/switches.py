@@ -6,7 +6,8 @@ import os
 
 import torch
 
-from vnbench.records.spec import Allocator, Precision, TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import Allocator, Precision
 from vnbench.trial.instruments.environment import check_fork
 from vnbench.trial.instruments.memory import limit_memory
 

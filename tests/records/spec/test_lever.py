@@ -7,7 +7,9 @@ from dataclasses import fields
 import pytest
 
 from vnbench.errors import InputError
-from vnbench.records.spec import AXES, COMPUTING_LEVERS, LEVERS, LOADING_LEVERS, Levers, TrialSpec
+from vnbench.records.spec.axes import AXES, COMPUTING_LEVERS, LOADING_LEVERS
+from vnbench.records.spec.levers import Levers
+from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
 
 
 def test_every_field_of_levers_is_an_axis_with_words_for_people() -> None:

@@ -7,7 +7,7 @@ import pytest
 from record_factory import memory_spec, training_spec
 
 from vnbench.records.shape_visits import visits_shapes
-from vnbench.records.spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrialSpec
 
 
 def test_equal_specs_have_one_id_and_each_field_changes_it() -> None:

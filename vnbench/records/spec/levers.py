@@ -1,0 +1,362 @@
+"""Everything that a sweep can vary, declared field by field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from vnbench.parsers import several, whole, wholes, word_or
+from vnbench.records.spec.lever import Lever, LeverValue
+from vnbench.records.spec.words import (
+    DEFAULT_PREFETCH_FACTOR,
+    MAX_BATCH_SIZE,
+    MAX_SHAPES,
+    USUAL_GROUPS,
+    Allocator,
+    Cache,
+    Checkpointing,
+    Compile,
+    ImageFormat,
+    MemoryFormat,
+    NormKernel,
+    NormPrecision,
+    OnOff,
+    OptimizerLoop,
+    Padding,
+    Precision,
+    SamplerName,
+    ShapeVisits,
+    WorkerKind,
+)
+
+
+def _read_micro_batch(spec: Any) -> LeverValue:
+    """Return the micro-batch, or None where it is the whole batch: it then varies with the batch and is no lever."""
+    return spec.micro_batch_size if spec.accumulation_steps > 1 else None
+
+
+def _read_norm_precision(spec: Any) -> LeverValue:
+    return None if spec.model_id is not None and spec.norm_precision == "fp32" else spec.norm_precision
+
+
+def _read_norm_groups(spec: Any) -> LeverValue:
+    return None if spec.model_id is not None and spec.norm_groups == USUAL_GROUPS else spec.norm_groups
+
+
+def _read_shapes(spec: Any) -> LeverValue:
+    return "any" if spec.shapes is None else spec.shapes
+
+
+def _parse_groups(text: str, where: str) -> str:
+    return USUAL_GROUPS if text == USUAL_GROUPS else str(whole(1, 1024)(text, where))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Levers:
+    """One value of everything that a sweep can vary.
+
+    A new lever is a field here, and what it does in the trial. Fields with a default are at it unless asked for, so
+    that the identity of older specs stays as it is.
+    """
+
+    batch_size: Annotated[
+        int,
+        Lever(
+            header="batch",
+            phrased="batch {}",
+            help="Examples per optimizer step",
+            metavar="N,...",
+            parse_axis=wholes(1, MAX_BATCH_SIZE),
+            swept={"cuda": "1,2,4,8,16", "cpu": "1,2"},
+            centre={"cuda": 4},
+        ),
+    ]
+    """Examples per optimizer step."""
+    micro_batch_size: Annotated[
+        int | None,
+        Lever(
+            header="micro",
+            phrased="micro-batch {}",
+            as_phrase={None: "micro-batch = batch"},
+            read=_read_micro_batch,
+            help="Examples per forward and backward pass, or same",
+            metavar="N,...",
+            parse_axis=several(word_or("same", None, whole(1, MAX_BATCH_SIZE))),
+            swept="same",
+        ),
+    ]
+    """Examples per forward and backward pass; None for the whole batch."""
+    precision: Annotated[
+        Precision,
+        Lever(
+            header="preci-\nsion",
+            phrased="{}",
+            help="Arithmetic of convolutions and matrix products",
+            swept={"cuda": "bf16,fp32,tf32,fp16", "cpu": "bf16,fp32"},
+            part="computing",
+        ),
+    ]
+    """Arithmetic of convolutions and matrix products."""
+    norm_precision: Annotated[
+        NormPrecision,
+        Lever(
+            header="norm",
+            phrased="norm in {}",
+            as_phrase={None: "own norm", "input": "norm in input precision"},
+            read=_read_norm_precision,
+            help="Arithmetic of norms: fp32, or input for that of what they get",
+            swept="fp32,input",
+            part="computing",
+            neutral="fp32",
+        ),
+    ]
+    """Whether norms compute in fp32 or in the precision of their input."""
+    norm_groups: Annotated[
+        str,
+        Lever(
+            header="norm\ngroups",
+            phrased="norm groups {}",
+            as_phrase={None: "own norm groups"},
+            read=_read_norm_groups,
+            help="Groups of GroupNorm: half-or-16, or a number",
+            metavar="RULE,...",
+            parse_axis=several(_parse_groups),
+            part="computing",
+            neutral=USUAL_GROUPS,
+            words=(USUAL_GROUPS,),
+        ),
+    ] = USUAL_GROUPS
+    """Rule for the groups of GroupNorm: ``half-or-16``, or a number of groups."""
+    checkpointing: Annotated[
+        Checkpointing,
+        Lever(
+            header="check-\npoint",
+            phrased="checkpointing {}",
+            as_phrase={"none": "no checkpointing"},
+            help="Which activations are recomputed in the backward pass",
+            swept="none,stages",
+            part="computing",
+            neutral="none",
+        ),
+    ]
+    """Which activations are recomputed in the backward pass."""
+    sampler: Annotated[
+        SamplerName | None,
+        Lever(
+            header="sampler",
+            phrased="{} sampler",
+            help="How images are grouped into batches",
+            swept="bucketed,random",
+            part="loading",
+            needs="several examples",
+        ),
+    ] = None
+    """How examples are grouped into batches (``loader``, ``training``; ``memory`` after a soak)."""
+    shapes: Annotated[
+        int | None,
+        Lever(
+            header="shapes",
+            phrased="{} shapes",
+            read=_read_shapes,
+            quiet="any",
+            help="Different canvases, at most, or any",
+            metavar="N,...",
+            parse_axis=several(word_or("any", None, whole(1, MAX_SHAPES))),
+            swept="any",
+            part="loading",
+        ),
+    ] = None
+    """Different canvases, at most; None for as many as come up (``loader``, ``training``)."""
+    shape_visits: Annotated[
+        ShapeVisits,
+        Lever(
+            header="shape\nvisits",
+            phrased="{} shapes",
+            as_phrase={"auto": "shapes visited as usual"},
+            quiet="auto",
+            help="warm: each canvas is seen before it is timed; cold: it is not; auto: warm on CUDA or compiled",
+        ),
+    ] = "auto"
+    """Whether a pass over each canvas comes before it is timed: vnbench.records.shape_visits (``training``)."""
+    num_workers: Annotated[
+        int | None,
+        Lever(
+            header="work-\ners",
+            phrased="{} workers",
+            as_phrase={1: "1 worker"},
+            help="Loader workers; 0 loads in the training process",
+            metavar="N,...",
+            parse_axis=wholes(0, 256),
+            swept={"cuda": "0,2,4,8", "cpu": "0,2"},
+            centre={"cuda": 4},
+            part="loading",
+        ),
+    ] = None
+    """Loader workers; 0 decodes in the training process (``loader``, ``training``)."""
+    memory_format: Annotated[
+        MemoryFormat,
+        Lever(
+            header="memory\nformat",
+            phrased="{} memory",
+            help="Order of the numbers of a map in memory",
+            part="computing",
+            is_switch=True,
+        ),
+    ] = "contiguous"
+    """Order of the numbers of a map in memory."""
+    compile: Annotated[
+        Compile,
+        Lever(
+            header="com-\npile",
+            phrased="compile {}",
+            as_phrase={"none": "not compiled"},
+            help="What torch.compile compiles: none, default (the network), step (with its loss)",
+            part="computing",
+            is_switch=True,
+        ),
+    ] = "none"
+    """What torch.compile compiles: the network (``default``), a pass with its loss (``step``), or nothing."""
+    cudnn_benchmark: Annotated[
+        OnOff,
+        Lever(
+            header="cudnn\nbench",
+            phrased="cudnn-benchmark {}",
+            help="Whether cuDNN times its algorithms on each new shape",
+            part="computing",
+            is_switch=True,
+            is_cuda_only=True,
+        ),
+    ] = "off"
+    """Whether cuDNN times its algorithms on each new shape."""
+    allocator: Annotated[
+        Allocator,
+        Lever(
+            header="allo-\ncator",
+            phrased="{} allocator",
+            help="How the caching allocator takes memory from the driver",
+            part="computing",
+            is_switch=True,
+            is_cuda_only=True,
+        ),
+    ] = "native"
+    """How the caching allocator takes memory from the driver (PYTORCH_ALLOC_CONF)."""
+    optimizer: Annotated[
+        OptimizerLoop,
+        Lever(
+            header="opti-\nmizer",
+            phrased="{} optimizer",
+            help="How the optimizer goes over the parameters",
+            part="computing",
+            is_switch=True,
+        ),
+    ] = "fused"
+    """How the optimizer goes over the parameters."""
+    padding: Annotated[
+        Padding,
+        Lever(
+            header="pad-\nding",
+            phrased="{} padding",
+            help="plain; exact: norms and attention leave padded pixels out",
+            part="computing",
+            is_switch=True,
+            neutral="plain",
+        ),
+    ] = "plain"
+    """Whether norms and attention see padded pixels (``plain``) or leave them out (``exact``)."""
+    norm_kernel: Annotated[
+        NormKernel,
+        Lever(
+            header="norm\nkernel",
+            phrased="{} norm kernel",
+            help="GroupNorm: native (that of torch), split (reductions over many blocks)",
+            part="computing",
+            is_switch=True,
+            neutral="native",
+        ),
+    ] = "native"
+    """Whether GroupNorm is torch's kernel or made of reductions that many multiprocessors share (``split``)."""
+    cuda_graphs: Annotated[
+        OnOff,
+        Lever(
+            header="CUDA\ngraphs",
+            phrased="CUDA graphs {}",
+            help="Whether passes are replayed as graphs captured on each canvas",
+            part="computing",
+            is_switch=True,
+            is_cuda_only=True,
+        ),
+    ] = "off"
+    """Whether the kernels of a pass are launched one by one, or replayed as a graph captured on each canvas."""
+    worker_kind: Annotated[
+        WorkerKind,
+        Lever(
+            header="worker\nkind",
+            phrased="workers are {}",
+            help="What the loader's workers are",
+            part="loading",
+            is_switch=True,
+            needs="workers",
+        ),
+    ] = "processes"
+    """What the loader's workers are (``loader``, ``training``)."""
+    prefetch_factor: Annotated[
+        int,
+        Lever(
+            header="pre-\nfetch",
+            phrased="prefetch {}",
+            help="Micro-batches ahead per loader worker",
+            metavar="N,...",
+            parse_axis=wholes(1, 64),
+            part="loading",
+            is_switch=True,
+            needs="workers",
+        ),
+    ] = DEFAULT_PREFETCH_FACTOR
+    """Micro-batches ahead per loader worker (``loader``, ``training``)."""
+    pin_memory: Annotated[
+        OnOff,
+        Lever(
+            header="pin",
+            phrased="pinned {}",
+            as_phrase={"on": "pinned", "off": "not pinned"},
+            help="Whether batches go to the device through pinned memory",
+            part="loading",
+            is_switch=True,
+        ),
+    ] = "on"
+    """Whether batches go to the device through pinned memory; without CUDA nothing does (``loader``, ``training``)."""
+    persistent_workers: Annotated[
+        OnOff,
+        Lever(
+            header="per-\nsist",
+            phrased="workers persist {}",
+            help="Whether loader workers live on from epoch to epoch",
+            part="loading",
+            is_switch=True,
+            needs="workers",
+        ),
+    ] = "on"
+    """Whether loader workers live on from epoch to epoch (``loader``, ``training``)."""
+    cache: Annotated[
+        Cache,
+        Lever(
+            header="cache",
+            phrased="cache in {}",
+            as_phrase={"none": "no cache"},
+            help="Where decoded images are kept",
+            part="loading",
+            is_switch=True,
+        ),
+    ] = "none"
+    """Where decoded images are kept (``loader``, ``training``)."""
+    image_format: Annotated[
+        ImageFormat,
+        Lever(
+            header="image\nformat",
+            phrased="{} files",
+            help="Files of the synthetic images",
+            part="loading",
+            is_switch=True,
+        ),
+    ] = "png"
+    """Which files of the images are read, of a synthetic corpus (``loader``, ``training``)."""

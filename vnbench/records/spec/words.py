@@ -1,0 +1,72 @@
+"""The words that a spec may hold, and the limits of its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+DeviceType = Literal["cuda", "cpu"]
+TrialKind = Literal["memory", "compute", "loader", "training", "probe"]
+ModelName = Literal["veernet", "veernet-tiny"]
+Task = Literal["multiclass", "binary"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+NormPrecision = Literal["fp32", "input"]
+NormKernel = Literal["native", "split"]
+Checkpointing = Literal["none", "stages", "selective"]
+SamplerName = Literal["random", "step-sorted", "bucketed", "pixel-budget", "sorted"]
+MemoryFormat = Literal["contiguous", "channels-last"]
+Compile = Literal["none", "default", "step"]
+Allocator = Literal["native", "expandable-segments"]
+OptimizerLoop = Literal["fused", "foreach", "for-loop"]
+Padding = Literal["plain", "exact"]
+WorkerKind = Literal["processes", "threads"]
+OnOff = Literal["off", "on"]
+Cache = Literal["none", "memory", "disk"]
+ImageFormat = Literal["png", "tiff-g4", "tiff-deflate", "tiff-zstd"]
+Soak = Literal["none", "sampler-order", "largest-first"]
+MemoryBy = Literal["step", "trace"]
+ShapeVisits = Literal["auto", "warm", "cold"]
+SizeLaw = Literal["uniform", "log-uniform"]
+
+DEVICE_TYPES: tuple[DeviceType, ...] = get_args(DeviceType)
+TRIAL_KINDS: tuple[TrialKind, ...] = get_args(TrialKind)
+SWEPT_KINDS: tuple[TrialKind, ...] = tuple(kind for kind in TRIAL_KINDS if kind != "probe")
+"""Kinds that a sweep measures; a probe comes before it and tells how long they will take."""
+MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
+TASKS: tuple[Task, ...] = get_args(Task)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+NORM_KERNELS: tuple[NormKernel, ...] = get_args(NormKernel)
+CHECKPOINTINGS: tuple[Checkpointing, ...] = get_args(Checkpointing)
+SAMPLER_NAMES: tuple[SamplerName, ...] = get_args(SamplerName)
+PADDINGS: tuple[Padding, ...] = get_args(Padding)
+IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
+SOAKS: tuple[Soak, ...] = get_args(Soak)
+MEMORY_BYS: tuple[MemoryBy, ...] = get_args(MemoryBy)
+SIZE_LAWS: tuple[SizeLaw, ...] = get_args(SizeLaw)
+"""How the sides of synthetic images are distributed."""
+
+REDUCED_PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16")
+"""Precisions that run under autocast; only there can the norm's precision differ from its input's."""
+
+DEFAULT_PREFETCH_FACTOR = 2
+"""Micro-batches ahead per worker: one in work, one waiting, which evens out the unequal times of ragged batches. Each
+more would hold up to 262 MB of shared memory (16 examples of 640 x 12,800)."""
+
+ALIGNMENT = 32
+"""Canvas sides are rounded up to this many pixels: the encoder halves the map in five stages."""
+
+NUM_CLASSES: Mapping[Task, int] = {"multiclass": 3, "binary": 2}
+"""Classes of each task, background included."""
+
+
+MAX_BATCH_SIZE = 4096
+"""Largest batch that is taken for one: on these images a larger number is a typing error."""
+
+MAX_SHAPES = 4096
+"""Most canvases that training may be held to: more than an epoch of logs has without being held to any."""
+
+MAX_EPOCH = 2**32 - 1
+"""Largest epoch: the lower half of the second word of the Philox key from which its plan is drawn."""
+
+USUAL_GROUPS = "half-or-16"
+"""Rule for the groups of GroupNorm: half of the channels, or 16 where that is less."""
