@@ -21,7 +21,7 @@ from vnbench.records.readings import (
 )
 from vnbench.records.record import Cause, Status, TrialRecord
 from vnbench.records.spec.axes import FLAG_FIELDS
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec, LoaderSpec, MemorySpec, TrainingSpec, TrialSpec
 from vnbench.records.spec.words import PRECISIONS
 from vnbench.sweep.estimate import Pace, Workload
 
@@ -49,10 +49,9 @@ CANVAS_SIZES = (
 MEMORY_FACTOR = {"fp32": 1.0, "tf32": 1.0, "bf16": 0.62, "fp16": 0.62}
 
 
-def training_spec(**changes: Any) -> TrialSpec:
+def training_spec(**changes: Any) -> TrainingSpec:
     """Return a CPU training spec at the centre of a sweep; a change of batch_size moves the micro-batch with it."""
     values: dict[str, Any] = {
-        "kind": "training",
         "device": "cpu",
         "model": "veernet-tiny",
         "task": "multiclass",
@@ -68,13 +67,12 @@ def training_spec(**changes: Any) -> TrialSpec:
         "subset_size": 32,
         "num_warm_up_steps": 2,
     }
-    return TrialSpec(**(values | changes))
+    return TrainingSpec(**(values | changes))
 
 
-def loader_spec(**changes: Any) -> TrialSpec:
+def loader_spec(**changes: Any) -> LoaderSpec:
     """Return a CPU loader spec; a change of batch_size moves the micro-batch with it."""
     values: dict[str, Any] = {
-        "kind": "loader",
         "device": "cpu",
         "model": "veernet-tiny",
         "task": "multiclass",
@@ -91,13 +89,12 @@ def loader_spec(**changes: Any) -> TrialSpec:
         "max_epochs": 4,
         "max_measuring_s": 60.0,
     }
-    return TrialSpec(**(values | changes))
+    return LoaderSpec(**(values | changes))
 
 
-def memory_spec(training: TrialSpec, *, height: int = 640, width: int = 12_800) -> TrialSpec:
+def memory_spec(training: TrialSpec, *, height: int = 640, width: int = 12_800) -> MemorySpec:
     """Return the spec of the memory trial that covers the family of ``training``."""
-    return TrialSpec(
-        kind="memory",
+    return MemorySpec(
         device=training.device,
         model=training.model,
         model_id=training.model_id,
@@ -114,10 +111,9 @@ def memory_spec(training: TrialSpec, *, height: int = 640, width: int = 12_800) 
     )
 
 
-def compute_spec(**changes: Any) -> TrialSpec:
+def compute_spec(**changes: Any) -> ComputeSpec:
     """Return a CPU compute spec of nine canvases; a change of micro_batch_size moves the batch with it."""
     values: dict[str, Any] = {
-        "kind": "compute",
         "device": "cpu",
         "model": "veernet-tiny",
         "task": "multiclass",
@@ -134,7 +130,7 @@ def compute_spec(**changes: Any) -> TrialSpec:
         "max_steps": 30,
         "max_measuring_s": 10.0,
     }
-    return TrialSpec(**(values | changes))
+    return ComputeSpec(**(values | changes))
 
 
 def steps_of(
@@ -239,17 +235,17 @@ def telemetry_of(spec: TrialSpec) -> dict[str, Any]:
     return {"device": {"power_w": {"mean": POWER_W}} if spec.device == "cuda" else None}
 
 
-def measured_training_record(spec: TrialSpec, *, replicate: int = 0, **changes: Any) -> TrialRecord:
+def measured_training_record(spec: TrainingSpec, *, replicate: int = 0, **changes: Any) -> TrialRecord:
     """Return a training record with the step times, padding and waiting that its levers would plausibly give."""
     random, process_factor = _draws(spec, replicate=replicate)
-    num_warm_up = spec.num_warm_up_steps or 0
-    num_steps = num_warm_up + max(2, (spec.subset_size or 0) // spec.batch_size)
+    num_warm_up = spec.num_warm_up_steps
+    num_steps = num_warm_up + max(2, spec.subset_size // spec.batch_size)
     waste = 0.04 if spec.micro_batch_size == 1 else 0.38 * (1 - 1 / spec.micro_batch_size) + 0.04
     waste = 0.05 if spec.sampler == "bucketed" else waste
     valid = random.integers(2_000_000, 7_000_000, size=(num_steps, spec.batch_size)).sum(axis=1)
     padded = (valid / (1 - waste)).astype(int)
     compute_s = padded * _seconds_per_pixel(spec) * process_factor * random.normal(1, 0.02, size=num_steps)
-    wait_s = compute_s * {0: 0.35, 1: 0.12, 2: 0.03, 4: 0.01, 8: 0.01}[spec.num_workers or 0]
+    wait_s = compute_s * {0: 0.35, 1: 0.12, 2: 0.03, 4: 0.01, 8: 0.01}[spec.num_workers]
     steps = steps_of(
         (compute_s + wait_s).tolist(),
         valid_pixels=valid.tolist(),
@@ -276,12 +272,12 @@ def measured_training_record(spec: TrialSpec, *, replicate: int = 0, **changes: 
     return record_of(spec, replicate=replicate, **(measured | changes))
 
 
-def measured_compute_record(spec: TrialSpec, *, replicate: int = 0, **changes: Any) -> TrialRecord:
+def measured_compute_record(spec: ComputeSpec, *, replicate: int = 0, **changes: Any) -> TrialRecord:
     """Return a compute record with the step times that its levers would plausibly give, canvas by canvas."""
     random, process_factor = _draws(spec, replicate=replicate)
     is_cuda = spec.device == "cuda"
-    sizes = spec.canvas_sizes or ()
-    num_warm_up, num_steps = spec.num_warm_up_steps or 0, 12
+    sizes = spec.canvas_sizes
+    num_warm_up, num_steps = spec.num_warm_up_steps, 12
     parts, canvases = [], []
     for height, width in sizes:
         valid = spec.batch_size * height * width
@@ -482,7 +478,7 @@ def compute_sweep(*, device: str = "cuda", replicates: int = 1) -> tuple[TrialRe
     )
 
 
-def _sweep(specs: Sequence[TrialSpec]) -> tuple[TrialRecord, ...]:
+def _sweep(specs: Sequence[TrainingSpec]) -> tuple[TrialRecord, ...]:
     families = {spec.family: spec for spec in specs}
     memory = {family: measured_memory_record(spec) for family, spec in families.items()}
     failed_at: dict[str, int] = {}

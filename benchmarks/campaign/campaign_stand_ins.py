@@ -18,7 +18,7 @@ from vnbench.batching.alignment import align
 from vnbench.records.machine_keys import Environment
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import Cause, Status, TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec, LoaderSpec, MemorySpec, TrainingSpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.estimate import Pace, Workload, trial_s
 from vnbench.units import mpx
@@ -151,7 +151,7 @@ class Machine:
             environment={},
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             elapsed_s=self._assumed.trial_s + (self._measuring_s(spec) if fits else 2.0),
-            memory=self._reading(need_gib) if fits and spec.kind == "memory" else None,
+            memory=self._reading(need_gib) if fits and isinstance(spec, MemorySpec) else None,
         )
 
     def _reading(self, need_gib: float) -> MemoryReading:
@@ -167,12 +167,12 @@ class Machine:
         )
 
     def _memory_gib(self, spec: TrialSpec) -> float:
-        if spec.kind == "loader":
+        if isinstance(spec, LoaderSpec):
             return 0.0
         key = f"bf16/{spec.norm_precision}" if spec.precision in ("bf16", "fp16") else "fp32"
         share = 1.0 if spec.checkpointing == "none" else self._assumed.checkpointed_share
         largest = self._workload.worst_case
-        if spec.canvas_sizes:
+        if isinstance(spec, ComputeSpec):
             largest = max(spec.canvas_sizes, key=math.prod)
         images = spec.micro_batch_size * mpx(align(largest[0]) * align(largest[1])) / WORST_CASE_MPX
         return images * share * self._assumed.worst_case_gib[key]
@@ -185,15 +185,15 @@ class Machine:
         return ms / 1000 * (1.0 if spec.checkpointing == "none" else self._assumed.checkpointing_factor)
 
     def _measuring_s(self, spec: TrialSpec) -> float:
-        if spec.kind == "memory":
+        if isinstance(spec, MemorySpec):
             passes_s = sum(
                 self._step_s(spec, example_mpx=mpx(height * width), num_examples=count)
                 for count, height, width in spec.soak_passes or ()
             )
             return passes_s + 2 * self._worst_step_s(spec)
-        if spec.kind == "compute":
+        if isinstance(spec, ComputeSpec):
             return self._compute_s(spec)
-        if spec.kind == "training":
+        if isinstance(spec, TrainingSpec):
             return self._training_s(spec)
         # What a loader takes is estimated by the sweep itself; a trial's start is counted already.
         return max(0.0, trial_s(spec, self._workload, self.pace()) - self._assumed.trial_s)
@@ -203,17 +203,13 @@ class Machine:
         area = mpx(align(height) * align(width))
         return self._step_s(spec, example_mpx=area, num_examples=spec.micro_batch_size)
 
-    def _compute_s(self, spec: TrialSpec) -> float:
-        assert spec.canvas_sizes is not None
-        assert spec.num_warm_up_steps is not None
-        assert spec.min_steps is not None
-        assert spec.max_steps is not None
+    def _compute_s(self, spec: ComputeSpec) -> float:
         seconds = self._checks_s(spec)
         for height, width in spec.canvas_sizes:
             area = mpx(align(height) * align(width))
             step_s = self._step_s(spec, example_mpx=area, num_examples=spec.batch_size)
             # As long as it may be measured: that a mean is known before is not assumed.
-            blocks = math.ceil((spec.max_measuring_s or 0.0) / (spec.min_steps * step_s))
+            blocks = math.ceil(spec.max_measuring_s / (spec.min_steps * step_s))
             num_steps = min(spec.max_steps, spec.min_steps * max(1, blocks))
             seconds += (spec.num_warm_up_steps + num_steps) * step_s
             seconds += 0.0 if spec.compile == "none" else self._assumed.compile_s
@@ -221,18 +217,20 @@ class Machine:
 
     def _checks_s(self, spec: TrialSpec) -> float:
         """Return what comes before anything is timed: a pass of many elements runs in one and in smaller ones."""
-        largest = max(spec.canvas_sizes or (self._workload.worst_case,), key=math.prod)
+        largest = max(
+            spec.canvas_sizes if isinstance(spec, ComputeSpec) else [self._workload.worst_case], key=math.prod
+        )
         area = align(largest[0]) * align(largest[1])
         is_large = spec.micro_batch_size * area * CHANNELS >= LARGE_TENSOR
         step_s = self._step_s(spec, example_mpx=mpx(area), num_examples=spec.micro_batch_size)
         one_s = self._step_s(spec, example_mpx=mpx(area), num_examples=1)
         return self._assumed.check_s + (step_s + spec.micro_batch_size * one_s if is_large else 0.0)
 
-    def _training_s(self, spec: TrialSpec) -> float:
+    def _training_s(self, spec: TrainingSpec) -> float:
         epoch = self._workload.of_epoch(spec)
         example_mpx = mpx(epoch.pixels) / epoch.num_passes / spec.micro_batch_size
         epoch_s = epoch.num_passes * self._step_s(spec, example_mpx=example_mpx, num_examples=spec.micro_batch_size)
         # Every canvas is visited before; then whole epochs, as long as it may be measured.
         num_epochs = min(spec.max_epochs or 1, 1 + int((spec.max_measuring_s or 0.0) // epoch_s))
-        warm_up_s = (spec.num_warm_up_steps or 0) * spec.accumulation_steps * self._worst_step_s(spec)
+        warm_up_s = spec.num_warm_up_steps * spec.accumulation_steps * self._worst_step_s(spec)
         return self._checks_s(spec) + warm_up_s + epoch_s + num_epochs * epoch_s

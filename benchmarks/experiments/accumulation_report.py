@@ -259,7 +259,7 @@ def needed_memory(rows: Sequence[Row]) -> list[str]:
 
 def grouped(row: Row) -> str:
     spec = row.summary.spec
-    return GROUPINGS[spec.sampler or "random"] if 1 < spec.micro_batch_size < spec.batch_size else MISSING
+    return GROUPINGS[spec.sampler] if 1 < spec.micro_batch_size < spec.batch_size else MISSING
 
 
 def time_cells(row: Row) -> list[str]:

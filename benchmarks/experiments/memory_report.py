@@ -32,7 +32,8 @@ from vnbench.output.view import Column, View
 from vnbench.output.words.levers import varying
 from vnbench.output.words.numbers import MISSING, format_estimate, significant
 from vnbench.output.words.provenance import CPU_LABEL, Provenance, provenance
-from vnbench.records.record import TrialRecord
+from vnbench.records.record import TrialRecord, of_kind
+from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.store import load_all
 from vnbench.sweep.search import probes_of
 from vnbench.units import BYTES_PER_UNIT, PixelRange, format_bytes, format_percent, gib
@@ -78,8 +79,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def find_searches(records: Sequence[TrialRecord]) -> list[MaxBatchSummary]:
-    memory = [record for record in records if record.kind == "memory" and record.spec.soak is None]
-    widest = max((record.spec.worst_case_width or 0 for record in memory), default=0)
+    memory = [record for record in of_kind(records, MemorySpec) if record.spec.soak is None]
+    widest = max((record.spec.worst_case_width for record in memory), default=0)
     # A search begins with one example; what was certified at another micro-batch alone is none.
     bases = list(
         dict.fromkeys(
@@ -88,8 +89,6 @@ def find_searches(records: Sequence[TrialRecord]) -> list[MaxBatchSummary]:
     )
     summaries = []
     for base in bases:
-        assert base.worst_case_height is not None
-        assert base.worst_case_width is not None
         sizes_N2 = likely_sizes(base.worst_case_height, base.worst_case_width)
         own = probes_of(base, memory)
         summaries.append(summarize_search(base, own, train_sizes_N2=sizes_N2, sampler="bucketed"))

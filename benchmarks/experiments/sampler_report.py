@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 
     records = load_all([options.results]).records
     found, origin = Findings(records), provenance(records)
-    rows = sorted(found.training, key=lambda row: SAMPLER_NAMES.index(row.spec.sampler or BASE))
+    rows = sorted(found.training, key=lambda row: SAMPLER_NAMES.index(row.spec.sampler))
     if {*varying([row.spec for row in rows])} != {"sampler"}:
         print(f"{options.results}: its trials must differ in their sampler, and in nothing else", file=sys.stderr)
         return 2

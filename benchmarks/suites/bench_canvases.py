@@ -16,7 +16,7 @@ import sys
 import torch
 
 from vnbench.loading.collate import Batch, blank_batch
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec
 from vnbench.trial.instruments.timing import make_timer
 from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
 from vnbench.trial.step.switches import PRIMITIVE_CACHE, PRIMITIVE_CACHE_CAPACITY, set_switches
@@ -41,8 +41,7 @@ def main() -> int:
 
 def measure() -> None:
     """Print the ratio of one process."""
-    spec = TrialSpec(
-        kind="compute",
+    spec = ComputeSpec(
         device="cpu",
         model="veernet-tiny",
         task="multiclass",

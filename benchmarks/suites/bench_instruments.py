@@ -32,7 +32,7 @@ import torch
 from vnbench.analysis.statistics.means import mean
 from vnbench.images.drawing.raster import draw_example
 from vnbench.loading.collate import Batch, collate, to_device
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec
 from vnbench.records.spec.words import DeviceType
 from vnbench.sweep.runner import probe_environment
 from vnbench.sweep.telemetry import MachineWatch
@@ -91,8 +91,7 @@ def main(arguments: Sequence[str]) -> int:
 def prepare(device_type: DeviceType) -> tuple[OptimizerStep, Iterator[Batch], list[StepShape]]:
     """Return a warm step, its batches without end, and the shapes of the steps of one block."""
     device = torch.device(device_type)
-    spec = TrialSpec(
-        kind="compute",
+    spec = ComputeSpec(
         device=device_type,
         model="veernet" if device_type == "cuda" else "veernet-tiny",
         task="multiclass",

@@ -24,7 +24,7 @@ from vnbench.images.corpus import Corpus
 from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.processes.parent import run_child
 from vnbench.records.machine_keys import Environment
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec, TrainingSpec, TrialSpec
 from vnbench.records.spec.words import DeviceType
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import probe_environment, run_trial
@@ -79,8 +79,7 @@ def trial_times_s(spec: TrialSpec, corpus: Corpus, environment: Environment, *, 
 
 
 def compute_spec(device: DeviceType) -> TrialSpec:
-    return TrialSpec(
-        kind="compute",
+    return ComputeSpec(
         **common(device),
         canvas_sizes=((480, 3_200),),
         num_warm_up_steps=1,
@@ -92,8 +91,7 @@ def compute_spec(device: DeviceType) -> TrialSpec:
 
 
 def training_spec(device: DeviceType, corpus: Corpus) -> TrialSpec:
-    return TrialSpec(
-        kind="training",
+    return TrainingSpec(
         **common(device),
         sampler="random",
         num_workers=0,

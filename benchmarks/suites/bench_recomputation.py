@@ -19,7 +19,7 @@ from statistics import median
 import torch
 
 from vnbench.loading.collate import Batch, blank_batch
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec, MemorySpec, TrialSpec
 from vnbench.records.spec.words import (
     CHECKPOINTINGS,
     NORM_KERNELS,
@@ -83,8 +83,7 @@ def main() -> int:
 
 
 def base(device: DeviceType) -> TrialSpec:
-    return TrialSpec(
-        kind="compute",
+    return ComputeSpec(
         device=device,
         model="veernet",
         task="multiclass",
@@ -103,10 +102,9 @@ def base(device: DeviceType) -> TrialSpec:
     )
 
 
-def worst_case(spec: TrialSpec) -> TrialSpec:
+def worst_case(spec: TrialSpec) -> MemorySpec:
     """Return the traced memory trial of a spec's levers."""
-    return TrialSpec(
-        kind="memory",
+    return MemorySpec(
         device="cpu",
         model=spec.model,
         task=spec.task,

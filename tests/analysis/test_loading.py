@@ -11,6 +11,7 @@ from vnbench.analysis.trials.compute import summarize_compute
 from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
 from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.records.record import Cause
+from vnbench.records.spec.trial_spec import TrainingSpec
 
 
 def rows(*num_workers: int, **changes: object) -> tuple[LoaderSummary, ...]:
@@ -110,7 +111,9 @@ def test_an_appetite_is_what_computing_takes_of_the_loaders_own_plan() -> None:
 
 def trained(num_workers: int) -> TrialSummary:
     # What is measured does not matter here, only that there is a step time and a throughput: 8.8 Mpx a step.
-    spec = dataclasses.replace(loader_spec(batch_size=2, num_workers=num_workers), kind="training", num_warm_up_steps=1)
+    spec = TrainingSpec.from_dict(
+        loader_spec(batch_size=2, num_workers=num_workers).canonical() | {"kind": "training", "num_warm_up_steps": 1}
+    )
     return TrialSummary(
         spec=spec,
         status="ok",

@@ -6,6 +6,7 @@ import record_factory as factory
 from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, noise_warning, settled_warnings
 from vnbench.records.readings import Stop, StopRule
 from vnbench.records.record import TrialWarning
+from vnbench.records.spec.trial_spec import TrialSpec
 
 SPEC = factory.compute_spec(max_steps=20, max_measuring_s=2.5)
 SLOW = TrialWarning(code="data-wait", message="it waits")
@@ -44,15 +45,15 @@ def test_of_trials_that_met_their_target_nothing_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "remedy"),
+    ("spec", "rule", "remedy"),
     [
-        ("max-steps", "try --max-steps 80, or"),
-        ("max-epochs", "try --max-epochs 4, or"),
-        ("max-measuring-time", "try --measuring-time 10s, or"),
+        (SPEC, "max-steps", "try --max-steps 80, or"),
+        (factory.loader_spec(max_epochs=1), "max-epochs", "try --max-epochs 4, or"),
+        (SPEC, "max-measuring-time", "try --measuring-time 10s, or"),
     ],
 )
-def test_the_remedy_is_an_option_as_it_is_written(rule: StopRule, remedy: str) -> None:
-    warning = noise_warning(SPEC, [figure(0.2, rule)], parts=None)
+def test_the_remedy_is_an_option_as_it_is_written(spec: TrialSpec, rule: StopRule, remedy: str) -> None:
+    warning = noise_warning(spec, [figure(0.2, rule)], parts=None)
     assert warning is not None
     assert remedy in warning.message
 

@@ -19,7 +19,7 @@ from vnbench.analysis.trials.summary import latest_attempts, summarize
 from vnbench.cli.app import run
 from vnbench.errors import InputError
 from vnbench.records.record import STEP_COLUMNS, TrialRecord
-from vnbench.records.spec.trial_spec import LEVERS
+from vnbench.records.spec.trial_spec import LEVERS, ImagesSpec
 
 RESULTS = Path(__file__).parents[2] / "results" / "cpu-amd-epyc"
 WHATS = ("trials", "steps", "canvases", "plan")
@@ -196,7 +196,7 @@ def test_bad_input_is_refused_in_one_message(
         *(
             replace(record, spec=replace(record.spec, corpus_id="ba9876543210"))
             for record in factory.cpu_sweep()
-            if record.spec.corpus_id
+            if isinstance(record.spec, ImagesSpec)
         ),
     )
     assert "choose one with --corpus-id" in refusal(results, moved)

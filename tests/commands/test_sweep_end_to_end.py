@@ -392,7 +392,7 @@ def test_formats_of_the_same_images_are_an_axis(vnbench: Vnbench) -> None:
     assert {(record.kind, record.spec.image_format) for record in records} >= {
         (kind, name) for kind in ("loader", "training") for name in ("png", "tiff-g4", "tiff-zstd")
     }
-    assert len({record.spec.corpus_id for record in records}) == 1
+    assert len({record.corpus_id for record in records}) == 1
     assert {record.status for record in records} == {"ok"}
 
 

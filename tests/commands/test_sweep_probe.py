@@ -9,7 +9,7 @@ import pytest
 from record_factory import record_of
 
 from vnbench.commands.corpus import CorpusPlan, plan_corpus
-from vnbench.commands.sweep.probe import Settled, probe_spec, settle
+from vnbench.commands.sweep.probe import Settled, probe_of, settle
 from vnbench.measure.precisions import native_precisions_of_capability
 from vnbench.records.probe_reading import ProbeReading, ProbeStep
 from vnbench.records.record import Cause, TrialRecord
@@ -142,7 +142,7 @@ def test_a_probe_that_hangs_or_dies_leaves_a_rough_guess_and_says_so(kind: Any) 
 
 def test_a_probe_stays_within_the_images_of_its_sweep() -> None:
     of = config(widths="64:128", heights="32:64")
-    spec = probe_spec(of, plan_corpus(of))
+    spec = probe_of(of, plan_corpus(of))
     assert spec.canvas_sizes == ((64, 128),)
 
 

@@ -11,7 +11,7 @@ import record_factory as factory
 from fake_cuda.runner import ROOT, Case
 
 from vnbench.images.corpus import Corpus
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ProbeSpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.request.own_model import read_own_model
 
@@ -88,8 +88,7 @@ def memory(training: TrialSpec) -> TrialSpec:
 
 
 def _probe() -> TrialSpec:
-    return TrialSpec(
-        kind="probe",
+    return ProbeSpec(
         device="cuda",
         model="veernet-tiny",
         task="multiclass",

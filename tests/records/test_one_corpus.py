@@ -11,6 +11,7 @@ from vnbench.cli.app import run
 from vnbench.errors import InputError
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.record import TrialRecord
+from vnbench.records.spec.trial_spec import ImagesSpec, MemorySpec
 
 LARGE, SMALL = "1a26e0000000", "53a110000000"
 
@@ -54,15 +55,15 @@ def test_a_choice_takes_the_trials_of_its_corpus_and_those_of_its_files_that_nam
     large = write(tmp_path / "a.jsonl", training(LARGE), memory())
     small = write(tmp_path / "b.jsonl", training(SMALL), memory(height=64, width=160))
     loaded = load_one_corpus([large, small], corpus_id=LARGE)
-    assert [record.spec.corpus_id for record in loaded.records] == [LARGE, None]
-    assert loaded.records[1].spec.worst_case_width == 12_800
+    assert [record.corpus_id for record in loaded.records] == [LARGE, None]
+    assert isinstance(loaded.records[1].spec, MemorySpec)
     assert loaded.notes == ()
 
 
 def test_trials_that_may_be_of_another_corpus_are_left_out_with_a_note(tmp_path: Path) -> None:
     mixed = write(tmp_path / "c.jsonl", training(LARGE), training(SMALL), memory(), memory(height=64, width=160))
     loaded = load_one_corpus([mixed], corpus_id=LARGE)
-    assert [record.spec.corpus_id for record in loaded.records] == [LARGE]
+    assert [record.corpus_id for record in loaded.records] == [LARGE]
     assert loaded.notes == (
         f"{mixed}: 2 compute and memory trials left out: the file holds several corpora, and they do not tell "
         "which one they are of; a sweep into a file of its own measures them anew",
@@ -78,12 +79,12 @@ def test_a_corpus_that_is_not_there_is_refused(tmp_path: Path, records: tuple[Tr
 @pytest.fixture
 def two_corpora(tmp_path: Path) -> list[str]:
     """Return a campaign of large images, and one of small ones that take a hundredth of the time."""
-    (corpus_id,) = {record.spec.corpus_id for record in factory.gpu_campaign()} - {None}
+    (corpus_id,) = {record.corpus_id for record in factory.gpu_campaign()} - {None}
     assert corpus_id != SMALL
     small = [
-        dataclasses.replace(
-            record, spec=dataclasses.replace(record.spec, corpus_id=None if record.spec.corpus_id is None else SMALL)
-        )
+        dataclasses.replace(record, spec=dataclasses.replace(record.spec, corpus_id=SMALL))
+        if isinstance(record.spec, ImagesSpec)
+        else record
         for record in factory.gpu_campaign()
     ]
     return [

@@ -95,11 +95,11 @@ def memory_with(**changes: object) -> dict[str, object]:
         ({"warnings": [{"code": "few-steps"}]}, "warnings[0]: object missing required field `message`"),
         ({"cause": {"kind": "exception", "message": "\ud800"}}, "JSON is malformed"),
         ({"elapsed_s": float("nan")}, "JSON is malformed"),
-        ({"spec": asdict(training_spec()) | {"batch_size": True}}, "spec.batch_size: expected `int`, got `bool`"),
-        ({"spec": asdict(training_spec()) | {"seed": 0.5}}, "spec.seed: expected `int`"),
-        ({"spec": asdict(training_spec()) | {"device": "tpu"}}, "spec.device: invalid enum value 'tpu'"),
-        ({"spec": asdict(training_spec()) | {"micro_batch_size": 3}}, "spec: micro_batch_size 3 must divide"),
-        ({"spec": asdict(training_spec()) | {"batch_sise": 1}}, "unknown spec field batch_sise"),
+        ({"spec": training_spec().flat() | {"batch_size": True}}, "spec.batch_size: expected `int`, got `bool`"),
+        ({"spec": training_spec().flat() | {"seed": 0.5}}, "spec.seed: expected `int`"),
+        ({"spec": training_spec().flat() | {"device": "tpu"}}, "spec.device: invalid enum value 'tpu'"),
+        ({"spec": training_spec().flat() | {"micro_batch_size": 3}}, "spec: micro_batch_size 3 must divide"),
+        ({"spec": training_spec().flat() | {"batch_sise": 1}}, "unknown spec field batch_sise"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_name_of_its_field(parts: dict[str, object], told: str) -> None:

@@ -122,12 +122,12 @@ def test_without_a_reduced_precision_the_norm_is_no_axis_unless_asked_for() -> N
 
 def test_traced_memory_comes_first_and_is_confirmed_behind_one_process_of_each_configuration() -> None:
     made = design_of(chosen_config(config(), chosen(some_pace(bf16=0.5, fp32=0.5))))
-    sorts = [(trial.spec.kind, trial.spec.memory_by) for trial in made.trials]
-    num_traces = sorts.count(("memory", "trace"))
+    sorts = [(trial.spec.kind, trial.spec.is_traced) for trial in made.trials]
+    num_traces = sorts.count(("memory", True))
     assert num_traces == 5
     first = num_traces + len(made.cells)
-    assert sorts[:num_traces] == [("memory", "trace")] * num_traces
-    assert set(sorts[num_traces:first]) == {("training", "step")}
-    assert sorts[first] == ("memory", "step")
-    assert set(sorts[first + 1 :]) == {("training", "step")}
+    assert sorts[:num_traces] == [("memory", True)] * num_traces
+    assert set(sorts[num_traces:first]) == {("training", False)}
+    assert sorts[first] == ("memory", False)
+    assert set(sorts[first + 1 :]) == {("training", False)}
     assert "memory" not in {trial.spec.kind for trial in design_of(config(kind="training")).trials}

@@ -8,7 +8,7 @@ import pytest
 from vnbench.batching.sizes import SizeDistribution, draw_sizes
 from vnbench.errors import InputError
 from vnbench.records.spec.axes import FLAG_FIELDS, LOADER_FIELDS
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec, TrialSpec
 from vnbench.request.config import complete
 from vnbench.request.reading import read_request
 from vnbench.sweep.cells import Cell
@@ -262,8 +262,7 @@ def test_compiled_code_has_a_memory_trial_on_cuda_alone() -> None:
 def test_memory_is_traced_where_that_is_asked_for() -> None:
     for asked, flags in (("step", {}), ("trace", {"memory_by": "trace"})):
         trials = design(soak="none,largest-first", **flags).trials
-        assert {trial.spec.memory_by for trial in trials if trial.spec.kind == "memory"} == {asked}
-        assert {trial.spec.memory_by for trial in trials if trial.spec.kind == "training"} == {"step"}
+        assert {trial.spec.memory_by for trial in trials if isinstance(trial.spec, MemorySpec)} == {asked}
 
 
 def test_a_trace_is_refused_on_cuda() -> None:
@@ -339,7 +338,7 @@ def test_a_soak_is_a_memory_trial_of_its_own_for_each_order_and_sampler() -> Non
     made = design(
         CUDA, soak="none,sampler-order,largest-first", sampler="random,bucketed", batch_size="4", num_train=200
     )
-    soaked = [trial.spec for trial in made.trials if trial.spec.soak is not None]
+    soaked = [trial.spec for trial in made.trials if isinstance(trial.spec, MemorySpec) and trial.spec.soak is not None]
     centre = [spec for spec in soaked if spec.precision == "bf16" and spec.norm_precision == "fp32"]
     assert {(spec.soak, spec.sampler) for spec in centre} == {
         (order, sampler) for order in ("sampler-order", "largest-first") for sampler in ("random", "bucketed")
@@ -350,13 +349,16 @@ def test_a_soak_is_a_memory_trial_of_its_own_for_each_order_and_sampler() -> Non
         pixels = [count * height * width for count, height, width in spec.soak_passes]
         assert (pixels == sorted(pixels, reverse=True)) == (spec.soak == "largest-first")
         assert {count for count, _, _ in spec.soak_passes} == {4}
-    assert any(trial.spec.kind == "memory" and trial.spec.soak is None for trial in made.trials)
+    assert any(isinstance(trial.spec, MemorySpec) and trial.spec.soak is None for trial in made.trials)
 
 
 def test_there_is_no_soak_of_fewer_images_than_a_pass() -> None:
-    assert any(trial.spec.soak is not None for trial in design(soak="none,largest-first").trials)
+    def soaks(made: Design) -> set[object]:
+        return {trial.spec.soak for trial in made.trials if isinstance(trial.spec, MemorySpec)}
+
+    assert soaks(design(soak="none,largest-first")) == {None, "largest-first"}
     made = design(CUDA, soak="none,largest-first", batch_size="8", num_train=5, kind="memory")
-    assert all(trial.spec.soak is None for trial in made.trials)
+    assert soaks(made) == {None}
 
 
 def test_a_loader_trial_is_shared_by_cells_that_differ_in_the_network_alone() -> None:

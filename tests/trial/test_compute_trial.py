@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vnbench.model.veernet import build_model
 from vnbench.records.record import STEP_COLUMNS, TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import run_trial
 from vnbench.trial.kinds.flops import FlopModel
@@ -22,7 +22,6 @@ SIZES = ((96, 256), (64, 160), (50, 100))
 def compute_spec(**changes: Any) -> TrialSpec:
     training = training_spec()
     values: dict[str, Any] = {
-        "kind": "compute",
         "device": "cpu",
         "model": training.model,
         "task": training.task,
@@ -39,7 +38,7 @@ def compute_spec(**changes: Any) -> TrialSpec:
         "max_steps": 5,
         "max_measuring_s": 60.0,
     }
-    return TrialSpec(**(values | changes))
+    return ComputeSpec(**(values | changes))
 
 
 def run(spec: TrialSpec) -> TrialRecord:

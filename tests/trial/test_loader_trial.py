@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +15,7 @@ from vnbench.errors import LoaderError
 from vnbench.images.corpus import Corpus
 from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import TRIAL_ENTRY, run_trial
 from vnbench.trial.kinds.loading import check_shared_memory
@@ -130,7 +129,7 @@ def test_a_fault_of_a_worker_is_a_record_with_its_cause_and_its_example(
     directory = shutil.copytree(corpus.directory, tmp_path / "corpus")
     spec = loading(corpus, num_workers=2)
     if kind == "training":
-        spec = dataclasses.replace(spec, kind="training", num_warm_up_steps=1)
+        spec = TrainingSpec.from_dict(spec.canonical() | {"kind": "training", "num_warm_up_steps": 1})
     record = run(spec, directory, entry=f"faulty_loader:{fault}", worker_timeout_s=worker_timeout_s)
     assert record.status == status, record.cause
     assert record.cause is not None

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
-from record_factory import compute_spec, record_of
+from record_factory import record_of
 
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ProbeSpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import run_trial
 from vnbench.trial.kinds import probe as probe_trial
@@ -15,19 +14,23 @@ from vnbench.trial.kinds import probe as probe_trial
 CANVASES = ((32, 64), (64, 96))
 
 
-def probe_spec(**changes: object) -> TrialSpec:
+def probe_spec(**changes: object) -> ProbeSpec:
     values = {
-        "kind": "probe",
+        "device": "cpu",
+        "model": "veernet-tiny",
+        "task": "multiclass",
+        "batch_size": 1,
+        "micro_batch_size": 1,
+        "precision": "fp32",
+        "norm_precision": "fp32",
+        "checkpointing": "none",
+        "seed": 0,
         "canvas_sizes": CANVASES,
         "precisions": ("bf16", "fp32"),
         "max_measuring_s": 600.0,
         "sweep_id": "0" * 12,
-        "num_warm_up_steps": None,
-        "noise_target": None,
-        "min_steps": None,
-        "max_steps": None,
     }
-    return replace(compute_spec(), **(values | changes))  # type: ignore[arg-type]
+    return ProbeSpec(**(values | changes))  # type: ignore[arg-type]
 
 
 def run(spec: TrialSpec) -> TrialRecord:

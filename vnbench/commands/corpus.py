@@ -28,7 +28,7 @@ from vnbench.images.synthesis import (
     planned_corpus,
 )
 from vnbench.output.console import say, stderr_console
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ImagesSpec, TrialSpec
 from vnbench.records.spec.words import ImageFormat, SizeLaw, Task
 from vnbench.request.config import SweepConfig
 from vnbench.request.option import parsed
@@ -64,7 +64,7 @@ class CorpusPlan:
 
     def measured_examples(self, specs: Iterable[TrialSpec]) -> frozenset[int]:
         """Return the examples that some trials read, as indices of the corpus."""
-        subset_sizes = {spec.subset_size for spec in specs if spec.subset_size is not None}
+        subset_sizes = {spec.subset_size for spec in specs if isinstance(spec, ImagesSpec)}
         return frozenset(
             int(index)
             for size in subset_sizes

@@ -22,7 +22,7 @@ from vnbench.output.words.provenance import measured_on
 from vnbench.processes.locks import gpu_lock
 from vnbench.processes.parent import run_child
 from vnbench.records.machine_keys import Environment
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.request.config import SweepConfig, complete
 from vnbench.request.options import OPTIONS
@@ -111,7 +111,7 @@ def _request(flags: Mapping[str, str | None]) -> Request:
     )
 
 
-def _specs(config: SweepConfig) -> list[TrialSpec]:
+def _specs(config: SweepConfig) -> list[MemorySpec]:
     assert config.widths is not None
     assert config.heights is not None
     design = make_design(
@@ -121,10 +121,10 @@ def _specs(config: SweepConfig) -> list[TrialSpec]:
         worst_case=(config.heights.stop, config.widths.stop),
         canvas_sizes=(),
     )
-    return [trial.spec for trial in design.trials]
+    return [trial.spec for trial in design.trials if isinstance(trial.spec, MemorySpec)]
 
 
-def _profile(spec: TrialSpec, folder: Path | None, *, timeout_s: float) -> Profile:
+def _profile(spec: MemorySpec, folder: Path | None, *, timeout_s: float) -> Profile:
     task = TrialTask(spec=spec, replicate=0, attempt=0, corpus_directory=None if folder is None else str(folder))
     outcome = run_child(PROFILE_ENTRY, task.to_json(), timeout_s=timeout_s)
     if outcome.answer is None:

@@ -13,7 +13,7 @@ from vnbench.output.words.levers import kind_told
 from vnbench.output.words.provenance import count
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.axes import LOADER_FIELDS
-from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
+from vnbench.records.spec.trial_spec import LEVERS, MemorySpec, TrialSpec
 from vnbench.sweep.estimate import TrialTimes
 from vnbench.units import format_bytes, format_duration, mpx
 
@@ -114,7 +114,7 @@ def describe_trial(spec: TrialSpec) -> str:
         parts.append(f"checkpointing {spec.checkpointing}")
     if spec.kind == "training":
         parts += [f"{spec.sampler}", f"{spec.num_workers} workers"]
-    if spec.soak is not None:
+    if isinstance(spec, MemorySpec) and spec.soak is not None:
         parts.append(f"after a soak, {spec.sampler} {spec.soak}")
     return ", ".join(parts)
 

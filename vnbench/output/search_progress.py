@@ -10,7 +10,7 @@ from vnbench.analysis.models.max_batch import probes_left, result
 from vnbench.output.console import say
 from vnbench.output.progress import describe_outcome, describe_trial
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec, TrialSpec
 from vnbench.units import format_duration
 
 
@@ -24,7 +24,7 @@ class SearchProgress:
         self._seen: list[str] = []
         self._last_s: float | None = None
 
-    def started(self, spec: TrialSpec, records: Sequence[TrialRecord]) -> None:
+    def started(self, spec: TrialSpec, records: Sequence[TrialRecord[MemorySpec]]) -> None:
         """Take note that a probe starts, after those of ``records``."""
         if spec.lever_key not in self._seen:
             self._seen.append(spec.lever_key)

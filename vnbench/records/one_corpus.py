@@ -45,7 +45,7 @@ def load_one_corpus(paths: Sequence[Path], *, corpus_id: str | None = None) -> L
 
 def _corpora(records: Sequence[TrialRecord]) -> tuple[str, ...]:
     """Return the corpora that some records name, in their order."""
-    return tuple(dict.fromkeys(record.spec.corpus_id for record in records if record.spec.corpus_id is not None))
+    return tuple(dict.fromkeys(record.corpus_id for record in records if record.corpus_id is not None))
 
 
 def _files_by_corpus(parts: Sequence[LoadedResults], paths: Sequence[Path]) -> dict[str, list[Path]]:
@@ -61,7 +61,7 @@ def _described(corpus_id: str, files: Sequence[Path], records: Sequence[TrialRec
     canvases = [
         size
         for record in records
-        if record.spec.corpus_id == corpus_id and record.steps is not None
+        if record.corpus_id == corpus_id and record.steps is not None
         for size in zip(record.steps["canvas_height"], record.steps["canvas_width"], strict=True)
     ]
     where = f"corpus {corpus_id} in {', '.join(map(str, files))}"
@@ -77,11 +77,11 @@ def _of_corpus(part: LoadedResults, path: Path, corpus_id: str) -> LoadedResults
     if set(corpora) <= {corpus_id}:
         return part
     notes = part.notes
-    num_unnamed = sum(record.spec.corpus_id is None for record in part.records)
+    num_unnamed = sum(record.corpus_id is None for record in part.records)
     if corpus_id in corpora and num_unnamed:
         notes += (
             f"{path}: {num_unnamed} compute and memory trials left out: the file holds several corpora, and they "
             "do not tell which one they are of; a sweep into a file of its own measures them anew",
         )
-    records = tuple(record for record in part.records if record.spec.corpus_id == corpus_id)
+    records = tuple(record for record in part.records if record.corpus_id == corpus_id)
     return replace(part, records=records, notes=notes)

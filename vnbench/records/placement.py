@@ -50,7 +50,7 @@ def _difference(records: Sequence[TrialRecord], environment: Environment, corpus
     for record in records:
         # A trial that died before it could look at its machine has the environment that its sweep saw.
         found = [*differences(record.environment, environment)]
-        there = record.spec.corpus_id
+        there = record.corpus_id
         if corpus_id is not None and there is not None and there != corpus_id:
             found.append(f"corpus {there} there, {corpus_id} here")
         if found:

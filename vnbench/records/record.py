@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import datetime
-from typing import Any, Literal, TypedDict, get_args, get_type_hints
+from typing import Any, Generic, Literal, TypedDict, TypeGuard, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -30,7 +30,7 @@ from vnbench.records.readings import (
     MemoryReading,
     Stop,
 )
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ImagesSpec, Spec, TrialSpec
 from vnbench.records.spec.words import TrialKind
 from vnbench.records.strict import Count, Number, Pixels, Seconds, SignedSeconds, refusal
 
@@ -164,10 +164,10 @@ class SchemaVersionError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
-class TrialRecord:
+class TrialRecord(Generic[Spec]):
     """One trial as it was observed."""
 
-    spec: TrialSpec
+    spec: Spec
     """What was asked."""
     replicate: Count
     """Which repetition of the spec, from 0."""
@@ -220,6 +220,11 @@ class TrialRecord:
         return self.spec.kind
 
     @property
+    def corpus_id(self) -> str | None:
+        """Digest of the corpus that it read; None for a kind that reads no image files."""
+        return self.spec.corpus_id if isinstance(self.spec, ImagesSpec) else None
+
+    @property
     def spec_id(self) -> str:
         """Hash of the canonical spec."""
         return self.spec.spec_id
@@ -239,10 +244,10 @@ class TrialRecord:
             "trial_id": self.trial_id,
             "kind": self.kind,
         }
-        return json.dumps(identity | asdict(self), allow_nan=False, separators=(",", ":"))
+        return json.dumps(identity | asdict(self) | {"spec": self.spec.flat()}, allow_nan=False, separators=(",", ":"))
 
-    @classmethod
-    def from_json(cls, line: str | bytes) -> TrialRecord:
+    @staticmethod
+    def from_json(line: str | bytes) -> TrialRecord:
         """Return the record that ``to_json`` wrote, without fields that a later version added.
 
         Raises:
@@ -268,10 +273,23 @@ class TrialRecord:
         except ValueError as error:
             raise ValueError(f"not a trial record: started_at {found.started_at!r} is no time") from error
         values["spec"] = _spec_of(bytes(found.spec))
-        record = cls(**values)
+        record: TrialRecord = TrialRecord(**values)
         if told != record.trial_id:
             raise ValueError(f"trial_id {told!r} does not match its spec ({record.trial_id})")
         return record
+
+
+Kind = TypeVar("Kind", bound=TrialSpec)
+
+
+def is_of_kind(record: TrialRecord, kind: type[Kind]) -> TypeGuard[TrialRecord[Kind]]:
+    """Return whether a record is of a kind of trial, named by the class of its specs."""
+    return isinstance(record.spec, kind)
+
+
+def of_kind(records: Iterable[TrialRecord], kind: type[Kind]) -> list[TrialRecord[Kind]]:
+    """Return the records of a kind of trial, in their order."""
+    return [record for record in records if is_of_kind(record, kind)]
 
 
 def _check_version(line: str | bytes) -> None:

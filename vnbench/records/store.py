@@ -13,7 +13,8 @@ from types import TracebackType
 from vnbench.errors import InputError
 from vnbench.processes.locks import try_lock
 from vnbench.records.machine_keys import Environment, differences
-from vnbench.records.record import SCHEMA_VERSION, SchemaVersionError, TrialRecord
+from vnbench.records.record import SCHEMA_VERSION, SchemaVersionError, TrialRecord, is_of_kind, of_kind
+from vnbench.records.spec.trial_spec import ProbeSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,8 +63,8 @@ def load_results(path: Path) -> LoadedResults:
         except ValueError as error:
             notes.append(f"{path}, line {number}: left out, {error}")
     return LoadedResults(
-        records=tuple(record for record in records if record.kind != "probe"),
-        probes=tuple(record for record in records if record.kind == "probe"),
+        records=tuple(record for record in records if not is_of_kind(record, ProbeSpec)),
+        probes=tuple(of_kind(records, ProbeSpec)),
         notes=tuple(notes),
         torn_bytes=torn_bytes,
     )
@@ -191,7 +192,7 @@ class ResultsFile:
                 allowed=f"the record cannot be written ({error.strerror})",
                 remedy="make room, and run the same command again",
             ) from error
-        if record.kind == "probe":
+        if is_of_kind(record, ProbeSpec):
             self.probes += (record,)
         else:
             self.records += (record,)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Generic
 
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import Spec, TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrialTask:
+class TrialTask(Generic[Spec]):
     """One execution of a spec, and where its image files lie. Only the spec is part of what is measured."""
 
-    spec: TrialSpec
+    spec: Spec
     """What to measure."""
     replicate: int
     """Which repetition of the spec, from 0."""
@@ -25,10 +26,10 @@ class TrialTask:
 
     def to_json(self) -> str:
         """Return the task as JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self) | {"spec": self.spec.flat()})
 
-    @classmethod
-    def from_json(cls, text: str) -> TrialTask:
+    @staticmethod
+    def from_json(text: str) -> TrialTask:
         """Return the task that ``to_json`` wrote."""
         values = json.loads(text)
-        return cls(**(values | {"spec": TrialSpec.from_dict(values["spec"])}))
+        return TrialTask(**(values | {"spec": TrialSpec.from_dict(values["spec"])}))

@@ -15,7 +15,15 @@ from vnbench.batching.soak import soak_passes
 from vnbench.batching.transport import bytes_in_flight
 from vnbench.errors import InputError
 from vnbench.records.spec.axes import COMPUTING_LEVERS, LOADER_FIELDS
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import (
+    ComputeSpec,
+    ImagesSpec,
+    LoaderSpec,
+    MemorySpec,
+    ProbeSpec,
+    TrainingSpec,
+    TrialSpec,
+)
 from vnbench.records.spec.words import REDUCED_PRECISIONS
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.cells import Cell, candidate_cells, reason_to_leave_out
@@ -69,7 +77,7 @@ def make_design(
         )
     # On the CPU memory is counted tensor by tensor, which compiled code makes and drops unseen.
     countable = [cell for cell in cells if config.device == "cuda" or cell.compile == "none"]
-    memory: list[TrialSpec] = []
+    memory: list[MemorySpec] = []
     if "memory" in config.kinds:
         for cell in countable:
             alone = memory_spec(cell, config, worst_case)
@@ -92,7 +100,7 @@ def make_design(
         raise InputError("the axes", allowed="no trial is left to measure", remedy="; ".join(left_out[:3]))
     generator = random.Random(config.seed)
     confirming = []
-    if "memory_by" not in config.asked and any(spec.memory_by == "trace" for spec in memory):
+    if "memory_by" not in config.asked and any(spec.is_traced for spec in memory):
         confirming = [
             PlannedTrial(spec=replace(memory_spec(cells[0], config, worst_case), memory_by="step"), replicate=0)
         ]
@@ -104,10 +112,9 @@ def make_design(
     return Design(cells=cells, left_out=left_out, trials=(*traced_or_run, *measured))
 
 
-def training_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrialSpec:
+def training_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrainingSpec:
     """Return the training trial of a cell."""
-    return TrialSpec(
-        kind="training",
+    return TrainingSpec(
         num_warm_up_steps=config.num_warm_up_steps,
         **_image_fields(cell, config, corpus_id, worst_case) | _visit_fields(cell, config),
         **_shared_fields(cell, config),
@@ -122,10 +129,9 @@ def _visit_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
     return {"shape_visits": "warm"} if cell.shape_visits == "warm" and not is_visited_anyhow else {}
 
 
-def loader_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrialSpec:
+def loader_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> LoaderSpec:
     """Return the loader trial of a cell, with the same values for all levers of a network: it has none."""
-    return TrialSpec(
-        kind="loader",
+    return LoaderSpec(
         device=config.device,
         model=config.model,
         model_id=config.model_id,
@@ -160,10 +166,9 @@ def _image_fields(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: S
     }
 
 
-def compute_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...]) -> TrialSpec:
+def compute_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...]) -> ComputeSpec:
     """Return the compute trial of a cell."""
-    return TrialSpec(
-        kind="compute",
+    return ComputeSpec(
         batch_size=cell.examples_per_pass,
         canvas_sizes=canvas_sizes,
         num_warm_up_steps=config.num_warm_up_steps,
@@ -175,11 +180,16 @@ def compute_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...]
     )
 
 
-def memory_spec(cell: Cell, config: SweepConfig, worst_case: Size) -> TrialSpec:
+def probe_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...], **asked: Any) -> ProbeSpec:
+    """Return the probe of a cell's network in fp32 and without a memory limit; ``asked`` are the fields of its kind."""
+    shared = _shared_fields(cell, config) | {"precision": "fp32", "norm_precision": "fp32", "memory_limit_bytes": None}
+    return ProbeSpec(batch_size=cell.examples_per_pass, canvas_sizes=canvas_sizes, **shared, **asked)
+
+
+def memory_spec(cell: Cell, config: SweepConfig, worst_case: Size) -> MemorySpec:
     """Return the worst-case memory trial of a cell."""
     height, width = worst_case
-    return TrialSpec(
-        kind="memory",
+    return MemorySpec(
         batch_size=cell.examples_per_pass,
         worst_case_height=height,
         worst_case_width=width,
@@ -188,12 +198,12 @@ def memory_spec(cell: Cell, config: SweepConfig, worst_case: Size) -> TrialSpec:
     )
 
 
-def _soaked_specs(alone: TrialSpec, cell: Cell, config: SweepConfig, train_sizes_N2: SizeArray) -> Iterator[TrialSpec]:
+def _soaked_specs(
+    alone: MemorySpec, cell: Cell, config: SweepConfig, train_sizes_N2: SizeArray
+) -> Iterator[MemorySpec]:
     """Yield a memory spec after each soak asked for; images too few for a pass make none."""
     if len(train_sizes_N2) < alone.micro_batch_size:
         return
-    assert alone.worst_case_height is not None
-    assert alone.worst_case_width is not None
     assert cell.sampler is not None
     worst_case_pass = alone.micro_batch_size * align(alone.worst_case_height) * align(alone.worst_case_width)
     plan = PlanConfig(
@@ -228,7 +238,7 @@ def _shared_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
 
 def _shared_memory_need(spec: TrialSpec, train_sizes_N2: SizeArray) -> int:
     """Return the bytes of /dev/shm that a trial's loader workers need; 0 for one without worker processes."""
-    if not spec.num_workers or spec.worker_kind != "processes" or spec.sampler is None:
+    if not isinstance(spec, ImagesSpec) or not spec.num_workers or spec.worker_kind != "processes":
         return 0
     return bytes_in_flight(
         plan_measured(spec, train_sizes_N2).padded_pixels_M,

@@ -6,7 +6,7 @@ Without a probe, as when it failed, the pace is a rough guess made on other mach
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vnbench.batching.alignment import align
@@ -14,17 +14,14 @@ from vnbench.batching.canvases import Size
 from vnbench.batching.sizes import SizeArray
 from vnbench.records.probe_reading import ProbeReading
 from vnbench.records.record import TrialRecord
-from vnbench.records.shape_visits import visits_shapes
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec, ImagesSpec, LoaderSpec, MemorySpec, TrainingSpec, TrialSpec
 from vnbench.records.spec.words import (
     REDUCED_PRECISIONS,
     Checkpointing,
     DeviceType,
-    MemoryBy,
     ModelName,
     NormPrecision,
     Precision,
-    TrialKind,
 )
 from vnbench.sweep.trial_plan import plan_measured
 from vnbench.units import mpx
@@ -61,6 +58,9 @@ NORM_FACTOR: Mapping[NormPrecision, float] = {"fp32": 1.0, "input": 0.9}
 
 NEW_CANVAS_S = 0.25
 """Seconds that the first pass over a canvas adds on CUDA: cuDNN's plans."""
+
+TRACED = "traced"
+"""Sort of the trials that compute nothing."""
 
 TRACE_S = 1.5
 """Seconds in which a step is traced, whatever its size, for a first guess."""
@@ -102,7 +102,7 @@ class Workload:
         height, width = self.worst_case
         return align(height) * align(width)
 
-    def of_epoch(self, spec: TrialSpec) -> PlannedEpoch:
+    def of_epoch(self, spec: ImagesSpec) -> PlannedEpoch:
         """Return what an epoch of a trial goes through."""
         if spec.spec_id not in self._planned:
             plan = plan_measured(spec, self.train_sizes_N2)
@@ -175,11 +175,25 @@ class Pace:
 
 def trial_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
     """Return the seconds that a trial will take, its process included."""
-    return START_UP_S[spec.device] + _MEASURING_S[spec.kind](spec, workload, pace)
+    return START_UP_S[spec.device] + _measuring_s(spec, workload, pace)
 
 
-def _memory_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
-    if spec.memory_by == "trace":
+def _measuring_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
+    match spec:
+        case MemorySpec():
+            return _memory_s(spec, workload, pace)
+        case ComputeSpec():
+            return _compute_s(spec, pace)
+        case LoaderSpec():
+            return _loader_s(spec, workload)
+        case TrainingSpec():
+            return _training_s(spec, workload, pace)
+        case _:
+            raise ValueError(f"the time of a {spec.kind} is not estimated")
+
+
+def _memory_s(spec: MemorySpec, workload: Workload, pace: Pace) -> float:
+    if spec.is_traced:
         return TRACE_S
     pixels = spec.micro_batch_size * workload.worst_case_pixels
     num_steps = 2 if spec.device == "cuda" else 1
@@ -187,42 +201,30 @@ def _memory_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
     return FIRST_STEP_FACTOR * (num_steps * pace.training_s(spec, pixels, num_passes=1) + 2 * pace.s_per_pass)
 
 
-def _compute_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
-    assert spec.canvas_sizes is not None
-    assert spec.num_warm_up_steps is not None
-    assert spec.min_steps is not None
+def _compute_s(spec: ComputeSpec, pace: Pace) -> float:
     area = spec.batch_size * sum(align(height) * align(width) for height, width in spec.canvas_sizes)
     once_s = pace.training_s(spec, area, num_passes=len(spec.canvas_sizes))
     return pace.check_s + (FIRST_STEP_FACTOR * spec.num_warm_up_steps + spec.min_steps) * once_s
 
 
-def _loader_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
+def _loader_s(spec: LoaderSpec, workload: Workload) -> float:
     once_s = mpx(workload.of_epoch(spec).pixels) * LOADING_S_PER_MPX
     # A handful of stages, each until it is known or its time is up.
-    return once_s + NUM_LOADER_STAGES * max(once_s, (spec.max_measuring_s or once_s) / 2)
+    return once_s + NUM_LOADER_STAGES * max(once_s, spec.max_measuring_s / 2)
 
 
-def _training_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
-    assert spec.num_warm_up_steps is not None
+def _training_s(spec: TrainingSpec, workload: Workload, pace: Pace) -> float:
     epoch = workload.of_epoch(spec)
     warm_up_step_s = pace.training_s(spec, epoch.largest_step_pixels, num_passes=spec.accumulation_steps)
     epoch_s = pace.training_s(spec, epoch.pixels, num_passes=epoch.num_passes)
     new_canvases_s = epoch.num_canvases * NEW_CANVAS_S if spec.device == "cuda" else 0.0
-    visits_s = new_canvases_s + (epoch_s if visits_shapes(spec) else 0.0)
+    visits_s = new_canvases_s + (epoch_s if spec.visits_shapes else 0.0)
     num_epochs = spec.max_epochs or 1
     if spec.max_measuring_s is not None:
         # The epoch in which the time is up is finished.
         num_epochs = min(num_epochs, int(spec.max_measuring_s // epoch_s) + 1)
     warm_up_s = FIRST_STEP_FACTOR * spec.num_warm_up_steps * warm_up_step_s
     return pace.check_s + warm_up_s + visits_s + num_epochs * epoch_s
-
-
-_MEASURING_S: Mapping[TrialKind, Callable[[TrialSpec, Workload, Pace], float]] = {
-    "memory": _memory_s,
-    "compute": _compute_s,
-    "loader": _loader_s,
-    "training": _training_s,
-}
 
 
 class TrialTimes:
@@ -233,7 +235,7 @@ class TrialTimes:
         self.pace = pace
         """The pace that estimates start from."""
         self._workload = workload
-        self._took: dict[tuple[TrialKind, MemoryBy], list[tuple[float, float]]] = {}
+        self._took: dict[str, list[tuple[float, float]]] = {}
         self._own: dict[str, list[float]] = {}
         for record in finished:
             self.learn(record)
@@ -255,9 +257,9 @@ class TrialTimes:
             return statistics.fmean(self._own[spec.spec_id])
         return self._factor(_sort(spec)) * trial_s(spec, self._workload, self.pace)
 
-    def _factor(self, sort: tuple[TrialKind, MemoryBy]) -> float:
-        computed = [pair for other, pairs in self._took.items() for pair in pairs if other[1] == "step"]
-        pairs = self._took.get(sort) or ([] if sort[1] == "trace" else computed)
+    def _factor(self, sort: str) -> float:
+        computed = [pair for other, pairs in self._took.items() for pair in pairs if other != TRACED]
+        pairs = self._took.get(sort) or ([] if sort == TRACED else computed)
         return sum(took_s for took_s, _ in pairs) / sum(guess_s for _, guess_s in pairs) if pairs else 1.0
 
     def total(self, specs: Iterable[TrialSpec]) -> float:
@@ -265,6 +267,6 @@ class TrialTimes:
         return sum(map(self.of, specs))
 
 
-def _sort(spec: TrialSpec) -> tuple[TrialKind, MemoryBy]:
+def _sort(spec: TrialSpec) -> str:
     """Return what decides on whether what one trial took says something of another: a traced step is not computed."""
-    return spec.kind, spec.memory_by
+    return TRACED if spec.is_traced else spec.kind

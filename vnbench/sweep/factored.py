@@ -23,7 +23,7 @@ from vnbench.batching.subset import choose_subset
 from vnbench.records.readings import ForecastReading
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.axes import COMPUTING_LEVERS, LOADER_FIELDS, LOADING_LEVERS
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
 from vnbench.records.spec.words import REDUCED_PRECISIONS
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.cells import Cell, axis_base, center_of, full_cells, reason_to_leave_out
@@ -44,7 +44,7 @@ class CellForecast:
 
     cell: Cell
     """Which."""
-    spec: TrialSpec
+    spec: TrainingSpec
     """The training trial that would confirm it."""
     epoch: ForecastReading
     """Seconds of one epoch of the subset that such a trial measures."""

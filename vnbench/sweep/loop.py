@@ -12,7 +12,7 @@ from typing import Protocol
 
 from vnbench.records.machine_keys import Environment
 from vnbench.records.record import Cause, TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ImagesSpec, LoaderSpec, MemorySpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.device_loss import may_have_lost_device
 from vnbench.sweep.order import PlannedTrial
@@ -166,14 +166,14 @@ def find_blocker(spec: TrialSpec, records: Sequence[TrialRecord]) -> TrialRecord
     device's. A memory trial blocks the timed trials of its own micro-batch too: a configuration that does not survive
     the worst case is none to train with.
     """
-    if spec.kind == "loader":
+    if isinstance(spec, LoaderSpec):
         return None
     for record in _last_records(records).values():
-        if record.status != "oom" or record.kind == "loader" or record.spec.lever_key != spec.lever_key:
+        if record.status != "oom" or isinstance(record.spec, LoaderSpec) or record.spec.lever_key != spec.lever_key:
             continue
         is_larger = spec.micro_batch_size > record.spec.micro_batch_size
         is_same = spec.micro_batch_size == record.spec.micro_batch_size
-        if is_larger or (is_same and record.kind == "memory" and spec.kind != "memory"):
+        if is_larger or (is_same and isinstance(record.spec, MemorySpec) and not isinstance(spec, MemorySpec)):
             return record
     return None
 
@@ -198,12 +198,12 @@ def _task_of(trial: DueTrial, corpus_directory: str) -> TrialTask:
         spec=spec,
         replicate=trial.planned.replicate,
         attempt=trial.attempt,
-        corpus_directory=corpus_directory if spec.corpus_id is not None else None,
+        corpus_directory=corpus_directory if isinstance(spec, ImagesSpec) else None,
     )
 
 
 def _skipped(task: TrialTask, blocker: TrialRecord, environment: Environment) -> TrialRecord:
-    what = "the worst case" if blocker.kind == "memory" else "training"
+    what = "the worst case" if isinstance(blocker.spec, MemorySpec) else "training"
     message = f"{what} at micro-batch {blocker.spec.micro_batch_size} ran out of memory (trial {blocker.trial_id})"
     return TrialRecord(
         spec=task.spec,

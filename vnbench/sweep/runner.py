@@ -6,7 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -92,7 +92,7 @@ def check_own_models(specs: Iterable[TrialSpec]) -> None:
         if spec.model_id is not None
     }
     for options, spec in tried.items():
-        outcome = run_child(MODEL_CHECK_ENTRY, json.dumps(asdict(spec)), timeout_s=PROBE_TIMEOUT_S)
+        outcome = run_child(MODEL_CHECK_ENTRY, json.dumps(spec.flat()), timeout_s=PROBE_TIMEOUT_S)
         if outcome.answer is None:
             raise ChildError(f"{spec.model} could not be tried: {outcome.log_tail or _ending(outcome)}")
         answer = json.loads(outcome.answer)

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from vnbench.analysis.models.max_batch import next_probe, next_smaller, result
-from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.record import TrialRecord, of_kind
+from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.task import TrialTask
 
 
 class SearchObserver(Protocol):
     """Who is told how a search goes on."""
 
-    def started(self, spec: TrialSpec, records: Sequence[TrialRecord]) -> None:
+    def started(self, spec: MemorySpec, records: Sequence[TrialRecord[MemorySpec]]) -> None:
         """Take note that a probe starts, after those of ``records``."""
 
     def finished(self, record: TrialRecord) -> None:
@@ -24,14 +24,14 @@ class SearchObserver(Protocol):
 
 
 def search_max_batches(
-    bases: Sequence[TrialSpec],
+    bases: Sequence[MemorySpec],
     *,
     records: Sequence[TrialRecord],
     run: Callable[[TrialTask], TrialRecord],
     observer: SearchObserver,
     most: int,
     retry: Sequence[str] = (),
-    takes_s: Callable[[TrialSpec], float] = lambda spec: 0.0,
+    takes_s: Callable[[MemorySpec], float] = lambda spec: 0.0,
     deadline: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[TrialRecord]:
@@ -42,14 +42,14 @@ def search_max_batches(
     """
     known = list(records)
 
-    def run_one(task: TrialTask, own: Sequence[TrialRecord]) -> TrialRecord:
+    def run_one(task: TrialTask[MemorySpec], own: Sequence[TrialRecord[MemorySpec]]) -> TrialRecord:
         observer.started(task.spec, own)
         record = run(task)
         known.append(record)
         observer.finished(record)
         return record
 
-    def is_late(spec: TrialSpec) -> bool:
+    def is_late(spec: MemorySpec) -> bool:
         return deadline is not None and clock() + takes_s(spec) >= deadline
 
     for base in bases:
@@ -65,12 +65,12 @@ def search_max_batches(
             yield run_one(_task(smaller, 0, known), probes_of(base, known))
 
 
-def is_at_its_end(base: TrialSpec, records: Sequence[TrialRecord], *, most: int) -> bool:
+def is_at_its_end(base: MemorySpec, records: Sequence[TrialRecord], *, most: int) -> bool:
     """Return whether a search has no probe left to run."""
     return next_probe(probes_of(base, records), most=most) is None and _next_smaller(base, records, most=most) is None
 
 
-def _next_smaller(base: TrialSpec, records: Sequence[TrialRecord], *, most: int) -> TrialSpec | None:
+def _next_smaller(base: MemorySpec, records: Sequence[TrialRecord], *, most: int) -> MemorySpec | None:
     """Return the smaller canvas to try where a search has found that not even one example fits."""
     own = probes_of(base, records)
     if not own or result(own).largest or next_probe(own, most=most) is not None:
@@ -78,23 +78,22 @@ def _next_smaller(base: TrialSpec, records: Sequence[TrialRecord], *, most: int)
     return next_smaller(base, smaller_probes_of(base, records))
 
 
-def probes_of(base: TrialSpec, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+def probes_of(base: MemorySpec, records: Sequence[TrialRecord]) -> tuple[TrialRecord[MemorySpec], ...]:
     """Return the last attempts of the trials that differ from ``base`` in their micro-batch alone."""
-    last: dict[tuple[int, int], TrialRecord] = {}
-    for record in records:
+    last: dict[tuple[int, int], TrialRecord[MemorySpec]] = {}
+    for record in of_kind(records, MemorySpec):
         key = (record.spec.micro_batch_size, record.replicate)
         if with_micro_batch(record.spec, 1) == base and (key not in last or record.attempt >= last[key].attempt):
             last[key] = record
     return tuple(last.values())
 
 
-def smaller_probes_of(base: TrialSpec, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+def smaller_probes_of(base: MemorySpec, records: Sequence[TrialRecord]) -> tuple[TrialRecord[MemorySpec], ...]:
     """Return the trials of one example that differ from ``base`` in a smaller width alone, the widest first."""
-    assert base.worst_case_width is not None
-    last: dict[int, TrialRecord] = {}
-    for record in records:
+    last: dict[int, TrialRecord[MemorySpec]] = {}
+    for record in of_kind(records, MemorySpec):
         width = record.spec.worst_case_width
-        if record.kind != "memory" or record.replicate or width is None or width >= base.worst_case_width:
+        if record.replicate or width >= base.worst_case_width:
             continue
         is_own = dataclasses.replace(record.spec, worst_case_width=base.worst_case_width) == base
         if is_own and (width not in last or record.attempt >= last[width].attempt):
@@ -102,11 +101,11 @@ def smaller_probes_of(base: TrialSpec, records: Sequence[TrialRecord]) -> tuple[
     return tuple(last[width] for width in sorted(last, reverse=True))
 
 
-def with_micro_batch(spec: TrialSpec, size: int) -> TrialSpec:
+def with_micro_batch(spec: MemorySpec, size: int) -> MemorySpec:
     """Return the spec with so many examples per pass and per step."""
     return dataclasses.replace(spec, batch_size=size, micro_batch_size=size)
 
 
-def _task(spec: TrialSpec, replicate: int, known: Sequence[TrialRecord]) -> TrialTask:
+def _task(spec: MemorySpec, replicate: int, known: Sequence[TrialRecord]) -> TrialTask[MemorySpec]:
     attempts = [record.attempt for record in known if (record.spec, record.replicate) == (spec, replicate)]
     return TrialTask(spec=spec, replicate=replicate, attempt=max(attempts, default=-1) + 1, corpus_directory=None)

@@ -15,7 +15,7 @@ from vnbench.batching.sizes import SizeArray
 from vnbench.batching.subset import choose_subset
 from vnbench.errors import CorpusError
 from vnbench.images.corpus import Corpus, load_corpus
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ImagesSpec
 from vnbench.records.task import TrialTask
 
 MEASURED_EPOCH = 1
@@ -25,7 +25,7 @@ PlannedStep = tuple[MicroBatch, ...]
 """The passes of an optimizer step, their examples as indices of the corpus."""
 
 
-def load_the_corpus(task: TrialTask) -> Corpus:
+def load_the_corpus(task: TrialTask[ImagesSpec]) -> Corpus:
     """Return the corpus that a task was planned with.
 
     Raises:
@@ -41,9 +41,8 @@ def load_the_corpus(task: TrialTask) -> Corpus:
     return corpus.in_format(task.spec.image_format)
 
 
-def plan_config(spec: TrialSpec) -> PlanConfig:
+def plan_config(spec: ImagesSpec) -> PlanConfig:
     """Return the settings of a trial's plans."""
-    assert spec.sampler is not None
     return PlanConfig(
         sampler=spec.sampler,
         batch_size=spec.batch_size,
@@ -54,27 +53,25 @@ def plan_config(spec: TrialSpec) -> PlanConfig:
     )
 
 
-def plan_measured(spec: TrialSpec, train_sizes_N2: SizeArray, *, epoch: int = MEASURED_EPOCH) -> BatchPlan:
+def plan_measured(spec: ImagesSpec, train_sizes_N2: SizeArray, *, epoch: int = MEASURED_EPOCH) -> BatchPlan:
     """Return the plan of an epoch of the training examples that a trial measures, in indices of those.
 
     Training pads to the canvases that are chosen for all examples, of which only some are measured.
     """
-    assert spec.subset_size is not None
     grid = None if spec.shapes is None else choose_grid(align(train_sizes_N2), count=spec.shapes)
     measured_N2 = train_sizes_N2[choose_subset(train_sizes_N2, subset_size=spec.subset_size)]
     return plan_epoch(measured_N2, plan_config(spec), epoch=epoch, grid=grid)
 
 
 def steps_of_epoch(
-    spec: TrialSpec, corpus: Corpus, chosen: NDArray[np.int64], *, epoch: int
+    spec: ImagesSpec, corpus: Corpus, chosen: NDArray[np.int64], *, epoch: int
 ) -> tuple[PlannedStep, ...]:
     """Return the steps of one epoch of the chosen examples, in indices of the corpus."""
     plan = plan_measured(spec, corpus.sizes_N2[corpus.train_indices], epoch=epoch)
     return replace(plan, order_N=chosen[plan.order_N]).steps
 
 
-def choose_examples(spec: TrialSpec, corpus: Corpus) -> NDArray[np.int64]:
+def choose_examples(spec: ImagesSpec, corpus: Corpus) -> NDArray[np.int64]:
     """Return the training examples that a trial measures, as indices of the corpus."""
-    assert spec.subset_size is not None
     train_sizes = corpus.sizes_N2[corpus.train_indices]
     return corpus.train_indices[choose_subset(train_sizes, subset_size=spec.subset_size)]

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from vnbench.records.failures import classify
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.spec.words import TrialKind
+from vnbench.records.spec.trial_spec import ComputeSpec, LoaderSpec, MemorySpec, ProbeSpec, TrainingSpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.equality import checked_equality
 from vnbench.trial.checks.large_tensors import checked_large_tensors
@@ -25,15 +25,15 @@ from vnbench.trial.kinds.traced_memory import trace_memory
 from vnbench.trial.kinds.training import measure_training
 from vnbench.trial.step.switches import set_switches
 
-Measure = Callable[[TrialTask, TrialRecord], Iterator[TrialRecord]]
+Measure = Callable[[TrialTask[Any], TrialRecord], Iterator[TrialRecord]]
 """Yields the record as it grows: after a failure the last one stands, with what had been observed by then."""
 
-MEASURES: Mapping[TrialKind, Measure] = {
-    "memory": measure_memory,
-    "compute": measure_compute,
-    "loader": measure_loader,
-    "training": measure_training,
-    "probe": measure_probe,
+MEASURES: Mapping[type[TrialSpec], Measure] = {
+    MemorySpec: measure_memory,
+    ComputeSpec: measure_compute,
+    LoaderSpec: measure_loader,
+    TrainingSpec: measure_training,
+    ProbeSpec: measure_probe,
 }
 """What each kind of trial runs."""
 
@@ -84,7 +84,7 @@ def _run(task: TrialTask) -> TrialRecord:
 
 
 def _measure_of(spec: TrialSpec) -> Measure:
-    return trace_memory if spec.memory_by == "trace" else MEASURES[spec.kind]
+    return trace_memory if spec.is_traced else MEASURES[type(spec)]
 
 
 def _within_limit(record: TrialRecord) -> TrialRecord:

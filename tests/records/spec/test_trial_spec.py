@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from record_factory import memory_spec, training_spec
+from record_factory import compute_spec, loader_spec, memory_spec, training_spec
 
-from vnbench.records.shape_visits import visits_shapes
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec, TrainingSpec, TrialSpec
 
 
 def test_equal_specs_have_one_id_and_each_field_changes_it() -> None:
@@ -64,7 +64,7 @@ def test_only_memory_on_the_cpu_is_traced(change: dict[str, Any]) -> None:
 def test_specs_survive_a_round_trip() -> None:
     memory = memory_spec(training_spec())
     for spec in (training_spec(), memory, replace(memory, memory_by="trace")):
-        assert TrialSpec.from_dict(asdict(spec)) == spec
+        assert TrialSpec.from_dict(spec.flat()) == spec
         assert TrialSpec.from_dict(spec.canonical()) == spec
 
 
@@ -83,22 +83,55 @@ def test_families_differ_by_micro_batch_and_not_by_batch_or_sampler() -> None:
         {"batch_size": 0, "micro_batch_size": 1},
         {"precision": "fp8"},
         {"norm_groups": "half"},
-        {"sampler": None},
-        {"worst_case_width": 12800},
-        {"canvas_sizes": ((640, 12800),)},
-        {"min_steps": 3},
         {"compile": "max"},
-        {"memory_by": "trace"},
+        {"cache": "disk"},
         {"shape_visits": "cold", "max_epochs": 2},
     ],
 )
 def test_a_spec_that_means_nothing_cannot_be_made(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"must|needs|has no|only"):
+    with pytest.raises(ValueError, match=r"must|only|goes with"):
         training_spec(**change)
 
 
+@pytest.mark.parametrize(
+    ("spec", "change", "problem"),
+    [
+        (training_spec(), {"worst_case_width": 12800}, "a training trial has no worst_case_width"),
+        (training_spec(), {"canvas_sizes": ((640, 12800),)}, "a training trial has no canvas_sizes"),
+        (training_spec(), {"memory_by": "trace"}, "a training trial has no memory_by"),
+        (training_spec(), {"sampler": None}, "spec.sampler: expected `str`, got `null`"),
+        (training_spec(), {"kind": "inference"}, "kind 'inference': must be memory or compute or loader"),
+        (loader_spec(), {"num_warm_up_steps": 2}, "a loader trial has no num_warm_up_steps"),
+        (compute_spec(), {"sampler": "random"}, "a compute trial has no sampler"),
+        (compute_spec(), {"canvas_sizes": ()}, "canvas_sizes must hold a canvas"),
+        (memory_spec(training_spec()), {"num_workers": 2}, "a memory trial has no num_workers"),
+        (memory_spec(training_spec()), {"cache": "disk"}, "a memory trial has no cache"),
+    ],
+)
+def test_a_kind_has_its_own_fields_and_no_others(spec: TrialSpec, change: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        TrialSpec.from_dict(spec.flat() | change)
+
+
+def test_a_kind_needs_its_fields_and_reads_no_other_kind() -> None:
+    values = training_spec().canonical()
+    del values["subset_size"]
+    with pytest.raises(ValueError, match="missing required field `subset_size`"):
+        TrialSpec.from_dict(values)
+    assert type(TrialSpec.from_dict(training_spec().flat())) is TrainingSpec
+    with pytest.raises(ValueError, match="kind 'training': must be memory"):
+        MemorySpec.from_dict(training_spec().flat())
+
+
+def test_every_record_has_the_fields_of_all_kinds() -> None:
+    specs = (training_spec(), loader_spec(), compute_spec(), memory_spec(training_spec()))
+    assert len({frozenset(spec.flat()) for spec in specs}) == 1
+    assert training_spec().flat()["worst_case_width"] is None
+    assert training_spec().flat()["memory_by"] == "step"
+
+
 def test_only_training_has_seen_shapes_or_not_and_their_memory_is_one_family() -> None:
-    with pytest.raises(ValueError, match="only training has visits"):
+    with pytest.raises(ValueError, match="a memory trial has no shape_visits"):
         replace(memory_spec(training_spec()), shape_visits="cold")
     assert training_spec(shape_visits="cold").family == training_spec().family
 
@@ -117,7 +150,7 @@ def test_only_training_has_seen_shapes_or_not_and_their_memory_is_one_family() -
 def test_shapes_are_visited_on_cuda_and_under_a_compiler_unless_asked_otherwise(
     changes: dict[str, Any], expected: bool
 ) -> None:
-    assert visits_shapes(training_spec(**changes)) == expected
+    assert training_spec(**changes).visits_shapes == expected
 
 
 def test_switches_of_torch_make_families_and_defaults_leave_the_name_as_it_was() -> None:

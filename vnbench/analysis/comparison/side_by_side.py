@@ -12,7 +12,7 @@ from vnbench.analysis.trials.noise import Noise
 from vnbench.analysis.trials.steps_seen import seen_process
 from vnbench.analysis.trials.summary import by_spec
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +44,7 @@ def side_by_side(latest: Sequence[TrialRecord], *, noise: Noise, centre: TrialSp
     ``centre``, or where it has no valid timing, the trials tell which spec the others are compared with.
     """
     sides: dict[TrialSpec, Side] = {}
-    for records in by_spec(latest, "training"):
+    for records in by_spec(latest, TrainingSpec):
         seen = tuple(one for record in records if (one := seen_process(record)) is not None)
         if seen:
             sides[records[0].spec] = Side(processes=seen)

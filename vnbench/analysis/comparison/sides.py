@@ -120,8 +120,8 @@ def _keys(records: Iterable[TrialRecord]) -> dict[str, tuple[str, ...]]:
         for key, name in (("device", "device_name"), ("torch", "torch_version"), *((key, key) for key in SPEED_KEYS)):
             if (value := record.environment.get(name)) is not None:
                 found.setdefault(key, set()).add(fact_text(value))
-        if record.spec.corpus_id is not None:
-            found["corpus"].add(record.spec.corpus_id)
+        if record.corpus_id is not None:
+            found["corpus"].add(record.corpus_id)
     return {"schema": (str(SCHEMA_VERSION),)} | {key: tuple(sorted(values)) for key, values in found.items()}
 
 

@@ -74,7 +74,7 @@ def answer_of(rows: Sequence[TrialSummary], sides: SideBySide) -> SweepAnswer | 
 
 def _effects(rows: Sequence[TrialSummary], sides: SideBySide, *, centre: TrialSpec) -> tuple[LeverEffect, ...]:
     """Return what each value of each lever does where the least else differs from the centre."""
-    by_spec = {row.spec: row for row in rows}
+    by_spec: dict[TrialSpec, TrialSummary] = {row.spec: row for row in rows}
     specs = list(by_spec)
     effects: dict[tuple[str, object], LeverEffect] = {}
     for spec in sorted(specs, key=lambda one: len(differing_levers(one, centre))):

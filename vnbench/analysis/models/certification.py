@@ -10,7 +10,7 @@ from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB, USABLE
 from vnbench.analysis.trials.summary import by_spec, latest_attempts, peak_bytes
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import Cause, Status, TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.units import BYTES_PER_UNIT
 
 Verdict = Literal["fits", "tight", "does not fit", "unknown"]
@@ -20,7 +20,7 @@ Verdict = Literal["fits", "tight", "does not fit", "unknown"]
 class Certificate:
     """Worst-case memory of one memory spec over its processes: alone, or after passes of mixed widths."""
 
-    spec: TrialSpec
+    spec: MemorySpec
     """What was asked."""
     status: Status
     """``oom`` if any process ran out of memory, else ``ok`` if any ended so, else how the first one ended."""
@@ -59,10 +59,10 @@ class Certificate:
 
 def certify(records: Iterable[TrialRecord]) -> tuple[Certificate, ...]:
     """Return a certificate per memory spec, in the order of first appearance."""
-    return tuple(_certify(processes) for processes in by_spec(latest_attempts(records), "memory"))
+    return tuple(_certify(processes) for processes in by_spec(latest_attempts(records), MemorySpec))
 
 
-def _certify(processes: tuple[TrialRecord, ...]) -> Certificate:
+def _certify(processes: tuple[TrialRecord[MemorySpec], ...]) -> Certificate:
     by_status = {record.status: record for record in reversed(processes)}
     decisive = by_status.get("oom") or by_status.get("ok") or processes[0]
     measured = [record.memory for record in processes if record.status == "ok" and record.memory is not None]

@@ -17,16 +17,15 @@ from vnbench.analysis.models.step_fit import CONFIDENCE
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.analysis.trials.process import why_not_timed
 from vnbench.analysis.trials.steps import steps_of
-from vnbench.records.record import TrialRecord
-from vnbench.records.shape_visits import visits_shapes
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.record import TrialRecord, of_kind
+from vnbench.records.spec.trial_spec import TrainingSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Composition:
     """The measured steps of one training trial, and what their parts by themselves let expect."""
 
-    spec: TrialSpec
+    spec: TrainingSpec
     """The training trial's."""
     computing_s: float
     """Seconds of computing by the family's model, shapes met for the first time included."""
@@ -61,15 +60,15 @@ def compose_measured(
     by_family = {family.family: family for family in families if family.source == "compute"}
     loaders = {key_of(row.spec, LOADING): row for row in loading if row.supply is not None}
     found = []
-    for record in records:
+    for record in of_kind(records, TrainingSpec):
         family = by_family.get(record.spec.family)
-        if record.kind != "training" or family is None or why_not_timed(record) is not None or record.block is None:
+        if family is None or why_not_timed(record) is not None or record.block is None:
             continue
         passes = measured_passes(record)
         saved_s = family.saved_s(num_passes=len(passes), num_steps=record.block.num_steps)
         loader = loaders.get(key_of(record.spec, LOADING))
         supply = loader.supply if loader else None
-        seen_s = 0.0 if visits_shapes(record.spec) else family.first_seen_s or 0.0
+        seen_s = 0.0 if record.spec.visits_shapes else family.first_seen_s or 0.0
         new_shapes_s = seen_s * num_new_shapes(record)
         computing_s = sum(map(family.fit.model.time_s, passes)) - saved_s
         found.append(

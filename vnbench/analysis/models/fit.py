@@ -18,9 +18,8 @@ from vnbench.analysis.trials.process import compute_figures, why_not_timed
 from vnbench.analysis.trials.steps import steps_of
 from vnbench.analysis.trials.summary import latest_attempts, peak_bytes
 from vnbench.batching.alignment import align
-from vnbench.records.record import TrialRecord
-from vnbench.records.shape_visits import visits_shapes
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.record import TrialRecord, of_kind
+from vnbench.records.spec.trial_spec import ComputeSpec, MemorySpec, TrialSpec
 
 Source = Literal["compute", "training"]
 
@@ -66,7 +65,7 @@ class FamilyFit:
 
         On CUDA and under a compiler training visits its shapes before it is measured.
         """
-        return 0.0 if visits_shapes(self.spec) or self.first_seen_s is None else self.first_seen_s
+        return 0.0 if self.spec.visits_shapes or self.first_seen_s is None else self.first_seen_s
 
     def saved_s(self, *, num_passes: int, num_steps: int) -> float:
         """Return the seconds of the updates that passes of one step do without: a compute trial makes one per pass."""
@@ -95,9 +94,7 @@ def fit_families(
     found: list[FamilyFit] = []
     left_out: dict[str, str] = {}
     for family, members in families.items():
-        source: Source = (
-            "compute" if any(_points(record) for record in members if record.kind == "compute") else "training"
-        )
+        source: Source = "compute" if any(map(_points, of_kind(members, ComputeSpec))) else "training"
         chosen = [record for record in members if record.kind == source]
         points = [point for number, record in enumerate(chosen) for point in _points(record, process=number)]
         sizes = sizes_of(points)
@@ -178,14 +175,11 @@ def _memory_law(records: Sequence[TrialRecord]) -> MemoryLaw | None:
 def _memory_laws(latest: Sequence[TrialRecord]) -> Mapping[str, MemoryLaw]:
     """Return the law of the worst-case peaks of every lever key, over its micro-batches and canvases."""
     points: dict[str, list[PeakPoint]] = {}
-    for record in latest:
+    for record in of_kind(latest, MemorySpec):
         spec, peak = record.spec, peak_bytes(record.memory)
-        if record.kind != "memory" or record.status != "ok" or peak is None or spec.soak is not None:
-            continue
-        assert spec.worst_case_height is not None
-        assert spec.worst_case_width is not None
-        pixels = spec.micro_batch_size * align(spec.worst_case_height) * align(spec.worst_case_width)
-        points.setdefault(spec.lever_key, []).append(PeakPoint(padded_pixels=pixels, peak_bytes=peak))
+        if record.status == "ok" and peak is not None and spec.soak is None:
+            pixels = spec.micro_batch_size * align(spec.worst_case_height) * align(spec.worst_case_width)
+            points.setdefault(spec.lever_key, []).append(PeakPoint(padded_pixels=pixels, peak_bytes=peak))
     laws = {key: fit_memory_law(found) for key, found in points.items()}
     return {key: law for key, law in laws.items() if law is not None}
 

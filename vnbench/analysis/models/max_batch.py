@@ -22,7 +22,7 @@ from vnbench.analysis.trials.summary import peak_bytes
 from vnbench.batching.alignment import align
 from vnbench.batching.sizes import SizeArray
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.spec.words import ALIGNMENT, SamplerName
 
 NUM_SMALLER = 2
@@ -51,7 +51,7 @@ class MaxBatch:
 
     largest: int
     """Largest micro-batch that fitted in every process that tried it; 0 where none did."""
-    blocker: TrialRecord | None
+    blocker: TrialRecord[MemorySpec] | None
     """How the smallest that did not fit ended; None where all that were tried did."""
     is_exact: bool
     """Whether the blocker's micro-batch is the next one."""
@@ -65,7 +65,7 @@ class MaxBatch:
 class MaxBatchSummary:
     """The largest micro-batch of one configuration, and what its probes say of its memory."""
 
-    spec: TrialSpec
+    spec: MemorySpec
     """The memory spec of one example."""
     found: MaxBatch
     """What the search found."""
@@ -101,13 +101,12 @@ class MaxBatchSummary:
         return self.law.largest_micro_batch(memory_bytes=room, pixels_per_example=self.pixels_per_example)
 
 
-def next_smaller(base: TrialSpec, smaller: Sequence[TrialRecord]) -> TrialSpec | None:
+def next_smaller(base: MemorySpec, smaller: Sequence[TrialRecord[MemorySpec]]) -> MemorySpec | None:
     """Return a spec of one example on a smaller canvas to try, where not even one of the worst case fits.
 
     Widths are halved until NUM_SMALLER canvases fit, from which the need of the worst case is forecast; None when they
     do, or at the end of halving.
     """
-    assert base.worst_case_width is not None
     if sum(record.status == "ok" for record in smaller) >= NUM_SMALLER:
         return None
     tried = {record.spec.worst_case_width for record in smaller}
@@ -118,12 +117,12 @@ def next_smaller(base: TrialSpec, smaller: Sequence[TrialRecord]) -> TrialSpec |
 
 
 def summarize_search(
-    base: TrialSpec,
-    records: Sequence[TrialRecord],
+    base: MemorySpec,
+    records: Sequence[TrialRecord[MemorySpec]],
     *,
     train_sizes_N2: SizeArray,
     sampler: SamplerName,
-    smaller: Sequence[TrialRecord] = (),
+    smaller: Sequence[TrialRecord[MemorySpec]] = (),
 ) -> MaxBatchSummary:
     """Return what the probes of one configuration say.
 
@@ -159,7 +158,7 @@ def summarize_search(
     return replace(bare, law=law, ran_out_ratio=ran_out_ratio, need_bytes=need_bytes, by_mean_size=by_mean)
 
 
-def next_probe(records: Sequence[TrialRecord], *, most: int) -> Probe | None:
+def next_probe(records: Sequence[TrialRecord[MemorySpec]], *, most: int) -> Probe | None:
     """Return what to try next, given the memory trials of one configuration so far; None where all is known.
 
     On a GPU the law of the first sizes says where to look (forecast_probe). No micro-batch above ``most`` is tried. A
@@ -188,7 +187,7 @@ def next_probe(records: Sequence[TrialRecord], *, most: int) -> Probe | None:
     return _confirmation(records, [size for size in (found.largest, smallest_failing) if size > 0])
 
 
-def result(records: Sequence[TrialRecord]) -> MaxBatch:
+def result(records: Sequence[TrialRecord[MemorySpec]]) -> MaxBatch:
     """Return what the memory trials of one configuration say about its largest micro-batch."""
     failing = [record for record in records if record.status != "ok"]
     blocker = min(failing, key=lambda record: record.spec.micro_batch_size, default=None)
@@ -209,7 +208,7 @@ def result(records: Sequence[TrialRecord]) -> MaxBatch:
     )
 
 
-def probes_left(records: Sequence[TrialRecord], *, most: int) -> int:
+def probes_left(records: Sequence[TrialRecord[MemorySpec]], *, most: int) -> int:
     """Return about how many trials the search still needs, if the next doubling fails."""
     found = result(records)
     above = found.blocker.spec.micro_batch_size if found.blocker else min(2 * max(found.largest, 1), most)
@@ -218,7 +217,7 @@ def probes_left(records: Sequence[TrialRecord], *, most: int) -> int:
     return bisections + confirmations + (found.blocker is None and found.largest < most)
 
 
-def _confirmation(records: Sequence[TrialRecord], sizes: Sequence[int]) -> Probe | None:
+def _confirmation(records: Sequence[TrialRecord[MemorySpec]], sizes: Sequence[int]) -> Probe | None:
     tried = _counts(records)
     for size in sizes:
         if not _is_confirmed(records, size) and tried[size] < MAX_CONFIRMATIONS:
@@ -226,14 +225,14 @@ def _confirmation(records: Sequence[TrialRecord], sizes: Sequence[int]) -> Probe
     return None
 
 
-def _is_confirmed(records: Sequence[TrialRecord], size: int) -> bool:
+def _is_confirmed(records: Sequence[TrialRecord[MemorySpec]], size: int) -> bool:
     """Return whether a micro-batch was ok in NUM_CONFIRMATIONS processes and all others, or failed in so many."""
     statuses = [record.status for record in records if record.spec.micro_batch_size == size]
     num_failed = sum(status != "ok" for status in statuses)
     return len(statuses) >= NUM_CONFIRMATIONS if num_failed == 0 else num_failed >= NUM_CONFIRMATIONS
 
 
-def _counts(records: Sequence[TrialRecord]) -> dict[int, int]:
+def _counts(records: Sequence[TrialRecord[MemorySpec]]) -> dict[int, int]:
     counts: dict[int, int] = {}
     for record in records:
         counts[record.spec.micro_batch_size] = counts.get(record.spec.micro_batch_size, 0) + 1

@@ -8,7 +8,7 @@ from vnbench.analysis.trials.memory_law import CensoredPoint, MemoryLaw, PeakPoi
 from vnbench.analysis.trials.summary import peak_bytes
 from vnbench.batching.alignment import align
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec
 
 NUM_FOR_FORECAST = 3
 """Sizes whose peaks a forecast of the largest needs: two are a line through anything."""
@@ -17,25 +17,25 @@ NUM_FORECAST_PROBES = 3
 """Sizes tried on the word of forecasts; then a search goes on by doubling and bisection, whatever the law says."""
 
 
-def pixels_per_example(spec: TrialSpec) -> int:
+def pixels_per_example(spec: MemorySpec) -> int:
     """Return the padded pixels of an example of a memory spec."""
-    assert spec.worst_case_height is not None
-    assert spec.worst_case_width is not None
     return align(spec.worst_case_height) * align(spec.worst_case_width)
 
 
-def capacity_of_probes(records: Sequence[TrialRecord]) -> int | None:
+def capacity_of_probes(records: Sequence[TrialRecord[MemorySpec]]) -> int | None:
     """Return the memory that some probes had; None where none of them tells."""
     told = next((record.memory.capacity_bytes for record in records if record.memory), None)
     return told if told is not None or not records else records[0].spec.memory_limit_bytes
 
 
-def outside_of_probes(records: Sequence[TrialRecord]) -> int:
+def outside_of_probes(records: Sequence[TrialRecord[MemorySpec]]) -> int:
     """Return the most bytes in use outside of the allocator; 0 where that is not known."""
     return max((one.memory.outside_allocator_bytes or 0 for one in records if one.memory), default=0)
 
 
-def law_of_probes(records: Sequence[TrialRecord], *, smaller: Sequence[TrialRecord] = ()) -> MemoryLaw | None:
+def law_of_probes(
+    records: Sequence[TrialRecord[MemorySpec]], *, smaller: Sequence[TrialRecord[MemorySpec]] = ()
+) -> MemoryLaw | None:
     """Return the law of the peaks of probes that fitted, bounded by those that ran out of memory on a GPU.
 
     ``smaller`` are probes of smaller canvases. None below two sizes.
@@ -48,7 +48,9 @@ def law_of_probes(records: Sequence[TrialRecord], *, smaller: Sequence[TrialReco
     return fit_memory_law(points, censored=_censored(records))
 
 
-def forecast_probe(records: Sequence[TrialRecord], *, largest: int, smallest_failing: int | None) -> int | None:
+def forecast_probe(
+    records: Sequence[TrialRecord[MemorySpec]], *, largest: int, smallest_failing: int | None
+) -> int | None:
     """Return the micro-batch at which the law of the probes says that memory ends, or one next to it, to be tried next.
 
     ``largest`` fits, ``smallest_failing`` does not; between them lies what is not known. None where the law says
@@ -72,7 +74,7 @@ def forecast_probe(records: Sequence[TrialRecord], *, largest: int, smallest_fai
     return largest + 1 if forecast == largest else largest + max(2, largest // 4)
 
 
-def _room(records: Sequence[TrialRecord]) -> int | None:
+def _room(records: Sequence[TrialRecord[MemorySpec]]) -> int | None:
     """Return what the caching allocator could have had of the memory that there was."""
     capacity = capacity_of_probes(records)
     if capacity is None:
@@ -80,7 +82,7 @@ def _room(records: Sequence[TrialRecord]) -> int | None:
     return capacity - (outside_of_probes(records) if records[0].spec.memory_limit_bytes is None else 0)
 
 
-def _censored(records: Sequence[TrialRecord]) -> list[CensoredPoint]:
+def _censored(records: Sequence[TrialRecord[MemorySpec]]) -> list[CensoredPoint]:
     """Return what the probes that ran out of memory exceed: what the caching allocator could have had.
 
     None on the CPU, where the memory of tensors is not all that counts against the limit.

@@ -20,8 +20,9 @@ from vnbench.analysis.trials.steps import steps_of
 from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeArray
-from vnbench.records.record import TrialRecord
+from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.spec.axes import FLAG_FIELDS, LOADER_FIELDS
+from vnbench.records.spec.trial_spec import ImagesSpec, TrainingSpec
 from vnbench.records.spec.words import SamplerName
 
 PLANNED_SAMPLERS: tuple[SamplerName, ...] = ("random", "step-sorted", "bucketed")
@@ -65,7 +66,7 @@ class Measured:
         of_one = {record.spec.sampler for record in records if record.spec.micro_batch_size == 1}
         # Shapes visited otherwise than usual are a measurement of its own, and no way to train.
         records = [record for record in records if record.spec.shape_visits == "auto"]
-        training = [record for record in records if record.kind == "training"]
+        training = of_kind(records, TrainingSpec)
         return cls(
             families=families,
             supplies={
@@ -194,7 +195,7 @@ def _batch_sizes(asked: Asked, family: FamilyFit, measured: Measured) -> tuple[i
 
 
 def _samplers(records: Iterable[TrialRecord]) -> tuple[SamplerName, ...]:
-    seen = {record.spec.sampler for record in records if record.kind in ("training", "loader")}
+    seen = {record.spec.sampler for record in of_kind(records, ImagesSpec)}
     return tuple(name for name in PLANNED_SAMPLERS if name in seen) or ("random", "bucketed")
 
 

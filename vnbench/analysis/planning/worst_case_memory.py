@@ -10,7 +10,7 @@ from vnbench.analysis.models.certification import Certificate, Verdict
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.trials.memory_law import USABLE
 from vnbench.batching.alignment import align
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +62,8 @@ def worst_case_memory(
     return WorstCaseMemory(need_bytes=need_bytes, own=own, capacity_bytes=max(capacities, default=None))
 
 
-def _covers(spec: TrialSpec, worst_case: tuple[int, int], *, has_failed: bool) -> bool:
+def _covers(spec: MemorySpec, worst_case: tuple[int, int], *, has_failed: bool) -> bool:
     """Return whether a memory trial tells of a worst case: on one as large, or where a smaller one failed already."""
-    assert spec.worst_case_height is not None
-    assert spec.worst_case_width is not None
     return has_failed or (
         align(spec.worst_case_height) >= worst_case[0] and align(spec.worst_case_width) >= worst_case[1]
     )

@@ -15,7 +15,7 @@ from vnbench.analysis.trials.steps import Canvas
 from vnbench.analysis.trials.summary import by_spec, distinct_warnings, latest_attempts
 from vnbench.records.readings import CanvasReading, Stop, StopRule
 from vnbench.records.record import Status, TrialRecord, TrialWarning
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +81,7 @@ class CanvasSummary:
 class ComputeSummary:
     """One compute spec over its processes."""
 
-    spec: TrialSpec
+    spec: ComputeSpec
     """What was asked."""
     status: Status
     """``ok`` if any process ended so, else how the first one ended."""
@@ -117,10 +117,10 @@ def summarize_compute(records: Iterable[TrialRecord], *, noise: Noise | None = N
     """
     latest = latest_attempts(records)
     spread = (noise or measure_noise(latest)).spread_for("compute")
-    return tuple(_summarize(processes, spread) for processes in by_spec(latest, "compute"))
+    return tuple(_summarize(processes, spread) for processes in by_spec(latest, ComputeSpec))
 
 
-def _summarize(processes: Sequence[TrialRecord], spread: Spread | None) -> ComputeSummary:
+def _summarize(processes: Sequence[TrialRecord[ComputeSpec]], spread: Spread | None) -> ComputeSummary:
     reasons = [(record.status, reason) for record in processes if (reason := why_not_timed(record)) is not None]
     timed = [(record, figures) for record in processes if (figures := compute_figures(record))]
     seen = dict.fromkeys(canvas for _, figures in timed for canvas in figures)

@@ -14,8 +14,8 @@ from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, settled_wa
 from vnbench.analysis.trials.process import SUPPLYING, Stage, stage_figures, why_not_timed
 from vnbench.analysis.trials.summary import by_spec, distinct_warnings, latest_attempts
 from vnbench.records.readings import BatchingAccount, LoaderStage, LoaderStageName
-from vnbench.records.record import Status, TrialRecord, TrialWarning
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.record import Status, TrialRecord, TrialWarning, of_kind
+from vnbench.records.spec.trial_spec import LoaderSpec
 
 PERCENTILES = (50, 90, 99)
 
@@ -58,7 +58,7 @@ class StageSummary:
 class LoaderSummary:
     """One loader spec over its processes."""
 
-    spec: TrialSpec
+    spec: LoaderSpec
     """What was asked."""
     status: Status
     """``ok`` if any process ended so, else how the first one ended."""
@@ -91,16 +91,16 @@ def summarize_loading(records: Iterable[TrialRecord], *, noise: Noise | None = N
     ``noise`` is that of the records, where it is known already.
     """
     latest = latest_attempts(records)
-    specs = by_spec(latest, "loader")
+    specs = by_spec(latest, LoaderSpec)
     if not specs:
         return ()
     # The noise of all kinds takes a second of a thousand records; it is asked for only where loaders tell none.
-    own = measure_noise([record for record in latest if record.kind == "loader"]).spread_for("loader")
+    own = measure_noise(of_kind(latest, LoaderSpec)).spread_for("loader")
     spread = own if own is not None else (noise or measure_noise(latest)).spread_for("loader")
     return tuple(_summarize(processes, spread) for processes in specs)
 
 
-def _summarize(processes: Sequence[TrialRecord], spread: Spread | None) -> LoaderSummary:
+def _summarize(processes: Sequence[TrialRecord[LoaderSpec]], spread: Spread | None) -> LoaderSummary:
     reasons = [(record.status, reason) for record in processes if (reason := why_not_timed(record)) is not None]
     timed = [record for record in processes if stage_figures(record)]
     seen = dict.fromkeys(stage for record in timed for stage in stage_figures(record))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.record import TrialRecord, of_kind
+from vnbench.records.spec.trial_spec import ComputeSpec, MemorySpec, TrainingSpec, TrialSpec
 from vnbench.units import PixelRange
 
 
@@ -17,8 +17,8 @@ def measured_ranges(latest: Sequence[TrialRecord]) -> dict[str, PixelRange]:
     specs = [record.spec for record in latest]
     trained = {
         size
-        for record in latest
-        if record.kind == "training" and record.steps is not None
+        for record in of_kind(latest, TrainingSpec)
+        if record.steps is not None
         for size in zip(record.steps["canvas_height"], record.steps["canvas_width"], strict=True)
     }
     return _ranges(_canvas_sizes(specs) or trained | _worst_cases(specs))
@@ -30,15 +30,11 @@ def asked_ranges(specs: Sequence[TrialSpec]) -> dict[str, PixelRange]:
 
 
 def _canvas_sizes(specs: Sequence[TrialSpec]) -> set[tuple[int, int]]:
-    return {size for spec in specs for size in spec.canvas_sizes or ()}
+    return {size for spec in specs if isinstance(spec, ComputeSpec) for size in spec.canvas_sizes}
 
 
 def _worst_cases(specs: Sequence[TrialSpec]) -> set[tuple[int, int]]:
-    return {
-        (spec.worst_case_height, spec.worst_case_width)
-        for spec in specs
-        if spec.worst_case_height is not None and spec.worst_case_width is not None
-    }
+    return {(spec.worst_case_height, spec.worst_case_width) for spec in specs if isinstance(spec, MemorySpec)}
 
 
 def _ranges(canvases: Collection[tuple[int, int]]) -> dict[str, PixelRange]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vnbench.analysis.statistics.process_spread import Spread
 from vnbench.records.readings import Stop, StopRule
 from vnbench.records.record import TrialWarning
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec, ImagesSpec, TrialSpec
 from vnbench.units import format_percent
 
 NOISY_HALF_WIDTH = 0.05
@@ -86,9 +86,9 @@ def settled_warnings(
 
 def _larger_cap(spec: TrialSpec, rule: StopRule) -> str:
     """Return the option that raises a cap, as it is written."""
-    if rule == "max-epochs":
+    if rule == "max-epochs" and isinstance(spec, ImagesSpec):
         return f"--max-epochs {FACTOR * (spec.max_epochs or 1)}"
-    if rule == "max-steps" and spec.max_steps is not None:
+    if rule == "max-steps" and isinstance(spec, ComputeSpec):
         return f"--max-steps {FACTOR * spec.max_steps}"
-    seconds = "" if spec.max_measuring_s is None else f" {FACTOR * spec.max_measuring_s:g}s"
-    return f"--measuring-time{seconds}"
+    cap_s = spec.max_measuring_s if isinstance(spec, ImagesSpec | ComputeSpec) else None
+    return "--measuring-time" + ("" if cap_s is None else f" {FACTOR * cap_s:g}s")

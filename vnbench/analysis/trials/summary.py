@@ -12,9 +12,8 @@ from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, settled_wa
 from vnbench.analysis.trials.process import StepFigures, training_figures, weighted_power_w, why_not_timed
 from vnbench.analysis.trials.steps import steps_of
 from vnbench.records.readings import BatchingAccount, MemoryReading
-from vnbench.records.record import Status, TrialRecord, TrialWarning
-from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.spec.words import TrialKind
+from vnbench.records.record import Kind, Status, TrialRecord, TrialWarning, of_kind
+from vnbench.records.spec.trial_spec import MemorySpec, TrainingSpec
 
 SAYING_NOTHING: tuple[Status, ...] = ("timeout", "crashed", "skipped")
 """How a repeat may end without a word against an earlier attempt that measured: those that got no figures."""
@@ -24,7 +23,7 @@ SAYING_NOTHING: tuple[Status, ...] = ("timeout", "crashed", "skipped")
 class MemorySummary:
     """Worst-case memory of one family: the trials that share memory behaviour."""
 
-    spec: TrialSpec
+    spec: MemorySpec
     """Spec of the trial that the figures come from."""
     status: Status
     """``oom`` if any replicate ran out of memory, else ``ok`` if any ended so, else how the first one ended."""
@@ -51,7 +50,7 @@ class TrialSummary:
     (analysis.statistics.process_spread), and otherwise they cover the steps of one process only (statistics.means).
     """
 
-    spec: TrialSpec
+    spec: TrainingSpec
     """What was asked."""
     status: Status
     """``ok`` if any process ended so, else how the first one ended."""
@@ -151,10 +150,9 @@ def summarize_memory(records: Iterable[TrialRecord]) -> tuple[MemorySummary, ...
 
     Where a family was tried at several sizes, only the largest (height x width) is its worst case.
     """
-    families: dict[str, list[TrialRecord]] = {}
-    for record in latest_attempts(records):
-        if record.kind == "memory":
-            families.setdefault(record.spec.family, []).append(record)
+    families: dict[str, list[TrialRecord[MemorySpec]]] = {}
+    for record in of_kind(latest_attempts(records), MemorySpec):
+        families.setdefault(record.spec.family, []).append(record)
     return tuple(map(_summarize_family, families.values()))
 
 
@@ -169,16 +167,15 @@ def summarize(records: Iterable[TrialRecord], *, noise: Noise | None = None) -> 
     spread = (noise or measure_noise(latest)).spread_for("training")
     return tuple(
         _summarize_training(processes, memory.get(processes[0].spec.family), spread)
-        for processes in by_spec(latest, "training")
+        for processes in by_spec(latest, TrainingSpec)
     )
 
 
-def by_spec(latest: Iterable[TrialRecord], kind: TrialKind) -> tuple[tuple[TrialRecord, ...], ...]:
+def by_spec(latest: Iterable[TrialRecord], kind: type[Kind]) -> tuple[tuple[TrialRecord[Kind], ...], ...]:
     """Return the records of each spec of a kind, in the order of first appearance."""
-    specs: dict[str, list[TrialRecord]] = {}
-    for record in latest:
-        if record.kind == kind:
-            specs.setdefault(record.spec_id, []).append(record)
+    specs: dict[str, list[TrialRecord[Kind]]] = {}
+    for record in of_kind(latest, kind):
+        specs.setdefault(record.spec_id, []).append(record)
     return tuple(map(tuple, specs.values()))
 
 
@@ -191,9 +188,9 @@ def distinct_warnings(processes: Iterable[TrialRecord]) -> tuple[TrialWarning, .
     return tuple(distinct)
 
 
-def _summarize_family(records: Sequence[TrialRecord]) -> MemorySummary:
-    def area(record: TrialRecord) -> int:
-        return (record.spec.worst_case_height or 0) * (record.spec.worst_case_width or 0)
+def _summarize_family(records: Sequence[TrialRecord[MemorySpec]]) -> MemorySummary:
+    def area(record: TrialRecord[MemorySpec]) -> int:
+        return record.spec.worst_case_height * record.spec.worst_case_width
 
     largest = [record for record in records if area(record) == max(map(area, records))]
     by_status = {record.status: record for record in reversed(largest)}
@@ -219,7 +216,7 @@ def peak_bytes(reading: MemoryReading | None) -> int | None:
 
 
 def _summarize_training(
-    processes: Sequence[TrialRecord], memory: MemorySummary | None, spread: Spread | None
+    processes: Sequence[TrialRecord[TrainingSpec]], memory: MemorySummary | None, spread: Spread | None
 ) -> TrialSummary:
     plan = next((record.batching for record in processes if record.batching), None)
     blocks = [record.block for record in processes if record.block and record.block.padded_pixels]

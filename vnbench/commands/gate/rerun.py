@@ -10,6 +10,7 @@ Rows that were measured again are judged by the new processes alone, since only 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from vnbench.output.progress import SweepProgress
 from vnbench.output.words.provenance import count
 from vnbench.records.placement import place_results
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ImagesSpec, MemorySpec, TrialSpec
 from vnbench.records.store import ResultsFile
 from vnbench.records.task import TrialTask
 from vnbench.sweep.estimate import Pace, TrialTimes, Workload
@@ -142,8 +143,9 @@ def _workload(specs: Sequence[TrialSpec], corpus_directory: Path | None) -> Work
         corpus = load_corpus(corpus_directory, is_partial=True)
         sizes_N2 = corpus.sizes_N2[corpus.train_indices]
     worst_case = max(
-        ((spec.worst_case_height or 0, spec.worst_case_width or 0) for spec in specs),
-        key=lambda size: size[0] * size[1],
+        ((spec.worst_case_height, spec.worst_case_width) for spec in specs if isinstance(spec, MemorySpec)),
+        key=math.prod,
+        default=(0, 0),
     )
     return Workload(train_sizes_N2=sizes_N2, worst_case=worst_case)
 
@@ -213,7 +215,7 @@ def _next_replicates(records: Sequence[TrialRecord]) -> dict[str, int]:
 
 def _corpus_directory(specs: Sequence[TrialSpec], given: Path | None) -> Path | None:
     """Return the folder of the image files that some specs name; None where they need none."""
-    wanted = {spec.corpus_id for spec in specs if spec.corpus_id is not None}
+    wanted = {spec.corpus_id for spec in specs if isinstance(spec, ImagesSpec)}
     if not wanted:
         return None
     root = default_cache_root()

@@ -27,8 +27,9 @@ from vnbench.output.words.commands import Options, options_of_records, sweep_com
 from vnbench.output.words.plan import named
 from vnbench.output.words.provenance import provenance
 from vnbench.records.one_corpus import load_one_corpus
-from vnbench.records.record import TrialRecord
+from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.shipped import shipped_results
+from vnbench.records.spec.trial_spec import TrainingSpec
 from vnbench.units import format_bytes
 
 
@@ -159,7 +160,7 @@ def _num_without_workers(asked: Asked, measured: Measured) -> int:
 
 
 def _samplers_left_out(records: Sequence[TrialRecord]) -> list[str]:
-    trained = {record.spec.sampler for record in records if record.kind == "training" and record.spec.sampler}
+    trained = {record.spec.sampler for record in of_kind(records, TrainingSpec)}
     return sorted(trained - {*PLANNED_SAMPLERS})
 
 

@@ -15,7 +15,7 @@ from vnbench.output.words.numbers import significant
 from vnbench.records.identity import digest
 from vnbench.records.probe_reading import ProbeReading, SweepChoices
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ProbeSpec, TrialSpec
 from vnbench.records.spec.words import Precision
 from vnbench.records.task import TrialTask
 from vnbench.request.choosing import precisions_without_units
@@ -23,7 +23,7 @@ from vnbench.request.config import SweepConfig
 from vnbench.sweep.budget import ENDING_S, SweepEstimate
 from vnbench.sweep.cells import center_of
 from vnbench.sweep.choices import choose, chosen_config, precisions_to_sweep
-from vnbench.sweep.design import Design, compute_spec
+from vnbench.sweep.design import Design, probe_spec
 from vnbench.sweep.estimate import Pace, TrialTimes, Workload
 from vnbench.sweep.loop import DueTrial
 from vnbench.units import format_duration, mpx
@@ -78,7 +78,7 @@ def settle(
     ``probes`` are those of the results file: one that was made for the same request is taken as it is. ``elapsed_s``
     have gone by since the sweep began. ``run`` runs the probe; one that dies or hangs leaves the rough guess.
     """
-    spec = probe_spec(config, corpus)
+    spec = probe_of(config, corpus)
     known = next((record for record in probes if record.spec_id == spec.spec_id), None)
     if known is not None:
         return _settled(config, known, spec, is_new=False)
@@ -87,25 +87,16 @@ def settle(
     return _settled(config, record, spec, is_new=config.chooses_precision or config.chooses_size)
 
 
-def probe_spec(config: SweepConfig, corpus: CorpusPlan) -> TrialSpec:
+def probe_of(config: SweepConfig, corpus: CorpusPlan) -> ProbeSpec:
     """Return the probe of a sweep: the centre's network on small canvases, in every precision of the axis."""
     height, width = corpus.worst_case
     canvases = tuple((min(h, height), min(w, width)) for h, w in PROBE_CANVASES)
-    plain = compute_spec(
-        replace(center_of(config), compile="none", micro_batch_size=None, batch_size=1), config, canvases
-    )
     precisions = config.axes["precision"]
-    return replace(
-        plain,
-        kind="probe",
-        precision="fp32",
-        canvas_sizes=tuple(dict.fromkeys(canvases)),
+    return probe_spec(
+        replace(center_of(config), compile="none", micro_batch_size=None, batch_size=1),
+        config,
+        tuple(dict.fromkeys(canvases)),
         precisions=(*precisions, "fp32") if "fp32" not in precisions else precisions,
-        memory_limit_bytes=None,
-        num_warm_up_steps=None,
-        noise_target=None,
-        min_steps=None,
-        max_steps=None,
         max_measuring_s=PROBE_S,
         sweep_id=digest(_request(config, corpus)),
     )

@@ -24,8 +24,8 @@ from vnbench.output.tables.factored import factored_table
 from vnbench.output.tables.loader import loader_table
 from vnbench.output.tables.training import summary_table
 from vnbench.output.words.row_notes import is_marked, shared_codes
-from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.record import TrialRecord, of_kind
+from vnbench.records.spec.trial_spec import ComputeSpec, MemorySpec, TrainingSpec, TrialSpec
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.factored import CellForecast, Confirmation, confirmations
 
@@ -103,9 +103,9 @@ def print_tables(
     ``centre`` is the training trial that the sweep was varied from.
     """
     stdout = stdout_console()
-    if any(record.kind == "training" for record in records) or not records:
+    if of_kind(records, TrainingSpec) or not records:
         stdout.print(summary_table(records, price_per_hour=config.price_per_hour, centre=centre))
-    if config.kinds == ("memory",) or any(record.spec.soak is not None for record in records):
+    if config.kinds == ("memory",) or any(record.spec.soak is not None for record in of_kind(records, MemorySpec)):
         stdout.print(certification_table(records))
     of_canvases = compute_table(
         records,
@@ -162,7 +162,7 @@ def _padded_pixels_of_passes(
 ) -> dict[int, tuple[int, ...]]:
     """Return the padded pixels of each pass of a bucketed epoch of all training examples, by micro-batch."""
     passes: dict[int, tuple[int, ...]] = {}
-    for size in sorted({record.spec.micro_batch_size for record in records if record.kind == "compute"}):
+    for size in sorted({record.spec.micro_batch_size for record in of_kind(records, ComputeSpec)}):
         plan = plan_epoch(
             train_sizes_N2,
             PlanConfig(sampler="bucketed", batch_size=size, micro_batch_size=size, seed=seed),

@@ -54,9 +54,9 @@ class SweepRun:
     def run(self, due: Sequence[DueTrial], *, forecasts: Mapping[TrialSpec, ForecastReading] | None = None) -> None:
         """Run the trials that are due, storing each as it ends with its forecast; those first that are only traced."""
         with SweepProgress([trial.planned.spec for trial in due], times=self._times, console=self._console) as progress:
-            self._trace([trial for trial in due if trial.planned.spec.memory_by == "trace"], progress)
+            self._trace([trial for trial in due if trial.planned.spec.is_traced], progress)
             for record in run_sweep(
-                [trial for trial in due if trial.planned.spec.memory_by == "step"],
+                [trial for trial in due if not trial.planned.spec.is_traced],
                 records=self._results.records,
                 run=self._run_trial,
                 corpus_directory=str(self._corpus.directory),

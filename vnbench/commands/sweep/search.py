@@ -25,7 +25,7 @@ from vnbench.output.words.levers import describe
 from vnbench.processes.locks import gpu_lock
 from vnbench.records.machine_keys import Environment
 from vnbench.records.record import STATUSES, TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.spec.words import MAX_BATCH_SIZE, SamplerName
 from vnbench.records.store import ResultsFile
 from vnbench.records.task import TrialTask
@@ -176,7 +176,7 @@ def _run_probe(task: TrialTask, environment: Environment, budget: Budget, *, tim
     return record
 
 
-def bases_of(config: SweepConfig, corpus: CorpusPlan) -> list[TrialSpec]:
+def bases_of(config: SweepConfig, corpus: CorpusPlan) -> list[MemorySpec]:
     """Return the memory spec of one example of each configuration that memory depends on."""
     axes = {
         **config.axes,
@@ -191,7 +191,8 @@ def bases_of(config: SweepConfig, corpus: CorpusPlan) -> list[TrialSpec]:
         worst_case=corpus.worst_case,
         canvas_sizes=(),
     )
-    bases = list(dict.fromkeys(with_micro_batch(trial.spec, 1) for trial in design.trials))
+    specs = [trial.spec for trial in design.trials if isinstance(trial.spec, MemorySpec)]
+    bases = list(dict.fromkeys(with_micro_batch(spec, 1) for spec in specs))
     if not bases:
         raise InputError(
             "--compile", allowed="the memory of compiled code is not counted on the CPU", remedy="write --compile none"
@@ -216,7 +217,7 @@ def _whole_batch_sampler(config: SweepConfig) -> SamplerName:
     return next((name for name in config.axes["sampler"] if name != BUDGETED_SAMPLER), "bucketed")
 
 
-def _statuses(bases: Sequence[TrialSpec], records: Sequence[TrialRecord]) -> dict[str, int]:
+def _statuses(bases: Sequence[MemorySpec], records: Sequence[TrialRecord]) -> dict[str, int]:
     counts = Counter(record.status for base in bases for record in probes_of(base, records))
     return {status: counts[status] for status in STATUSES if counts[status]}
 

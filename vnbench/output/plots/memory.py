@@ -146,6 +146,6 @@ def _what_is_counted(families: Sequence[MemorySummary], *, origin: Provenance) -
     counted = (
         "held by tensors, without the workspace of oneDNN" if origin.is_cpu else "reserved by the caching allocator"
     )
-    if any(family.spec.memory_by == "trace" for family in families):
+    if any(family.spec.is_traced for family in families):
         counted += ", traced where no step was run"
     return f"One training step on examples of {size}; most bytes {counted}. One reading per point, no interval."

@@ -81,7 +81,7 @@ def _point(row: LoaderSummary) -> Point:
     assert row.supply is not None
     half_width = row.supply.time_per_example.relative_half_width
     return Point(
-        x=row.spec.num_workers or 0,
+        x=row.spec.num_workers,
         y=row.supply.examples_per_s,
         half_width=None if half_width is None else half_width * row.supply.examples_per_s,
     )

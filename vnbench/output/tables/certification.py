@@ -41,7 +41,7 @@ def certification_table(records: Sequence[TrialRecord]) -> RenderableType | None
     names += [] if "micro_batch_size" in names or not _differ_in_batch(rows) else ["micro_batch_size"]
     # A column of which nothing is known is what this device does not tell.
     view = View(rows, (*lever_columns(names, lambda row: row.spec), *CERTIFICATE)).told()
-    traced = [TRACED] if any(spec.memory_by == "trace" for spec in specs) else []
+    traced = [TRACED] if any(spec.is_traced for spec in specs) else []
     notes = [*explanations(is_cpu=origin.is_cpu), *traced, origin.line(count(len(rows), "worst-case memory trial"))]
     wrapped = [part for note in notes for part in textwrap.wrap(note, TEXT_COLUMNS)]
     return Group(Text(_heading(rows)), view.table(), Text(), Text("\n".join(wrapped)))
@@ -65,7 +65,7 @@ def verdict(row: Certificate) -> str:
 def _on_this_machine(row: Certificate) -> str:
     if row.status == "oom":
         return f"does not fit {_capacity(row)}"
-    how = "traced for" if row.spec.memory_by == "trace" else "ran in"
+    how = "traced for" if row.spec.is_traced else "ran in"
     if row.need_bytes is None or row.capacity_bytes is None:
         return f"{how} {_capacity(row)}"
     return f"{how} {_capacity(row)}, tensors {format_percent(row.need_bytes / row.capacity_bytes)} of it"

@@ -20,7 +20,8 @@ from vnbench.output.words.numbers import fixed, format_estimate, roughly, signif
 from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, status_cell, subject
 from vnbench.records.readings import StopRule
-from vnbench.records.record import TrialRecord
+from vnbench.records.record import TrialRecord, of_kind
+from vnbench.records.spec.trial_spec import ComputeSpec, TrainingSpec
 from vnbench.units import BYTES_PER_UNIT, format_bytes, gib, mpx
 
 STOP_WORDS: Mapping[StopRule, str] = {
@@ -69,11 +70,11 @@ def compute_table(
             for row in timed
             if passes and row.spec.micro_batch_size in passes
         ]
-    if noise.drift is not None and not any(record.kind == "training" for record in latest):
+    if noise.drift is not None and not of_kind(latest, TrainingSpec):
         notes.append(drift_line(noise.drift))
     if origin.is_cpu:
         notes.append(f"{CPU_LABEL}.")
-    num_trials = sum(record.kind == "compute" for record in latest)
+    num_trials = len(of_kind(latest, ComputeSpec))
     of = f" of {count(len(rows), 'configuration')}" if num_trials != len(rows) else ""
     notes.append(origin.line(f"{count(num_trials, 'compute trial')}{of}"))
     return Group(*parts, Text(), *map(Text, notes))

@@ -24,9 +24,9 @@ from vnbench.output.words.numbers import MISSING, format_estimate, roughly, sign
 from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, status_cell
 from vnbench.output.words.saturation import saturation_line
-from vnbench.records.record import TrialRecord, WarningCode
+from vnbench.records.record import TrialRecord, WarningCode, of_kind
 from vnbench.records.spec.axes import LOADING_LEVERS
-from vnbench.records.spec.trial_spec import LEVERS
+from vnbench.records.spec.trial_spec import LEVERS, LoaderSpec
 from vnbench.units import BYTES_PER_UNIT, format_percent, gib, mpx
 
 LOADER_LEVERS = ("task", "batch_size", "micro_batch_size", *LOADING_LEVERS, "corpus_id")
@@ -78,7 +78,7 @@ def loader_table(records: Sequence[TrialRecord], *, appetite: float | None = Non
     notes += [_overlap_line(one) for one in _overlaps(latest, rows)]
     if origin.is_cpu:
         notes.append(f"{CPU_LABEL}; loader and network share its cores.")
-    notes.append(origin.line(count(sum(record.kind == "loader" for record in latest), "loader trial")))
+    notes.append(origin.line(count(len(of_kind(latest, LoaderSpec)), "loader trial")))
     return Group(*parts, Text(), *map(Text, notes))
 
 
@@ -103,8 +103,8 @@ def stage_name(stage: StageSummary) -> str:
 def _order(row: LoaderSummary) -> tuple[str | int, ...]:
     """Return what puts loaders that differ in their number of workers alone below each other."""
     spec = row.spec
-    words = (spec.sampler or "", spec.cache, spec.worker_kind, spec.pin_memory, spec.persistent_workers)
-    return (spec.batch_size, spec.micro_batch_size, *words, spec.prefetch_factor, spec.num_workers or 0)
+    words = (spec.sampler, spec.cache, spec.worker_kind, spec.pin_memory, spec.persistent_workers)
+    return (spec.batch_size, spec.micro_batch_size, *words, spec.prefetch_factor, spec.num_workers)
 
 
 def _shared(rows: Sequence[LoaderSummary], differing: Sequence[str]) -> str:

@@ -20,12 +20,14 @@ from vnbench.analysis.trials.summary import TrialSummary, summarize
 from vnbench.output.view import Column, View
 from vnbench.output.words.numbers import times
 from vnbench.records.record import STEP_COLUMNS, TrialRecord
-from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
+from vnbench.records.spec.trial_spec import KINDS, LEVERS
 
 SPEC_FIELDS = ("device", *LEVERS, "seed", "worst_case_height", "worst_case_width", "pixel_budget", "subset_size")
 """What is told of the spec of a trial: every lever, and sizes."""
 
-WHOLE = frozenset(name for name, hint in get_type_hints(TrialSpec).items() if hint in (int, int | None))
+WHOLE = frozenset(
+    name for kind in KINDS.values() for name, hint in get_type_hints(kind).items() if hint in (int, int | None)
+)
 """Fields of a spec that are whole numbers."""
 
 FACTS = (
@@ -62,6 +64,8 @@ class Trial:
 
     record: TrialRecord
     """What was observed."""
+    spec: Mapping[str, Any]
+    """What was asked, with the fields of all kinds."""
     figures: Mapping[str, Figure]
     """By their keys (``training``, ``loader``)."""
     training: TrialSummary | None
@@ -100,6 +104,7 @@ def trials_view(latest: Sequence[TrialRecord]) -> View[Trial]:
         rows.append(
             Trial(
                 record=record,
+                spec=record.spec.flat(),
                 figures=_training_figures(training) if training else _loader_figures(loading) if loading else {},
                 training=training,
                 certificate=next(iter(certify((record,))), None),
@@ -186,7 +191,7 @@ TRIALS: tuple[Column[Trial], ...] = (
     Column("warnings", lambda trial: ",".join(sorted({one.code for one in trial.record.warnings})) or None, type=str),
     _at("record.started_at", datetime),
     _at("record.elapsed_s", float),
-    *(_at(f"record.spec.{name}", _type_of(name)) for name in SPEC_FIELDS),
+    *(_at(f"spec.{name}", _type_of(name)) for name in SPEC_FIELDS),
     *(_at(f"figures.{key}", float, has_half_width=True) for key in FIGURES),
     _at("training.num_steps", int),
     _at("training.data_wait_ratio", float),

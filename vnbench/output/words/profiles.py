@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vnbench.errors import InputError
 from vnbench.output.words.levers import describe
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec
 
 KINDS = ("parameters", "gradients", "optimizer state", "inputs", "activations", "backward")
 """What storages are told apart by, in the order of columns and layers."""
@@ -34,7 +34,7 @@ NAMED = (
 class Profile:
     """Where the memory of one worst-case step was."""
 
-    spec: TrialSpec
+    spec: MemorySpec
     """The memory spec that was run."""
     status: str
     """How it ended: ``ok``, ``oom`` or otherwise."""
@@ -71,7 +71,7 @@ class Profile:
         return tuple(kind for kind in KINDS if any(of == kind and size for (_, of), size in self.at_peak.items()))
 
     @classmethod
-    def of(cls, spec: TrialSpec, answer: Mapping[str, Any]) -> Profile:
+    def of(cls, spec: MemorySpec, answer: Mapping[str, Any]) -> Profile:
         """Return the profile in the answer of ``vnbench.trial.kinds.profile``."""
         if answer["status"] != "ok":
             return cls.failed(spec, status=answer["status"], reason=answer["cause"]["message"])
@@ -99,7 +99,7 @@ class Profile:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             return cls(
-                spec=TrialSpec.from_dict(values["spec"]),
+                spec=MemorySpec.from_dict(values["spec"]),
                 status=str(values["status"]),
                 reason=values["reason"],
                 stages=tuple(map(str, values["stages"])),
@@ -131,7 +131,7 @@ class Profile:
 
         measured = self.measured_peak_bytes
         return {
-            "spec": asdict(self.spec),
+            "spec": self.spec.flat(),
             "device_name": self.device_name,
             "status": self.status,
             "reason": self.reason,
@@ -146,7 +146,7 @@ class Profile:
         }
 
     @classmethod
-    def failed(cls, spec: TrialSpec, *, status: str, reason: str) -> Profile:
+    def failed(cls, spec: MemorySpec, *, status: str, reason: str) -> Profile:
         """Return a profile of a step that did not end."""
         return cls(
             spec=spec,

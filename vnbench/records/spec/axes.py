@@ -15,7 +15,7 @@ def words_by_field(cls: type) -> dict[str, tuple[str, ...]]:
     return {
         name: get_args(one)
         for name, hint in get_type_hints(cls).items()
-        for one in (hint, *get_args(hint))
+        for one in (hint, *(get_args(hint) if get_origin(hint) is not tuple else ()))
         if get_origin(one) is Literal
     }
 

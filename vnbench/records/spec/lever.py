@@ -95,8 +95,8 @@ class Lever:
         return text or str(self.default)
 
     def value(self, spec: Any) -> LeverValue:
-        """Return its value in a spec, as people read it."""
-        value: LeverValue = getattr(spec, self.name) if self.read is None else self.read(spec)
+        """Return its value in a spec, as people read it; None where the kind of trial has no such field."""
+        value: LeverValue = getattr(spec, self.name, None) if self.read is None else self.read(spec)
         return value
 
     def phrase(self, value: LeverValue) -> str:

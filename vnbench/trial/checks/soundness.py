@@ -12,7 +12,7 @@ from vnbench.analysis.trials.noisy import StoppedFigure, noise_warning
 from vnbench.analysis.trials.process import SUPPLYING
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import Cause, TrialRecord, TrialWarning
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
 from vnbench.units import format_percent
 
 MIN_MEASURED_STEPS = 5
@@ -124,7 +124,7 @@ def _scaler_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWar
 
 def _number_warnings(record: TrialRecord, measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
     num_steps = len(measured.get("step_time_s", ()))
-    if record.kind == "training" and num_steps < MIN_MEASURED_STEPS:
+    if isinstance(record.spec, TrainingSpec) and num_steps < MIN_MEASURED_STEPS:
         epochs = (record.spec.max_epochs or 1) * math.ceil(MIN_MEASURED_STEPS / max(1, num_steps))
         they_were = "1 step was" if num_steps == 1 else f"{num_steps} steps were"
         message = f"only {they_were} measured: the interval is wide; try --max-epochs {epochs}"

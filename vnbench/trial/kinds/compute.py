@@ -14,7 +14,7 @@ from vnbench.images.drawing.raster import draw_example
 from vnbench.loading.collate import Batch, collate, to_device
 from vnbench.records.readings import CanvasReading, MemoryReading, Stop
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.references import checked_against_references, expected_large_tensors
 from vnbench.trial.instruments.memory import cuda_memory, process_memory, process_rss_bytes, reset_cuda_peaks
@@ -30,10 +30,9 @@ CPU_BLOCK_STEPS = 1
 """Steps of a block on the CPU, where an edge costs nothing and a step may take seconds."""
 
 
-def measure_compute(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
+def measure_compute(task: TrialTask[ComputeSpec], record: TrialRecord) -> Iterator[TrialRecord]:
     """Yield the record after each canvas, with all canvases so far."""
     spec = task.spec
-    assert spec.canvas_sizes is not None
     device = torch.device(spec.device)
     height, width = max(spec.canvas_sizes, key=math.prod)
     record = expected_large_tensors(record, num_examples=spec.batch_size, height=height, width=width)
@@ -56,9 +55,8 @@ def measure_compute(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecor
 
 
 def _measure_canvas(
-    log: BlockLog, step: OptimizerStep, spec: TrialSpec, size: tuple[int, int], flops: FlopModel
+    log: BlockLog, step: OptimizerStep, spec: ComputeSpec, size: tuple[int, int], flops: FlopModel
 ) -> tuple[CanvasReading, MemoryReading]:
-    assert spec.num_warm_up_steps is not None
     is_cuda = step.device.type == "cuda"
     rss_before = process_rss_bytes()
     num_retries_before = reset_cuda_peaks(step.device) if is_cuda else 0
@@ -89,7 +87,7 @@ def _measure_canvas(
     return reading, memory
 
 
-def _cpu_memory(step: OptimizerStep, batch: Batch, spec: TrialSpec) -> MemoryReading:
+def _cpu_memory(step: OptimizerStep, batch: Batch, spec: ComputeSpec) -> MemoryReading:
     """Return the peak of a step of its own, after the timed ones: the tracker slows what it watches."""
     if spec.compile != "none":
         # What compiled code allocates never passes the tracker.
@@ -100,10 +98,8 @@ def _cpu_memory(step: OptimizerStep, batch: Batch, spec: TrialSpec) -> MemoryRea
 
 
 def _measure_until_known(
-    log: BlockLog, batches: Iterator[Batch], shape: StepShape, spec: TrialSpec, *, is_cuda: bool
+    log: BlockLog, batches: Iterator[Batch], shape: StepShape, spec: ComputeSpec, *, is_cuda: bool
 ) -> Stop:
-    assert spec.min_steps is not None
-    assert spec.max_steps is not None
     stopping = Stopping(noise_target=spec.noise_target, max_measuring_s=spec.max_measuring_s, max_steps=spec.max_steps)
     num_steps = spec.min_steps
     num_measured = 0
@@ -118,13 +114,13 @@ def _measure_until_known(
         num_steps = min(spec.min_steps if is_cuda else CPU_BLOCK_STEPS, spec.max_steps - num_measured)
 
 
-def _resident_batch(spec: TrialSpec, size: tuple[int, int], device: torch.device) -> Batch:
+def _resident_batch(spec: ComputeSpec, size: tuple[int, int], device: torch.device) -> Batch:
     height, width = size
     example = draw_example(seed=spec.seed, index=0, height=height, width=width, task=spec.task)
     return to_device(collate([example] * spec.batch_size), device, non_blocking=False)
 
 
-def _shape(spec: TrialSpec, size: tuple[int, int]) -> StepShape:
+def _shape(spec: ComputeSpec, size: tuple[int, int]) -> StepShape:
     height, width = size
     return StepShape(
         num_examples=spec.batch_size,

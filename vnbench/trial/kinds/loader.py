@@ -22,7 +22,7 @@ from vnbench.loading.loader import process_loader
 from vnbench.loading.page_cache import cached_ratio, drop_from_page_cache
 from vnbench.records.readings import LoaderStage, LoaderStageName
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import LoaderSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.trial_plan import MEASURED_EPOCH, choose_examples, load_the_corpus, plan_config, steps_of_epoch
 from vnbench.trial.checks.soundness import loader_warnings
@@ -51,7 +51,7 @@ class _Stage:
     """Whether its batches come from other processes."""
 
 
-def measure_loader(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
+def measure_loader(task: TrialTask[LoaderSpec], record: TrialRecord) -> Iterator[TrialRecord]:
     """Yield the record after each stage, with all stages so far.
 
     The files are read first from the disk, then from the operating system's copies in memory, as in every later epoch
@@ -80,7 +80,7 @@ def measure_loader(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord
 
 
 def _measured_stages(
-    spec: TrialSpec, corpus: Corpus, loading: Loading, epoch: Sequence[MicroBatch]
+    spec: LoaderSpec, corpus: Corpus, loading: Loading, epoch: Sequence[MicroBatch]
 ) -> Iterator[LoaderStage]:
     yield _measure_plans(spec, corpus)
     stages = list(_stages(spec, corpus, loading))
@@ -90,7 +90,7 @@ def _measured_stages(
         yield _measure(stage, epoch, spec, corpus)
 
 
-def _stages(spec: TrialSpec, corpus: Corpus, loading: Loading) -> Iterator[_Stage]:
+def _stages(spec: LoaderSpec, corpus: Corpus, loading: Loading) -> Iterator[_Stage]:
     """Yield the stages of a trial in the order of a batch's way, each with all that comes before it."""
     device = torch.device(spec.device)
     examples = RasterDataset(corpus, num_classes=spec.num_classes, cache=loading.cache)
@@ -124,8 +124,7 @@ class _NoPixels(Dataset[Batch]):
         return Batch(images_BHW=nothing, masks_BHW=nothing.clone(), sizes_B2=sizes_B2)
 
 
-def _empty_loader(spec: TrialSpec, epoch: Sequence[MicroBatch]) -> Iterable[Batch]:
-    assert spec.num_workers is not None
+def _empty_loader(spec: LoaderSpec, epoch: Sequence[MicroBatch]) -> Iterable[Batch]:
     return process_loader(
         _NoPixels(),
         epoch,
@@ -145,7 +144,7 @@ def _convert(batch: Batch, device: torch.device) -> None:
     device_tensors(to_device(batch, device, non_blocking=True))
 
 
-def _measure_plans(spec: TrialSpec, corpus: Corpus) -> LoaderStage:
+def _measure_plans(spec: LoaderSpec, corpus: Corpus) -> LoaderStage:
     """Return what planning epochs of all training examples takes; each plan counts as one wait."""
     sizes_N2 = corpus.sizes_N2[corpus.train_indices]
     config = plan_config(spec)
@@ -173,9 +172,9 @@ def _measure_cold(stage: _Stage, epoch: Sequence[MicroBatch], corpus: Corpus) ->
     return replace(log.stage(stage.name), is_cold=True, cached_ratio=ratio)
 
 
-def _measure(stage: _Stage, epoch: Sequence[MicroBatch], spec: TrialSpec, corpus: Corpus) -> LoaderStage:
+def _measure(stage: _Stage, epoch: Sequence[MicroBatch], spec: LoaderSpec, corpus: Corpus) -> LoaderStage:
     """Return what a stage takes, epoch after epoch, until that is known well enough."""
-    max_epochs = spec.max_epochs or 1
+    max_epochs = spec.max_epochs
     log = _Log(spec, max_epochs=max_epochs)
     if spec.persistent_workers == "off":
         while not log.is_enough:
@@ -197,7 +196,7 @@ def _measure(stage: _Stage, epoch: Sequence[MicroBatch], spec: TrialSpec, corpus
 class _Log:
     """What the batches of a stage showed so far."""
 
-    def __init__(self, spec: TrialSpec | None, *, max_epochs: int) -> None:
+    def __init__(self, spec: LoaderSpec | None, *, max_epochs: int) -> None:
         """``spec`` has the noise target and the cap on time; None measures ``max_epochs``."""
         self._stopping = Stopping(
             noise_target=spec.noise_target if spec else None,

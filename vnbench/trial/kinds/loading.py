@@ -17,6 +17,7 @@ from vnbench.loading.collate import Batch
 from vnbench.loading.decoded_cache import DecodedCache
 from vnbench.loading.loader import Loader, make_loader, naming_examples
 from vnbench.loading.worker_watch import WorkerWatch
+from vnbench.records.spec.trial_spec import ImagesSpec
 from vnbench.records.task import TrialTask
 from vnbench.units import format_bytes
 
@@ -27,14 +28,13 @@ SHARED_MEMORY = "/dev/shm"
 class Loading:
     """Makes the loaders of one trial, which share a cache."""
 
-    def __init__(self, task: TrialTask, corpus: Corpus, chosen: NDArray[np.int64]) -> None:
+    def __init__(self, task: TrialTask[ImagesSpec], corpus: Corpus, chosen: NDArray[np.int64]) -> None:
         """``chosen`` are the examples that the trial measures, indices of the corpus.
 
         Raises:
             LoaderError: there is no room for the cache.
         """
         spec = task.spec
-        assert spec.num_workers is not None
         self._spec = spec
         self._corpus = corpus
         self._num_workers = spec.num_workers

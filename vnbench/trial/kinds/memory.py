@@ -12,7 +12,7 @@ from vnbench.images.drawing.raster import draw_example
 from vnbench.loading.collate import Batch, blank_batch, collate
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.references import checked_against_references, expected_large_tensors
 from vnbench.trial.checks.soundness import checked_loss, large_tensor_warnings, memory_warnings
@@ -22,11 +22,9 @@ from vnbench.trial.step.network import SMALLEST_SIDE
 from vnbench.trial.step.optimizer_step import OptimizerStep, StepResult, build_step
 
 
-def measure_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
+def measure_memory(task: TrialTask[MemorySpec], record: TrialRecord) -> Iterator[TrialRecord]:
     """Yield the record with the peak memory of one training step on worst-case examples."""
     spec = task.spec
-    assert spec.worst_case_height is not None
-    assert spec.worst_case_width is not None
     record = expected_large_tensors(
         record, num_examples=spec.micro_batch_size, height=spec.worst_case_height, width=spec.worst_case_width
     )
@@ -40,10 +38,8 @@ def measure_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord
         yield replace(record, warnings=(*record.warnings, *large_tensor_warnings(record)))
 
 
-def _measure(spec: TrialSpec) -> tuple[MemoryReading, float]:
+def _measure(spec: MemorySpec) -> tuple[MemoryReading, float]:
     """Return the memory and the loss of one training step on the worst case."""
-    assert spec.worst_case_height is not None
-    assert spec.worst_case_width is not None
     device = torch.device(spec.device)
     step = build_step(spec, device=device)
     smallest = drawn_batch(spec, height=SMALLEST_SIDE, width=SMALLEST_SIDE, num_examples=1)
@@ -56,7 +52,7 @@ def _measure(spec: TrialSpec) -> tuple[MemoryReading, float]:
 
 
 def _worst_case_on_cuda(
-    step: OptimizerStep, spec: TrialSpec, *, smallest: Batch, worst_case: Batch
+    step: OptimizerStep, spec: MemorySpec, *, smallest: Batch, worst_case: Batch
 ) -> tuple[StepResult, MemoryReading]:
     """Return the same as ``track_worst_case`` by the caching allocator, whose peaks are cold and warm ones."""
     device = step.device
@@ -76,7 +72,7 @@ def _worst_case_on_cuda(
     return result, replace(memory, cold_peak_allocated_bytes=cold_bytes, soak_peak_allocated_bytes=soak_bytes)
 
 
-def _soak_on_cuda(step: OptimizerStep, spec: TrialSpec) -> int:
+def _soak_on_cuda(step: OptimizerStep, spec: MemorySpec) -> int:
     """Train on the passes before the worst case; return the most bytes that tensors held meanwhile."""
     num_retries_before = reset_cuda_peaks(step.device)
     for count, height, width in spec.soak_passes or ():

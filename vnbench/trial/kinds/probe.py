@@ -17,7 +17,7 @@ import torch
 
 from vnbench.records.probe_reading import ProbeReading, ProbeStep
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ProbeSpec
 from vnbench.records.spec.words import DeviceType, Precision
 from vnbench.records.task import TrialTask
 from vnbench.trial.instruments.environment import check_fork
@@ -50,7 +50,7 @@ LONG_STEP_S = 1.0
 """A first step that takes longer is not repeated: beside a busy core it would cost more than it tells."""
 
 
-def measure_probe(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
+def measure_probe(task: TrialTask[ProbeSpec], record: TrialRecord) -> Iterator[TrialRecord]:
     """Yield the record with what the probe read, once when it is all there.
 
     The centre of a sweep will be in the fastest precision, so the steps of that one go through MIN_CANVASES, and all
@@ -58,8 +58,6 @@ def measure_probe(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]
     by their convolution one would take longer than LONGEST_STEP_S.
     """
     spec = task.spec
-    assert spec.precisions is not None
-    assert spec.canvas_sizes is not None
     device = torch.device(spec.device)
     convolution_s = _convolutions_s(spec.precisions, device=device)
     fastest = min(convolution_s, key=lambda precision: convolution_s[precision])
@@ -85,7 +83,7 @@ def convolution_times(payload: str) -> str:
     return json.dumps(_convolutions_s(asked["precisions"], device=torch.device(asked["device"])))
 
 
-def _in_precision(spec: TrialSpec, precision: Precision) -> TrialSpec:
+def _in_precision(spec: ProbeSpec, precision: Precision) -> ProbeSpec:
     return replace(spec, precision=precision)
 
 
@@ -132,10 +130,9 @@ def _timed(convolution: torch.nn.Module, images_BCHW: torch.Tensor) -> float:
 
 
 def _steps(
-    spec: TrialSpec, canvases: tuple[tuple[int, int], ...], *, device: torch.device, start: float
+    spec: ProbeSpec, canvases: tuple[tuple[int, int], ...], *, device: torch.device, start: float
 ) -> Iterator[ProbeStep]:
     """Yield two steps on each canvas, one where it is long, as long as two more will end within the probe's time."""
-    assert spec.max_measuring_s is not None
     step = build_step(spec, device=device)
     rate_s_per_pixel = 0.0
     for number, (height, width) in enumerate(canvases, start=1):

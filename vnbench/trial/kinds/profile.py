@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from vnbench.records.failures import classify
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.instruments import timing
 from vnbench.trial.instruments.environment import describe_environment
@@ -82,6 +82,7 @@ def run(payload: str) -> str:
     try:
         set_switches(task.spec)
         answer["environment"] = describe_environment(task.spec.device)
+        assert isinstance(task.spec, MemorySpec)
         answer |= _profile(task.spec, task.corpus_directory)
     except Exception as error:  # the outermost frame of the child: whatever happened becomes the answer
         status, cause = classify(
@@ -94,9 +95,7 @@ def run(payload: str) -> str:
     return json.dumps(answer)
 
 
-def _profile(spec: TrialSpec, directory: str | None) -> dict[str, Any]:
-    assert spec.worst_case_height is not None
-    assert spec.worst_case_width is not None
+def _profile(spec: MemorySpec, directory: str | None) -> dict[str, Any]:
     device = torch.device(spec.device)
     step = build_step(spec, device=device)
     smallest = drawn_batch(spec, height=SMALLEST_SIDE, width=SMALLEST_SIDE, num_examples=1)

@@ -9,7 +9,7 @@ from vnbench.batching.alignment import align
 from vnbench.loading.collate import blank_batch
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import Cause, TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.references import expected_large_tensors
 from vnbench.trial.kinds.worst_case import track_worst_case
@@ -18,7 +18,7 @@ from vnbench.trial.step.network import SMALLEST_SIDE
 from vnbench.units import format_bytes
 
 
-def trace_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
+def trace_memory(task: TrialTask[MemorySpec], record: TrialRecord) -> Iterator[TrialRecord]:
     """Yield the record with the traced peak of one training step on worst-case examples.
 
     A peak above the memory limit, or above the memory of the machine where there is none, makes the record ``oom``, as
@@ -26,8 +26,6 @@ def trace_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
     no loss to look at, and nothing to hold against the reference; a tensor of more than 2^31 elements is told of.
     """
     spec = task.spec
-    assert spec.worst_case_height is not None
-    assert spec.worst_case_width is not None
     record = expected_large_tensors(
         record, num_examples=spec.micro_batch_size, height=spec.worst_case_height, width=spec.worst_case_width
     )
@@ -35,7 +33,7 @@ def trace_memory(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
     yield checked_room(replace(record, memory=traced_memory(spec)))
 
 
-def traced_memory(spec: TrialSpec) -> MemoryReading:
+def traced_memory(spec: MemorySpec) -> MemoryReading:
     """Return the peak of a memory spec's step on the CPU, and of its soak if it has one; the step is not run.
 
     It is what the live-tensor tracker reads in the real step. Where torch's rules for shapes differ from its kernels
@@ -44,8 +42,6 @@ def traced_memory(spec: TrialSpec) -> MemoryReading:
     Raises:
         ModelError: a user's own network cannot be traced.
     """
-    assert spec.worst_case_height is not None
-    assert spec.worst_case_width is not None
     with fake_step(spec) as step:
         smallest = blank_batch(1, height=SMALLEST_SIDE, width=SMALLEST_SIDE)
         worst_case = blank_batch(

@@ -14,8 +14,7 @@ from vnbench.batching.accounts import account_for_epoch
 from vnbench.images.corpus import Corpus
 from vnbench.loading.collate import blank_batch
 from vnbench.records.record import TrialRecord
-from vnbench.records.shape_visits import visits_shapes
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrainingSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.trial_plan import (
     MEASURED_EPOCH,
@@ -34,7 +33,7 @@ from vnbench.trial.kinds.stopping import Stopping
 from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
 
 
-def measure_training(task: TrialTask, record: TrialRecord) -> Iterator[TrialRecord]:
+def measure_training(task: TrialTask[TrainingSpec], record: TrialRecord) -> Iterator[TrialRecord]:
     """Yield the record after each measured epoch of the subset; warm-up steps come before the first."""
     spec = task.spec
     corpus = load_the_corpus(task)
@@ -50,7 +49,7 @@ def measure_training(task: TrialTask, record: TrialRecord) -> Iterator[TrialReco
     record = checked_against_references(record)
     step = build_step(spec, device=device)
     num_retries_before = reset_cuda_peaks(device) if device.type == "cuda" else 0
-    if visits_shapes(spec):
+    if spec.visits_shapes:
         _visit_shapes(step, measured)
     max_epochs = spec.max_epochs or 1
     loading = Loading(task, corpus, chosen)
@@ -83,13 +82,12 @@ def measure_training(task: TrialTask, record: TrialRecord) -> Iterator[TrialReco
 
 
 def _planned_steps(
-    spec: TrialSpec, corpus: Corpus, chosen: NDArray[np.int64]
+    spec: TrainingSpec, corpus: Corpus, chosen: NDArray[np.int64]
 ) -> tuple[tuple[PlannedStep, ...], tuple[PlannedStep, ...]]:
     """Return the warm-up steps and those of one measured epoch.
 
     Each measured epoch has the same plan: its canvases are then known beforehand, and epochs differ by noise alone.
     """
-    assert spec.num_warm_up_steps is not None
     first_epoch = steps_of_epoch(spec, corpus, chosen, epoch=0)
     warm_up = _warm_up_steps(first_epoch, count=spec.num_warm_up_steps, is_cold=spec.shape_visits == "cold")
     return warm_up, steps_of_epoch(spec, corpus, chosen, epoch=MEASURED_EPOCH)

@@ -7,14 +7,14 @@ from functools import partial
 
 from vnbench.loading.collate import Batch, blank_batch
 from vnbench.records.readings import MemoryReading
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.trial.instruments.timing import make_timer
 from vnbench.trial.step.optimizer_step import OptimizerStep, StepResult
 from vnbench.trial.step.tracked_step import run_tracked
 
 
 def track_worst_case(
-    step: OptimizerStep, spec: TrialSpec, *, smallest: Batch, worst_case: Batch
+    step: OptimizerStep, spec: MemorySpec, *, smallest: Batch, worst_case: Batch
 ) -> tuple[StepResult, MemoryReading]:
     """Return what the step of a memory trial leaves behind, and its peak.
 
@@ -35,7 +35,7 @@ def train(step: OptimizerStep, *batches: Batch) -> StepResult:
     return step.run(iter(batches), num_examples=num_examples, timer=make_timer(step.device))
 
 
-def _soak(step: OptimizerStep, spec: TrialSpec) -> int | None:
+def _soak(step: OptimizerStep, spec: MemorySpec) -> int | None:
     """Train on the passes before the worst case; return the most bytes that tensors held meanwhile, None without any.
 
     Each pass is a step of its own.

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec, TrialSpec
 from vnbench.records.spec.words import Allocator, Precision
 from vnbench.trial.instruments.environment import check_fork
 from vnbench.trial.instruments.memory import limit_memory
@@ -53,10 +53,10 @@ def set_switches(spec: TrialSpec) -> None:
     if spec.device == "cuda":
         _set_allocator(spec.allocator)
         os.environ.setdefault(PLAN_CACHE, PLAN_CACHE_LIMIT)
-    elif spec.kind != "memory" and spec.memory_limit_bytes is None:
+    elif not isinstance(spec, MemorySpec) and spec.memory_limit_bytes is None:
         os.environ.setdefault(PRIMITIVE_CACHE, PRIMITIVE_CACHE_CAPACITY)
     # A trace takes no memory, and is held against the limit afterwards.
-    if spec.memory_limit_bytes is not None and spec.memory_by == "step":
+    if spec.memory_limit_bytes is not None and not spec.is_traced:
         limit_memory(spec.memory_limit_bytes, device=torch.device(spec.device))
 
 
