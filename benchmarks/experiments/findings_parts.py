@@ -19,7 +19,7 @@ from vnbench.commands.fit import FitReport, fit_records
 from vnbench.output.tables.factored import error_line
 from vnbench.output.tables.fit import counting_line, linearity_line, named
 from vnbench.output.tables.loader import saturations
-from vnbench.output.words.numbers import MISSING, format_estimate, significant, times
+from vnbench.output.words.numbers import MISSING, significant, told
 from vnbench.output.words.provenance import count
 from vnbench.output.words.saturation import saturation_line
 from vnbench.sweep.factored import confirmations
@@ -69,13 +69,13 @@ def accumulation(sources: Sources) -> list[str]:
 def batches(sources: Sources) -> list[str]:
     lines = ["| sampler | step, s | valid Mpx/s | padding of the subset |", "|---|---:|---:|---:|"]
     for one in sources.findings("samplers").training:
-        if one.step_time_s is None or one.valid_px_per_s is None:
+        if one.step_time is None or one.valid_px_per_s is None:
             continue
         padding = MISSING if one.subset_padding_ratio is None else format_percent(one.subset_padding_ratio)
         cells = (
             str(one.spec.sampler),
-            format_estimate(one.step_time_s, one.step_time_half_width_s),
-            format_estimate(mpx(one.valid_px_per_s), times(mpx(one.valid_px_per_s), one.valid_relative_half_width)),
+            told(one.step_time),
+            told(one.valid_px_per_s * mpx(1)),
             padding,
         )
         lines.append(f"| {' | '.join(cells)} |")

@@ -21,7 +21,7 @@ from vnbench.output.plots.style import save, styled
 from vnbench.output.plots.supply import supply_figure
 from vnbench.output.tables.loader import LOADER_LEVERS, saturations, stage_name
 from vnbench.output.words.levers import describe, differences, levers_of
-from vnbench.output.words.numbers import MISSING, format_estimate, significant, times
+from vnbench.output.words.numbers import MISSING, format_estimate, significant, times, told
 from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.output.words.saturation import saturation_line
 from vnbench.records.spec.axes import LOADER_FIELDS
@@ -147,7 +147,7 @@ def overlap_section(found: Sequence[Overlap]) -> Iterator[str]:
             significant(one.step.loading_s),
             significant(one.step.computing_s),
             significant(one.step.total_s),
-            format_estimate(one.training.step_time_s, one.training.step_time_half_width_s),
+            told(one.training.step_time),
             format_percent(one.expected_wait_ratio),
             MISSING if wait is None else format_percent(wait),
         ]

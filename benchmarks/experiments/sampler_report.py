@@ -23,7 +23,7 @@ from vnbench.output.plots.repetition import repetition_figure
 from vnbench.output.plots.style import save, styled
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying
-from vnbench.output.words.numbers import MISSING, format_estimate, times
+from vnbench.output.words.numbers import MISSING, format_estimate, scaled, times, told
 from vnbench.output.words.provenance import provenance
 from vnbench.records.spec.words import SAMPLER_NAMES
 from vnbench.records.store import load_all
@@ -64,11 +64,9 @@ def report_text(rows: Sequence[TrialSummary], *, figure_name: str, footer: str) 
     shared = describe(spec, names=("model", "task", "batch_size", "micro_batch_size", "precision", "num_workers"))
     columns: list[Column[TrialSummary]] = [
         Column("sampler", lambda row: row.spec.sampler, align="left"),
-        Column("valid Mpx/s", lambda row: estimate(row.valid_px_per_s, row.valid_relative_half_width, scale=mpx(1))),
+        Column("valid Mpx/s", lambda row: told(scaled(row.valid_px_per_s, mpx(1)))),
         Column(f"times {BASE}", lambda row: base and ratio_to(row, base)),
-        Column(
-            "step, ms", lambda row: estimate(row.step_time_s, None, scale=1000, half_width=row.step_time_half_width_s)
-        ),
+        Column("step, ms", lambda row: told(scaled(row.step_time, 1000))),
         Column("padding measured", lambda row: row.subset_padding_ratio, text=format_percent),
         Column("padding of the plan", lambda row: row.padding_ratio, text=format_percent),
         Column("pairs repeated", lambda row: row.repeated_pair_ratio, text=format_percent),
@@ -98,26 +96,16 @@ def report_text(rows: Sequence[TrialSummary], *, figure_name: str, footer: str) 
     return "\n".join(lines)
 
 
-def estimate(
-    value: float | None, relative_half_width: float | None, *, scale: float, half_width: float | None = None
-) -> str:
-    if value is None:
-        return MISSING
-    if relative_half_width is not None:
-        half_width = relative_half_width * value
-    return format_estimate(scale * value, None if half_width is None else scale * half_width)
-
-
 def ratio_to(row: TrialSummary, base: TrialSummary) -> str:
     """Return the throughput as a multiple of another's, both known to their own intervals."""
     if row is base:
         return "1"
     if row.valid_px_per_s is None or base.valid_px_per_s is None:
         return MISSING
-    ratio = row.valid_px_per_s / base.valid_px_per_s
-    widths = (row.valid_relative_half_width, base.valid_relative_half_width)
+    ratio = row.valid_px_per_s.value / base.valid_px_per_s.value
+    widths = (row.valid_px_per_s.relative_half_width, base.valid_px_per_s.relative_half_width)
     relative = None if None in widths else math.hypot(*(width or 0.0 for width in widths))
-    return estimate(ratio, relative, scale=1)
+    return format_estimate(ratio, times(relative, ratio))
 
 
 if __name__ == "__main__":

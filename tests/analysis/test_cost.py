@@ -30,17 +30,20 @@ def canvas(padded_pixels: int, time_s: float, *, error: float | None = 0.0, proc
 
 
 def test_an_hour_costs_its_price_and_a_kilowatt_for_an_hour_is_a_kilowatt_hour() -> None:
-    epoch = cost_of_epoch(7200.0, relative_half_width=0.1, price_per_hour=3.0, power_w=500.0)
-    assert (epoch.cost, epoch.energy_kwh, epoch.relative_half_width) == (6.0, 1.0, 0.1)
+    epoch = cost_of_epoch(Estimate(value=7200.0, se=720.0), price_per_hour=3.0, power_w=500.0)
+    assert epoch.cost is not None
+    assert epoch.energy_kwh is not None
+    assert (epoch.cost.value, epoch.energy_kwh.value) == pytest.approx((6.0, 1.0))
+    assert (epoch.cost.relative_error, epoch.energy_kwh.relative_error) == pytest.approx((0.1, 0.1))
 
 
 def test_what_nothing_tells_is_missing() -> None:
-    epoch = cost_of_epoch(7200.0, relative_half_width=None, price_per_hour=None, power_w=None)
+    epoch = cost_of_epoch(Estimate(value=7200.0), price_per_hour=None, power_w=None)
     assert (epoch.cost, epoch.energy_kwh) == (None, None)
 
 
 def test_a_price_of_nothing_costs_nothing() -> None:
-    assert cost_of_epoch(60.0, relative_half_width=None, price_per_hour=0.0, power_w=None).cost == 0
+    assert cost_of_epoch(Estimate(value=60.0), price_per_hour=0.0, power_w=None).cost == Estimate(value=0)
 
 
 def test_a_pass_between_canvases_takes_a_time_on_the_line_between_them() -> None:

@@ -147,10 +147,10 @@ def test_an_epoch_is_composed_of_computing_and_loading_and_set_beside_the_measur
         assert one.measured_s == block.wall_time_s
         assert one.loading_s == pytest.approx(block.num_examples * 0.06 / max(1, spec.num_workers or 0))
         low, high = one.expected.bracket_s
-        assert high == one.computing_s + one.loading_s
+        assert high == one.computing.value + one.loading_s
         assert one.expected.total_s == (low if spec.num_workers else high)
         assert abs(one.error) < 0.3
-        assert one.half_width_s is not None
+        assert one.computing.half_width is not None
 
 
 def on_new_shapes(record: TrialRecord) -> TrialRecord:
@@ -169,7 +169,7 @@ def test_shapes_met_for_the_first_time_cost_extra_where_they_are_not_visited_bef
     # A first step takes 0.6 s more in these records.
     assert num_new_shapes(trained_on_new) == 1
     assert one.new_shapes_s == pytest.approx(0.6, rel=0.15)
-    assert one.new_shapes_s < one.computing_s
+    assert one.new_shapes_s < one.computing.value
     on_a_gpu, _ = fit_families([measured_compute_record(compute_spec(device="cuda", model="veernet"))])
     assert on_a_gpu[0].first_seen_s is not None
     assert on_a_gpu[0].s_per_new_shape == 0

@@ -7,6 +7,7 @@ from record_factory import compute_spec, loader_spec, measured_compute_record, m
 
 from vnbench.analysis.models.overlap import Overlap, overlaps
 from vnbench.analysis.models.saturation import Appetite, appetites, families, find_saturation
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.trials.compute import summarize_compute
 from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
 from vnbench.analysis.trials.summary import TrialSummary
@@ -119,8 +120,8 @@ def trained(num_workers: int) -> TrialSummary:
         status="ok",
         cause=None,
         warnings=(),
-        step_time_s=10.0,
-        padded_px_per_s=880_000.0,
+        step_time=Estimate(value=10.0),
+        padded_px_per_s=Estimate(value=880_000.0),
         data_wait_ratio=0.1,
     )
 

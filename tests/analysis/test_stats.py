@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vnbench.analysis.statistics.estimate import student_t
+from vnbench.analysis.statistics.estimate import Estimate, student_t
 from vnbench.analysis.statistics.means import (
     correlated_ratio_of_sums,
     find_outliers,
@@ -188,3 +188,12 @@ def test_observations_of_one_kind_are_draws_as_before() -> None:
 def test_kinds_that_are_seen_once_tell_no_error() -> None:
     estimate = repeated_ratio_of_sums([1.0, 5.0], [1.0, 2.0], kinds=["a", "b"])
     assert (estimate.value, estimate.se, estimate.half_width) == (2.0, None, None)
+
+
+def test_a_difference_is_as_uncertain_as_both_of_its_numbers() -> None:
+    one, other = Estimate(value=5.0, se=0.3, dof=4), Estimate(value=3.0, se=0.4, dof=4)
+    difference = one.less(other)
+    assert difference.value == 2.0
+    assert difference.se == pytest.approx(0.5)
+    assert 4 < difference.dof < 8
+    assert one.less(Estimate(value=3.0)).se is None

@@ -26,41 +26,41 @@ def worked_record(**changes) -> TrialRecord:
 
 def test_throughput_is_the_blocks_pixels_over_its_wall_clock() -> None:
     (row,) = summarize([worked_record()])
-    assert row.valid_px_per_s == pytest.approx(2100 / 12)
-    assert row.padded_px_per_s == pytest.approx(3000 / 12)
+    assert row.valid_px_per_s.value == pytest.approx(2100 / 12)
+    assert row.padded_px_per_s.value == pytest.approx(3000 / 12)
 
 
 def test_padded_half_width_is_that_of_a_ratio_over_the_measured_steps() -> None:
     # Equal pixels: relative half-width of the mean time, t * (2 / sqrt(3)) / 4.
     (row,) = summarize([worked_record()])
-    assert row.padded_relative_half_width == pytest.approx(T_2 * 2 / math.sqrt(3) / 4)
+    assert row.padded_px_per_s.relative_half_width == pytest.approx(T_2 * 2 / math.sqrt(3) / 4)
 
 
 def test_valid_half_width_accounts_for_the_valid_pixels_of_each_step() -> None:
     # R = 12 / 2100 s per pixel; residuals y - R x = -18/7, 0, 18/7; mean(x) = 700
     (row,) = summarize([worked_record()])
     standard_error = math.sqrt(2 * (18 / 7) ** 2 / 6) / 700
-    assert row.valid_relative_half_width == pytest.approx(T_2 * standard_error / (12 / 2100))
+    assert row.valid_px_per_s.relative_half_width == pytest.approx(T_2 * standard_error / (12 / 2100))
 
 
 def test_step_time_leaves_out_the_warm_up() -> None:
     (row,) = summarize([worked_record()])
-    assert row.step_time_s == 4
-    assert row.step_time_half_width_s == pytest.approx(T_2 * 2 / math.sqrt(3))
+    assert row.step_time.value == 4
+    assert row.step_time.half_width == pytest.approx(T_2 * 2 / math.sqrt(3))
     assert (row.num_steps, row.num_skipped_steps) == (3, 0)
 
 
 def test_steps_that_the_scaler_skipped_are_counted_and_not_averaged() -> None:
     steps = factory.steps_of([9.0, 1.0, 4.0, 6.0], num_warm_up=1, skipped=[0, 1])
     (row,) = summarize([worked_record(steps=steps, block=factory.block_of(steps))])
-    assert row.step_time_s == 5
+    assert row.step_time.value == 5
     assert (row.num_steps, row.num_skipped_steps) == (2, 1)
 
 
 def test_a_block_of_skipped_steps_only_has_no_step_time() -> None:
     steps = factory.steps_of([1.0, 2.0], skipped=[0, 1])
     (row,) = summarize([worked_record(steps=steps, block=factory.block_of(steps))])
-    assert row.step_time_s is None
+    assert row.step_time is None
     assert (row.status, row.num_processes) == ("ok", 0)
     assert row.cause == "the gradient scaler skipped every measured step"
 
@@ -79,18 +79,18 @@ def test_padding_of_the_plan_and_of_the_subset_stand_apart() -> None:
 
 def test_epoch_time_is_scaled_by_padded_pixels_with_their_interval() -> None:
     (row,) = summarize([worked_record()])
-    assert row.epoch_time_s == pytest.approx(12 / 3000 * 100_000)
-    assert row.epoch_time_half_width_s == pytest.approx(400 * T_2 * 2 / math.sqrt(3) / 4)
+    assert row.epoch_time.value == pytest.approx(12 / 3000 * 100_000)
+    assert row.epoch_time.half_width == pytest.approx(400 * T_2 * 2 / math.sqrt(3) / 4)
     assert row.num_examples == 100
 
 
 def test_one_measured_step_gives_figures_without_intervals() -> None:
     steps = factory.steps_of([2.0])
     (row,) = summarize([worked_record(steps=steps, block=factory.block_of(steps))])
-    assert (row.step_time_s, row.step_time_half_width_s) == (2, None)
-    assert row.valid_relative_half_width is None
-    assert row.epoch_time_s is not None
-    assert row.epoch_time_half_width_s is None
+    assert (row.step_time.value, row.step_time.half_width) == (2, None)
+    assert row.valid_px_per_s.relative_half_width is None
+    assert row.epoch_time is not None
+    assert row.epoch_time.half_width is None
 
 
 def test_a_column_with_a_missing_value_gives_no_figure() -> None:
@@ -98,7 +98,7 @@ def test_a_column_with_a_missing_value_gives_no_figure() -> None:
     assert record.steps is not None
     (row,) = summarize([worked_record(steps={**record.steps, "data_wait_s": (None,) * 4})])
     assert row.data_wait_ratio is None
-    assert row.step_time_s == 4
+    assert row.step_time.value == 4
 
 
 @pytest.mark.parametrize("status", ["oom", "timeout", "crashed", "skipped", "wrong"])
@@ -109,7 +109,7 @@ def test_a_trial_that_did_not_end_ok_has_no_timing_but_its_plan_and_cause(status
     assert row.padding_ratio is None
     (row,) = summarize([worked_record(status=status)])
     assert row.padding_ratio is not None
-    timing = [row.valid_px_per_s, row.padded_px_per_s, row.step_time_s, row.data_wait_ratio, row.epoch_time_s]
+    timing = [row.valid_px_per_s, row.padded_px_per_s, row.step_time, row.data_wait_ratio, row.epoch_time]
     assert timing == [None] * 5
 
 
@@ -140,7 +140,7 @@ def test_a_trial_whose_clock_stepped_backwards_has_no_timing() -> None:
     record = worked_record()
     assert record.steps is not None
     (row,) = summarize([worked_record(steps={**record.steps, "step_time_s": (9.0, 2.0, None, 6.0)}, block=None)])
-    assert row.step_time_s is None
+    assert row.step_time is None
     assert row.cause == "the clock stepped backwards: its timing is not valid"
 
 
@@ -241,15 +241,15 @@ def test_only_the_largest_size_of_a_family_is_its_worst_case() -> None:
 def test_steps_on_canvases_of_different_sizes_are_no_uncertainty_of_their_mean() -> None:
     steps = factory.steps_of([2.0, 4.0, 6.0], valid_pixels=[900, 1800, 2700], padded_pixels=[1000, 2000, 3000])
     (row,) = summarize([factory.record_of(factory.training_spec(), steps=steps, block=factory.block_of(steps))])
-    assert row.step_time_s == 4
-    assert row.step_time_half_width_s == pytest.approx(0, abs=1e-12)
+    assert row.step_time.value == 4
+    assert row.step_time.half_width == pytest.approx(0, abs=1e-12)
 
 
 def test_steps_that_the_scaler_skipped_are_left_out_of_throughput() -> None:
     steps = factory.steps_of([10.0, 2.0, 2.0], valid_pixels=[900] * 3, padded_pixels=[1000] * 3, skipped=[0])
     (row,) = summarize([factory.record_of(factory.training_spec(), steps=steps, block=factory.block_of(steps))])
-    assert row.valid_px_per_s == pytest.approx(450)
-    assert row.padded_px_per_s == pytest.approx(500)
+    assert row.valid_px_per_s.value == pytest.approx(450)
+    assert row.padded_px_per_s.value == pytest.approx(500)
 
 
 def replicates(*times_s: float, **changes) -> list[TrialRecord]:
@@ -265,10 +265,10 @@ def replicates(*times_s: float, **changes) -> list[TrialRecord]:
 def test_the_processes_of_a_spec_make_one_row_with_their_mean() -> None:
     (row,) = summarize(replicates(9.0, 10.0, 11.0))
     assert (row.num_processes, row.num_steps) == (3, 9)
-    assert row.step_time_s == pytest.approx(10)
-    assert row.padded_px_per_s == pytest.approx(1000 / 10)
-    assert row.valid_px_per_s == pytest.approx(900 / 10)
-    assert row.epoch_time_s == pytest.approx(10 / 1000 * 100_000)
+    assert row.step_time.value == pytest.approx(10)
+    assert row.padded_px_per_s.value == pytest.approx(1000 / 10)
+    assert row.valid_px_per_s.value == pytest.approx(900 / 10)
+    assert row.epoch_time.value == pytest.approx(10 / 1000 * 100_000)
 
 
 def test_the_interval_of_a_repeated_spec_holds_what_differs_between_its_processes() -> None:
@@ -279,9 +279,9 @@ def test_the_interval_of_a_repeated_spec_holds_what_differs_between_its_processe
     assert row.relative_within == pytest.approx(within)
     assert row.relative_between == pytest.approx(between)
     expected = T_2 * 0.1 / math.sqrt(3)
-    assert row.padded_relative_half_width == pytest.approx(expected)
-    assert row.step_time_half_width_s == pytest.approx(10 * expected)
-    assert row.epoch_time_half_width_s == pytest.approx(1000 * expected)
+    assert row.padded_px_per_s.relative_half_width == pytest.approx(expected)
+    assert row.step_time.half_width == pytest.approx(10 * expected)
+    assert row.epoch_time.half_width == pytest.approx(1000 * expected)
 
 
 def test_a_spec_of_one_process_takes_the_spread_of_the_repeated_ones() -> None:
@@ -290,8 +290,8 @@ def test_a_spec_of_one_process_takes_the_spread_of_the_repeated_ones() -> None:
     _, beside = summarize([*replicates(9.0, 10.0, 11.0), single])
     assert alone.relative_between is None
     assert beside.relative_between is not None
-    assert alone.padded_relative_half_width is not None
-    assert beside.padded_relative_half_width is not None
+    assert alone.padded_px_per_s.relative_half_width is not None
+    assert beside.padded_px_per_s.relative_half_width is not None
     assert beside.num_processes == 1
 
 
@@ -301,7 +301,7 @@ def test_failed_processes_are_counted_and_the_good_ones_used() -> None:
     (row,) = summarize([failed, *records])
     assert (row.status, row.cause, row.num_processes) == ("ok", None, 3)
     assert row.failures == ("crashed: made to end crashed",)
-    assert row.step_time_s == pytest.approx(10)
+    assert row.step_time.value == pytest.approx(10)
 
 
 def test_a_disturbed_process_keeps_its_tag_in_the_row() -> None:

@@ -22,8 +22,8 @@ def test_each_concern_costs_what_its_stage_adds() -> None:
     rows = {one.name: one for one in time_breakdown(has.loading, has.compute, family=family, sampler="bucketed")}
     decode = next(one for name, one in rows.items() if name.startswith("reading"))
     collate = next(one for name, one in rows.items() if name.startswith("collate"))
-    assert decode.s_per_example == pytest.approx(0.05, rel=0.05)
-    assert collate.s_per_example == pytest.approx(0.01, rel=0.3), "the factory's loader takes 10 ms beyond decoding"
+    assert decode.per_example.value == pytest.approx(0.05, rel=0.05)
+    assert collate.per_example.value == pytest.approx(0.01, rel=0.3), "the factory's loader takes 10 ms beyond decoding"
     assert collate.owner == "project"
     assert "is padding" in collate.note
 
@@ -32,7 +32,7 @@ def test_forward_backward_and_update_add_up_to_a_step() -> None:
     has = found()
     family = has.compute[0].spec.family
     rows = time_breakdown(has.loading, has.compute, family=family, sampler="bucketed")
-    phases = [one.s_per_example for one in rows if "timed" in one.note]
+    phases = [one.per_example.value for one in rows if "timed" in one.note]
     assert len(phases) == 3
     steps = [canvas.step_time.value / canvas.num_examples for canvas in has.compute[0].canvases]
     # The factory's forward, backward and update take nine tenths of a step.
@@ -43,8 +43,8 @@ def test_what_was_not_measured_is_told_without_a_figure() -> None:
     has = found(with_loader=False)
     family = has.compute[0].spec.family
     rows = {one.name: one for one in time_breakdown(has.loading, has.compute, family=family, sampler="bucketed")}
-    assert all(one.s_per_example is None for name, one in rows.items() if name.startswith(("reading", "collate")))
-    assert rows["snapshots and resuming"].s_per_example is None
+    assert all(one.per_example is None for name, one in rows.items() if name.startswith(("reading", "collate")))
+    assert rows["snapshots and resuming"].per_example is None
     nothing = time_breakdown((), (), family="none", sampler="random")
-    assert all(one.s_per_example is None for one in nothing)
+    assert all(one.per_example is None for one in nothing)
     assert len(nothing) == len(rows)

@@ -62,8 +62,8 @@ def test_a_trial_is_told_with_every_lever_and_the_figures_of_its_kind(results: s
     assert set(LEVERS) <= set(frame.columns)
     trained = frame[frame.kind == "training"].reset_index()
     for index, summary in enumerate(summarize(records)):
-        assert trained.step_time_s[index] == pytest.approx(summary.step_time_s)
-        assert trained.valid_px_per_s[index] == pytest.approx(summary.valid_px_per_s)
+        assert trained.step_time_s[index] == pytest.approx(summary.step_time.value)
+        assert trained.valid_px_per_s[index] == pytest.approx(summary.valid_px_per_s.value)
     assert (trained.step_time_s_half_width > 0).all()
     assert frame[frame.kind == "memory"].need_bytes.notna().all()
     assert frame[frame.kind == "memory"].step_time_s.isna().all()

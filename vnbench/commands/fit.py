@@ -54,7 +54,7 @@ class FitReport:
             "compositions": [
                 {
                     "spec": one.spec.canonical(),
-                    "computing_s": one.computing_s,
+                    "computing_s": one.computing.value,
                     "loading_s": one.loading_s,
                     "bracket_s": list(one.expected.bracket_s),
                     "expected_s": one.expected.total_s,

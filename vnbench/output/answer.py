@@ -12,7 +12,7 @@ from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.summary import TrialSummary, latest_attempts, summarize
 from vnbench.output.words.levers import levers_of, phrases
 from vnbench.output.words.noise import REPEAT_COMMAND
-from vnbench.output.words.numbers import MISSING, format_estimate, times
+from vnbench.output.words.numbers import scaled, told
 from vnbench.output.words.provenance import count
 from vnbench.output.words.row_notes import subject
 from vnbench.records.record import TrialRecord
@@ -56,10 +56,9 @@ def answer_lines(records: Sequence[TrialRecord], *, centre: TrialSpec | None = N
 
 def _fastest_line(answer: SweepAnswer, rows: Sequence[TrialSummary]) -> str:
     fastest = answer.fastest
-    speed = None if fastest.valid_px_per_s is None else mpx(fastest.valid_px_per_s)
-    figure = format_estimate(speed, times(speed, fastest.valid_relative_half_width))
+    speed = told(scaled(fastest.valid_px_per_s, mpx(1)))
     over = "the centre itself" if answer.over_centre is None else f"{_told(answer.over_centre)} times the centre"
-    return f"Fastest: {subject(fastest, rows)}: {MISSING if speed is None else figure} valid Mpx/s, {over}."
+    return f"Fastest: {subject(fastest, rows)}: {speed} valid Mpx/s, {over}."
 
 
 def _contenders_line(answer: SweepAnswer, rows: Sequence[TrialSummary]) -> str:

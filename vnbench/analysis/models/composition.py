@@ -6,14 +6,14 @@ Nothing of a training trial enters its own forecast but its plan: how many padde
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vnbench.analysis.models.epoch_time import EpochTime
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.overlap import LOADING, key_of
-from vnbench.analysis.models.step_fit import CONFIDENCE
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.analysis.trials.process import why_not_timed
 from vnbench.analysis.trials.steps import steps_of
@@ -27,12 +27,10 @@ class Composition:
 
     spec: TrainingSpec
     """The training trial's."""
-    computing_s: float
+    computing: Estimate
     """Seconds of computing by the family's model, shapes met for the first time included."""
     new_shapes_s: float
-    """Seconds of it for those shapes."""
-    half_width_s: float | None
-    """Half-width of its interval; None where the model has none."""
+    """Seconds of it for those shapes, which are taken as exact."""
     loading_s: float | None
     """Seconds in which the loader alone supplies the examples; None where it was not measured."""
     is_extrapolated: bool
@@ -44,7 +42,7 @@ class Composition:
     def expected(self) -> EpochTime[float]:
         """Both parts together."""
         return EpochTime(
-            computing_s=self.computing_s, loading_s=self.loading_s or 0.0, has_workers=bool(self.spec.num_workers)
+            computing_s=self.computing.value, loading_s=self.loading_s or 0.0, has_workers=bool(self.spec.num_workers)
         )
 
     @property
@@ -70,13 +68,12 @@ def compose_measured(
         supply = loader.supply if loader else None
         seen_s = 0.0 if record.spec.visits_shapes else family.first_seen_s or 0.0
         new_shapes_s = seen_s * num_new_shapes(record)
-        computing_s = sum(map(family.fit.model.time_s, passes)) - saved_s
+        computing = family.fit.forecast(passes, less_s=saved_s)
         found.append(
             Composition(
                 spec=record.spec,
-                computing_s=computing_s + new_shapes_s,
+                computing=replace(computing, value=computing.value + new_shapes_s),
                 new_shapes_s=new_shapes_s,
-                half_width_s=family.fit.forecast(passes, less_s=saved_s).margin(CONFIDENCE),
                 loading_s=None if supply is None else record.block.num_examples * supply.time_per_example.value,
                 is_extrapolated=any(map(family.fit.model.is_extrapolated, passes)),
                 measured_s=record.block.wall_time_s,

@@ -48,12 +48,12 @@ def overlaps(
     found = []
     for row in training:
         loader, compute = loaders.get(key_of(row.spec, LOADING)), computes.get(key_of(row.spec, COMPUTING))
-        if loader is None or loader.supply is None or compute is None or row.step_time_s is None:
+        if loader is None or loader.supply is None or compute is None or row.step_time is None:
             continue
         if row.padded_px_per_s is None or row.spec.shape_visits == "cold":  # computing alone is timed warm
             continue
         num_passes = row.spec.accumulation_steps
-        pixels = round(row.step_time_s * row.padded_px_per_s / num_passes)
+        pixels = round(row.step_time.value * row.padded_px_per_s.value / num_passes)
         inside, _ = split_by_range(compute.canvases, [pixels])
         if inside:
             pass_s = time_of_passes(compute.canvases, inside, spread=compute.spread).value

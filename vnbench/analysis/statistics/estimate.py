@@ -54,6 +54,14 @@ class Estimate:
         error = self.relative_error
         return replace(self, value=value, se=None if error is None else error * abs(value))
 
+    def less(self, other: Estimate) -> Estimate:
+        """Return the difference from a number that was estimated apart; it has an error where both have one."""
+        value = self.value - other.value
+        if self.se is None or other.se is None:
+            return Estimate(value=value)
+        variance, dof = sum_of_variances([(self.se**2, self.dof), (other.se**2, other.dof)])
+        return Estimate(value=value, se=math.sqrt(variance), dof=dof)
+
     def __mul__(self, factor: float) -> Self:
         """Return the number times an exact one."""
         return replace(self, value=self.value * factor, se=None if self.se is None else self.se * abs(factor))

@@ -21,25 +21,23 @@ JOULES_PER_KWH = 3.6e6
 class Epoch:
     """One epoch of training. What cannot be told is None."""
 
-    time_s: float
+    time: Estimate
     """Its wall clock in seconds."""
-    relative_half_width: float | None
-    """Half-width of the 95 % interval of the time, relative to it; of cost and energy the same."""
-    cost: float | None
+    cost: Estimate | None
     """Its price, in the currency of the price per hour."""
-    energy_kwh: float | None
+    energy_kwh: Estimate | None
     """Energy of the device in kWh. How exact the device's own power meter is stands in no interval."""
 
 
-def cost_of_epoch(
-    time_s: float, *, relative_half_width: float | None, price_per_hour: float | None, power_w: float | None
-) -> Epoch:
-    """Return what an epoch of known time costs; ``price_per_hour`` is in any currency, ``power_w`` the mean power."""
+def cost_of_epoch(time: Estimate, *, price_per_hour: float | None, power_w: float | None) -> Epoch:
+    """Return what an epoch costs that takes some seconds.
+
+    ``price_per_hour`` is in any currency, ``power_w`` the mean power.
+    """
     return Epoch(
-        time_s=time_s,
-        relative_half_width=relative_half_width,
-        cost=None if price_per_hour is None else price_per_hour * time_s / SECONDS_PER_UNIT["h"],
-        energy_kwh=None if power_w is None else power_w * time_s / JOULES_PER_KWH,
+        time=time,
+        cost=None if price_per_hour is None else time * (price_per_hour / SECONDS_PER_UNIT["h"]),
+        energy_kwh=None if power_w is None else time * (power_w / JOULES_PER_KWH),
     )
 
 

@@ -71,20 +71,14 @@ class TrialSummary:
     """Measured optimizer steps of all processes, those that the gradient scaler skipped left out."""
     num_skipped_steps: int | None = None
     """Measured steps whose update the gradient scaler left out."""
-    valid_px_per_s: float | None = None
+    valid_px_per_s: Estimate | None = None
     """Valid pixels of the measured blocks per second of their wall clock, skipped steps left out."""
-    valid_relative_half_width: float | None = None
-    """Half-width of valid_px_per_s, relative to it."""
-    padded_px_per_s: float | None = None
+    padded_px_per_s: Estimate | None = None
     """Padded pixels of the measured blocks per second of their wall clock, skipped steps left out."""
-    padded_relative_half_width: float | None = None
-    """Half-width of padded_px_per_s, relative to it."""
-    step_time_s: float | None = None
-    """Mean seconds per optimizer step, skipped steps left out."""
-    step_time_half_width_s: float | None = None
-    """Half-width of step_time_s, in seconds.
+    step_time: Estimate | None = None
+    """Mean seconds per optimizer step, skipped steps left out.
 
-    It is that of the seconds per padded pixel: the canvases of the subset are fixed, so that steps on them take
+    Its error is that of the seconds per padded pixel: the canvases of the subset are fixed, so that steps on them take
     different times is no uncertainty.
     """
     data_wait_ratio: float | None = None
@@ -107,13 +101,11 @@ class TrialSummary:
     """Training examples of the whole plan."""
     num_valid_pixels: int | None = None
     """Valid pixels of all of them, the same in every configuration of a corpus."""
-    epoch_time_s: float | None = None
+    epoch_time: Estimate | None = None
     """Seconds per epoch of all training examples: seconds per padded pixel of the blocks times the plan's pixels.
 
     Taken as proportional to padded pixels: it is off where the canvases of the blocks are not those of the plan.
     """
-    epoch_time_half_width_s: float | None = None
-    """Half-width of epoch_time_s, in seconds."""
     worst_case_status: Status | None = None
     """How the worst-case step of the family ended; None where no memory trial covers it."""
     worst_case_peak_bytes: int | None = None
@@ -268,7 +260,6 @@ def _with_times(
     valid = over_processes(lambda one: one.valid_time)
     padded = over_processes(lambda one: one.padded_time)
     step = over_processes(lambda one: one.step_time)
-    epoch_time_s = padded.value * padded_pixels if padded and padded_pixels else None
     waits = [one.data_wait_ratio for one in figures if one.data_wait_ratio is not None]
     stop = capped_stop([record.stop for record, _ in timed if record.stop])
     stopped = [StoppedFigure(stop=stop, relative_half_width=valid.relative_half_width)] if stop and valid else []
@@ -279,18 +270,10 @@ def _with_times(
         relative_between=padded.relative_between if padded else None,
         num_steps=sum(one.num_steps for one in figures),
         num_skipped_steps=sum(steps_of(record).num_skipped for record, _ in timed),
-        valid_px_per_s=1 / valid.value if valid else None,
-        valid_relative_half_width=valid.relative_half_width if valid else None,
-        padded_px_per_s=1 / padded.value if padded else None,
-        padded_relative_half_width=padded.relative_half_width if padded else None,
-        step_time_s=step.value if step else None,
-        step_time_half_width_s=step.half_width if step else None,
+        valid_px_per_s=valid.at(1 / valid.value) if valid else None,
+        padded_px_per_s=padded.at(1 / padded.value) if padded else None,
+        step_time=step,
         data_wait_ratio=sum(waits) / len(waits) if waits else None,
         power_w=weighted_power_w([(record, one.padded_time) for record, one in timed]),
-        epoch_time_s=epoch_time_s,
-        epoch_time_half_width_s=_times(epoch_time_s, padded.relative_half_width if padded else None),
+        epoch_time=padded * padded_pixels if padded and padded_pixels else None,
     )
-
-
-def _times(value: float | None, factor: float | None) -> float | None:
-    return None if value is None or factor is None else value * factor

@@ -5,12 +5,12 @@ The loader's stages hold those before them, so a concern costs the difference of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.trials.compute import ComputeSummary
 from vnbench.analysis.trials.loading import LoaderSummary, StageSummary
 from vnbench.records.readings import LoaderStageName
@@ -28,10 +28,8 @@ class Concern:
     """What it is."""
     owner: Owner
     """Whose code it is."""
-    s_per_example: float | None
+    per_example: Estimate | None
     """Seconds of it per example; None where it was not measured apart."""
-    half_width_s: float | None
-    """Half-width of the 95 % interval of that; None where unknown."""
     note: str
     """What is to be known of it."""
 
@@ -89,16 +87,9 @@ def _loading(inside: LoaderSummary | None, beside: LoaderSummary | None) -> Iter
 
 def _difference(name: str, owner: Owner, after: StageSummary | None, before: StageSummary | None, note: str) -> Concern:
     if after is None:
-        return Concern(name=name, owner=owner, s_per_example=None, half_width_s=None, note=note)
-    seconds = after.time_per_example.value - (0.0 if before is None else before.time_per_example.value)
-    widths = [
-        one.time_per_example.value * one.time_per_example.relative_half_width
-        for one in (after, before)
-        if one is not None and one.time_per_example.relative_half_width is not None
-    ]
-    is_known = len(widths) == (1 if before is None else 2)
-    half_width_s = math.hypot(*widths) if is_known else None
-    return Concern(name=name, owner=owner, s_per_example=seconds, half_width_s=half_width_s, note=note)
+        return Concern(name=name, owner=owner, per_example=None, note=note)
+    taken = after.time_per_example if before is None else after.time_per_example.less(before.time_per_example)
+    return Concern(name=name, owner=owner, per_example=taken, note=note)
 
 
 def _computing(summary: ComputeSummary | None) -> Iterator[Concern]:
@@ -108,23 +99,29 @@ def _computing(summary: ComputeSummary | None) -> Iterator[Concern]:
         ("optimizer", "zeroing gradients, and the update", "once per optimizer step; here after every pass"),
     )
     for phase, name, note in phases:
-        times, widths = [], []
-        for canvas in () if summary is None else summary.canvases:
-            if phase in canvas.phases_s:
-                seconds = canvas.phases_s[phase] / canvas.num_examples
-                times.append(seconds)
-                widths.append(seconds * (canvas.step_time.relative_half_width or math.nan))
-        # Canvases of one process are off together, so the mean is off by the mean of what they are off by.
-        half_width_s = fmean(widths) if widths and not math.isnan(sum(widths)) else None
+        times = [
+            canvas.step_time.at(canvas.phases_s[phase] / canvas.num_examples)
+            for canvas in (() if summary is None else summary.canvases)
+            if phase in canvas.phases_s
+        ]
         yield Concern(
             name=name,
             owner="framework",
-            s_per_example=fmean(times) if times else None,
-            half_width_s=half_width_s,
+            per_example=_mean_of_one_process(times) if times else None,
             note=f"{note}; mean over the canvases timed",
         )
 
 
+def _mean_of_one_process(times: Sequence[Estimate]) -> Estimate:
+    """Return the mean of times that are off together, by the mean of what they are off by."""
+    errors = [one.se for one in times if one.se is not None]
+    return Estimate(
+        value=fmean(one.value for one in times),
+        se=fmean(errors) if len(errors) == len(times) else None,
+        dof=min(one.dof for one in times),
+    )
+
+
 def _unmeasured() -> Iterator[Concern]:
     for name, owner, note in UNMEASURED:
-        yield Concern(name=name, owner=owner, s_per_example=None, half_width_s=None, note=note)
+        yield Concern(name=name, owner=owner, per_example=None, note=note)

@@ -108,19 +108,22 @@ FAMILY_LEVERS = ("model", "task", *COMPUTING_LEVERS)
 def breakdown_view(concerns: Iterable[Concern]) -> View[Concern]:
     """Return the concerns of the training loop; shares are of all that was timed."""
     concerns = tuple(concerns)
-    total = sum(one.s_per_example for one in concerns if one.s_per_example is not None)
+    total = sum(one.per_example.value for one in concerns if one.per_example is not None)
 
     def share(one: Concern) -> str | None:
-        if one.s_per_example is None or total <= 0:
+        if one.per_example is None or total <= 0:
             return None
-        return f"{100 * one.s_per_example / total:.1f}{NO_BREAK_SPACE}%"
+        return f"{100 * one.per_example.value / total:.1f}{NO_BREAK_SPACE}%"
 
     return View(
         concerns,
         (
             Column("concern", lambda one: one.name, align="left"),
             Column("whose", lambda one: one.owner, align="left"),
-            Column("per example", lambda one: _milliseconds(one.s_per_example, one.half_width_s)),
+            Column(
+                "per example",
+                lambda one: one.per_example and _milliseconds(one.per_example.value, one.per_example.half_width),
+            ),
             Column("share", share),
             Column("to know", lambda one: one.note, align="left"),
         ),
@@ -142,7 +145,7 @@ def fits_view(families: Iterable[FamilyFit]) -> View[FamilyFit]:
 def _per_mpx(one: FamilyFit) -> str:
     model = one.fit.model
     bend = "" if model.form in ("linear", "constant") else f" at first ({model.form})"
-    return f"{_milliseconds(1e6 * model.coefficients[1], None)}{bend}"
+    return f"{_milliseconds(1e6 * model.coefficients[1])}{bend}"
 
 
 def _left_out(one: FamilyFit) -> str | None:
@@ -157,7 +160,7 @@ def _memory(one: FamilyFit) -> str | None:
 
 
 FIT: tuple[Column[FamilyFit], ...] = (
-    Column("per step", lambda one: _milliseconds(one.fit.model.overhead_s, None)),
+    Column("per step", lambda one: _milliseconds(one.fit.model.overhead_s)),
     Column("per Mpx", _per_mpx),
     Column("sizes", lambda one: one.fit.num_sizes),
     Column("off at sizes left out", _left_out),
@@ -170,9 +173,7 @@ FIT: tuple[Column[FamilyFit], ...] = (
 """What is told of a fit."""
 
 
-def _milliseconds(seconds: float | None, half_width_s: float | None) -> str | None:
-    if seconds is None:
-        return None
+def _milliseconds(seconds: float, half_width_s: float | None = None) -> str:
     margin = "" if half_width_s is None else f" \N{PLUS-MINUS SIGN} {significant(1e3 * half_width_s, digits=2)}"
     return f"{significant(1e3 * seconds)}{margin} ms".replace(" ", NO_BREAK_SPACE)
 

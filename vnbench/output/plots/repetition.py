@@ -13,7 +13,7 @@ from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.batching.plan import BUDGETED_SAMPLER
 from vnbench.output.plots.looks import looks_of
 from vnbench.output.plots.style import legend_below, new_figure
-from vnbench.output.words.numbers import MISSING, format_estimate
+from vnbench.output.words.numbers import scaled, told
 from vnbench.output.words.provenance import Provenance, count
 from vnbench.units import mpx
 
@@ -46,7 +46,12 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
     handles: list[Line2D] = []
     places = []
     # The legend may not have room for all: it names the fastest.
-    plans = dict(sorted(plans.items(), key=lambda plan: -max(row.valid_px_per_s or 0.0 for row in plan[1])))
+    plans = dict(
+        sorted(
+            plans.items(),
+            key=lambda plan: -max(row.valid_px_per_s.value if row.valid_px_per_s else 0.0 for row in plan[1]),
+        )
+    )
     bound = min(row.lower_bound_padding_ratio for row in rows if row.lower_bound_padding_ratio is not None)
     axes.axhline(100 * bound, color="black", linewidth=1)
     handles.append(Line2D([], [], color="black", linewidth=1, label="lower bound: no grouping pads less"))
@@ -82,11 +87,5 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
 
 
 def _throughput(members: Sequence[TrialSummary]) -> str:
-    timed = [row for row in members if row.valid_px_per_s is not None]
-    if not timed:
-        return MISSING
-    fastest = max(timed, key=lambda row: row.valid_px_per_s or 0)
-    assert fastest.valid_px_per_s is not None
-    value = mpx(fastest.valid_px_per_s)
-    relative = fastest.valid_relative_half_width
-    return format_estimate(value, None if relative is None else relative * value)
+    speeds = [row.valid_px_per_s for row in members if row.valid_px_per_s is not None]
+    return told(scaled(max(speeds, key=lambda one: one.value, default=None), mpx(1)))

@@ -8,6 +8,7 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.trials.noise import Noise
 from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.output.plots.series import (
@@ -21,19 +22,16 @@ from vnbench.output.plots.series import (
 from vnbench.output.plots.style import legend_below, new_figure
 from vnbench.output.words.levers import centre_of
 from vnbench.output.words.noise import bars_line
-from vnbench.output.words.numbers import times
+from vnbench.output.words.numbers import scaled
 from vnbench.output.words.provenance import Provenance, count
 from vnbench.units import mpx
-
-Reading = tuple[float | None, float | None]
-"""A figure and the half-width of its interval, in one unit; None where missing."""
 
 
 def step_time_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin: Provenance) -> Figure | None:
     """Return mean seconds per optimizer step against examples per step; None where no trial has a step time."""
     return _figure(
         summaries,
-        lambda row: (row.step_time_s, row.step_time_half_width_s),
+        lambda row: row.step_time,
         noise=noise,
         origin=origin,
         lever="batch_size",
@@ -46,22 +44,16 @@ def step_time_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin:
 def epoch_time_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin: Provenance) -> Figure | None:
     """Return the estimated wall clock of a whole epoch against examples per step; None where there is no estimate.
 
-    It is that of valid pixels, as the table has them, so that both rank configurations alike. ``epoch_time_s`` of a
+    It is that of valid pixels, as the table has them, so that both rank configurations alike. ``epoch_time`` of a
     summary, which a cost is told of, takes padding from the whole plan instead.
     """
-    times_s = [time_s for row in summaries if (time_s := _valid_epoch_time_s(row)) is not None]
-    longest = max(times_s, default=0.0)
+    longest = max((time.value for row in summaries if (time := _valid_epoch_time(row))), default=0.0)
     unit, seconds = ("h", 3600.0) if longest >= 3 * 3600 else ("min", 60.0) if longest >= 180 else ("s", 1.0)
-    sizes = sorted({row.num_examples for row in summaries if _valid_epoch_time_s(row) and row.num_examples})
+    sizes = sorted({row.num_examples for row in summaries if _valid_epoch_time(row) and row.num_examples})
     examples = f"all {' or '.join(f'{size:,}' for size in sizes)} training examples"
-
-    def reading(row: TrialSummary) -> Reading:
-        time = times(_valid_epoch_time_s(row), 1 / seconds)
-        return time, times(time, row.valid_relative_half_width)
-
     return _figure(
         summaries,
-        reading,
+        lambda row: scaled(_valid_epoch_time(row), 1 / seconds),
         noise=noise,
         origin=origin,
         lever="batch_size",
@@ -74,16 +66,9 @@ def epoch_time_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin
 
 def workers_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin: Provenance) -> Figure | None:
     """Return valid megapixels per second against loader processes; None where none ran with two numbers of them."""
-
-    def reading(row: TrialSummary) -> Reading:
-        if row.valid_px_per_s is None:
-            return None, None
-        relative = row.valid_relative_half_width
-        return mpx(row.valid_px_per_s), None if relative is None else mpx(row.valid_px_per_s) * relative
-
     return _figure(
         summaries,
-        reading,
+        lambda row: scaled(row.valid_px_per_s, mpx(1)),
         noise=noise,
         origin=origin,
         lever="num_workers",
@@ -98,7 +83,7 @@ _X_LABELS = {"batch_size": "batch size (examples per optimizer step)", "num_work
 
 def _figure(
     summaries: Sequence[TrialSummary],
-    reading: Callable[[TrialSummary], Reading],
+    reading: Callable[[TrialSummary], Estimate | None],
     *,
     noise: Noise,
     origin: Provenance,
@@ -123,7 +108,7 @@ def _figure(
     untimed = Counter(
         row.status
         for row in summaries
-        if reading(row)[0] is None and label_of(row.spec, centre=centre, ignored={lever}) in labels
+        if reading(row) is None and label_of(row.spec, centre=centre, ignored={lever}) in labels
     )
     notes = [
         subtitle,
@@ -148,17 +133,18 @@ def _figure(
     return figure
 
 
-def _point(row: TrialSummary, reading: Callable[[TrialSummary], Reading], *, by_batch: bool) -> Point | None:
-    value, half_width = reading(row)
+def _point(row: TrialSummary, reading: Callable[[TrialSummary], Estimate | None], *, by_batch: bool) -> Point | None:
+    value = reading(row)
     x = row.spec.batch_size if by_batch else row.spec.num_workers
-    return None if value is None or x is None else Point(x=x, y=value, half_width=half_width)
+    return None if value is None else Point(x=x, y=value.value, half_width=value.half_width)
 
 
 def _lacks_interval(series: Sequence[Series]) -> bool:
     return any(point.half_width is None for one in series for point in one.points)
 
 
-def _valid_epoch_time_s(row: TrialSummary) -> float | None:
+def _valid_epoch_time(row: TrialSummary) -> Estimate | None:
+    """Return the seconds of an epoch's valid pixels, known as well as the valid pixels per second."""
     if row.num_valid_pixels is None or row.valid_px_per_s is None:
         return None
-    return row.num_valid_pixels / row.valid_px_per_s
+    return row.valid_px_per_s.at(row.num_valid_pixels / row.valid_px_per_s.value)

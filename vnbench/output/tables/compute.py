@@ -16,7 +16,7 @@ from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.output.tables.lever_columns import shared_levers
 from vnbench.output.view import Column, View
 from vnbench.output.words.noise import coverage_line, drift_line
-from vnbench.output.words.numbers import fixed, format_estimate, roughly, significant, supported, time_unit, times
+from vnbench.output.words.numbers import fixed, format_estimate, roughly, significant, supported, time_unit, times, told
 from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, status_cell, subject
 from vnbench.records.readings import StopRule
@@ -185,18 +185,15 @@ def _epoch_line(
     if not inside:
         return f"epoch: {subject(row, rows)}: not told, no canvas near {left_out}"
     epoch = time_of_passes(row.canvases, inside, spread=row.spread)
-    relative = epoch.relative_half_width
-    priced = cost_of_epoch(
-        epoch.value, relative_half_width=relative, price_per_hour=price_per_hour, power_w=row.power_w
-    )
+    priced = cost_of_epoch(epoch, price_per_hour=price_per_hour, power_w=row.power_w)
     unit, seconds = time_unit(epoch.value)
-    amounts = [(epoch.value / seconds, f"{{}} {unit} of computing")]
+    amounts = [(priced.time / seconds, f"{{}} {unit} of computing")]
     if priced.cost is not None:
         amounts.append((priced.cost, "cost {}"))
         amounts += [(priced.energy_kwh, "{} kWh")] if priced.energy_kwh is not None else []
-    told = ", ".join(text.format(format_estimate(value, times(value, relative))) for value, text in amounts)
+    amount = ", ".join(text.format(told(value)) for value, text in amounts)
     missing = f", without {left_out}" if outside else ""
-    return f"epoch: {subject(row, rows)}: {told} in {_passes(len(inside))}{missing}"
+    return f"epoch: {subject(row, rows)}: {amount} in {_passes(len(inside))}{missing}"
 
 
 def _passes(number: int) -> str:

@@ -11,7 +11,7 @@ from vnbench.analysis.trials.cost import Epoch, cost_of_epoch
 from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
-from vnbench.output.words.numbers import MISSING, format_estimate, time_unit, times
+from vnbench.output.words.numbers import MISSING, time_unit, told
 
 
 def epoch_table(rows: Sequence[TrialSummary], *, names: Sequence[str], price_per_hour: float) -> RenderableType:
@@ -21,29 +21,21 @@ def epoch_table(rows: Sequence[TrialSummary], *, names: Sequence[str], price_per
     is that of the device at its mean power, left out where no trial knew it.
     """
     epochs = [
-        (
-            row,
-            cost_of_epoch(
-                row.epoch_time_s,
-                relative_half_width=row.padded_relative_half_width,
-                price_per_hour=price_per_hour,
-                power_w=row.power_w,
-            ),
-        )
+        (row, cost_of_epoch(row.epoch_time, price_per_hour=price_per_hour, power_w=row.power_w))
         for row in rows
-        if row.epoch_time_s is not None
+        if row.epoch_time is not None
     ]
     if not epochs:
         return Text("No epoch time, so no cost.")
-    unit, seconds = time_unit(max(epoch.time_s for _, epoch in epochs))
+    unit, seconds = time_unit(max(epoch.time.value for _, epoch in epochs))
     has_energy = any(epoch.energy_kwh is not None for _, epoch in epochs)
     columns: list[Column[tuple[TrialSummary, Epoch]]] = [
         *lever_columns(names, lambda one: one[0].spec),
-        Column("epoch", lambda one: _told(one[1].time_s / seconds, one[1]), unit=unit),
-        Column("cost per\nepoch", lambda one: _told(one[1].cost, one[1])),
+        Column("epoch", lambda one: told(one[1].time / seconds), unit=unit),
+        Column("cost per\nepoch", lambda one: told(one[1].cost)),
     ]
     if has_energy:
-        columns.append(Column("kWh per\nepoch", lambda one: _told(one[1].energy_kwh, one[1])))
+        columns.append(Column("kWh per\nepoch", lambda one: told(one[1].energy_kwh)))
     sizes = sorted({row.num_examples for row, _ in epochs if row.num_examples})
     examples = " or ".join(f"{size:,}" for size in sizes) or MISSING
     heading = f"An epoch of all {examples} training examples, at {price_per_hour:g} per hour"
@@ -51,7 +43,3 @@ def epoch_table(rows: Sequence[TrialSummary], *, names: Sequence[str], price_per
         Text(f"{heading}{', energy at the mean power of the device' if has_energy else ''}:"),
         View(epochs, columns).table(),
     )
-
-
-def _told(amount: float | None, epoch: Epoch) -> str:
-    return format_estimate(amount, times(amount, epoch.relative_half_width))

@@ -10,7 +10,7 @@ from rich.text import Text
 from vnbench.analysis.models.composition import Composition
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.linearity import Linearity, StepCounting, count_steps, linearity_of
-from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, StepFit
+from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, CONFIDENCE, StepFit
 from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying, worth_naming
@@ -140,9 +140,9 @@ def counting_line(one: StepCounting, families: Sequence[FamilyFit]) -> str:
 def composition_line(one: Composition) -> str:
     """Return a composed epoch beside the measured one, in a sentence."""
     names = ("batch_size", "micro_batch_size", "precision", "norm_precision", "checkpointing", "sampler", "num_workers")
-    forecast = format_estimate(one.expected.total_s, one.half_width_s)
+    forecast = format_estimate(one.expected.total_s, one.computing.margin(CONFIDENCE))
     loading = "no loader trial" if one.loading_s is None else f"loading {significant(one.loading_s)} s"
-    computing = f"computing {significant(one.computing_s)} s"
+    computing = f"computing {significant(one.computing.value)} s"
     return (
         f"{describe(one.spec, names=names)}: {forecast} s forecast ({computing}, {loading}), "
         f"{significant(one.measured_s)} s measured, off by {100 * one.error:+.1f} %"

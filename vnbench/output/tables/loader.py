@@ -185,10 +185,11 @@ def _overlaps(latest: Sequence[TrialRecord], rows: Sequence[LoaderSummary]) -> t
 def _overlap_line(one: Overlap) -> str:
     names = ("batch_size", "micro_batch_size", "precision", "norm_precision", "checkpointing", "sampler", "num_workers")
     wait = one.training.data_wait_ratio
+    step_s = one.training.step_time.value if one.training.step_time else None
     return (
         f"overlap: {describe(one.training.spec, names=names)}: "
         f"loading alone {significant(one.step.loading_s)} s a step, "
         f"computing alone {significant(one.step.computing_s)} s: expected {significant(one.step.total_s)} s with "
-        f"{format_percent(one.expected_wait_ratio)} waiting; measured {significant(one.training.step_time_s)} s with "
+        f"{format_percent(one.expected_wait_ratio)} waiting; measured {significant(step_s)} s with "
         f"{MISSING if wait is None else format_percent(wait)}"
     )

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, get_type_hints
 
 from vnbench.analysis.models.certification import Certificate, certify
 from vnbench.analysis.planning.capacity import CHEAPEST_FIRST
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.trials.compute import CanvasSummary, summarize_compute
 from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
 from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.summary import TrialSummary, summarize
 from vnbench.output.view import Column, View
-from vnbench.output.words.numbers import times
 from vnbench.records.record import STEP_COLUMNS, TrialRecord
 from vnbench.records.spec.trial_spec import KINDS, LEVERS
 
@@ -49,15 +49,6 @@ FIGURES = ("step_time_s", "epoch_time_s", "valid_px_per_s", "padded_px_per_s", "
 """What is told of a trial with its half-width, where its kind has it."""
 
 
-class Figure(NamedTuple):
-    """A figure of one trial."""
-
-    value: float
-    """In base units."""
-    half_width: float | None
-    """Of its 95 % interval; None where it cannot be told."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     """One trial, and what follows from its record."""
@@ -66,7 +57,7 @@ class Trial:
     """What was observed."""
     spec: Mapping[str, Any]
     """What was asked, with the fields of all kinds."""
-    figures: Mapping[str, Figure]
+    figures: Mapping[str, Estimate]
     """By their keys (``training``, ``loader``)."""
     training: TrialSummary | None
     """What else its steps say (``training``)."""
@@ -137,23 +128,22 @@ def plan_view(plan: Mapping[str, Any]) -> View[Mapping[str, Any]]:
     return View(plan["configurations"], PLAN)
 
 
-def _training_figures(one: TrialSummary) -> dict[str, Figure]:
+def _training_figures(one: TrialSummary) -> dict[str, Estimate]:
     known = {
-        "step_time_s": (one.step_time_s, one.step_time_half_width_s),
-        "epoch_time_s": (one.epoch_time_s, one.epoch_time_half_width_s),
-        "valid_px_per_s": (one.valid_px_per_s, times(one.valid_px_per_s, one.valid_relative_half_width)),
-        "padded_px_per_s": (one.padded_px_per_s, times(one.padded_px_per_s, one.padded_relative_half_width)),
+        "step_time_s": one.step_time,
+        "epoch_time_s": one.epoch_time,
+        "valid_px_per_s": one.valid_px_per_s,
+        "padded_px_per_s": one.padded_px_per_s,
     }
-    return {key: Figure(value, half_width) for key, (value, half_width) in known.items() if value is not None}
+    return {key: figure for key, figure in known.items() if figure is not None}
 
 
-def _loader_figures(one: LoaderSummary) -> dict[str, Figure]:
+def _loader_figures(one: LoaderSummary) -> dict[str, Estimate]:
     """Return what the stage supplies whose end is a batch that training can take."""
     if (supply := one.supply) is None:
         return {}
-    relative = supply.time_per_example.relative_half_width
     known = {"examples_per_s": supply.examples_per_s, "valid_px_per_s": supply.valid_px_per_s}
-    return {key: Figure(value, times(value, relative)) for key, value in known.items()}
+    return {key: supply.time_per_example.at(value) for key, value in known.items()}
 
 
 def _at(path: str, type: type = str, *, key: str = "", has_half_width: bool = False) -> Column[Any]:

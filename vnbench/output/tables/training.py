@@ -18,7 +18,7 @@ from vnbench.output.tables.lever_columns import lever_columns, shared_levers
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import varying
 from vnbench.output.words.noise import coverage_line, drift_line
-from vnbench.output.words.numbers import MISSING, fixed, format_estimate, supported, times
+from vnbench.output.words.numbers import MISSING, fixed, format_estimate, scaled, supported, times, told
 from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, short, status_cell, subject
 from vnbench.records.record import TrialRecord
@@ -79,7 +79,7 @@ def summary_table(
 def split_by_timing(summaries: Sequence[TrialSummary]) -> tuple[tuple[TrialSummary, ...], tuple[TrialSummary, ...]]:
     """Return the trials with a valid throughput, fastest first, and those without, in the order given."""
     timed = [row for row in summaries if row.valid_px_per_s is not None]
-    timed.sort(key=lambda row: row.valid_px_per_s or 0.0, reverse=True)
+    timed.sort(key=lambda row: row.valid_px_per_s.value if row.valid_px_per_s else 0.0, reverse=True)
     return tuple(timed), tuple(row for row in summaries if row.valid_px_per_s is None)
 
 
@@ -108,7 +108,7 @@ class _FittingTable:
 
 def _columns(rows: Sequence[TrialSummary], sides: SideBySide) -> list[Column[TrialSummary]]:
     """Return the columns of figures that some rows need, and how the trials ended."""
-    longest_s = max((row.step_time_s or 0.0 for row in rows), default=0.0)
+    longest_s = max((row.step_time.value for row in rows if row.step_time), default=0.0)
     # Milliseconds as long as the longest step needs no more than four digits.
     unit, per_second = ("ms", 1e3) if longest_s < 10 else ("s", 1.0)
     largest = max((row.worst_case_peak_bytes or 0 for row in rows), default=0)
@@ -116,12 +116,11 @@ def _columns(rows: Sequence[TrialSummary], sides: SideBySide) -> list[Column[Tri
     shared = shared_codes(rows)
 
     def speed(row: TrialSummary) -> str:
-        valid_mpx = None if row.valid_px_per_s is None else mpx(row.valid_px_per_s)
-        return format_estimate(valid_mpx, times(valid_mpx, row.valid_relative_half_width))
+        return told(scaled(row.valid_px_per_s, mpx(1)))
 
     def step_time(row: TrialSummary) -> str:
-        half_width = times(row.step_time_half_width_s, per_second)
-        return supported(times(row.step_time_s, per_second), half_width)
+        time = scaled(row.step_time, per_second)
+        return MISSING if time is None else supported(time.value, time.half_width)
 
     columns: list[Column[TrialSummary]] = [
         Column("n", lambda row: row.num_processes or None),

@@ -24,8 +24,10 @@ def format_estimate(value: float | None, half_width: float | None, *, is_differe
     return f"{text} ± {fixed(half_width, decimals=_decimals(half_width)) if half_width else 0}"
 
 
-def told(estimate: Estimate, *, is_difference: bool = False) -> str:
-    """Return an estimate with its half-width, as ``format_estimate`` writes them."""
+def told(estimate: Estimate | None, *, is_difference: bool = False) -> str:
+    """Return an estimate with its half-width, as ``format_estimate`` writes them; MISSING for none."""
+    if estimate is None:
+        return MISSING
     return format_estimate(estimate.value, estimate.half_width, is_difference=is_difference)
 
 
@@ -61,6 +63,11 @@ def roughly(value: float) -> str:
 def times(value: float | None, factor: float | None) -> float | None:
     """Return the product, or None where a part of it is missing."""
     return None if value is None or factor is None else value * factor
+
+
+def scaled(estimate: Estimate | None, factor: float) -> Estimate | None:
+    """Return an estimate in another unit; None for none."""
+    return None if estimate is None else estimate * factor
 
 
 def time_unit(longest_s: float) -> tuple[str, float]:
