@@ -22,7 +22,7 @@ def rows(*num_workers: int, **changes: object) -> tuple[LoaderSummary, ...]:
 
 
 def given(examples_per_s: float) -> Appetite:
-    return Appetite(examples_per_s=examples_per_s, relative_half_width=None, spec=None)
+    return Appetite(examples_per_s=Estimate(value=examples_per_s), spec=None)
 
 
 def test_a_stage_is_told_in_examples_and_valid_pixels_per_second() -> None:
@@ -104,8 +104,8 @@ def test_an_appetite_is_what_computing_takes_of_the_loaders_own_plan() -> None:
     found = appetites(computing, rows(0))
     assert [one.spec.precision for one in found if one.spec] == ["bf16", "fp32"], "the hungriest first"
     # A pass of two examples of 4.4 padded Mpx, a step of 0.1 s + 0.9 s per Mpx (2.4 times as fast in bf16).
-    assert found[1].examples_per_s == pytest.approx(2 / (0.1 + 8.8 * 0.9), rel=0.1)
-    assert found[0].examples_per_s == pytest.approx(2 / (0.1 + 8.8 * 0.9 / 2.4), rel=0.1)
+    assert found[1].examples_per_s.value == pytest.approx(2 / (0.1 + 8.8 * 0.9), rel=0.1)
+    assert found[0].examples_per_s.value == pytest.approx(2 / (0.1 + 8.8 * 0.9 / 2.4), rel=0.1)
     other = summarize_compute([measured_compute_record(compute_spec(device="cpu", micro_batch_size=1))])
     assert appetites(other, rows(0)) == (), "another micro-batch"
 

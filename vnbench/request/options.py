@@ -625,7 +625,7 @@ DRAWN_RUN_OPTIONS: Mapping[str, Option] = {
         RUN_OPTIONS["epochs"].asked_as("Its epochs", default="50"),
         RUN_OPTIONS["window"].asked_as("Time that there is for it", default="12h"),
     ),
-    **pick(RUN_OPTIONS, ("interruptions", "memory", "widths", "heights", "sizes")),
+    **pick(RUN_OPTIONS, ("validation", "interruptions", "memory", "widths", "heights", "sizes")),
 }
 """Options of the run whose plan is drawn beside records; the published multiclass run, and a night, by default."""
 

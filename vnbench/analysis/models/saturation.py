@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.trials.compute import ComputeSummary
 from vnbench.analysis.trials.cost import split_by_range, time_of_passes
 from vnbench.analysis.trials.loading import LoaderSummary
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec, TrialSpec
 from vnbench.records.spec.words import DEFAULT_PREFETCH_FACTOR
 
 MARGIN = 0.1
@@ -22,11 +23,9 @@ MOSTLY = 0.5
 class Appetite:
     """What training would take if it never waited."""
 
-    examples_per_s: float
-    """Examples per second."""
-    relative_half_width: float | None
-    """Half-width of its 95 % interval, relative to it; None where it was given."""
-    spec: TrialSpec | None
+    examples_per_s: Estimate
+    """Examples per second; without an error where it was given."""
+    spec: ComputeSpec | None
     """The compute spec that it was measured with; None where it was given."""
 
 
@@ -52,7 +51,7 @@ class Saturation:
         """By how much the best supply falls short of the appetite with its margin, relative to that; None if enough."""
         if self.enough is not None:
             return None
-        return 1 - _supply(self.best) / ((1 + MARGIN) * self.appetite.examples_per_s)
+        return 1 - _supply(self.best) / ((1 + MARGIN) * self.appetite.examples_per_s.value)
 
 
 def appetites(rows: Iterable[ComputeSummary], loaders: Sequence[LoaderSummary]) -> tuple[Appetite, ...]:
@@ -71,12 +70,11 @@ def appetites(rows: Iterable[ComputeSummary], loaders: Sequence[LoaderSummary]) 
             time = time_of_passes(row.canvases, inside, spread=row.spread)
             found.append(
                 Appetite(
-                    examples_per_s=accounts[0].num_examples / accounts[0].num_batches / time.value,
-                    relative_half_width=time.relative_half_width,
+                    examples_per_s=time.at(accounts[0].num_examples / accounts[0].num_batches / time.value),
                     spec=row.spec,
                 )
             )
-    return tuple(sorted(found, key=lambda one: one.examples_per_s, reverse=True))
+    return tuple(sorted(found, key=lambda one: one.examples_per_s.value, reverse=True))
 
 
 def families(rows: Iterable[LoaderSummary]) -> tuple[tuple[LoaderSummary, ...], ...]:
@@ -97,7 +95,7 @@ def families(rows: Iterable[LoaderSummary]) -> tuple[tuple[LoaderSummary, ...], 
     joined = [
         [*([without[plain]] if (plain := _plain(spec)) in without else []), *group] for spec, group in groups.items()
     ]
-    return tuple(tuple(sorted(group, key=lambda row: row.spec.num_workers or 0)) for group in (*joined, *lone))
+    return tuple(tuple(sorted(group, key=lambda row: row.spec.num_workers)) for group in (*joined, *lone))
 
 
 def find_saturation(rows: Sequence[LoaderSummary], appetite: Appetite) -> Saturation:
@@ -108,7 +106,7 @@ def find_saturation(rows: Sequence[LoaderSummary], appetite: Appetite) -> Satura
     """
     if not rows:
         raise ValueError("no loader feeds anything")
-    wanted = (1 + MARGIN) * appetite.examples_per_s
+    wanted = (1 + MARGIN) * appetite.examples_per_s.value
     enough = next((row for row in rows if _supply(row) >= wanted), None)
     alone = next((row for row in rows if row.spec.num_workers == 0), None)
     decode, collate = (alone.stage("decode"), alone.stage("collate")) if alone else (None, None)
@@ -119,7 +117,7 @@ def find_saturation(rows: Sequence[LoaderSummary], appetite: Appetite) -> Satura
         enough=enough,
         is_sure=enough is not None
         and half_width is not None
-        and _supply(enough) / (1 + half_width) >= appetite.examples_per_s,
+        and _supply(enough) / (1 + half_width) >= appetite.examples_per_s.value,
         best=max(rows, key=_supply),
         decode_ratio=decode.time_per_example.value / collate.time_per_example.value if decode and collate else None,
     )

@@ -14,7 +14,7 @@ from vnbench.analysis.planning.capacity import Asked, PlannedRun, pareto_front
 from vnbench.analysis.planning.configurations import Measured
 from vnbench.analysis.planning.spread import Finish, Part
 from vnbench.output.words.commands import Options, sweep_command
-from vnbench.output.words.provenance import Provenance
+from vnbench.output.words.provenance import Provenance, count
 
 SAME_MODEL = 0.08
 """How far devices of one model lie apart on average: Sinha and others, Not all GPUs are created equal (2022,
@@ -208,7 +208,7 @@ def plan_warnings(
     found = []
     if is_cpu:
         found.append("measured on a CPU: no forecast for a GPU")
-    if recommended.evidence == "extrapolated":
+    if recommended.evidence == "extrapolated" and not recommended.family.is_rough:
         found.append(
             f"extrapolated: {100 * recommended.run.extrapolated_ratio:.0f} % of the passes lie outside of the sizes "
             "that were timed; the interval is too narrow by an unknown amount"
@@ -250,8 +250,8 @@ def plan_warnings(
         )
     if recommended.family.is_rough:
         found.append(
-            f"{recommended.family.fit.num_sizes} different sizes were timed: times are taken to grow with the padded "
-            f"pixels, and to be off by a tenth; measure with: {sweep_command(options, {'kind': 'compute'})}"
+            f"steps of {count(recommended.family.fit.num_sizes, 'size')} were timed: times are taken to grow with the "
+            f"padded pixels, and to be off by a tenth; measure with: {sweep_command(options, {'kind': 'compute'})}"
         )
     if recommended.verdict == "unknown":
         found.append(f"whether the worst case fits was not measured; measure it with: {sweep_command(options, MEMORY)}")

@@ -62,7 +62,7 @@ def supply_figure(
         assert appetite.spec is not None
         names = ("precision", "norm_precision", "checkpointing")
         axes.axhline(
-            appetite.examples_per_s,
+            appetite.examples_per_s.value,
             color="black",
             linestyle=("--", ":")[index],
             linewidth=1.3,
@@ -70,7 +70,7 @@ def supply_figure(
             label=f"demand: {describe(appetite.spec, names=names)}",
         )
     tops = [point.y + (point.half_width or 0.0) for one in series for point in one.points]
-    value_axis(axes, [0.0], [*tops, *(appetite.examples_per_s for appetite in wanted)])
+    value_axis(axes, [0.0], [*tops, *(appetite.examples_per_s.value for appetite in wanted)])
     axes.set_xlabel("loader workers (processes or threads)")
     axes.set_ylabel("supply (examples/s)")
     legend_below(axes)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from vnbench.analysis.models.overlap import Overlap, overlaps
 from vnbench.analysis.models.saturation import Appetite, Saturation, appetites, families, find_saturation
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.trials.compute import summarize_compute
 from vnbench.analysis.trials.loading import PERCENTILES, LoaderSummary, StageSummary, summarize_loading
 from vnbench.analysis.trials.noise import measure_noise
@@ -88,7 +89,7 @@ def saturations(
     """Yield what each family of loaders does for an appetite: the one given, or the hungriest of the compute trials."""
     for family in families(rows):
         if appetite is not None:
-            wanted: Appetite | None = Appetite(examples_per_s=appetite, relative_half_width=None, spec=None)
+            wanted: Appetite | None = Appetite(examples_per_s=Estimate(value=appetite), spec=None)
         else:
             wanted = next(iter(appetites(summarize_compute(latest), family)), None)
         if wanted is not None:

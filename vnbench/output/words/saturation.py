@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from vnbench.analysis.models.saturation import MARGIN, MOSTLY, Saturation
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.output.words.levers import describe, varying, worth_naming
-from vnbench.output.words.numbers import format_estimate, significant, times
+from vnbench.output.words.numbers import format_estimate, significant, times, told
 from vnbench.output.words.provenance import count
 from vnbench.records.spec.axes import FLAG_FIELDS, LOADING_LEVERS
 from vnbench.units import format_percent
@@ -38,16 +38,15 @@ def saturation_line(saturation: Saturation, *, all_rows: Sequence[LoaderSummary]
 def appetite_text(saturation: Saturation) -> str:
     """Return an appetite and where it comes from."""
     appetite = saturation.appetite
-    rate = format_estimate(appetite.examples_per_s, times(appetite.examples_per_s, appetite.relative_half_width))
     if appetite.spec is None:
-        return f"{significant(appetite.examples_per_s)} examples/s (given)"
+        return f"{significant(appetite.examples_per_s.value)} examples/s (given)"
     names = ("precision", "norm_precision", "checkpointing", *(set(worth_naming([appetite.spec])) & set(FLAG_FIELDS)))
-    return f"{rate} examples/s (computing in {describe(appetite.spec, names=names)})"
+    return f"{told(appetite.examples_per_s)} examples/s (computing in {describe(appetite.spec, names=names)})"
 
 
 def workers(row: LoaderSummary) -> str:
     """Return a number of workers as a subject of several."""
-    return count(row.spec.num_workers or 0, "worker")
+    return count(row.spec.num_workers, "worker")
 
 
 def supply_text(row: LoaderSummary) -> str:
@@ -65,7 +64,7 @@ def _helps(saturation: Saturation) -> Iterator[str]:
             f"decoding is {format_percent(saturation.decode_ratio)} of a batch's way: files that decode faster, or "
             "--cache memory"
         )
-    most = max(row.spec.num_workers or 0 for row in saturation.rows)
+    most = max(row.spec.num_workers for row in saturation.rows)
     if (spec.num_workers or 0) == most:
         yield f"more than {count(most, 'worker')}, if there are cores for them"
     if spec.worker_kind == "processes":
