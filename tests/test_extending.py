@@ -43,6 +43,12 @@ SAMPLER = '''def sample_by_rows(canvases_N2: SizeArray, config: PlanConfig, rng:
 METRIC = """    "steps": Compared(unit="steps", read=lambda record: record.block.num_steps if record.block else None),
 """
 
+TABLE = """def causes_view(latest: Sequence[TrialRecord]) -> View[TrialRecord]:
+    return View(latest, (_at("trial_id"), _at("status"), _at("elapsed_s", float)))
+
+
+"""
+
 EDITS = {
     "records/spec/levers.py": {"    worker_kind: Annotated[": LEVER},
     "records/spec/words.py": {'"pixel-budget", "sorted"]': '"by-rows", '},
@@ -52,11 +58,14 @@ EDITS = {
     },
     "records/readings.py": {'    "operators",  #': '    "steps",\n'},
     "analysis/comparison/metrics.py": {'    "operators": Compared(': METRIC},
+    "output/tables/tidy.py": {"TABLES: Mapping": TABLE, '    "steps": steps_view,': '    "causes": causes_view,\n'},
 }
 """Before what stands what, by file."""
 
 SCRIPT = """
 import contextlib, io, json
+
+import vnbench.frames
 
 from record_factory import cuda_sweep
 from vnbench.analysis.comparison.compare import compare
@@ -76,6 +85,9 @@ def said(*arguments):
     return out.getvalue()
 
 
+RESULTS = "results.jsonl"
+with open(RESULTS, "w", encoding="utf-8") as file:
+    file.writelines(record.to_json() + "\\n" for record in cuda_sweep())
 flags = {"widths": "64:256", "precision": "fp32", "batch-size": "2", "num-workers": "0", "checkpointing": "none"}
 flags |= {"norm-precision": "fp32", "sampler": "by-rows,random", "scratch": "off,on"}
 config = complete(read_request(flags, config_path=None), environment={"device_type": "cpu", "num_cpus": 2})
@@ -92,6 +104,8 @@ print(json.dumps({
     "account": json.loads(said("batching", "--sampler", "by-rows", *sizes, "--json")),
     "metrics": [row.metric for row in compare(side, side, tolerances=Tolerances()).rows],
     "gate help": " ".join(said("gate", "--help").split()),
+    "tables": {name: said("export", RESULTS, "--what", "causes", "--format", name) for name in ("csv", "json")},
+    "columns": list(vnbench.frames.load(RESULTS, "causes").columns),
 }))
 """
 
@@ -133,3 +147,10 @@ def test_a_sampler_is_a_function_with_its_name_and_the_word(told: Mapping[str, A
 def test_a_metric_is_one_entry_and_the_word(told: Mapping[str, Any]) -> None:
     assert "steps" in told["metrics"]
     assert "shapes, steps, operators" in told["gate help"]
+
+
+def test_a_table_is_its_rows_and_columns_and_one_entry(told: Mapping[str, Any]) -> None:
+    assert told["tables"]["csv"].splitlines()[0] == "trial_id,status,elapsed_s"
+    rows = json.loads(told["tables"]["json"])
+    assert {row["status"] for row in rows} == {"ok", "oom", "skipped"}
+    assert told["columns"] == ["trial_id", "status", "elapsed_s"]

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vnbench.commands.export import What, frame_of, view_of
+from vnbench.commands.export import frame_of, view_of
 
 if TYPE_CHECKING:
     import pandas
@@ -28,7 +28,7 @@ AnyPath = str | os.PathLike[str]
 
 
 def load(
-    results: AnyPath | Iterable[AnyPath], what: What = "trials", *, corpus_id: str | None = None, **run: object
+    results: AnyPath | Iterable[AnyPath], what: str = "trials", *, corpus_id: str | None = None, **run: object
 ) -> pandas.DataFrame:
     """Return what results files hold as a data frame with a row per trial, step, canvas or configuration of a plan.
 

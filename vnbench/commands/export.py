@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -15,18 +15,17 @@ from vnbench.commands.plan.asked import run_values
 from vnbench.commands.plan.plan import plan_records
 from vnbench.errors import InputError
 from vnbench.output.console import say, stderr_console, unless_closed
-from vnbench.output.tables.tidy import canvases_view, plan_view, steps_view, trials_view
+from vnbench.output.tables.tidy import TABLES, plan_view
 from vnbench.output.view import View
 from vnbench.output.words.provenance import provenance
 from vnbench.parsers import word
 from vnbench.records.one_corpus import load_one_corpus
-from vnbench.records.record import TrialRecord
 from vnbench.request.options import RUN_OPTIONS
 
 if TYPE_CHECKING:
     import pandas
 
-What = Literal["trials", "steps", "canvases", "plan"]
+WHATS = (*TABLES, "plan")
 """A row per latest attempt at a trial, optimizer step, canvas of a compute trial, or configuration of a plan."""
 
 Format = Literal["csv", "parquet", "json"]
@@ -86,7 +85,7 @@ def view_of(
     Raises:
         InputError, PlanError: as ``run_export_command``.
     """
-    word(get_args(What))(what, "--what")
+    word(WHATS)(what, "--what")
     asked = {name: text for name, text in flags.items() if text is not None}
     if asked and what != "plan":
         name, text = next(iter(asked.items()))
@@ -99,9 +98,7 @@ def view_of(
     found = Findings(loaded.records)
     if what == "plan":
         return plan_view(plan_records(found, run_values(asked), sources=paths).to_json()), loaded.notes
-    views: dict[str, Callable[[Sequence[TrialRecord]], View[Any]]]
-    views = {"trials": trials_view, "steps": steps_view, "canvases": canvases_view}
-    return views[what](found.latest), loaded.notes
+    return TABLES[what](found.latest), loaded.notes
 
 
 def frame_of(view: View[Any]) -> pandas.DataFrame:

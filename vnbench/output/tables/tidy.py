@@ -6,7 +6,7 @@ between processes where some trial of the records was repeated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, get_type_hints
@@ -243,3 +243,10 @@ PLAN: tuple[Column[Mapping[str, Any]], ...] = (
     _at("energy_kwh", float),
 )
 """What is told of a configuration of a plan."""
+
+TABLES: Mapping[str, Callable[[Sequence[TrialRecord]], View[Any]]] = {
+    "trials": trials_view,
+    "steps": steps_view,
+    "canvases": canvases_view,
+}
+"""What vnbench export writes of the latest attempts, by name; a plan beside them."""
