@@ -32,6 +32,8 @@ from campaign_order import MustPassError, run_steps
 from campaign_process import command_of, environment, report_of, run_step
 from campaign_steps import BAD_STATUSES, Outcome, State, Step, read_campaign
 
+from vnbench.records.placement import placed
+
 STATE_FILE = "campaign.json"
 LOGS = "campaign"
 """Folder of what the steps have printed, beside the records."""
@@ -178,12 +180,20 @@ def draw(commands: Sequence[str], folders: Mapping[str, str]) -> int:
 def failures(commands: Sequence[str], folders: Mapping[str, str]) -> Iterator[str]:
     for text in commands:
         command = command_of(text, folders, budget_s=0)
+        if text.startswith("vnbench"):
+            # The scripts of experiments do so themselves.
+            command = [word for one in command for word in _files_of(one)]
         result = subprocess.run(command, check=False, capture_output=True, text=True, env=environment())
         if result.returncode == 0:
             print(result.stdout, end="", flush=True)
         else:
             last = (result.stderr.strip().splitlines() or ["no message"])[-1]
             yield f"{shlex.join(command[1:])}: exit code {result.returncode}: {last}"
+
+
+def _files_of(word: str) -> Sequence[str]:
+    """Return a word of a command line, or where it is a results file all that sweeps began beside it."""
+    return [str(path) for path in placed(Path(word))] if word.endswith(".jsonl") else [word]
 
 
 if __name__ == "__main__":

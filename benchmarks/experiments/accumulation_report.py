@@ -36,6 +36,7 @@ from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.numbers import MISSING, format_estimate, significant, supported, times
 from vnbench.output.words.provenance import CPU_LABEL, count, provenance
 from vnbench.output.words.row_notes import row_notes
+from vnbench.records.placement import placed
 from vnbench.records.spec.words import DeviceType, Padding, SamplerName
 from vnbench.records.store import load_all
 from vnbench.trial.instruments.environment import describe_environment
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
         code, options.results = run_sweep(options.results, device=options.device)
         if code:
             return code
-    records = load_all([options.results]).records
+    records = load_all(placed(options.results)).records
     rows = rows_of(records)
     if extra := {*varying([row.summary.spec for row in rows])} - {"sampler", "micro_batch_size"}:
         print(f"{options.results}: its trials differ in {', '.join(sorted(extra))} too", file=sys.stderr)

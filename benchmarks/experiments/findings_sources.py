@@ -11,10 +11,14 @@ from typing import Any
 from vnbench.analysis.findings import Findings
 from vnbench.errors import InputError
 from vnbench.output.words.provenance import Provenance, provenance
+from vnbench.records.placement import placed
 from vnbench.records.store import load_all
 
 SWEEPS: Mapping[str, tuple[str, ...]] = {
-    "memory": ("memory_search", "memory_times", "memory_soak"),
+    "steps": ("steps", "levers"),
+    "training": ("training",),
+    "norms": ("norms",),
+    "memory": ("memory", "memory_search", "memory_times", "memory_soak"),
     "wallclock": ("wallclock", "recipe", "held_out"),
     "loader": ("loader", "loader_switches"),
     "samplers": ("samplers",),
@@ -88,7 +92,7 @@ class Sources:
         return document
 
     def _findings(self, name: str) -> Findings:
-        return Findings(load_all([self.path(name)]).records)
+        return Findings(load_all(placed(self.path(name))).records)
 
     def command(self, name: str) -> str:
         """Return the commands that make a file, one per line."""

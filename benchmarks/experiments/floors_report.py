@@ -30,6 +30,7 @@ from vnbench.errors import InputError
 from vnbench.output.plots.style import save, styled
 from vnbench.output.words.numbers import MISSING, significant, told
 from vnbench.output.words.provenance import CPU_LABEL, Provenance, count, provenance
+from vnbench.records.placement import placed
 from vnbench.records.spec.words import DeviceType, Precision
 from vnbench.records.store import load_all
 from vnbench.trial.instruments.environment import describe_environment
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
 
     try:
-        records = load_all(options.records).records
+        records = load_all([one for path in options.records for one in placed(path)]).records
         origin = provenance(records)
         findings = Findings(records)
         device: DeviceType = origin.device_type or "cpu"

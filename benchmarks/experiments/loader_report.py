@@ -24,6 +24,7 @@ from vnbench.output.words.levers import describe, differences, levers_of
 from vnbench.output.words.numbers import MISSING, format_estimate, significant, times, told
 from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.output.words.saturation import saturation_line
+from vnbench.records.placement import placed
 from vnbench.records.spec.axes import LOADER_FIELDS
 from vnbench.records.store import load_all
 from vnbench.units import BYTES_PER_UNIT, format_percent, gib, mpx
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args(arguments)
 
-    records = load_all([options.results]).records
+    records = load_all(placed(options.results)).records
     found = Findings(records)
     rows = [row for row in found.loading if row.supply is not None]
     if not rows:

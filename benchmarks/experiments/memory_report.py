@@ -32,6 +32,7 @@ from vnbench.output.view import Column, View
 from vnbench.output.words.levers import varying
 from vnbench.output.words.numbers import MISSING, format_estimate, significant
 from vnbench.output.words.provenance import CPU_LABEL, Provenance, provenance
+from vnbench.records.placement import placed
 from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.store import load_all
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args(arguments)
 
-    records = load_all([options.results]).records
+    records = load_all(placed(options.results)).records
     searches = find_searches(records)
     if not searches:
         print(f"{options.results}: holds no search; run vnbench sweep --find-max-batch first", file=sys.stderr)

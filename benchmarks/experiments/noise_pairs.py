@@ -27,6 +27,7 @@ from vnbench.analysis.trials.noise import process_figure
 from vnbench.analysis.trials.process import measured_at_s
 from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.output.words.provenance import provenance
+from vnbench.records.placement import placed
 from vnbench.records.record import DISTURBANCES, TrialRecord
 from vnbench.records.store import load_all
 
@@ -53,7 +54,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args(arguments)
 
-    records = [record for record in latest_attempts(load_all([options.results]).records) if record.kind == "training"]
+    records = [
+        record for record in latest_attempts(load_all(placed(options.results)).records) if record.kind == "training"
+    ]
     by_spec: dict[str, list[tuple[TrialRecord, Estimate]]] = defaultdict(list)
     for record in sorted(records, key=lambda record: record.replicate):
         if (figure := process_figure(record)) is not None:

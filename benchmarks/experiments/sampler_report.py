@@ -25,6 +25,7 @@ from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.numbers import MISSING, format_estimate, scaled, times, told
 from vnbench.output.words.provenance import provenance
+from vnbench.records.placement import placed
 from vnbench.records.spec.words import SAMPLER_NAMES
 from vnbench.records.store import load_all
 from vnbench.units import format_percent, gib, mpx
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args(arguments)
 
-    records = load_all([options.results]).records
+    records = load_all(placed(options.results)).records
     found, origin = Findings(records), provenance(records)
     rows = sorted(found.training, key=lambda row: SAMPLER_NAMES.index(row.spec.sampler))
     if {*varying([row.spec for row in rows])} != {"sampler"}:

@@ -26,6 +26,7 @@ from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe
 from vnbench.output.words.numbers import format_estimate, roughly, significant
 from vnbench.output.words.provenance import CPU_LABEL
+from vnbench.records.placement import placed
 from vnbench.records.store import load_all
 from vnbench.sweep.factored import Confirmation, confirmations
 from vnbench.units import PIXELS_PER_MPX, format_percent, mpx
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args(arguments)
 
-    records = latest_attempts(load_all([options.results]).records)
+    records = latest_attempts(load_all(placed(options.results)).records)
     report = fit_records(records, where=str(options.results))
     origin = report.origin
     name = records_page_name("wallclock", records)

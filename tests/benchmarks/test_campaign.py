@@ -141,6 +141,19 @@ def test_reports_are_drawn_and_what_has_no_records_is_named(tmp_path: Path, caps
     assert "no records" in captured.err
 
 
+def test_reports_read_what_every_revision_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    for name, replicate in (("r.jsonl", 0), ("r.2.jsonl", 1)):
+        record = record_of(compute_spec(), replicate=replicate)
+        (results / name).write_text(record.to_json() + "\n", encoding="utf-8")
+    definition = write(tmp_path / "c.toml", ("step", "pass", 1.0))
+    with definition.open("a", encoding="utf-8") as file:
+        file.write('\n[[report]]\ncommand = "vnbench export {results}/r.jsonl --format json"\n')
+    assert run_campaign(definition, results, "--draw") == 0
+    assert [row["replicate"] for row in json.loads(capsys.readouterr().out)] == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -7,7 +7,7 @@ import pytest
 import record_factory as factory
 
 from vnbench.errors import InputError
-from vnbench.records.placement import place_results
+from vnbench.records.placement import place_results, placed
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import ResultsFile, load_all
 
@@ -132,3 +132,13 @@ def test_a_file_in_use_on_this_machine_is_taken_and_refused_when_it_is_opened(tm
         assert place.path == path
         with pytest.raises(InputError, match="another sweep is writing this file"):
             ResultsFile(place.path, environment=ENVIRONMENT)
+
+
+def test_what_several_sweeps_left_beside_one_file_is_found_together(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    assert placed(path) == (path,)
+    for revision in ("a", "b", "c"):
+        environment = ENVIRONMENT | {"revision": revision}
+        write(place_results(path, environment=environment).path, environment=environment)
+    (tmp_path / "r.5.jsonl").touch()
+    assert [one.name for one in placed(path)] == ["r.jsonl", "r.2.jsonl", "r.3.jsonl"]

@@ -33,7 +33,7 @@ def place_results(path: Path, *, environment: Environment, corpus_id: str | None
     """
     passed: list[tuple[Path, str]] = []
     for number in itertools.count(1):
-        candidate = path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
+        candidate = _numbered(path, number)
         # What is no regular file is left to whoever opens it, and says what is wrong with it.
         loaded = load_results(candidate) if candidate.is_file() else None
         records = (*loaded.probes, *loaded.records) if loaded else ()
@@ -43,6 +43,17 @@ def place_results(path: Path, *, environment: Environment, corpus_id: str | None
             return Placement(path=candidate, notes=notes)
         passed.append((candidate, difference))
     raise AssertionError("the numbers have no end")
+
+
+def placed(path: Path) -> tuple[Path, ...]:
+    """Return a results file and those beside it that ``place_results`` began, as far as they are there, or it alone."""
+    first = (path,) if path.is_file() else ()
+    beside = itertools.takewhile(Path.is_file, (_numbered(path, number) for number in itertools.count(2)))
+    return (*first, *beside) or (path,)
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
 
 
 def _difference(records: Sequence[TrialRecord], environment: Environment, corpus_id: str | None) -> str | None:
