@@ -192,6 +192,17 @@ def env(*, device: str | None, as_json: bool) -> int:
     return 0
 
 
+@app.command("guide", cls=Command, short_help="Show a page of the guide, or the list of pages.")
+@click.argument("topic", required=False)
+def guide(*, topic: str | None) -> int:
+    """Show a page of the guide; without a TOPIC the list of pages. Piped, a page is plain Markdown."""
+    from vnbench.commands.guide import guide_page
+    from vnbench.output.console import show_page
+
+    show_page(guide_page(topic))
+    return 0
+
+
 def _usage_message(error: click.ClickException, arguments: Sequence[str]) -> str:
     """Return a usage error in the four parts of every other message."""
     commands = [name for name, command in app.commands.items() if not command.hidden]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -24,6 +25,18 @@ def stdout_console() -> Console:
     """Return the console of tables; where no terminal tells a width, it has TABLE_WIDTH."""
     console = Console()
     return console if console.is_terminal else Console(width=TABLE_WIDTH)
+
+
+def show_page(markdown: str) -> None:
+    """Show a page on stdout, laid out for a terminal; elsewhere its Markdown, as it is."""
+    console = stdout_console()
+    with unless_closed(sys.stdout):
+        if console.is_terminal:
+            from rich.markdown import Markdown  # which takes as long to import as all else that a message needs
+
+            console.print(Markdown(markdown))
+        else:
+            sys.stdout.write(f"{markdown.rstrip()}\n")
 
 
 def say(console: Console, line: str) -> None:
