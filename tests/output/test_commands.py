@@ -67,7 +67,13 @@ def test_a_profile_takes_the_options_that_it_has() -> None:
     assert values["out"] == Path("profiles")
 
 
-KINDS = {"peak_memory": ("memory",), "compute": ("compute",), "fit": ("compute",), "supply": ("compute", "loader")}
+KINDS = {
+    "effects": ("memory", "training"),
+    "peak_memory": ("memory",),
+    "compute": ("compute",),
+    "fit": ("compute",),
+    "supply": ("compute", "loader"),
+}
 """Kinds of trials that figures lack, but for those of training."""
 
 

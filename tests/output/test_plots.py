@@ -16,6 +16,7 @@ from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.records.record import TrialRecord
 
 NAMES = (
+    "effects",
     "step_time",
     "peak_memory",
     "padding",
@@ -85,6 +86,8 @@ def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp
     )
     of_these += " --precision fp32"
     assert drawn.left_out == (
+        "effects.png is left out: no two training trials differ in one lever; "
+        f"measure with: {of_these} --kind memory,training --checkpointing none,stages",
         "peak_memory.png is left out: no worst-case memory trial has a peak; "
         f"measure with: {of_these} --kind memory --batch-size 1,2,4,8,16",
         "repetition.png is left out: no two samplers have a plan with pairs of examples; "
@@ -122,8 +125,10 @@ def test_the_same_records_give_the_same_svg(tmp_path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_axis_has_a_unit(name) -> None:
     axes = figure_of(name, cuda_sweep()).axes
-    # Panels below each other share the x axis of the lowest.
-    for label in (axes[-1].get_xlabel(), *(one.get_ylabel() for one in axes)):
+    # Panels below each other share the x axis of the lowest, those beside each other their rows, which have names.
+    has_rows = name == "effects"
+    of_numbers = [one.get_xlabel() for one in axes] if has_rows else [one.get_ylabel() for one in axes]
+    for label in (axes[-1].get_xlabel(), *of_numbers):
         assert "(" in label
         assert label.endswith(")")
 

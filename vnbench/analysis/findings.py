@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
+from vnbench.analysis.comparison.side_by_side import SideBySide, side_by_side
 from vnbench.analysis.models.fit import FamilyFit, fit_families
 from vnbench.analysis.trials.compute import ComputeSummary, summarize_compute
 from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
@@ -34,6 +35,11 @@ class Findings:
     def training(self) -> tuple[TrialSummary, ...]:
         """One per training spec."""
         return summarize(self.latest, noise=self.noise)
+
+    @cached_property
+    def sides(self) -> SideBySide:
+        """The training specs beside the centre."""
+        return side_by_side(self.latest, noise=self.noise)
 
     @cached_property
     def memory(self) -> tuple[MemorySummary, ...]:

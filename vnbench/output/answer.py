@@ -86,10 +86,10 @@ def _effect_lines(answer: SweepAnswer, *, centre: TrialSpec) -> list[str]:
     if not answer.effects:
         return []
     heading = "What one change does to the time for the same images, and to the peak memory of a worst-case step:"
-    return [heading, *(f"  {_label(effect, centre=centre)}: {_effect(effect)}" for effect in answer.effects)]
+    return [heading, *(f"  {effect_label(effect, centre=centre)}: {_effect(effect)}" for effect in answer.effects)]
 
 
-def _label(effect: LeverEffect, *, centre: TrialSpec) -> str:
+def effect_label(effect: LeverEffect, *, centre: TrialSpec) -> str:
     """Return what was changed, and where that was not at the centre."""
     value = LEVERS[effect.lever].value(effect.spec)
     label = LABELS.get(effect.lever)
@@ -105,7 +105,7 @@ def _effect(effect: LeverEffect) -> str:
     interval = effect.time.interval
     if interval is not None and not effect.time.is_told_apart:
         seen = f"no difference in time seen ({_ends(*interval)})"
-        time = "nothing can be said of the time" if _is_too_wide(effect.time) else seen
+        time = "nothing can be said of the time" if is_too_wide(effect.time) else seen
     if effect.memory is None:
         return time
     if abs(effect.memory - 1) < SAME_MEMORY:
@@ -116,12 +116,13 @@ def _effect(effect: LeverEffect) -> str:
 def _told(ratio: Ratio) -> str:
     """Return a ratio with its interval."""
     interval = ratio.interval
-    if interval is None or _is_too_wide(ratio):
+    if interval is None or is_too_wide(ratio):
         return f"about {ratio.value:.1f}"
     return f"{ratio.value:.{_decimals(*interval)}f} ({_ends(*interval)})"
 
 
-def _is_too_wide(ratio: Ratio) -> bool:
+def is_too_wide(ratio: Ratio) -> bool:
+    """Return whether an interval is so wide that it says nothing."""
     return ratio.interval is not None and ratio.interval[1] > WIDEST * ratio.value
 
 

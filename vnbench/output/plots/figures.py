@@ -15,6 +15,7 @@ from vnbench.analysis.findings import Findings
 from vnbench.analysis.planning.lever_path import lever_path
 from vnbench.output.plots.compute import compute_figure
 from vnbench.output.plots.drift import MIN_RUNS, drift_figure
+from vnbench.output.plots.effects import effects_figure
 from vnbench.output.plots.fit import fit_figure
 from vnbench.output.plots.levers import waterfall_figure
 from vnbench.output.plots.memory import peak_memory_figure
@@ -98,6 +99,14 @@ def _sweep(**asked: str) -> Callable[[Options], str]:
 
 
 PLOTS = (
+    Plot(
+        name="effects",
+        alt="Time and peak memory after one change of each lever, over those of the centre",
+        of=records_of,
+        draw=lambda found, origin: effects_figure(found.training, sides=found.sides, origin=origin),
+        lack="no two training trials differ in one lever",
+        command=_sweep(kind="memory,training", checkpointing="none,stages"),
+    ),
     Plot(
         name="wall_clock",
         alt="Wall clock of the planned run against batch size by precision, beside a line that counts steps",

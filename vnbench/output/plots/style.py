@@ -71,6 +71,19 @@ def new_figure(*, title: str, subtitle: str, origin: Provenance, trials: str) ->
     return figure, figure.add_subplot()
 
 
+def new_columns(
+    *, title: str, subtitle: str, origin: Provenance, trials: str, ratios: Sequence[float], num_rows: int
+) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure of panels beside each other, which share their y axis of some rows, with widths in these ratios.
+
+    Heading and footer are those of ``new_figure``.
+    """
+    inches = 0.9 + 0.32 * num_rows
+    figure = _bare_figure(title=title, subtitle=subtitle, origin=origin, trials=trials, plot_inches=inches)
+    panels = figure.subplots(1, len(ratios), sharey=True, width_ratios=list(ratios))
+    return figure, list(panels)
+
+
 def new_panels(
     *, title: str, subtitle: str, origin: Provenance, trials: str, ratios: Sequence[float]
 ) -> tuple[Figure, Sequence[Axes]]:
