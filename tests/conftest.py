@@ -30,6 +30,9 @@ hypothesis.settings.load_profile("any machine")
 # As in the processes of trials, and before a test imports torch: beside a busy core tests take a tenth of the time.
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
+# Tables are as wide as where nobody says how wide, whatever the terminal of the tests.
+os.environ.pop("COLUMNS", None)
+
 
 TIERS = ("plain", "torch", "processes")
 """What tests need: neither torch nor processes, torch and at most its loader workers, or whole processes."""

@@ -106,7 +106,7 @@ def test_nothing_in_a_name_is_taken_for_markup() -> None:
     assert "<script>" not in markdown
     assert "[link]" not in markdown
     assert " @all" not in markdown
-    (line,) = (line for line in markdown.splitlines() if line.startswith("| bench"))
+    (line,) = (line for line in markdown.splitlines() if line.startswith("| **worse** | bench"))
     assert line.replace(r"\|", "").count("|") == 9
     for annotation in github_annotations(comparison, is_warning=False):
         assert "\n" not in annotation

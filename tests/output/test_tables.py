@@ -23,10 +23,11 @@ def render(records: Sequence[TrialRecord], *, width: int = 100, price_per_hour: 
 
 
 def body(text: str) -> list[str]:
-    """Return the rows between the rule under the headings and the blank line before the notes."""
+    """Return the rows between the rule under the headings and the notes."""
     lines = text.splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith("──")) + 1
-    return [line for line in lines[start : lines.index("", start)] if line.strip()]
+    end = next(n for n, line in enumerate(lines) if n >= start and (not line or line.startswith("Not shown")))
+    return [line for line in lines[start:end] if line.strip()]
 
 
 @pytest.mark.parametrize("sweep", [factory.cpu_sweep, factory.cuda_sweep])
@@ -61,7 +62,7 @@ def test_levers_that_do_not_vary_stand_in_the_caption_and_not_in_a_column() -> N
 
 def test_levers_that_vary_have_a_column() -> None:
     heading = render(factory.cuda_sweep()).split("──")[0]
-    for word in ("batch", "micro", "preci-", "norm", "check-", "sampler", "work-"):
+    for word in ("batch", "micro", "precision", "norm", "checkpoint", "sampler", "workers"):
         assert word in heading
 
 

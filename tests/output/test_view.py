@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
+from vnbench.output.fitted_table import FittedTable
 from vnbench.output.view import Column, View
 
 
@@ -32,16 +33,16 @@ COLUMNS: tuple[Column[Trial], ...] = (
         has_half_width=True,
     ),
     Column("spare", lambda _: None),
-    Column("ver-\ndict", lambda trial: trial.verdict, style=lambda one: "bold" if one == "worse" else ""),
+    Column("verdict", lambda trial: trial.verdict, style=lambda one: "bold" if one == "worse" else ""),
 )
 VIEW = View([Trial("a|b", Time(0.025, 0.002)), Trial("<c>", None, "worse")], COLUMNS)
 
 
 def test_people_are_told_headings_with_units_and_what_is_not_known() -> None:
     stream = io.StringIO()
-    Console(file=stream, width=80).print(VIEW.table())
+    Console(file=stream, width=80).print(FittedTable(view=VIEW))
     lines = [line.split() for line in stream.getvalue().splitlines()]
-    assert lines[:3] == [["step"], ["time", "ver-"], ["name", "ms", "spare", "dict"]]
+    assert lines[:3] == [["step"], ["time"], ["name", "ms", "spare", "verdict"]]
     assert lines[4:] == [["a|b", "25", "±", "2", "-", "same"], ["<c>", "-", "-", "worse"]]
 
 

@@ -14,6 +14,9 @@ from vnbench.request.option import OTHER, PANELS, Option
 FILE = click.Path(path_type=Path)
 """A path, whether it exists or not: what is wrong with it is told where it is used."""
 
+UNBROKEN = "\N{NON-BREAKING HYPHEN}"
+"""Stands for a hyphen while lines are broken."""
+
 
 class PanelOption(click.Option):
     """An option that the help shows in its panel."""
@@ -24,8 +27,29 @@ class PanelOption(click.Option):
         self.panel = panel
 
 
+class Formatter(click.HelpFormatter):
+    """Writes help that breaks its lines between words only, and not within one-at-a-time."""
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write a list of terms and what they are."""
+        unbroken = [(term, told.replace("-", UNBROKEN)) for term, told in rows]
+        super().write_dl(unbroken, col_max=col_max, col_spacing=col_spacing)
+
+    def write(self, string: str) -> None:
+        """Write into the buffer what was wrapped."""
+        super().write(string.replace(UNBROKEN, "-"))
+
+
+class Context(click.Context):
+    """What a command is called with."""
+
+    formatter_class = Formatter
+
+
 class Command(click.Command):
     """A command whose help shows its options in panels."""
+
+    context_class = Context
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the panels that hold an option, in their order."""

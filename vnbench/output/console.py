@@ -15,6 +15,9 @@ from vnbench.errors import InputError
 TABLE_WIDTH = 120
 """Characters of a table where stdout is no terminal and tells no width."""
 
+TABLE_HEIGHT = 25
+"""Lines of a console of a given width; no table asks for them."""
+
 
 def stderr_console() -> Console:
     """Return the console of progress and messages."""
@@ -22,9 +25,12 @@ def stderr_console() -> Console:
 
 
 def stdout_console() -> Console:
-    """Return the console of tables; where no terminal tells a width, it has TABLE_WIDTH."""
-    console = Console()
-    return console if console.is_terminal else Console(width=TABLE_WIDTH)
+    """Return the console of tables, as wide as COLUMNS says, or else as the terminal, and without one TABLE_WIDTH."""
+    columns = os.environ.get("COLUMNS", "")
+    told = int(columns) if columns.isdecimal() else 0
+    width = told or (None if sys.stdout.isatty() else TABLE_WIDTH)
+    # With a height too, because rich takes a dumb terminal for 80 columns whatever its width.
+    return Console(width=width, height=None if width is None else TABLE_HEIGHT)
 
 
 def show_page(markdown: str) -> None:

@@ -6,14 +6,11 @@ import csv
 import html
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TextIO, TypeVar
 
 from markupsafe import Markup
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from vnbench.output.words.numbers import MISSING
 
@@ -31,7 +28,7 @@ class Column(Generic[Row]):
     """What a column says of each row."""
 
     heading: str
-    """What people read above it, with a line break where a narrow column may break it."""
+    """What people read above it, with a line break where a narrow column breaks it."""
     value: Callable[[Row], Any]
     """Reads it from a row; None where it is not known."""
     key: str = ""
@@ -44,6 +41,8 @@ class Column(Generic[Row]):
     """Where it stands under its heading."""
     is_folded: bool = False
     """Whether it goes on in a second line where the table is too narrow."""
+    gives_way: int = 0
+    """Where there is no room for all columns, those with the highest number are left out first; 0 stays."""
     style: Callable[[Any], str] | None = None
     """Returns rich's style of a value; one that is bold is bold in Markdown too."""
     type: type = float
@@ -59,8 +58,7 @@ class Column(Generic[Row]):
     @property
     def title(self) -> str:
         """The same in one line."""
-        heading = self.heading.replace("-\n", "").replace("\n", " ")
-        return ", ".join(filter(None, (heading, self.unit)))
+        return ", ".join(filter(None, (self.heading.replace("\n", " "), self.unit)))
 
     @property
     def name(self) -> str:
@@ -108,18 +106,6 @@ class View(Generic[Row]):
         """Return it without the columns that say of no row more than that nothing is known."""
         columns = [column for column in self.columns if any(column.cell(row) != MISSING for row in self.rows)]
         return replace(self, columns=columns)
-
-    def table(self, *, gap: int = 2, lines_after: Collection[int] = ()) -> Table:
-        """Return it for a terminal, ``gap`` spaces between columns and a line after the rows of these numbers."""
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), pad_edge=False, show_edge=False)
-        for column in self.columns:
-            # What does not fit is seen to be cut: half a number would be another one.
-            overflow: Literal["fold", "ellipsis"] = "fold" if column.is_folded else "ellipsis"
-            table.add_column(column.header, justify=column.align, no_wrap=not column.is_folded, overflow=overflow)
-        for number, row in enumerate(self.rows):
-            cells = (Text(column.cell(row), style=column.style_of(row)) for column in self.columns)
-            table.add_row(*cells, end_section=number in lines_after)
-        return table
 
     def markdown(self) -> str:
         """Return it as Markdown; nothing in a cell is taken for markup."""

@@ -7,9 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.planning.schedule import Schedule, make_schedule
 from vnbench.commands.plan.answer import PlanReport
@@ -19,10 +16,11 @@ from vnbench.errors import InputError
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plots.schedule import schedule_figure
 from vnbench.output.plots.style import save, styled
+from vnbench.output.tables.team import team_table
 from vnbench.output.words.plan import named
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.request.options import RUN_OPTIONS
-from vnbench.units import format_duration, parse_duration, parse_int
+from vnbench.units import parse_duration, parse_int
 
 RULE = "The longest run first, each to the card that is free first."
 
@@ -72,7 +70,8 @@ def run_team_command(
             plots = save(figure, out, name="schedule")
     if not as_json:
         stdout = stdout_console()
-        stdout.print(_table(schedule, reports, window_s=window_s))
+        configurations = {name: named(report.recommended) for name, report in reports.items()}
+        stdout.print(team_table(schedule, configurations, window_s=window_s))
         say(stdout, RULE)
         for path in plots:
             say(stdout, str(path))
@@ -138,29 +137,6 @@ def _planned(
             )
     own = {option: str(value) for option, value in settings.items()}
     return plan_records(found, plan_values(dict(flags) | own), sources=sources)
-
-
-def _table(schedule: Schedule, reports: Mapping[str, PlanReport], *, window_s: float | None) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("run", overflow="fold")
-    for header in ("card", "starts", "ends", "9 of 10 end by"):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("with", overflow="fold")
-    for one in schedule.placed:
-        late = format_duration(one.late_end_s)
-        if window_s is not None and one.late_end_s > window_s:
-            late += " !"
-        table.add_row(
-            one.name,
-            str(one.card + 1),
-            format_duration(one.start_s) if one.start_s else "now",
-            format_duration(one.end_s),
-            late,
-            named(reports[one.name].recommended),
-        )
-    for name in schedule.left_out:
-        table.add_row(name, "-", "-", "no room", "-", named(reports[name].recommended))
-    return table
 
 
 def _as_json(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
@@ -10,6 +9,7 @@ from rich.text import Text
 
 from vnbench.analysis.comparison.compare import Comparison
 from vnbench.analysis.comparison.rows import ALL_ROWS, Row, Verdict
+from vnbench.output.fitted_table import FittedTable, paragraphs
 from vnbench.output.gate.words import (
     HOW_IT_DECIDES,
     advice,
@@ -28,16 +28,11 @@ MAX_SAME_ROWS = 30
 
 STYLES: dict[Verdict, str] = {"worse": "bold red", "missing": "bold red", "ambiguous": "yellow", "better": "green"}
 
-TEXT_COLUMNS = 100
-"""Width of the lines under the table."""
-
 
 def gate_table(comparison: Comparison, *, about: tuple[str, str]) -> RenderableType:
     """Return the table of a comparison; ``about`` tells where baseline and candidate come from."""
     names = names_of(comparison.rows)
     shown = shown_rows(comparison)
-    table = gate_view(shown, names).table()
-    table.columns[0].min_width = 16
     left_out = len(comparison.rows) - len(shown)
     lines = [f"{left_out:,} rows that are the same are not shown."] if left_out else []
     lines += [
@@ -45,10 +40,11 @@ def gate_table(comparison: Comparison, *, about: tuple[str, str]) -> RenderableT
     ]
     lines += blunt_lines(comparison.rows)
     lines += [f"baseline: {about[0]}", f"candidate: {about[1]}"]
-    wrapped = [part for line in (*lines, HOW_IT_DECIDES) for part in textwrap.wrap(line, TEXT_COLUMNS)]
-    last = [*advice(comparison), headline(comparison)]
-    parts: list[RenderableType] = [table, Text(), Text("\n".join(wrapped)), Text()] if comparison.rows else []
-    return Group(*parts, Text("\n".join(last)))
+    last = Text("\n".join([*advice(comparison), headline(comparison)]))
+    if not comparison.rows:
+        return last
+    table = FittedTable(view=gate_view(shown, names))
+    return Group(table, Text(), paragraphs([*lines, HOW_IT_DECIDES]), Text(), last)
 
 
 def gate_view(rows: Sequence[Row], names: Mapping[str, str]) -> View[Row]:
@@ -56,14 +52,14 @@ def gate_view(rows: Sequence[Row], names: Mapping[str, str]) -> View[Row]:
     return View(
         rows,
         (
+            Column("verdict", lambda row: row.verdict, align="left", style=lambda verdict: STYLES.get(verdict, "")),
             Column("configuration", lambda row: names[row.spec_id], align="left", is_folded=True),
             Column("metric", lambda row: row.metric, align="left"),
-            Column("baseline", lambda row: figure(row.baseline, metric=row.metric)),
-            Column("candidate", lambda row: figure(row.candidate, metric=row.metric)),
+            Column("baseline", lambda row: figure(row.baseline, metric=row.metric), gives_way=3),
+            Column("candidate", lambda row: figure(row.candidate, metric=row.metric), gives_way=1),
             Column("change", lambda row: change(row.ratio)),
-            Column("interval", interval, is_folded=True),
-            Column("detects", detects),
-            Column("verdict", lambda row: row.verdict, align="left", style=lambda verdict: STYLES.get(verdict, "")),
+            Column("interval", interval, gives_way=2),
+            Column("detects", detects, gives_way=4),
         ),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -10,6 +9,7 @@ from rich.text import Text
 
 from vnbench.analysis.models.certification import Certificate, certify
 from vnbench.analysis.trials.memory_law import USABLE
+from vnbench.output.fitted_table import FittedTable, paragraphs
 from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying, worth_naming
@@ -21,9 +21,6 @@ from vnbench.units import format_bytes, format_percent, gib
 SOAK_WORDS = {None: "none", "sampler-order": "in its order", "largest-first": "largest first"}
 
 TRACED = "Traced: the step was not run, its operators were followed on tensors that hold nothing."
-
-TEXT_COLUMNS = 100
-"""Width of the lines under the table."""
 
 
 def certification_table(records: Sequence[TrialRecord]) -> RenderableType | None:
@@ -43,8 +40,7 @@ def certification_table(records: Sequence[TrialRecord]) -> RenderableType | None
     view = View(rows, (*lever_columns(names, lambda row: row.spec), *CERTIFICATE)).told()
     traced = [TRACED] if any(spec.is_traced for spec in specs) else []
     notes = [*explanations(is_cpu=origin.is_cpu), *traced, origin.line(count(len(rows), "worst-case memory trial"))]
-    wrapped = [part for note in notes for part in textwrap.wrap(note, TEXT_COLUMNS)]
-    return Group(Text(_heading(rows)), view.table(), Text(), Text("\n".join(wrapped)))
+    return Group(Text(_heading(rows)), FittedTable(view=view), Text(), paragraphs(notes))
 
 
 def verdict(row: Certificate) -> str:
@@ -107,12 +103,12 @@ def explanations(*, is_cpu: bool) -> list[str]:
     ]
 
 
-def _read(heading: str, name: str) -> Column[Certificate]:
+def _read(heading: str, name: str, *, gives_way: int) -> Column[Certificate]:
     def value(row: Certificate) -> float | None:
         num_bytes = getattr(row.reading, name, None)
         return None if num_bytes is None else gib(num_bytes)
 
-    return Column(heading, value, unit="GiB", text=significant)
+    return Column(heading, value, unit="GiB", text=significant, gives_way=gives_way)
 
 
 def _need(row: Certificate) -> float | None:
@@ -122,14 +118,14 @@ def _need(row: Certificate) -> float | None:
 
 CERTIFICATE: tuple[Column[Certificate], ...] = (
     Column("passes before", lambda row: SOAK_WORDS[row.spec.soak], align="left"),
-    _read("theirs", "soak_peak_allocated_bytes"),
-    _read("cold", "cold_peak_allocated_bytes"),
-    _read("peak", "peak_allocated_bytes"),
-    _read("asked", "peak_requested_bytes"),
-    _read("reserved", "peak_reserved_bytes"),
-    _read("outside", "outside_allocator_bytes"),
+    _read("theirs", "soak_peak_allocated_bytes", gives_way=6),
+    _read("cold", "cold_peak_allocated_bytes", gives_way=4),
+    _read("peak", "peak_allocated_bytes", gives_way=1),
+    _read("asked", "peak_requested_bytes", gives_way=5),
+    _read("reserved", "peak_reserved_bytes", gives_way=2),
+    _read("outside", "outside_allocator_bytes", gives_way=3),
     Column("needs", _need, unit="GiB", text=significant),
-    Column("re-\ntries", lambda row: None if row.reading is None else row.reading.num_alloc_retries),
+    Column("retries", lambda row: None if row.reading is None else row.reading.num_alloc_retries, gives_way=7),
     Column("verdict", verdict, align="left", is_folded=True),
 )
 """What is told of a certificate."""

@@ -13,6 +13,7 @@ from vnbench.analysis.trials.cost import cost_of_epoch, split_by_range, time_of_
 from vnbench.analysis.trials.memory_law import fit_memory_law
 from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.summary import latest_attempts
+from vnbench.output.fitted_table import FittedTable
 from vnbench.output.tables.lever_columns import shared_levers
 from vnbench.output.view import Column, View
 from vnbench.output.words.noise import coverage_line, drift_line
@@ -39,7 +40,7 @@ def compute_table(
     price_per_hour: float | None = None,
     passes: Mapping[int, Sequence[int]] | None = None,
 ) -> RenderableType | None:
-    """Return the table of all compute trials with its notes, for a console of 100 columns or more; None without any.
+    """Return the table of all compute trials with its notes; None without any.
 
     ``passes`` gives, by micro_batch_size, the padded pixels of every forward and backward pass of an epoch: what a
     plan's passes cost depends on precision and the like, which passes there are does not. With it every configuration
@@ -56,7 +57,7 @@ def compute_table(
     noise = measure_noise(latest)
     timed = [row for row in rows if row.canvases]
     parts: list[RenderableType] = [Text(shared_levers([row.spec for row in rows], trials="compute trials"))]
-    parts += _blocks(timed, rows) if timed else []
+    parts += [_blocks(timed, rows)] if timed else []
     notes = row_notes(rows)
     if timed:
         notes += [
@@ -80,38 +81,27 @@ def compute_table(
     return Group(*parts, Text(), *map(Text, notes))
 
 
-def _blocks(timed: Sequence[ComputeSummary], rows: Sequence[ComputeSummary]) -> list[RenderableType]:
-    """Return a heading and a table per configuration; columns stand at the same places in all of them."""
+def _blocks(timed: Sequence[ComputeSummary], rows: Sequence[ComputeSummary]) -> FittedTable[CanvasSummary]:
+    """Return the canvases of all configurations, those of each below a line that names it."""
     canvases = [canvas for row in timed for canvas in row.canvases]
     # Milliseconds as long as the longest step needs no more than four digits.
     is_in_ms = max(canvas.step_time.value for canvas in canvases) < 10
     fastest = max((canvas.flop_per_s or 0.0 for canvas in canvases), default=0.0)
-    # A column of which nothing is known is what this device does not tell.
-    columns = View(canvases, _columns(is_in_ms=is_in_ms, is_in_tflop=fastest >= 1e12)).told().columns
-    widths = [
-        max(len(part) for cell in (column.header, *map(column.cell, canvases)) for part in cell.split("\n"))
-        for column in columns
-    ]
     shared = shared_codes(rows)
-    parts: list[RenderableType] = []
-    for number, row in enumerate(timed):
+    titles: dict[int, str] = {}
+    start = 0
+    for row in timed:
         processes = f" ({row.num_processes} processes)" if row.num_processes > 1 else ""
-        # One space between columns: fifteen of them fit a hundred columns of text.
-        table = View(row.canvases, columns).table(gap=1)
-        table.show_header = number == 0
-        for column, width in zip(table.columns, widths, strict=True):
-            column.min_width = width
-        parts += [
-            *([Text()] if number else []),
-            Text(f"{subject(row, rows)}{processes}: {status_cell(row, shared=shared)}"),
-            table,
-        ]
-    return parts
+        titles[start] = f"{subject(row, rows)}{processes}: {status_cell(row, shared=shared)}"
+        start += len(row.canvases)
+    # A column of which nothing is known is what this device does not tell.
+    view = View(canvases, _columns(is_in_ms=is_in_ms, is_in_tflop=fastest >= 1e12)).told()
+    return FittedTable(view=view, titles=titles, elsewhere="vnbench export --what canvases")
 
 
 def _columns(*, is_in_ms: bool, is_in_tflop: bool) -> tuple[Column[CanvasSummary], ...]:
     unit, per_second = ("ms", 1e3) if is_in_ms else ("s", 1.0)
-    flop_unit, per_flop = ("TFLOP\n/s", 1 / 1e12) if is_in_tflop else ("GFLOP\n/s", 1 / 1e9)
+    flop_unit, per_flop = ("TFLOP", 1 / 1e12) if is_in_tflop else ("GFLOP", 1 / 1e9)
 
     def step_time(canvas: CanvasSummary) -> str:
         time = canvas.step_time
@@ -121,7 +111,12 @@ def _columns(*, is_in_ms: bool, is_in_tflop: bool) -> tuple[Column[CanvasSummary
         return times(canvas.first_seen_s, per_second)
 
     def as_sure(
-        heading: str, value: Callable[[CanvasSummary], float | None], *, scale: float = 1.0, unit: str = ""
+        heading: str,
+        value: Callable[[CanvasSummary], float | None],
+        *,
+        scale: float = 1.0,
+        unit: str = "",
+        gives_way: int = 0,
     ) -> Column[CanvasSummary]:
         """Return a column with no more digits than the step time supports: its parts and inverses know no more."""
 
@@ -129,29 +124,34 @@ def _columns(*, is_in_ms: bool, is_in_tflop: bool) -> tuple[Column[CanvasSummary
             figure = times(value(canvas), scale)
             return supported(figure, times(figure, canvas.step_time.relative_half_width))
 
-        return Column(heading, told, unit=unit)
+        return Column(heading, told, unit=unit, gives_way=gives_way)
 
     return (
         Column("canvas", lambda canvas: f"{canvas.height} x {canvas.width}", unit="px", align="left"),
-        Column("padded", lambda canvas: mpx(canvas.padded_pixels), unit="Mpx", text=significant),
+        Column("padded", lambda canvas: mpx(canvas.padded_pixels), unit="Mpx", text=significant, gives_way=2),
         Column("step time", step_time, unit=unit),
-        as_sure("fwd", lambda canvas: canvas.phases_s.get("forward"), scale=per_second, unit=unit),
-        as_sure("bwd", lambda canvas: canvas.phases_s.get("backward"), scale=per_second, unit=unit),
-        as_sure("opt", lambda canvas: canvas.phases_s.get("optimizer"), scale=per_second, unit=unit),
+        as_sure("fwd", lambda canvas: canvas.phases_s.get("forward"), scale=per_second, unit=unit, gives_way=6),
+        as_sure("bwd", lambda canvas: canvas.phases_s.get("backward"), scale=per_second, unit=unit, gives_way=6),
+        as_sure("opt", lambda canvas: canvas.phases_s.get("optimizer"), scale=per_second, unit=unit, gives_way=7),
         as_sure("valid", lambda canvas: mpx(canvas.valid_px_per_s), unit="Mpx/s"),
-        as_sure("padded", lambda canvas: mpx(canvas.padded_px_per_s), unit="Mpx/s"),
-        as_sure("exam-\nples/s", lambda canvas: canvas.examples_per_s),
-        as_sure(flop_unit, lambda canvas: canvas.flop_per_s, scale=per_flop),
-        Column("first", first_seen, unit=unit, text=roughly),
-        Column("over\nmean", lambda canvas: canvas.first_seen_ratio, text=lambda ratio: f"x {roughly(ratio)}"),
-        Column("peak", _peak, unit="GiB", text=significant),
+        as_sure("padded", lambda canvas: mpx(canvas.padded_px_per_s), unit="Mpx/s", gives_way=4),
+        as_sure("examples", lambda canvas: canvas.examples_per_s, unit="/s", gives_way=3),
+        as_sure(flop_unit, lambda canvas: canvas.flop_per_s, scale=per_flop, unit="/s", gives_way=5),
+        Column("first", first_seen, unit=unit, text=roughly, gives_way=8),
+        Column(
+            "over\nmean", lambda canvas: canvas.first_seen_ratio, text=lambda ratio: f"x {roughly(ratio)}", gives_way=9
+        ),
+        Column("peak", _peak, unit="GiB", text=significant, gives_way=1),
         Column(
             "host",
             lambda canvas: times(canvas.host_growth_bytes, 1 / BYTES_PER_UNIT["MiB"]),
             unit="+MiB",
             text=partial(fixed, decimals=0),
+            gives_way=10,
         ),
-        Column("ended\nby", lambda canvas: "/".join(STOP_WORDS[rule] for rule in canvas.stop_rules) or None),
+        Column(
+            "ended\nby", lambda canvas: "/".join(STOP_WORDS[rule] for rule in canvas.stop_rules) or None, gives_way=11
+        ),
     )
 
 

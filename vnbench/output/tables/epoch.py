@@ -9,6 +9,7 @@ from rich.text import Text
 
 from vnbench.analysis.trials.cost import Epoch, cost_of_epoch
 from vnbench.analysis.trials.summary import TrialSummary
+from vnbench.output.fitted_table import FittedTable
 from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.numbers import MISSING, time_unit, told
@@ -35,11 +36,11 @@ def epoch_table(rows: Sequence[TrialSummary], *, names: Sequence[str], price_per
         Column("cost per\nepoch", lambda one: told(one[1].cost)),
     ]
     if has_energy:
-        columns.append(Column("kWh per\nepoch", lambda one: told(one[1].energy_kwh)))
+        columns.append(Column("kWh per\nepoch", lambda one: told(one[1].energy_kwh), gives_way=1))
     sizes = sorted({row.num_examples for row, _ in epochs if row.num_examples})
     examples = " or ".join(f"{size:,}" for size in sizes) or MISSING
     heading = f"An epoch of all {examples} training examples, at {price_per_hour:g} per hour"
     return Group(
         Text(f"{heading}{', energy at the mean power of the device' if has_energy else ''}:"),
-        View(epochs, columns).table(),
+        FittedTable(view=View(epochs, columns), elsewhere="vnbench export"),
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from vnbench.output.fitted_table import FittedTable
 from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import varying
@@ -34,17 +35,17 @@ def factored_table(forecasts: Sequence[CellForecast], confirmed: Sequence[Confir
     columns: tuple[Column[CellForecast], ...] = (
         *lever_columns(names, lambda one: one.spec),
         Column("valid", _speed, unit="Mpx/s"),
-        Column("epoch", _epoch, unit="s"),
-        Column("com-\nputing s", lambda one: one.time.computing_s, text=significant),
-        Column("load-\ning s", lambda one: one.time.loading_s, text=significant),
-        Column("measured", lambda one: found(one, "measured_s"), unit="s", text=significant),
+        Column("epoch", _epoch, unit="s", gives_way=1),
+        Column("computing", lambda one: one.time.computing_s, unit="s", text=significant, gives_way=3),
+        Column("loading", lambda one: one.time.loading_s, unit="s", text=significant, gives_way=3),
+        Column("measured", lambda one: found(one, "measured_s"), unit="s", text=significant, gives_way=2),
         Column("off by", lambda one: times(found(one, "error"), 100), unit="%", text="{:+.1f}".format),
     )
     heading = (
         f"Forecast from trials of the parts: {count(len(forecasts), 'configuration')}, the fastest first; an epoch is "
         f"that of the {forecasts[0].epoch.num_examples} measured examples."
     )
-    return Group(Text(heading), View(rows, columns).table(), Text(), *map(Text, _notes(confirmed)))
+    return Group(Text(heading), FittedTable(view=View(rows, columns)), Text(), *map(Text, _notes(confirmed)))
 
 
 def error_line(confirmed: Sequence[Confirmation]) -> str | None:

@@ -11,6 +11,7 @@ from vnbench.analysis.models.composition import Composition
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.linearity import Linearity, StepCounting, count_steps, linearity_of
 from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, CONFIDENCE, StepFit
+from vnbench.output.fitted_table import FittedTable
 from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying, worth_naming
@@ -48,7 +49,7 @@ def fit_table(
     notes.append(origin.line(count(len(families), "configuration")))
     shared = [name for name in worth_naming(specs) if name not in (*varying(specs), *NOT_OF_A_FAMILY)]
     heading = f"Step time by padded pixels: {describe(specs[0], names=[n for n in shared if n != 'micro_batch_size'])}."
-    return Group(Text(heading), view.table(), Text(), *map(Text, notes))
+    return Group(Text(heading), FittedTable(view=view), Text(), *map(Text, notes))
 
 
 def _mib(num_bytes: float) -> float:
@@ -62,15 +63,19 @@ def _errors(fit: StepFit) -> str:
 
 
 FIT: tuple[Column[FamilyFit], ...] = (
-    Column("sizes", lambda family: family.fit.num_sizes),
-    Column("n", lambda family: family.fit.num_processes),
-    Column("over-\nhead ms", lambda family: 1e3 * family.fit.model.overhead_s, text=roughly),
+    Column("sizes", lambda family: family.fit.num_sizes, gives_way=6),
+    Column("n", lambda family: family.fit.num_processes, gives_way=5),
+    Column("overhead\nms", lambda family: 1e3 * family.fit.model.overhead_s, text=roughly),
     Column("ms per\nMpx", lambda family: 1e3 * family.fit.model.s_per_pixel * PIXELS_PER_MPX, text=significant),
     Column("off by %\n(worst)", lambda family: _errors(family.fit)),
-    Column("steps alone\n% (worst)", lambda family: _errors(family.step_count)),
-    Column("fixed", lambda family: family.memory and _mib(family.memory.bytes_fixed), unit="MiB", text=roughly),
-    Column("bytes\nper px", lambda family: family.memory and family.memory.bytes_per_pixel, text=significant),
-    Column("curve", lambda family: family.fit.model.form, align="left"),
+    Column("steps alone\n% (worst)", lambda family: _errors(family.step_count), gives_way=4),
+    Column(
+        "fixed", lambda family: family.memory and _mib(family.memory.bytes_fixed), unit="MiB", text=roughly, gives_way=2
+    ),
+    Column(
+        "bytes\nper px", lambda family: family.memory and family.memory.bytes_per_pixel, text=significant, gives_way=2
+    ),
+    Column("curve", lambda family: family.fit.model.form, align="left", gives_way=3),
 )
 """What is told of a fit."""
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from vnbench.analysis.models.overlap import Overlap, overlaps
@@ -17,6 +16,7 @@ from vnbench.analysis.trials.compute import summarize_compute
 from vnbench.analysis.trials.loading import PERCENTILES, LoaderSummary, StageSummary, summarize_loading
 from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.summary import latest_attempts, summarize
+from vnbench.output.fitted_table import FittedTable
 from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying
@@ -118,13 +118,16 @@ def _shared(rows: Sequence[LoaderSummary], differing: Sequence[str]) -> str:
     return f"All loader trials: {describe(specs[0], names=names)}."
 
 
-def _table(rows: Sequence[LoaderSummary], names: Sequence[str], *, shared: frozenset[WarningCode]) -> Table:
+def _table(rows: Sequence[LoaderSummary], names: Sequence[str], *, shared: frozenset[WarningCode]) -> RenderableType:
     lines = [Line(row, stage) for row in rows for stage in row.stages]
-    status: Column[Line] = Column("status", lambda line: status_cell(line.row, shared=shared), align="left")
+    status: Column[Line] = Column(
+        "status", lambda line: status_cell(line.row, shared=shared), align="left", gives_way=2
+    )
     levers: list[Column[Line]] = lever_columns(names, lambda line: line.row.spec)
     # A column of which nothing is known is what was not asked for.
     view = View(lines, [*map(_once, levers), *STAGE, _once(status)]).told()
-    return view.table(lines_after=[number - 1 for number, line in enumerate(lines) if line.is_first])
+    ends = [number - 1 for number, line in enumerate(lines) if line.is_first]
+    return FittedTable(view=view, lines_after=ends, elsewhere="")
 
 
 def _once(column: Column[Line]) -> Column[Line]:
@@ -137,7 +140,9 @@ def _wait(place: int) -> Column[Line]:
     def seconds(line: Line) -> float | None:
         return None if line.stage.name == "plan" else line.stage.waits_s[place]
 
-    return Column(f"p{PERCENTILES[place]}", lambda line: times(seconds(line), 1e3), unit="ms", text=roughly)
+    return Column(
+        f"p{PERCENTILES[place]}", lambda line: times(seconds(line), 1e3), unit="ms", text=roughly, gives_way=3
+    )
 
 
 def _supply(line: Line) -> str:
@@ -157,11 +162,11 @@ def _host(line: Line) -> float | None:
 STAGE: tuple[Column[Line], ...] = (
     Column("stage", lambda line: stage_name(line.stage), align="left"),
     Column("examples/s", _supply),
-    Column("valid", lambda line: mpx(line.stage.valid_px_per_s), unit="Mpx/s", text=roughly),
+    Column("valid", lambda line: mpx(line.stage.valid_px_per_s), unit="Mpx/s", text=roughly, gives_way=1),
     *map(_wait, range(len(PERCENTILES))),
-    Column("IPC", _payload, unit="MiB"),
-    Column("start", lambda line: line.stage.start_up_s, unit="s", text=roughly),
-    Column("host", _host, unit="GiB", text=roughly),
+    Column("IPC", _payload, unit="MiB", gives_way=4),
+    Column("start", lambda line: line.stage.start_up_s, unit="s", text=roughly, gives_way=5),
+    Column("host", _host, unit="GiB", text=roughly, gives_way=6),
 )
 """What is told of a stage."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from vnbench.analysis.models.max_batch import MaxBatchSummary
 from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB, USABLE
+from vnbench.output.fitted_table import FittedTable, paragraphs
 from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying, worth_naming
@@ -23,9 +23,6 @@ NOT_OF_MEMORY = ("batch_size", "micro_batch_size", "sampler", "shapes", "num_wor
 
 WHOLE = partial(fixed, decimals=0)
 
-TEXT_COLUMNS = 120
-"""Width of the lines under the table."""
-
 
 def max_batch_table(rows: Sequence[MaxBatchSummary]) -> RenderableType:
     """Return the table of some searches on one device, in their order."""
@@ -34,7 +31,7 @@ def max_batch_table(rows: Sequence[MaxBatchSummary]) -> RenderableType:
     is_cuda = any(spec.device == "cuda" for spec in specs)
     cards = [_on_card(size) for size in CARD_SIZES_GIB] if is_cuda else []
     view = View(rows, (*lever_columns(names, lambda row: row.spec), *SEARCH, *cards, NEXT_ONE))
-    return Group(Text(_heading(rows)), view.table(), Text("\n".join(_lines(is_cuda=is_cuda))))
+    return Group(Text(_heading(rows)), FittedTable(view=view), paragraphs(_lines(is_cuda=is_cuda)))
 
 
 def _heading(rows: Sequence[MaxBatchSummary]) -> str:
@@ -56,7 +53,7 @@ def _next_one(row: MaxBatchSummary) -> str:
 
 
 def _on_card(size: int) -> Column[MaxBatchSummary]:
-    return Column(str(size), lambda row: row.on_card(size * BYTES_PER_UNIT["GiB"]), unit="GiB")
+    return Column(str(size), lambda row: row.on_card(size * BYTES_PER_UNIT["GiB"]), unit="GiB", gives_way=2)
 
 
 def _largest(row: MaxBatchSummary) -> str:
@@ -73,14 +70,19 @@ def _law_error(row: MaxBatchSummary) -> float | None:
 
 
 SEARCH: tuple[Column[MaxBatchSummary], ...] = (
-    Column("largest\nmicro-\nbatch", _largest),
-    Column("by mean\nsize", lambda row: row.by_mean_size and row.by_mean_size.micro_batch_size),
-    Column("then\nfail %", lambda row: row.by_mean_size and 100 * row.by_mean_size.failing_steps_ratio, text=WHOLE),
-    Column("peak", lambda row: row.peak_bytes and gib(row.peak_bytes), unit="GiB", text=significant),
-    Column("fixed", lambda row: row.law and gib(row.law.bytes_fixed), unit="GiB", text=roughly),
-    Column("GiB per\nexample", _per_example, text=significant),
-    Column("law off\nby %", lambda row: times(_law_error(row), 100), text=partial(fixed, decimals=1)),
-    Column("ran out\nat %", lambda row: times(row.ran_out_ratio, 100), text=WHOLE),
+    Column("largest\nmicro-batch", _largest),
+    Column("by mean\nsize", lambda row: row.by_mean_size and row.by_mean_size.micro_batch_size, gives_way=4),
+    Column(
+        "then\nfail %",
+        lambda row: row.by_mean_size and 100 * row.by_mean_size.failing_steps_ratio,
+        text=WHOLE,
+        gives_way=5,
+    ),
+    Column("peak", lambda row: row.peak_bytes and gib(row.peak_bytes), unit="GiB", text=significant, gives_way=1),
+    Column("fixed", lambda row: row.law and gib(row.law.bytes_fixed), unit="GiB", text=roughly, gives_way=6),
+    Column("GiB per\nexample", _per_example, text=significant, gives_way=3),
+    Column("law off\nby %", lambda row: times(_law_error(row), 100), text=partial(fixed, decimals=1), gives_way=7),
+    Column("ran out\nat %", lambda row: times(row.ran_out_ratio, 100), text=WHOLE, gives_way=8),
 )
 """What is told of a search, before what it says of cards."""
 
@@ -103,4 +105,4 @@ def _lines(*, is_cuda: bool) -> list[str]:
         lines.append(
             f"Peaks are bytes of live tensors; the limit counts all of a process, oneDNN's workspace too. {CPU_LABEL}."
         )
-    return [part for line in lines for part in textwrap.wrap(line, TEXT_COLUMNS)]
+    return lines

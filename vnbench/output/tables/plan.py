@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from vnbench.analysis.planning.capacity import pareto_front
-from vnbench.analysis.planning.spread import NUM_DRAWS
-from vnbench.output.words.numbers import MISSING
-from vnbench.output.words.plan import Report, answer_lines, lines_to_paste, named, probability, time_range
+from vnbench.analysis.planning.capacity import PlannedRun, pareto_front
+from vnbench.analysis.planning.spread import NUM_DRAWS, Finish
+from vnbench.output.fitted_table import FittedTable, paragraphs
+from vnbench.output.view import Column, View
+from vnbench.output.words.plan import Report, answer_lines, lines_to_paste, named, probability
 from vnbench.units import format_bytes, format_duration, gib
 
 MAX_ROWS = 12
@@ -22,50 +19,59 @@ MAX_ROWS = 12
 
 MAX_CHANGES = 10
 
-TEXT_COLUMNS = 100
-"""Width of the lines."""
-
 
 def plan_table(report: Report) -> RenderableType:
     """Return the plan: what to do and when it ends, what each change buys, and the configurations."""
-    wrapped = [part for line in answer_lines(report) for part in textwrap.wrap(line, TEXT_COLUMNS)]
-    parts: list[RenderableType] = [Text("\n".join(wrapped)), Text(), Text("\n".join(lines_to_paste(report)))]
+    parts: list[RenderableType] = [
+        paragraphs(list(answer_lines(report))),
+        Text(),
+        Text("\n".join(lines_to_paste(report))),
+    ]
     if report.changes:
-        parts += [Text(), Text(f"One change at a time from {named(report.current)}:"), _changes_table(report)]
-    parts += [Text(), Text(_configurations_line(report)), _runs_table(report)]
+        changes = FittedTable(view=_changes_view(report))
+        parts += [Text(), Text(f"One change at a time from {named(report.current)}:"), changes]
+    parts += [Text(), Text(_configurations_line(report)), FittedTable(view=_runs_view(report))]
     notes = [f"! {warning}" for warning in report.warnings]
     notes.append(
         f"{', '.join(report.origin.parts())}; equal epochs; finish times from {NUM_DRAWS:,} even draws, seed "
         f"{report.asked.seed}"
     )
-    parts += [Text(), Text("\n".join(part for note in notes for part in textwrap.wrap(note, TEXT_COLUMNS)))]
-    return Group(*parts)
+    return Group(*parts, Text(), paragraphs(notes))
 
 
-def _changes_table(report: Report) -> Table:
-    table = _bare_table(("change", "takes", "saves", "memory saved", "fits"))
+def _changes_view(report: Report) -> View[tuple[str, PlannedRun]]:
     current = report.current
-    for lever, one in report.changes[:MAX_CHANGES]:
-        saved_s = current.finish.p50 - one.finish.p50
-        saved = None if current.need_bytes is None or one.need_bytes is None else current.need_bytes - one.need_bytes
-        cells = [
-            f"{lever.replace('_', '-')} {current.levers[lever]} -> {one.levers[lever]}",
-            time_range(one.finish),
-            _signed(format_duration(abs(saved_s)), saved_s) if math.isfinite(saved_s) else MISSING,
-            _memory_saved(saved, saved_s),
-            one.verdict,
-        ]
-        table.add_row(*cells)
-    return table
 
+    def change(change: tuple[str, PlannedRun]) -> str:
+        lever, one = change
+        return f"{lever.replace('_', '-')} {current.levers[lever]} -> {one.levers[lever]}"
 
-def _memory_saved(saved: float | None, saved_s: float) -> str:
-    if saved is None:
-        return MISSING
-    text = _signed(format_bytes(abs(saved)), saved)
-    if saved > 0 > saved_s and math.isfinite(saved_s):
-        text += f" ({format_duration(-saved_s / gib(saved))} per GiB)"
-    return text
+    def saved_s(change: tuple[str, PlannedRun]) -> float | None:
+        saved = current.finish.p50 - change[1].finish.p50
+        return saved if math.isfinite(saved) else None
+
+    def saved_bytes(change: tuple[str, PlannedRun]) -> float | None:
+        before, after = current.need_bytes, change[1].need_bytes
+        return None if before is None or after is None else before - after
+
+    def s_per_gib(change: tuple[str, PlannedRun]) -> float | None:
+        seconds, num_bytes = saved_s(change) or 0.0, saved_bytes(change) or 0.0
+        return -seconds / gib(num_bytes) if num_bytes > 0 > seconds else None
+
+    return View(
+        report.changes[:MAX_CHANGES],
+        (
+            Column("change", change, align="left", is_folded=True),
+            Column("takes", lambda change: change[1].finish.p50, text=_time),
+            Column("in 80 % of cases", lambda change: _likely(change[1].finish), gives_way=3),
+            Column("saves", saved_s, text=lambda saved: _signed(format_duration(abs(saved)), saved)),
+            Column(
+                "memory\nsaved", saved_bytes, text=lambda saved: _signed(format_bytes(abs(saved)), saved), gives_way=1
+            ),
+            Column("costs\nper GiB", s_per_gib, text=format_duration, gives_way=2),
+            Column("fits", lambda change: change[1].verdict),
+        ),
+    )
 
 
 def _configurations_line(report: Report) -> str:
@@ -73,33 +79,32 @@ def _configurations_line(report: Report) -> str:
     return f"Configurations, the fastest {shown} of {len(report.runs)} (* none is both faster and smaller):"
 
 
-def _runs_table(report: Report) -> Table:
-    has_window = report.asked.window_s is not None
-    table = _bare_table(
-        ("configuration", "p10", "p50", "p90", *(["in time"] if has_window else []), "memory", "fits", "evidence")
-    )
+def _runs_view(report: Report) -> View[PlannedRun]:
     front = pareto_front(report.runs)
-    for one in report.runs[:MAX_ROWS]:
-        times = [
-            format_duration(value) if math.isfinite(value) else "never"
-            for value in (one.finish.p10, one.finish.p50, one.finish.p90)
-        ]
-        table.add_row(
-            Text(("* " if any(one is other for other in front) else "  ") + named(one), overflow="fold"),
-            *times,
-            *([probability(one.finish)] if has_window else []),
-            MISSING if one.need_bytes is None else format_bytes(one.need_bytes),
-            one.verdict,
-            one.evidence,
-        )
-    return table
+
+    def configuration(one: PlannedRun) -> str:
+        return ("* " if any(one is other for other in front) else "  ") + named(one)
+
+    columns: list[Column[PlannedRun]] = [
+        Column("configuration", configuration, align="left", is_folded=True),
+        Column("p10", lambda one: one.finish.p10, text=_time, gives_way=3),
+        Column("p50", lambda one: one.finish.p50, text=_time),
+        Column("p90", lambda one: one.finish.p90, text=_time, gives_way=2),
+        Column("in time", lambda one: probability(one.finish), gives_way=1),
+        Column("memory", lambda one: one.need_bytes, text=format_bytes),
+        Column("fits", lambda one: one.verdict),
+        Column("evidence", lambda one: one.evidence, gives_way=4),
+    ]
+    has_window = report.asked.window_s is not None
+    return View(report.runs[:MAX_ROWS], [one for one in columns if has_window or one.heading != "in time"])
 
 
-def _bare_table(headers: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for place, header in enumerate(headers):
-        table.add_column(header, justify="left" if place == 0 else "right", overflow="fold", no_wrap=place > 0)
-    return table
+def _time(seconds: float) -> str:
+    return format_duration(seconds) if math.isfinite(seconds) else "never"
+
+
+def _likely(finish: Finish) -> str | None:
+    return f"{_time(finish.p10)} to {_time(finish.p90)}" if math.isfinite(finish.p50) else None
 
 
 def _signed(text: str, value: float) -> str:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from vnbench.output.words.numbers import MISSING
+from vnbench.output.fitted_table import FittedTable, paragraphs
+from vnbench.output.view import Column, View
 from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import CPU_LABEL
 from vnbench.units import format_bytes, format_percent
 
-TEXT_COLUMNS = 100
-"""Width of the lines under the tables."""
-
 MIB = 2**20
+
+
+class Line(NamedTuple):
+    """One line of the table."""
+
+    stage: str
+    """Stage of the network."""
+    sizes: Mapping[str, int]
+    """Bytes by kind."""
 
 
 def profile_tables(profiles: Sequence[Profile]) -> RenderableType:
@@ -27,30 +32,32 @@ def profile_tables(profiles: Sequence[Profile]) -> RenderableType:
     for profile in profiles:
         parts.append(Text(f"{profile.title}:"))
         if profile.status == "ok":
-            parts += [_table(profile), Text("\n".join(textwrap.wrap(_line(profile), TEXT_COLUMNS)) + "\n")]
+            parts += [_table(profile), paragraphs([_line(profile), ""])]
         else:
             parts.append(Text(f"    {profile.reason}\n"))
-    return Group(*parts, Text("\n".join(textwrap.wrap(_notes(profiles), TEXT_COLUMNS))))
+    return Group(*parts, paragraphs([_notes(profiles)]))
 
 
-def _table(profile: Profile) -> Table:
+def _table(profile: Profile) -> FittedTable[Line]:
     kinds = profile.kinds
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("MiB at the peak", no_wrap=True)
-    for kind in (*kinds, "all"):
-        table.add_column(kind.replace(" ", "\n"), justify="right", no_wrap=True)
-    rows = [(stage, [profile.at_peak.get((stage, kind), 0) for kind in kinds]) for stage in profile.stages]
-    filled = [(stage, cells) for stage, cells in rows if any(cells)]
-    for stage, cells in filled:
-        table.add_row(stage, *map(_mib, (*cells, sum(cells))), end_section=stage == filled[-1][0])
-    totals = [sum(size for (_, of), size in profile.at_peak.items() if of == kind) for kind in kinds]
-    table.add_row("all", *map(_mib, (*totals, sum(totals))))
-    return table
+    totals = {kind: sum(size for (_, of), size in profile.at_peak.items() if of == kind) for kind in kinds}
+    lines = [Line(stage, {kind: profile.at_peak.get((stage, kind), 0) for kind in kinds}) for stage in profile.stages]
+    filled = [line for line in lines if any(line.sizes.values())]
+    # The kind of which there is least gives way first.
+    ranked = sorted(kinds, key=lambda kind: totals[kind], reverse=True)
+    columns: tuple[Column[Line], ...] = (
+        Column("MiB at the peak", lambda line: line.stage, align="left"),
+        *(_of_kind(kind, gives_way=ranked.index(kind) + 1) for kind in kinds),
+        Column("all", lambda line: sum(line.sizes.values()) or None, text=_mib),
+    )
+    return FittedTable(view=View([*filled, Line("all", totals)], columns), lines_after=[len(filled) - 1])
+
+
+def _of_kind(kind: str, *, gives_way: int) -> Column[Line]:
+    return Column(kind.replace(" ", "\n"), lambda line: line.sizes[kind] or None, text=_mib, gives_way=gives_way)
 
 
 def _mib(num_bytes: int) -> str:
-    if not num_bytes:
-        return MISSING
     mib = num_bytes / MIB
     return "< 0.1" if mib < 0.1 else f"{mib:.1f}" if mib < 10 else f"{mib:,.0f}"
 

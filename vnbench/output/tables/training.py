@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from vnbench.analysis.comparison.side_by_side import SideBySide, side_by_side
 from vnbench.analysis.trials.noise import Noise, measure_noise
 from vnbench.analysis.trials.summary import TrialSummary, latest_attempts, summarize, summarize_memory
+from vnbench.output.fitted_table import FittedTable
 from vnbench.output.tables.epoch import epoch_table
 from vnbench.output.tables.lever_columns import lever_columns, shared_levers
 from vnbench.output.view import Column, View
@@ -25,12 +24,6 @@ from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import BYTES_PER_UNIT, format_bytes, mpx
 
-UNLIMITED = 10_000
-"""Columns of a console on which every table fits."""
-
-FIRST_TO_GO = ("step", "wait", "n")
-"""Columns that are left out where the console is narrow, in this order."""
-
 CENTRE = "centre"
 """Stands where a row would be compared with itself."""
 
@@ -38,7 +31,7 @@ CENTRE = "centre"
 def summary_table(
     records: Sequence[TrialRecord], *, price_per_hour: float | None = None, centre: TrialSpec | None = None
 ) -> RenderableType:
-    """Return the table of all training trials with its notes, for a console of 100 columns or more.
+    """Return the table of all training trials with its notes.
 
     One row per configuration, its processes pooled, sorted by valid pixels per second, the fastest first; those without
     a valid timing stand below, in the order of the records, with their reasons under the table. Levers with one value
@@ -60,7 +53,8 @@ def summary_table(
     if rows:
         levers = varying(row.spec for row in rows)
         view = View(rows, [*lever_columns(levers, lambda row: row.spec), *_columns(rows, sides)])
-        table = _FittingTable(view=view, num_timed=len(timed))
+        # Nothing stands above the line, or below it, where all rows are of one kind.
+        table = FittedTable(view=view, lines_after=[len(timed) - 1], elsewhere="vnbench export")
         parts += [Text(shared_levers([row.spec for row in rows])), table]
         if price_per_hour is not None and timed:
             parts += [Text(), epoch_table(timed, names=levers, price_per_hour=price_per_hour)]
@@ -83,29 +77,6 @@ def split_by_timing(summaries: Sequence[TrialSummary]) -> tuple[tuple[TrialSumma
     return tuple(timed), tuple(row for row in summaries if row.valid_px_per_s is None)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _FittingTable:
-    """The table, without its least important columns where the console has no room for all of them."""
-
-    view: View[TrialSummary]
-    """All of it."""
-    num_timed: int
-    """Rows above the line."""
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        columns = self.view.columns
-        # Two spaces between columns where there is room for them.
-        for gap, num_gone in ((2, 0), *((1, number) for number in range(len(FIRST_TO_GO) + 1))):
-            view = replace(self.view, columns=[one for one in columns if one.heading not in FIRST_TO_GO[:num_gone]])
-            # Nothing stands above the line, or below it, where all rows are of one kind.
-            table = view.table(gap=gap, lines_after=[self.num_timed - 1])
-            needed = Measurement.get(console, options.update(max_width=UNLIMITED), table).maximum
-            if needed <= options.max_width:
-                break
-        # Words fold where even the narrowest is too wide.
-        yield table
-
-
 def _columns(rows: Sequence[TrialSummary], sides: SideBySide) -> list[Column[TrialSummary]]:
     """Return the columns of figures that some rows need, and how the trials ended."""
     longest_s = max((row.step_time.value for row in rows if row.step_time), default=0.0)
@@ -123,14 +94,18 @@ def _columns(rows: Sequence[TrialSummary], sides: SideBySide) -> list[Column[Tri
         return MISSING if time is None else supported(time.value, time.half_width)
 
     columns: list[Column[TrialSummary]] = [
-        Column("n", lambda row: row.num_processes or None),
+        Column("n", lambda row: row.num_processes or None, gives_way=4),
         Column("valid", speed, unit="Mpx/s"),
-        Column("times\ncentre", lambda row: _ratio(row, sides)),
-        Column("step", step_time, unit=unit),
-        Column("pad", lambda row: times(row.padding_ratio, 100), unit="%", text=partial(fixed, decimals=1)),
-        Column("wait", lambda row: times(row.data_wait_ratio, 100), unit="%", text=partial(fixed, decimals=0)),
-        Column("peak", lambda row: _peak(row, unit=memory_unit), unit=memory_unit),
-        Column("sta-\ntus", lambda row: status_cell(row, shared=shared), align="left"),
+        Column("times\ncentre", lambda row: _ratio(row, sides), gives_way=1),
+        Column("step", step_time, unit=unit, gives_way=6),
+        Column(
+            "pad", lambda row: times(row.padding_ratio, 100), unit="%", text=partial(fixed, decimals=1), gives_way=3
+        ),
+        Column(
+            "wait", lambda row: times(row.data_wait_ratio, 100), unit="%", text=partial(fixed, decimals=0), gives_way=5
+        ),
+        Column("peak", lambda row: _peak(row, unit=memory_unit), unit=memory_unit, gives_way=2),
+        Column("status", lambda row: status_cell(row, shared=shared), align="left"),
     ]
     needed = {
         "n": any(row.num_processes > 1 for row in rows),

@@ -89,7 +89,7 @@ class Levers:
     precision: Annotated[
         Precision,
         Lever(
-            header="preci-\nsion",
+            header="precision",
             phrased="{}",
             help="Arithmetic of convolutions and matrix products",
             swept={"cuda": "bf16,fp32,tf32,fp16", "cpu": "bf16,fp32"},
@@ -130,7 +130,7 @@ class Levers:
     checkpointing: Annotated[
         Checkpointing,
         Lever(
-            header="check-\npoint",
+            header="checkpoint",
             phrased="checkpointing {}",
             as_phrase={"none": "no checkpointing"},
             help="Which activations are recomputed in the backward pass",
@@ -181,7 +181,7 @@ class Levers:
     num_workers: Annotated[
         int | None,
         Lever(
-            header="work-\ners",
+            header="workers",
             phrased="{} workers",
             as_phrase={1: "1 worker"},
             help="Loader workers; 0 loads in the training process",
@@ -207,7 +207,7 @@ class Levers:
     compile: Annotated[
         Compile,
         Lever(
-            header="com-\npile",
+            header="compile",
             phrased="compile {}",
             as_phrase={"none": "not compiled"},
             help="What torch.compile compiles: none, default (the network), step (with its loss)",
@@ -231,7 +231,7 @@ class Levers:
     allocator: Annotated[
         Allocator,
         Lever(
-            header="allo-\ncator",
+            header="allocator",
             phrased="{} allocator",
             help="How the caching allocator takes memory from the driver",
             part="computing",
@@ -243,7 +243,7 @@ class Levers:
     optimizer: Annotated[
         OptimizerLoop,
         Lever(
-            header="opti-\nmizer",
+            header="optimizer",
             phrased="{} optimizer",
             help="How the optimizer goes over the parameters",
             part="computing",
@@ -254,7 +254,7 @@ class Levers:
     padding: Annotated[
         Padding,
         Lever(
-            header="pad-\nding",
+            header="padding",
             phrased="{} padding",
             help="plain; exact: norms and attention leave padded pixels out",
             part="computing",
@@ -302,7 +302,7 @@ class Levers:
     prefetch_factor: Annotated[
         int,
         Lever(
-            header="pre-\nfetch",
+            header="prefetch",
             phrased="prefetch {}",
             help="Micro-batches ahead per loader worker",
             metavar="N,...",
@@ -328,7 +328,7 @@ class Levers:
     persistent_workers: Annotated[
         OnOff,
         Lever(
-            header="per-\nsist",
+            header="persist",
             phrased="workers persist {}",
             help="Whether loader workers live on from epoch to epoch",
             part="loading",
