@@ -7,6 +7,7 @@ import pytest
 from vnbench.errors import InputError
 from vnbench.units import (
     PixelRange,
+    count,
     format_bytes,
     format_duration,
     parse_amount,
@@ -110,3 +111,20 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 def test_numbers_of_thousands_of_digits_are_refused_as_others_are(parse: Callable[..., object]) -> None:
     with pytest.raises(InputError):
         parse("9" * 5000, where="--it")
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "told"),
+    [
+        (1, "trial", "1 trial"),
+        (0, "trial", "0 trials"),
+        (2000, "training example", "2,000 training examples"),
+        (2, "pass", "2 passes"),
+        (3, "batch", "3 batches"),
+        (3, "epoch", "3 epochs"),
+        (2, "family", "2 families"),
+        (2, "day", "2 days"),
+    ],
+)
+def test_a_number_stands_with_its_noun(number: int, noun: str, told: str) -> None:
+    assert count(number, noun) == told

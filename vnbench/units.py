@@ -132,7 +132,7 @@ def split_list(text: str, *, where: str) -> tuple[str, ...]:
     if len(parts) > MAX_LIST_LENGTH:
         raise InputError(
             where,
-            f"({len(parts)} entries)",
+            f"({count(len(parts), 'entry')})",
             allowed=f"a list holds at most {MAX_LIST_LENGTH} entries",
             remedy="split the sweep",
         )
@@ -222,6 +222,17 @@ def parse_bytes(text: str, where: str) -> int:
             where, text, allowed="a size is a positive number with B, KiB, MiB, GiB or TiB", remedy="write 24GiB"
         )
     return size
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, the last word of a phrase: ``1 trial``, ``2 short passes``, ``0 families``."""
+    return f"{number:,} {noun if number == 1 else _plural(noun)}"
+
+
+def _plural(noun: str) -> str:
+    if re.search("(s|x|tch|sh)$", noun):
+        return f"{noun}es"
+    return f"{noun[:-1]}ies" if re.search("[^aeiou]y$", noun) else f"{noun}s"
 
 
 def format_duration(seconds: float) -> str:

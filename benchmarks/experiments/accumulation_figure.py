@@ -13,9 +13,9 @@ from matplotlib.patches import Patch
 
 from vnbench.output.plots.style import legend_below, new_panels
 from vnbench.output.words.levers import describe
-from vnbench.output.words.provenance import Provenance, count
+from vnbench.output.words.provenance import Provenance
 from vnbench.trial.instruments.timing import PHASES, Phase
-from vnbench.units import gib
+from vnbench.units import count, gib
 
 STYLES: Mapping[Phase, tuple[str, str]] = {
     "data_wait": ("#FFFFFF", "...."),

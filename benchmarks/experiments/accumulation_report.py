@@ -34,14 +34,14 @@ from vnbench.batching.sizes import SizeDistribution, draw_sizes
 from vnbench.output.plots.style import save, styled
 from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.numbers import MISSING, format_estimate, significant, supported, times
-from vnbench.output.words.provenance import CPU_LABEL, count, provenance
+from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.output.words.row_notes import row_notes
 from vnbench.records.placement import placed
 from vnbench.records.spec.words import DeviceType, Padding, SamplerName
 from vnbench.records.store import load_all
 from vnbench.trial.instruments.environment import describe_environment
 from vnbench.trial.instruments.timing import PHASES
-from vnbench.units import PixelRange, format_bytes, format_percent, mpx, parse_pixel_range
+from vnbench.units import PixelRange, count, format_bytes, format_percent, mpx, parse_pixel_range
 
 DEFINITIONS: Mapping[DeviceType, str] = {
     "cpu": "definitions/accumulation.toml",

@@ -9,10 +9,9 @@ from findings_sources import NotMeasured, Sources
 
 from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.output.words.numbers import MISSING
-from vnbench.output.words.provenance import count
 from vnbench.records.record import TrialRecord
 from vnbench.trial.checks.large_tensors import INDEX_LIMIT
-from vnbench.units import format_percent
+from vnbench.units import count, format_percent
 
 
 def noise(sources: Sources) -> list[str]:

@@ -13,8 +13,7 @@ from recipe import choice_of
 from vnbench.analysis.models.max_batch import MaxBatchSummary
 from vnbench.output.words.levers import describe
 from vnbench.output.words.numbers import MISSING, significant
-from vnbench.output.words.provenance import count
-from vnbench.units import format_percent, gib
+from vnbench.units import count, format_percent, gib
 
 
 def autocast(sources: Sources) -> list[str]:

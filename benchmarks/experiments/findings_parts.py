@@ -20,10 +20,9 @@ from vnbench.output.tables.factored import error_line
 from vnbench.output.tables.fit import counting_line, linearity_line, named
 from vnbench.output.tables.loader import saturations
 from vnbench.output.words.numbers import MISSING, significant, told
-from vnbench.output.words.provenance import count
 from vnbench.output.words.saturation import saturation_line
 from vnbench.sweep.factored import confirmations
-from vnbench.units import format_percent, mpx
+from vnbench.units import count, format_percent, mpx
 
 
 def norm_readings(sources: Sources) -> list[str]:

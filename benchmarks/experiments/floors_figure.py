@@ -10,7 +10,8 @@ from floors_rows import Row, configuration, shared
 from matplotlib.figure import Figure
 
 from vnbench.output.plots.style import decades, legend_below, new_figure
-from vnbench.output.words.provenance import Provenance, count
+from vnbench.output.words.provenance import Provenance
+from vnbench.units import count
 
 MAX_ROWS = 24
 """Configurations that one figure shows, the fastest; the table has all."""

@@ -29,13 +29,13 @@ from vnbench.analysis.findings import Findings
 from vnbench.errors import InputError
 from vnbench.output.plots.style import save, styled
 from vnbench.output.words.numbers import MISSING, significant, told
-from vnbench.output.words.provenance import CPU_LABEL, Provenance, count, provenance
+from vnbench.output.words.provenance import CPU_LABEL, Provenance, provenance
 from vnbench.records.placement import placed
 from vnbench.records.spec.words import DeviceType, Precision
 from vnbench.records.store import load_all
 from vnbench.trial.instruments.environment import describe_environment
 from vnbench.trial.step.switches import set_arithmetic
-from vnbench.units import format_percent
+from vnbench.units import count, format_percent
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,

@@ -100,7 +100,7 @@ def test_what_cannot_be_fitted_is_named_with_its_reason() -> None:
         [measured_compute_record(few), record_of(failed, status="oom"), measured_training_record(accumulated)]
     )
     assert families == ()
-    assert left_out[few.family] == "2 different sizes were timed, 3 are needed; measure with --kind compute"
+    assert left_out[few.family] == "2 sizes timed, 3 are needed; measure with --kind compute"
     assert "made to end oom" in left_out[failed.family]
     assert "several passes" in left_out[accumulated.family]
 

@@ -30,18 +30,18 @@ def figure(half_width: float | None, rule: StopRule = "max-steps") -> StoppedFig
 
 def test_a_figure_and_its_warning_tell_the_same_interval() -> None:
     figures = [figure(0.07), figure(0.03), figure(0.5, rule="noise-target")]
-    other, noisy = settled_warnings(SPEC, [RECORDED, SLOW, RECORDED], figures, parts="canvases")
+    other, noisy = settled_warnings(SPEC, [RECORDED, SLOW, RECORDED], figures, part="canvas")
     assert other == SLOW
     assert noisy.figures == {"relative_half_width": 0.07}
     assert noisy.message.startswith("1 of 3 canvases, at worst ± 7.0 % when max-steps ended measuring")
 
 
 def test_a_figure_that_other_trials_make_sure_has_no_warning_of_noise() -> None:
-    assert settled_warnings(SPEC, [RECORDED, SLOW], [figure(0.04)], parts="canvases") == (SLOW,)
+    assert settled_warnings(SPEC, [RECORDED, SLOW], [figure(0.04)], part="canvas") == (SLOW,)
 
 
 def test_of_trials_that_met_their_target_nothing_is_said() -> None:
-    assert settled_warnings(SPEC, [SLOW], [figure(0.2)], parts=None) == (SLOW,)
+    assert settled_warnings(SPEC, [SLOW], [figure(0.2)], part=None) == (SLOW,)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_of_trials_that_met_their_target_nothing_is_said() -> None:
     ],
 )
 def test_the_remedy_is_an_option_as_it_is_written(spec: TrialSpec, rule: StopRule, remedy: str) -> None:
-    warning = noise_warning(spec, [figure(0.2, rule)], parts=None)
+    warning = noise_warning(spec, [figure(0.2, rule)], part=None)
     assert warning is not None
     assert remedy in warning.message
 

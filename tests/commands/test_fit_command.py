@@ -42,7 +42,7 @@ def test_the_table_names_models_errors_bends_and_what_was_not_measured(
     assert "not linear: micro-batch 1: padded pixels per second change by" in text
     assert "counting steps: at" in text
     assert "not fitted: " in text
-    assert "2 different sizes were timed, 3 are needed" in text
+    assert "2 sizes timed, 3 are needed" in text
 
 
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -64,9 +64,7 @@ def test_bad_input_is_refused_in_one_message(tmp_path: Path, capsys: pytest.Capt
     memory = factory.measured_memory_record(factory.training_spec())
     assert "no compute or training trial" in refusal(["fit", write(path, memory)], capsys)
     constant = factory.compute_spec(canvas_sizes=((640, 6400),))
-    assert "1 different sizes were timed" in refusal(
-        ["fit", write(path, factory.measured_compute_record(constant))], capsys
-    )
+    assert "1 size timed" in refusal(["fit", write(path, factory.measured_compute_record(constant))], capsys)
     here = factory.measured_compute_record(factory.compute_spec())
     elsewhere = factory.measured_compute_record(factory.compute_spec(device="cuda", model="veernet"))
     assert "trials of one device" in refusal(["fit", write(path, here, elsewhere)], capsys)

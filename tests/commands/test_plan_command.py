@@ -133,7 +133,7 @@ def test_configurations_without_such_a_loader_are_counted(tmp_path: Path, capsys
     path = write(tmp_path / "r.jsonl", [*records, factory.measured_loader_record(spec)])
     report = plan([path, *RUN, "--num-workers", "2"], capsys)
     assert {one["spec"]["micro_batch_size"] for one in report["configurations"]} == {4}
-    assert any("no loader of their micro-batch" in line for line in report["warnings"])
+    assert any("no loader of such a micro-batch" in line for line in report["warnings"])
 
 
 def test_a_lever_can_be_held(results: str, capsys: pytest.CaptureFixture[str]) -> None:

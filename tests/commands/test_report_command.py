@@ -18,9 +18,10 @@ from vnbench.cli.app import run
 from vnbench.output.plots import figures
 from vnbench.output.plots.style import new_figure
 from vnbench.output.words.commands import sweep_command
-from vnbench.output.words.provenance import Provenance, count
+from vnbench.output.words.provenance import Provenance
 from vnbench.records.readings import EqualityReading
 from vnbench.records.record import Cause, TrialRecord
+from vnbench.units import count
 
 HOSTILE = "<script>alert(1)</script> | [x](javascript:y) `z`\n# heading"
 

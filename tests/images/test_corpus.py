@@ -68,7 +68,7 @@ def replace_in_line(number: int, old: str, new: str) -> Edit:
         (replace_in_line(3, "masks/000001.png", ""), "line 3: mask='': .* relative"),
         (replace_in_line(3, "masks/000001.png", "masks/x.png"), "index 1: mask='masks/x.png': there is no file"),
         (lambda lines: lines[:1], "there are no sizes below the header"),
-        (lambda lines: [line.replace("train", "validation") for line in lines], "none of its 10 rows has the split"),
+        (lambda lines: [line.replace("train", "validation") for line in lines], "no row of 10 has the split"),
         (lambda lines: ["\0", *lines], "line 1"),
     ],
 )

@@ -103,7 +103,7 @@ def test_each_setting_that_disturbs_has_its_code_its_numbers_and_a_remedy(
 @pytest.mark.parametrize(
     ("changes", "code", "told"),
     [
-        ({"num_gpu_processes": 2}, "gpu-processes", "2 process(es)"),
+        ({"num_gpu_processes": 2}, "gpu-processes", "2 processes"),
         ({"throttle_reasons": ["hardware slowdown"]}, "throttling", "hardware slowdown (SM clock 345 MHz, 35 C)"),
         (dict.fromkeys(QUIET_DEVICE) | {"nvml_notes": ["NVML: Driver Not Loaded"]}, "no-nvml", "Driver Not Loaded"),
     ],

@@ -61,7 +61,7 @@ def test_failed_trials_are_to_be_tried_again() -> None:
 
 def test_an_interruption_says_what_is_kept() -> None:
     assert interrupted_line(3, out=OUT) == (
-        "interrupted: 3 finished trials are in results/cpu/sweep.jsonl; run the same command again to go on"
+        "interrupted: 3 finished trials kept in results/cpu/sweep.jsonl; run the same command again to go on"
     )
 
 
@@ -72,16 +72,24 @@ def test_a_dry_run_tells_what_each_trial_takes() -> None:
     assert all(", about " in line for line in told)
 
 
-def test_the_plan_says_how_long_it_takes_and_what_of_it_the_budget_leaves() -> None:
+def test_the_plan_says_how_long_it_takes_and_when_the_budget_ends_it() -> None:
     design = Design(cells=(), left_out=("batch 3: does not divide",), trials=())
     estimate = SweepEstimate(total_s=400.0, least_s=20.0)
     whole = list(plan_lines(design, num_due=2, out=OUT, estimate=estimate, budget_s=None))
     assert whole[1:] == ["estimated time: 6 min 40 s", "left out: batch 3: does not divide"]
     cut = list(plan_lines(design, num_due=2, out=OUT, estimate=estimate, budget_s=300.0))
-    assert cut[1] == "estimated time: 6 min 40 s, of which the time budget leaves 5 min"
+    assert cut[1] == "estimated time: 6 min 40 s; the time budget ends it after 5 min"
     assert len(list(plan_lines(design, num_due=0, out=OUT, estimate=estimate, budget_s=None))) == 2
 
 
 def test_memory_trials_alone_gain_nothing_from_more_processes() -> None:
     assert not any(line.startswith("next: ") for line in lines(kinds=("memory",)))
     assert any("measures the rest" in line for line in lines(kinds=("memory",), not_started=[training_spec()]))
+
+
+def test_one_of_anything_is_told_as_one() -> None:
+    design = Design(cells=(None,), left_out=(), trials=(None,))  # type: ignore[arg-type]
+    estimate = SweepEstimate(total_s=400.0, least_s=20.0)
+    first = next(iter(plan_lines(design, num_due=1, out=OUT, estimate=estimate, budget_s=None)))
+    assert first.startswith("1 configuration in 1 trial;")
+    assert interrupted_line(1, out=OUT).startswith("interrupted: 1 finished trial kept in")

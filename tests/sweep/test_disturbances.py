@@ -41,7 +41,7 @@ def test_another_process_on_the_gpu_disturbs_every_kind() -> None:
         (warning,) = found(telemetry, kind)
         assert warning.code == "device-shared"
         assert warning.figures == {"num_other_processes": 2.0}
-        assert warning.message.startswith("2 other process(es) on the GPU")
+        assert warning.message.startswith("2 other processes on the GPU")
 
 
 def test_a_power_cap_at_full_load_is_ordinary() -> None:

@@ -19,7 +19,7 @@ from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import TRIAL_ENTRY, run_trial
 from vnbench.trial.kinds.loading import check_shared_memory
-from vnbench.units import PixelRange
+from vnbench.units import PixelRange, count
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 SIZES = SizeDistribution(widths=PixelRange(start=64, stop=160), heights=PixelRange(start=40, stop=80))
@@ -110,7 +110,7 @@ def test_more_workers_than_cores_are_warned_of(corpus: Corpus) -> None:
     num_cores = len(os.sched_getaffinity(0))
     record = run(loading(corpus, num_workers=num_cores + 1), corpus.directory)
     (warning,) = [warning for warning in record.warnings if warning.code == "many-workers"]
-    assert f"{num_cores + 1} loader workers share {num_cores} cores" in warning.message
+    assert f"{count(num_cores + 1, 'loader worker')} on {count(num_cores, 'core')}" in warning.message
 
 
 FAULTS = [
@@ -143,5 +143,5 @@ def test_a_full_shared_memory_is_told_before_a_worker_dies_of_it(monkeypatch: py
     monkeypatch.setattr(os, "statvfs", lambda path: status)
     batches = [MicroBatch((0,) * 16, (640, 12_800))] * 20
     check_shared_memory(batches[:1], num_workers=0, prefetch_factor=2)
-    with pytest.raises(LoaderError, match=r"/dev/shm has 64\.0 MiB free, and 2 workers need 1\.46 GiB"):
+    with pytest.raises(LoaderError, match=r"/dev/shm has 64\.0 MiB free, but 1\.46 GiB are needed by 2 workers"):
         check_shared_memory(batches, num_workers=2, prefetch_factor=2)

@@ -25,6 +25,7 @@ from vnbench.cli.sweep import sweep
 from vnbench.errors import VnbenchError
 from vnbench.processes.interrupts import INTERRUPTED, Interrupts
 from vnbench.request.options import ALL_OPTIONS, BATCHING_OPTIONS, CORPUS_OPTIONS, OPTIONS, PROFILE_OPTIONS
+from vnbench.units import count
 
 BROKEN_PIPE = 141
 """What a shell says of a program whose reader went away."""
@@ -159,7 +160,7 @@ def corpus(*, directory: Path, describe: bool, as_json: bool, **given: Any) -> i
         lines = corpus_lines(summary)
     else:
         summary = write_corpus(directory, texts)
-        lines = [f"{summary['num_examples']} images in {summary['directory']}"]
+        lines = [f"{count(summary['num_examples'], 'image')} in {summary['directory']}"]
     if as_json:
         print_json(summary)
     else:

@@ -18,7 +18,7 @@ from vnbench.errors import InputError
 from vnbench.images.folder import read_sizes
 from vnbench.request.option import parsed
 from vnbench.request.options import BATCHING_OPTIONS, OPTIONS
-from vnbench.units import format_percent, mpx, parse_pixel_range
+from vnbench.units import count, format_percent, mpx, parse_pixel_range
 
 DEFAULT_EPOCH = 2
 """The first epoch with two epochs before it, whose pairs it may repeat."""
@@ -91,14 +91,16 @@ def describe_account(account: Mapping[str, Any]) -> str:
     }
     if account["shapes"] is not None:
         rows["cost of few shapes"] = (
-            f"{100 * account['shapes_cost_ratio']:+.1f} % padded pixels, for {account['distinct_shapes']:,} shapes "
-            f"instead of {account['distinct_shapes_of_any']:,}"
+            f"{100 * account['shapes_cost_ratio']:+.1f} % padded pixels, for "
+            f"{count(account['distinct_shapes'], 'shape')} instead of {account['distinct_shapes_of_any']:,}"
         )
     if "num_ranks" in account:
-        rows["step efficiency"] = f"{format_percent(account['step_efficiency'])} over {account['num_ranks']} ranks"
+        rows["step efficiency"] = (
+            f"{format_percent(account['step_efficiency'])} over {count(account['num_ranks'], 'rank')}"
+        )
     if "next_step" in account:
         rows["remaining"] = (
-            f"{account['remaining_examples']:,} examples in {account['remaining_steps']:,} steps, "
+            f"{count(account['remaining_examples'], 'example')} in {count(account['remaining_steps'], 'step')}, "
             f"from step {account['next_step']:,}"
         )
     width = max(len(name) for name in rows)

@@ -33,7 +33,7 @@ from vnbench.records.spec.words import ImageFormat, SizeLaw, Task
 from vnbench.request.config import SweepConfig
 from vnbench.request.option import parsed
 from vnbench.request.options import CORPUS_OPTIONS, OPTIONS
-from vnbench.units import PixelRange, format_bytes, parse_pixel_range
+from vnbench.units import PixelRange, count, format_bytes, parse_pixel_range
 
 MIN_EXAMPLES = 2
 """One to train on and one for validation."""
@@ -80,12 +80,12 @@ class CorpusPlan:
     def describe(self, examples: Collection[int]) -> str:
         """Return the number of images, how many of them are measured, their place and size on disk in one line."""
         if self.spec is None:
-            return f"{self.num_examples} images in {self.directory}"
+            return f"{count(self.num_examples, 'image')} in {self.directory}"
         state = "to be written" if self.missing_pixels(examples) else "there already"
         size = format_bytes(estimate_bytes(self.spec, self.formats, examples=examples))
         return (
-            f"{self.num_examples} synthetic images, of which {len(examples)} are measured (about {size}, {state}), "
-            f"in {self.directory}"
+            f"{count(self.num_examples, 'synthetic image')}, {len(examples):,} of them measured (about {size}, "
+            f"{state}), in {self.directory}"
         )
 
 
@@ -170,7 +170,10 @@ def write_corpus(directory: Path, flags: Mapping[str, str | None]) -> dict[str, 
     )
     console = stderr_console()
     formats = values.get("image-format", ("png",))
-    say(console, f"{spec.num_examples} images, about {format_bytes(estimate_bytes(spec, formats))}, in {directory}")
+    say(
+        console,
+        f"{count(spec.num_examples, 'image')}, about {format_bytes(estimate_bytes(spec, formats))}, in {directory}",
+    )
     corpus = _build(spec, directory, formats, console=console)
     return {"directory": str(directory), "num_examples": len(corpus), "corpus_id": corpus.corpus_id}
 

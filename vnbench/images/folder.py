@@ -24,7 +24,7 @@ from vnbench.images.gray_files import FILE_KINDS, read_size
 from vnbench.images.manifest import ManifestRow
 from vnbench.images.splits import validation_indices
 from vnbench.records.identity import digest
-from vnbench.units import MAX_SIDE_PIXELS
+from vnbench.units import MAX_SIDE_PIXELS, count
 
 IMAGES, MASKS = "images", "masks"
 MASK_ENDING = "_mask"
@@ -203,7 +203,6 @@ def _told(size: list[int]) -> str:
 
 
 def _of_files(root: Path, names: list[str], *, problem: str, remedy: str, option: str = "--images") -> InputError:
-    files = "1 file" if len(names) == 1 else f"{len(names)} files"
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     told = f"{', '.join(names[:MAX_NAMED])}{more}"
-    return InputError(option, root, allowed=f"holds {files} {problem}: {told}", remedy=remedy)
+    return InputError(option, root, allowed=f"holds {count(len(names), 'file')} {problem}: {told}", remedy=remedy)

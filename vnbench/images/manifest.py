@@ -77,7 +77,7 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
     if not any(row.split == "train" for row in rows):
         raise InputError(
             str(path),
-            allowed=f"none of its {len(rows)} rows has the split train",
+            allowed=f"no row of {len(rows)} has the split train",
             remedy="mark the rows to train on",
         )
     return tuple(rows)

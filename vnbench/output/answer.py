@@ -13,11 +13,10 @@ from vnbench.analysis.trials.summary import TrialSummary, latest_attempts, summa
 from vnbench.output.words.levers import levers_of, phrases
 from vnbench.output.words.noise import REPEAT_COMMAND
 from vnbench.output.words.numbers import scaled, told
-from vnbench.output.words.provenance import count
 from vnbench.output.words.row_notes import subject
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
-from vnbench.units import mpx
+from vnbench.units import count, mpx
 
 MAX_NAMED = 4
 """Configurations that are named one by one."""
@@ -30,8 +29,8 @@ UNREPEATED = "No configuration was repeated: how far processes differ is in none
 SAME_MEMORY = 0.005
 """Difference of two peaks, relative, below which they are the same to a person."""
 
-LABELS = {"precision": "precision {}", "shapes": "at most {} shapes"}
-"""Levers whose value does not stand on its own in a list."""
+LABELS = {"precision": "precision {}", "shapes": "at most {}"}
+"""Levers whose phrase does not stand on its own in a list."""
 
 
 def answer_lines(records: Sequence[TrialRecord], *, centre: TrialSpec | None = None) -> tuple[str, ...]:
@@ -92,8 +91,7 @@ def _effect_lines(answer: SweepAnswer, *, centre: TrialSpec) -> list[str]:
 def effect_label(effect: LeverEffect, *, centre: TrialSpec) -> str:
     """Return what was changed, and where that was not at the centre."""
     value = LEVERS[effect.lever].value(effect.spec)
-    label = LABELS.get(effect.lever)
-    text = LEVERS[effect.lever].phrase(value) if label is None else label.format(value)
+    text = LABELS.get(effect.lever, "{}").format(LEVERS[effect.lever].phrase(value))
     if effect.lever == "batch_size" and effect.spec.accumulation_steps > 1:
         text += f" in passes of {effect.spec.micro_batch_size}"
     elsewhere = [name for name in differing_levers(effect.base, centre) if name in LEVERS]

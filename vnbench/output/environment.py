@@ -11,7 +11,7 @@ from vnbench.measure.nvml import SLOWDOWNS
 from vnbench.measure.precisions import emulated_precisions
 from vnbench.output.words.numbers import significant
 from vnbench.records.machine_keys import Environment
-from vnbench.units import format_bytes
+from vnbench.units import count, format_bytes
 
 Code = Literal[
     "gpu-processes",  # other processes compute on the GPU
@@ -111,7 +111,7 @@ def _of_device_now(device: Mapping[str, Any]) -> Iterator[Disturbance]:
     if num_processes:
         yield Disturbance(
             code="gpu-processes",
-            message=f"{num_processes} process(es) are on the GPU",
+            message=f"{count(num_processes, 'process')} on the GPU",
             remedy="end them, or choose another GPU with CUDA_VISIBLE_DEVICES",
         )
     slowdowns = [reason for reason in device["throttle_reasons"] or () if reason in SLOWDOWNS]

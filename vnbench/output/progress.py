@@ -10,12 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from vnbench.output.console import say
 from vnbench.output.words.levers import kind_told
-from vnbench.output.words.provenance import count
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.axes import LOADER_FIELDS
 from vnbench.records.spec.trial_spec import LEVERS, MemorySpec, TrialSpec
 from vnbench.sweep.estimate import TrialTimes
-from vnbench.units import format_bytes, format_duration, mpx
+from vnbench.units import count, format_bytes, format_duration, mpx
 
 
 class SweepProgress:
@@ -113,7 +112,7 @@ def describe_trial(spec: TrialSpec) -> str:
     if spec.checkpointing != "none":
         parts.append(f"checkpointing {spec.checkpointing}")
     if spec.kind == "training":
-        parts += [f"{spec.sampler}", f"{spec.num_workers} workers"]
+        parts += [f"{spec.sampler}", count(spec.num_workers or 0, "worker")]
     if isinstance(spec, MemorySpec) and spec.soak is not None:
         parts.append(f"after a soak, {spec.sampler} {spec.soak}")
     return ", ".join(parts)

@@ -11,7 +11,7 @@ from vnbench.output.console import say
 from vnbench.output.progress import describe_outcome, describe_trial
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import MemorySpec, TrialSpec
-from vnbench.units import format_duration
+from vnbench.units import count, format_duration
 
 
 class SearchProgress:
@@ -35,7 +35,7 @@ class SearchProgress:
         num_left = probes_left(records, most=self._most)
         left = "" if self._last_s is None else f", about {format_duration(num_left * self._last_s)}"
         place = f"[configuration {len(self._seen)}/{self._num_configurations}]"
-        say(self._console, f"{place} {describe_trial(spec)} ({known}; {num_left} probes left{left})")
+        say(self._console, f"{place} {describe_trial(spec)} ({known}; {count(num_left, 'probe')} left{left})")
 
     def finished(self, record: TrialRecord) -> None:
         """Take note of how a probe ended."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from vnbench.output.progress import describe_trial
 from vnbench.output.words.commands import Options, same_command
-from vnbench.output.words.provenance import count
 from vnbench.records.machine_keys import Environment
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.spec.words import TrialKind
@@ -15,7 +14,7 @@ from vnbench.request.config import SweepConfig
 from vnbench.sweep.budget import SweepEstimate
 from vnbench.sweep.design import Design
 from vnbench.sweep.estimate import TrialTimes
-from vnbench.units import format_bytes, format_duration
+from vnbench.units import count, format_bytes, format_duration
 
 
 def device_line(config: SweepConfig, environment: Environment) -> str:
@@ -37,10 +36,12 @@ def plan_lines(
     """Yield how much there is to do, how long it will take, and what was left out."""
     done = len(design.trials) - num_due
     already = f", {done} of them finished before" if done else ""
-    yield f"{len(design.cells)} configurations in {len(design.trials)} trials{already}; records: {out}"
+    yield (
+        f"{count(len(design.cells), 'configuration')} in {count(len(design.trials), 'trial')}{already}; records: {out}"
+    )
     if num_due:
         is_cut = budget_s is not None and estimate.total_s > budget_s
-        within = f", of which the time budget leaves {format_duration(budget_s)}" if budget_s and is_cut else ""
+        within = f"; the time budget ends it after {format_duration(budget_s)}" if budget_s and is_cut else ""
         yield f"estimated time: {format_duration(estimate.total_s)}{within}"
     for line in design.left_out:
         yield f"left out: {line}"
@@ -54,7 +55,7 @@ def dry_run_lines(due: Sequence[TrialSpec], *, times: TrialTimes) -> Iterator[st
 
 def interrupted_line(num_finished: int, *, out: Path) -> str:
     """Return what is left after an interruption, and how to go on."""
-    return f"interrupted: {num_finished} finished trials are in {out}; run the same command again to go on"
+    return f"interrupted: {count(num_finished, 'finished trial')} kept in {out}; run the same command again to go on"
 
 
 def result_lines(

@@ -9,6 +9,7 @@ from pathlib import Path
 from vnbench.errors import InputError
 from vnbench.records.record import TrialRecord
 from vnbench.records.store import LoadedResults, load_each, together
+from vnbench.units import count
 
 
 def load_one_corpus(paths: Sequence[Path], *, corpus_id: str | None = None) -> LoadedResults:
@@ -80,8 +81,8 @@ def _of_corpus(part: LoadedResults, path: Path, corpus_id: str) -> LoadedResults
     num_unnamed = sum(record.corpus_id is None for record in part.records)
     if corpus_id in corpora and num_unnamed:
         notes += (
-            f"{path}: {num_unnamed} compute and memory trials left out: the file holds several corpora, and they "
-            "do not tell which one they are of; a sweep into a file of its own measures them anew",
+            f"{path}: {count(num_unnamed, 'compute or memory trial')} left out: the file holds several corpora, and "
+            "such a trial does not tell which one it is of; a sweep into a file of its own measures it anew",
         )
     records = tuple(record for record in part.records if record.corpus_id == corpus_id)
     return replace(part, records=records, notes=notes)

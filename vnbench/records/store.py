@@ -15,6 +15,7 @@ from vnbench.processes.locks import try_lock
 from vnbench.records.machine_keys import Environment, differences
 from vnbench.records.record import SCHEMA_VERSION, SchemaVersionError, TrialRecord, is_of_kind, of_kind
 from vnbench.records.spec.trial_spec import ProbeSpec
+from vnbench.units import count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +46,7 @@ def load_results(path: Path) -> LoadedResults:
     for number, line in enumerate(_lines(path), start=1):
         if not line.endswith(b"\n"):
             torn_bytes = len(line)
-            notes.append(f"{path}, line {number}: the last line is torn ({torn_bytes} bytes), as after a kill")
+            notes.append(f"{path}, line {number}: the last line is torn ({count(torn_bytes, 'byte')}), as after a kill")
             break
         if not line.strip():
             continue

@@ -11,6 +11,7 @@ from vnbench.records.spec.axes import AXES, FLAG_FIELDS, LOADER_FIELDS
 from vnbench.records.spec.levers import Levers
 from vnbench.records.spec.words import REDUCED_PRECISIONS
 from vnbench.request.config import SweepConfig
+from vnbench.units import count
 
 
 class Cell(Levers):
@@ -27,7 +28,7 @@ class Cell(Levers):
         return (
             f"batch {self.batch_size}, micro-batch {self.examples_per_pass}, {self.precision}, "
             f"norm {self.norm_precision}, checkpointing {self.checkpointing}, {self.sampler}, "
-            f"{self.num_workers} workers{''.join(f', {phrase}' for phrase in self._changed_phrases())}"
+            f"{count(self.num_workers or 0, 'worker')}{''.join(f', {phrase}' for phrase in self._changed_phrases())}"
         )
 
     def changed(self, names: Iterable[str]) -> dict[str, Any]:
@@ -38,7 +39,7 @@ class Cell(Levers):
         for name, value in self.changed(
             ("shapes", "shape_visits", "norm_groups", *FLAG_FIELDS, *LOADER_FIELDS)
         ).items():
-            yield f"{value} shapes" if name == "shapes" else f"{AXES[name].option} {value}"
+            yield count(value, "shape") if name == "shapes" else f"{AXES[name].option} {value}"
 
 
 def candidate_cells(config: SweepConfig) -> tuple[Cell, ...]:
@@ -113,7 +114,7 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
     """
     changed = [AXES[name] for name in cell.changed((*FLAG_FIELDS, *LOADER_FIELDS))]
     if cell.batch_size > num_measured and {"training", "loader"} & set(config.kinds):
-        return f"a trial measures only {num_measured} training examples (--subset, --examples or --corpus)"
+        return f"a trial measures only {count(num_measured, 'training example')} (--subset, --examples or --corpus)"
     if cell.batch_size % cell.examples_per_pass:
         return f"a micro-batch of {cell.examples_per_pass} does not divide a batch of {cell.batch_size}"
     if cell.micro_batch_size == cell.batch_size and None in config.axes["micro_batch_size"]:

@@ -29,7 +29,7 @@ from vnbench.request.config import SweepConfig
 from vnbench.sweep.cells import Cell, candidate_cells, reason_to_leave_out
 from vnbench.sweep.order import PlannedTrial, ordered_memory, ordered_timed
 from vnbench.sweep.trial_plan import plan_measured
-from vnbench.units import format_bytes
+from vnbench.units import count, format_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,7 +249,8 @@ def _shared_memory_need(spec: TrialSpec, train_sizes_N2: SizeArray) -> int:
 
 def _no_room(spec: TrialSpec, need_bytes: int, free_bytes: int) -> str:
     return (
-        f"{spec.kind}, micro-batch {spec.micro_batch_size}, {spec.sampler}, {spec.num_workers} workers: their batches "
-        f"need {format_bytes(need_bytes)} of /dev/shm, which has {format_bytes(free_bytes)} free; enlarge it (docker "
-        "run --shm-size), or write fewer --num-workers, a smaller --prefetch-factor or --worker-kind threads"
+        f"{spec.kind}, micro-batch {spec.micro_batch_size}, {spec.sampler}, {count(spec.num_workers or 0, 'worker')}: "
+        f"the batches need {format_bytes(need_bytes)} of /dev/shm, which has {format_bytes(free_bytes)} free; enlarge "
+        "it (docker run --shm-size), or write fewer --num-workers, a smaller --prefetch-factor or --worker-kind "
+        "threads"
     )

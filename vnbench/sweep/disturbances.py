@@ -9,7 +9,7 @@ from vnbench.measure.nvml import POWER_CAP, SLOWDOWNS
 from vnbench.records.machine_keys import DeviceTelemetry, HostTelemetry, Telemetry
 from vnbench.records.record import DISTURBANCES, TrialRecord, TrialWarning
 from vnbench.records.spec.words import TrialKind
-from vnbench.units import format_percent
+from vnbench.units import count, format_percent
 
 LOW_CLOCK_RATIO = 0.75
 """Mean SM clock, relative to the card's highest, below which the software power cap counts as throttling; nvbench's
@@ -41,8 +41,8 @@ def _shared(device: DeviceTelemetry) -> Iterator[TrialWarning]:
     yield TrialWarning(
         code="device-shared",
         message=(
-            f"{num_others:.0f} other process(es) on the GPU during the trial: times and free memory are theirs too; "
-            "end them (nvidia-smi lists them), or choose another GPU with CUDA_VISIBLE_DEVICES"
+            f"{count(round(num_others), 'other process')} on the GPU during the trial: times and free memory are not "
+            "its own; end what nvidia-smi lists, or choose another GPU with CUDA_VISIBLE_DEVICES"
         ),
         figures={"num_other_processes": float(num_others)},
     )

@@ -17,6 +17,7 @@ from vnbench.records.task import TrialTask
 from vnbench.sweep.device_loss import may_have_lost_device
 from vnbench.sweep.order import PlannedTrial
 from vnbench.sweep.repeats import Repeats
+from vnbench.units import count
 
 Clock = Callable[[], float]
 """Returns monotonic seconds."""
@@ -143,7 +144,9 @@ def run_sweep(
     for record in not_retried:
         end(record)
     if not_retried and deadline is not None:
-        observer.noted(f"{len(not_retried)} disturbed trials are not retried: the time budget is used up")
+        observer.noted(
+            f"no time is left to try {count(len(not_retried), 'disturbed trial')} again: the time budget is used up"
+        )
     verdict = repeats.verdict()
     if verdict is not None:
         observer.noted(verdict)

@@ -6,6 +6,7 @@ from collections import Counter
 
 from vnbench.records.record import DISTURBANCES, TrialRecord
 from vnbench.sweep.disturbances import is_disturbed
+from vnbench.units import count
 
 MAX_STUBBORN_REPEATS = 3
 """Repeats in a row that were disturbed again, after which repeating is given up: what disturbs them is no passing
@@ -54,8 +55,8 @@ class Repeats:
         """Return what to say at the end of trials that stayed disturbed; None if there were none."""
         if not self._num_disturbed:
             return None
-        codes = ", ".join(f"{code} {count}" for code, count in sorted(self._codes.items()))
+        codes = ", ".join(f"{code} {number}" for code, number in sorted(self._codes.items()))
         return (
-            f"{self._num_disturbed} of {self._num_finished} trials were disturbed to their last try ({codes}): their "
-            "figures are kept and marked; look at vnbench env before you trust them"
+            f"disturbed to the last try: {self._num_disturbed} of {count(self._num_finished, 'trial')} ({codes}); "
+            "their figures are kept and marked; look at vnbench env before you trust them"
         )

@@ -19,7 +19,7 @@ from vnbench.records.spec.words import PRECISIONS
 from vnbench.records.task import TrialTask
 from vnbench.sweep.disturbances import find_disturbances
 from vnbench.sweep.telemetry import MachineWatch
-from vnbench.units import format_duration
+from vnbench.units import count, format_duration
 
 TRIAL_ENTRY = "vnbench.trial.entry:run"
 TRACES_ENTRY = "vnbench.trial.entry:run_all"
@@ -200,7 +200,7 @@ def failure_of(outcome: ChildOutcome, *, timeout_s: float, has_memory_limit: boo
         message = "the operating system killed the process while memory ran out"
         return "oom", Cause(kind="host-killed", message=message, detail=detail)
     if outcome.num_answer_bytes:
-        message = f"the process sent {outcome.num_answer_bytes} bytes that are no record of this trial"
+        message = f"the process sent {count(outcome.num_answer_bytes, 'byte')} instead of the record of this trial"
         return "crashed", Cause(kind="garbage", message=message, detail=detail)
     if any(text in outcome.log_tail for text in NO_MEMORY_TEXTS):
         message = f"{_ending(outcome)}, after an allocation on the host failed"

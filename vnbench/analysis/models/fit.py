@@ -20,6 +20,7 @@ from vnbench.analysis.trials.summary import latest_attempts, peak_bytes
 from vnbench.batching.alignment import align
 from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.spec.trial_spec import ComputeSpec, MemorySpec, TrialSpec
+from vnbench.units import count
 
 Source = Literal["compute", "training"]
 
@@ -128,7 +129,7 @@ def _why_not(members: Sequence[TrialRecord], num_sizes: int) -> str:
         return reasons[0]
     if all(record.spec.accumulation_steps > 1 for record in members):
         return "its steps have several passes; measure with --kind compute"
-    return f"{num_sizes} different sizes were timed, {MIN_FIT_SIZES} are needed; measure with --kind compute"
+    return f"{count(num_sizes, 'size')} timed, {MIN_FIT_SIZES} are needed; measure with --kind compute"
 
 
 def _points(record: TrialRecord, *, process: int = 0) -> list[StepPoint]:

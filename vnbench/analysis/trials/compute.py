@@ -135,7 +135,7 @@ def _summarize(processes: Sequence[TrialRecord[ComputeSpec]], spread: Spread | N
         spec=processes[0].spec,
         status=status,
         cause=None if timed else reasons[0][1],
-        warnings=settled_warnings(processes[0].spec, distinct_warnings(processes), stopped, parts="canvases"),
+        warnings=settled_warnings(processes[0].spec, distinct_warnings(processes), stopped, part="canvas"),
         num_processes=len(timed),
         failures=tuple(f"{status}: {reason}" for status, reason in reasons),
         canvases=tuple(canvases),

@@ -115,7 +115,7 @@ def _summarize(processes: Sequence[TrialRecord[LoaderSpec]], spread: Spread | No
         spec=processes[0].spec,
         status="ok" if any(record.status == "ok" for record in processes) else processes[0].status,
         cause=None if timed else reasons[0][1],
-        warnings=settled_warnings(processes[0].spec, distinct_warnings(processes), stopped, parts="stages"),
+        warnings=settled_warnings(processes[0].spec, distinct_warnings(processes), stopped, part="stage"),
         num_processes=len(timed),
         failures=tuple(f"{status}: {reason}" for status, reason in reasons),
         stages=stages,

@@ -9,7 +9,7 @@ from vnbench.analysis.statistics.process_spread import Spread
 from vnbench.records.readings import Stop, StopRule
 from vnbench.records.record import TrialWarning
 from vnbench.records.spec.trial_spec import ComputeSpec, ImagesSpec, TrialSpec
-from vnbench.units import format_percent
+from vnbench.units import count, format_percent
 
 NOISY_HALF_WIDTH = 0.05
 """Relative half-width above which a cap that ended measuring is warned of: of two configurations a tenth apart neither
@@ -33,10 +33,10 @@ class StoppedFigure:
     """Half-width of the interval, relative to the figure; None where it cannot be told."""
 
 
-def noise_warning(spec: TrialSpec, figures: Sequence[StoppedFigure], *, parts: str | None) -> TrialWarning | None:
+def noise_warning(spec: TrialSpec, figures: Sequence[StoppedFigure], *, part: str | None) -> TrialWarning | None:
     """Return a warning of the figures that a cap left noisy; None where there are none.
 
-    ``parts`` is what the figures are, as ``canvases``, where a trial has several.
+    ``part`` is what each figure is of, as ``canvas``, where a trial has several.
     """
     noisy = [
         (figure.relative_half_width, figure.stop)
@@ -49,7 +49,7 @@ def noise_warning(spec: TrialSpec, figures: Sequence[StoppedFigure], *, parts: s
         return None
     worst, stop = max(noisy, key=lambda one: one[0])
     target = format_percent(stop.noise_target) if stop.noise_target is not None else "no"
-    where = f"{len(noisy)} of {len(figures)} {parts}, at worst " if parts else ""
+    where = f"{len(noisy)} of {count(len(figures), part)}, at worst " if part else ""
     message = (
         f"{where}± {format_percent(worst)} when {stop.rule} ended measuring ({target} target): "
         f"try {_larger_cap(spec, stop.rule)}, or a quieter machine"
@@ -67,7 +67,7 @@ def settled_warnings(
     warnings: Sequence[TrialWarning],
     figures: Sequence[StoppedFigure],
     *,
-    parts: str | None,
+    part: str | None,
     spread: Spread | None = None,
 ) -> tuple[TrialWarning, ...]:
     """Return the warnings of a spec's processes, with one of noise at most, which tells the intervals of the figures.
@@ -80,7 +80,7 @@ def settled_warnings(
         warnings = [warning for warning in warnings if warning.code != "few-steps"]
     if all(warning.code != "noisy" for warning in warnings):
         return tuple(warnings)
-    settled = noise_warning(spec, figures, parts=parts)
+    settled = noise_warning(spec, figures, part=part)
     return (*(warning for warning in warnings if warning.code != "noisy"), *([settled] if settled else []))
 
 

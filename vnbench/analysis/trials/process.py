@@ -13,6 +13,7 @@ from vnbench.analysis.trials.steps import Canvas, Steps, steps_of
 from vnbench.records.once import once_per_object
 from vnbench.records.readings import Block, LoaderStage, LoaderStageName
 from vnbench.records.record import TrialRecord
+from vnbench.units import count
 
 SUPPLYING: tuple[LoaderStageName, ...] = ("pinned", "workers", "collate")
 """Stages whose end is a batch that training can take, the furthest first. Copy and conversion are the device's work."""
@@ -105,7 +106,7 @@ def why_not_timed(record: TrialRecord) -> str | None:
         return record.cause.message if record.cause else "no cause recorded"
     if record.memory and record.memory.num_alloc_retries:
         # A retry gives the cache back to the driver in the middle of a step.
-        return f"the allocator retried {record.memory.num_alloc_retries} times: its timing is not valid"
+        return f"the allocator retried {count(record.memory.num_alloc_retries, 'time')}: its timing is not valid"
     if record.kind == "memory":
         return "a memory trial times nothing"
     if record.kind == "loader":

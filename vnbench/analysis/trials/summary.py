@@ -265,7 +265,7 @@ def _with_times(
     stopped = [StoppedFigure(stop=stop, relative_half_width=valid.relative_half_width)] if stop and valid else []
     return replace(
         bare,
-        warnings=settled_warnings(bare.spec, bare.warnings, stopped, parts=None, spread=spread),
+        warnings=settled_warnings(bare.spec, bare.warnings, stopped, part=None, spread=spread),
         relative_within=padded.relative_within if padded else None,
         relative_between=padded.relative_between if padded else None,
         num_steps=sum(one.num_steps for one in figures),

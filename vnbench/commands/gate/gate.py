@@ -22,8 +22,8 @@ from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.gate.ci import github_annotations, gitlab_code_quality, junit_xml
 from vnbench.output.gate.markdown import gate_markdown
 from vnbench.output.gate.table import gate_table
-from vnbench.output.words.provenance import count
 from vnbench.records.readings import METRICS, Metric
+from vnbench.units import count
 
 OnUndecided = Literal["fail", "warn"]
 
@@ -187,7 +187,7 @@ def run_update_command(path: Path, candidate_path: Path, *, options: GateOptions
         console,
         f"{path}: {device} added"
         if before is None
-        else f"{path}: {device} updated; {kept} of {len(comparison.rows)} figures left as they were, "
+        else f"{path}: {device} updated; {kept} of {count(len(comparison.rows), 'figure')} left as before, "
         f"{counts['better']} better, {counts['worse']} worse than before",
     )
     failed = sum("ok" not in one.statuses and bool(one.statuses) for one in candidate.configurations.values())

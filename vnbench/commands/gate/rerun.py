@@ -32,7 +32,6 @@ from vnbench.images.corpus import load_corpus
 from vnbench.output.console import say
 from vnbench.output.gate.words import headline
 from vnbench.output.progress import SweepProgress
-from vnbench.output.words.provenance import count
 from vnbench.records.placement import place_results
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import ImagesSpec, MemorySpec, TrialSpec
@@ -40,7 +39,7 @@ from vnbench.records.store import ResultsFile
 from vnbench.records.task import TrialTask
 from vnbench.sweep.estimate import Pace, TrialTimes, Workload
 from vnbench.sweep.in_turn import planned_turns, run_in_turn
-from vnbench.units import format_duration
+from vnbench.units import count, format_duration
 
 FIRST_PROCESSES = 4
 """Processes a side of the first look after the records that were given; each further look has twice as many in all."""
@@ -91,8 +90,8 @@ def rerun(
             num_processes = FIRST_PROCESSES if look == 2 else FIRST_PROCESSES * 2 ** (look - 3)
             say(
                 console,
-                f"look {look}: {count(len(specs), 'configuration')} again, {num_processes} more processes a side, "
-                f"in turn; {format_duration(max(1.0, how.time_cap_s - (time.monotonic() - start)))} left",
+                f"look {look}: {count(len(specs), 'configuration')} again, {count(num_processes, 'more process')} a "
+                f"side, in turn; {format_duration(max(1.0, how.time_cap_s - (time.monotonic() - start)))} left",
             )
             _measure(specs, num_processes, files, how, corpus_directory, start_s=start, look=look, console=console)
             sides = (_with_new(sides[0], files[0].records), _with_new(sides[1], files[1].records))

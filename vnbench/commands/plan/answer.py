@@ -14,7 +14,8 @@ from vnbench.analysis.planning.capacity import Asked, PlannedRun, pareto_front
 from vnbench.analysis.planning.configurations import Measured
 from vnbench.analysis.planning.spread import Finish, Part
 from vnbench.output.words.commands import Options, sweep_command
-from vnbench.output.words.provenance import Provenance, count
+from vnbench.output.words.provenance import Provenance
+from vnbench.units import count
 
 SAME_MODEL = 0.08
 """How far devices of one model lie apart on average: Sinha and others, Not all GPUs are created equal (2022,
@@ -234,15 +235,15 @@ def plan_warnings(
         found.append("the run takes longer than the window, more often than not")
     unknown = sum(one.verdict == "unknown" for one in runs)
     if unknown:
-        found.append(f"{unknown} of {len(runs)} configurations have no worst-case memory that is known")
+        found.append(f"worst-case memory is not known for {unknown} of {count(len(runs), 'configuration')}")
     if num_unloaded:
         workers = {"num-workers": ",".join(map(str, asked.num_workers or ()))}
         found.append(
-            f"{num_unloaded} more configurations could be planned, but no loader of their micro-batch was measured "
-            f"with so many workers; measure it with: {sweep_command(options, {**LOADING, **workers})}"
+            f"{count(num_unloaded, 'more configuration')} could be planned, but no loader of such a micro-batch was "
+            f"measured with so many workers; measure it with: {sweep_command(options, {**LOADING, **workers})}"
         )
     if left_out:
-        found.append(f"{len(left_out)} families could not be fitted, and are not planned")
+        found.append(f"not planned, for want of a fit: {count(len(left_out), 'family')}")
     if samplers_left_out:
         found.append(
             f"nothing is planned with {' and '.join(samplers_left_out)}: step times are those of passes with one "

@@ -30,7 +30,7 @@ from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.shipped import shipped_results
 from vnbench.records.spec.trial_spec import TrainingSpec
-from vnbench.units import format_bytes
+from vnbench.units import count, format_bytes
 
 
 def run_plan_command(
@@ -138,7 +138,7 @@ def _refuse_more_interruptions_than_steps(asked: Asked, recommended: PlannedRun)
         raise InputError(
             "--interruptions",
             asked.interruptions.count,
-            allowed=f"the run has {num_steps:,} steps: more interruptions than steps",
+            allowed=f"the run has {count(num_steps, 'step')}: more interruptions than steps",
             remedy="write fewer, or --mtbi TIME",
         )
 

@@ -30,9 +30,10 @@ from vnbench.output.page.model import (
 from vnbench.output.page.pages import Verbatim, html_page, markdown_page
 from vnbench.output.plots.figures import Drawn, Subject, draw_figures
 from vnbench.output.words.plan import answer_lines, lines_to_paste
-from vnbench.output.words.provenance import count, provenance
+from vnbench.output.words.provenance import provenance
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.store import uncollected
+from vnbench.units import count
 
 
 # Figures alone leave cycles, and all of them together 25 MB.

@@ -42,7 +42,7 @@ from vnbench.sweep.search import (
     smaller_probes_of,
     with_micro_batch,
 )
-from vnbench.units import BYTES_PER_UNIT, format_bytes
+from vnbench.units import BYTES_PER_UNIT, count, format_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +99,7 @@ def run_search_command(
     bases = bases_of(config, corpus)
     check_own_models(bases)
     say(console, device_line(config, environment))
-    say(console, f"the largest micro-batch of {len(bases)} configurations; records: {out}")
+    say(console, f"the largest micro-batch of {count(len(bases), 'configuration')}; records: {out}")
     if dry_run:
         for base in bases:
             say(console, f"search: {describe_trial(base)} and more")

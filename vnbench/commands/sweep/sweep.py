@@ -44,6 +44,7 @@ from vnbench.sweep.factored import (
 )
 from vnbench.sweep.loop import due_trials
 from vnbench.sweep.runner import check_own_models, probe_environment, run_trial
+from vnbench.units import count
 
 
 def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> SweepReport | SearchReport:
@@ -99,7 +100,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
                 chosen, design = _with_confirmations(design, config, corpus, results.records)
                 confirming = [trial for trial in design.trials if trial not in parts]
                 rest = due_trials(confirming, records=results.records, retry=config.retry)
-                say(console, f"{len(chosen)} forecasts to confirm, {len(rest)} trials")
+                say(console, f"{count(len(chosen), 'forecast')} to confirm, {count(len(rest), 'trial')}")
                 due = (*due, *rest)
                 sweep.run(rest, forecasts={one.spec: one.epoch for one in chosen})
         except KeyboardInterrupt:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from vnbench.analysis.comparison.calibration import Calibration
 from vnbench.output.words.numbers import significant
-from vnbench.output.words.provenance import count
-from vnbench.units import format_percent
+from vnbench.units import count, format_percent
 
 
 def calibration_lines(found: Calibration, *, num_sweeps: int) -> Sequence[str]:
@@ -15,10 +14,10 @@ def calibration_lines(found: Calibration, *, num_sweeps: int) -> Sequence[str]:
     low, high = found.false_alarm_interval
     lines = [
         f"{count(num_sweeps, 'sweep')} of the same thing. Their processes, dealt to two sides at random "
-        f"{found.num_comparisons:,} times ({count(found.num_rows, 'configuration')}, {found.num_processes} processes a "
-        f"side): {count(found.num_false_alarms, 'false alarm')}, "
-        f"{format_percent(found.num_false_alarms / found.num_comparisons)} "
-        f"(95 % interval {format_percent(low)} to {format_percent(high)}).",
+        f"{count(found.num_comparisons, 'time')} ({count(found.num_rows, 'configuration')}, "
+        f"{count(found.num_processes, 'process')} a side): {count(found.num_false_alarms, 'false alarm')}, "
+        f"{format_percent(found.num_false_alarms / found.num_comparisons)} (95 % interval {format_percent(low)} to "
+        f"{format_percent(high)}).",
         f"Processes of one configuration differ by {_percent(found.process_spread)} in the median, "
         f"{_percent(found.largest_process_spread)} in the noisiest (standard deviation).",
     ]
@@ -29,7 +28,7 @@ def calibration_lines(found: Calibration, *, num_sweeps: int) -> Sequence[str]:
     else:
         lines.append(
             f"Whole sweeps differ by {_percent(found.sweep_spread)} beyond that. Compared with each other as they are, "
-            f"{found.num_sweep_alarms} of {found.num_sweep_pairs} pairs raised a false alarm"
+            f"{found.num_sweep_alarms} of {count(found.num_sweep_pairs, 'pair')} raised a false alarm"
             + (
                 f"; write --sweep-spread {_percent(found.sweep_spread).replace(' ', '')}."
                 if found.sweep_spread

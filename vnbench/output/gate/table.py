@@ -22,6 +22,7 @@ from vnbench.output.gate.words import (
     names_of,
 )
 from vnbench.output.view import Column, View
+from vnbench.units import count
 
 MAX_SAME_ROWS = 30
 """Rows that are the same are listed up to this many rows in all; beyond, only what is not the same is."""
@@ -34,7 +35,7 @@ def gate_table(comparison: Comparison, *, about: tuple[str, str]) -> RenderableT
     names = names_of(comparison.rows)
     shown = shown_rows(comparison)
     left_out = len(comparison.rows) - len(shown)
-    lines = [f"{left_out:,} rows that are the same are not shown."] if left_out else []
+    lines = [f"Not shown, because nothing changed: {count(left_out, 'row')}."] if left_out else []
     lines += [
         f"{names[row.spec_id]}, {row.metric}: {row.reason}" for row in shown if row.verdict in ("worse", "missing")
     ]

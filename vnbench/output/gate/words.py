@@ -10,10 +10,9 @@ from vnbench.analysis.comparison.metrics import COMPARED
 from vnbench.analysis.comparison.rows import ALL_ROWS, VERDICTS, Row, Verdict
 from vnbench.output.words.levers import describe, kind_told, varying, worth_naming
 from vnbench.output.words.numbers import MISSING, significant
-from vnbench.output.words.provenance import count
 from vnbench.records.readings import Metric
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.units import format_bytes, format_percent
+from vnbench.units import count, format_bytes, format_percent
 
 HOW_IT_DECIDES = (
     "Time: a row is worse when the interval of its ratio, corrected for the number of rows, excludes 1 and the "

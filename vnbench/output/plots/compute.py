@@ -16,8 +16,8 @@ from vnbench.output.plots.series import MAX_SERIES, centre_phrase
 from vnbench.output.plots.style import decades, legend_below, new_figure
 from vnbench.output.words.levers import centre_of, describe, differences, levers_of, varying
 from vnbench.output.words.noise import bars_line
-from vnbench.output.words.provenance import Provenance, count
-from vnbench.units import mpx
+from vnbench.output.words.provenance import Provenance
+from vnbench.units import count, mpx
 
 NOT_OF_COMPUTE = ("batch_size", "sampler", "num_workers")
 """Levers that stand in the legend, or that a trial without a loader does not have."""

@@ -18,8 +18,9 @@ from vnbench.output.plots.looks import BLUE, VERMILLION
 from vnbench.output.plots.style import legend_below, new_figure
 from vnbench.output.words.levers import describe, worth_naming
 from vnbench.output.words.noise import drift_line
-from vnbench.output.words.provenance import Provenance, count
+from vnbench.output.words.provenance import Provenance
 from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
+from vnbench.units import count
 
 MIN_RUNS = 3
 """Runs of the reference from which on there is a course to draw: a line through two points has no interval."""
@@ -45,7 +46,7 @@ def drift_figure(noise: Noise, *, origin: Provenance) -> Figure | None:
     spread = noise.spread_for(reference.kind)
     assert spread is not None  # what drifts was repeated
     drift, has_bars = _with_telling_bars(drift, spread=spread.relative)
-    runs = f"its {len(drift.reference)} processes"
+    runs = f"its {count(len(drift.reference), 'process')}"
     notes = [
         f"Reference: {_name(reference)}; seconds per padded pixel of {runs} against their mean.",
         "Bars: 95 % intervals over the steps of one process"

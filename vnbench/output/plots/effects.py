@@ -15,7 +15,8 @@ from vnbench.output.answer import effect_label, is_too_wide
 from vnbench.output.plots.looks import BLUE, ORANGE
 from vnbench.output.plots.style import new_columns
 from vnbench.output.words.levers import describe, worth_naming
-from vnbench.output.words.provenance import Provenance, count
+from vnbench.output.words.provenance import Provenance
+from vnbench.units import count
 
 MAX_ROWS = 24
 """Changes that one figure has room for; those that change time most stay."""

@@ -14,8 +14,8 @@ from vnbench.analysis.models.step_fit import CONFIDENCE
 from vnbench.output.plots.looks import CYCLE, Look, looks_of
 from vnbench.output.plots.style import legend_below, new_panels
 from vnbench.output.tables.fit import named
-from vnbench.output.words.provenance import Provenance, count
-from vnbench.units import format_percent, mpx
+from vnbench.output.words.provenance import Provenance
+from vnbench.units import count, format_percent, mpx
 
 NUM_PLACES = 60
 """Places at which curves and bands are drawn."""

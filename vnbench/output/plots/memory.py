@@ -15,8 +15,8 @@ from vnbench.analysis.trials.summary import MemorySummary
 from vnbench.output.plots.series import Point, Series, centre_phrase, draw_series, series_over
 from vnbench.output.plots.style import legend_below, new_figure, value_axis
 from vnbench.output.words.levers import centre_of
-from vnbench.output.words.provenance import Provenance, count
-from vnbench.units import gib
+from vnbench.output.words.provenance import Provenance
+from vnbench.units import count, gib
 
 NEAR = 3.0
 """The capacity is drawn where it is at most this many times the largest peak: further off it would flatten the data."""

@@ -13,7 +13,8 @@ from matplotlib.patches import Patch
 from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.output.plots.looks import Look, looks_of
 from vnbench.output.plots.style import legend_below, new_figure
-from vnbench.output.words.provenance import Provenance, count
+from vnbench.output.words.provenance import Provenance
+from vnbench.units import count
 
 GROUP_WIDTH = 0.72
 """Width of all bars of one batch size together; neighbouring groups are 1 apart."""
@@ -83,4 +84,4 @@ def _bar_style(look: Look) -> dict[str, Any]:
 def _group_label(group: Group) -> str:
     batch_size, micro_batch_size, shapes = group
     label = str(batch_size) if batch_size == micro_batch_size else f"{batch_size}\n(micro {micro_batch_size})"
-    return f"{label}\n({shapes} shapes)" if shapes else label
+    return f"{label}\n({count(shapes, 'shape')})" if shapes else label

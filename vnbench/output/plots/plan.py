@@ -15,9 +15,9 @@ from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB
 from vnbench.output.plots.looks import BLUE, VERMILLION, looks_of
 from vnbench.output.plots.style import legend_below, new_figure, number_axis
 from vnbench.output.words.numbers import time_unit
-from vnbench.output.words.provenance import Provenance, count
+from vnbench.output.words.provenance import Provenance
 from vnbench.records.spec.words import Precision
-from vnbench.units import format_duration, gib
+from vnbench.units import count, format_duration, gib
 
 MAX_INTERRUPTIONS = 6
 

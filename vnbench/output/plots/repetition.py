@@ -14,8 +14,8 @@ from vnbench.batching.plan import BUDGETED_SAMPLER
 from vnbench.output.plots.looks import looks_of
 from vnbench.output.plots.style import legend_below, new_figure
 from vnbench.output.words.numbers import scaled, told
-from vnbench.output.words.provenance import Provenance, count
-from vnbench.units import mpx
+from vnbench.output.words.provenance import Provenance
+from vnbench.units import count, mpx
 
 FEWEST_REPEATS = 0.05
 """Left end of the axis in per cent: rarer repeats stand there."""
@@ -72,7 +72,7 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
         passes = f"{batch_size}" if batch_size == micro_batch_size else f"{batch_size} in passes of {micro_batch_size}"
         if sampler == BUDGETED_SAMPLER:
             passes = f"{batch_size} in passes of at most {micro_batch_size} worst-case images' pixels"
-        held_to = f", {shapes} shapes" if shapes else ""
+        held_to = f", {count(shapes, 'shape')}" if shapes else ""
         label = f"{sampler}, batch {passes}{held_to}: {_throughput(members)} valid Mpx/s"
         handles.append(Line2D([], [], markersize=8, label=label, **style))
     axes.set_xscale("log")

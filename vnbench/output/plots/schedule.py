@@ -10,7 +10,8 @@ from vnbench.analysis.planning.schedule import Schedule
 from vnbench.output.plots.looks import CYCLE
 from vnbench.output.plots.style import new_figure
 from vnbench.output.words.numbers import time_unit
-from vnbench.output.words.provenance import Provenance, count
+from vnbench.output.words.provenance import Provenance
+from vnbench.units import count
 
 MAX_ROWS = 20
 """Runs that a figure can name."""
@@ -25,7 +26,9 @@ def schedule_figure(
     ends: Sequence[float] = [one.late_end_s for one in schedule.placed] + ([window_s] if window_s else [])
     unit, unit_s = time_unit(max(ends))
     left_out = f" Left out: {plain(', '.join(schedule.left_out))}." if schedule.left_out else ""
-    left_out += f" The first {MAX_ROWS} of {len(schedule.placed)} runs." if len(schedule.placed) > MAX_ROWS else ""
+    left_out += (
+        f" The first {MAX_ROWS} of {count(len(schedule.placed), 'run')}." if len(schedule.placed) > MAX_ROWS else ""
+    )
     figure, axes = new_figure(
         title=f"{count(len(schedule.placed), 'run')} on {count(num_cards, 'card')}",
         subtitle=f"Bars: likely start to likely end. Whiskers: ended by then in nine of ten cases. {rule}{left_out}",

@@ -13,8 +13,8 @@ from vnbench.output.plots.style import legend_below, new_figure
 from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.output.words.numbers import significant
 from vnbench.output.words.profiles import Profile
-from vnbench.output.words.provenance import Provenance, count
-from vnbench.units import BYTES_PER_UNIT, format_bytes
+from vnbench.output.words.provenance import Provenance
+from vnbench.units import BYTES_PER_UNIT, count, format_bytes
 
 MIN_LABEL_SHARE = 0.06
 """Share of the longest bar from which on a part has room for its number."""

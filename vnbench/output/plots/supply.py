@@ -15,9 +15,9 @@ from vnbench.output.plots.series import Point, Series, draw_series
 from vnbench.output.plots.style import legend_below, new_figure, value_axis
 from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.noise import bars_line
-from vnbench.output.words.provenance import Provenance, count
+from vnbench.output.words.provenance import Provenance
 from vnbench.output.words.saturation import NOT_WORKERS
-from vnbench.units import format_percent
+from vnbench.units import count, format_percent
 
 MAX_APPETITES = 2
 """Lines of demand: the hungriest configuration, and the least hungry."""

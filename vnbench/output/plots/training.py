@@ -23,8 +23,8 @@ from vnbench.output.plots.style import legend_below, new_figure
 from vnbench.output.words.levers import centre_of
 from vnbench.output.words.noise import bars_line
 from vnbench.output.words.numbers import scaled
-from vnbench.output.words.provenance import Provenance, count
-from vnbench.units import mpx
+from vnbench.output.words.provenance import Provenance
+from vnbench.units import count, mpx
 
 
 def step_time_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin: Provenance) -> Figure | None:

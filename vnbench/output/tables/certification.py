@@ -14,9 +14,9 @@ from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.output.words.numbers import significant
-from vnbench.output.words.provenance import CPU_LABEL, count, provenance
+from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.records.record import TrialRecord
-from vnbench.units import format_bytes, format_percent, gib
+from vnbench.units import count, format_bytes, format_percent, gib
 
 SOAK_WORDS = {None: "none", "sampler-order": "in its order", "largest-first": "largest first"}
 

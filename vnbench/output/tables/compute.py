@@ -18,12 +18,12 @@ from vnbench.output.tables.lever_columns import shared_levers
 from vnbench.output.view import Column, View
 from vnbench.output.words.noise import coverage_line, drift_line
 from vnbench.output.words.numbers import fixed, format_estimate, roughly, significant, supported, time_unit, times, told
-from vnbench.output.words.provenance import CPU_LABEL, count, provenance
+from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, status_cell, subject
 from vnbench.records.readings import StopRule
 from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.spec.trial_spec import ComputeSpec, TrainingSpec
-from vnbench.units import BYTES_PER_UNIT, format_bytes, gib, mpx
+from vnbench.units import BYTES_PER_UNIT, count, format_bytes, gib, mpx
 
 STOP_WORDS: Mapping[StopRule, str] = {
     "noise-target": "noise",
@@ -91,7 +91,7 @@ def _blocks(timed: Sequence[ComputeSummary], rows: Sequence[ComputeSummary]) -> 
     titles: dict[int, str] = {}
     start = 0
     for row in timed:
-        processes = f" ({row.num_processes} processes)" if row.num_processes > 1 else ""
+        processes = f" ({count(row.num_processes, 'process')})" if row.num_processes > 1 else ""
         titles[start] = f"{subject(row, rows)}{processes}: {status_cell(row, shared=shared)}"
         start += len(row.canvases)
     # A column of which nothing is known is what this device does not tell.
@@ -179,7 +179,7 @@ def _epoch_line(
     """Return what an epoch of these passes takes and costs; passes outside what was measured are named, not guessed."""
     inside, outside = split_by_range(row.canvases, passes)
     low, high = (mpx(choose(canvas.padded_pixels for canvas in row.canvases)) for choose in (min, max))
-    left_out = f"{len(outside):,} of {_passes(len(passes))}"
+    left_out = f"{len(outside):,} of {count(len(passes), 'pass')}"
     if outside:
         left_out += f" ({_span(outside)} padded Mpx, measured {low:.3g} to {high:.3g})"
     if not inside:
@@ -193,11 +193,7 @@ def _epoch_line(
         amounts += [(priced.energy_kwh, "{} kWh")] if priced.energy_kwh is not None else []
     amount = ", ".join(text.format(told(value)) for value, text in amounts)
     missing = f", without {left_out}" if outside else ""
-    return f"epoch: {subject(row, rows)}: {amount} in {_passes(len(inside))}{missing}"
-
-
-def _passes(number: int) -> str:
-    return "1 pass" if number == 1 else f"{number:,} passes"
+    return f"epoch: {subject(row, rows)}: {amount} in {count(len(inside), 'pass')}{missing}"
 
 
 def _span(passes: Sequence[int]) -> str:

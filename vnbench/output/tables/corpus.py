@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vnbench.output.words.provenance import count
-from vnbench.units import format_bytes, format_percent
+from vnbench.units import count, format_bytes, format_percent
 
 BAR_WIDTH = 40
 """Characters of the longest bar."""

@@ -13,9 +13,8 @@ from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import varying
 from vnbench.output.words.numbers import format_estimate, significant, times
-from vnbench.output.words.provenance import count
 from vnbench.sweep.factored import NUM_BEST, NUM_RANDOM, CellForecast, Confirmation
-from vnbench.units import format_percent, mpx
+from vnbench.units import count, format_percent, mpx
 
 MOST_ROWS = 12
 """Cells that are shown beside those confirmed: the fastest."""
@@ -43,7 +42,7 @@ def factored_table(forecasts: Sequence[CellForecast], confirmed: Sequence[Confir
     )
     heading = (
         f"Forecast from trials of the parts: {count(len(forecasts), 'configuration')}, the fastest first; an epoch is "
-        f"that of the {forecasts[0].epoch.num_examples} measured examples."
+        f"that of the {count(forecasts[0].epoch.num_examples, 'measured example')}."
     )
     return Group(Text(heading), FittedTable(view=View(rows, columns)), Text(), *map(Text, _notes(confirmed)))
 

@@ -16,8 +16,8 @@ from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.output.words.numbers import MISSING, format_estimate, roughly, significant
-from vnbench.output.words.provenance import CPU_LABEL, Provenance, count
-from vnbench.units import BYTES_PER_UNIT, PIXELS_PER_MPX, format_percent, mpx
+from vnbench.output.words.provenance import CPU_LABEL, Provenance
+from vnbench.units import BYTES_PER_UNIT, PIXELS_PER_MPX, count, format_percent, mpx
 
 NOT_OF_A_FAMILY = ("batch_size", "sampler", "shapes", "num_workers", "corpus_id")
 """Levers that trials of one family may differ in."""

@@ -22,13 +22,13 @@ from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.noise import coverage_line
 from vnbench.output.words.numbers import MISSING, format_estimate, roughly, significant, times
-from vnbench.output.words.provenance import CPU_LABEL, count, provenance
+from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, status_cell
 from vnbench.output.words.saturation import saturation_line
 from vnbench.records.record import TrialRecord, WarningCode, of_kind
 from vnbench.records.spec.axes import LOADING_LEVERS
 from vnbench.records.spec.trial_spec import LEVERS, LoaderSpec
-from vnbench.units import BYTES_PER_UNIT, format_percent, gib, mpx
+from vnbench.units import BYTES_PER_UNIT, count, format_percent, gib, mpx
 
 LOADER_LEVERS = ("task", "batch_size", "micro_batch_size", *LOADING_LEVERS, "corpus_id")
 """Levers that a loader trial has."""

@@ -18,11 +18,11 @@ from vnbench.output.view import Column, View
 from vnbench.output.words.levers import varying
 from vnbench.output.words.noise import coverage_line, drift_line
 from vnbench.output.words.numbers import MISSING, fixed, format_estimate, scaled, supported, times, told
-from vnbench.output.words.provenance import CPU_LABEL, count, provenance
+from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, short, status_cell, subject
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.units import BYTES_PER_UNIT, format_bytes, mpx
+from vnbench.units import BYTES_PER_UNIT, count, format_bytes, mpx
 
 CENTRE = "centre"
 """Stands where a row would be compared with itself."""

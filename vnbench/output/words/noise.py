@@ -6,9 +6,8 @@ from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.trials.drift import Drift
 from vnbench.analysis.trials.noise import Noise
 from vnbench.output.words.numbers import told
-from vnbench.output.words.provenance import count
 from vnbench.records.spec.words import TrialKind
-from vnbench.units import format_duration
+from vnbench.units import count, format_duration
 
 REPEAT_COMMAND = "--replicates 3 or --reference-runs 3"
 """Options that measure what differs between processes."""

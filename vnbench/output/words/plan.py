@@ -10,9 +10,9 @@ from vnbench.analysis.planning.capacity import Asked, Configuration, PlannedRun
 from vnbench.analysis.planning.interruptions import best_interval_of_count_s, daly_interval_s, young_interval_s
 from vnbench.analysis.planning.spread import Finish, Part
 from vnbench.output.words.numbers import MISSING, significant
-from vnbench.output.words.provenance import Provenance, count
+from vnbench.output.words.provenance import Provenance
 from vnbench.records.spec.trial_spec import LEVERS
-from vnbench.units import format_bytes, format_duration
+from vnbench.units import count, format_bytes, format_duration
 
 PART_WORDS: Mapping[Part, str] = {
     "coefficients": "the fit",

@@ -104,8 +104,3 @@ def _difference_of_speed(records: Sequence[TrialRecord]) -> str | None:
         for key in SPEED_KEYS
     }
     return "; ".join(f"{key} {' and '.join(told)}" for key, told in found.items() if len(told) > 1) or None
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 trial``, ``7 trials``, ``2,000 examples``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

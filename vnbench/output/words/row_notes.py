@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from vnbench.output.words.levers import describe, varying
-from vnbench.output.words.provenance import count
 from vnbench.records.record import Status, TrialWarning, WarningCode
 from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.units import count
 
 MAX_EQUAL_WARNINGS = 2
 """Rows with the same warning that get a line each; more of them share one, and where they are more than half of the
@@ -78,8 +78,8 @@ def row_notes(rows: Sequence[Row]) -> list[str]:
     without = [row for row in rows if row.num_processes == 0]
     reasons = [f"{row.status}: {subject(row, without)}: {short(row.cause)}" for row in without]
     partial = [
-        f"! {subject(row, rows)}: {len(row.failures)} of {len(row.failures) + row.num_processes} processes without "
-        f"figures ({short('; '.join(dict.fromkeys(row.failures)))})"
+        f"! {subject(row, rows)}: {len(row.failures)} of {count(len(row.failures) + row.num_processes, 'process')} "
+        f"without figures ({short('; '.join(dict.fromkeys(row.failures)))})"
         for row in rows
         if row.num_processes and row.failures
     ]

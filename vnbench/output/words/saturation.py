@@ -8,9 +8,8 @@ from vnbench.analysis.models.saturation import MARGIN, MOSTLY, Saturation
 from vnbench.analysis.trials.loading import LoaderSummary
 from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.output.words.numbers import format_estimate, significant, times, told
-from vnbench.output.words.provenance import count
 from vnbench.records.spec.axes import FLAG_FIELDS, LOADING_LEVERS
-from vnbench.units import format_percent
+from vnbench.units import count, format_percent
 
 NOT_WORKERS = ("task", "batch_size", "micro_batch_size", *(name for name in LOADING_LEVERS if name != "num_workers"))
 """Levers of a loader beside its number of workers."""

@@ -157,6 +157,7 @@ class Levers:
         Lever(
             header="shapes",
             phrased="{} shapes",
+            as_phrase={1: "1 shape"},
             read=_read_shapes,
             quiet="any",
             help="Different canvases, at most, or any",

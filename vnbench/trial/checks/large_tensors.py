@@ -30,6 +30,7 @@ from vnbench.trial.instruments.memory import free_unheld_memory, is_cuda_full, n
 from vnbench.trial.step.fake_network import faked
 from vnbench.trial.step.network import SMALLEST_SIDE, build_network, mixes_examples, takes_mask, without_dropout
 from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
+from vnbench.units import count
 
 INDEX_LIMIT = 2**31
 """Elements of a tensor from which on 32 bits with a sign no longer count them."""
@@ -163,11 +164,12 @@ def checked_large_tensors(record: TrialRecord) -> TrialRecord:
         return record
     assert reading.tolerance is not None
     message = (
-        f"a pass of {reading.num_examples} examples of {reading.height} x {reading.width} px, whose largest tensor has "
-        f"{reading.num_elements / 1e9:.2f} billion elements (2^31 are 2.15), is not what the same examples are in "
-        f"{reading.num_parts} parts: logits of the last one are off by {error_told(reading.logits_error)}, the "
-        f"gradient on its image by {error_told(reading.image_gradient_error)}, the whole gradient by "
-        f"{error_told(reading.gradient_error)} (tolerated {error_told(reading.tolerance)})"
+        f"a pass of {count(reading.num_examples, 'example')} of {reading.height} x {reading.width} px, whose largest "
+        f"tensor has {reading.num_elements / 1e9:.2f} billion elements (2^31 are 2.15), is not what the same examples "
+        f"are in {count(reading.num_parts or 0, 'part')}: logits of the last one are off by "
+        f"{error_told(reading.logits_error)}, the gradient on its image by "
+        f"{error_told(reading.image_gradient_error)}, the whole gradient by {error_told(reading.gradient_error)} "
+        f"(tolerated {error_told(reading.tolerance)})"
     )
     return replace(record, status="wrong", cause=Cause(kind="large-tensor", message=message))
 

@@ -13,7 +13,7 @@ from vnbench.analysis.trials.process import SUPPLYING
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import Cause, TrialRecord, TrialWarning
 from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
-from vnbench.units import format_percent
+from vnbench.units import count, format_percent
 
 MIN_MEASURED_STEPS = 5
 """Fewer measured steps than this say little about their own spread; the record then warns."""
@@ -31,7 +31,10 @@ def checked_loss(record: TrialRecord, losses: Sequence[float], *, is_skipped: Se
     bad = [i for i, loss in enumerate(losses) if not is_skipped[i] and not math.isfinite(loss)]
     if not bad:
         return record
-    message = f"the loss was not finite in step {bad[0]} (warm-up included), {len(bad)} of {len(losses)} steps in all"
+    message = (
+        f"the loss was not finite in step {bad[0]} (warm-up included), {len(bad)} of {count(len(losses), 'step')} in "
+        "all"
+    )
     return replace(record, status="wrong", cause=Cause(kind="non-finite-loss", message=message))
 
 
@@ -64,8 +67,8 @@ def worker_warnings(spec: TrialSpec, *, num_cores: int) -> Iterator[TrialWarning
     """Yield a warning where loader workers have to share cores."""
     if spec.num_workers is not None and spec.num_workers > num_cores:
         message = (
-            f"{spec.num_workers} loader workers share {num_cores} cores: they take turns, and hold memory for nothing; "
-            f"try --num-workers {num_cores} or fewer"
+            f"{count(spec.num_workers, 'loader worker')} on {count(num_cores, 'core')}: they take turns, and hold "
+            f"memory for nothing; try --num-workers {num_cores} or fewer"
         )
         figures = {"num_workers": float(spec.num_workers), "num_cores": float(num_cores)}
         yield TrialWarning(code="many-workers", message=message, figures=figures)
@@ -75,8 +78,8 @@ def memory_warnings(memory: MemoryReading) -> Iterator[TrialWarning]:
     """Yield what a memory reading says against the trial's times."""
     if memory.num_alloc_retries:
         message = (
-            f"the allocator ran full {memory.num_alloc_retries} times and flushed its cache: times are not valid; "
-            "try a smaller micro-batch or --allocator expandable-segments"
+            f"the allocator ran full {count(memory.num_alloc_retries, 'time')} and flushed its cache: times are not "
+            "valid; try a smaller micro-batch or --allocator expandable-segments"
         )
         yield TrialWarning(code="alloc-retries", message=message, figures={"num_retries": memory.num_alloc_retries})
 
@@ -86,9 +89,9 @@ def large_tensor_warnings(record: TrialRecord) -> Iterator[TrialWarning]:
     reading = record.large_tensors
     if reading is not None and reading.is_equal is None:
         message = (
-            f"a tensor of {reading.num_elements / 1e9:.2f} billion elements (kernels have returned zeros beyond 2^31), "
-            f"and {reading.num_examples} examples were not held against smaller passes, for want of room or because "
-            "they see each other: try a smaller micro-batch"
+            f"a tensor of {reading.num_elements / 1e9:.2f} billion elements (kernels have returned zeros beyond "
+            f"2^31), and {count(reading.num_examples, 'example')} not held against smaller passes, for want of room "
+            "or because they see each other: try a smaller micro-batch"
         )
         figures = {"num_elements": reading.num_elements, "num_examples": reading.num_examples}
         yield TrialWarning(code="large-tensor-unchecked", message=message, figures=figures)
@@ -106,8 +109,8 @@ def _clock_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarn
     num_unknown = sum(value is None for value in measured.get("step_time_s", ()))
     if num_unknown:
         message = (
-            f"the clock stepped backwards in {num_unknown} of {len(measured['step_time_s'])} measured steps: the trial "
-            "has no valid times; mend the machine's clock source and use --retry ok"
+            f"the clock stepped backwards in {num_unknown} of {count(len(measured['step_time_s']), 'measured step')}: "
+            "the trial has no valid times; mend the machine's clock source and use --retry ok"
         )
         yield TrialWarning(code="clock-stepped", message=message, figures={"num_steps": num_unknown})
 
@@ -116,8 +119,8 @@ def _scaler_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWar
     is_skipped = measured.get("is_skipped_by_scaler", ())
     if any(is_skipped):
         message = (
-            f"the gradient scaler left out {sum(is_skipped)} of {len(is_skipped)} measured steps; "
-            "they are excluded from times: try more --warm-up-steps or bf16"
+            f"the gradient scaler left out {sum(is_skipped)} of {count(len(is_skipped), 'measured step')}, "
+            "which times do not count: try more --warm-up-steps or bf16"
         )
         yield TrialWarning(code="scaler-skipped-steps", message=message, figures={"num_steps": sum(is_skipped)})
 
@@ -126,8 +129,7 @@ def _number_warnings(record: TrialRecord, measured: Mapping[str, Sequence[Any]])
     num_steps = len(measured.get("step_time_s", ()))
     if isinstance(record.spec, TrainingSpec) and num_steps < MIN_MEASURED_STEPS:
         epochs = (record.spec.max_epochs or 1) * math.ceil(MIN_MEASURED_STEPS / max(1, num_steps))
-        they_were = "1 step was" if num_steps == 1 else f"{num_steps} steps were"
-        message = f"only {they_were} measured: the interval is wide; try --max-epochs {epochs}"
+        message = f"only {count(num_steps, 'step')} measured: the interval is wide; try --max-epochs {epochs}"
         yield TrialWarning(code="few-steps", message=message, figures={"num_steps": num_steps})
 
 
@@ -136,8 +138,8 @@ def _noise_warnings(record: TrialRecord) -> Iterator[TrialWarning]:
     parts = record.canvases or [one for one in record.stages if one.name in SUPPLYING and not one.is_cold]
     stops = [record.stop] if record.stop else [part.stop for part in parts]
     figures = [StoppedFigure(stop=stop, relative_half_width=stop.relative_half_width) for stop in stops]
-    names = None if record.stop else "canvases" if record.canvases else "stages"
-    warning = noise_warning(record.spec, figures, parts=names)
+    part = None if record.stop else "canvas" if record.canvases else "stage"
+    warning = noise_warning(record.spec, figures, part=part)
     if warning is not None:
         yield warning
 
@@ -149,8 +151,8 @@ def _outlier_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWa
     times = [value or 0.0 for value in measured["step_time_s"]]
     share = sum(seconds for seconds, flag in zip(times, flags, strict=True) if flag) / (sum(times) or 1.0)
     message = (
-        f"{sum(flags)} of {len(flags)} measured steps lie far from the others and hold {format_percent(share)} of the "
-        "time; they are kept: see is_outlier in the record, and vnbench env for what disturbs this machine"
+        f"{sum(flags)} of {count(len(flags), 'measured step')} far from the others, with {format_percent(share)} of "
+        "the time, and kept: see is_outlier in the record, and vnbench env for what disturbs this machine"
     )
     yield TrialWarning(code="outliers", message=message, figures={"num_steps": sum(flags), "share_of_time": share})
 

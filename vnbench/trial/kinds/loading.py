@@ -19,7 +19,7 @@ from vnbench.loading.loader import Loader, make_loader, naming_examples
 from vnbench.loading.worker_watch import WorkerWatch
 from vnbench.records.spec.trial_spec import ImagesSpec
 from vnbench.records.task import TrialTask
-from vnbench.units import format_bytes
+from vnbench.units import count, format_bytes
 
 SHARED_MEMORY = "/dev/shm"
 """Where batches of worker processes lie."""
@@ -108,7 +108,7 @@ def check_shared_memory(micro_batches: Sequence[MicroBatch], *, num_workers: int
     free = status.f_frsize * status.f_bavail
     if needed > free:
         raise LoaderError(
-            f"{SHARED_MEMORY} has {format_bytes(free)} free, and {num_workers} workers need {format_bytes(needed)}; "
-            "write fewer --num-workers, a smaller --prefetch-factor or --worker-kind threads, or enlarge it "
-            "(docker run --shm-size)"
+            f"{SHARED_MEMORY} has {format_bytes(free)} free, but {format_bytes(needed)} are needed by "
+            f"{count(num_workers, 'worker')}; write fewer --num-workers, a smaller --prefetch-factor or --worker-kind "
+            "threads, or enlarge it (docker run --shm-size)"
         )
