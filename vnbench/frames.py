@@ -47,7 +47,7 @@ def load(
     """
     paths = [results] if isinstance(results, (str, os.PathLike)) else results
     flags = {name.replace("_", "-"): str(value) for name, value in run.items()}
-    view, notes = view_of([Path(path) for path in paths], flags, what=what, corpus_id=corpus_id)
+    view, notes = view_of([Path(path).expanduser() for path in paths], flags, what=what, corpus_id=corpus_id)
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return frame_of(view)

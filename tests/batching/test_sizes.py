@@ -115,9 +115,21 @@ class TestReadSizesCsv:
             "name, width ,note,height\na, 3200 ,,480\nb,12800,x,640",
             "\ufeffwidth,height\r\n3200,480\r\n\r\n12800,640,\r\n\r\n",
             'width,height\n"3200","480"\n+12800,0640\n',
+            "Width;Height\n3200;480\n12800;640\n",
+            '"name"\t"HEIGHT"\t"WIDTH"\n"a"\t"480"\t"3200"\n"b"\t"640"\t"12800"\n',
+            "width_px,height_px\n3200,480\n12800,640\n",
+            "Width (px),Height [pixels]\n3200,480\n,\n12800,640\n,,\n",
+            "file,w,h,\nx,3200,480,\ny,12800,640,\n",
+            "image_width,image_height\n3200,480\n12800,640\n",
+            "sep=;\r\nwidth;height\r\n3200;480\r\n12800;640\r\n;\r\n",
+            "index,width,height\n0,3200.0,480.0\n1,12800.0,640.0\n",
+            "width\theight\r\n3200\t480\r\n12800\t640\r\n".encode("utf-16"),
+            "\ufeffwidth\theight\r\n3200\t480\r\n12800\t640\r\n".encode("utf-16-be"),
         ],
     )
-    def test_sizes_are_read_whatever_the_column_order_and_the_other_columns(self, tmp_path: Path, text: str) -> None:
+    def test_sizes_are_read_whatever_the_column_order_and_the_other_columns(
+        self, tmp_path: Path, text: str | bytes
+    ) -> None:
         sizes_N2 = read_sizes_csv(self.write(tmp_path, text))
         assert sizes_N2.dtype == np.int64
         assert sizes_N2.tolist() == [[480, 3200], [640, 12800]]
@@ -127,7 +139,7 @@ class TestReadSizesCsv:
         assert read_sizes_csv(path).tolist() == [[1, MAX_SIDE_PIXELS]]
 
     @pytest.mark.parametrize(
-        "value", ["", " ", "abc", "3200.0", "1e3", "nan", "1_000", "0", "-5", "200001", "9" * 5000, "٣"]
+        "value", ["", " ", "abc", "3200.5", "12.000", "1e3", "nan", "1_000", "0", "-5", "200001", "9" * 5000, "٣"]
     )
     @pytest.mark.parametrize("column", ["width", "height"])
     def test_a_bad_side_is_refused_naming_file_line_column_and_value(
@@ -139,6 +151,10 @@ class TestReadSizesCsv:
             read_sizes_csv(path)
         assert f"{path}, line 4: {column} '{value.strip()[:40]}" in str(caught.value)
         assert len(str(caught.value)) < 300 + len(str(path))
+
+    def test_the_line_is_the_files_even_after_a_line_of_excel(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="line 3: width 'x'"):
+            read_sizes_csv(self.write(tmp_path, "sep=;\nwidth;height\nx;480\n"))
 
     def test_the_line_is_the_files_even_after_a_cell_of_two_lines(self, tmp_path: Path) -> None:
         path = self.write(tmp_path, 'width,height,note\n3200,480,"two\nlines"\nx,480,\n')
@@ -160,7 +176,9 @@ class TestReadSizesCsv:
             ("\n", "height"),
             ("3200,480\n", "height"),
             ("height\n480\n", "width"),
-            ("width;height\n3200;480\n", "height"),
+            ("width|height\n3200|480\n", "height"),
+            ("width_mm,height_mm\n3200,480\n", "height"),
+            ("w,image_width,height\n1,2,3\n", "width"),
             ("width,height,width\n1,2,3\n", "width"),
         ],
     )

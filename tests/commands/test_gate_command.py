@@ -515,3 +515,34 @@ def test_an_update_says_what_got_worse_and_what_failed(tmp_path: Path, capsys: p
     told = capsys.readouterr().err
     assert "1 worse than before" in told
     assert "1 configuration in it did not end ok" in told
+
+
+def stored_run(path: Path, median: float) -> None:
+    """Write a run as pytest-benchmark stores it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    benchmark = {"fullname": "bench_a.py::test_a", "stats": {"median": median}}
+    machine = {"cpu": {"brand_raw": "A"}, "python_version": "3.13"}
+    path.write_text(json.dumps({"machine_info": machine, "benchmarks": [benchmark]}))
+
+
+def test_the_folder_where_pytest_benchmark_stores_its_runs_stands_for_the_newest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / ".benchmarks"
+    for number, median in (("0002_b", 0.2), ("0010_c", 0.4), ("0001_a", 0.1)):
+        stored_run(runs / "Linux-CPython-3.13-64bit" / f"{number}.json", median)
+    base = str(runs / "Linux-CPython-3.13-64bit" / "0001_a.json")
+    _, report = gate([base, str(runs)], capsys)
+    row = next(row for row in report["rows"] if row["spec_id"] == "bench_a.py::test_a")
+    assert (row["baseline"], row["candidate"]) == pytest.approx((0.1, 0.4))
+    run(["gate", base, str(runs)])
+    assert "0010_c.json" in capsys.readouterr().out
+
+
+def test_stored_runs_of_several_machines_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = tmp_path / ".benchmarks"
+    for machine in ("Linux-1", "Linux-2"):
+        stored_run(runs / machine / "0001_a.json", 0.1)
+    assert run(["gate", str(runs), str(runs)]) == 2
+    told = capsys.readouterr().err
+    assert "(Linux-1, Linux-2): it holds runs of several machines; name a run of one of them, as " in told

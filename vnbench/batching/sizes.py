@@ -5,9 +5,7 @@ Sizes travel as an int64 array of shape (N, 2), whose columns are height and wid
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -15,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from vnbench.batching.csv_table import CsvTable, read_csv, shown
 from vnbench.errors import InputError
 from vnbench.records.spec.words import SIZE_LAWS, SizeLaw
 from vnbench.units import MAX_SIDE_PIXELS, PixelRange
@@ -30,9 +29,6 @@ _SIZES_STREAM = int.from_bytes(b"sizes")
 
 _COLUMNS = ("height", "width")
 """Columns of a size file, in the order of the columns of the array."""
-
-_MAX_SHOWN_CHARACTERS = 40
-"""A longer value is cut in messages: one that long is the wrong column or the wrong file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,78 +94,45 @@ def check_sizes(sizes_N2: SizeArray) -> None:
 def read_sizes_csv(path: Path) -> SizeArray:
     """Return the sizes of a CSV file, shape (N, 2), columns height and width in pixels, int64, in the file's order.
 
-    The first line names the columns, ``width`` and ``height`` among them, in any order; other columns are ignored, and
-    so are empty lines.
+    The first line names the columns, ``width`` and ``height`` among them (or ``w`` and ``h``), in any order; other
+    columns are ignored, and so are empty rows.
 
     Raises:
         InputError: the file cannot be read, lacks a column, has no rows, or holds a side that is not a whole number
             from 1 to MAX_SIDE_PIXELS; the message names the file, the line (from 1, the header) and the value.
     """
-    try:
-        # utf-8-sig: spreadsheets begin their CSV files with a byte order mark.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(_size_rows(file, path=path))
-    except OSError as error:
-        raise InputError(
-            str(path),
-            allowed=f"the file cannot be read ({error.strerror})",
-            remedy="name a CSV file with the header width,height",
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            str(path),
-            allowed=f"the file is not CSV text in UTF-8 ({error})",
-            remedy="save it as CSV with the header width,height",
-        ) from error
-    if not rows:
-        raise InputError(str(path), allowed="there are no sizes below the header", remedy="write one row per image")
-    return np.array(rows, dtype=np.int64)
+    return sizes_of(read_csv(path))
 
 
-def _size_rows(lines: Iterator[str], *, path: Path) -> Iterator[tuple[int, ...]]:
-    """Yield (height, width) per row of the file."""
-    reader = csv.reader(lines)
-    header = [name.strip() for name in next(reader, [])]
-    for name in _COLUMNS:
-        if header.count(name) != 1:
-            raise InputError(
-                f"{path}, line 1:",
-                _shown(",".join(header)),
-                allowed=f"exactly one column {name} is needed",
-                remedy="begin the file with the header width,height",
-            )
-    positions = [header.index(name) for name in _COLUMNS]
-    for row in reader:
-        if not row:
-            continue
-        if any(cell.strip() for cell in row[len(header) :]):
-            # A thousands separator, as in 12,800: read by position it would pass for a width of 12.
-            raise InputError(
-                f"{path}, line {reader.line_num}:",
-                _shown(",".join(row)),
-                allowed=f"{len(row)} values stand below {len(header)} columns",
-                remedy="write plain numbers, without thousands separators",
-            )
-        yield tuple(
-            _parse_side(row[position] if position < len(row) else "", where=f"{path}, line {reader.line_num}: {name}")
-            for name, position in zip(_COLUMNS, positions, strict=True)
+def sizes_of(table: CsvTable) -> SizeArray:
+    """Return the sizes in a table, as ``read_sizes_csv`` does.
+
+    Raises:
+        InputError: as ``read_sizes_csv``, of what the table holds.
+    """
+    columns = {name: table.column(name) for name in _COLUMNS}
+    if not table.rows:
+        raise InputError(
+            str(table.path), allowed="there are no sizes below the header", remedy="write one row per image"
         )
+    sides = [
+        [_parse_side(text, where=f"{table.path}, line {line}: {name}") for name, text in zip(columns, row, strict=True)]
+        for line, *row in zip(table.lines, *columns.values(), strict=True)
+    ]
+    return np.array(sides, dtype=np.int64)
 
 
 def _parse_side(text: str, *, where: str) -> int:
     """Return the side in pixels that a cell holds."""
-    text = text.strip()
-    # The digits are bounded because Python refuses to convert thousands of them.
-    side = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
+    # The digits are bounded because Python refuses to convert thousands of them. With .0 a data frame writes whole
+    # numbers of a column that had a gap; more zeros could be a separator of thousands.
+    match = re.fullmatch(r"([+-]?[0-9]{1,18})(\.0)?", text)
+    side = int(match[1]) if match else None
     if side is not None and 1 <= side <= MAX_SIDE_PIXELS:
         return side
     raise InputError(
         where,
-        _shown(text),
+        shown(text),
         allowed=f"a side is a whole number of pixels from 1 to {MAX_SIDE_PIXELS}",
         remedy="correct the value, or delete the row",
     )
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _MAX_SHOWN_CHARACTERS else text[:_MAX_SHOWN_CHARACTERS] + "...")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,16 @@ import click
 
 from vnbench.request.option import OTHER, PANELS, Option
 
-FILE = click.Path(path_type=Path)
+
+class PathOfUser(click.Path):
+    """A path as people write it, where ~ is their home though no shell has put it in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
+FILE = PathOfUser(path_type=Path)
 """A path, whether it exists or not: what is wrong with it is told where it is used."""
 
 UNBROKEN = "\N{NON-BREAKING HYPHEN}"
@@ -86,7 +96,7 @@ def _parameter(option: Option, *, is_needed: bool) -> click.Parameter:
 
 
 results = click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=FILE)
-"""Results files that a command reads."""
+"""Results files that a command reads, folders of them, or patterns."""
 
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."

@@ -31,7 +31,7 @@ def plan(
 ) -> int:
     """Say what a run will take, in which configuration, whether it finishes in time, and what to change.
 
-    RESULTS are results files; without any, the records that ship are taken.
+    RESULTS are results files, or folders of them; without any, the records that ship are taken.
     """
     from vnbench.commands.plan.plan import run_plan_command
 

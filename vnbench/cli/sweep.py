@@ -15,7 +15,12 @@ from vnbench.request.options import OPTIONS
 @click.command(
     "sweep", cls=Command, short_help="Measure step time, peak memory and padding by levers.", params=taken(OPTIONS)
 )
-@click.option("--config", metavar="FILE.toml", type=FILE, help="Options in a file; those given here win.")
+@click.option(
+    "--config",
+    metavar="FILE.toml",
+    type=FILE,
+    help="Options in a file, its paths as seen from here; those given here win.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be measured; write nothing.")
 @as_json
 def sweep(*, config: Path | None, dry_run: bool, as_json: bool, **given: Any) -> int:

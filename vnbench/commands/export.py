@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vnbench.analysis.findings import Findings
-from vnbench.commands.gate.inputs import results_files
 from vnbench.commands.plan.asked import run_values
 from vnbench.commands.plan.plan import plan_records
 from vnbench.errors import InputError
@@ -92,12 +91,11 @@ def view_of(
         raise InputError(f"--{name}", text, allowed="it is of a plan", remedy="write --what plan, or leave it out")
     for name in asked:
         word(tuple(RUN_OPTIONS))(name, "--what plan:")
-    paths = tuple(path for given in results for path in results_files(given, suffixes=(".jsonl",)))
-    loaded = load_one_corpus(paths, corpus_id=corpus_id)
+    loaded = load_one_corpus(results, corpus_id=corpus_id)
     provenance(loaded.records)
     found = Findings(loaded.records)
     if what == "plan":
-        return plan_view(plan_records(found, run_values(asked), sources=paths).to_json()), loaded.notes
+        return plan_view(plan_records(found, run_values(asked), sources=tuple(results)).to_json()), loaded.notes
     return TABLES[what](found.latest), loaded.notes
 
 

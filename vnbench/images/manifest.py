@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal, get_args
 
-from vnbench.batching.sizes import read_sizes_csv
+from vnbench.batching.csv_table import read_csv
+from vnbench.batching.sizes import sizes_of
 from vnbench.errors import InputError
 
 Split = Literal["train", "validation"]
@@ -58,22 +59,29 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
             allowed="there is no such manifest",
             remedy="name the directory of a finished corpus, or write one with vnbench corpus",
         )
-    sizes_N2 = read_sizes_csv(path)  # reads the same rows by the same rules, and answers for text, widths and heights
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-        missing = [column for column in COLUMNS if column not in reader.fieldnames]
-        if missing:
-            raise InputError(
-                f"{path}, line 1:",
-                ",".join(reader.fieldnames),
-                allowed=f"column {', '.join(missing)} is missing",
-                remedy=f"name the columns {','.join(COLUMNS)}",
-            )
-        rows = [
-            _parse_row(cells, index=index, height=height, width=width, where=f"{path}, line {reader.line_num}:")
-            for index, (cells, (height, width)) in enumerate(zip(reader, sizes_N2.tolist(), strict=True))
-        ]
+    table = read_csv(path)
+    sizes_N2 = sizes_of(table)  # answers for the columns of widths and heights
+    missing = [column for column in COLUMNS if column not in (*table.header, "width", "height")]
+    if missing:
+        raise InputError(
+            f"{path}, line 1:",
+            ",".join(table.header),
+            allowed=f"column {', '.join(missing)} is missing",
+            remedy=f"name the columns {','.join(COLUMNS)}",
+        )
+    cells_of_rows = zip(*(table.column(column) for column in COLUMNS), strict=True)
+    rows = [
+        _parse_row(
+            dict(zip(COLUMNS, cells, strict=True)),
+            index=index,
+            height=height,
+            width=width,
+            where=f"{path}, line {line}:",
+        )
+        for index, (cells, line, (height, width)) in enumerate(
+            zip(cells_of_rows, table.lines, sizes_N2.tolist(), strict=True)
+        )
+    ]
     if not any(row.split == "train" for row in rows):
         raise InputError(
             str(path),
@@ -83,8 +91,7 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
     return tuple(rows)
 
 
-def _parse_row(cells: Mapping[str, str | None], *, index: int, height: int, width: int, where: str) -> ManifestRow:
-    values = {column: (cells[column] or "").strip() for column in COLUMNS}
+def _parse_row(values: Mapping[str, str], *, index: int, height: int, width: int, where: str) -> ManifestRow:
     split = next((split for split in SPLITS if split == values["split"]), None)
     if split is None:
         raise InputError(

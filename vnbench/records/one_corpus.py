@@ -8,13 +8,15 @@ from pathlib import Path
 
 from vnbench.errors import InputError
 from vnbench.records.record import TrialRecord
+from vnbench.records.results_files import results_files
 from vnbench.records.store import LoadedResults, load_each, together
 from vnbench.units import count
 
 
 def load_one_corpus(paths: Sequence[Path], *, corpus_id: str | None = None) -> LoadedResults:
-    """Return the records of some results files, which have to be of one corpus unless ``corpus_id`` chooses one.
+    """Return the records of some results files, or of folders of them.
 
+    They have to be of one corpus unless ``corpus_id`` chooses one.
     Compute and memory trials name no corpus: they belong to that of their file. Where a file holds several, nobody
     can tell to which, and a choice leaves them out with a note.
 
@@ -22,6 +24,7 @@ def load_one_corpus(paths: Sequence[Path], *, corpus_id: str | None = None) -> L
         InputError: a file cannot be read, none holds a record, they hold several corpora and none was chosen, or the
             chosen one is not among them.
     """
+    paths = results_files(paths)
     parts = load_each(paths)
     loaded = together(parts, paths=paths)
     found = _files_by_corpus(parts, paths)

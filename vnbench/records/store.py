@@ -14,7 +14,9 @@ from vnbench.errors import InputError
 from vnbench.processes.locks import try_lock
 from vnbench.records.machine_keys import Environment, differences
 from vnbench.records.record import SCHEMA_VERSION, SchemaVersionError, TrialRecord, is_of_kind, of_kind
+from vnbench.records.results_files import results_files
 from vnbench.records.spec.trial_spec import ProbeSpec
+from vnbench.texts import form_of, lines_of
 from vnbench.units import count
 
 
@@ -72,14 +74,13 @@ def load_results(path: Path) -> LoadedResults:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file with their ends, one at a time: all at once, those of 10,000 take 250 MB.
+    """Yield the lines of a file with their ends, one at a time: all at once, those of 10,000 records take 250 MB.
 
     Raises:
         InputError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            yield from file
+        yield from lines_of(path)
     except OSError as error:
         raise InputError(
             str(path), allowed=error.strerror or "not readable", remedy="name a results file that vnbench sweep wrote"
@@ -87,12 +88,13 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def load_all(paths: Sequence[Path]) -> LoadedResults:
-    """Return the records of several results files together.
+    """Return the records of several results files together, or of folders of them.
 
     Raises:
         InputError: one of them cannot be read, or none of them holds a record.
     """
-    return together(load_each(paths), paths=paths)
+    files = results_files(paths)
+    return together(load_each(files), paths=files)
 
 
 def load_each(paths: Sequence[Path]) -> list[LoadedResults]:
@@ -215,6 +217,13 @@ class ResultsFile:
         self.close()
 
     def _take_over(self, environment: Environment, *, where: str) -> None:
+        if (form := form_of(self.path)) != "UTF-8":
+            raise InputError(
+                where,
+                self.path,
+                allowed=f"this is {form}, which is read but not written",
+                remedy="name another file, or bring it into UTF-8",
+            )
         loaded = load_results(self.path)
         for record in (*loaded.records, *loaded.probes):
             different = differences(record.environment, environment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -54,7 +55,7 @@ SNAPSHOT_RULES = ("best", "epoch", "none")
 
 
 def _path(text: str, _: str) -> Path:
-    return Path(text)
+    return Path(os.path.expanduser(text))
 
 
 def _model(text: str, where: str) -> str | OwnModel:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +17,23 @@ from vnbench.errors import GateError, InputError
 from vnbench.output.words.commands import options_of_specs, sweep_command
 from vnbench.records.readings import Metric
 from vnbench.records.record import TrialRecord
-from vnbench.records.store import load_results
+from vnbench.records.results_files import in_folder, results_files
+from vnbench.records.store import load_each
+
+STORED_RUN = re.compile(r"\d{4,}_")
+"""Begins the name of each run that pytest-benchmark stores: its number, in the order of time."""
 
 MAX_DOCUMENT_BYTES = 256 * 2**20
 """Longest JSON document that is read; pytest-benchmark's with all rounds of a hundred benchmarks have 20 MB."""
 
 
 def load_records(path: Path) -> tuple[tuple[TrialRecord, ...], tuple[str, ...]]:
-    """Return the records of a results file, or of all in a folder, and what could not be read of them.
+    """Return the records of a results file, of all in a folder or of a pattern, and what could not be read of them.
 
     Raises:
         InputError: a file cannot be read, or there is none.
     """
-    loaded = [load_results(one) for one in results_files(path, suffixes=(".jsonl",))]
+    loaded = load_each(results_files([path]))
     return (
         tuple(record for part in loaded for record in part.records),
         tuple(note for part in loaded for note in part.notes),
@@ -39,10 +46,12 @@ def load_candidate(path: Path) -> Side:
     Raises:
         InputError: it cannot be read, or holds nothing.
     """
-    documents = _documents(path)
-    if documents:
+    files = _json_files(path)
+    if files:
+        documents = [_document(one) for one in files]
         _refuse_baseline(documents, path)
-        return side_of_benchmarks(documents, path=path)
+        about = str(files[0].relative_to(path)) if path in files[0].parent.parents else ""
+        return replace(side_of_benchmarks(documents, path=path), about=about)
     records, notes = load_records(path)
     if not records:
         raise InputError(
@@ -62,7 +71,7 @@ def load_baseline(path: Path, *, candidate: Side, metrics: Collection[Metric]) -
         GateError: there is no such file, or nothing in it for the candidate's device.
         InputError: it cannot be read.
     """
-    if not path.exists():
+    if not path.exists() and not glob.has_magic(str(path)):
         specs = [one.spec for one in candidate.configurations.values() if one.spec is not None]
         made = (
             f"vnbench gate {path} CANDIDATE --update"
@@ -129,17 +138,38 @@ def device_of(side: Side) -> str:
 
 
 def _baseline_document(path: Path) -> Mapping[str, Any] | None:
-    documents = _documents(path)
-    return documents[0] if len(documents) == 1 and is_baseline(documents[0]) else None
+    files = _json_files(path)
+    document = _document(files[0]) if len(files) == 1 else None
+    return document if is_baseline(document) else None
 
 
-def _documents(path: Path) -> tuple[Mapping[str, Any], ...]:
-    """Return the JSON documents of a file, or of a folder without results files; empty where records stand there."""
-    if path.is_dir() and any(path.glob("*.jsonl")):
+def _json_files(path: Path) -> tuple[Path, ...]:
+    """Return the JSON documents that a path names; none where it names results files.
+
+    Of a folder where pytest-benchmark stores its runs, a folder per machine, the newest run counts.
+
+    Raises:
+        InputError: it names nothing that is read, or such a folder has runs of several machines.
+    """
+    if not path.is_dir():
+        return results_files([path]) if path.suffix == ".json" else ()
+    if in_folder(path):
         return ()
-    if not path.is_dir() and path.suffix != ".json":
-        return ()
-    return tuple(_document(one) for one in results_files(path, suffixes=(".json",)))
+    machines = [one for one in sorted(path.iterdir()) if one.is_dir() and _stored_runs(one)]
+    if in_folder(path, suffixes=(".json",)) or not machines:
+        return results_files([path], suffixes=(".json",))
+    if len(machines) > 1:
+        raise InputError(
+            str(path),
+            f"({', '.join(one.name for one in machines)})",
+            allowed="it holds runs of several machines",
+            remedy=f"name a run of one of them, as {_stored_runs(machines[0])[-1]}",
+        )
+    return _stored_runs(machines[0])[-1:]
+
+
+def _stored_runs(folder: Path) -> tuple[Path, ...]:
+    return tuple(one for one in in_folder(folder, suffixes=(".json",)) if STORED_RUN.match(one.name))
 
 
 def _document(path: Path) -> Mapping[str, Any]:
@@ -172,19 +202,3 @@ def _refuse_baseline(documents: Sequence[Mapping[str, Any]], path: Path) -> None
         raise InputError(
             "CANDIDATE", path, allowed="a baseline file is no candidate", remedy="name the records that were measured"
         )
-
-
-def results_files(path: Path, *, suffixes: tuple[str, ...]) -> list[Path]:
-    """Return a file, or those of a folder that end so.
-
-    Raises:
-        InputError: the folder holds none.
-    """
-    if not path.is_dir():
-        return [path]
-    found = sorted(one for one in path.iterdir() if one.suffix in suffixes)
-    if not found:
-        raise InputError(
-            str(path), allowed="there is no results file in this folder", remedy="name a .jsonl file or its folder"
-        )
-    return found
