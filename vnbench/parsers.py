@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from vnbench.errors import InputError
+from vnbench.meant import closest
 from vnbench.units import parse_int, parse_int_list, split_list
 
 Parser = Callable[[str, str], Any]
@@ -18,12 +18,11 @@ def word(allowed: Sequence[str]) -> Callable[[str, str], str]:
 
     def parse(text: str, where: str) -> str:
         if text not in allowed:
-            close = difflib.get_close_matches(text, allowed, n=1)
             raise InputError(
                 where,
                 text,
                 allowed=f"must be one of {', '.join(allowed)}",
-                remedy=f"write {close[0] if close else allowed[0]}",
+                remedy=f"write {closest(text, allowed) or 'one of these'}",
             )
         return text
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from vnbench.errors import InputError
+from vnbench.meant import meant_duration, meant_list, meant_pixels, meant_range, meant_share, meant_size
 
 BYTES_PER_UNIT = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 SECONDS_PER_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -55,7 +56,7 @@ def parse_pixels(text: str, where: str) -> int:
             where,
             text,
             allowed="pixels are a positive number, as 16384000, 16.4Mpx or 2x640x12800",
-            remedy="write COUNTxHEIGHTxWIDTH",
+            remedy=f"write {meant_pixels(text)}",
         )
     return pixels
 
@@ -72,7 +73,7 @@ def parse_pixel_range(text: str, where: str) -> PixelRange:
             where,
             text,
             allowed="a range is two whole numbers of pixels",
-            remedy="write START:STOP, as 3200:12800",
+            remedy=f"write {meant_range(text)}",
         )
     start = int(match[1])
     stop = int(match[2]) if match[2] is not None else start
@@ -109,7 +110,7 @@ def parse_int_list(text: str, *, where: str, minimum: int) -> tuple[int, ...]:
                 where,
                 text,
                 allowed=f"{part!r} is not a whole number of at least {minimum}",
-                remedy="write a comma list, as " + ",".join(str(max(minimum, n)) for n in (1, 2, 4)),
+                remedy="write " + ",".join(meant_list(text, minimum=minimum)),
             )
         values.append(int(part))
     return tuple(dict.fromkeys(values))
@@ -168,7 +169,7 @@ def parse_duration(text: str, where: str) -> float:
             where,
             text,
             allowed="a duration is a positive number with s, m, h or d",
-            remedy="write 90s, 10m or 12h",
+            remedy=f"write {meant_duration(text, seconds_per_unit=SECONDS_PER_UNIT)}",
         )
     return seconds
 
@@ -182,7 +183,9 @@ def parse_ratio(text: str, where: str) -> float:
     match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*(%?)\s*", text)
     ratio = float(match[1]) / (100.0 if match[2] else 1.0) if match else 0.0
     if not 0 < ratio < 1:
-        raise InputError(where, text, allowed="a share lies above 0 % and below 100 %", remedy="write 1% or 0.01")
+        raise InputError(
+            where, text, allowed="a share lies above 0 % and below 100 %", remedy=f"write {meant_share(text)}"
+        )
     return ratio
 
 
@@ -219,7 +222,10 @@ def parse_bytes(text: str, where: str) -> int:
     size = round(float(match[1]) * BYTES_PER_UNIT[match[2]]) if match else 0
     if size < 1:
         raise InputError(
-            where, text, allowed="a size is a positive number with B, KiB, MiB, GiB or TiB", remedy="write 24GiB"
+            where,
+            text,
+            allowed="a size is a positive number with B, KiB, MiB, GiB or TiB",
+            remedy=f"write {meant_size(text)}",
         )
     return size
 

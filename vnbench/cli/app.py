@@ -7,7 +7,6 @@ interrupted. Modules that import numpy, pandas or matplotlib are imported by the
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import os
 import sys
@@ -23,8 +22,9 @@ from vnbench.cli.plan import plan
 from vnbench.cli.report import export, plot, report
 from vnbench.cli.sweep import sweep
 from vnbench.errors import VnbenchError
+from vnbench.meant import closest
 from vnbench.processes.interrupts import INTERRUPTED, Interrupts
-from vnbench.request.options import ALL_OPTIONS, BATCHING_OPTIONS, CORPUS_OPTIONS, OPTIONS, PROFILE_OPTIONS
+from vnbench.request.options import BATCHING_OPTIONS, CORPUS_OPTIONS, OPTIONS, PROFILE_OPTIONS
 from vnbench.units import count
 
 BROKEN_PIPE = 141
@@ -210,11 +210,12 @@ def _usage_message(error: click.ClickException, arguments: Sequence[str]) -> str
     command = next((argument for argument in arguments if argument in commands), None)
     help_command = f"vnbench {command} --help" if command else "vnbench --help"
     if isinstance(error, click.NoSuchOption):
-        close = difflib.get_close_matches(error.option_name, [f"--{name}" for name in ALL_OPTIONS], n=1)
-        hint = f"write {close[0]}" if close else f"see {help_command}"
+        known = app.commands[command].params if command else app.params
+        close = closest(error.option_name, [name for one in known for name in one.opts if name.startswith("--")])
+        hint = f"write {close}" if close else f"see {help_command}"
         return f"{error.option_name}: there is no such option; {hint}"
     if command is None and arguments and not arguments[0].startswith("-"):
-        close = difflib.get_close_matches(arguments[0], commands, n=1)
-        hint = f"write vnbench {close[0]}" if close else f"see {help_command}"
+        close = closest(arguments[0], commands)
+        hint = f"write vnbench {close}" if close else f"see {help_command}"
         return f"{arguments[0]}: there is no such command, but {', '.join(commands)}; {hint}"
     return f"{error.format_message().rstrip('.')}; see {help_command}"

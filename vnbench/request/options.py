@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vnbench.errors import InputError
+from vnbench.meant import closest
 from vnbench.parsers import whole, word, words
 from vnbench.records.readings import METRICS
 from vnbench.records.record import STATUSES
@@ -60,14 +60,13 @@ def _path(text: str, _: str) -> Path:
 
 def _model(text: str, where: str) -> str | OwnModel:
     if is_own_model(text):
-        return read_own_model(text, where=where)
+        return read_own_model(os.path.expanduser(text), where=where)
     if text not in MODEL_NAMES:
-        close = difflib.get_close_matches(text, MODEL_NAMES, n=1)
         raise InputError(
             where,
             text,
             allowed=f"must be one of {', '.join(MODEL_NAMES)}, or FILE.py:FUNCTION for a network of your own",
-            remedy=f"write {close[0] if close else MODEL_NAMES[0]}",
+            remedy=f"write {closest(text, MODEL_NAMES) or 'one of these'}",
         )
     return text
 

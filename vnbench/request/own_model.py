@@ -8,7 +8,6 @@ varied; with ``padding`` the module gets the mask of valid pixels, (B, H, W), as
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vnbench.errors import InputError
+from vnbench.meant import closest
 from vnbench.records.spec.axes import AXES
 
 NEUTRAL: Mapping[str, str] = {name: lever.neutral for name, lever in AXES.items() if lever.neutral is not None}
@@ -44,8 +44,8 @@ class OwnModel:
 
 
 def is_own_model(name: str) -> bool:
-    """Return whether a name is that of a function in a file, and not of a preset."""
-    return ":" in name
+    """Return whether a name is that of a function in a file, or of a file alone, and not of a preset."""
+    return ":" in name or name.endswith(".py")
 
 
 def read_own_model(name: str, *, where: str) -> OwnModel:
@@ -54,7 +54,7 @@ def read_own_model(name: str, *, where: str) -> OwnModel:
     Raises:
         InputError: no such file or function in it, no Python, or a function that takes no ``num_classes``.
     """
-    file, _, function = name.rpartition(":")
+    file, function = (name, "") if name.endswith(".py") else name.rsplit(":", 1)
     path = Path(file)
     try:
         content = path.read_bytes()
@@ -66,7 +66,7 @@ def read_own_model(name: str, *, where: str) -> OwnModel:
         tree = ast.parse(content)
     except (SyntaxError, ValueError) as error:
         raise InputError(where, name, allowed=f"{path} is no Python: {error}", remedy="mend the file") from error
-    parameters = _parameters(tree, function, name=name, where=where)
+    parameters = _parameters(tree, function, file=file, name=name, where=where)
     if REQUIRED not in parameters:
         raise InputError(
             where,
@@ -125,24 +125,29 @@ def _files_of(start: Path, parts: Sequence[str]) -> Iterator[Path]:
         yield from (file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file())
 
 
-def _parameters(tree: ast.Module, function: str, *, name: str, where: str) -> list[str]:
+def _parameters(tree: ast.Module, function: str, *, file: str, name: str, where: str) -> list[str]:
     """Return the names of the parameters of a function or class at the top of a module."""
     found = {
         node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     }
     if function not in found:
-        close = difflib.get_close_matches(function, found, n=1) or list(found)[:1]
+        # What takes no classes is a part of a network, or something else.
+        makers = [maker for maker, node in found.items() if REQUIRED in _arguments(node)] or list(found)
+        meant = closest(function, makers) or next(iter(makers), None)
         raise InputError(
             where,
             name,
-            allowed=f"it defines no {function or 'function of no name'}, but {', '.join(found) or 'nothing'}",
-            remedy=f"write {name.rpartition(':')[0]}:{close[0]}" if close else "define it at the top of the file",
+            allowed=f"it defines {', '.join(found) or 'nothing'}"
+            + (f", and no {function}" if function else ", of which one makes the network"),
+            remedy=f"write {file}:{meant}" if meant else "define a function at the top of the file",
         )
-    node = found[function]
+    return _arguments(found[function])
+
+
+def _arguments(node: ast.AST) -> list[str]:
+    """Return the names of the parameters of a function, or of what makes an instance of a class."""
     if isinstance(node, ast.ClassDef):
         makers = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
-        if not makers:
-            return []
-        node = makers[0]
-    arguments = node.args
-    return [argument.arg for argument in (*arguments.args, *arguments.kwonlyargs)]
+        return _arguments(makers[0]) if makers else []
+    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    return [argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)]

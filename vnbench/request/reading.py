@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vnbench.errors import InputError
+from vnbench.meant import closest
 from vnbench.request.options import OPTIONS
 
 NOT_OF_A_SEARCH = {
@@ -111,12 +111,11 @@ def _read_toml(path: Path | None) -> dict[str, str]:
         raise InputError("--config", path, allowed=f"this is no TOML: {error}", remedy="mend the line") from error
     for name in content:
         if name not in OPTIONS:
-            close = difflib.get_close_matches(name, OPTIONS, n=1)
             raise InputError(
                 str(path),
                 name,
                 allowed=f"no option has this name; known are {', '.join(sorted(OPTIONS))}",
-                remedy=f"write {close[0] if close else 'one of these'}",
+                remedy=f"write {closest(name, OPTIONS) or 'one of these'}",
             )
     # A path in a configuration file is relative to the working folder, as on the command line.
     return {

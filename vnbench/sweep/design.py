@@ -14,7 +14,7 @@ from vnbench.batching.sizes import SizeArray
 from vnbench.batching.soak import soak_passes
 from vnbench.batching.transport import bytes_in_flight
 from vnbench.errors import InputError
-from vnbench.records.spec.axes import COMPUTING_LEVERS, LOADER_FIELDS
+from vnbench.records.spec.axes import AXES, COMPUTING_LEVERS, LOADER_FIELDS
 from vnbench.records.spec.trial_spec import (
     ComputeSpec,
     ImagesSpec,
@@ -72,8 +72,12 @@ def make_design(
     cells = tuple(cell for cell, reason in reasons.items() if reason is None)
     left_out = tuple(f"{cell}: {reason}" for cell, reason in reasons.items() if reason is not None)
     if not cells:
+        causes = list(dict.fromkeys(reason for reason in reasons.values() if reason is not None))
+        axes = [f"--{AXES[name].option}" for name in config.asked if name in AXES]
         raise InputError(
-            "the axes", allowed="no combination of their values can be measured", remedy="; ".join(left_out[:3])
+            ", ".join(axes) or "the axes",
+            allowed=f"no combination of the values can be measured ({'; '.join(causes[:3])})",
+            remedy="write values that go together",
         )
     # On the CPU memory is counted tensor by tensor, which compiled code makes and drops unseen.
     countable = [cell for cell in cells if config.device == "cuda" or cell.compile == "none"]

@@ -1,0 +1,74 @@
+"""What somebody most likely meant who wrote a value or a name in a way that is not taken."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+DIGITS = "[0-9]{1,18}"
+"""Of a whole number; Python refuses to convert thousands of them."""
+
+NUMBER = rf"{DIGITS}(?:[.,]{DIGITS})?"
+"""As people write it, with a comma in some countries."""
+
+
+def closest(text: str, known: Iterable[str]) -> str | None:
+    """Return the name that was most likely meant; None where none is close."""
+    names = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(text.strip().casefold().replace("_", "-"), names, n=1)
+    return names[close[0]] if close else None
+
+
+def meant_pixels(text: str) -> str:
+    """Return how a number of pixels is written that was most likely meant, or its form."""
+    sides = re.findall(DIGITS, text)
+    megapixels = re.fullmatch(rf"\s*({NUMBER})\s*m\w*\s*", text, re.IGNORECASE)
+    if megapixels is not None:
+        return f"{_plain(megapixels[1])}Mpx"
+    return "x".join(sides) if 2 <= len(sides) <= 3 else "COUNTxHEIGHTxWIDTH"
+
+
+def meant_range(text: str) -> str:
+    """Return the same of a range: of 3200-12800, or 3200 to 12800 px."""
+    ends = re.findall(DIGITS, text)
+    return ":".join(ends) if len(ends) == 2 else "START:STOP, as 3200:12800"
+
+
+def meant_duration(text: str, *, seconds_per_unit: Mapping[str, float]) -> str:
+    """Return the same of a duration: of 5 minutes, 1h30m or 2,5 hours."""
+    # Not of milliseconds or months.
+    found = re.findall(rf"({NUMBER})\s*(m(?!s\b|o)|[shd])", text.lower())
+    parts = [(float(_plain(number)), unit) for number, unit in found]
+    total = sum(number * seconds_per_unit[unit] for number, unit in parts)
+    if total <= 0:
+        return "90s, 10m or 12h"
+    return f"{parts[0][0]:g}{parts[0][1]}" if len(parts) == 1 else f"{total / 60:g}m"
+
+
+def meant_share(text: str) -> str:
+    """Return the same of a share: of 5, or 1,5 %."""
+    match = re.fullmatch(rf"\s*({NUMBER})\s*%?\s*", text)
+    percent = float(_plain(match[1])) if match else 0.0
+    return f"{percent:g}%" if 0 < percent < 100 else "1% or 0.01"
+
+
+def meant_size(text: str) -> str:
+    """Return the same of a size: of 2GB, 512m or 2."""
+    match = re.fullmatch(rf"\s*({NUMBER})\s*([kmgt]?)[a-z]*\s*", text, re.IGNORECASE)
+    if match is None or not float(_plain(match[1])):
+        return "24GiB"
+    return f"{_plain(match[1])}{(match[2] or 'G').upper()}iB"
+
+
+def meant_list(text: str, *, minimum: int) -> list[str]:
+    """Return the same of a list of whole numbers: of 1 2 4, or 1;2;4."""
+    is_list = re.fullmatch(rf"\s*{DIGITS}(?:[;/|\s,]+{DIGITS})*\s*", text) is not None
+    numbers = re.findall(DIGITS, text)
+    if is_list and all(int(number) >= minimum for number in numbers):
+        return numbers
+    return [str(max(minimum, number)) for number in (1, 2, 4)]
+
+
+def _plain(number: str) -> str:
+    return number.replace(",", ".")
