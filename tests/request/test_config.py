@@ -215,3 +215,9 @@ def test_a_search_refuses_what_it_finds_itself(option: str) -> None:
     }
     with pytest.raises(InputError, match=f"--find-max-batch: the search itself sets --{option}"):
         config(find_max_batch="yes", **{option.replace("-", "_"): values[option]})
+
+
+def test_a_file_that_powershell_wrote_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.toml"
+    path.write_bytes('widths = "640:1280"\r\nseed = 7\r\n'.encode("utf-16"))
+    assert read_request({}, config_path=path).values["seed"] == 7

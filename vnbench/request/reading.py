@@ -11,6 +11,7 @@ from typing import Any
 from vnbench.errors import InputError
 from vnbench.meant import closest
 from vnbench.request.options import OPTIONS
+from vnbench.texts import decoded
 
 NOT_OF_A_SEARCH = {
     "batch-size",
@@ -102,7 +103,7 @@ def _read_toml(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(decoded(path.read_bytes()))
     except OSError as error:
         raise InputError(
             "--config", path, allowed=f"the file cannot be read ({error.strerror})", remedy="name a TOML file"

@@ -20,6 +20,7 @@ from vnbench.output.tables.team import team_table
 from vnbench.output.words.plan import named
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.request.options import RUN_OPTIONS
+from vnbench.texts import decoded
 from vnbench.units import parse_duration, parse_int
 
 RULE = "The longest run first, each to the card that is free first."
@@ -80,7 +81,7 @@ def run_team_command(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(decoded(path.read_bytes()))
     except OSError as error:
         raise InputError(
             "--runs", path, allowed=f"cannot be read ({error.strerror})", remedy="name a TOML file with [[run]] tables"
