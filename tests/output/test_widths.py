@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from rich.console import RenderableType
 
 from vnbench.analysis.comparison.compare import compare
-from vnbench.analysis.comparison.sides import side_of
+from vnbench.analysis.comparison.sides import Configuration, Side, figure_of, side_of
 from vnbench.analysis.models.max_batch import next_probe, summarize_search
 from vnbench.batching.sizes import SizeDistribution, draw_sizes
 from vnbench.cli.app import app, run
@@ -267,3 +267,40 @@ def test_help_breaks_between_words_and_never_within(name: str | None, shown: Cal
     wide = shown(lambda: run(command), width=WIDE, look={})
     for width in WIDTHS:
         assert_whole(shown(lambda: run(command), width=width, look={}), wide=wide, width=width)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        (
+            "benchmarks/suites/bench_path.py::test_iterating_over_a_loader_of_workers[threads-prefetch-2]",
+            ["bench_path.py::", "test_iterating_over_a_loader_of_workers", "[threads-prefetch-2]"],
+        ),
+        ("測試/基準.py::test_讀取[影像]", ["test_讀取[影像]"]),
+    ],
+)
+def test_the_name_of_a_benchmark_is_broken_after_parts_of_it(
+    name: str, parts: list[str], shown: Callable[..., str]
+) -> None:
+    sides = [
+        Side(keys={}, configurations={name: Configuration(name=name, figures={"time": figure_of([s], metric="time")})})
+        for s in (0.1, 0.15)
+    ]
+    made = gate_table(compare(*sides), about=("a.json", "b.json"))
+    for width in (60, 80):
+        narrow = shown(lambda: stdout_console().print(made), width=width, look={})
+        assert max(map(cell_len, narrow.splitlines())) <= width
+        assert all(part in narrow for part in parts)
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=str)
+def test_a_pipe_is_as_wide_as_columns_says_and_no_narrower_for_its_colours(
+    look: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in look.items():
+        monkeypatch.setenv(name, value)
+    assert stdout_console().width == 120
+    monkeypatch.setenv("COLUMNS", "97")
+    assert stdout_console().width == 97
+    monkeypatch.setenv("COLUMNS", "many")
+    assert stdout_console().width == 120

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
@@ -22,6 +23,9 @@ GAPS = (2, 1)
 
 MOST_LINES = 4
 """About as many lines as the longest cell of a column is folded into at most: taller rows are hard to read."""
+
+WITHIN = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
+"""Where a word may be broken: after a folder, a file of tests, or before a parameter."""
 
 INDENT = "    "
 """Begins each further line of a row that is told as a sentence."""
@@ -74,7 +78,10 @@ class FittedTable(Generic[Row]):
                 table.add_column(one.column.header, justify=one.column.align, width=width)
             for number in range(start, end):
                 row = self.view.rows[number]
-                cells = (Text(one.cells[number], style=one.column.style_of(row)) for one in kept)
+                cells = (
+                    Text(_folded(one.cells[number], width), style=one.column.style_of(row))
+                    for one, width in zip(kept, widths, strict=True)
+                )
                 table.add_row(*cells, end_section=number in self.lines_after)
             yield table
 
@@ -87,16 +94,28 @@ class FittedTable(Generic[Row]):
             yield Text(f"Not shown for want of room: {', '.join(gone)}. {whole}")
 
     def _sentences(self, console: Console, width: int) -> Iterator[RenderableType]:
+        room = width - len(INDENT)
         for number, row in enumerate(self.view.rows):
             if number in self.titles:
                 yield Text(f"{'' if number == 0 else chr(10)}{self.titles[number]}")
-            told = Text()
+            lines = [Text()]
             for column in self.view.columns:
                 if (cell := column.cell(row)) not in ("", MISSING):
-                    told.append(f"{', ' if told else ''}{_in_one_line(column)} ")
-                    told.append(f"{cell} {column.unit}".strip(), style=column.style_of(row))
-            for place, line in enumerate(told.wrap(console, width - len(INDENT))):
-                yield Text(INDENT if place else "") + line
+                    heading, figure = _in_one_line(column), f"{cell} {column.unit}".strip()
+                    told = Text.assemble(f"{heading} ", (figure, column.style_of(row)))
+                    if told.cell_len > room:
+                        told = Text(_folded(told.plain, room))
+                    # A figure stays whole: lines end between what columns say.
+                    has_room = lines[-1].cell_len + len(", ,") + told.cell_len <= room
+                    if lines[-1]:
+                        lines[-1].append(", " if has_room else ",")
+                    if has_room:
+                        lines[-1].append_text(told)
+                    else:
+                        lines.append(told)
+            parts = (part for line in lines if line for part in line.wrap(console, room))
+            for place, part in enumerate(parts):
+                yield Text(INDENT if place else "") + part
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +135,7 @@ class _Drawn(Generic[Row]):
         """Characters with which no word of it is cut, nor a number."""
         if not self.column.is_folded:
             return self.most
-        words = [*self.column.header.split("\n"), *(word for cell in self.cells for word in cell.split())]
+        words = [*self.column.header.split("\n"), *(part for cell in self.cells for part in _parts_of(cell))]
         return max(self.most // MOST_LINES, *map(cell_len, words))
 
 
@@ -139,6 +158,26 @@ def _widths(kept: Sequence[_Drawn[Row]], room: int, *, is_folded: bool) -> list[
         widths[place] += more
         spare -= more
     return widths
+
+
+def _parts_of(text: str) -> list[str]:
+    """Return the words of a text, and of a path or of the name of a test its parts."""
+    return [part for word in text.split() for part in WITHIN.split(word)]
+
+
+def _folded(text: str, width: int) -> str:
+    """Return a text in lines of a width, which end after words, or after parts of a path."""
+    if cell_len(text) <= width:
+        return text
+    lines = [text[: len(text) - len(text.lstrip())]]
+    for word in text.split():
+        for number, part in enumerate(WITHIN.split(word)):
+            gap = " " if number == 0 and lines[-1].strip() else ""
+            if lines[-1].strip() and cell_len(lines[-1] + gap + part) > width:
+                lines.append(part)
+            else:
+                lines[-1] += gap + part
+    return "\n".join(lines)
 
 
 def _in_one_line(column: Column[Row]) -> str:

@@ -40,7 +40,7 @@ def certification_table(records: Sequence[TrialRecord]) -> RenderableType | None
     view = View(rows, (*lever_columns(names, lambda row: row.spec), *CERTIFICATE)).told()
     traced = [TRACED] if any(spec.is_traced for spec in specs) else []
     notes = [*explanations(is_cpu=origin.is_cpu), *traced, origin.line(count(len(rows), "worst-case memory trial"))]
-    return Group(Text(_heading(rows)), FittedTable(view=view), Text(), paragraphs(notes))
+    return Group(Text(_heading(rows)), FittedTable(view=view, elsewhere="vnbench export"), Text(), paragraphs(notes))
 
 
 def verdict(row: Certificate) -> str:

@@ -44,7 +44,9 @@ def factored_table(forecasts: Sequence[CellForecast], confirmed: Sequence[Confir
         f"Forecast from trials of the parts: {count(len(forecasts), 'configuration')}, the fastest first; an epoch is "
         f"that of the {count(forecasts[0].epoch.num_examples, 'measured example')}."
     )
-    return Group(Text(heading), FittedTable(view=View(rows, columns)), Text(), *map(Text, _notes(confirmed)))
+    return Group(
+        Text(heading), FittedTable(view=View(rows, columns).told(), elsewhere=""), Text(), *map(Text, _notes(confirmed))
+    )
 
 
 def error_line(confirmed: Sequence[Confirmation]) -> str | None:
