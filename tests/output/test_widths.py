@@ -19,6 +19,7 @@ from vnbench.analysis.models.max_batch import next_probe, summarize_search
 from vnbench.batching.sizes import SizeDistribution, draw_sizes
 from vnbench.cli.app import app, run
 from vnbench.commands.fit import fit_records
+from vnbench.images.corpus import Corpus
 from vnbench.output.console import stdout_console
 from vnbench.output.gate.table import gate_table
 from vnbench.output.tables.certification import certification_table
@@ -304,3 +305,20 @@ def test_a_pipe_is_as_wide_as_columns_says_and_no_narrower_for_its_colours(
     assert stdout_console().width == 97
     monkeypatch.setenv("COLUMNS", "many")
     assert stdout_console().width == 120
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "batching --widths 640:2560 --examples 40 --batch-size 4 --sampler pixel-budget --shapes 5 --ranks 2",
+        "corpus FOLDER --describe",
+    ],
+)
+def test_plain_lines_are_broken_between_words_where_a_width_is_known(
+    command: str, built: Corpus, shown: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(built.directory.parent)
+    arguments = command.replace("FOLDER", built.directory.name).split()
+    wide = shown(lambda: run(arguments), width=WIDE, look={})
+    for width in WIDTHS:
+        assert_whole(shown(lambda: run(arguments), width=width, look={}), wide=wide, width=width)

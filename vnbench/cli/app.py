@@ -112,12 +112,13 @@ def fit(*, results: tuple[Path, ...], corpus_id: str | None, as_json: bool) -> i
 def batching(*, as_json: bool, **given: Any) -> int:
     """Account for the padding of one epoch's batches, without training."""
     from vnbench.commands.batching import batching_account, describe_account
+    from vnbench.output.console import tell
 
     account = batching_account(texts_of(BATCHING_OPTIONS, given))
     if as_json:
         print_json(account)
     else:
-        print(describe_account(account))
+        tell([describe_account(account)])
     return 0
 
 
@@ -150,6 +151,7 @@ def corpus(*, directory: Path, describe: bool, as_json: bool, **given: Any) -> i
     from vnbench.commands.corpus import write_corpus
     from vnbench.commands.describe import describe_corpus_files
     from vnbench.errors import InputError
+    from vnbench.output.console import tell
     from vnbench.output.tables.corpus import corpus_lines
 
     texts = texts_of(CORPUS_OPTIONS, given)
@@ -164,7 +166,7 @@ def corpus(*, directory: Path, describe: bool, as_json: bool, **given: Any) -> i
     if as_json:
         print_json(summary)
     else:
-        print("\n".join(lines))
+        tell(lines)
     return 0
 
 
@@ -178,6 +180,7 @@ def corpus(*, directory: Path, describe: bool, as_json: bool, **given: Any) -> i
 def env(*, device: str | None, as_json: bool) -> int:
     """Tell what this machine is, what it computes natively, and what would disturb a measurement on it."""
     from vnbench.measure.activity import watch_activity
+    from vnbench.output.console import tell
     from vnbench.output.environment import environment_lines, find_disturbances
     from vnbench.sweep.runner import probe_environment, time_convolutions
 
@@ -188,8 +191,7 @@ def env(*, device: str | None, as_json: bool) -> int:
     if as_json:
         print_json(environment | {"now": activity, "disturbances": [found.to_json() for found in disturbances]})
         return 0
-    for line in environment_lines(environment, activity=activity, disturbances=disturbances):
-        print(line)
+    tell(environment_lines(environment, activity=activity, disturbances=disturbances))
     return 0
 
 

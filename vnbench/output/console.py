@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
+from rich.text import Text
 
 from vnbench.errors import InputError
 
@@ -26,9 +27,7 @@ def stderr_console() -> Console:
 
 def stdout_console() -> Console:
     """Return the console of tables, as wide as COLUMNS says, or else as the terminal, and without one TABLE_WIDTH."""
-    columns = os.environ.get("COLUMNS", "")
-    told = int(columns) if columns.isdecimal() else 0
-    width = told or (None if sys.stdout.isatty() else TABLE_WIDTH)
+    width = _told_width() or (None if sys.stdout.isatty() else TABLE_WIDTH)
     # With a height too, because rich takes a dumb terminal for 80 columns whatever its width.
     return Console(width=width, height=None if width is None else TABLE_HEIGHT)
 
@@ -43,6 +42,17 @@ def show_page(markdown: str) -> None:
             console.print(Markdown(markdown))
         else:
             sys.stdout.write(f"{markdown.rstrip()}\n")
+
+
+def tell(lines: Iterable[str]) -> None:
+    """Print lines on stdout, broken between words where a width is known."""
+    is_known = bool(_told_width()) or sys.stdout.isatty()
+    stdout_console().print(Text("\n".join(lines)), soft_wrap=not is_known)
+
+
+def _told_width() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() else 0
 
 
 def say(console: Console, line: str) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from vnbench.units import count, format_bytes, format_percent
 
-BAR_WIDTH = 40
-"""Characters of the longest bar."""
+BAR_WIDTH = 30
+"""Characters of the longest bar: its line has a place in 60."""
 
 
 def corpus_lines(corpus: dict[str, Any]) -> list[str]:
