@@ -57,8 +57,16 @@ def wholes(minimum: int, maximum: int) -> Callable[[str, str], tuple[int, ...]]:
 
 
 def word_or(name: str, value: Any, parse: Parser) -> Parser:
-    """Return a parser of one word, which stands for ``value``, or of what another parser takes."""
-    return lambda text, where: value if text == name else parse(text, where)
+    """Return a parser of one word, which stands for ``value``, or of what another parser takes, which has digits."""
+
+    def parse_either(text: str, where: str) -> Any:
+        if text == name:
+            return value
+        if not any(character.isdigit() for character in text):
+            raise InputError(where, text, allowed=f"must be a number, or {name}", remedy=f"write {name}")
+        return parse(text, where)
+
+    return parse_either
 
 
 def several(parse: Parser) -> Callable[[str, str], tuple[Any, ...]]:

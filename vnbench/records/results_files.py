@@ -6,7 +6,7 @@ import glob
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vnbench.errors import InputError
+from vnbench.errors import InputError, readable
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 
@@ -44,7 +44,8 @@ def _matching(path: Path) -> Iterator[Path]:
 def _files_of(path: Path, suffixes: tuple[str, ...]) -> tuple[Path, ...]:
     if not path.is_dir():
         return (path,)
-    found = in_folder(path, suffixes=suffixes)
+    with readable("RESULTS"):
+        found = in_folder(path, suffixes=suffixes)
     if not found:
         raise InputError(
             str(path), allowed="there is no results file in this folder", remedy="name a .jsonl file or its folder"

@@ -92,7 +92,8 @@ def _spread(text: str, where: str) -> float:
 
 
 def _snapshot_rule(text: str, where: str) -> str | float:
-    return text if text in SNAPSHOT_RULES else parse_duration(text, where)
+    is_time = any(character.isdigit() for character in text)
+    return parse_duration(text, where) if is_time else word(SNAPSHOT_RULES)(text, where)
 
 
 def _axis(lever: Lever) -> Option:
