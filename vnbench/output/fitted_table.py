@@ -58,13 +58,13 @@ class FittedTable(Generic[Row]):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         drawn = [_Drawn(column, [column.cell(row) for row in self.view.rows]) for column in self.view.columns]
-        for kept in _fewer_and_fewer(drawn):
-            for is_folded, gap in itertools.product((False, True), GAPS):
-                widths = _widths(kept, options.max_width - gap * (len(kept) - 1), is_folded=is_folded)
-                if widths is not None:
-                    yield from self._parts(kept, widths, gap=gap)
-                    yield from self._left_out(drawn, kept)
-                    return
+        kept = _with_room(drawn, options.max_width)
+        for is_folded, gap in itertools.product((False, True), GAPS):
+            widths = _widths(kept, options.max_width - gap * (len(kept) - 1), is_folded=is_folded)
+            if widths is not None:
+                yield from self._parts(kept, widths, gap=gap)
+                yield from self._left_out(drawn, kept)
+                return
         yield from self._sentences(console, options.max_width)
 
     def _parts(self, kept: Sequence[_Drawn[Row]], widths: Sequence[int], *, gap: int) -> Iterator[RenderableType]:
@@ -86,7 +86,12 @@ class FittedTable(Generic[Row]):
             yield table
 
     def _left_out(self, drawn: Sequence[_Drawn[Row]], kept: Sequence[_Drawn[Row]]) -> Iterator[RenderableType]:
-        gone = [f"{_in_one_line(one.column)} {one.column.unit}".strip() for one in drawn if one not in kept]
+        levels = {one.column.gives_way for one in kept}
+        gone = [
+            f"{_in_one_line(one.column)} {one.column.unit}".strip()
+            for one in drawn
+            if one.column.gives_way not in levels
+        ]
         if gone:
             needed = sum(one.least for one in drawn) + GAPS[-1] * (len(drawn) - 1)
             elsewhere = f", or {self.elsewhere}" if self.elsewhere else ""
@@ -139,11 +144,14 @@ class _Drawn(Generic[Row]):
         return max(self.most // MOST_LINES, *map(cell_len, words))
 
 
-def _fewer_and_fewer(drawn: Sequence[_Drawn[Row]]) -> Iterator[Sequence[_Drawn[Row]]]:
-    """Yield all columns, and then fewer, the least needed left out."""
-    yield drawn
-    for level in sorted({one.column.gives_way for one in drawn} - {0}, reverse=True):
-        yield [one for one in drawn if one.column.gives_way < level]
+def _with_room(drawn: Sequence[_Drawn[Row]], width: int) -> Sequence[_Drawn[Row]]:
+    """Return the columns that stay whatever the room, and those others that find some, the most needed first."""
+    levels = {0}
+    for level in sorted({one.column.gives_way for one in drawn}):
+        more = [one for one in drawn if one.column.gives_way in levels | {level}]
+        if _widths(more, width - GAPS[-1] * (len(more) - 1), is_folded=True) is not None:
+            levels.add(level)
+    return [one for one in drawn if one.column.gives_way in levels]
 
 
 def _widths(kept: Sequence[_Drawn[Row]], room: int, *, is_folded: bool) -> list[int] | None:

@@ -42,7 +42,8 @@ class Column(Generic[Row]):
     is_folded: bool = False
     """Whether it goes on in a second line where the table is too narrow."""
     gives_way: int = 0
-    """Where there is no room for all columns, those with the highest number are left out first; 0 stays."""
+    """Where there is no room for all columns, those of higher numbers are left out before others, and those
+    of one number together; 0 stays."""
     style: Callable[[Any], str] | None = None
     """Returns rich's style of a value; one that is bold is bold in Markdown too."""
     type: type = float

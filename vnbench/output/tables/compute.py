@@ -132,7 +132,7 @@ def _columns(*, is_in_ms: bool, is_in_tflop: bool) -> tuple[Column[CanvasSummary
         Column("step time", step_time, unit=unit),
         as_sure("fwd", lambda canvas: canvas.phases_s.get("forward"), scale=per_second, unit=unit, gives_way=6),
         as_sure("bwd", lambda canvas: canvas.phases_s.get("backward"), scale=per_second, unit=unit, gives_way=6),
-        as_sure("opt", lambda canvas: canvas.phases_s.get("optimizer"), scale=per_second, unit=unit, gives_way=7),
+        as_sure("opt", lambda canvas: canvas.phases_s.get("optimizer"), scale=per_second, unit=unit, gives_way=6),
         as_sure("valid", lambda canvas: mpx(canvas.valid_px_per_s), unit="Mpx/s"),
         as_sure("padded", lambda canvas: mpx(canvas.padded_px_per_s), unit="Mpx/s", gives_way=4),
         as_sure("examples", lambda canvas: canvas.examples_per_s, unit="/s", gives_way=3),
