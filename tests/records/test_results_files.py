@@ -47,6 +47,13 @@ def test_what_is_compressed_otherwise_is_refused_with_what_unpacks_it(tmp_path: 
         load_results(path)
 
 
+def test_a_folder_is_not_read_in_part(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", RECORDS[0])
+    (tmp_path / "b.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd and so on")
+    with pytest.raises(InputError, match=r"b\.jsonl\.zst: this is zstd"):
+        load_all([tmp_path])
+
+
 def test_an_archive_that_was_cut_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl.gz"
     path.write_bytes(gzip.compress(TEXT.encode())[:-20])

@@ -20,8 +20,8 @@ DECLARED = re.compile(r"sep=(.)\r?\n")
 UNIT = re.compile(r"[\s_(\[]+(px|pixels?)[)\]]?$")
 """Ends the name of a column whose numbers are pixels."""
 
-SYNONYMS = {"width": ("w", "image_width"), "height": ("h", "image_height")}
-"""Names that stand for others where these are missing."""
+SYNONYMS = {"width": ("w", "imagewidth"), "height": ("h", "imageheight")}
+"""Names that stand for others where these are missing, without what separates their words."""
 
 MAX_SHOWN_CHARACTERS = 40
 """A longer value is cut in messages: one that long is the wrong column or the wrong file."""
@@ -47,7 +47,7 @@ class CsvTable:
             InputError: there is no such column, or more than one, or a row has more values than there are columns.
         """
         places = [place for place, other in enumerate(self.header) if other == name] or [
-            place for place, other in enumerate(self.header) if other in SYNONYMS.get(name, ())
+            place for place, other in enumerate(self.header) if re.sub(r"[\s_-]", "", other) in SYNONYMS.get(name, ())
         ]
         if len(places) != 1:
             raise InputError(

@@ -124,9 +124,9 @@ def sizes_of(table: CsvTable) -> SizeArray:
 
 def _parse_side(text: str, *, where: str) -> int:
     """Return the side in pixels that a cell holds."""
-    # The digits are bounded because Python refuses to convert thousands of them. With .0 a data frame writes whole
-    # numbers of a column that had a gap; more zeros could be a separator of thousands.
-    match = re.fullmatch(r"([+-]?[0-9]{1,18})(\.0)?", text)
+    # The digits are bounded because Python refuses to convert thousands of them. A data frame writes .0, or ,0, behind
+    # the whole numbers of a column that had a gap; before more zeros it could separate thousands.
+    match = re.fullmatch(r"([+-]?[0-9]{1,18})([.,]0)?", text)
     side = int(match[1]) if match else None
     if side is not None and 1 <= side <= MAX_SIDE_PIXELS:
         return side

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from vnbench.errors import InputError, readable
 
-SUFFIXES = (".jsonl", ".jsonl.gz")
+SUFFIXES = (".jsonl", *(f".jsonl.{packed}" for packed in ("gz", "zst", "xz", "bz2", "zip")))
+"""Ends of their names; what is not read is refused where it is opened, and not left out of a folder without a word."""
 
 
 def results_files(paths: Iterable[Path], *, suffixes: tuple[str, ...] = SUFFIXES) -> tuple[Path, ...]:
@@ -26,7 +27,7 @@ def in_folder(folder: Path, *, suffixes: tuple[str, ...] = SUFFIXES) -> tuple[Pa
     names = sorted(path.name for path in folder.iterdir() if path.name.endswith(suffixes) and path.is_file())
     # A Mac writes the resources of x.jsonl into ._x.jsonl where a file system has no room for them.
     shown = [name for name in names if not name.startswith(".")]
-    return tuple(folder / name for name in shown if not name.endswith(".gz") or name.removesuffix(".gz") not in shown)
+    return tuple(folder / name for name in shown if PurePath(name).stem not in shown)
 
 
 def _matching(path: Path) -> Iterator[Path]:
