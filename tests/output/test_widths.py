@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -322,3 +324,15 @@ def test_plain_lines_are_broken_between_words_where_a_width_is_known(
     wide = shown(lambda: run(arguments), width=WIDE, look={})
     for width in WIDTHS:
         assert_whole(shown(lambda: run(arguments), width=width, look={}), wide=wide, width=width)
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=str)
+def test_a_terminal_is_as_wide_as_it_is_whatever_it_is_called(
+    look: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in look.items():
+        monkeypatch.setenv(name, value)
+    with open(os.devnull, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((70, 30)))
+        assert stdout_console().width == 70

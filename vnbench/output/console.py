@@ -17,7 +17,7 @@ TABLE_WIDTH = 120
 """Characters of a table where stdout is no terminal and tells no width."""
 
 TABLE_HEIGHT = 25
-"""Lines of a console of a given width; no table asks for them."""
+"""Lines of the console of tables; no table asks for them."""
 
 
 def stderr_console() -> Console:
@@ -27,9 +27,19 @@ def stderr_console() -> Console:
 
 def stdout_console() -> Console:
     """Return the console of tables, as wide as COLUMNS says, or else as the terminal, and without one TABLE_WIDTH."""
-    width = _told_width() or (None if sys.stdout.isatty() else TABLE_WIDTH)
-    # With a height too, because rich takes a dumb terminal for 80 columns whatever its width.
-    return Console(width=width, height=None if width is None else TABLE_HEIGHT)
+    # Both are told, because rich takes a dumb terminal for 80 columns whatever its width.
+    return Console(width=_known_width() or TABLE_WIDTH, height=TABLE_HEIGHT)
+
+
+def _known_width() -> int:
+    """Return the width that COLUMNS says, or the terminal has; 0 where neither tells."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):
+        return 0
 
 
 def show_page(markdown: str) -> None:
@@ -46,13 +56,7 @@ def show_page(markdown: str) -> None:
 
 def tell(lines: Iterable[str]) -> None:
     """Print lines on stdout, broken between words where a width is known."""
-    is_known = bool(_told_width()) or sys.stdout.isatty()
-    stdout_console().print(Text("\n".join(lines)), soft_wrap=not is_known)
-
-
-def _told_width() -> int:
-    columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdecimal() else 0
+    stdout_console().print(Text("\n".join(lines)), soft_wrap=not _known_width())
 
 
 def say(console: Console, line: str) -> None:

@@ -99,7 +99,7 @@ class FittedTable(Generic[Row]):
             yield Text(f"Not shown for want of room: {', '.join(gone)}. {whole}")
 
     def _sentences(self, console: Console, width: int) -> Iterator[RenderableType]:
-        room = width - len(INDENT)
+        room = max(width - len(INDENT), len(INDENT))
         for number, row in enumerate(self.view.rows):
             if number in self.titles:
                 yield Text(f"{'' if number == 0 else chr(10)}{self.titles[number]}")
