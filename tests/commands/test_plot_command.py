@@ -75,9 +75,11 @@ def test_what_has_no_data_is_left_out_with_the_command_that_measures_it(
     assert len(lines) == len(figures.PLOTS)
     commands = commands_in(lines)
     assert sum("no plan: " in line for line in lines) == 4
-    assert [command.split()[1] for command in commands[:5]] == 4 * ["sweep"] + ["profile"]
-    assert all(pasted_sweep(command).values["kind"] == ("memory", "compute") for command in commands[:4])
-    assert pasted(commands[4])["widths"] == "3200:12800"
+    of_change, *of_plan, of_profile = commands[:6]
+    assert pasted_sweep(of_change).values["checkpointing"] == ("none", "stages")
+    assert all(pasted_sweep(command).values["kind"] == ("memory", "compute") for command in of_plan)
+    assert of_profile.startswith("vnbench profile ")
+    assert pasted(of_profile)["widths"] == "3200:12800"
 
 
 def test_a_disk_that_fills_leaves_what_was_there(
