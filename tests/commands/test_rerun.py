@@ -168,7 +168,7 @@ def small_spec() -> TrialSpec:
 
 def test_an_ordered_trial_answers_with_its_record() -> None:
     task = TrialTask(spec=small_spec(), replicate=3, attempt=0, corpus_directory=None)
-    record = TrialRecord.from_json(run_ordered_trial(json.dumps({"task": dataclasses.asdict(task), "timeout_s": 60})))
+    record = TrialRecord.from_json(run_ordered_trial(json.dumps({"task": json.loads(task.to_json()), "timeout_s": 60})))
     assert (record.spec, record.replicate, record.status) == (small_spec(), 3, "ok")
 
 

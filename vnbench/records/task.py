@@ -25,8 +25,8 @@ class TrialTask(Generic[Spec]):
     """Silence after which a loader worker is taken to hang."""
 
     def to_json(self) -> str:
-        """Return the task as JSON."""
-        return json.dumps(asdict(self) | {"spec": self.spec.flat()})
+        """Return the task as JSON, fields of its spec at their defaults left out, so that older versions read it."""
+        return json.dumps(asdict(self) | {"spec": self.spec.canonical()})
 
     @staticmethod
     def from_json(text: str) -> TrialTask:

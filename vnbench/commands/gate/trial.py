@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -65,7 +65,7 @@ class Checkout:
         Raises:
             ChildError: no record of this trial came back.
         """
-        order = json.dumps({"task": asdict(task), "timeout_s": timeout_s})
+        order = json.dumps({"task": json.loads(task.to_json()), "timeout_s": timeout_s})
         answer = self._ask("trial", order=order, timeout_s=timeout_s)
         try:
             record = TrialRecord.from_json(answer)
