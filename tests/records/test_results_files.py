@@ -61,7 +61,9 @@ def test_an_archive_that_was_cut_is_refused(tmp_path: Path) -> None:
         load_results(path)
 
 
-@pytest.mark.parametrize(("content", "form"), [(TEXT.encode("utf-16"), "UTF-16"), (gzip.compress(b""), "gzip")])
+@pytest.mark.parametrize(
+    ("content", "form"), [(TEXT.encode("utf-16"), "UTF-16"), (gzip.compress(b"", mtime=0), "gzip")]
+)
 def test_no_sweep_writes_into_a_file_of_another_form(content: bytes, form: str, tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.write_bytes(content)
