@@ -95,7 +95,7 @@ def test_noise_that_hides_a_change_of_the_tolerance_is_ambiguous_and_undecided()
     row = row_of(comparison, "a")
     assert row.verdict == "ambiguous"
     assert "about" in row.reason
-    assert "processes a side would show it" in row.reason
+    assert "processes a side would decide it" in row.reason
     assert comparison.outcome == "undecided"
     assert comparison.is_blunt_only
 

@@ -180,7 +180,7 @@ class TestConfig:
 
     @pytest.mark.parametrize(("sampler", "budget"), [("random", 1024), ("pixel-budget", None)])
     def test_a_budget_and_its_sampler_go_together(self, sampler: SamplerName, budget: int | None) -> None:
-        with pytest.raises(ValueError, match="one goes with the other"):
+        with pytest.raises(ValueError, match="give both or neither"):
             PlanConfig(sampler=sampler, batch_size=1, micro_batch_size=1, pixel_budget=budget)
 
     @pytest.mark.parametrize("seed", [-1, MAX_SEED + 1])

@@ -54,7 +54,7 @@ def test_a_report_is_markdown_html_and_figures(folder: Path) -> None:
     markdown, page = (folder / "report.md").read_text(), (folder / "report.html").read_text()
     for text in (markdown, page):
         assert "15,000 examples" in text
-        assert "probability" in text
+        assert "Probability" in text
         assert "NVIDIA H200" in text
         assert "How it was measured" in text
         assert "What it does not tell" in text

@@ -114,11 +114,11 @@ def test_the_law_of_the_peaks_stands_below_with_its_error_at_a_canvas_left_out()
 
 def test_notes_say_what_the_intervals_cover_and_where_they_were_measured() -> None:
     text = " ".join(render(factory.compute_sweep()).split())
-    assert "Intervals: 95 %, between processes included (spread" in text
+    assert "Intervals: 95 %, the spread between processes included (" in text
     assert "from 3 repeated trials of 1 configuration)" in text
     assert "NVIDIA H200, torch 2.13.0+cu130, 2026-01-05, 6 compute trials of 4 configurations" in text
     alone = " ".join(render(factory.compute_sweep()[:1]).split())
-    assert "one process only" in alone
+    assert "of one process" in alone
 
 
 def test_a_spread_of_training_trials_is_said_to_be_borrowed() -> None:

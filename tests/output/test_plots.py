@@ -151,12 +151,12 @@ def test_every_measured_point_carries_an_interval(name) -> None:
         segments = container.lines[2][0].get_segments()
         assert len(segments) == len(container.lines[0].get_xdata())
         assert all(segment[1][1] > segment[0][1] for segment in segments)
-    assert "Bars: 95 % intervals, between processes included (spread 2.2 % from 3 repeated" in texts(figure)
+    assert "Bars: 95 % intervals, the spread between processes included (2.2 %, from 3 repeated" in texts(figure)
 
 
 def test_bars_of_single_processes_are_said_to_cover_one_process_only() -> None:
     text = texts(figure_of("step_time", factory.cpu_sweep()))
-    assert "Bars: 95 % intervals, one process only, what differs between processes is not in them" in text
+    assert "Bars: 95 % intervals, of one process: the spread between processes is not included" in text
 
 
 def test_a_point_of_one_step_is_drawn_without_a_bar_and_said_to_be() -> None:

@@ -98,14 +98,15 @@ def test_notes_say_device_torch_date_trials_and_what_the_intervals_cover() -> No
     note = "NVIDIA H200, torch 2.13.0+cu130, 2026-01-05, 19 training trials of 17 configurations, 12 worst-case memory"
     assert note in text
     assert (
-        "Intervals: 95 %, between processes included (spread 2.2 % from 3 repeated trials of 1 configuration)" in text
+        "Intervals: 95 %, the spread between processes included (2.2 %, from 3 repeated trials of 1 configuration)"
+        in text
     )
     assert CPU_LABEL not in text
 
 
 def test_a_sweep_of_single_processes_says_that_its_intervals_cover_one_process_only() -> None:
     text = " ".join(render(factory.cpu_sweep()).split())
-    assert "95 %, one process only, what differs between processes is not in them (--replicates 3" in text
+    assert "95 %, of one process: the spread between processes is not included (--replicates 3" in text
     assert "drift" not in text
 
 
@@ -141,11 +142,10 @@ def test_a_drift_per_hour_that_says_nothing_is_left_out_of_a_short_sweep() -> No
 
 def test_a_drift_that_nothing_can_be_said_of_has_no_number() -> None:
     assert drift_line_of(repeated(minutes=1, noise=0.4)) == (
-        "drift: not to be told from 4 repeated trials over the sweep's 3 min 15 s "
-        "(more --reference-runs narrow its interval)."
+        "drift: unknown, 4 repeated trials over the sweep's 3 min 15 s are too few (raise --reference-runs)."
     )
     assert drift_line_of(repeated(minutes=1)[:2]) == (
-        "drift: not known from 2 repeated trials (--replicates 3 or --reference-runs 3 measures it)."
+        "drift: unknown, 2 repeated trials only (--replicates 3 or --reference-runs 3 measures it)."
     )
 
 
@@ -254,7 +254,7 @@ def test_at_least_half_of_the_rows_of_the_readme_s_run_are_free_of_marks() -> No
 
 def test_paired_ratios_are_at_most_five_times_as_wide_as_the_spread_of_processes() -> None:
     text = render(load_results(README_RUN).records)
-    spread = re.search(r"spread ([\d.]+) %", text)
+    spread = re.search(r"included \(([\d.]+) %,", text)
     assert spread is not None
     shares = [
         float(ratio.split(" ± ")[1]) / float(ratio.split(" ± ")[0])

@@ -43,7 +43,7 @@ class PlanConfig:
         if self.batch_size < 1 or self.micro_batch_size < 1 or self.batch_size % self.micro_batch_size:
             raise ValueError(f"micro_batch_size {self.micro_batch_size} must divide batch_size {self.batch_size}")
         if (self.pixel_budget is not None) != (self.sampler == BUDGETED_SAMPLER):
-            raise ValueError(f"sampler {self.sampler!r}, pixel_budget {self.pixel_budget}: one goes with the other")
+            raise ValueError(f"sampler {self.sampler!r}, pixel_budget {self.pixel_budget}: give both or neither")
         if self.shapes is not None and self.shapes < 1:
             raise ValueError(f"shapes {self.shapes}: must be at least 1")
         if not 0 <= self.seed <= MAX_SEED:

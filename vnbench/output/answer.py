@@ -56,7 +56,7 @@ def answer_lines(records: Sequence[TrialRecord], *, centre: TrialSpec | None = N
 def _fastest_line(answer: SweepAnswer, rows: Sequence[TrialSummary]) -> str:
     fastest = answer.fastest
     speed = told(scaled(fastest.valid_px_per_s, mpx(1)))
-    over = "the centre itself" if answer.over_centre is None else f"{_told(answer.over_centre)} times the centre"
+    over = "the centre itself" if answer.over_centre is None else _times(answer.over_centre, "the centre")
     return f"Fastest: {subject(fastest, rows)}: {speed} valid Mpx/s, {over}."
 
 
@@ -84,7 +84,7 @@ def _unlike(row: TrialSummary, fastest: TrialSummary, rows: Sequence[TrialSummar
 def _effect_lines(answer: SweepAnswer, *, centre: TrialSpec) -> list[str]:
     if not answer.effects:
         return []
-    heading = "What one change does to the time for the same images, and to the peak memory of a worst-case step:"
+    heading = "One change at a time (time for the same images; peak memory of a worst-case step):"
     return [heading, *(f"  {effect_label(effect, centre=centre)}: {_effect(effect)}" for effect in answer.effects)]
 
 
@@ -99,24 +99,24 @@ def effect_label(effect: LeverEffect, *, centre: TrialSpec) -> str:
 
 
 def _effect(effect: LeverEffect) -> str:
-    time = f"{_told(effect.time)} times the time"
+    time = _times(effect.time, "the time")
     interval = effect.time.interval
     if interval is not None and not effect.time.is_told_apart:
-        seen = f"no difference in time seen ({_ends(*interval)})"
-        time = "nothing can be said of the time" if is_too_wide(effect.time) else seen
+        seen = f"no change in time seen ({_ends(*interval)} times)"
+        time = "too few repeats to tell its time" if is_too_wide(effect.time) else seen
     if effect.memory is None:
         return time
     if abs(effect.memory - 1) < SAME_MEMORY:
-        return f"{time}, the same peak memory"
-    return f"{time}, {effect.memory:.2f} {'of' if effect.memory < 1 else 'times'} the peak memory"
+        return f"{time}, same peak memory"
+    return f"{time}, {effect.memory:.2f} times the peak memory"
 
 
-def _told(ratio: Ratio) -> str:
-    """Return a ratio with its interval."""
+def _times(ratio: Ratio, base: str) -> str:
+    """Return a ratio over a base with its interval."""
     interval = ratio.interval
     if interval is None or is_too_wide(ratio):
-        return f"about {ratio.value:.1f}"
-    return f"{ratio.value:.{_decimals(*interval)}f} ({_ends(*interval)})"
+        return f"about {ratio.value:.1f} times {base}"
+    return f"{ratio.value:.{_decimals(*interval)}f} times {base} ({_ends(*interval)})"
 
 
 def is_too_wide(ratio: Ratio) -> bool:

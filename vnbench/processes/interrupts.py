@@ -1,4 +1,4 @@
-"""Ctrl-C, noted when it comes: not every place that it hits says so."""
+"""Remember Ctrl-C: extensions that it hits may disguise it."""
 
 from __future__ import annotations
 

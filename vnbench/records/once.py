@@ -1,4 +1,4 @@
-"""What follows from an object that never changes, worked out once however often it is asked for."""
+"""Cache a function of an object that never changes."""
 
 from __future__ import annotations
 

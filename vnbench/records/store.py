@@ -133,7 +133,7 @@ def together(parts: Sequence[LoadedResults], *, paths: Sequence[Path]) -> Loaded
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Spare the cyclic collector thousands of records in which there is no cycle; it goes through all of them anew."""
+    """Pause garbage collection: thousands of records hold no cycles, and each collection goes through all of them."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

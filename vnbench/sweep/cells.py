@@ -134,9 +134,9 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
     if cell.shape_visits != "auto" and ("training" not in config.kinds or config.design == "factored"):
         return "shapes are visited in training trials, and not for forecasts"
     if cell.num_workers == 0 and (idle := [lever for lever in changed if lever.needs == "workers"]):
-        return f"without workers {min(lever.option for lever in idle)} says nothing"
+        return f"{min(lever.option for lever in idle)} has no effect without workers"
     if cell.worker_kind == "threads" and cell.persistent_workers == "off":
-        return "threads cost nothing to start: whether they persist says nothing"
+        return "threads cost nothing to start: persistent-workers has no effect"
     if config.device == "cpu" and cell.pin_memory == "off":
         return "only copies to a GPU go through pinned memory"
     if cell.norm_precision == "input" and cell.precision not in REDUCED_PRECISIONS and _has_fp32_norm(config):

@@ -1,6 +1,6 @@
 """Rows of a comparison: one metric of one configuration on both sides, and what follows from it.
 
-Nothing passes that was not shown: what is missing, and what is too blunt to see a change of the tolerance, has a
+Nothing passes that was not shown: what is missing, and what is too noisy to show a change of the tolerance, has a
 verdict of its own.
 """
 
@@ -28,7 +28,7 @@ OUT_OF_ROOM = frozenset({"oom", "skipped"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tolerances:
-    """Changes for the worse that are put up with, relative. Counts have none."""
+    """Changes for the worse that are allowed, relative. Counts have none."""
 
     time: float = 0.015
     """Of a time."""
@@ -182,8 +182,8 @@ def _time_verdict(ratio: Ratio, *, tolerance: float, num_processes: tuple[int, i
         return "same", f"no slowdown of {_share(tolerance)}: {text}"
     # The half-width falls with the square root of the processes.
     needed = math.ceil(min(num_processes) * (ratio.half_width / limit) ** 2)
-    more = f"; about {needed:,} processes a side would show it" if needed > min(num_processes) else ""
-    return "ambiguous", f"too blunt for {_share(tolerance)}: {text}{more}"
+    more = f"; about {needed:,} processes a side would decide it" if needed > min(num_processes) else ""
+    return "ambiguous", f"noise exceeds the tolerance of {_share(tolerance)}: {text}{more}"
 
 
 def _change(ratio: float) -> str:

@@ -117,7 +117,7 @@ class TrialSummary:
 def latest_attempts(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
     """Return the last attempt of every (spec_id, replicate) that says something, in the order of first appearance.
 
-    A repeat that crashed, hung or was left out says less than the attempt before it that ended ``ok``, if with a tag.
+    A failed repeat never replaces a measurement.
     Of two records with the same attempt the later one counts. A spec does not name the machine: records of several
     machines have to be told apart before.
     """

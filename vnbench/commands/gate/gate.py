@@ -35,7 +35,7 @@ class GateOptions:
     """How to compare, and where to tell of it."""
 
     tolerances: Tolerances
-    """Changes for the worse that are put up with."""
+    """Changes for the worse that are allowed."""
     metrics: Collection[Metric] = METRICS
     """What is compared."""
     sweep_spread: float = 0.0
@@ -65,7 +65,7 @@ class GateReport:
 
     @property
     def is_warning(self) -> bool:
-        """Whether it is undecided for noise alone, and that is put up with."""
+        """Whether it is undecided for noise alone, and that is allowed."""
         return self.on_undecided == "warn" and self.comparison.is_blunt_only
 
     @property

@@ -18,8 +18,8 @@ HOW_IT_DECIDES = (
     "Time: a row is worse when the interval of its ratio, corrected for the number of rows, excludes 1 and the "
     "estimate is at least the tolerance. The unit is the process, not the step. The geometric mean over all "
     "configurations is a row of its own. Memory, padding and counts hardly differ between processes and are compared "
-    "as they are. Detects: the smallest slowdown that would have been found in 95 % of cases. A row that is too blunt "
-    "for its tolerance is ambiguous, one that is missing is never a pass, and either leaves the gate undecided."
+    "as they are. Detects: the smallest slowdown that would have been found in 95 % of cases. A row whose noise "
+    "exceeds its tolerance is ambiguous, one that is missing never passes, and either leaves the gate undecided."
 )
 """Stands under every table of a gate."""
 
@@ -44,7 +44,7 @@ def names_of(rows: Iterable[Row]) -> Mapping[str, str]:
 
 
 def blunt_lines(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return one line for all rows that one process on each side leaves ambiguous, and one for those too blunt."""
+    """Return one line for all rows that one process on each side leaves ambiguous, and one for those too noisy."""
     ambiguous = [row for row in rows if row.verdict == "ambiguous"]
     single = [row for row in ambiguous if row.metric == "time" and row.interval is None]
     blunt = [row for row in ambiguous if row not in single]
@@ -54,7 +54,7 @@ def blunt_lines(rows: Sequence[Row]) -> tuple[str, ...]:
     if blunt:
         change_seen = min(row.smallest_detectable or 0.0 for row in blunt)
         lines.append(
-            f"{count(len(blunt), 'row')} ambiguous: too blunt for the tolerance; the sharpest of them would have shown "
+            f"{count(len(blunt), 'row')} ambiguous: their noise exceeds the tolerance; the quietest would have shown "
             f"{significant(100 * change_seen, digits=2)} %"
         )
     return tuple(lines)

@@ -125,7 +125,7 @@ def breakdown_view(concerns: Iterable[Concern]) -> View[Concern]:
                 lambda one: one.per_example and _milliseconds(one.per_example.value, one.per_example.half_width),
             ),
             Column("share", share),
-            Column("to know", lambda one: one.note, align="left"),
+            Column("notes", lambda one: one.note, align="left"),
         ),
     )
 

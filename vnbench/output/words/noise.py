@@ -20,11 +20,11 @@ def coverage_line(noise: Noise, *, kind: TrialKind) -> str:
     """Return what the 95 % intervals of a kind of trial cover, as a clause."""
     spread = noise.spread_for(kind)
     if spread is None:
-        return f"one process only, what differs between processes is not in them ({REPEAT_COMMAND} measures it)"
+        return f"of one process: the spread between processes is not included ({REPEAT_COMMAND} measures it)"
     source = noise.spread_kind(kind)
     trials = f"{count(spread.num_processes, 'repeated trial')} of {count(spread.num_specs, 'configuration')}"
     borrowed = "" if source == kind else f" of {source} trials"
-    return f"between processes included (spread {100 * spread.relative:.2g} % from {trials}{borrowed})"
+    return f"the spread between processes included ({100 * spread.relative:.2g} %, from {trials}{borrowed})"
 
 
 def bars_line(noise: Noise, *, kind: TrialKind) -> str:
@@ -39,9 +39,9 @@ def drift_line(drift: Drift) -> str:
     runs = count(len(drift.reference) + len(drift.others), "repeated trial")
     per_hour, change = drift.per_hour.half_width, drift.change.half_width
     if per_hour is None or change is None:
-        return f"drift: not known from {runs} ({REPEAT_COMMAND} measures it)."
+        return f"drift: unknown, {runs} only ({REPEAT_COMMAND} measures it)."
     if change > MAX_HALF_WIDTH:
-        return f"drift: not to be told from {runs} over {length} (more --reference-runs narrow its interval)."
+        return f"drift: unknown, {runs} over {length} are too few (raise --reference-runs)."
     hourly = f"{signed(drift.per_hour)} % per hour, " if per_hour <= MAX_HALF_WIDTH else ""
     seen = "none seen" if not drift.is_told_apart else f"steps got {'slower' if drift.per_hour.value > 0 else 'faster'}"
     return f"drift: {seen}: {hourly}{signed(drift.change)} % over {length}, from {runs}."

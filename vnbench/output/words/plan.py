@@ -16,8 +16,8 @@ from vnbench.units import count, format_bytes, format_duration
 
 PART_WORDS: Mapping[Part, str] = {
     "coefficients": "the fit",
-    "sizes": "kernels that differ by size",
-    "processes": "processes that differ",
+    "sizes": "size-specific kernels",
+    "processes": "run-to-run",
     "loading": "loading",
     "interruptions": "interruptions",
 }
@@ -126,7 +126,7 @@ def _answer(report: Report) -> Iterator[str]:
         low, high = report.bracket
         yield (
             f"{run}: between {format_duration(low * best.finish.p10)} and {format_duration(high * best.finish.p90)} "
-            f"with {named(best)}. Nobody measured that device."
+            f"with {named(best)}. That device was not measured."
         )
     else:
         yield f"{run}: {time_range(best.finish, report.bracket)} with {named(best)}."
@@ -138,37 +138,36 @@ def _answer(report: Report) -> Iterator[str]:
     if report.shares:
         known = [(part, share) for part, share in report.shares.items() if share >= 0.005]
         told = ", ".join(
-            f"{PART_WORDS[part]} {100 * share:.0f} %" for part, share in sorted(known, key=lambda one: -one[1])
+            f"{100 * share:.0f} % {PART_WORDS[part]}" for part, share in sorted(known, key=lambda one: -one[1])
         )
-        yield f"What the spread is made of: {told}."
+        yield f"Uncertainty: {told}."
     price = report.values.get("price-per-hour")
     if math.isfinite(best.finish.mean) and not report.is_bracket:
         hours = best.finish.mean / 3600
         cost = "" if price is None else f", {significant(price * hours)} at {price:g} an hour"
         energy = "" if best.power_w is None else f", {significant(hours * best.power_w / 1000)} kWh of the device"
         if cost or energy:
-            yield f"{significant(hours)} device hours in the mean{cost}{energy}."
+            yield f"Expected: {significant(hours)} device hours{cost}{energy}."
 
 
 def _in_window(report: Report) -> Iterator[str]:
     best, window_s = report.recommended, report.asked.window_s
     assert window_s is not None
-    line = f"It finishes within {format_duration(window_s)} with a probability of {probability(best.finish)}"
-    if not report.asked.interruptions.is_none:
-        line += f"; without snapshots {probability(best.finish_without_snapshots)}"
-    yield line + "."
+    bare = report.asked.interruptions.is_none
+    without = "" if bare else f" ({probability(best.finish_without_snapshots)} without snapshots)"
+    yield f"Probability that it finishes within {format_duration(window_s)}: {probability(best.finish)}{without}."
     cheapest = report.fits_in_time
     if cheapest is report.current:
-        yield f"To fit in, change nothing: {named(report.current)} does, with {probability(cheapest.finish)}."
+        yield f"No change is needed: {named(report.current)} finishes in time too ({probability(cheapest.finish)})."
     elif cheapest is not None:
         lever = next(name for name, one in report.changes if one is cheapest)
         yield (
-            f"The cheapest change of {named(report.current)} that makes it fit in: "
+            f"The smallest change that finishes in time, from {named(report.current)}: "
             f"{lever.replace('_', '-')} {report.current.levers[lever]} -> {cheapest.levers[lever]} "
             f"({time_range(cheapest.finish)}, {probability(cheapest.finish)})."
         )
     else:
-        yield f"No single change of {named(report.current)} finishes within it with 90 %."
+        yield f"No single change of {named(report.current)} finishes in time with a probability of 90 %."
 
 
 def _snapshots(report: Report) -> Iterator[str]:
@@ -182,14 +181,14 @@ def _snapshots(report: Report) -> Iterator[str]:
     often = (
         f"{count(inside.count or 0, 'interruption')}"
         if inside.mtbi_s is None
-        else f"an interruption every {format_duration(inside.mtbi_s)} in the mean"
+        else f"an interruption every {format_duration(inside.mtbi_s)} on average"
     )
     yield (
         f"With {often}, {format_duration(inside.restart_s)} to restart and {format_duration(inside.snapshot_s)} per "
-        f"snapshot: {'take' if report.asked.snapshots == 'best' else 'as asked,'} one every "
+        f"snapshot: {'save' if report.asked.snapshots == 'best' else 'as asked, save'} one every "
         f"{format_duration(best.interval_s)} ({count(best.interval_steps, 'step')}). "
-        f"After every epoch ({format_duration(best.run.epoch.total_s)}) instead: {time_range(best.finish_per_epoch)}; "
-        f"none at all: {time_range(best.finish_without_snapshots)}."
+        f"With one after every epoch ({format_duration(best.run.epoch.total_s)}): {time_range(best.finish_per_epoch)}. "
+        f"With none: {time_range(best.finish_without_snapshots)}."
     )
     if report.asked.snapshots != "best":
         return
@@ -204,13 +203,13 @@ def _snapshots(report: Report) -> Iterator[str]:
             num_interruptions=inside.count,
             is_worst=True,
         )
-        yield f"That is best in the mean; at worst least is lost with one every {format_duration(worst_s)}."
+        yield f"This minimises the expected time; one every {format_duration(worst_s)} minimises the worst case."
 
 
 def time_range(finish: Finish, bracket: tuple[float, float] = (1.0, 1.0)) -> str:
     """Return the median finish with what lies between p10 and p90, of a bracket its ends."""
     if not math.isfinite(finish.p50):
-        return "never in most cases"
+        return "probably never"
     low, high = bracket
     latest = format_duration(high * finish.p90) if math.isfinite(finish.p90) else "never"
     return f"{format_duration(finish.p50)} (80 %: {format_duration(low * finish.p10)} to {latest})"

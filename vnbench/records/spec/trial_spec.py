@@ -232,7 +232,7 @@ class MemorySpec(TrialSpec):
 
     def _check_kind(self) -> None:
         if (self.soak is None) != (not self.soak_passes) or self.soak == "none":
-            raise ValueError(f"soak {self.soak!r} and its passes: one goes with the other, and none is None")
+            raise ValueError(f"soak {self.soak!r} and its passes: give both or neither")
         if self.memory_by == "trace" and (self.device, self.compile) != ("cpu", "none"):
             raise ValueError("memory_by 'trace': only memory trials on the CPU are traced, and no compiled code")
 
@@ -306,7 +306,7 @@ class ImagesSpec(TrialSpec):
 
     def _check_kind(self) -> None:
         if (self.cache == "none") != (self.cache_limit_bytes is None):
-            raise ValueError("cache and cache_limit_bytes: one goes with the other")
+            raise ValueError("cache and cache_limit_bytes: give both or neither")
         if self.shape_visits == "cold" and (self.max_epochs or 1) > 1:
             raise ValueError("shape_visits 'cold': only one epoch is, so max_epochs must be 1")
 

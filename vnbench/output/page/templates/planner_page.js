@@ -84,8 +84,8 @@ function answerLines(best, settings) {
   const lines = [
     `${range(best.finish)} with ${best.configuration.words}${workersOf(best)}.`,
     Number.isNaN(settings.windowS) ? "Give a window in hours to see whether it finishes in time."
-      : `It finishes within ${duration(settings.windowS)} with a probability of ${percent(best.finish.probability)}`
-        + (settings.interruptions ? `; without snapshots ${percent(without.probability)}.` : "."),
+      : `Probability that it finishes within ${duration(settings.windowS)}: ${percent(best.finish.probability)}`
+        + (settings.interruptions ? ` (${percent(without.probability)} without snapshots).` : "."),
     `Worst-case memory ${need}${limit[1] === null ? "" : ` of ${limit[0]}`}: ${best.verdict}. Evidence: ${best.run.evidence}.`,
   ];
   if (settings.workers !== null) {
