@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,25 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from vnbench.errors import CorpusError
 from vnbench.images.drawing.raster import draw_example
-from vnbench.images.gray_files import describe_file, encode, is_whole, read_gray, read_mask, read_size
+from vnbench.images.gray_files import check_header, encode, is_whole, look_at, read_gray, read_mask, read_size
 from vnbench.images.gray_tiff import THRESHOLD
 from vnbench.records.spec.words import IMAGE_FORMATS, ImageFormat
 
 SIZE = (61, 333)
 LONG = 4
 """TIFF's type of a number of 32 bits."""
+END_BYTES = 12
+"""Of the last chunk of a PNG file."""
 TIFFS: tuple[ImageFormat, ...] = ("tiff-g4", "tiff-deflate", "tiff-zstd")
 
 
 @pytest.fixture(scope="module")
 def image_HW() -> np.ndarray:
     return draw_example(seed=0, index=1, height=SIZE[0], width=SIZE[1], task="binary")[0]
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
 
 
 def path_of(folder: Path, image_format: ImageFormat) -> Path:
@@ -90,17 +97,9 @@ def test_colours_and_sixteen_bits_become_gray(tmp_path: Path, image_HW: np.ndarr
     if ending != "jpg":
         Image.fromarray(image_HW.astype(np.uint16) * 256 + 255).save(path)
         assert np.array_equal(read_gray(path, expected_size=SIZE), image_HW)
-        assert describe_file(path, expected_size=SIZE).startswith("16-bit")
+        assert look_at(path).kind.startswith("16-bit")
         Image.fromarray(image_HW >= THRESHOLD).save(path)
         assert np.array_equal(read_gray(path, expected_size=SIZE), np.where(image_HW >= THRESHOLD, 255, 0))
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "CMYK", "F"])
-def test_pixels_of_another_kind_are_named(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / "image.tif"
-    Image.new(mode, SIZE[::-1]).save(path)
-    with pytest.raises(CorpusError, match=rf"image\.tif: has pixels of mode '{mode}'; 1, L, I;16, I;16B, RGB are read"):
-        read_gray(path, expected_size=SIZE)
 
 
 def test_masks_are_classes_as_they_are(tmp_path: Path) -> None:
@@ -112,11 +111,50 @@ def test_masks_are_classes_as_they_are(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(path, expected_size=SIZE), mask_HW)
     Image.fromarray(mask_HW > 0).save(path)
     assert np.array_equal(read_mask(path, expected_size=SIZE), mask_HW > 0)
-    Image.new("RGB", SIZE[::-1]).save(path)
-    with pytest.raises(CorpusError, match="has pixels of mode 'RGB'; L, P, 1 are read"):
-        read_mask(path, expected_size=SIZE)
 
 
 def test_a_file_of_no_known_kind_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"image\.bmp: is no image file; \.png, \.tif"):
         read_size(tmp_path / "image.bmp")
+
+
+@pytest.mark.parametrize(("ending", "content"), [("jpg", "PNG"), ("png", "JPEG"), ("png", "TIFF")])
+def test_a_file_is_read_by_its_content_where_its_name_says_another_kind(
+    tmp_path: Path, image_HW: np.ndarray, ending: str, content: str
+) -> None:
+    path = tmp_path / f"image.{ending}"
+    Image.fromarray(image_HW).save(path, format=content, quality=100)
+    assert look_at(path).kind == f"8-bit {content}" + (" (raw)" if content == "TIFF" else "")
+    assert np.abs(read_gray(path, expected_size=SIZE).astype(int) - image_HW).max() <= 4
+
+
+@pytest.mark.parametrize("is_behind_pixels", [False, True])
+def test_a_png_with_a_colour_profile_or_text_of_any_size_is_read(
+    tmp_path: Path, image_HW: np.ndarray, is_behind_pixels: bool
+) -> None:
+    path = tmp_path / "image.png"
+    whole = encode(image_HW, "png")
+    if is_behind_pixels:
+        text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b" " * 3_000_000))
+        path.write_bytes(whole[:-END_BYTES] + text + whole[-END_BYTES:])
+    else:
+        Image.fromarray(image_HW).save(path, icc_profile=bytes(1_500_000))
+    assert read_size(path) == SIZE
+    assert np.array_equal(read_gray(path, expected_size=SIZE), image_HW)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(CorpusError, match=r"image\.png: does not decode"):
+        read_gray(path, expected_size=SIZE)
+
+
+def test_a_header_tells_what_will_be_refused_before_anything_is_decoded(tmp_path: Path, image_HW: np.ndarray) -> None:
+    path = tmp_path / "image.tif"
+    pages = [Image.fromarray(image_HW)] * 3
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    found = look_at(path)
+    assert (found.num_pages, found.image_problem) == (3, None)
+    assert check_header(path, expected_size=SIZE) == found
+    for look in (read_mask, lambda path, expected_size: check_header(path, expected_size=expected_size, is_mask=True)):
+        with pytest.raises(CorpusError, match=r"image\.tif: has 3 pages; a mask is one page with the class of each"):
+            look(path, expected_size=SIZE)
+    with pytest.raises(CorpusError, match=r"is 333 x 61 px, its manifest row says 61 x 333 px"):
+        check_header(path, expected_size=SIZE[::-1])

@@ -13,7 +13,7 @@ import numpy as np
 
 from vnbench.batching.sizes import SizeArray
 from vnbench.images.corpus import Corpus, load_corpus
-from vnbench.images.gray_files import describe_file, read_mask
+from vnbench.images.gray_files import check_header, read_mask
 
 MAX_DECODED = 200
 """Masks that are decoded to count classes, evenly spread over the widths: of more only their headers are read."""
@@ -114,7 +114,7 @@ def describe_corpus_files(directory: Path) -> CorpusDescription:
 
 def _kind(corpus: Corpus, index: int) -> str:
     height, width = corpus.sizes_N2[index].tolist()
-    return describe_file(corpus.image_path(index), expected_size=(height, width))
+    return check_header(corpus.image_path(index), expected_size=(height, width)).kind
 
 
 def _class_counts(corpus: Corpus, index: int) -> list[int]:

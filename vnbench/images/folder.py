@@ -29,6 +29,9 @@ from vnbench.units import MAX_SIDE_PIXELS, count
 IMAGES, MASKS = "images", "masks"
 MASK_ENDING = "_mask"
 
+HEADERS = "headers-upright"
+"""Folder in the user's cache of what was read of headers; ``headers`` has sizes of images that were not turned."""
+
 MAX_THREADS = 8
 """Opening a file waits for the disk, which a thread can do while another decodes a header."""
 
@@ -112,7 +115,7 @@ def header_sizes(files: list[Path], *, root: Path, option: str = "--images") -> 
     Raises:
         InputError: a header cannot be read, or claims a side above MAX_SIDE_PIXELS; the first few files are named.
     """
-    cache = default_cache_root() / "headers" / f"{digest(str(root.resolve()))}.json"
+    cache = default_cache_root() / HEADERS / f"{digest(str(root.resolve()))}.json"
     known = _read_cache(cache)
     problems: list[str] = []
 

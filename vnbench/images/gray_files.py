@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,18 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from vnbench.errors import CorpusError
-from vnbench.images.gray_png import encode_image, is_whole_png
+from vnbench.images.gray_png import encode_image, exif_behind_pixels, is_whole_png, without_remarks
 from vnbench.images.gray_tiff import encode_tiff, is_whole_tiff
+from vnbench.images.pixel_rules import (
+    UPRIGHT,
+    classes_of,
+    depth_of,
+    find_image_problem,
+    find_mask_problem,
+    gray_of,
+    orientation_of,
+    upright_size,
+)
 from vnbench.records.spec.words import ImageFormat
 
 T = TypeVar("T")
@@ -29,17 +41,25 @@ FILE_KINDS: Mapping[str, type[ImageFile]] = {
 }
 """Pillow's class for each ending of a file's name."""
 
-IMAGE_MODES: Mapping[str, str] = {
-    "1": "1-bit",
-    "L": "8-bit",
-    "I;16": "16-bit",
-    "I;16B": "16-bit",
-    "RGB": "RGB",
-}
-"""Pixels of images that become 8-bit gray: black and white 0 and 255, 16 bits their upper 8, colours their luma."""
 
-MASK_MODES: Mapping[str, str] = {"L": "8-bit", "P": "8-bit palette", "1": "1-bit"}
-"""Pixels of masks that are classes as they are; of a palette its indices."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Header:
+    """What the header of an image file tells."""
+
+    height: int
+    """Pixels, of the image when it has been turned upright."""
+    width: int
+    """The same across."""
+    kind: str
+    """Pixels and format: ``8-bit PNG``, ``1-bit TIFF (group4)``."""
+    orientation: int
+    """EXIF's, 1 for an image that lies upright in its file."""
+    num_pages: int
+    """Images in the file; the first one is read."""
+    image_problem: str | None
+    """Why it cannot be read as an image; None if it can."""
+    mask_problem: str | None
+    """Why it cannot be read as a mask; None if it can, as far as the header tells."""
 
 
 def encode(image_HW: NDArray[np.uint8], image_format: ImageFormat) -> bytes:
@@ -61,73 +81,128 @@ def read_gray(path: Path, *, expected_size: tuple[int, int]) -> NDArray[np.uint8
     the guard here, and it is compared before a pixel is decoded.
 
     Raises:
-        CorpusError: the file is missing or unreadable, is of no kind in FILE_KINDS or IMAGE_MODES, has another size
-            than expected, or does not decode to its end.
+        CorpusError: the file is missing or unreadable, is of no kind in FILE_KINDS or cannot become gray, has another
+            size than expected, or does not decode to its end.
     """
-    return _looked_at(path, _pixels, expected_size=expected_size, modes=IMAGE_MODES)
+    return _looked_at(path, lambda image: _decoded(image, expected_size, find_image_problem, gray_of))
 
 
 def read_mask(path: Path, *, expected_size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the classes of a mask, uint8 (H, W), as ``read_gray`` does.
+    """Return the classes of a mask as they are written, uint8 (H, W), as ``read_gray`` does.
 
     Raises:
-        CorpusError: as ``read_gray``, with MASK_MODES.
+        CorpusError: as ``read_gray``, or what it holds are no classes.
     """
-    return _looked_at(
-        path,
-        lambda image: np.asarray(image).astype(np.uint8, copy=False),
-        expected_size=expected_size,
-        modes=MASK_MODES,
-    )
+    return _looked_at(path, lambda image: _decoded(image, expected_size, find_mask_problem, classes_of))
 
 
-def describe_file(path: Path, *, expected_size: tuple[int, int]) -> str:
-    """Return what kind of file an image is in, from its header alone: ``8-bit PNG``, ``1-bit TIFF (group4)``.
-
-    Raises:
-        CorpusError: as ``read_gray`` does, but for what only decoding shows.
-    """
-    return _looked_at(path, _kind, expected_size=expected_size, modes=IMAGE_MODES)
-
-
-def read_size(path: Path) -> tuple[int, int]:
-    """Return height and width in pixels of an image, from its header alone.
+def look_at(path: Path) -> Header:
+    """Return what the header of an image or mask file tells, and what is wrong with it as far as that tells.
 
     Raises:
         CorpusError: the file is missing, unreadable, or of no kind in FILE_KINDS.
     """
-    return _looked_at(path, lambda image: (image.height, image.width), expected_size=None, modes=None)
+    return _looked_at(path, _header)
 
 
-def _pixels(image: ImageFile) -> NDArray[np.uint8]:
-    if image.mode == "L":
-        return np.asarray(image)
-    if image.mode.startswith("I;16"):
-        return (np.asarray(image) >> 8).astype(np.uint8)
-    return np.asarray(image.convert("L"))
+def check_header(path: Path, *, expected_size: tuple[int, int], is_mask: bool = False) -> Header:
+    """Return what the header of an image or mask tells, if it can be read as one and has the (height, width) expected.
+
+    Raises:
+        CorpusError: as ``read_gray`` or ``read_mask``, but for what only decoding shows.
+    """
+    header = look_at(path)
+    turned = "" if header.orientation == UPRIGHT else f" when turned by its EXIF orientation {header.orientation}"
+    if (header.height, header.width) != expected_size:
+        raise CorpusError(f"{path}: {_unequal((header.height, header.width), expected_size, turned)}")
+    problem = header.mask_problem if is_mask else header.image_problem
+    if problem is not None:
+        raise CorpusError(f"{path}: {problem}")
+    return header
 
 
-def _kind(image: ImageFile) -> str:
-    compression = image.info.get("compression")
-    return f"{IMAGE_MODES[image.mode]} {image.format}" + (f" ({compression})" if compression else "")
+def read_size(path: Path) -> tuple[int, int]:
+    """Return height and width in pixels of an image when it has been turned upright, from its header alone.
+
+    Raises:
+        CorpusError: as ``look_at``.
+    """
+    header = look_at(path)
+    return header.height, header.width
 
 
-def _looked_at(
-    path: Path,
-    look: Callable[[ImageFile], T],
-    *,
-    expected_size: tuple[int, int] | None,
-    modes: Mapping[str, str] | None,
-) -> T:
-    """Return what is seen of an opened file whose size and pixels are as expected; None expects nothing."""
-    opens = FILE_KINDS.get(path.suffix.lower())
-    if opens is None:
+def _header(image: ImageFile) -> Header:
+    if isinstance(image, PngImageFile) and image.tile and image.fp is not None and "exif" not in image.info:
+        late = exif_behind_pixels(image.fp, image.tile[0][2])
+        if late is not None:
+            image.info["exif"] = late
+    orientation = orientation_of(image)
+    height, width = upright_size(image, orientation)
+    compression = image.info.get("compression") if isinstance(image, TiffImageFile) else None
+    return Header(
+        height=height,
+        width=width,
+        kind=f"{depth_of(image)} {image.format}" + (f" ({compression})" if compression else ""),
+        orientation=orientation,
+        num_pages=getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1,
+        image_problem=find_image_problem(image),
+        mask_problem=find_mask_problem(image),
+    )
+
+
+def _decoded(
+    image: ImageFile,
+    expected_size: tuple[int, int],
+    find_problem: Callable[[ImageFile], str | None],
+    decode: Callable[[ImageFile], NDArray[np.uint8]],
+) -> NDArray[np.uint8]:
+    """Return the pixels of an opened file whose kind and, once turned upright, size are as expected.
+
+    Which way a PNG is turned may stand behind its pixels, so that before they are decoded its sides are compared alone.
+    """
+    size = (image.height, image.width)
+    if size not in (expected_size, expected_size[::-1]):
+        raise CorpusError(_unequal(size, expected_size))
+    if (problem := find_problem(image)) is not None:
+        raise CorpusError(problem)
+    pixels_HW = decode(image)
+    if pixels_HW.shape != expected_size:
+        found: tuple[int, int] = pixels_HW.shape
+        raise CorpusError(
+            _unequal(found, expected_size, "" if found == size else " when turned as its EXIF orientation says")
+        )
+    return pixels_HW
+
+
+def _unequal(found: tuple[int, int], expected: tuple[int, int], turned: str = "") -> str:
+    return (
+        f"is {found[1]} x {found[0]} px{turned}, its manifest row says {expected[1]} x {expected[0]} px "
+        "(width x height)"
+    )
+
+
+def _looked_at(path: Path, look: Callable[[ImageFile], T]) -> T:
+    """Return what is seen of an opened file.
+
+    Raises:
+        CorpusError: it cannot be opened or seen, or ``look`` finds fault with it; the path is put before that.
+    """
+    ending = path.suffix.lower()
+    if ending not in FILE_KINDS:
         raise CorpusError(f"{path}: is no image file; {', '.join(FILE_KINDS)} are read")
     try:
-        with path.open("rb") as file, opens(file) as image:
-            problem = _find_problem(image, expected_size=expected_size, modes=modes)
-            if problem is None:
+        with path.open("rb") as file:
+            try:
+                with _opened(file, ending) as image:
+                    return look(image)
+            except ValueError:  # a text or colour profile of a PNG that is larger than Pillow reads: nothing needs it
+                bare = without_remarks(file)
+                if bare is None:
+                    raise
+            with PngImageFile(io.BytesIO(bare)) as image:
                 return look(image)
+    except CorpusError as error:
+        problem = str(error)
     except FileNotFoundError:
         problem = "is missing"
     except PermissionError as error:
@@ -137,12 +212,20 @@ def _looked_at(
     raise CorpusError(f"{path}: {problem}")
 
 
-def _find_problem(
-    image: ImageFile, *, expected_size: tuple[int, int] | None, modes: Mapping[str, str] | None
-) -> str | None:
-    if expected_size is not None and image.size != expected_size[::-1]:
-        height, width = expected_size
-        return f"is {image.width} x {image.height} px, its manifest row says {width} x {height} px (width x height)"
-    if modes is not None and image.mode not in modes:
-        return f"has pixels of mode {image.mode!r}; {', '.join(modes)} are read"
-    return None
+def _opened(file: BinaryIO, ending: str) -> ImageFile:
+    """Return an opened file as Pillow's image of its kind; a name may end like another kind than the content is of."""
+    by_ending = FILE_KINDS[ending]
+    try:
+        image = by_ending(file)
+    except SyntaxError:
+        for opens in dict.fromkeys(FILE_KINDS.values()):
+            if opens is not by_ending:
+                file.seek(0)
+                try:
+                    image = opens(file)
+                    break
+                except SyntaxError:
+                    continue
+        else:
+            raise
+    return image

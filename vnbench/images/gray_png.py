@@ -1,10 +1,13 @@
-"""8-bit grayscale PNG, encoded to bytes and decoded from a file: masks always, images unless asked otherwise."""
+"""8-bit grayscale PNG encoded to bytes, masks always, images unless asked otherwise; and the chunks of any PNG file."""
 
 from __future__ import annotations
 
 import io
+import os
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +31,11 @@ MASK_STRATEGY = zlib.Z_DEFAULT_STRATEGY
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END_CHUNK = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _GRAY_8_BIT = b"\x08\x00"
+
+_EXIF = b"eXIf"
+_REMARKS = (b"iCCP", b"tEXt", b"zTXt", b"iTXt")
+_HEAD_BYTES, _FRAME_BYTES = 8, 12
+"""Of a chunk: its length and kind; with its checksum."""
 
 
 def encode_image(image_HW: NDArray[np.uint8]) -> bytes:
@@ -55,6 +63,45 @@ def is_whole_png(path: Path, *, expected_size: tuple[int, int]) -> bool:
             return file.read() == _END_CHUNK
     except OSError:
         return False
+
+
+def exif_behind_pixels(file: IO[bytes], start: int) -> bytes | None:
+    """Return the EXIF that stands behind the pixels, as some tools write it; None if none does.
+
+    ``start`` is where the content of the first chunk of pixels begins. Only the heads of chunks are read, and where the
+    file is read next stays as it is.
+    """
+    read_at = _reader(file)
+    for place, length, kind in _chunks(read_at, start - _HEAD_BYTES):
+        if kind == _EXIF:
+            return read_at(place + _HEAD_BYTES, length)
+    return None
+
+
+def without_remarks(file: IO[bytes]) -> bytes | None:
+    """Return a PNG file without its texts and its colour profile, which no pixel needs; None if it is no PNG file."""
+    read_at = _reader(file)
+    if read_at(0, len(_SIGNATURE)) != _SIGNATURE:
+        return None
+    chunks = _chunks(read_at, len(_SIGNATURE))
+    kept = [read_at(place, _FRAME_BYTES + length) for place, length, kind in chunks if kind not in _REMARKS]
+    return b"".join([_SIGNATURE, *kept])
+
+
+def _reader(file: IO[bytes]) -> Callable[[int, int], bytes]:
+    """Return what reads a number of bytes at a place of a file, and no more: a file object would read blocks."""
+    if isinstance(file, io.BytesIO):
+        content = file.getvalue()
+        return lambda place, count: content[place : place + count]
+    return lambda place, count: os.pread(file.fileno(), count, place)
+
+
+def _chunks(read_at: Callable[[int, int], bytes], place: int) -> Iterator[tuple[int, int, bytes]]:
+    """Yield where each chunk from a place on begins, the bytes of its content, and its kind."""
+    while len(head := read_at(place, _HEAD_BYTES)) == _HEAD_BYTES:
+        length = int.from_bytes(head[:4])
+        yield place, length, head[4:]
+        place += _FRAME_BYTES + length
 
 
 def _encode(pixels_HW: NDArray[np.uint8], *, strategy: int) -> bytes:
