@@ -21,6 +21,7 @@ from vnbench.errors import CorpusError, LoaderError
 from vnbench.images.corpus import Corpus
 from vnbench.images.gray_files import read_gray
 from vnbench.images.gray_png import encode_mask
+from vnbench.images.mask_classes import MaskClasses
 from vnbench.loading.collate import Batch, Example, collate
 from vnbench.loading.decoded_cache import DecodedCache
 from vnbench.loading.examples import RasterDataset
@@ -31,6 +32,7 @@ from vnbench.records.spec.words import WorkerKind
 # Python 3.12 and later warn of every fork of a process that has threads, as one that computed with torch has.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
+THREE = MaskClasses(num_classes=3)
 WORKERS = [(0, "processes"), (2, "processes"), (3, "threads")]
 MICRO_BATCHES = [(3, 1), (0,), (2, 9, 4, 5), (3,), (7, 7)]
 
@@ -55,7 +57,7 @@ def load(corpus: Corpus, *, num_workers: int, worker_kind: WorkerKind = "process
 def test_batches_are_the_given_micro_batches_in_order(
     built: Corpus, num_workers: int, worker_kind: WorkerKind, prefetch_factor: int
 ) -> None:
-    dataset = RasterDataset(built, num_classes=3)
+    dataset = RasterDataset(built, classes=THREE)
     loader = load(built, num_workers=num_workers, worker_kind=worker_kind, prefetch_factor=prefetch_factor)
     batches = list(loader)
     assert len(loader) == len(batches) == len(MICRO_BATCHES)
@@ -140,11 +142,17 @@ def test_class_that_the_task_does_not_know_is_refused(corpus: Corpus) -> None:
     mask_HW = np.zeros((height, width), dtype=np.uint8)
     mask_HW[0, 0] = 3
     corpus.mask_path(1).write_bytes(encode_mask(mask_HW))
-    with pytest.raises(CorpusError, match=r"masks/000001\.png: holds class 3; its task has 3 classes"):
+    with pytest.raises(
+        CorpusError, match=r"masks/000001\.png: holds 0,3, of which 3 is no class; known are 0 to 2; write --classes 4"
+    ):
         list(make_loader(corpus, padded(corpus, (1,)), num_workers=0, pin_memory=False))
-    list(make_loader(corpus, padded(corpus, (1,)), num_workers=0, pin_memory=False, num_classes=4))
-    with pytest.raises(CorpusError, match="its task has 2 classes"):
-        list(make_loader(corpus, padded(corpus, (0,)), num_workers=0, pin_memory=False, num_classes=2))
+    list(make_loader(corpus, padded(corpus, (1,)), num_workers=0, pin_memory=False, classes=MaskClasses(num_classes=4)))
+    with pytest.raises(CorpusError, match="known are 0 to 1"):
+        list(
+            make_loader(
+                corpus, padded(corpus, (0,)), num_workers=0, pin_memory=False, classes=MaskClasses(num_classes=2)
+            )
+        )
 
 
 def test_without_torchs_private_way_batches_are_the_same_and_only_slower(
@@ -249,7 +257,7 @@ def test_threads_end_when_their_batches_are_let_go_of(built: Corpus) -> None:
 
 
 def test_dataset_is_small_to_pickle(built: Corpus) -> None:
-    dataset = RasterDataset(built, num_classes=3)
+    dataset = RasterDataset(built, classes=THREE)
     assert len(dataset) == len(built)
     assert len(pickle.dumps(dataset)) < 4000
 

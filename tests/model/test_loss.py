@@ -157,3 +157,24 @@ def test_weights_outside_their_domain_are_refused(alpha: float, beta: float, smo
     logits, targets, valid = ragged_batch()
     with pytest.raises(ValueError, match="smooth must be > 0"):
         tversky_loss_sum(logits, targets, valid, alpha=alpha, beta=beta, smooth=smooth)
+
+
+def test_ignored_pixels_are_left_out_as_padding_is() -> None:
+    logits, targets, valid = ragged_batch()
+    marked = targets.clone()
+    marked[:, 3:9, 2:30] = 255
+    left_out = valid & (marked != 255)
+    leaf = logits.clone().requires_grad_()
+    loss = tversky_loss_sum(leaf, marked, valid, ignored_class=255)
+    loss.backward()
+    expected, gradient = loss_and_gradient(logits, targets, left_out)
+    assert torch.equal(loss, expected)
+    assert leaf.grad is not None
+    assert torch.equal(leaf.grad, gradient)
+    assert not torch.equal(loss, tversky_loss_sum(logits, targets, valid))
+
+
+def test_an_example_that_is_ignored_as_a_whole_costs_nothing() -> None:
+    logits, targets, valid = ragged_batch()
+    loss = tversky_loss_sum(logits, torch.full_like(targets, 255), valid, ignored_class=255)
+    assert loss.item() == pytest.approx(0, abs=1e-12)

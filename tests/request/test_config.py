@@ -54,6 +54,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "heights": "64:96",
         "size-law": "log-uniform",
         "task": "binary",
+        "classes": "2",
         "batch-size": "2",
         "micro-batch-size": "1",
         "precision": "fp32",
@@ -111,7 +112,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "out": "r.jsonl",
     }
     path.write_text("".join(f'{name} = "{text}"\n' for name, text in texts.items()))
-    assert set(OPTIONS) - set(texts) == {"corpus", "images", "sizes"}
+    assert set(OPTIONS) - set(texts) == {"corpus", "images", "sizes", "mask-values", "ignore-value"}
     assert complete(read_request({}, config_path=path), environment=CPU).retry == ("crashed", "timeout")
 
 
@@ -221,3 +222,52 @@ def test_a_file_that_powershell_wrote_is_read(tmp_path: Path) -> None:
     path = tmp_path / "sweep.toml"
     path.write_bytes('widths = "640:1280"\r\nseed = 7\r\n'.encode("utf-16"))
     assert read_request({}, config_path=path).values["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({}, ("multiclass", None, None, None)),
+        ({"task": "binary"}, ("binary", None, None, None)),
+        ({"classes": "2"}, ("binary", None, None, None)),
+        ({"classes": "3"}, ("multiclass", None, None, None)),
+        ({"classes": "7"}, ("multiclass", 7, None, None)),
+        ({"task": "multiclass", "classes": "2"}, ("multiclass", 2, None, None)),
+        ({"images": "d", "mask-values": "0,255"}, ("binary", None, (0, 255), None)),
+        ({"images": "d", "mask-values": "0,1,2,3"}, ("multiclass", 4, None, None)),
+        ({"images": "d", "mask-values": "0,128,255"}, ("multiclass", None, (0, 128, 255), None)),
+        ({"corpus": "d", "classes": "21", "ignore-value": "255"}, ("multiclass", 21, None, 255)),
+    ],
+)
+def test_numbers_in_masks_have_one_name_for_one_meaning(flags: dict[str, str], expected: tuple[object, ...]) -> None:
+    sizes = {} if flags.keys() & {"images", "corpus"} else {"widths": "64:128"}
+    asked = complete(read_request(sizes | flags, config_path=None), environment=CPU)
+    assert (asked.task, asked.classes, asked.mask_values, asked.ignore_value) == expected
+
+
+def test_what_masks_mean_can_stand_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.toml"
+    path.write_text('images = "logs"\nmask-values = [0, 100, 200]\nclasses = 3\nignore-value = 255\n')
+    asked = complete(read_request({}, config_path=path), environment=CPU)
+    assert (asked.classes, asked.mask_values, asked.ignore_value) == (None, (0, 100, 200), 255)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"task": "binary", "classes": "3"}, "--task binary: it has 2 classes, and 3 were asked for; leave --task out"),
+        ({"task": "binary", "images": "d", "mask-values": "0,1,9"}, "--task binary: it has 2 classes, and 3 were"),
+        ({"images": "d", "classes": "3", "mask-values": "0,9"}, "--classes 3: --mask-values 0,9 lists 2; leave"),
+        ({"images": "d", "mask-values": "255"}, "--mask-values 255: a network tells 2 to 254 classes apart; list"),
+        ({"images": "d", "mask-values": "0,256"}, "--mask-values 0,256: 256 is above 255; write at most 255"),
+        ({"images": "d", "mask-values": "0,255", "ignore-value": "255"}, "--ignore-value 255: --mask-values 0,255 has"),
+        ({"mask-values": "0,255"}, "--mask-values 0,255: the masks of synthetic images hold classes already; leave"),
+        ({"ignore-value": "255"}, "--ignore-value 255: the masks of synthetic images hold classes already; leave"),
+        ({"classes": "1"}, "--classes 1:"),
+    ],
+)
+def test_what_masks_mean_is_refused_where_it_contradicts_itself(flags: dict[str, str], told: str) -> None:
+    sizes = {} if "images" in flags else {"widths": "64:128"}
+    with pytest.raises(InputError) as error:
+        complete(read_request(sizes | flags, config_path=None), environment=CPU)
+    assert str(error.value).startswith(told)

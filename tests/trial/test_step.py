@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vnbench.images.drawing.raster import draw_example
 from vnbench.loading.collate import Batch, blank_batch, collate
 from vnbench.model.veernet import build_model
-from vnbench.records.spec.words import Checkpointing, OptimizerLoop, Precision
+from vnbench.records.spec.words import IGNORED_CLASS, Checkpointing, OptimizerLoop, Precision
 from vnbench.trial.instruments.timing import Phase, WallTimer
 from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
 from vnbench.trial.step.switches import set_switches
@@ -215,3 +215,20 @@ def test_tf32_changes_the_result_and_fp32_does_not() -> None:
     exact, again, rounded = logits("fp32"), logits("fp32"), logits("tf32")
     assert (exact - again).norm() <= 1e-5 * exact.norm()
     assert (exact - rounded).norm() > 1e-5 * exact.norm()
+
+
+def test_a_step_leaves_ignored_pixels_out_of_the_loss_and_shows_them_to_the_network() -> None:
+    plain, ignoring = (build_step(training_spec(ignore_value=value), device=torch.device("cpu")) for value in (None, 9))
+    image_HW, mask_HW = draw_example(seed=0, index=0, height=64, width=96, task="multiclass")
+    marked_HW = mask_HW.copy()
+    marked_HW[:, 48:] = IGNORED_CLASS
+    black_HW = image_HW.copy()
+    black_HW[:, 48:] = 0
+    loss, _ = ignoring.gradient([collate([(image_HW, marked_HW)])])
+    assert loss != pytest.approx(plain.gradient([collate([(image_HW, mask_HW)])])[0], rel=1e-6)
+    assert loss != pytest.approx(ignoring.gradient([collate([(black_HW, marked_HW)])])[0], rel=1e-6)
+
+
+def test_a_network_has_as_many_classes_as_its_masks() -> None:
+    step = build_step(training_spec(classes=7), device=torch.device("cpu"))
+    assert step.model(torch.zeros(1, 1, 64, 64)).shape[1] == 7

@@ -11,6 +11,7 @@ from vnbench.batching.plan import MicroBatch
 from vnbench.errors import CorpusError
 from vnbench.images.corpus import Corpus
 from vnbench.images.gray_files import read_gray, read_mask
+from vnbench.images.mask_classes import MaskClasses
 from vnbench.loading.collate import Batch, Example, collate
 from vnbench.loading.decoded_cache import DecodedCache
 from vnbench.loading.worker_watch import WorkerWatch
@@ -23,13 +24,16 @@ class RasterDataset(Dataset[Example]):
         self,
         corpus: Corpus,
         *,
-        num_classes: int | None,
+        classes: MaskClasses | None,
         cache: DecodedCache | None = None,
         watch: WorkerWatch | None = None,
     ) -> None:
-        """``cache`` keeps what is decoded, ``watch`` is told which example a worker is at."""
+        """``classes`` tell what the numbers in masks mean, None leaves them unchecked.
+
+        ``cache`` keeps what is decoded, ``watch`` is told which example a worker is at.
+        """
         self._corpus = corpus
-        self._num_classes = num_classes
+        self._classes = classes
         self._cache = cache
         self._watch = watch
 
@@ -40,7 +44,7 @@ class RasterDataset(Dataset[Example]):
         """Return image and mask of one example, both uint8 (H, W), not to be written to.
 
         Raises:
-            CorpusError: a file cannot be used, or the mask holds a class that the task does not know.
+            CorpusError: a file cannot be used, or the mask holds a number that is no class.
         """
         with self._noted(index):
             kept = None if self._cache is None else self._cache.get(index)
@@ -62,10 +66,13 @@ class RasterDataset(Dataset[Example]):
         mask_path = self._corpus.mask_path(index)
         image_HW = read_gray(self._corpus.image_path(index), expected_size=(height, width))
         mask_HW = read_mask(mask_path, expected_size=(height, width))
+        if self._classes is None:
+            return image_HW, mask_HW
         # On a GPU an unknown class is an assertion somewhere in a kernel, after which the process is lost.
-        if self._num_classes is not None and mask_HW.max() >= self._num_classes:
-            raise CorpusError(f"{mask_path}: holds class {mask_HW.max()}; its task has {self._num_classes} classes")
-        return image_HW, mask_HW
+        try:
+            return image_HW, self._classes.decode(mask_HW)
+        except CorpusError as error:
+            raise CorpusError(f"{mask_path}: {error}") from None
 
 
 class MicroBatchDataset(Dataset[Batch]):

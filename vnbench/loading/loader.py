@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from vnbench.batching.plan import MicroBatch
 from vnbench.errors import LoaderError
 from vnbench.images.corpus import Corpus
+from vnbench.images.mask_classes import MaskClasses
 from vnbench.loading.collate import Batch
 from vnbench.loading.decoded_cache import DecodedCache
 from vnbench.loading.examples import MicroBatchDataset, RasterDataset
@@ -49,7 +50,7 @@ def make_loader(
     *,
     num_workers: int,
     pin_memory: bool,
-    num_classes: int | None = None,
+    classes: MaskClasses | None = None,
     worker_kind: WorkerKind = "processes",
     prefetch_factor: int = DEFAULT_PREFETCH_FACTOR,
     timeout_s: float = WORKER_TIMEOUT_S,
@@ -59,15 +60,15 @@ def make_loader(
 ) -> Loader:
     """Return a loader that yields the batches of the given micro-batches, in their order, once per iteration.
 
-    Masks are checked against ``num_classes``, which is that of the corpus's task where it is None; a corpus without a
+    ``classes`` tell what the numbers in masks mean; where they are None the corpus's task does, and a corpus without a
     task goes unchecked. ``cache`` keeps decoded pixels; ``watch`` tells afterwards which example a worker was at.
 
     A CorpusError of a worker process is raised in this process as a CorpusError whose message is the worker's
     traceback: its last line names the file. Otherwise it comes as it is.
     """
-    if num_classes is None and corpus.task is not None:
-        num_classes = NUM_CLASSES[corpus.task]
-    examples = RasterDataset(corpus, num_classes=num_classes, cache=cache, watch=watch)
+    if classes is None and corpus.task is not None:
+        classes = MaskClasses(num_classes=NUM_CLASSES[corpus.task])
+    examples = RasterDataset(corpus, classes=classes, cache=cache, watch=watch)
     # Without CUDA torch pins nothing, and warns.
     pin_memory = pin_memory and torch.cuda.is_available()
     if num_workers and worker_kind == "threads":

@@ -29,6 +29,7 @@ def tversky_loss_sum(
     alpha: float = TVERSKY_ALPHA,
     beta: float = TVERSKY_BETA,
     smooth: float = TVERSKY_SMOOTH,
+    ignored_class: int | None = None,
 ) -> Tensor:
     """Return the sum over examples of their Tversky losses: a scalar in fp32, or in float64 for float64 logits.
 
@@ -51,6 +52,7 @@ def tversky_loss_sum(
         alpha: weight of false positives, not negative.
         beta: weight of false negatives, not negative.
         smooth: pixels, positive.
+        ignored_class: target of pixels that are left out as padding is; None for none.
 
     Raises:
         ValueError: shapes that do not belong together, a mask that is not bool, or a weight outside its domain.
@@ -58,6 +60,8 @@ def tversky_loss_sum(
     _check_pixels(logits_BKHW, targets_BHW, valid_BHW)
     if alpha < 0 or beta < 0 or smooth <= 0:
         raise ValueError(f"alpha {alpha}, beta {beta}, smooth {smooth}: weights must be >= 0, smooth must be > 0")
+    if ignored_class is not None:
+        valid_BHW = valid_BHW & (targets_BHW != ignored_class)
     # Sums of millions of terms: reduced precision would lose them.
     dtype = torch.promote_types(logits_BKHW.dtype, torch.float32)
     pixels = (1, 2)

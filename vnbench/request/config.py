@@ -11,6 +11,7 @@ from vnbench.errors import InputError
 from vnbench.records.spec.axes import AXES
 from vnbench.records.spec.words import DeviceType, MemoryBy, SizeLaw, Soak, Task, TrialKind
 from vnbench.request.choosing import chooses_precision, chooses_size, default_precisions
+from vnbench.request.classes import settle_classes
 from vnbench.request.options import OPTIONS, DesignName
 from vnbench.request.own_model import NEUTRAL, OwnModel
 from vnbench.request.reading import Request
@@ -29,6 +30,12 @@ class SweepConfig:
     """Digest of the file of a user's own network; None for a preset."""
     task: Task
     """Which masks are learnt."""
+    classes: int | None
+    """Classes that the network tells apart; None for those of the task."""
+    mask_values: tuple[int, ...] | None
+    """Numbers in the user's masks that are the classes 0, 1, ...; None where they are that already."""
+    ignore_value: int | None
+    """Number in the user's masks of pixels that the loss leaves out; None for none."""
     axes: Mapping[str, tuple[Any, ...]]
     """Values of each axis by its field of Levers, in the order given."""
     center: Mapping[str, Any]
@@ -144,6 +151,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         )
     if values["design"] == "factored":
         values["kind"] = FACTORED_KINDS
+    values |= settle_classes(values, asked=request.values)
     own = values["model"] if isinstance(values["model"], OwnModel) else None
     if own:
         values |= _levers_not_taken(own, request)

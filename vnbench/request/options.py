@@ -9,13 +9,14 @@ from typing import Any, Literal, get_args
 
 from vnbench.errors import InputError
 from vnbench.meant import closest
-from vnbench.parsers import whole, word, words
+from vnbench.parsers import whole, wholes, word, words
 from vnbench.records.readings import METRICS
 from vnbench.records.record import STATUSES
 from vnbench.records.spec.axes import AXES
 from vnbench.records.spec.lever import Lever
 from vnbench.records.spec.words import (
     DEVICE_TYPES,
+    MAX_CLASSES,
     MAX_EPOCH,
     MEMORY_BYS,
     MODEL_NAMES,
@@ -171,6 +172,29 @@ OPTIONS: Mapping[str, Option] = by_name(
         metavar="NAME",
         help="Which masks are learnt: multiclass or binary",
         default="multiclass",
+        panel=IMAGES,
+    ),
+    Option(
+        name="classes",
+        parse=whole(2, MAX_CLASSES),
+        metavar="N",
+        help="Classes in the masks, background included",
+        unset="3, or 2 of --task binary",
+        panel=IMAGES,
+    ),
+    Option(
+        name="mask-values",
+        parse=wholes(0, 255),
+        metavar="N,...",
+        help="Numbers in your masks that are the classes 0, 1, ..., as 0,255",
+        unset="0,1,...",
+        panel=IMAGES,
+    ),
+    Option(
+        name="ignore-value",
+        parse=whole(0, 255),
+        metavar="N",
+        help="Number in your masks of pixels that the loss leaves out, as 255",
         panel=IMAGES,
     ),
     *map(_axis, AXES.values()),
@@ -427,11 +451,14 @@ OPTIONS: Mapping[str, Option] = by_name(
 SIZES = ("widths", "heights", "size-law", "sizes")
 """Options that tell sizes alone."""
 
+OF_MASKS = ("classes", "mask-values", "ignore-value")
+"""Options that tell what the numbers in masks of one's own mean."""
+
 CORPUS_OPTIONS: Mapping[str, Option] = {
     **pick(OPTIONS, SIZES),
     **by_name(
         OPTIONS["examples"].asked_as("Number of images"),
-        OPTIONS["task"],
+        *(OPTIONS[name] for name in ("task", *OF_MASKS)),
         OPTIONS["image-format"].asked_as("Formats beside png: tiff-g4, tiff-deflate, tiff-zstd", panel=IMAGES),
         OPTIONS["seed"],
     ),
@@ -489,7 +516,7 @@ BATCHING_OPTIONS: Mapping[str, Option] = {
 """Options of ``vnbench batching``."""
 
 PROFILE_OPTIONS: Mapping[str, Option] = {
-    **pick(OPTIONS, ("widths", "heights", "task")),
+    **pick(OPTIONS, ("widths", "heights", "task", "classes")),
     **by_name(
         OPTIONS["micro-batch-size"].asked_as("Examples of the worst case", default="1"),
         *(

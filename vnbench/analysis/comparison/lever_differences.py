@@ -12,6 +12,7 @@ LEVER_FIELDS = (
     "model",
     "model_id",
     "task",
+    "classes",
     "memory_limit_bytes",
     "batch_size",
     "micro_batch_size",

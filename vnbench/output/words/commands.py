@@ -24,7 +24,7 @@ NOT_OF_ANOTHER_SWEEP = frozenset(
 )
 """Options that say what one sweep was to do, and not what it was of."""
 
-OF_A_PROFILE = ("widths", "heights", "task", "model", "precision", "device")
+OF_A_PROFILE = ("widths", "heights", "task", "classes", "model", "precision", "device")
 """Options of a sweep that ``vnbench profile`` has too, under one value of a precision."""
 
 
@@ -62,6 +62,8 @@ def _options(specs: Sequence[TrialSpec], ranges: Mapping[str, PixelRange]) -> Op
     first = specs[0]
     found |= {"task": first.task, "model": first.model, "device": first.device}
     found["precision"] = Counter(spec.precision for spec in specs).most_common(1)[0][0]
+    if first.classes is not None:
+        found["classes"] = str(first.classes)
     if first.norm_groups != USUAL_GROUPS:
         found["norm-groups"] = str(first.norm_groups)
     return found

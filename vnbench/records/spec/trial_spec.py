@@ -29,12 +29,19 @@ from vnbench.records.spec.words import (
 from vnbench.records.strict import refusal
 from vnbench.units import format_bytes
 
+OF_THE_TASK = "of the task"
+"""How the number of classes reads that nobody gave."""
+
 Size = tuple[int, int]
 """Height and width in pixels."""
 
 
 def _read_memory_limit(spec: TrialSpec) -> LeverValue:
     return "none" if spec.memory_limit_bytes is None else format_bytes(spec.memory_limit_bytes)
+
+
+def _read_classes(spec: TrialSpec) -> LeverValue:
+    return OF_THE_TASK if spec.classes is None else spec.classes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
@@ -61,6 +68,10 @@ class TrialSpec(Levers):
     """Seed of weights, subset and batch order."""
     model_id: str | None = None
     """Digest of the file of a user's own network; None for a preset."""
+    classes: Annotated[
+        int | None, Lever(header="classes", phrased="{} classes", read=_read_classes, quiet=OF_THE_TASK)
+    ] = None
+    """Classes that the network tells apart, background included; None for those of the task."""
     memory_limit_bytes: Annotated[
         int | None,
         Lever(
@@ -102,7 +113,7 @@ class TrialSpec(Levers):
     @property
     def num_classes(self) -> int:
         """Classes that the network tells apart, background included."""
-        return NUM_CLASSES[self.task]
+        return NUM_CLASSES[self.task] if self.classes is None else self.classes
 
     @property
     def visits_shapes(self) -> bool:
@@ -139,6 +150,7 @@ class TrialSpec(Levers):
                 f"checkpointing-{self.checkpointing}",
                 f"groups-{self.norm_groups}",
                 *(f"{name.replace('_', '-')}-{canonical[name]}" for name in FLAG_FIELDS if name in canonical),
+                *([f"classes-{self.classes}"] if self.classes is not None else []),
                 *(["limit-" + str(self.memory_limit_bytes)] if self.memory_limit_bytes is not None else []),
             )
         )
@@ -293,6 +305,10 @@ class ImagesSpec(TrialSpec):
     """Digest of the corpus: what its image files hold."""
     subset_size: int
     """Examples of one measured epoch."""
+    mask_values: tuple[int, ...] | None = None
+    """Numbers in the masks that are the classes 0, 1, ...; None where they are that already."""
+    ignore_value: int | None = None
+    """Number in the masks of pixels that the loss leaves out; None for none."""
     pixel_budget: int | None = None
     """Padded pixels of a pass, at most, where the sampler is ``pixel-budget``."""
     cache_limit_bytes: int | None = None

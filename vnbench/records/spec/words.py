@@ -58,6 +58,11 @@ ALIGNMENT = 32
 NUM_CLASSES: Mapping[Task, int] = {"multiclass": 3, "binary": 2}
 """Classes of each task, background included."""
 
+MAX_CLASSES = 254
+"""Most classes of a network: masks are bytes, of which two are kept for what is no class."""
+
+IGNORED_CLASS = 255
+"""What stands in a decoded mask for pixels that the loss leaves out."""
 
 MAX_BATCH_SIZE = 4096
 """Largest batch that is taken for one: on these images a larger number is a typing error."""

@@ -16,6 +16,7 @@ from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import MicroBatch
 from vnbench.batching.sizes import SizeArray
 from vnbench.images.corpus import Corpus
+from vnbench.images.mask_classes import MaskClasses
 from vnbench.loading.collate import Batch, device_tensors, to_device
 from vnbench.loading.examples import RasterDataset
 from vnbench.loading.loader import process_loader
@@ -93,7 +94,7 @@ def _measured_stages(
 def _stages(spec: LoaderSpec, corpus: Corpus, loading: Loading) -> Iterator[_Stage]:
     """Yield the stages of a trial in the order of a batch's way, each with all that comes before it."""
     device = torch.device(spec.device)
-    examples = RasterDataset(corpus, num_classes=spec.num_classes, cache=loading.cache)
+    examples = RasterDataset(corpus, classes=MaskClasses.of(spec), cache=loading.cache)
     plain = _Stage(
         name="collate" if spec.num_workers == 0 else "workers",
         open=lambda epoch: loading.epochs(epoch, pin_memory=False),

@@ -13,6 +13,7 @@ from vnbench.batching.plan import MicroBatch
 from vnbench.batching.transport import bytes_in_flight
 from vnbench.errors import LoaderError
 from vnbench.images.corpus import Corpus
+from vnbench.images.mask_classes import MaskClasses
 from vnbench.loading.collate import Batch
 from vnbench.loading.decoded_cache import DecodedCache
 from vnbench.loading.loader import Loader, make_loader, naming_examples
@@ -74,7 +75,7 @@ class Loading:
             micro_batches,
             num_workers=self._num_workers,
             pin_memory=pin_memory and self._spec.pin_memory == "on",
-            num_classes=self._spec.num_classes,
+            classes=MaskClasses.of(self._spec),
             worker_kind=self._spec.worker_kind,
             prefetch_factor=self._spec.prefetch_factor,
             timeout_s=self._timeout_s,

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from vnbench.loading.collate import Batch, device_tensors, to_device
 from vnbench.model.loss import tversky_loss_sum
-from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.spec.words import MemoryFormat, OptimizerLoop, Padding, Precision
+from vnbench.records.spec.trial_spec import ImagesSpec, TrialSpec
+from vnbench.records.spec.words import IGNORED_CLASS, MemoryFormat, OptimizerLoop, Padding, Precision
 from vnbench.trial.instruments.memory import keep_freed_memory
 from vnbench.trial.instruments.timing import StepTimer, make_timer
 from vnbench.trial.step.compilation import LossOfPass, compile_model, compile_pass
@@ -57,8 +57,10 @@ class OptimizerStep:
         memory_format: MemoryFormat = "contiguous",
         optimizer: OptimizerLoop = "fused",
         padding: Padding = "plain",
+        ignores_pixels: bool = False,
         make_scaler: Callable[..., torch.amp.GradScaler] | None = None,
     ) -> None:
+        """``ignores_pixels``: targets hold IGNORED_CLASS where the loss leaves pixels out, which the network sees."""
         self.model = model
         self.device = device
         self.optimizer = torch.optim.AdamW(
@@ -66,6 +68,7 @@ class OptimizerStep:
         )
         self._memory_format: MemoryFormat = memory_format
         self._is_exact = padding == "exact"
+        self._ignored_class = IGNORED_CLASS if ignores_pixels else None
         self._autocast_dtype = AUTOCAST_DTYPES.get(precision)
         self._scaler = (make_scaler or torch.amp.GradScaler)(device.type, enabled=precision == "fp16")
         self._loss_of_pass: LossOfPass = self._loss_sum
@@ -164,7 +167,7 @@ class OptimizerStep:
         with torch.autocast(self.device.type, dtype=self._autocast_dtype, enabled=self._autocast_dtype is not None):
             images_BCHW = lay_out_images(images_BCHW, self._memory_format)
             logits_BKHW = self.model(images_BCHW, valid_BHW) if self._is_exact else self.model(images_BCHW)
-        return tversky_loss_sum(logits_BKHW, targets_BHW, valid_BHW)
+        return tversky_loss_sum(logits_BKHW, targets_BHW, valid_BHW, ignored_class=self._ignored_class)
 
 
 def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
@@ -206,5 +209,6 @@ def step_of(
         memory_format=spec.memory_format,
         optimizer=spec.optimizer,
         padding=spec.padding,
+        ignores_pixels=isinstance(spec, ImagesSpec) and spec.ignore_value is not None,
         make_scaler=make_scaler,
     )

@@ -1,0 +1,114 @@
+"""Which number in a mask is which class, and what to say of a number that is none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vnbench.errors import CorpusError
+from vnbench.records.spec.trial_spec import ImagesSpec
+from vnbench.records.spec.words import IGNORED_CLASS, MAX_CLASSES
+
+UNKNOWN_CLASS = MAX_CLASSES
+"""What stands in a decoded mask for a number that is no class, until it is refused."""
+
+MANY_NUMBERS = 32
+"""Numbers in masks, from which on they look like shades of gray and are not listed."""
+
+LIKELY_CLASS = 64
+"""Number below which one is taken for a class by itself, and above which for a gray that stands for one."""
+
+USUALLY_IGNORED = 255
+"""Number that most data sets have for pixels without a class."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskClasses:
+    """What the numbers in masks mean."""
+
+    num_classes: int
+    """Classes, background included."""
+    values: tuple[int, ...] | None = None
+    """Numbers that are the classes 0, 1, ...; None where each number is its class."""
+    ignored: int | None = None
+    """Number of pixels that are left out; None for none."""
+
+    @classmethod
+    def of(cls, spec: ImagesSpec) -> MaskClasses:
+        """Return what the numbers mean in the masks of a trial."""
+        return cls(num_classes=spec.num_classes, values=spec.mask_values, ignored=spec.ignore_value)
+
+    def decode(self, mask_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the class of each pixel of a mask, uint8 (H, W), IGNORED_CLASS where it is left out.
+
+        Raises:
+            CorpusError: a number is no class.
+        """
+        if self.values is None and self.ignored is None:
+            is_known = mask_HW.size == 0 or int(mask_HW.max()) < self.num_classes
+            classes_HW = mask_HW
+        else:
+            classes_HW = _table(self)[mask_HW]
+            is_known = not (classes_HW == UNKNOWN_CLASS).any()
+        if not is_known:
+            raise CorpusError(self.explain(np.unique(mask_HW).tolist()) or "")
+        return classes_HW
+
+    def explain(self, numbers: Collection[int]) -> str | None:
+        """Return what is wrong with masks that hold some numbers, and what to do about it; None if all are known."""
+        table = _table(self)
+        found = sorted(numbers)
+        unknown = [number for number in found if table[number] == UNKNOWN_CLASS]
+        if not unknown:
+            return None
+        known = (
+            f"0 to {self.num_classes - 1}" if self.values is None else f"those of --mask-values {_text(self.values)}"
+        )
+        return f"holds {_listed(found)}, of which {_listed(unknown)} {_be(unknown)} no class; known are {known}; " + (
+            self._remedy(found, unknown)
+        )
+
+    def _remedy(self, found: list[int], unknown: list[int]) -> str:
+        if len(found) > MANY_NUMBERS and found[-1] >= LIKELY_CLASS:
+            return "save the masks without shades of gray: neither as JPEG nor resized but by the nearest pixel"
+        if self.values is not None:
+            is_one = len(unknown) == 1 and self.ignored is None
+            return f"add {_text(unknown)} to the list" + (f", or write --ignore-value {unknown[0]}" if is_one else "")
+        numbers = [number for number in found if number != self.ignored]
+        if USUALLY_IGNORED in unknown and len(numbers) > 2 and numbers[-2] < LIKELY_CLASS:
+            options = [f"--classes {numbers[-2] + 1}"] if numbers[-2] >= self.num_classes else []
+            return f"write {' '.join([*options, f'--ignore-value {USUALLY_IGNORED}'])} to leave its pixels out, " + (
+                f"or --mask-values {_text(numbers)} if it is a class"
+            )
+        if numbers[-1] < LIKELY_CLASS:
+            return f"write --classes {numbers[-1] + 1}"
+        return f"write --mask-values {_text(numbers if numbers[0] == 0 or len(numbers) > 1 else [0, *numbers])}"
+
+
+@lru_cache(maxsize=16)
+def _table(classes: MaskClasses) -> NDArray[np.uint8]:
+    """Return the class of each number from 0 to 255."""
+    table_256 = np.full(256, UNKNOWN_CLASS, dtype=np.uint8)
+    values = range(classes.num_classes) if classes.values is None else classes.values
+    table_256[list(values)] = range(classes.num_classes)
+    if classes.ignored is not None:
+        table_256[classes.ignored] = IGNORED_CLASS
+    return table_256
+
+
+def _listed(numbers: list[int]) -> str:
+    if len(numbers) > MANY_NUMBERS:
+        return f"{len(numbers)} numbers from {numbers[0]} to {numbers[-1]}"
+    return _text(numbers)
+
+
+def _be(numbers: list[int]) -> str:
+    return "is" if len(numbers) == 1 else "are"
+
+
+def _text(numbers: Collection[int]) -> str:
+    return ",".join(map(str, numbers))
