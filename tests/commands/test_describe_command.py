@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from vnbench.cli.app import run
 from vnbench.commands.describe import describe_corpus_files
@@ -61,6 +63,10 @@ def test_the_command_tells_it_in_lines_and_as_json(corpus: Corpus, capsys: pytes
     [
         (["--describe", "--widths", "64:96"], "--describe: it writes no images; leave --widths out"),
         (["--widths", "64:96"], "--examples: the number of images is needed"),
+        (
+            ["--widths", "64:96", "--examples", "4", "--mask-values", "0,255"],
+            "--mask-values: masks that are drawn hold the classes of --task; leave --mask-values out, or",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
@@ -74,3 +80,54 @@ def test_options_that_do_not_go_together_are_refused(
 def test_a_folder_that_is_no_corpus_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["corpus", str(tmp_path), "--describe"]) == 2
     assert "there is no such manifest" in " ".join(capsys.readouterr().err.split())
+
+
+def own_folder(root: Path, *, numbers: list[int]) -> Path:
+    """Write six images with masks; a quarter of each mask holds each of four numbers."""
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    for index in range(6):
+        size = (32, 64 + index)
+        Image.new("L", size[::-1], 200).save(root / "images" / f"{index}.png")
+        mask_HW = np.repeat(np.array(numbers, dtype=np.uint8), 8)[:, None].repeat(size[1], axis=1)
+        Image.fromarray(mask_HW).save(root / "masks" / f"{index}.png")
+    return root
+
+
+def test_numbers_that_are_no_classes_are_told_with_what_a_sweep_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = own_folder(tmp_path / "own", numbers=[0, 0, 100, 255])
+    assert run(["corpus", str(root), "--describe"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = "masks hold 0,100,255, of which 100,255 are no classes; known are 0 to 2; for a sweep, write --mask-values"
+    assert f"{told} 0,100,255" in lines
+    assert "foreground 50.0 % (50.0 % to 50.0 % of an image, 6 masks): class 100 25.0 %, class 255 25.0 %" in lines
+    options = ["--mask-values", "0,100", "--ignore-value", "255"]
+    assert run(["corpus", str(root), "--describe", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "foreground 25.0 % (25.0 % to 25.0 % of an image, 6 masks): class 1 25.0 %; ignored 25.0 %" in lines
+    assert not any(line.startswith("masks hold") for line in lines)
+    assert run(["corpus", str(root), "--describe", "--classes", "4"]) == 2
+    assert "its masks hold 0,100,255, of which 100,255 are no classes; known are 0 to 3; write" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_images_that_are_turned_or_have_more_pages_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = own_folder(tmp_path / "own", numbers=[0, 1, 2, 1])
+    lying = Image.new("L", (32, 64), 200)
+    tags = Image.Exif()
+    tags[274] = 6
+    lying.save(root / "images" / "0.png", exif=tags)
+    page = Image.new("L", (65, 32), 200)
+    (root / "images" / "1.png").unlink()
+    page.save(root / "images" / "1.tif", save_all=True, append_images=[page])
+    found = describe_corpus_files(root)
+    assert (found.num_turned, found.num_first_pages, found.mask_problem) == (1, 1, None)
+    assert run(["corpus", str(root), "--describe"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "turned as their EXIF orientation says: 1" in lines
+    assert "of several pages, of which the first is read: 1" in lines

@@ -271,3 +271,17 @@ def test_sixteen_bits_hold_classes_up_to_255(tmp_path: Path) -> None:
     Image.fromarray((GRAY_HW * 2).astype(np.uint16)).save(path)
     with pytest.raises(CorpusError, match=r"mask\.png: holds numbers from 0 to 478; classes are whole numbers from 0"):
         read_mask(path, expected_size=SIZE)
+
+
+def test_smaller_copies_in_a_tiff_are_no_pages(tmp_path: Path) -> None:
+    path = tmp_path / "mask.tif"
+    copies = [Image.fromarray(IMAGE_HW[::step, ::step]) for step in (2, 4)]
+    for copy in copies:
+        copy.encoderinfo = {"tiffinfo": {254: 1}}
+    Image.fromarray(IMAGE_HW).save(path, save_all=True, append_images=copies)
+    assert look_at(path).num_pages == 1
+    assert np.array_equal(read_mask(path, expected_size=SIZE), IMAGE_HW)
+    Image.fromarray(IMAGE_HW).save(path, save_all=True, append_images=[Image.fromarray(IMAGE_HW), *copies])
+    assert look_at(path).num_pages == 2
+    with pytest.raises(CorpusError, match=r"mask\.tif: has 2 pages"):
+        read_mask(path, expected_size=SIZE)

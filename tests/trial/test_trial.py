@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from vnbench.batching.alignment import align
 from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeDistribution
 from vnbench.batching.subset import choose_subset
-from vnbench.images.corpus import Corpus
+from vnbench.images.corpus import Corpus, load_corpus
+from vnbench.images.gray_files import read_mask
+from vnbench.images.gray_png import encode_mask
 from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.records.record import STEP_COLUMNS, TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
@@ -307,3 +310,33 @@ def test_every_precision_trains_on_cuda(corpus: Corpus, precision: str) -> None:
     assert record.status == "ok", record.cause
     assert record.memory is not None
     assert record.memory.num_alloc_retries == 0
+
+
+def test_a_trial_trains_on_masks_of_its_own_numbers_and_leaves_some_pixels_out(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PRIMITIVE_CACHE, PRIMITIVE_CACHE_CAPACITY)
+    own = shutil.copytree(corpus.directory, tmp_path / "own")
+    numbers = np.array([0, 100, 200], dtype=np.uint8)
+    for name, mask_HW in _masks_of(corpus).items():
+        marked_HW = numbers[mask_HW]
+        marked_HW[:8] = 255
+        (own / name).write_bytes(encode_mask(marked_HW))
+    losses = {}
+    for ignored in (None, 255):
+        values = (0, 100, 200) if ignored else (0, 100, 200, 255)
+        spec = training(load_corpus(own), mask_values=values, classes=None if ignored else 4, ignore_value=ignored)
+        task = TrialTask(spec=spec, replicate=0, attempt=0, corpus_directory=str(own))
+        record = TrialRecord.from_json(trial.run(task.to_json()))
+        assert record.status == "ok", record.cause
+        assert record.steps is not None
+        assert record.spec == spec
+        losses[ignored] = record.steps["loss"]
+    assert losses[None] != losses[255]
+
+
+def _masks_of(corpus: Corpus) -> dict[str, np.ndarray]:
+    return {
+        name: read_mask(corpus.directory / name, expected_size=tuple(size))
+        for name, size in zip(corpus.mask_files, corpus.sizes_N2.tolist(), strict=True)
+    }

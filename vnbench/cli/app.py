@@ -24,7 +24,8 @@ from vnbench.cli.sweep import sweep
 from vnbench.errors import VnbenchError
 from vnbench.meant import closest
 from vnbench.processes.interrupts import INTERRUPTED, Interrupts
-from vnbench.request.options import BATCHING_OPTIONS, CORPUS_OPTIONS, OPTIONS, PROFILE_OPTIONS
+from vnbench.request.option import parsed
+from vnbench.request.options import BATCHING_OPTIONS, CORPUS_OPTIONS, OF_MASKS, OPTIONS, PROFILE_OPTIONS
 from vnbench.units import count
 
 BROKEN_PIPE = 141
@@ -156,9 +157,10 @@ def corpus(*, directory: Path, describe: bool, as_json: bool, **given: Any) -> i
 
     texts = texts_of(CORPUS_OPTIONS, given)
     if describe:
-        if asked := [f"--{name}" for name, text in texts.items() if text is not None]:
-            raise InputError("--describe", allowed="it writes no images", remedy=f"leave {', '.join(asked)} out")
-        summary = describe_corpus_files(directory).to_json()
+        asked = [name for name, text in texts.items() if text is not None]
+        if unused := [f"--{name}" for name in asked if name not in OF_MASKS]:
+            raise InputError("--describe", allowed="it writes no images", remedy=f"leave {', '.join(unused)} out")
+        summary = describe_corpus_files(directory, parsed(CORPUS_OPTIONS, texts)).to_json()
         lines = corpus_lines(summary)
     else:
         summary = write_corpus(directory, texts)

@@ -18,7 +18,9 @@ from vnbench.batching.subset import choose_subset
 from vnbench.errors import InputError
 from vnbench.images.cache_root import default_cache_root
 from vnbench.images.corpus import Corpus, load_corpus
+from vnbench.images.first_masks import check_first_masks
 from vnbench.images.folder import read_sizes
+from vnbench.images.mask_classes import MaskClasses
 from vnbench.images.synthesis import (
     CorpusSpec,
     build_corpus,
@@ -32,7 +34,7 @@ from vnbench.records.spec.trial_spec import ImagesSpec, TrialSpec
 from vnbench.records.spec.words import ImageFormat, SizeLaw, Task
 from vnbench.request.config import SweepConfig
 from vnbench.request.option import parsed
-from vnbench.request.options import CORPUS_OPTIONS, OPTIONS
+from vnbench.request.options import CORPUS_OPTIONS, OF_MASKS, OPTIONS
 from vnbench.units import PixelRange, count, format_bytes, parse_pixel_range
 
 MIN_EXAMPLES = 2
@@ -107,6 +109,9 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
             )
         corpus = load_corpus(config.corpus)
         _check_files(corpus, config)
+        if {"training", "loader"} & set(config.kinds) and not config.find_max_batch:
+            option = "--images" if "images" in config.asked else "--corpus"
+            check_first_masks(corpus, masks_of(config), option=option)
     else:
         spec = _synthetic_spec(
             widths=config.widths,
@@ -134,6 +139,11 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
     )
 
 
+def masks_of(config: SweepConfig) -> MaskClasses:
+    """Return what the numbers in the masks of a sweep mean."""
+    return MaskClasses(num_classes=config.num_classes, values=config.mask_values, ignored=config.ignore_value)
+
+
 def prepare_corpus(plan: CorpusPlan, examples: Collection[int], *, console: Console) -> Path:
     """Return the folder of a sweep's image files, the given examples written first where they are not there yet."""
     say(console, f"corpus: {plan.describe(examples)}")
@@ -149,6 +159,12 @@ def write_corpus(directory: Path, flags: Mapping[str, str | None]) -> dict[str, 
         InputError: an option or the folder cannot be used.
     """
     values = parsed(CORPUS_OPTIONS, flags)
+    if asked := [f"--{name}" for name in OF_MASKS if name in values]:
+        raise InputError(
+            asked[0],
+            allowed="masks that are drawn hold the classes of --task",
+            remedy=f"leave {', '.join(asked)} out, or write --describe to look at your own",
+        )
     if "sizes" not in values and "widths" not in values:
         raise InputError(
             "--widths",

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vnbench.batching.sizes import SizeArray
+from vnbench.errors import InputError
 from vnbench.images.corpus import Corpus, load_corpus
-from vnbench.images.gray_files import check_header, read_mask
+from vnbench.images.gray_files import Header, check_header, read_mask
+from vnbench.images.mask_classes import MaskClasses, class_table
+from vnbench.images.pixel_rules import UPRIGHT
+from vnbench.records.spec.words import IGNORED_CLASS, NUM_CLASSES
+from vnbench.request.classes import settle_classes
+from vnbench.request.options import OPTIONS
 
 MAX_DECODED = 200
 """Masks that are decoded to count classes, evenly spread over the widths: of more only their headers are read."""
@@ -42,6 +50,16 @@ class CorpusDescription:
     """Kinds of image files with their number, the most frequent first."""
     num_bytes: int
     """Of all image and mask files."""
+    num_turned: int
+    """Images that are turned as their EXIF orientation says."""
+    num_first_pages: int
+    """Images of files with several pages, of which the first is read."""
+    mask_numbers: tuple[int, ...]
+    """Numbers that the counted masks hold."""
+    mask_problem: tuple[str, str] | None
+    """Which of them are no classes to a sweep, and what it has to be told; None if all are."""
+    ignored_share: float
+    """Mean share of the pixels that the loss leaves out."""
     class_shares: tuple[float, ...]
     """Mean share of the pixels of each class, background first."""
     foreground_range: tuple[float, float]
@@ -72,6 +90,11 @@ class CorpusDescription:
             "heights": _spread(heights_N),
             "formats": dict(self.formats),
             "num_bytes": self.num_bytes,
+            "num_turned": self.num_turned,
+            "num_first_pages": self.num_first_pages,
+            "mask_numbers": list(self.mask_numbers),
+            "mask_problem": self.mask_problem,
+            "ignored_share": self.ignored_share,
             "class_shares": list(self.class_shares),
             "foreground_range": list(self.foreground_range),
             "num_counted": self.num_counted,
@@ -79,24 +102,35 @@ class CorpusDescription:
         }
 
 
-def describe_corpus_files(directory: Path) -> CorpusDescription:
+def describe_corpus_files(directory: Path, asked: Mapping[str, Any] | None = None) -> CorpusDescription:
     """Return what the images of a folder are: all headers are read, and up to MAX_DECODED masks.
 
+    ``asked`` are parsed options of what the numbers in masks mean; without any, each number is counted by itself.
+
     Raises:
-        InputError: the folder is no corpus.
+        InputError: the folder is no corpus, or numbers in its masks are no classes, as far as options say.
         CorpusError: a file is not what its manifest says.
     """
     corpus = load_corpus(directory)
     by_width = np.argsort(corpus.sizes_N2[:, 1], kind="stable")
     places = np.linspace(0, len(corpus) - 1, min(len(corpus), MAX_DECODED)).round().astype(np.int64)
     chosen = by_width[np.unique(places)].tolist()
+    classes = _classes(asked or {}, corpus)
     with ThreadPoolExecutor(max_workers=min(MAX_THREADS, os.cpu_count() or 1)) as pool:
-        kinds = Counter(pool.map(lambda index: _kind(corpus, index), range(len(corpus))))
+        headers = list(pool.map(lambda index: _header(corpus, index), range(len(corpus))))
         counted = list(pool.map(lambda index: _class_counts(corpus, index), chosen))
     counts_N256 = np.array(counted, dtype=np.int64)
-    num_classes = int(np.flatnonzero(counts_N256.sum(axis=0)).max()) + 1
-    shares_NK = counts_N256[:, :num_classes] / counts_N256.sum(axis=1, keepdims=True)
-    foreground_N = 1 - shares_NK[:, 0]
+    numbers = np.flatnonzero(counts_N256.sum(axis=0)).tolist()
+    unknown = classes.explain(numbers)
+    if asked:
+        if unknown is not None:
+            raise InputError(str(directory), allowed=f"its masks hold {unknown[0]}", remedy=unknown[1])
+        counts_N256 = _by_class(counts_N256, classes)
+    shares_N256 = counts_N256 / counts_N256.sum(axis=1, keepdims=True)
+    ignored_N = shares_N256[:, IGNORED_CLASS] if asked else np.zeros(len(counted))
+    num_classes = classes.num_classes if asked else numbers[-1] + 1
+    shares_NK = shares_N256[:, :num_classes]
+    foreground_N = 1 - shares_NK[:, 0] - ignored_N
     paths = [path(index) for path in (corpus.image_path, corpus.mask_path) for index in range(len(corpus))]
     return CorpusDescription(
         directory=directory,
@@ -104,21 +138,45 @@ def describe_corpus_files(directory: Path) -> CorpusDescription:
         num_train=len(corpus.train_indices),
         num_validation=len(corpus) - len(corpus.train_indices),
         sizes_N2=corpus.sizes_N2,
-        formats=tuple(kinds.most_common()),
+        formats=tuple(Counter(header.kind for header in headers).most_common()),
         num_bytes=sum(path.stat().st_size for path in paths),
+        num_turned=sum(header.orientation != UPRIGHT for header in headers),
+        num_first_pages=sum(header.num_pages > 1 for header in headers),
+        mask_numbers=tuple(numbers),
+        mask_problem=unknown,
+        ignored_share=float(ignored_N.mean()),
         class_shares=tuple(shares_NK.mean(axis=0).tolist()),
         foreground_range=(float(foreground_N.min()), float(foreground_N.max())),
         num_counted=len(counted),
     )
 
 
-def _kind(corpus: Corpus, index: int) -> str:
+def _classes(asked: Mapping[str, Any], corpus: Corpus) -> MaskClasses:
+    """Return what the numbers in masks mean, as options say and otherwise as the corpus or a sweep's default does."""
+    values = {"task": corpus.task or OPTIONS["task"].default, **asked}
+    settled = settle_classes(values, asked={**asked, "images": corpus.directory})
+    return MaskClasses(
+        num_classes=settled["classes"] or NUM_CLASSES[settled["task"]],
+        values=settled["mask-values"],
+        ignored=settled["ignore-value"],
+    )
+
+
+def _by_class(counts_N256: NDArray[np.int64], classes: MaskClasses) -> NDArray[np.int64]:
+    """Return the pixels of each class from those of each number."""
+    sums_N256 = np.zeros_like(counts_N256)
+    for number, class_index in enumerate(class_table(classes).tolist()):
+        sums_N256[:, class_index] += counts_N256[:, number]
+    return sums_N256
+
+
+def _header(corpus: Corpus, index: int) -> Header:
     height, width = corpus.sizes_N2[index].tolist()
-    return check_header(corpus.image_path(index), expected_size=(height, width)).kind
+    return check_header(corpus.image_path(index), expected_size=(height, width))
 
 
 def _class_counts(corpus: Corpus, index: int) -> list[int]:
-    """Return the pixels of each of 256 classes in a mask."""
+    """Return the pixels of each of 256 numbers in a mask."""
     height, width = corpus.sizes_N2[index].tolist()
     mask_HW = read_mask(corpus.mask_path(index), expected_size=(height, width))
     counts: list[int] = np.bincount(mask_HW.reshape(-1), minlength=256).tolist()

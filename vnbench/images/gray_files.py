@@ -26,6 +26,7 @@ from vnbench.images.pixel_rules import (
     find_mask_problem,
     gray_of,
     orientation_of,
+    pages_of,
     upright_size,
 )
 from vnbench.records.spec.words import ImageFormat
@@ -144,7 +145,7 @@ def _header(image: ImageFile) -> Header:
         width=width,
         kind=f"{depth_of(image)} {image.format}" + (f" ({compression})" if compression else ""),
         orientation=orientation,
-        num_pages=getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1,
+        num_pages=pages_of(image),
         image_problem=find_image_problem(image),
         mask_problem=find_mask_problem(image),
     )

@@ -52,15 +52,16 @@ class MaskClasses:
             is_known = mask_HW.size == 0 or int(mask_HW.max()) < self.num_classes
             classes_HW = mask_HW
         else:
-            classes_HW = _table(self)[mask_HW]
+            classes_HW = class_table(self)[mask_HW]
             is_known = not (classes_HW == UNKNOWN_CLASS).any()
         if not is_known:
-            raise CorpusError(self.explain(np.unique(mask_HW).tolist()) or "")
+            problem, remedy = self.explain(np.unique(mask_HW).tolist()) or ("", "")
+            raise CorpusError(f"holds {problem}; {remedy}")
         return classes_HW
 
-    def explain(self, numbers: Collection[int]) -> str | None:
-        """Return what is wrong with masks that hold some numbers, and what to do about it; None if all are known."""
-        table = _table(self)
+    def explain(self, numbers: Collection[int]) -> tuple[str, str] | None:
+        """Return what is wrong with masks that hold some numbers, and what to do about it; None if all are classes."""
+        table = class_table(self)
         found = sorted(numbers)
         unknown = [number for number in found if table[number] == UNKNOWN_CLASS]
         if not unknown:
@@ -68,8 +69,9 @@ class MaskClasses:
         known = (
             f"0 to {self.num_classes - 1}" if self.values is None else f"those of --mask-values {_text(self.values)}"
         )
-        return f"holds {_listed(found)}, of which {_listed(unknown)} {_be(unknown)} no class; known are {known}; " + (
-            self._remedy(found, unknown)
+        is_none = "is no class" if len(unknown) == 1 else "are no classes"
+        return f"{_listed(found)}, of which {_listed(unknown)} {is_none}; known are {known}", self._remedy(
+            found, unknown
         )
 
     def _remedy(self, found: list[int], unknown: list[int]) -> str:
@@ -90,8 +92,8 @@ class MaskClasses:
 
 
 @lru_cache(maxsize=16)
-def _table(classes: MaskClasses) -> NDArray[np.uint8]:
-    """Return the class of each number from 0 to 255."""
+def class_table(classes: MaskClasses) -> NDArray[np.uint8]:
+    """Return what each number from 0 to 255 is: a class, IGNORED_CLASS or UNKNOWN_CLASS."""
     table_256 = np.full(256, UNKNOWN_CLASS, dtype=np.uint8)
     values = range(classes.num_classes) if classes.values is None else classes.values
     table_256[list(values)] = range(classes.num_classes)
@@ -104,10 +106,6 @@ def _listed(numbers: list[int]) -> str:
     if len(numbers) > MANY_NUMBERS:
         return f"{len(numbers)} numbers from {numbers[0]} to {numbers[-1]}"
     return _text(numbers)
-
-
-def _be(numbers: list[int]) -> str:
-    return "is" if len(numbers) == 1 else "are"
 
 
 def _text(numbers: Collection[int]) -> str:

@@ -23,6 +23,9 @@ UPRIGHT, MIRRORED_ABOUT_DIAGONAL = 1, 5
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION = 258, 262, 274
 """TIFF's tags (TIFF 6.0, section 8); EXIF has the third."""
 
+SUBFILE_TYPE, NO_PAGE = 254, 0b101
+"""TIFF's tag of what an image of a file is, and the bits of a smaller copy and of a transparency mask."""
+
 WHITE_IS_ZERO = 0
 """Value of TIFF's photometric interpretation, which Pillow knows of up to 8 bits."""
 
@@ -93,6 +96,27 @@ def upright_size(image: ImageFile, orientation: int) -> tuple[int, int]:
     return (width, height) if is_swapped else (height, width)
 
 
+def pages_of(image: ImageFile) -> int:
+    """Return how many images a file holds, smaller copies of the same one not counted."""
+    if not getattr(image, "is_animated", False):
+        return 1
+    num_frames = int(getattr(image, "n_frames", 1))
+    if not isinstance(image, TiffImageFile):
+        return num_frames
+    return 1 + sum(not _subfile_type(image, number) & NO_PAGE for number in range(1, num_frames))
+
+
+def _subfile_type(image: TiffImageFile, number: int) -> int:
+    """Return what one image of a TIFF file is; the first one is open afterwards as it was before."""
+    try:
+        image.seek(number)
+        return int(image.tag_v2.get(SUBFILE_TYPE, 0))
+    except Exception:  # pixels of a kind that Pillow does not know, which nobody wants of this image
+        return 0
+    finally:
+        image.seek(0)
+
+
 def depth_of(image: ImageFile) -> str:
     """Return what kind of pixels an image has: ``8-bit``, ``RGBA``. To be asked before it is decoded."""
     if gray_step(image) != 1:
@@ -111,9 +135,9 @@ def find_image_problem(image: ImageFile) -> str | None:
 
 def find_mask_problem(image: ImageFile) -> str | None:
     """Return why a mask cannot be read as classes, None if it can as far as its header tells."""
-    if getattr(image, "is_animated", False):
+    if (num_pages := pages_of(image)) > 1:
         return (
-            f"has {getattr(image, 'n_frames', 2)} pages; a mask is one page with the class of each pixel; "
+            f"has {num_pages} pages; a mask is one page with the class of each pixel; "
             "merge them into one (page k where it is not 0: class k)"
         )
     if image.mode not in CLASS_MODES or (image.mode in ("RGB", "RGBA") and ";16" in raw_mode(image)):

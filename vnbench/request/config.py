@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from vnbench.errors import InputError
 from vnbench.records.spec.axes import AXES
-from vnbench.records.spec.words import DeviceType, MemoryBy, SizeLaw, Soak, Task, TrialKind
+from vnbench.records.spec.words import NUM_CLASSES, DeviceType, MemoryBy, SizeLaw, Soak, Task, TrialKind
 from vnbench.request.choosing import chooses_precision, chooses_size, default_precisions
 from vnbench.request.classes import settle_classes
 from vnbench.request.options import OPTIONS, DesignName
@@ -110,6 +110,11 @@ class SweepConfig:
     """Whether the values of the precision axis are chosen by what this machine computes fast."""
     chooses_size: bool
     """Whether examples, epochs and processes are chosen so that the sweep fits its time budget."""
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that the network tells apart, background included."""
+        return NUM_CLASSES[self.task] if self.classes is None else self.classes
 
 
 FACTORED_KINDS: tuple[TrialKind, ...] = ("memory", "compute", "loader")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from vnbench.units import count, format_bytes, format_percent
@@ -12,10 +13,13 @@ BAR_WIDTH = 30
 
 def corpus_lines(corpus: dict[str, Any]) -> list[str]:
     """Return the description of a corpus, as its JSON values say it, with a histogram of widths."""
-    classes = corpus["class_shares"]
+    classes, ignored_share = corpus["class_shares"], corpus["ignored_share"]
     low, high = corpus["foreground_range"]
     formats = ", ".join(f"{number} {kind}" for kind, number in corpus["formats"].items())
-    curves = ", ".join(f"class {index} {format_percent(share)}" for index, share in enumerate(classes) if index)
+    curves = ", ".join(
+        f"class {index} {format_percent(share)}" for index, share in enumerate(classes) if index and share
+    )
+    ignored = f"; ignored {format_percent(ignored_share)}" if ignored_share else ""
     counted = count(corpus["num_counted"], "mask")
     most = max(bin["images"] for bin in corpus["histogram"])
     return [
@@ -23,11 +27,22 @@ def corpus_lines(corpus: dict[str, Any]) -> list[str]:
         f"{corpus['num_validation']} for validation; corpus {corpus['corpus_id']}",
         f"widths {_spread(corpus['widths'])}; heights {_spread(corpus['heights'])}",
         f"files: {formats}; {format_bytes(corpus['num_bytes'])} with masks",
-        f"foreground {format_percent(1 - classes[0])} ({format_percent(low)} to {format_percent(high)} of an image, "
-        f"{counted}): {curves or 'none'}",
+        *_notes(corpus),
+        f"foreground {format_percent(1 - classes[0] - ignored_share)} ({format_percent(low)} to {format_percent(high)} "
+        f"of an image, {counted}): {curves or 'none'}{ignored}",
         "",
         *(_bar(bin, most=most) for bin in corpus["histogram"]),
     ]
+
+
+def _notes(corpus: dict[str, Any]) -> Iterator[str]:
+    """Yield how files are read that are not as they seem, and what a sweep has to be told of the masks."""
+    if corpus["num_turned"]:
+        yield f"turned as their EXIF orientation says: {corpus['num_turned']}"
+    if corpus["num_first_pages"]:
+        yield f"of several pages, of which the first is read: {corpus['num_first_pages']}"
+    if corpus["mask_problem"] is not None:
+        yield "masks hold {}; for a sweep, {}".format(*corpus["mask_problem"])
 
 
 def _bar(bin: dict[str, int], *, most: int) -> str:
