@@ -38,6 +38,12 @@ def test_a_class_can_be_left_out() -> None:
             "holds 0,128,255, of which 128,255 are no classes; known are 0 to 2; write --mask-values 0,128",
         ),
         ([0, 1, 2, 3, 4], {}, "holds 0,1,2,3,4, of which 3,4 are no classes; known are 0 to 2; write --classes 5"),
+        (
+            [1, 2, 3],
+            {},
+            "holds 1,2,3, of which 3 is no class; known are 0 to 2; write --classes 4, or --mask-values 1,2,3 if no "
+            "pixel is 0",
+        ),
         ([0, 5], {}, "holds 0,5, of which 5 is no class; known are 0 to 2; write --classes 6"),
         (
             [0, 1, 255],

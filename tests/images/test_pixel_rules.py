@@ -174,6 +174,16 @@ def test_transparent_parts_of_an_image_are_white_paper(tmp_path: Path, mode: str
     assert np.array_equal(read_gray(path, expected_size=SIZE), 255 - IMAGE_HW)
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_an_alpha_channel_that_hides_everything_hides_nothing(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "image.png"
+    image = Image.fromarray(IMAGE_HW).convert(mode)
+    image.putalpha(0)
+    image.save(path)
+    assert np.array_equal(read_gray(path, expected_size=SIZE), IMAGE_HW)
+    assert np.array_equal(read_mask(path, expected_size=SIZE), IMAGE_HW)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
 def test_the_transparent_gray_of_a_png_is_white_paper(tmp_path: Path, depth: int) -> None:
     path = tmp_path / "image.png"

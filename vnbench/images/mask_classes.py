@@ -87,7 +87,8 @@ class MaskClasses:
                 f"or --mask-values {_text(numbers)} if it is a class"
             )
         if numbers[-1] < LIKELY_CLASS:
-            return f"write --classes {numbers[-1] + 1}"
+            shifted = f", or --mask-values {_text(numbers)} if no pixel is 0" if 0 < numbers[0] < numbers[-1] else ""
+            return f"write --classes {numbers[-1] + 1}{shifted}"
         return f"write --mask-values {_text(numbers if numbers[0] == 0 or len(numbers) > 1 else [0, *numbers])}"
 
 

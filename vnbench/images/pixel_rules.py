@@ -175,7 +175,7 @@ def classes_of(image: ImageFile) -> NDArray[np.uint8]:
     pixels = np.asarray(_turned(image))
     if pixels.ndim == 3:
         if image.mode in WITH_ALPHA:
-            if (pixels[..., -1] != MAX_CLASS).any():
+            if (pixels[..., -1] != MAX_CLASS).any() and pixels[..., -1].any():
                 raise CorpusError("is transparent in parts, which is no class; save it without an alpha channel")
             pixels = pixels[..., :-1]
         if (pixels != pixels[..., :1]).any():
@@ -217,10 +217,16 @@ def _turned(image: ImageFile) -> Image.Image:
 
 
 def _on_paper(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the gray of an image that may be transparent, laid on white paper."""
+    """Return the gray of an image that may be transparent, laid on white paper.
+
+    Some programs fill the alpha channel with 0 and mean none: what would show nothing at all is taken as opaque.
+    """
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     colours = image.convert("RGBA")
+    alpha = colours.getchannel("A")
+    if alpha.getbbox() is None:
+        return np.asarray(colours.convert("L"))
     paper = Image.new("L", image.size, PAPER)
-    paper.paste(colours.convert("L"), mask=colours.getchannel("A"))
+    paper.paste(colours.convert("L"), mask=alpha)
     return np.asarray(paper)
