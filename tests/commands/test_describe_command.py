@@ -123,6 +123,8 @@ def test_images_that_are_turned_or_have_more_pages_are_counted(
     tags[274] = 6
     lying.save(root / "images" / "0.png", exif=tags)
     page = Image.new("L", (65, 32), 200)
+    (root / "masks" / "2.png").unlink()
+    Image.new("L", (66, 32), 2).save(root / "masks" / "2.jpg")
     (root / "images" / "1.png").unlink()
     page.save(root / "images" / "1.tif", save_all=True, append_images=[page])
     found = describe_corpus_files(root)
@@ -131,3 +133,4 @@ def test_images_that_are_turned_or_have_more_pages_are_counted(
     lines = capsys.readouterr().out.splitlines()
     assert "turned as their EXIF orientation says: 1" in lines
     assert "of several pages, of which the first is read: 1" in lines
+    assert "masks as JPEG, which changes numbers: 1; save them as PNG" in lines

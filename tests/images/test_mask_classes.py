@@ -39,6 +39,12 @@ def test_a_class_can_be_left_out() -> None:
         ),
         ([0, 1, 2, 3, 4], {}, "holds 0,1,2,3,4, of which 3,4 are no classes; known are 0 to 2; write --classes 5"),
         (
+            [0, 1, 252, 253, 254, 255],
+            {},
+            "holds 0,1,252,253,254,255, of which 252,253,254,255 are no classes; known are 0 to 2; save the masks "
+            "without shades of gray: neither as JPEG nor resized but by the nearest pixel",
+        ),
+        (
             [1, 2, 3],
             {},
             "holds 1,2,3, of which 3 is no class; known are 0 to 2; write --classes 4, or --mask-values 1,2,3 if no "

@@ -54,6 +54,8 @@ class CorpusDescription:
     """Images that are turned as their EXIF orientation says."""
     num_first_pages: int
     """Images of files with several pages, of which the first is read."""
+    num_lossy_masks: int
+    """Masks that are JPEG files, which change numbers."""
     mask_numbers: tuple[int, ...]
     """Numbers that the counted masks hold."""
     mask_problem: tuple[str, str] | None
@@ -92,6 +94,7 @@ class CorpusDescription:
             "num_bytes": self.num_bytes,
             "num_turned": self.num_turned,
             "num_first_pages": self.num_first_pages,
+            "num_lossy_masks": self.num_lossy_masks,
             "mask_numbers": list(self.mask_numbers),
             "mask_problem": self.mask_problem,
             "ignored_share": self.ignored_share,
@@ -117,7 +120,10 @@ def describe_corpus_files(directory: Path, asked: Mapping[str, Any] | None = Non
     chosen = by_width[np.unique(places)].tolist()
     classes = _classes(asked or {}, corpus)
     with ThreadPoolExecutor(max_workers=min(MAX_THREADS, os.cpu_count() or 1)) as pool:
-        headers = list(pool.map(lambda index: _header(corpus, index), range(len(corpus))))
+        headers, mask_headers = (
+            list(pool.map(lambda index, is_mask=is_mask: _header(corpus, index, is_mask=is_mask), range(len(corpus))))
+            for is_mask in (False, True)
+        )
         counted = list(pool.map(lambda index: _class_counts(corpus, index), chosen))
     counts_N256 = np.array(counted, dtype=np.int64)
     numbers = np.flatnonzero(counts_N256.sum(axis=0)).tolist()
@@ -142,6 +148,7 @@ def describe_corpus_files(directory: Path, asked: Mapping[str, Any] | None = Non
         num_bytes=sum(path.stat().st_size for path in paths),
         num_turned=sum(header.orientation != UPRIGHT for header in headers),
         num_first_pages=sum(header.num_pages > 1 for header in headers),
+        num_lossy_masks=sum("JPEG" in header.kind for header in mask_headers),
         mask_numbers=tuple(numbers),
         mask_problem=unknown,
         ignored_share=float(ignored_N.mean()),
@@ -170,9 +177,10 @@ def _by_class(counts_N256: NDArray[np.int64], classes: MaskClasses) -> NDArray[n
     return sums_N256
 
 
-def _header(corpus: Corpus, index: int) -> Header:
+def _header(corpus: Corpus, index: int, *, is_mask: bool) -> Header:
     height, width = corpus.sizes_N2[index].tolist()
-    return check_header(corpus.image_path(index), expected_size=(height, width))
+    path = corpus.mask_path(index) if is_mask else corpus.image_path(index)
+    return check_header(path, expected_size=(height, width), is_mask=is_mask)
 
 
 def _class_counts(corpus: Corpus, index: int) -> list[int]:

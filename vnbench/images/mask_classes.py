@@ -75,7 +75,7 @@ class MaskClasses:
         )
 
     def _remedy(self, found: list[int], unknown: list[int]) -> str:
-        if len(found) > MANY_NUMBERS and found[-1] >= LIKELY_CLASS:
+        if _are_shades(found):
             return "save the masks without shades of gray: neither as JPEG nor resized but by the nearest pixel"
         if self.values is not None:
             is_one = len(unknown) == 1 and self.ignored is None
@@ -101,6 +101,13 @@ def class_table(classes: MaskClasses) -> NDArray[np.uint8]:
     if classes.ignored is not None:
         table_256[classes.ignored] = IGNORED_CLASS
     return table_256
+
+
+def _are_shades(numbers: list[int]) -> bool:
+    """Return whether numbers look like shades of gray around what stood for a class: many, or three in a row."""
+    high = [number for number in numbers if number >= LIKELY_CLASS]
+    in_a_row = any(third - first == 2 for first, third in zip(high, high[2:], strict=False))
+    return in_a_row or (len(numbers) > MANY_NUMBERS and bool(high))
 
 
 def _listed(numbers: list[int]) -> str:

@@ -41,6 +41,8 @@ def _notes(corpus: dict[str, Any]) -> Iterator[str]:
         yield f"turned as their EXIF orientation says: {corpus['num_turned']}"
     if corpus["num_first_pages"]:
         yield f"of several pages, of which the first is read: {corpus['num_first_pages']}"
+    if corpus["num_lossy_masks"]:
+        yield f"masks as JPEG, which changes numbers: {corpus['num_lossy_masks']}; save them as PNG"
     if corpus["mask_problem"] is not None:
         yield "masks hold {}; for a sweep, {}".format(*corpus["mask_problem"])
 
