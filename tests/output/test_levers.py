@@ -55,3 +55,17 @@ def test_the_centre_of_equally_common_switches_is_the_default() -> None:
     two = centre_of([factory.training_spec(memory_format="channels-last"), factory.training_spec()])
     assert two["memory_format"] == "contiguous"
     assert levers_of(specs[0])["optimizer"] == "foreach"
+
+
+def test_what_masks_mean_is_named_where_trials_differ_in_it() -> None:
+    plain, mapped, many = (
+        factory.training_spec(**changes)
+        for changes in ({}, {"mask_values": (0, 100, 255), "ignore_value": 7}, {"classes": 9})
+    )
+    assert not {"classes", "mask_values", "ignore_value"} & set(varying([plain, factory.training_spec(seed=1)]))
+    assert varying([plain, mapped]) == ("mask_values", "ignore_value")
+    assert describe(mapped, names=["mask_values", "ignore_value"]) == "mask values 0,100,255, ignored value 7"
+    assert "classes" not in worth_naming([plain, mapped])
+    assert "classes" in worth_naming([plain, many])
+    assert plain.family != many.family
+    assert plain.family == mapped.family

@@ -44,6 +44,11 @@ def _read_classes(spec: TrialSpec) -> LeverValue:
     return OF_THE_TASK if spec.classes is None else spec.classes
 
 
+def _read_mask_values(spec: TrialSpec) -> LeverValue:
+    values = spec.mask_values if isinstance(spec, ImagesSpec) else None
+    return None if values is None else ",".join(map(str, values))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class TrialSpec(Levers):
     """One trial, completely: two runs of equal specs on one machine measure the same thing.
@@ -305,9 +310,11 @@ class ImagesSpec(TrialSpec):
     """Digest of the corpus: what its image files hold."""
     subset_size: int
     """Examples of one measured epoch."""
-    mask_values: tuple[int, ...] | None = None
+    mask_values: Annotated[
+        tuple[int, ...] | None, Lever(header="mask\nvalues", phrased="mask values {}", read=_read_mask_values)
+    ] = None
     """Numbers in the masks that are the classes 0, 1, ...; None where they are that already."""
-    ignore_value: int | None = None
+    ignore_value: Annotated[int | None, Lever(header="ignored\nvalue", phrased="ignored value {}")] = None
     """Number in the masks of pixels that the loss leaves out; None for none."""
     pixel_budget: int | None = None
     """Padded pixels of a pass, at most, where the sampler is ``pixel-budget``."""
