@@ -239,6 +239,16 @@ def test_pixels_of_another_kind_are_named(tmp_path: Path) -> None:
         read_gray(path, expected_size=SIZE)
 
 
+def test_a_depth_that_is_not_known_is_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    path.write_bytes(tiff(GRAY_HW.astype("<f8").tobytes(), size=SIZE, bits=64, photometric=1, sample_format=3))
+    for look in (look_at, read_size):
+        with pytest.raises(
+            CorpusError, match=r"image\.tif: has pixels of a depth and layout that are not read; save it"
+        ):
+            look(path)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 4])
 @pytest.mark.parametrize("ending", ["png", "tif"])
 def test_masks_of_few_bits_hold_the_numbers_that_were_written(tmp_path: Path, ending: str, depth: int) -> None:

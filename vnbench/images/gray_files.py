@@ -42,6 +42,9 @@ FILE_KINDS: Mapping[str, type[ImageFile]] = {
 }
 """Pillow's class for each ending of a file's name."""
 
+UNKNOWN_LAYOUT = "has pixels of a depth and layout that are not read; save it as gray of 8 or 16 bits"
+"""What is said where Pillow says ``unknown pixel mode``."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
@@ -209,7 +212,7 @@ def _looked_at(path: Path, look: Callable[[ImageFile], T]) -> T:
     except PermissionError as error:
         problem = f"cannot be read ({error.strerror})"
     except Exception as error:  # a broken chunk surfaces as OSError, SyntaxError, ValueError, struct.error, zlib.error
-        problem = f"does not decode: {error}"
+        problem = UNKNOWN_LAYOUT if str(error) == "unknown pixel mode" else f"does not decode: {error}"
     raise CorpusError(f"{path}: {problem}")
 
 
