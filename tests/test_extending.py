@@ -114,7 +114,9 @@ print(json.dumps({
 def told(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     """Return what a tree with one of each more says."""
     tree = tmp_path_factory.mktemp("tree")
-    shutil.copytree(Path(vnbench.__file__).parent, tree / "vnbench", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        Path(vnbench.__file__).parent, tree / "vnbench", ignore=shutil.ignore_patterns("__pycache__", "shipped")
+    )
     shutil.copy(Path(__file__).with_name("record_factory.py"), tree)
     for name, edits in EDITS.items():
         path = tree / "vnbench" / name

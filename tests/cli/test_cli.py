@@ -344,3 +344,11 @@ def test_help_answers_without_the_heavy_imports() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "sweep" in done.stdout
+
+
+def test_the_name_alone_says_in_five_lines_what_it_is_and_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) <= 6
+    assert "vnbench sweep --widths 3200:12800" in lines[1]
+    assert max(map(len, lines)) <= 120

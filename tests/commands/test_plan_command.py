@@ -497,3 +497,13 @@ def test_lines_to_paste_name_selective_checkpointing(tmp_path: Path, capsys: pyt
     records.append(factory.measured_memory_record(factory.training_spec(**levers)))
     assert run(["plan", write(tmp_path / "r.jsonl", records), *RUN]) == 0
     assert "activation_checkpointing = 'selective'" in capsys.readouterr().out
+
+
+def test_without_numbers_the_published_run_is_planned_and_that_is_said(
+    results: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["plan", results, "--json"]) == 0
+    bare = capsys.readouterr()
+    assert "planning the published run: 15,000 examples, 50 epochs" in bare.err
+    assert run(["plan", results, "--examples", "15000", "--epochs", "50", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recommended"] == json.loads(bare.out)["recommended"]

@@ -49,6 +49,16 @@ class Commands(click.Group):
         return list(self.commands)
 
 
+FIRST_WORDS = """\
+vnbench measures what training a segmentation network on images of very different sizes costs.
+Measure:       vnbench sweep --widths 3200:12800      (--dry-run shows what and how long, --images DIR takes yours)
+Plan a run:    vnbench plan --examples 15000 --epochs 50
+This machine:  vnbench env
+All commands:  vnbench --help                         the guide: vnbench guide\
+"""
+"""What ``vnbench`` alone says."""
+
+
 @click.group("vnbench", cls=Commands)
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_tell_version, help="Tell the version."
@@ -59,15 +69,18 @@ def app() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line on these arguments and return its exit code."""
+    if not arguments:
+        print(FIRST_WORDS)
+        return 2
     interrupts = Interrupts()
     try:
-        with interrupts, app.make_context("vnbench", list(arguments) or ["--help"]) as context:
+        with interrupts, app.make_context("vnbench", list(arguments)) as context:
             result = app.invoke(context)
     except VnbenchError as error:
         print(f"vnbench: {error}", file=sys.stderr)
         return error.exit_code
     except click.exceptions.Exit as end:
-        return end.exit_code if arguments else 2
+        return end.exit_code
     except click.ClickException as error:
         print(f"vnbench: {_usage_message(error, arguments)}", file=sys.stderr)
         return 2

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from vnbench.errors import PlanError
 
-RESULTS = Path(__file__).parents[2] / "results"
-"""Where a source tree has them."""
+RESULTS = Path(__file__).parents[1] / "shipped"
+"""In a source tree the folder results/, of which an installation has the files named below."""
 
 PREFERRED = ("wallclock.jsonl", "default_axes.jsonl")
 """Campaigns that time computing and loading apart, the best first."""
@@ -19,13 +19,10 @@ def shipped_results() -> tuple[Path, ...]:
     Raises:
         PlanError: this installation has none.
     """
-    folders = (
-        sorted(RESULTS.iterdir(), key=lambda path: (path.name.startswith("cpu"), path.name)) if RESULTS.is_dir() else []
-    )
+    root = RESULTS.resolve()
+    folders = sorted(root.iterdir(), key=lambda path: (path.name.startswith("cpu"), path.name)) if root.is_dir() else []
     for folder in folders:
         for name in PREFERRED:
             if (folder / name).is_file():
                 return (folder / name,)
-    raise PlanError(
-        "no RESULTS given, and this installation has no records beside it; name a results file, or run from a checkout"
-    )
+    raise PlanError("no RESULTS given, and this installation has no records; name a results file")

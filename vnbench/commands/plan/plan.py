@@ -30,6 +30,7 @@ from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.shipped import shipped_results
 from vnbench.records.spec.trial_spec import TrainingSpec
+from vnbench.request.options import DRAWN_RUN_OPTIONS
 from vnbench.units import count, format_bytes
 
 
@@ -42,8 +43,13 @@ def run_plan_command(
         InputError: an option or a file cannot be used.
         PlanError: the records do not let one plan, or nothing fits.
     """
-    values = plan_values(flags)
     console = stderr_console()
+    if flags.get("examples") is None and flags.get("epochs") is None:
+        published = {name: DRAWN_RUN_OPTIONS[name].default_on("") for name in ("examples", "epochs")}
+        flags = {**flags, **published}
+        run = f"{int(published['examples']):,} examples, {published['epochs']} epochs"
+        say(console, f"no --examples and no --epochs; planning the published run: {run}")
+    values = plan_values(flags)
     sources = tuple(results) or shipped_results()
     if not results:
         say(console, f"no RESULTS given; planning from records that ship: {', '.join(map(str, sources))}")
