@@ -133,7 +133,7 @@ def gpu_of_its_own(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.node.get_closest_marker("gpu") is None:
         yield
         return
-    with open(Path(tempfile.gettempdir()) / "vnbench-gpu-tests.lock", "a") as lock:
+    with open(Path(tempfile.gettempdir()) / "vnbench-gpu-tests.lock", "a", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -118,7 +118,7 @@ def die_of_an_allocation(payload: str) -> str:
 
 def leave_a_temporary_file_and_end(payload: str) -> str:
     with tempfile.NamedTemporaryFile(delete=False) as file:
-        Path(payload).write_text(file.name)
+        Path(payload).write_text(file.name, encoding="utf-8")
     return payload
 
 

@@ -95,4 +95,4 @@ def test_a_command_of_a_pipeline_runs(command: str, reader: Path, monkeypatch: p
     shutil.copy("results/cpu-amd-epyc/gate_2.jsonl", "candidate.jsonl")
     assert run(["gate", "baseline.json", "results/cpu-amd-epyc/gate_1.jsonl", "--update"]) == 0
     assert run(arguments) == (0 if "warn" in arguments else 3), "two sweeps of a shared CPU: undecided"
-    assert Path("gate.xml").read_text().startswith("<?xml")
+    assert Path("gate.xml").read_text(encoding="utf-8").startswith("<?xml")

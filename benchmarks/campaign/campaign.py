@@ -151,7 +151,7 @@ def why_stopped(error: MustPassError, log: Path) -> str:
         return f"{name} must pass before all others, and needs {error.step.least_minutes:g} minutes"
     lines = [f"{name} must pass and did not: {outcome.faults or 'out of time'}; nothing else is begun"]
     lines += [f"  {line}" for line in dict.fromkeys(causes(log.with_suffix(".json")))]
-    tail = log.read_text(errors="replace").strip().splitlines()[-3:]
+    tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
     return "\n".join([*lines, *(f"  {log.name}: {line}" for line in tail), "mend it, or write --go-on"])
 
 
@@ -159,7 +159,7 @@ def causes(report: Path) -> list[str]:
     """Return why trials failed of the sweep that left a report, from the records that it names."""
     out = Path(str(report_of(report).get("out", "")))
     last: dict[tuple[str, int], dict[str, Any]] = {}
-    for line in out.read_text().splitlines() if out.is_file() else ():
+    for line in out.read_text(encoding="utf-8").splitlines() if out.is_file() else ():
         record = json.loads(line)
         last[record.get("spec_id"), record.get("replicate")] = record
     return [
@@ -183,7 +183,7 @@ def failures(commands: Sequence[str], folders: Mapping[str, str]) -> Iterator[st
         if text.startswith("vnbench"):
             # The scripts of experiments do so themselves.
             command = [word for one in command for word in _files_of(one)]
-        result = subprocess.run(command, check=False, capture_output=True, text=True, env=environment())
+        result = subprocess.run(command, check=False, capture_output=True, encoding="utf-8", env=environment())
         if result.returncode == 0:
             print(result.stdout, end="", flush=True)
         else:

@@ -57,7 +57,7 @@ def environment() -> dict[str, str]:
 def report_of(path: Path) -> dict[str, Any]:
     """Return what a sweep answered; nothing where it was ended before."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -71,7 +71,7 @@ def run_step(step: Step, folders: Mapping[str, str], *, limit_s: float, log: Pat
     start = time.monotonic()
     is_cut_short = False
     answers = is_sweep(shlex.split(step.command))
-    with log.open("w") as said, answer.open("w") if answers else nullcontext(said) as answered:
+    with log.open("w", encoding="utf-8") as said, answer.open("w") if answers else nullcontext(said) as answered:
         process = subprocess.Popen(
             command,
             stdout=answered,

@@ -114,7 +114,7 @@ def read_assumptions(campaign: Path) -> Assumptions:
     Raises:
         ValueError: it has no table [assumed], or not the figures of one.
     """
-    table = tomllib.loads(campaign.read_text()).get("assumed")
+    table = tomllib.loads(campaign.read_text(encoding="utf-8")).get("assumed")
     if table is None:
         raise ValueError("a rehearsal needs the table [assumed]")
     try:

@@ -97,7 +97,9 @@ class State:
         self._path = path
         self._outcomes: dict[str, Outcome] = {}
         if path.exists():
-            self._outcomes = {name: _outcome(fields) for name, fields in json.loads(path.read_text()).items()}
+            self._outcomes = {
+                name: _outcome(fields) for name, fields in json.loads(path.read_text(encoding="utf-8")).items()
+            }
 
     def of(self, name: str) -> Outcome | None:
         """Return how a step ended last; None where it never ran."""
@@ -114,7 +116,7 @@ class State:
         self._outcomes[name] = kept
         text = json.dumps({name: asdict(one) for name, one in self._outcomes.items()}, indent=1)
         part = self._path.with_suffix(".part")
-        part.write_text(text + "\n")
+        part.write_text(text + "\n", encoding="utf-8")
         part.replace(self._path)
         return kept
 
@@ -134,7 +136,7 @@ def read_campaign(path: Path) -> tuple[list[Step], list[str]]:
     Raises:
         ValueError: a step lacks something, has something unknown, or a name comes twice.
     """
-    document = tomllib.loads(path.read_text())
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
     steps = [_step(number, entry) for number, entry in enumerate(document.get("step", []), start=1)]
     names = [step.name for step in steps]
     if not steps or len(set(names)) < len(names):

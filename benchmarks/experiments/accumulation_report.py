@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     elif not gradients.exists():
         print(f"{gradients}: is missing; run without {REPORT_ONLY}", file=sys.stderr)
         return 2
-    differences = [Difference(**one) for one in json.loads(gradients.read_text())["differences"]]
+    differences = [Difference(**one) for one in json.loads(gradients.read_text(encoding="utf-8"))["differences"]]
     name = page_name("accumulation", machine=options.results.parent.name, date=records[0].started_at)
     options.out.mkdir(parents=True, exist_ok=True)
     origin = provenance(records)
@@ -118,7 +118,7 @@ def run_sweep(results: Path, *, device: DeviceType) -> tuple[int, Path]:
     """
     definition = Path(__file__).parents[1] / DEFINITIONS[device]
     sweep = [sys.executable, "-m", "vnbench", "sweep", "--config", str(definition), "--out", str(results), "--json"]
-    done = subprocess.run(sweep, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(sweep, stdout=subprocess.PIPE, encoding="utf-8", check=False)
     return done.returncode, Path(json.loads(done.stdout)["out"]) if done.stdout else results
 
 
@@ -135,7 +135,7 @@ def write_differences(differences: Sequence[Difference], path: Path, *, device: 
 
 def heading(rows: Sequence[Row]) -> list[str]:
     spec = rows[0].summary.spec
-    asked = tomllib.loads((Path(__file__).parents[1] / DEFINITIONS[spec.device]).read_text())
+    asked = tomllib.loads((Path(__file__).parents[1] / DEFINITIONS[spec.device]).read_text(encoding="utf-8"))
     heights, widths = (parse_pixel_range(asked[name], where=name) for name in ("heights", "widths"))
     scale = TRUE_SIZES.widths.stop / widths.stop
     sides = "the logs' true sizes" if scale == 1 else f"the logs' sides divided by {scale:.3g}"

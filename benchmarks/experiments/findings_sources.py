@@ -88,7 +88,7 @@ class Sources:
         Raises:
             NotMeasured: it is not there.
         """
-        document: dict[str, Any] = json.loads(self.path(name, suffix=".json").read_text())
+        document: dict[str, Any] = json.loads(self.path(name, suffix=".json").read_text(encoding="utf-8"))
         return document
 
     def _findings(self, name: str) -> Findings:

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
         findings = Findings(records)
         device: DeviceType = origin.device_type or "cpu"
         if options.report_only:
-            document = json.loads(options.results.read_text())
+            document = json.loads(options.results.read_text(encoding="utf-8"))
         else:
             timed = {one.spec.precision for one in findings.compute if one.canvases}
             document = measured_document(device, sorted(timed), expected=origin.device_name)

@@ -106,11 +106,11 @@ def main(arguments: Sequence[str]) -> int:
         baseline = sweep(folder, "baseline")
         for number, injection in enumerate(INJECTIONS):
             path = folder / "vnbench" / injection.module
-            source = path.read_text()
+            source = path.read_text(encoding="utf-8")
             assert source.count(injection.before) == 1, f"{injection.module}: {injection.before!r} is not there once"
-            path.write_text(source.replace(injection.before, injection.after))
+            path.write_text(source.replace(injection.before, injection.after), encoding="utf-8")
             changed = sweep(folder, f"changed-{number}")
-            path.write_text(source)
+            path.write_text(source, encoding="utf-8")
             found.append(judged(injection, baseline, changed, sweep(folder, f"restored-{number}")))
             print(
                 f"{injection.name}: {found[-1]['changed']} in {', '.join(found[-1]['worse']) or 'nothing'}; "
@@ -126,7 +126,7 @@ def sweep(folder: Path, name: str) -> Path:
     """Measure with the copy in a folder and return the records' file."""
     out = folder / f"{name}.jsonl"
     command = [sys.executable, "-m", "vnbench", "sweep", *SWEEP, "--out", str(out), "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
     assert out.exists(), done.stderr
     return out
 

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         *simulation_section(),
         f"![Share of comparisons that find a slowdown, by its size]({name}.png)",
         *machine_section(sides, calibration, line=origin.line(f"{len(everything)} trials"), is_cpu=origin.is_cpu),
-        *injected_section(json.loads(options.injected.read_text())),
+        *injected_section(json.loads(options.injected.read_text(encoding="utf-8"))),
     ]
     write_page(blocks, options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0

@@ -98,7 +98,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", help="name of one condition to measure anew; the others stay as they are")
     parser.add_argument(REPORT_ONLY, action="store_true", help="draw the page from what was measured before")
     options = parser.parse_args(arguments)
-    document: dict[str, Any] = json.loads(options.results.read_text()) if options.results.exists() else {"runs": []}
+    document: dict[str, Any] = (
+        json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else {"runs": []}
+    )
     if not options.report_only:
         for condition in CONDITIONS:
             if options.only in (None, condition.name):

@@ -48,11 +48,11 @@ def write_page(
     )
     commands = "\n".join([*before, own])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n\n".join([*blocks, "Made by:", f"```bash\n{commands}\n```"]) + "\n")
+    path.write_text("\n\n".join([*blocks, "Made by:", f"```bash\n{commands}\n```"]) + "\n", encoding="utf-8")
     print(path)
 
 
 def write_document(document: dict[str, Any], path: Path) -> None:
     """Write what a script measured, with its environment, as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

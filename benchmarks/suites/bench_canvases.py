@@ -33,7 +33,7 @@ def main() -> int:
     for capacity in (ONEDNN_DEFAULT, PRIMITIVE_CACHE_CAPACITY):
         environment = os.environ | {PRIMITIVE_CACHE: capacity}
         done = subprocess.run(
-            [sys.executable, __file__, "child"], env=environment, check=True, capture_output=True, text=True
+            [sys.executable, __file__, "child"], env=environment, check=True, capture_output=True, encoding="utf-8"
         )
         print(f"| {int(capacity):,} | {done.stdout.strip()} |")
     return 0

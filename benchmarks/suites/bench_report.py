@@ -77,7 +77,7 @@ def records_of_a_gpu() -> list[TrialRecord]:
 @pytest.fixture(name="results", scope="module")
 def _results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("big") / "records.jsonl"
-    path.write_text("".join(f"{record.to_json()}\n" for record in records_of_a_gpu()))
+    path.write_text("".join(f"{record.to_json()}\n" for record in records_of_a_gpu()), encoding="utf-8")
     return path
 
 

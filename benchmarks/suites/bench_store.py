@@ -37,7 +37,7 @@ def records() -> tuple[TrialRecord, ...]:
 @pytest.fixture(scope="module")
 def results_path(records: tuple[TrialRecord, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("results") / "results.jsonl"
-    path.write_text("".join(f"{record.to_json()}\n" for record in records))
+    path.write_text("".join(f"{record.to_json()}\n" for record in records), encoding="utf-8")
     return path
 
 
@@ -51,7 +51,7 @@ def test_append_to_a_results_file(benchmark: BenchmarkFixture, tmp_path: Path, t
     path = tmp_path / "results.jsonl"
     with ResultsFile(path, environment=training_record.environment) as results:
         benchmark.pedantic(results.append, (training_record,), rounds=NUM_APPENDS)
-    assert path.read_text() == f"{training_record.to_json()}\n" * NUM_APPENDS
+    assert path.read_text(encoding="utf-8") == f"{training_record.to_json()}\n" * NUM_APPENDS
 
 
 @pytest.mark.benchmark(group="append a training record")

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="vnbench-bench-") as folder:
         many = Path(folder) / "records.jsonl"
         records = records_of_a_gpu()
-        many.write_text("".join(f"{record.to_json()}\n" for record in records))
+        many.write_text("".join(f"{record.to_json()}\n" for record in records), encoding="utf-8")
         for what, code, paths in (
             (f"reading the {len(shipped)} files that ship", READ, shipped),
             (f"reading {len(records):,} records", READ, [many]),
@@ -73,7 +73,7 @@ def seconds_in(tree: Path, code: str, paths: Sequence[Path], *, out: Path) -> fl
         env=os.environ | {"PYTHONPATH": str(tree.resolve())},
         cwd=out.parent,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     return float(done.stdout.split()[-1])

@@ -32,7 +32,7 @@ def write(path: Path, *steps: tuple[str, str, float], reports: tuple[str, ...] =
         lines += ["[[step]]", f"name = {name!r}", f"command = {json.dumps(command)}", f"minutes = {minutes}"]
     for code in reports:
         lines += ["[[report]]", f"command = {json.dumps(f'python -c {shlex.quote(code)}')}"]
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 

@@ -26,7 +26,7 @@ WHATS = ("trials", "steps", "canvases", "plan")
 
 
 def write(path: Path, *records: TrialRecord) -> str:
-    path.write_text("".join(f"{record.to_json()}\n" for record in records))
+    path.write_text("".join(f"{record.to_json()}\n" for record in records), encoding="utf-8")
     return str(path)
 
 
@@ -143,7 +143,7 @@ def test_a_folder_stands_for_its_files(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_warned_of(tmp_path: Path) -> None:
     path = Path(write(tmp_path / "r.jsonl", *factory.cpu_sweep()))
-    path.write_text(path.read_text() + "{}\n")
+    path.write_text(path.read_text(encoding="utf-8") + "{}\n", encoding="utf-8")
     with pytest.warns(UserWarning, match="left out"):
         vnbench.frames.load(path)
 
@@ -213,7 +213,7 @@ def test_a_python_caller_is_told_of_an_option_that_no_plan_has(results: str) -> 
 @pytest.mark.processes
 def test_a_full_disk_behind_stdout_is_told_in_one_line() -> None:
     command = [sys.executable, "-m", "vnbench", "export", str(RESULTS / "readme.jsonl")]
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "vnbench: stdout: cannot be written (No space left on device); send it where there is room\n"

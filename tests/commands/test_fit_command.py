@@ -15,7 +15,7 @@ KEYS = {"family", "num_sizes", "overhead_s", "s_per_pixel", "bytes_fixed", "byte
 
 
 def write(path: Path, *records: TrialRecord) -> str:
-    path.write_text("".join(f"{record.to_json()}\n" for record in records))
+    path.write_text("".join(f"{record.to_json()}\n" for record in records), encoding="utf-8")
     return str(path)
 
 

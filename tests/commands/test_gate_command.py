@@ -35,7 +35,7 @@ def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(path: Path, records: Sequence[TrialRecord]) -> str:
-    path.write_text("".join(f"{record.to_json()}\n" for record in records))
+    path.write_text("".join(f"{record.to_json()}\n" for record in records), encoding="utf-8")
     return str(path)
 
 
@@ -225,7 +225,7 @@ def test_records_that_cannot_be_believed_never_pass(
     damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = write(tmp_path / "a.jsonl", sweep())
-    lines = Path(base).read_text().splitlines()
+    lines = Path(base).read_text(encoding="utf-8").splitlines()
     values = json.loads(lines[0])
     if damage == "torn":
         lines[-1] = lines[-1][:50]
@@ -331,10 +331,10 @@ def test_an_update_keeps_other_devices_and_what_the_candidate_lacks(
 
 def test_records_are_not_overwritten_by_an_update(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "a.jsonl", sweep())
-    before = Path(path).read_text()
+    before = Path(path).read_text(encoding="utf-8")
     assert run(["gate", path, path, "--update"]) == 2
     assert "records are not overwritten" in capsys.readouterr().err
-    assert Path(path).read_text() == before
+    assert Path(path).read_text(encoding="utf-8") == before
     assert run(["gate", str(tmp_path / "new.jsonl"), path, "--update"]) == 2
     assert "a baseline file is JSON" in capsys.readouterr().err
 
@@ -475,7 +475,7 @@ def test_a_record_that_is_none_is_noted_and_never_passes(
     name: str, value: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = write(tmp_path / "a.jsonl", sweep())
-    lines = Path(base).read_text().splitlines()
+    lines = Path(base).read_text(encoding="utf-8").splitlines()
     lines[0] = json.dumps(json.loads(lines[0]) | {name: value})
     bad = tmp_path / "b.jsonl"
     bad.write_text("\n".join(lines) + "\n")
@@ -489,7 +489,7 @@ def test_text_that_cannot_be_written_and_endless_nesting_are_noted(
 ) -> None:
     base = write(tmp_path / "a.jsonl", sweep())
     bad = tmp_path / "b.jsonl"
-    lines = Path(base).read_text().splitlines()
+    lines = Path(base).read_text(encoding="utf-8").splitlines()
     lines[0] = lines[0].replace('"device_name":"', '"device_name":"\\ud800')
     bad.write_text("\n".join([*lines, "[" * 100_000]) + "\n")
     code, report = gate([base, str(bad)], capsys)
@@ -499,11 +499,11 @@ def test_text_that_cannot_be_written_and_endless_nesting_are_noted(
 
 def test_outputs_never_replace_what_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "a.jsonl", sweep())
-    before = Path(path).read_text()
+    before = Path(path).read_text(encoding="utf-8")
     for option in ("--junit", "--markdown", "--code-quality"):
         assert run(["gate", path, path, option, path]) == 2
         assert "one of the files to compare" in capsys.readouterr().err
-    assert Path(path).read_text() == before
+    assert Path(path).read_text(encoding="utf-8") == before
 
 
 def test_an_update_says_what_got_worse_and_what_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -522,7 +522,7 @@ def stored_run(path: Path, median: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     benchmark = {"fullname": "bench_a.py::test_a", "stats": {"median": median}}
     machine = {"cpu": {"brand_raw": "A"}, "python_version": "3.13"}
-    path.write_text(json.dumps({"machine_info": machine, "benchmarks": [benchmark]}))
+    path.write_text(json.dumps({"machine_info": machine, "benchmarks": [benchmark]}), encoding="utf-8")
 
 
 def test_the_folder_where_pytest_benchmark_stores_its_runs_stands_for_the_newest(

@@ -18,7 +18,7 @@ GPU: dict[str, Any] = {"device": "cuda", "model": "veernet"}
 
 
 def write(path: Path, records: Sequence[TrialRecord]) -> str:
-    path.write_text("".join(f"{record.to_json()}\n" for record in records))
+    path.write_text("".join(f"{record.to_json()}\n" for record in records), encoding="utf-8")
     return str(path)
 
 

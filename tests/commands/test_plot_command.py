@@ -20,7 +20,7 @@ from vnbench.records.record import TrialRecord
 
 
 def write(path: Path, records: Sequence[TrialRecord]) -> str:
-    path.write_text("".join(f"{record.to_json()}\n" for record in records))
+    path.write_text("".join(f"{record.to_json()}\n" for record in records), encoding="utf-8")
     return str(path)
 
 
@@ -40,7 +40,7 @@ def profile(path: Path, **changes: Any) -> str:
         "device_name": "NVIDIA H200",
     }
     one = Profile(**(values | changes))
-    path.write_text(json.dumps(one.to_json()))
+    path.write_text(json.dumps(one.to_json()), encoding="utf-8")
     assert Profile.read(path) == one
     return str(path)
 

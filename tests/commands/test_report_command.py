@@ -27,7 +27,7 @@ HOSTILE = "<script>alert(1)</script> | [x](javascript:y) `z`\n# heading"
 
 
 def write(path: Path, records: Sequence[TrialRecord]) -> str:
-    path.write_text("".join(f"{record.to_json()}\n" for record in records))
+    path.write_text("".join(f"{record.to_json()}\n" for record in records), encoding="utf-8")
     return str(path)
 
 
@@ -108,7 +108,7 @@ def test_nothing_in_a_record_is_taken_for_markup(tmp_path: Path, capsys: pytest.
     records = [dataclasses.replace(record, environment=environment) for record in records]
     records[0] = dataclasses.replace(records[0], status="crashed", cause=Cause(kind="exception", message=HOSTILE))
     written = report([write(tmp_path / "h.jsonl", records), "--out", str(tmp_path / "o")], capsys)
-    page, markdown = (Path(written[name]).read_text() for name in ("html", "markdown"))
+    page, markdown = (Path(written[name]).read_text(encoding="utf-8") for name in ("html", "markdown"))
     assert "<script>alert" not in page
     assert "<script>" not in markdown
     assert "\n# heading" not in markdown
@@ -120,7 +120,7 @@ def test_records_that_no_run_can_be_planned_from_still_make_a_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path / "f.jsonl", [factory.record_of(factory.training_spec(), status="oom")])
-    page = Path(report([path, "--out", str(tmp_path / "o")], capsys)["html"]).read_text()
+    page = Path(report([path, "--out", str(tmp_path / "o")], capsys)["html"]).read_text(encoding="utf-8")
     assert "No plan: " in page
     assert "made to end oom" in page
 
@@ -158,8 +158,8 @@ def test_a_comparison_is_told_only_of_trials_that_were_compared(
     compared = [dataclasses.replace(record, equality=reading) for record in plain]
     for records, is_told in ((plain, False), (compared, True), ([plain[0], compared[1]], False)):
         page = Path(report([write(tmp_path / "r.jsonl", records), "--out", str(tmp_path / "o")], capsys)["html"])
-        assert ("held against fp32" in page.read_text()) == is_told
-        assert ("were not compared with it" in page.read_text()) != is_told
+        assert ("held against fp32" in page.read_text(encoding="utf-8")) == is_told
+        assert ("were not compared with it" in page.read_text(encoding="utf-8")) != is_told
 
 
 def ends_figure(records: Sequence[TrialRecord], *, origin: Provenance) -> Figure | None:
@@ -188,11 +188,11 @@ def test_a_figure_is_added_by_a_function_and_its_entry(
     bad = [factory.record_of(factory.training_spec(), status="oom")]
     written = report([write(tmp_path / "bad.jsonl", bad), "--out", str(tmp_path / "bad")], capsys)
     assert written["figures"] == [str(tmp_path / "bad" / f"how_it_ended.{suffix}") for suffix in ("png", "svg")]
-    assert 'alt="Trials by the way in which they ended"' in Path(written["html"]).read_text()
-    assert "![how it ended](how_it_ended.png)" in Path(written["markdown"]).read_text()
+    assert 'alt="Trials by the way in which they ended"' in Path(written["html"]).read_text(encoding="utf-8")
+    assert "![how it ended](how_it_ended.png)" in Path(written["markdown"]).read_text(encoding="utf-8")
     written = report([write(tmp_path / "good.jsonl", good), "--out", str(tmp_path / "good")], capsys)
     assert written["figures"] == []
     (line,) = written["left_out"]
     assert line.startswith("how_it_ended.png is left out: every trial ended well; measure with: vnbench sweep ")
     assert pasted_sweep(*commands_in([line])).values["kind"] == ("memory",)
-    assert "every trial ended well" in Path(written["html"]).read_text()
+    assert "every trial ended well" in Path(written["html"]).read_text(encoding="utf-8")

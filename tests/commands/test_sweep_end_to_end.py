@@ -224,7 +224,7 @@ def test_an_interrupted_sweep_keeps_what_is_finished_and_says_how_to_go_on(
 
 def has_loaded(pid: int, library: str) -> bool:
     try:
-        return library in Path(f"/proc/{pid}/maps").read_text()
+        return library in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
     except OSError:
         return False
 

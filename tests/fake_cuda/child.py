@@ -21,13 +21,13 @@ def main(shim: str, order_file: str, answer_file: str) -> None:
     ctypes.CDLL(shim, mode=ctypes.RTLD_GLOBAL)
     from fake_cuda.lines import Lines
 
-    order = json.loads(Path(order_file).read_text())
+    order = json.loads(Path(order_file).read_text(encoding="utf-8"))
     lines = Lines(ROOT / "vnbench")
     if order["is_traced"]:
         lines.start()
     answers = [_run(case, lines) for case in order["cases"]]
     seen = {file: sorted(numbers) for file, numbers in lines.seen.items()}
-    Path(answer_file).write_text(json.dumps({"answers": answers, "lines": seen}))
+    Path(answer_file).write_text(json.dumps({"answers": answers, "lines": seen}), encoding="utf-8")
 
 
 def _run(case: dict[str, Any], lines: Any) -> dict[str, Any]:

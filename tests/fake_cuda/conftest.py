@@ -52,7 +52,7 @@ def _group(shim: Path, tmp_path_factory: pytest.TempPathFactory) -> Group:
 
     def answers(name: str) -> Answers:
         kept = shared / f"{name}.json"
-        with open(shared / f"{name}.lock", "a") as lock:
+        with open(shared / f"{name}.lock", "a", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not kept.exists():
                 found = run_cases(_cases(name, shared), shim=shim, is_traced=name in cases.TRACED)

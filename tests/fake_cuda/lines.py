@@ -54,7 +54,7 @@ class Lines:
 
 def lines_of(path: Path) -> set[int]:
     """Return the lines of a file that can run."""
-    code = compile(path.read_text(), str(path), "exec")
+    code = compile(path.read_text(encoding="utf-8"), str(path), "exec")
     return {line for one in _all_code(code) for _, _, line in one.co_lines() if line}
 
 

@@ -26,7 +26,7 @@ def memory(*, height: int = 640, width: int = 12_800) -> TrialRecord:
 
 
 def write(path: Path, *records: TrialRecord) -> Path:
-    path.write_text("".join(f"{record.to_json()}\n" for record in records))
+    path.write_text("".join(f"{record.to_json()}\n" for record in records), encoding="utf-8")
     return path
 
 

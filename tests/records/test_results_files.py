@@ -86,7 +86,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write(path: Path, record: TrialRecord) -> None:
-    path.write_text(record.to_json() + "\n")
+    path.write_text(record.to_json() + "\n", encoding="utf-8")
 
 
 def test_a_folder_stands_for_its_results_each_once_and_for_nothing_hidden(folder: Path) -> None:

@@ -83,7 +83,7 @@ def train_compiled(payload: str) -> str:
             "names": list(compiled.model.state_dict()) == list(plain.model.state_dict()),
             "cache": os.environ["TORCHINDUCTOR_CACHE_DIR"],
             "num_cached": len(os.listdir(os.environ["TORCHINDUCTOR_CACHE_DIR"])),
-            "children": Path(f"/proc/self/task/{os.getpid()}/children").read_text().split(),
+            "children": Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="utf-8").split(),
         }
     )
 

@@ -64,7 +64,9 @@ def run_export_command(
         with unless_closed(sys.stdout):
             sys.stdout.write(_as_text(view, file_format))
         return
-    content = _as_parquet(view) if file_format == "parquet" else _as_text(view, file_format).encode()
+    content = (
+        _as_parquet(view) if file_format == "parquet" else _as_text(view, file_format).encode(errors="backslashreplace")
+    )
     try:
         out.write_bytes(content)
     except OSError as error:

@@ -197,7 +197,7 @@ def _write_cache(path: Path, headers: Mapping[str, list[int]]) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(headers))
+        part.write_text(json.dumps(headers), encoding="utf-8")
         part.replace(path)
 
 

@@ -55,6 +55,6 @@ def _folders(root: Path, *, controller: str) -> Iterator[tuple[int, Path]]:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
+        return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None

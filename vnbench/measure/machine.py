@@ -134,6 +134,6 @@ def _shared_memory(root: Path) -> tuple[int | None, int | None]:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
+        return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None

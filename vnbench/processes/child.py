@@ -58,7 +58,7 @@ def _redirect_output(log_path: str) -> None:
 def _offer_to_the_oom_killer() -> None:
     # A trial that fills the host's memory should be the one that is killed, not its parent.
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("900")
+        Path("/proc/self/oom_score_adj").write_text("900", encoding="utf-8")
 
 
 def _end_with_parent() -> None:

@@ -131,7 +131,7 @@ def _run(
         exit_code=exit_code,
         is_timeout=is_timeout,
         is_oom_killed=exit_code == -signal.SIGKILL and _oom_kill_count() > kills_before,
-        log_tail=log_path.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:].strip(),
+        log_tail=log_path.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARACTERS:].strip(),
         elapsed_s=time.monotonic() - start,
     )
 
@@ -188,7 +188,7 @@ def _end_group(process: ForkServerProcess) -> None:
 
 def _oom_kill_count() -> int:
     try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
+        lines = Path("/proc/vmstat").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -219,7 +219,7 @@ def _only(side: Side, metrics: Collection[Metric]) -> Side:
 def _write(path: Path, text: str, *, where: str, mode: Literal["w", "a"] = "w") -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open(mode) as file:
+        with path.open(mode, encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
     except OSError as error:
         raise InputError(

@@ -82,7 +82,8 @@ class Checkout:
                 cwd=self.directory,
                 input=order,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=timeout_s + START_UP_S,
                 check=False,
             )

@@ -62,8 +62,8 @@ def run_report_command(
         subject = subject_of(found, values, sources=results, profiles=profiles)
         drawn = draw_figures(subject, folder)
         model = _model(subject, drawn, results=results, flags=flags, profiles=profiles, out=out, corpus_id=corpus_id)
-        (folder / "report.md").write_text(markdown_page(model), encoding="utf-8")
-        (folder / "report.html").write_text(html_page(model), encoding="utf-8")
+        (folder / "report.md").write_text(markdown_page(model), encoding="utf-8", errors="backslashreplace")
+        (folder / "report.html").write_text(html_page(model), encoding="utf-8", errors="backslashreplace")
     if isinstance(subject.plan, str):
         say(console, f"no plan: {subject.plan}")
     pages = {"markdown": out / "report.md", "html": out / "report.html"}

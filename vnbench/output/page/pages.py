@@ -27,9 +27,9 @@ def markdown_page(model: Mapping[str, Any]) -> str:
 
 def html_page(model: Mapping[str, Any]) -> str:
     """Return a report as one HTML page that loads nothing from elsewhere: its policy lets run what stands in it."""
-    style = (TEMPLATES / "report.css").read_text()
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     names = SORTING + (PLANNER if model["planner"] else ())
-    scripts = [(TEMPLATES / name).read_text() for name in names]
+    scripts = [(TEMPLATES / name).read_text(encoding="utf-8") for name in names]
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {' '.join(map(_hash, scripts))}; "
         "base-uri 'none'; form-action 'none'"

@@ -124,7 +124,7 @@ def _cpu_precisions() -> tuple[Precision, ...]:
 
 def _cpu_name() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -156,7 +156,8 @@ def _git(directory: Path, *arguments: str) -> str | None:
         answer = subprocess.run(
             ["git", "--no-optional-locks", "-C", str(directory), *arguments],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=10,
             check=True,
         )

@@ -227,7 +227,7 @@ def processes_bytes(pids: Iterable[int]) -> int | None:
     total = 0
     for pid in pids:
         try:
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
         except ProcessLookupError:
             continue
         except OSError:
@@ -238,7 +238,7 @@ def processes_bytes(pids: Iterable[int]) -> int | None:
 
 def _process_status(name: str) -> int | None:
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)

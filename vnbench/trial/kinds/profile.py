@@ -134,7 +134,7 @@ def _measured(device: torch.device, held_bytes: int | None) -> tuple[int | None,
 def _reset_peak_rss() -> int | None:
     """Let the process's peak start anew and return what it holds now; None where the kernel does not offer it."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:
         return None
     return process_rss_bytes()

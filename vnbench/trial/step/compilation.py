@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch._dynamo
+import torch._dynamo  # noqa: F401  # imported before its parts are asked for by name
 from torch import Tensor, nn
 
 from vnbench.records.spec.words import Precision
