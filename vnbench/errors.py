@@ -10,6 +10,7 @@ VnbenchError
 ├── BudgetError         the time budget leaves room for no trial      exit code 3
 └── ChildError          a helper process did not answer               exit code 3
 
+Any other exception is an error of vnbench itself: exit code 70, one line, and a file with its details.
 Out of memory, a timeout and a crash of a trial are not exceptions but data: the ``status`` of its record.
 """
 

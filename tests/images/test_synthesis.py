@@ -18,7 +18,6 @@ from PIL import Image
 from vnbench.batching.sizes import SizeDistribution
 from vnbench.errors import InputError
 from vnbench.images import synthesis
-from vnbench.images.cache_root import default_cache_root
 from vnbench.images.corpus import Corpus, load_corpus
 from vnbench.images.drawing.raster import Gray, draw_example
 from vnbench.images.gray_files import read_gray
@@ -221,21 +220,6 @@ def test_cache_gives_each_spec_a_directory_of_its_own(corpus_spec: CorpusSpec, t
     specs = [corpus_spec, *(dataclasses.replace(corpus_spec, **change) for change in CHANGES)]
     assert len({cached_directory(spec, tmp_path) for spec in specs}) == len(specs)
     assert cached_directory(corpus_spec, tmp_path) == cached_directory(dataclasses.replace(corpus_spec), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("configured", "expected"), [("/big/cache", "/big"), ("relative", "/home/me"), (None, "/home/me")]
-)
-def test_cache_root_follows_the_xdg_specification(
-    monkeypatch: pytest.MonkeyPatch, configured: str | None, expected: str
-) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    if configured is not None:
-        monkeypatch.setenv("XDG_CACHE_HOME", configured)
-    root = default_cache_root()
-    assert root.is_relative_to(expected)
-    assert root.parts[-2:] == ("vnbench", "corpora")
 
 
 @pytest.mark.processes

@@ -1,14 +1,13 @@
 """The command line: options in, one stage's call each, exit code out.
 
 Exit codes: 0 done, 1 regression found (gate), 2 bad usage or bad input, 3 nothing measured or undecided, 130
-interrupted. Modules that import numpy, pandas or matplotlib are imported by the command that needs them, so that
-``vnbench --help`` answers at once.
+interrupted; ``__main__`` makes 70 of an error that nobody foresaw. Modules that import numpy, pandas or matplotlib are
+imported by the command that needs them, so that ``vnbench --help`` answers at once.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +26,6 @@ from vnbench.processes.interrupts import INTERRUPTED, Interrupts
 from vnbench.request.option import parsed
 from vnbench.request.options import BATCHING_OPTIONS, CORPUS_OPTIONS, OF_MASKS, OPTIONS, PROFILE_OPTIONS
 from vnbench.units import count
-
-BROKEN_PIPE = 141
-"""What a shell says of a program whose reader went away."""
 
 
 def _tell_version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
@@ -86,10 +82,6 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Nobody reads any more; what is still in the buffer must not fail once more on the way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
     except Exception:
         # Extensions that Ctrl-C hits raise what they like; anything else is a fault of ours, and is not hidden.
         if interrupts.have_come:

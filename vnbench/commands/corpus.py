@@ -16,7 +16,7 @@ from vnbench.batching.canvases import Size
 from vnbench.batching.sizes import SizeArray, SizeDistribution
 from vnbench.batching.subset import choose_subset
 from vnbench.errors import InputError
-from vnbench.images.cache_root import default_cache_root
+from vnbench.images.cache_root import cache_roots
 from vnbench.images.corpus import Corpus, load_corpus
 from vnbench.images.first_masks import check_first_masks
 from vnbench.images.folder import read_sizes
@@ -122,7 +122,8 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
             task=config.task,
             seed=config.seed,
         )
-        corpus = planned_corpus(spec, cached_directory(spec, default_cache_root()))
+        places = [cached_directory(spec, root) for root in cache_roots()]
+        corpus = planned_corpus(spec, next((place for place in places if place.is_dir()), places[0]))
     low_height, low_width = (int(side) for side in corpus.sizes_N2.min(axis=0))
     height, width = (int(side) for side in corpus.sizes_N2.max(axis=0))
     heights, widths = config.heights, config.widths

@@ -13,7 +13,7 @@ from vnbench.analysis.findings import Findings
 from vnbench.commands.plan.asked import run_values
 from vnbench.commands.plan.plan import plan_records
 from vnbench.errors import InputError
-from vnbench.output.console import say, stderr_console, unless_closed
+from vnbench.output.console import say, stderr_console
 from vnbench.output.tables.tidy import TABLES, plan_view
 from vnbench.output.view import View
 from vnbench.output.words.provenance import provenance
@@ -61,8 +61,7 @@ def run_export_command(
     for note in notes:
         say(stderr_console(), note)
     if out is None:
-        with unless_closed(sys.stdout):
-            sys.stdout.write(_as_text(view, file_format))
+        sys.stdout.write(_as_text(view, file_format))
         return
     content = (
         _as_parquet(view) if file_format == "parquet" else _as_text(view, file_format).encode(errors="backslashreplace")

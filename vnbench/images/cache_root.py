@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from vnbench.processes.user_cache import configured_cache, user_cache
+
+CORPORA = "corpora"
 
 
 def default_cache_root() -> Path:
-    """Return where synthetic corpora are kept between sweeps: ``vnbench/corpora`` in the user's cache directory."""
-    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG base directory specification says that a relative path is to be ignored.
-    return (configured if configured.is_absolute() else Path.home() / ".cache") / "vnbench" / "corpora"
+    """Return where synthetic corpora are written: ``vnbench/corpora`` in the user's cache directory."""
+    return user_cache() / CORPORA
+
+
+def cache_roots() -> tuple[Path, ...]:
+    """Return where synthetic corpora may lie: where they are written, and a cache that can only be read."""
+    configured = configured_cache()
+    return tuple(dict.fromkeys([default_cache_root(), *([configured / CORPORA] if configured else [])]))

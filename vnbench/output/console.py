@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TextIO
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.text import Text
-
-from vnbench.errors import InputError
 
 TABLE_WIDTH = 120
 """Characters of a table where stdout is no terminal and tells no width."""
@@ -45,13 +41,12 @@ def _known_width() -> int:
 def show_page(markdown: str) -> None:
     """Show a page on stdout, laid out for a terminal; elsewhere its Markdown, as it is."""
     console = stdout_console()
-    with unless_closed(sys.stdout):
-        if console.is_terminal:
-            from rich.markdown import Markdown  # which takes as long to import as all else that a message needs
+    if console.is_terminal:
+        from rich.markdown import Markdown  # which takes as long to import as all else that a message needs
 
-            console.print(Markdown(markdown))
-        else:
-            sys.stdout.write(f"{markdown.rstrip()}\n")
+        console.print(Markdown(markdown))
+    else:
+        sys.stdout.write(f"{markdown.rstrip()}\n")
 
 
 def tell(lines: Iterable[str]) -> None:
@@ -62,22 +57,3 @@ def tell(lines: Iterable[str]) -> None:
 def say(console: Console, line: str) -> None:
     """Print one line."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def unless_closed(stream: TextIO) -> Iterator[None]:
-    """Write to a stream as far as its reader wants it: one that closes it early, as ``head`` does, has enough.
-
-    Raises:
-        InputError: it cannot be written for another reason, as on a full disk.
-    """
-    try:
-        yield
-        stream.flush()
-    except OSError as error:
-        # What is still in the buffer would be tried once more at the end of the process.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise InputError(
-                "stdout", allowed=f"cannot be written ({error.strerror})", remedy="send it where there is room"
-            ) from error

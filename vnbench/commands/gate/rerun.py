@@ -27,7 +27,7 @@ from vnbench.batching.sizes import SizeArray
 from vnbench.commands.gate.gate import GateOptions, compare_with
 from vnbench.commands.gate.trial import Checkout
 from vnbench.errors import InputError, VnbenchError
-from vnbench.images.cache_root import default_cache_root
+from vnbench.images.cache_root import cache_roots
 from vnbench.images.corpus import load_corpus
 from vnbench.output.console import say
 from vnbench.output.gate.words import headline
@@ -217,8 +217,9 @@ def _corpus_directory(specs: Sequence[TrialSpec], given: Path | None) -> Path | 
     wanted = {spec.corpus_id for spec in specs if isinstance(spec, ImagesSpec)}
     if not wanted:
         return None
-    root = default_cache_root()
-    candidates = [given] if given is not None else sorted(root.iterdir()) if root.is_dir() else []
+    roots = cache_roots()
+    kept = [directory for root in roots if root.is_dir() for directory in sorted(root.iterdir())]
+    candidates = [given] if given is not None else kept
     for directory in candidates:
         try:
             corpus_id = load_corpus(directory, is_partial=True).corpus_id
@@ -229,6 +230,6 @@ def _corpus_directory(specs: Sequence[TrialSpec], given: Path | None) -> Path | 
     raise InputError(
         "--corpus",
         given if given is not None else "",
-        allowed=f"the images of corpus {', '.join(sorted(wanted))} are not {'there' if given else f'in {root}'}",
+        allowed=f"the images of corpus {', '.join(sorted(wanted))} are not {'there' if given else f'in {roots[0]}'}",
         remedy="name their folder with --corpus DIR, or run the sweep once, which writes them",
     )

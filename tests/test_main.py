@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import record_factory as factory
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results" / "cpu-amd-epyc"
+VERDICT = 1
+GATE = ("gate", str(RESULTS / "gate_1.jsonl"), str(RESULTS / "gate_2.jsonl"))
+
+pytestmark = pytest.mark.processes
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "vnbench", *arguments]
+
+
+def run_failing(code: str, tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line where an import or a call fails as ``code`` has it."""
+    program = f"import sys, vnbench.__main__ as start\n{code}\nstart.main()"
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), **variables}
+    return subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import vnbench.cli.app as app; app.run = lambda _: {}['a\\nb']",
+        "import vnbench.cli.app as app; app.run = lambda _: open('\\udce9')",
+        "sys.modules['click'] = None",
+        "sys.modules['numpy'] = None; sys.argv += ['batching', '--widths', '64:96', '--examples', '4', "
+        "'--batch-size', '2', '--sampler', 'random']",
+    ],
+)
+def test_an_error_of_vnbench_itself_is_one_line_with_a_file_of_details_and_never_a_regression(
+    code: str, tmp_path: Path
+) -> None:
+    done = run_failing(code, tmp_path)
+    assert done.returncode == 70
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("vnbench: this is an error of vnbench itself (")
+    kept = Path(line.rpartition("details are in ")[2])
+    assert kept.is_relative_to(tmp_path)
+    assert "Traceback" in kept.read_text(encoding="utf-8")
+
+
+def test_a_variable_shows_the_traceback_of_an_error(tmp_path: Path) -> None:
+    done = run_failing("sys.modules['click'] = None", tmp_path, VNBENCH_DEBUG="1")
+    assert done.returncode == 70
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [GATE, ("--help",), ("fit", str(RESULTS / "readme.jsonl"), "--json")])
+def test_a_full_disk_behind_stdout_is_told_at_the_end(arguments: Sequence[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command(*arguments), stdout=full, stderr=subprocess.PIPE, encoding="utf-8", check=False)
+    assert done.returncode == (VERDICT if arguments is GATE else 2)
+    assert done.stderr.splitlines()[-1] == (
+        "vnbench: stdout: cannot be written (No space left on device); send it where there is room"
+    )
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("streams", ["| true", ">&-", "<&- >&- 2>&-", "2>/dev/full", "2>&1 | true"])
+def test_a_verdict_outlives_whoever_reads_it(streams: str) -> None:
+    program = f'"$@" {streams}; exit "${{PIPESTATUS[0]}}"'
+    done = subprocess.run(["bash", "-c", program, "bash", *command(*GATE)], capture_output=True, check=False)
+    assert done.returncode == VERDICT
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_table_is_told_in_every_encoding(encoding: str) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run(command(*GATE), env=environment, capture_output=True, check=False)
+    assert done.returncode == VERDICT
+    assert done.stdout.decode(encoding)
+
+
+def test_folders_whose_names_are_no_text_are_read_and_written(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    shutil.copy(RESULTS / "readme.jsonl", folder / "r.jsonl")
+    done = subprocess.run(
+        command("report", str(folder / "r.jsonl"), "--out", str(folder / "out")), capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert os.fsencode(folder) + b"/out/report.html\n" in done.stderr
+    assert (folder / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_is_written_in_one_locale_is_read_in_any_other(tmp_path: Path) -> None:
+    """A baseline of a device whose name is not ASCII, and a configuration with a BOM, as Windows writes it."""
+    record = factory.measured_memory_record(factory.training_spec())
+    environment = dict(record.environment) | {"device_name": "GPU der Universität"}
+    lines = dataclasses.replace(record, environment=environment).to_json() + "\n"
+    (tmp_path / "r.jsonl").write_text(lines, encoding="utf-8")
+    (tmp_path / "c.toml").write_text('widths = "64:96"\ncorpus = "Bohrlöcher"\n', encoding="utf-8-sig")
+    old = os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    for variables in (old, os.environ):
+        for arguments in (
+            ("gate", "--update", "b.json", "r.jsonl"),
+            ("gate", "b.json", "r.jsonl"),
+        ):
+            done = subprocess.run(
+                command(*arguments), cwd=tmp_path, env=variables, capture_output=True, encoding="utf-8", check=False
+            )
+            assert done.returncode == 0, done.stderr
+        done = subprocess.run(
+            command("sweep", "--config", "c.toml"), cwd=tmp_path, env=variables, capture_output=True, check=False
+        )
+        assert done.returncode == 2
+        assert b"Bohrl" in done.stderr
+    assert "Universität" in (tmp_path / "b.json").read_text(encoding="utf-8")
