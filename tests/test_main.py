@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -122,3 +123,79 @@ def test_what_is_written_in_one_locale_is_read_in_any_other(tmp_path: Path) -> N
         assert done.returncode == 2
         assert b"Bohrl" in done.stderr
     assert "Universität" in (tmp_path / "b.json").read_text(encoding="utf-8")
+
+
+STARTER = """
+import sys
+from vnbench.__main__ import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+"""What pip writes for the command."""
+
+
+ENV = ("env", "--device", "cpu", "--json")
+
+
+@pytest.mark.parametrize(
+    ("starter", "path", "planted"),
+    [
+        ("start.py", "", ("vnbench/__init__.py", "types.py")),
+        ("-m vnbench", "", ()),
+        # Of which Python itself thinks as of the working folder.
+        ("start.py", os.pathsep, ()),
+    ],
+)
+def test_what_lies_in_the_working_folder_is_never_measured(
+    tmp_path: Path, starter: str, path: str, planted: Sequence[str]
+) -> None:
+    folder = tmp_path / "project"
+    for name in ("random.py", "tempfile.py", "torch/__init__.py", "numpy/__init__.py", *planted):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("raise RuntimeError('this is of another project')\n", encoding="utf-8")
+    (tmp_path / "start.py").write_text(STARTER, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, *starter.replace("start.py", str(tmp_path / "start.py")).split(), *ENV],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path + str(ROOT)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["convolution_s"]
+
+
+def test_a_path_that_a_user_sets_stays(tmp_path: Path) -> None:
+    (tmp_path / "neighbour.py").write_text("raise RuntimeError('found')\n", encoding="utf-8")
+    code = "from vnbench.__main__ import leave_working_folder; leave_working_folder(); import neighbour"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), "", str(ROOT)])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+    assert "found" in done.stderr
+
+
+def test_a_source_tree_that_is_not_installed_is_measured_from_within(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "vnbench", tmp_path / "vnbench", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "vnbench/trial/instruments/environment.py").open("a", encoding="utf-8") as file:
+        file.write('\ndef probe(device): return \'{"error": "this is the copy"}\'\n')
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command(*ENV), cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+    assert "this is the copy" in done.stderr
+
+
+@pytest.mark.parametrize("error", ["ImportError('no such library')", "OSError('libcudart.so: cannot open')"])
+def test_a_torch_that_does_not_import_is_told_in_one_line(tmp_path: Path, error: str) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(f"raise {error}\n", encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run(command(*ENV), env=environment, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    told = error.partition("'")[2].rstrip("')")
+    assert line.startswith("vnbench: the machine could not be examined: ")
+    assert told in line
+    assert "details are in " in line

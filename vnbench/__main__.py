@@ -6,6 +6,7 @@ import sys
 
 def main() -> None:
     """Run the command line and end with its exit code."""
+    leave_working_folder()
     from vnbench.processes.interrupts import INTERRUPTED
     from vnbench.processes.streams import prepare_streams
 
@@ -32,6 +33,25 @@ def main() -> None:
         # An extension that was interrupted while it was imported can crash Python on its way out.
         os._exit(code)
     sys.exit(code)
+
+
+def leave_working_folder() -> None:
+    """Take the working folder off the path of imports, unless vnbench itself was found there.
+
+    ``python -m`` puts it first, and so does an empty part of PYTHONPATH, of which it becomes the last. A file
+    ``random.py`` of some project would be imported in the place of Python's own, and a folder ``torch`` be measured.
+    """
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    named = [part for part in given if part]
+    if not sys.flags.safe_path and sys.path.pop(0) == root:
+        sys.path.insert(0, root)
+        named.insert(0, root)  # for the processes that this one starts
+    elif named != given and (here := os.path.realpath(".")) in sys.path:
+        sys.path.remove(here)
+        sys.path.append(here)
+    if named != given:
+        os.environ["PYTHONPATH"] = os.pathsep.join(named)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+TO_IMPORT = "VNBENCH_IMPORTS"
+"""Variable that tells the server of children which modules to import for all of them."""
+
 Entry = Callable[[str], str]
 """The work of a child: takes its order as text, returns its answer as text."""
 

@@ -21,7 +21,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
-from vnbench.processes.child import child_main
+from vnbench.errors import ChildError
+from vnbench.processes.child import TO_IMPORT, child_main
 
 MAX_ANSWER_BYTES = 64 * 2**20
 """Longest answer that is read: a record of a thousand steps has 0.3 MB; more than this is no record."""
@@ -68,7 +69,10 @@ def start_server(preload: Sequence[str] = PRELOAD) -> None:
 
     Ctrl-C in a terminal is for this process alone: the server, and what is forked from it, leave it waiting for ever.
     """
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["vnbench.processes.server", *preload])
+    # Both run code given on their command line, for which Python looks into the working folder first.
+    os.environ["PYTHONSAFEPATH"] = "1"
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["vnbench.processes.server"])
+    os.environ[TO_IMPORT] = ",".join(preload)
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when libgomp is loaded, which comes with torch
     # Python starts this one before the server, if it has to, and lets interrupts through again then.
@@ -79,6 +83,7 @@ def start_server(preload: Sequence[str] = PRELOAD) -> None:
         multiprocessing.forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.environ.pop(TO_IMPORT)
 
 
 def run_child(
@@ -92,6 +97,9 @@ def run_child(
 
     The deadline is on the process, not on the pipe: a child that closes the pipe and lives on is killed like any other.
     Whatever ends this function, an interrupt included, ends the child and its whole process group.
+
+    Raises:
+        ChildError: no process can be started.
     """
     context = multiprocessing.get_context("forkserver")
     start_server(preload)
@@ -116,7 +124,7 @@ def _run(
     process = context.Process(target=child_main, args=(entry, payload, writer, str(log_path)), daemon=False)
     answer = bytearray()
     try:
-        process.start()
+        _start(process)
         writer.close()
         os.set_blocking(reader.fileno(), False)
         is_timeout = _watch(process, reader, answer, deadline=start + timeout_s)
@@ -134,6 +142,13 @@ def _run(
         log_tail=log_path.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARACTERS:].strip(),
         elapsed_s=time.monotonic() - start,
     )
+
+
+def _start(process: ForkServerProcess) -> None:
+    try:
+        process.start()
+    except (EOFError, OSError) as error:
+        raise ChildError(f"no process can be started: the one that starts them ended ({error!r})") from error
 
 
 def _watch(

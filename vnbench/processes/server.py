@@ -5,13 +5,19 @@ leaves the pipe empty, and Python would print the end of file as an error of the
 
 And one question to CUDA, by any module that it imports, would make CUDA unusable in every child. The most frequent one,
 whether there is a GPU, is answered without CUDA here; a child asks as ever, since that answer promises less.
+
+A module that does not import is left to the children: one that needs it fails alone, and tells why.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from contextlib import suppress
 from types import TracebackType
+
+from vnbench.processes.child import TO_IMPORT
 
 NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 """Where it is 1, ``torch.cuda.is_available`` asks the driver's library instead of the driver."""
@@ -37,3 +43,6 @@ def _ask_nvml() -> None:
 
 sys.excepthook = _report
 _ask_nvml()
+for name in filter(None, os.environ.pop(TO_IMPORT, "").split(",")):
+    with suppress(Exception, SystemExit):
+        importlib.import_module(name)

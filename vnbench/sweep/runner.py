@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 from vnbench.errors import ChildError, InputError
+from vnbench.processes.failure import keep_details
 from vnbench.processes.parent import ChildOutcome, run_child
 from vnbench.records.machine_keys import Environment
 from vnbench.records.record import Cause, Status, TrialRecord
@@ -54,7 +55,7 @@ def probe_environment(device: str) -> Environment:
     """
     outcome = run_child(PROBE_ENTRY, device, timeout_s=PROBE_TIMEOUT_S)
     if outcome.answer is None:
-        raise ChildError(f"the machine could not be examined: {outcome.log_tail or _ending(outcome)}")
+        raise ChildError(f"the machine could not be examined: {_last_words(outcome)}")
     found = json.loads(outcome.answer)
     if "error" in found:
         raise InputError(
@@ -94,7 +95,7 @@ def check_own_models(specs: Iterable[TrialSpec]) -> None:
     for options, spec in tried.items():
         outcome = run_child(MODEL_CHECK_ENTRY, json.dumps(spec.flat()), timeout_s=PROBE_TIMEOUT_S)
         if outcome.answer is None:
-            raise ChildError(f"{spec.model} could not be tried: {outcome.log_tail or _ending(outcome)}")
+            raise ChildError(f"{spec.model} could not be tried: {_last_words(outcome)}")
         answer = json.loads(outcome.answer)
         if answer["problem"] is not None:
             raise InputError(
@@ -214,6 +215,12 @@ def failure_of(outcome: ChildOutcome, *, timeout_s: float, has_memory_limit: boo
     if outcome.exit_code:
         return "crashed", Cause(kind="exit-code", message=message, detail=detail)
     return "crashed", Cause(kind="no-record", message=message, detail=detail)
+
+
+def _last_words(outcome: ChildOutcome) -> str:
+    """Return in one line what a process said last, and where the rest of it is kept."""
+    lines = outcome.log_tail.splitlines()
+    return f"{lines[-1]}; {keep_details(outcome.log_tail)}" if lines else _ending(outcome)
 
 
 def _ending(outcome: ChildOutcome) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +77,13 @@ class Checkout:
         return record
 
     def _ask(self, *arguments: str, order: str, timeout_s: float) -> str:
+        # Its own code, however it is installed: the working folder alone does not say so under PYTHONSAFEPATH.
+        pythonpath = os.environ.get("PYTHONPATH")
         try:
             done = subprocess.run(
                 [str(self.python), "-m", "vnbench", *arguments],
                 cwd=self.directory,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(self.directory), pythonpath)))},
                 input=order,
                 capture_output=True,
                 encoding="utf-8",
