@@ -57,6 +57,27 @@ def test_a_torn_last_line_is_removed_with_a_message(tmp_path: Path) -> None:
     assert path.read_bytes() == whole
 
 
+def test_a_whole_record_without_its_line_end_is_kept_and_gets_one(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    records = write(path, 3)
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    assert list(load_results(path).records) == records
+    assert load_results(path).notes == ()
+    with ResultsFile(path, environment=ENVIRONMENT) as results:
+        assert list(results.records) == records
+        results.append(record(3))
+    loaded = load_results(path)
+    assert (len(loaded.records), loaded.notes) == (4, ())
+
+
+def test_what_is_whole_but_no_record_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b'{"of": "another program"}')
+    with ResultsFile(path, environment=ENVIRONMENT) as results:
+        assert "left out" in results.notes[0]
+    assert path.read_bytes() == b'{"of": "another program"}\n'
+
+
 def test_a_corrupt_line_in_the_middle_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     write(path, 3)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import msgspec
+
 from vnbench.errors import InputError
 from vnbench.processes.locks import try_lock
 from vnbench.records.machine_keys import Environment, differences
@@ -46,12 +48,12 @@ def load_results(path: Path) -> LoadedResults:
     notes: list[str] = []
     torn_bytes = 0
     for number, line in enumerate(_lines(path), start=1):
-        if not line.endswith(b"\n"):
+        if not line.strip():
+            continue
+        if not line.endswith(b"\n") and not _is_whole(line):
             torn_bytes = len(line)
             notes.append(f"{path}, line {number}: the last line is torn ({count(torn_bytes, 'byte')}), as after a kill")
             break
-        if not line.strip():
-            continue
         try:
             records.append(TrialRecord.from_json(line))
         except SchemaVersionError as error:
@@ -71,6 +73,15 @@ def load_results(path: Path) -> LoadedResults:
         notes=tuple(notes),
         torn_bytes=torn_bytes,
     )
+
+
+def _is_whole(line: bytes) -> bool:
+    """Return whether a last line lacks nothing but its end, as after an editor that does not write it."""
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -235,9 +246,12 @@ class ResultsFile:
                     remedy="name another file, or move this one away",
                 )
         notes = list(loaded.notes)
+        size = os.fstat(self._descriptor).st_size
         if loaded.torn_bytes:
-            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - loaded.torn_bytes)
+            os.ftruncate(self._descriptor, size - loaded.torn_bytes)
             notes[-1] += "; removed"
+        elif size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            os.write(self._descriptor, b"\n")
         self.records, self.probes, self.notes = loaded.records, loaded.probes, tuple(notes)
 
 
