@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -188,3 +189,17 @@ def test_no_command_is_suggested_that_would_write_into_a_file_of_something_else(
     (tmp_path / "README.md").write_text("# Something else\n")
     with pytest.raises(InputError, match="there is no record in it; name a results file"):
         load_all([tmp_path / "README.md"])
+
+
+def test_a_file_system_without_locks_is_told_once_and_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with ResultsFile(tmp_path / "r.jsonl", environment=ENVIRONMENT) as results:
+        (note,) = results.notes
+        results.append(record(0))
+    assert "its file system has no locks (Function not implemented)" in note
+    assert len(load_results(tmp_path / "r.jsonl").records) == 1

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import os
-import tempfile
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from vnbench.errors import InputError
 
+HELD = (errno.EWOULDBLOCK, errno.EACCES)
+"""What says that another process holds a lock; EACCES is a file server's word for it."""
+
+
+class NoLocksError(OSError):
+    """A file system that has no locks, such as Lustre without its option ``flock``, or NFS without a lock service."""
+
 
 def try_lock(descriptor: int) -> bool:
-    """Take the exclusive lock of an open file; return False where another process holds it."""
+    """Take the exclusive lock of an open file; return False where another process holds it.
+
+    Raises:
+        NoLocksError: the file system cannot tell.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+    except OSError as error:
+        if error.errno in HELD:
+            return False
+        raise NoLocksError(error.errno, error.strerror) from error
     return True
 
 
@@ -25,34 +37,24 @@ def try_lock(descriptor: int) -> bool:
 def gpu_lock(uuid: str | None) -> Iterator[None]:
     """Hold the lock of one GPU, or none where ``uuid`` is None (the CPU).
 
+    It is a name of the kernel's (an abstract socket): every user and every temporary folder of the machine has the same
+    ones, and no file is left that another user may not open. Where there are no such names, there is no lock.
+
     Raises:
         InputError: another sweep on this machine measures on the same GPU.
     """
     if uuid is None:
         yield
         return
-    path = Path(tempfile.gettempdir()) / f"vnbench-{uuid}.lock"
-    descriptor = _open_shared(path)
-    try:
-        if not try_lock(descriptor):
-            raise InputError(
-                "--device",
-                uuid,
-                allowed="another sweep is measuring on this GPU",
-                remedy="wait for it, or choose another GPU with CUDA_VISIBLE_DEVICES",
-            )
+    with socket.socket(socket.AF_UNIX) as holder:
+        try:
+            holder.bind(f"\0vnbench-{uuid}")
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise InputError(
+                    "--device",
+                    uuid,
+                    allowed="another sweep is measuring on this GPU",
+                    remedy="wait for it, or choose another GPU with CUDA_VISIBLE_DEVICES",
+                ) from error
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _open_shared(path: Path) -> int:
-    """Return the descriptor of a lock file that any user of the machine may have made.
-
-    Only reading is asked for: a lock needs no more, and Linux refuses to open another user's file in a sticky folder
-    with O_CREAT (fs.protected_regular).
-    """
-    try:
-        return os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)

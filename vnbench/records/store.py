@@ -13,7 +13,7 @@ from types import TracebackType
 import msgspec
 
 from vnbench.errors import InputError
-from vnbench.processes.locks import try_lock
+from vnbench.processes.locks import NoLocksError, try_lock
 from vnbench.records.machine_keys import Environment, differences
 from vnbench.records.record import SCHEMA_VERSION, SchemaVersionError, TrialRecord, is_of_kind, of_kind
 from vnbench.records.results_files import results_files
@@ -175,14 +175,9 @@ class ResultsFile:
             raise InputError(where, path, allowed="this is a folder", remedy=f"write {path}/NAME.jsonl")
         self._descriptor = _open(path, where=where, is_new=is_new)
         try:
-            if not try_lock(self._descriptor):
-                raise InputError(
-                    where,
-                    path,
-                    allowed="another sweep is writing this file",
-                    remedy="wait for it, or name another file",
-                )
+            note = _lock(self._descriptor, path, where=where)
             self._take_over(environment, where=where)
+            self.notes += note
         except BaseException:
             self.close()
             raise
@@ -253,6 +248,23 @@ class ResultsFile:
         elif size and os.pread(self._descriptor, 1, size - 1) != b"\n":
             os.write(self._descriptor, b"\n")
         self.records, self.probes, self.notes = loaded.records, loaded.probes, tuple(notes)
+
+
+def _lock(descriptor: int, path: Path, *, where: str) -> tuple[str, ...]:
+    """Take the lock of a results file; return what is to be told where there is none to take.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    try:
+        is_ours = try_lock(descriptor)
+    except NoLocksError as error:
+        return (f"{path}: its file system has no locks ({error.strerror}); let no other sweep write this file",)
+    if not is_ours:
+        raise InputError(
+            where, path, allowed="another sweep is writing this file", remedy="wait for it, or name another file"
+        )
+    return ()
 
 
 def _make_parent(path: Path, *, where: str) -> None:
