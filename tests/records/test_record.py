@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import asdict
 
@@ -19,6 +20,16 @@ def test_records_survive_a_round_trip() -> None:
     )
     for record in (measured_training_record(training_spec()), measured_memory_record(training_spec()), failed):
         assert TrialRecord.from_json(record.to_json()) == record
+
+
+def test_a_file_name_that_is_no_text_leaves_the_record_readable() -> None:
+    name = os.fsdecode(b"caf\xe9 \xc3\xa9.png")
+    cause = Cause(kind="exception", message=f"{name} is broken \N{GRINNING FACE}", detail="\ud800 \\ud800")
+    line = record_of(training_spec(), status="crashed", cause=cause).to_json()
+    told = TrialRecord.from_json(line).cause
+    assert told is not None
+    assert told.message == "caf\\xe9 \N{LATIN SMALL LETTER E WITH ACUTE}.png is broken \N{GRINNING FACE}"
+    assert TrialRecord.from_json(TrialRecord.from_json(line).to_json()).cause == told
 
 
 def test_a_line_holds_the_keys_that_others_rely_on() -> None:

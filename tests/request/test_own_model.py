@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,11 @@ def test_what_cannot_be_a_network_is_refused(
     assert told in str(caught.value)
     with pytest.raises(InputError, match=r"cannot be read"):
         read_own_model(f"nowhere.py:{function}", where="--model")
+
+
+def test_a_network_whose_file_name_is_no_text_is_refused() -> None:
+    with pytest.raises(InputError, match="the name is no UTF-8; rename the file"):
+        read_own_model(os.fsdecode(b"caf\xe9.py:build"), where="--model")
 
 
 def test_a_spec_names_a_preset_or_a_file_with_its_digest() -> None:

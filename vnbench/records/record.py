@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import datetime
@@ -244,7 +245,9 @@ class TrialRecord(Generic[Spec]):
             "trial_id": self.trial_id,
             "kind": self.kind,
         }
-        return json.dumps(identity | asdict(self) | {"spec": self.spec.flat()}, allow_nan=False, separators=(",", ":"))
+        values = identity | asdict(self) | {"spec": self.spec.flat()}
+        line = _ENCODER.encode(values)
+        return _ENCODER.encode(_told(values)) if "\\ud" in line else line
 
     @staticmethod
     def from_json(line: str | bytes) -> TrialRecord:
@@ -322,3 +325,17 @@ def _line_type() -> type:
 
 _LINE: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_line_type())
 _SPEC = msgspec.json.Decoder(dict[str, Any])
+
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What Python makes of a byte in a file name that is no UTF-8, and no text of other programs may hold."""
+
+
+def _told(value: Any) -> Any:
+    r"""Return a value with such bytes as people write them: ``\xe9``."""
+    if isinstance(value, str):
+        return LONE_SURROGATE.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", value)
+    if isinstance(value, dict):
+        return {key: _told(one) for key, one in value.items()}
+    return [_told(one) for one in value] if isinstance(value, list | tuple) else value

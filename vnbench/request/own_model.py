@@ -56,6 +56,9 @@ def read_own_model(name: str, *, where: str) -> OwnModel:
     """
     file, function = (name, "") if name.endswith(".py") else name.rsplit(":", 1)
     path = Path(file)
+    if not _is_text(name):
+        # It is part of what a record says was measured.
+        raise InputError(where, name, allowed="the name is no UTF-8", remedy="rename the file, or give a link to it")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -81,6 +84,14 @@ def read_own_model(name: str, *, where: str) -> OwnModel:
         levers=tuple(lever for lever in NEUTRAL if lever in parameters),
         model_id=_digest_of(path, content, tree),
     )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _digest_of(path: Path, content: bytes, tree: ast.Module) -> str:
