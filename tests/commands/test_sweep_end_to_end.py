@@ -412,3 +412,14 @@ def test_a_loader_sweep_tells_stages_and_the_knee(vnbench: Vnbench) -> None:
     assert "empty-workers" in text
     assert "0 workers feed 0.500 examples/s (given) with 10.0 % to spare" in text
     assert (vnbench.folder / "r" / "supply.png").stat().st_size > 1000
+
+
+def test_a_results_file_of_any_name_and_a_place_where_no_plots_can_be_lose_nothing(vnbench: Vnbench) -> None:
+    for out in ("baseline", "r.jsonl"):
+        (vnbench.folder / "r").touch()
+        done = vnbench.run("sweep", *DRAWN, *ONE_CELL, "--kind", "memory", "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert "verdict" in done.stdout
+    assert "plot left out: peak_memory.png is left out: r cannot be written (File exists)" in done.stderr
+    assert len(load_results(vnbench.folder / "baseline").records) == 1
+    assert (vnbench.folder / "baseline_plots" / "peak_memory.png").exists()

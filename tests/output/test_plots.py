@@ -1,3 +1,5 @@
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -431,3 +433,24 @@ def test_records_of_two_devices_are_refused(tmp_path) -> None:
     records = [replace(record, environment=other) for record in factory.cuda_sweep()[:1]]
     with pytest.raises(InputError, match="one device"):
         draw([*factory.cuda_sweep(), *records], tmp_path)
+
+
+def test_a_picture_that_cannot_be_written_is_named_where_none_is_needed(tmp_path: Path) -> None:
+    subject, folder = Subject(found=Findings(cpu_sweep()[:1])), tmp_path / "plots"
+    folder.touch()
+    with pytest.raises(OSError, match="exists"):
+        draw_figures(subject, folder)
+    drawn = draw_figures(subject, folder, is_needed=False)
+    assert drawn.files == ()
+    assert any(f".png is left out: {folder} cannot be written (File exists)" in line for line in drawn.left_out)
+
+
+def test_of_a_picture_that_a_full_disk_cuts_off_no_part_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_half(_: Figure, path: Path, **__: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Figure, "savefig", write_half)
+    drawn = draw_figures(Subject(found=Findings(cpu_sweep()[:1])), tmp_path / "plots", is_needed=False)
+    assert any("No space left" in line for line in drawn.left_out)
+    assert list((tmp_path / "plots").iterdir()) == []

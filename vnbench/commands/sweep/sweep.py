@@ -23,6 +23,7 @@ from vnbench.commands.sweep.search import SearchReport, run_search_command
 from vnbench.output.console import say, stderr_console
 from vnbench.output.plots.figures import Drawn, Subject, draw_figures
 from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
+from vnbench.output.words.commands import Options
 from vnbench.processes.locks import gpu_lock
 from vnbench.records.machine_keys import Environment
 from vnbench.records.placement import place_results
@@ -109,9 +110,11 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         records = _of_design(design, results.records)
 
     centre = training_spec(design.cells[0], config, corpus.corpus_id, corpus.worst_case)
+    forecasts = _forecasts(config, corpus, records) if config.design == "factored" else ()
+    if not as_json:
+        print_tables(records, config, corpus.train_sizes_N2, forecasts, centre=centre)
     draws = not request.values.get("no-plots") and any(record.status == "ok" for record in records)
-    subject = Subject(found=Findings(records))
-    drawn = draw_figures(subject, out.with_suffix(""), options=request.texts) if draws else Drawn()
+    drawn = _draw(records, out, options=request.texts) if draws else Drawn()
     not_started = sweep.not_started(due)
     unmeasured = _without_figures(not_started, records)
     report = SweepReport(
@@ -129,9 +132,6 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         wants_times=any(kind != "memory" for kind in config.kinds),
         rows=training_rows(records, centre=centre),
     )
-    forecasts = _forecasts(config, corpus, records) if config.design == "factored" else ()
-    if not as_json:
-        print_tables(records, config, corpus.train_sizes_N2, forecasts, centre=centre)
     lines = result_lines(
         out=out,
         statuses=report.statuses,
@@ -239,6 +239,12 @@ def _show_plan(
         estimated_s=estimate.total_s,
         is_dry_run=True,
     )
+
+
+def _draw(records: Sequence[TrialRecord], out: Path, *, options: Options) -> Drawn:
+    """Draw what records hold beside their file: what was measured does not hang on whether pictures can be written."""
+    folder = out.with_suffix("") if out.suffix else out.with_name(f"{out.name}_plots")
+    return draw_figures(Subject(found=Findings(records)), folder, options=options, is_needed=False)
 
 
 def _say_all(console: Console, lines: Iterable[str]) -> None:

@@ -237,10 +237,11 @@ PLOTS = (
 """All of them, in the order in which they are drawn. A new one is a function that draws it and its entry here."""
 
 
-def draw_figures(subject: Subject, directory: Path, *, options: Options | None = None) -> Drawn:
+def draw_figures(subject: Subject, directory: Path, *, options: Options | None = None, is_needed: bool = True) -> Drawn:
     """Write every figure that there are data for, each as PNG and SVG; the directory is made where missing.
 
-    ``options`` are those of the sweep that left the records, as far as anybody knows more than the records tell.
+    ``options`` are those of the sweep that left the records, as far as anybody knows more than the records tell. Where
+    figures are not ``is_needed``, one that cannot be written is left out.
 
     Raises:
         InputError: the records come from more than one device.
@@ -248,7 +249,6 @@ def draw_figures(subject: Subject, directory: Path, *, options: Options | None =
     """
     origin = provenance(subject.found.latest)
     known = options_of_records(subject.found.latest) if options is None else options
-    directory.mkdir(parents=True, exist_ok=True)
     pictures: dict[Plot[Any], tuple[Path, ...]] = {}
     left_out: list[str] = []
     plots: Sequence[Plot[Any]] = PLOTS  # each is drawn of what its own ``of`` returns
@@ -260,7 +260,12 @@ def draw_figures(subject: Subject, directory: Path, *, options: Options | None =
             if isinstance(drawn_of, str):
                 left_out.append(f"{plot.name}.png is left out: {drawn_of}")
             elif (figure := plot.draw(drawn_of, origin)) is not None:
-                pictures[plot] = save(figure, directory, name=plot.name)
+                try:
+                    pictures[plot] = save(figure, directory, name=plot.name)
+                except OSError as error:
+                    if is_needed:
+                        raise
+                    left_out.append(f"{plot.name}.png is left out: {directory} cannot be written ({error.strerror})")
             else:
                 remedy = "" if plot.command is None else f"; measure with: {plot.command(known)}"
                 left_out.append(f"{plot.name}.png is left out: {plot.lack}{remedy}")

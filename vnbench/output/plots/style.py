@@ -186,14 +186,19 @@ def legend_below(axes: Axes, *, handles: Sequence[Any] | None = None, num_column
 
 
 def save(figure: Figure, directory: Path, *, name: str) -> tuple[Path, ...]:
-    """Write the figure as ``name`` in every format and return the paths.
+    """Write the figure as ``name`` in every format, into a directory that is made where missing; return the paths.
 
     Raises:
-        OSError: the directory cannot be written to.
+        OSError: the directory cannot be written to; no part of a file stays.
     """
+    directory.mkdir(parents=True, exist_ok=True)
     paths = tuple(directory / f"{name}.{suffix}" for suffix in FORMATS)
     for path in paths:
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        try:
+            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
         # The layout that the first format got holds for the others.
         figure.set_layout_engine("none")
     return paths
