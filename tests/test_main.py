@@ -199,3 +199,24 @@ def test_a_torch_that_does_not_import_is_told_in_one_line(tmp_path: Path, error:
     assert line.startswith("vnbench: the machine could not be examined: ")
     assert told in line
     assert "details are in " in line
+
+
+def test_a_temporary_folder_of_a_long_name_will_do(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 40)
+    folder.mkdir()
+    environment = os.environ | {"TMPDIR": str(folder)}
+    done = subprocess.run(command(*ENV), env=environment, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_working_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    program = 'cd "$1" && rmdir "$1" && shift && "$@"'
+    done = subprocess.run(
+        ["bash", "-c", program, "bash", str(folder), *command(*ENV)], capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "vnbench: working folder: it is gone (No such file or directory); change to one that is there"
+    )

@@ -3,13 +3,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 from scripted_child import LONG_S
 
-from vnbench.processes.parent import SPIN_COUNT, ChildOutcome, run_child
+from vnbench.errors import InputError
+from vnbench.processes.parent import SPIN_COUNT, ChildOutcome, run_child, start_server
 
 HANG_GUARD_S = 300.0
 """What ends a test of something that never happens; however slow a machine is, what does happen takes less."""
@@ -175,6 +177,15 @@ def test_the_server_of_children_asks_nvml_for_a_gpu_and_its_children_ask_as_they
             [sys.executable, str(tmp_path / "parent.py")], env=kept | given, capture_output=True, text=True, check=False
         )
         assert done.stdout.strip() == expected, done.stderr
+
+
+def test_no_room_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_none() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", find_none)
+    with pytest.raises(InputError, match=r"TMPDIR.*no file can be written there, nor in /tmp; make room"):
+        start_server()
 
 
 def test_everything_ends_when_the_parent_is_killed(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
-from vnbench.errors import ChildError
+from vnbench.errors import ChildError, InputError
 from vnbench.processes.child import TO_IMPORT, child_main
 
 MAX_ANSWER_BYTES = 64 * 2**20
@@ -31,6 +31,9 @@ EXIT_GRACE_S = 10.0
 """Time for a child to end after its answer; loader workers are joined in it."""
 
 LOG_TAIL_CHARACTERS = 4000
+
+MAX_FOLDER_BYTES = 60
+"""Longest temporary folder for sockets: Linux takes 107 bytes, of which multiprocessing adds up to 40."""
 
 PRELOAD = ("torch", "torch._dynamo", "vnbench.trial.entry", "vnbench.trial.instruments.environment")
 """Modules that the forkserver imports once for all children. An optimizer imports torch._dynamo when it is made, 1.3 s
@@ -68,7 +71,11 @@ def start_server(preload: Sequence[str] = PRELOAD) -> None:
     """Start the process that children are forked from, if there is none yet; it imports while the caller goes on.
 
     Ctrl-C in a terminal is for this process alone: the server, and what is forked from it, leave it waiting for ever.
+
+    Raises:
+        InputError: the working folder is gone, or no file can be written in the temporary one.
     """
+    _check_folders()
     # Both run code given on their command line, for which Python looks into the working folder first.
     os.environ["PYTHONSAFEPATH"] = "1"
     multiprocessing.get_context("forkserver").set_forkserver_preload(["vnbench.processes.server"])
@@ -80,10 +87,45 @@ def start_server(preload: Sequence[str] = PRELOAD) -> None:
     # A process keeps the mask of the one that started it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        multiprocessing.forkserver.ensure_running()
+        with _short_folder():
+            multiprocessing.forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.environ.pop(TO_IMPORT)
+
+
+def _check_folders() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError(
+            "working folder", allowed=f"it is gone ({error.strerror})", remedy="change to one that is there"
+        ) from error
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise InputError(
+            "TMPDIR",
+            os.environ.get("TMPDIR", ""),
+            allowed="no file can be written there, nor in /tmp",
+            remedy="make room, or name a folder that has some",
+        ) from error
+
+
+@contextlib.contextmanager
+def _short_folder() -> Iterator[None]:
+    """Let multiprocessing put its sockets into a folder whose name leaves room for theirs.
+
+    It chooses once, for this process and what it starts.
+    """
+    given = tempfile.gettempdir()
+    places = [place for place in ("/tmp", "/var/tmp", "/dev/shm") if os.access(place, os.W_OK | os.X_OK)]
+    if len(os.fsencode(given)) > MAX_FOLDER_BYTES and places:
+        tempfile.tempdir = places[0]
+    try:
+        yield
+    finally:
+        tempfile.tempdir = given
 
 
 def run_child(
@@ -99,6 +141,7 @@ def run_child(
     Whatever ends this function, an interrupt included, ends the child and its whole process group.
 
     Raises:
+        InputError: as ``start_server``.
         ChildError: no process can be started.
     """
     context = multiprocessing.get_context("forkserver")
