@@ -9,9 +9,11 @@ def main() -> None:
     leave_working_folder()
     from vnbench.processes.interrupts import INTERRUPTED
     from vnbench.processes.streams import prepare_streams
+    from vnbench.processes.user_cache import settle_matplotlib
 
     stdout = prepare_streams()
     try:
+        settle_matplotlib()
         # Here, because Ctrl-C may come while it is imported, and a package that is broken is told like any error.
         from vnbench.cli.app import run
 

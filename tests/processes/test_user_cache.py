@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vnbench.images.cache_root import cache_roots, default_cache_root
-from vnbench.processes.user_cache import can_be_written, temporary_cache, user_cache
+from vnbench.processes.user_cache import can_be_written, settle_matplotlib, temporary_cache, user_cache
 
 NO_USER = 64_123
 
@@ -49,3 +49,19 @@ def test_a_user_without_a_home_or_an_entry_has_a_cache() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_matplotlib_gets_a_folder_where_its_own_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    settle_matplotlib()
+    assert "MPLCONFIGDIR" not in os.environ
+    (tmp_path / "config").touch()
+    settle_matplotlib()
+    assert os.environ["MPLCONFIGDIR"] == str(tmp_path / "cache" / "vnbench" / "matplotlib")
+    monkeypatch.setenv("MPLCONFIGDIR", "chosen")
+    settle_matplotlib()
+    assert os.environ["MPLCONFIGDIR"] == "chosen"

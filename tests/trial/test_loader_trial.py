@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from vnbench.batching.sizes import SizeDistribution
 from vnbench.errors import LoaderError
 from vnbench.images.corpus import Corpus
 from vnbench.images.synthesis import CorpusSpec, build_corpus
+from vnbench.records.failures import classify
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
 from vnbench.records.task import TrialTask
@@ -145,3 +149,14 @@ def test_a_full_shared_memory_is_told_before_a_worker_dies_of_it(monkeypatch: py
     check_shared_memory(batches[:1], num_workers=0, prefetch_factor=2)
     with pytest.raises(LoaderError, match=r"/dev/shm has 64\.0 MiB free, but 1\.46 GiB are needed by 2 workers"):
         check_shared_memory(batches, num_workers=2, prefetch_factor=2)
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.ENOSYS])
+def test_a_missing_shared_memory_is_told_before_workers_start(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(multiprocessing.context.ForkContext, "Lock", refuse)
+    with pytest.raises(LoaderError, match=re.escape(os.strerror(number))) as caught:
+        check_shared_memory([MicroBatch((0,), (64, 64))], num_workers=2, prefetch_factor=2)
+    assert classify(caught.value)[1].kind == "shared-memory"

@@ -26,6 +26,14 @@ def temporary_cache() -> Path:
     return Path(tempfile.gettempdir()) / f"vnbench-{os.getuid()}"
 
 
+def settle_matplotlib() -> None:
+    """Give matplotlib a folder where its own cannot be written: it would complain, and list the fonts in each run."""
+    configured = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    folder = configured if configured.is_absolute() else Path(os.path.expanduser("~")) / ".config"
+    if not can_be_written(folder / "matplotlib") or user_cache() == temporary_cache():
+        os.environ.setdefault("MPLCONFIGDIR", str(user_cache() / "matplotlib"))
+
+
 def can_be_written(folder: Path) -> bool:
     """Return whether a folder, or the nearest one above it that exists, lets this process write."""
     for place in (folder, *folder.parents):

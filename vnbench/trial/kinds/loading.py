@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -95,11 +96,18 @@ class Loading:
 
 
 def check_shared_memory(micro_batches: Sequence[MicroBatch], *, num_workers: int, prefetch_factor: int) -> None:
-    """Refuse to start workers whose batches /dev/shm has no room for: they would die of a bus error.
+    """Refuse to start workers whose queues or batches /dev/shm has no room for; the latter die of a bus error.
 
     Raises:
-        LoaderError: it has too little room; a system without it is not asked.
+        LoaderError: it has too little room, is missing, or lets nobody in.
     """
+    try:
+        multiprocessing.get_context("fork").Lock()
+    except OSError as error:
+        raise LoaderError(
+            f"{SHARED_MEMORY} has no place for the queues of worker processes ({error.strerror}); "
+            "write --num-workers 0 or --worker-kind threads, or mount it"
+        ) from error
     padded_pixels_M = np.array([one.padded_pixels for one in micro_batches], dtype=np.int64)
     needed = bytes_in_flight(padded_pixels_M, num_workers=num_workers, prefetch_factor=prefetch_factor)
     try:
