@@ -3,18 +3,21 @@
 import os
 import sys
 
+INTERRUPTED = 130
+"""As in vnbench.processes.interrupts, which is imported later."""
+
 
 def main() -> None:
     """Run the command line and end with its exit code."""
-    leave_working_folder()
-    from vnbench.processes.interrupts import INTERRUPTED
-    from vnbench.processes.streams import prepare_streams
-    from vnbench.processes.user_cache import settle_matplotlib
-
-    stdout = prepare_streams()
+    stdout = None
     try:
+        # All of it here, because Ctrl-C may come while it is imported, and a broken package is told like any error.
+        leave_working_folder()
+        from vnbench.processes.streams import prepare_streams
+        from vnbench.processes.user_cache import settle_matplotlib
+
+        stdout = prepare_streams()
         settle_matplotlib()
-        # Here, because Ctrl-C may come while it is imported, and a package that is broken is told like any error.
         from vnbench.cli.app import run
 
         code = run(sys.argv[1:])
@@ -25,9 +28,9 @@ def main() -> None:
 
         code = OWN_ERROR
         print(*failure_lines(error), sep="\n", file=sys.stderr)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
-    if stdout.trouble is not None and not isinstance(stdout.trouble, BrokenPipeError):
+    if stdout is not None and stdout.trouble is not None and not isinstance(stdout.trouble, BrokenPipeError):
         told = f"cannot be written ({stdout.trouble.strerror}); send it where there is room"
         print(f"vnbench: stdout: {told}", file=sys.stderr)
         code = code or 2

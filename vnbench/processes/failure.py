@@ -27,7 +27,9 @@ def failure_lines(error: BaseException) -> list[str]:
     details = "".join(traceback.format_exception(error))
     message = " ".join(str(error).split())[:MAX_MESSAGE_CHARACTERS]
     told = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    line = f"vnbench: this is an error of vnbench itself ({told}); {keep_details(details)}"
+    is_import = isinstance(error, ImportError)
+    what = "a package cannot be imported, install it anew" if is_import else "this is an error of vnbench itself"
+    line = f"vnbench: {what} ({told}); {keep_details(details)}"
     return [details, line] if os.environ.get(DEBUG) else [line]
 
 
