@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -223,3 +224,33 @@ def test_a_working_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1] == (
         "vnbench: working folder: it is gone (No such file or directory); change to one that is there"
     )
+
+
+def test_settings_that_matplotlib_finds_in_the_working_folder_or_a_notebook_draw_no_other_picture(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "matplotlibrc").write_text("font.size: 60\nsavefig.dpi: 20\n", encoding="utf-8")
+    pictures = []
+    for name, variables in (("bare", {}), ("set", {"MPLBACKEND": "module://matplotlib_inline.backend_inline"})):
+        folder = tmp_path / name
+        done = subprocess.run(
+            command("plot", str(RESULTS / "memory.jsonl"), "--out", "plots"),
+            cwd=folder,
+            env=os.environ | variables,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        pictures.append({path.name: path.read_bytes() for path in (folder / "plots").glob("*.png")})
+    assert pictures[0]
+    assert pictures[0] == pictures[1]
+
+
+def test_a_terminal_that_is_closed_ends_nothing() -> None:
+    reading, writing = pty.openpty()
+    process = subprocess.Popen(command(*GATE), stdout=writing, stderr=writing, start_new_session=True)
+    os.close(writing)
+    os.close(reading)
+    assert process.wait() == VERDICT

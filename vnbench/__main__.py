@@ -6,6 +6,9 @@ import sys
 INTERRUPTED = 130
 """As in vnbench.processes.interrupts, which is imported later."""
 
+OWN_ERROR = 70
+"""Exit code after an error of vnbench itself: EX_SOFTWARE of sysexits.h. 1 means that a regression was found."""
+
 
 def main() -> None:
     """Run the command line and end with its exit code."""
@@ -24,13 +27,11 @@ def main() -> None:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:
-        from vnbench.processes.failure import OWN_ERROR, failure_lines
-
         code = OWN_ERROR
-        print(*failure_lines(error), sep="\n", file=sys.stderr)
+        _tell(error)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
-    if stdout is not None and stdout.trouble is not None and not isinstance(stdout.trouble, BrokenPipeError):
+    if stdout is not None and stdout.trouble is not None:
         told = f"cannot be written ({stdout.trouble.strerror}); send it where there is room"
         print(f"vnbench: stdout: {told}", file=sys.stderr)
         code = code or 2
@@ -38,6 +39,15 @@ def main() -> None:
         # An extension that was interrupted while it was imported can crash Python on its way out.
         os._exit(code)
     sys.exit(code)
+
+
+def _tell(error: Exception) -> None:
+    try:
+        from vnbench.processes.failure import failure_lines
+
+        print(*failure_lines(error), sep="\n", file=sys.stderr)
+    except Exception:
+        print(f"vnbench: {error!r}, and no memory or file to tell more", file=sys.stderr)
 
 
 def leave_working_folder() -> None:

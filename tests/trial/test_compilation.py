@@ -254,3 +254,11 @@ def test_a_missing_compiler_is_named_with_its_remedy(tmp_path: Path) -> None:
     outcome = run_child("test_compilation:compile_without_a_compiler", str(tmp_path), timeout_s=TIMEOUT_S)
     assert outcome.answer is not None, outcome.log_tail
     assert b"install g++ or name one in CXX, or write --compile none" in outcome.answer
+
+
+def test_a_temporary_folder_that_runs_no_programs_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.statvfs("/tmp")
+    status = os.statvfs_result((*tuple(real)[:8], real.f_flag | os.ST_NOEXEC, real.f_namemax))
+    monkeypatch.setattr(os, "statvfs", lambda _: status)
+    with pytest.raises(RuntimeError, match="is mounted noexec: name another in TMPDIR, or write --compile none"):
+        compile_model(Stages(), precision="fp32", device=torch.device("cpu"))

@@ -13,9 +13,6 @@ from pathlib import Path
 
 from vnbench.processes.user_cache import temporary_cache, user_cache
 
-OWN_ERROR = 70
-"""Exit code after an error of vnbench itself: EX_SOFTWARE of sysexits.h. 1 means that a regression was found."""
-
 DEBUG = "VNBENCH_DEBUG"
 """Variable that shows tracebacks on the terminal."""
 

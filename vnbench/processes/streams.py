@@ -7,6 +7,7 @@ is full is told at the end.
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import os
 import sys
@@ -23,15 +24,21 @@ class Stream(io.FileIO):
     """A standard stream that takes everything, and drops it from its first failure on."""
 
     trouble: OSError | None = None
-    """That failure."""
+    """That failure, unless it was that nobody reads any more."""
+    is_over = False
+    """Whether it failed."""
+    is_terminal = False
+    """Whether it began as a terminal, which may be closed while a sweep runs."""
 
     def write(self, content: bytes) -> int:  # type: ignore[override]  # wider in typeshed
         """Write, unless it failed before."""
-        if self.trouble is None:
+        if not self.is_over:
             try:
                 return super().write(content)
             except OSError as error:
-                self.trouble = error
+                self.is_over = True
+                if error.errno != errno.EPIPE and not self.is_terminal:
+                    self.trouble = error
         return len(content)
 
 
@@ -56,6 +63,7 @@ def _fill(descriptor: int) -> None:
 
 def _open(descriptor: int, given: object) -> tuple[Stream, io.TextIOWrapper]:
     below = Stream(descriptor, "wb", closefd=False)
+    below.is_terminal = below.isatty()
     buffer: Any = below if getattr(given, "write_through", False) else io.BufferedWriter(cast(Any, below))
     return below, io.TextIOWrapper(
         buffer,

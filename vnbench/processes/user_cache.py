@@ -27,7 +27,11 @@ def temporary_cache() -> Path:
 
 
 def settle_matplotlib() -> None:
-    """Give matplotlib a folder where its own cannot be written: it would complain, and list the fonts in each run."""
+    """Give matplotlib a folder where its own cannot be written: it would complain, and list the fonts in each run.
+
+    And take from it what a notebook tells its programs, namely to draw on a page that they know nothing of.
+    """
+    os.environ.pop("MPLBACKEND", None)
     configured = Path(os.environ.get("XDG_CONFIG_HOME", ""))
     folder = configured if configured.is_absolute() else Path(os.path.expanduser("~")) / ".config"
     if not can_be_written(folder / "matplotlib") or user_cache() == temporary_cache():

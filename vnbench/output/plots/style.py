@@ -9,7 +9,7 @@ from math import log2
 from pathlib import Path
 from typing import Any, Literal
 
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -58,8 +58,11 @@ _SETTINGS: Any = {  # matplotlib 3.11 types its keys as literals, 3.9 as str
 
 
 def styled() -> Any:
-    """Return the context in which figures are drawn and written; it leaves matplotlib's own settings as they were."""
-    return rc_context(_SETTINGS)
+    """Return the context in which figures are drawn and written; it leaves matplotlib's own settings as they were.
+
+    What a ``matplotlibrc`` of the user or of the working folder says is for other figures.
+    """
+    return style.context(["default", _SETTINGS])
 
 
 def new_figure(*, title: str, subtitle: str, origin: Provenance, trials: str) -> tuple[Figure, Axes]:

@@ -60,8 +60,17 @@ def _prepare(precision: Precision, *, device: torch.device) -> None:
 
 
 def _use_own_cache() -> None:
-    """Point the compiler's caches to an empty directory; a trial's own is removed with its log."""
+    """Point the compiler's caches to an empty directory; a trial's own is removed with its log.
+
+    Raises:
+        RuntimeError: nothing in the temporary folder may be run.
+    """
     directory = tempfile.mkdtemp(prefix="vnbench-compile-")
+    if os.statvfs(directory).f_flag & os.ST_NOEXEC:
+        raise RuntimeError(
+            f"--compile needs a temporary folder from which programs may be run, and that of {directory} is mounted "
+            "noexec: name another in TMPDIR, or write --compile none"
+        )
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = directory
     os.environ["TRITON_CACHE_DIR"] = os.path.join(directory, "triton")
 
