@@ -136,7 +136,7 @@ def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbenc
         assert line in done.stderr
     assert "next: " in done.stderr
     names = {figure.name for figure in path.with_suffix("").glob("*.png")}
-    drawn = {"step_time", "peak_memory", "padding", "repetition", "workers", "epoch_time", "drift"}
+    drawn = {"effects", "step_time", "peak_memory", "padding", "repetition", "workers", "epoch_time", "drift"}
     assert names == {f"{name}.png" for name in drawn}
     assert "from 3 repeated trials" in done.stdout
     answer = " ".join(done.stdout.partition("\nFastest: ")[2].split())  # where its lines break, its numbers decide

@@ -39,7 +39,7 @@ LOADER_BYTES = 2 * 640 * 12_800 * 16 * 4 * 2
 four workers; two batches ahead each. 2.1 GB."""
 
 MIN_SHARED_BYTES = 2**30
-"""WorstCaseMemory that any loader should have. Docker gives 64 MiB unless told otherwise."""
+"""Room that any loader should have. Docker gives 64 MiB unless told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
