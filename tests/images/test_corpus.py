@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from vnbench.errors import InputError
 from vnbench.images.corpus import Corpus, load_corpus
@@ -22,6 +26,59 @@ def test_corpus_id_tells_corpora_apart_and_not_directories(built: Corpus, corpus
     facts = json.loads((corpus.directory / "corpus.json").read_text())
     (corpus.directory / "corpus.json").write_text(json.dumps(facts | {"seed": 8}))
     assert load_corpus(corpus.directory).corpus_id != built.corpus_id
+
+
+def test_drawn_corpora_are_named_by_how_they_are_drawn(built: Corpus) -> None:
+    assert built.corpus_id == "f406b2aba75e"
+
+
+@pytest.fixture
+def own(corpus: Corpus) -> Path:
+    """A folder with a manifest of somebody's own files: nothing says how they were made."""
+    (corpus.directory / "corpus.json").unlink()
+    return corpus.directory
+
+
+@pytest.mark.parametrize("facts", [None, {"task": "multiclass"}])
+@pytest.mark.parametrize("name", ["images/000003.png", "masks/000003.png"])
+def test_other_pixels_in_a_file_of_the_same_name_size_and_time_make_another_corpus(
+    own: Path, name: str, facts: object
+) -> None:
+    if facts is not None:
+        (own / "corpus.json").write_text(json.dumps(facts))
+    before, state, content = load_corpus(own).corpus_id, (own / name).stat(), (own / name).read_bytes()
+    (own / name).write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
+    os.utime(own / name, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert load_corpus(own).corpus_id != before
+    (own / name).write_bytes(content)
+    assert load_corpus(own).corpus_id == before
+
+
+def test_equal_files_are_one_corpus_wherever_and_however_fresh_they_lie(own: Path, tmp_path: Path) -> None:
+    shutil.copytree(own, tmp_path / "checkout", copy_function=shutil.copyfile)
+    assert load_corpus(tmp_path / "checkout").corpus_id == load_corpus(own).corpus_id
+
+
+def test_the_same_page_in_another_coding_makes_another_corpus(tmp_path: Path) -> None:
+    page_HW = np.random.default_rng(0).integers(0, 2, (40, 90), dtype=np.uint8) * 255
+    for name, coding in (("a", "group4"), ("b", "tiff_adobe_deflate")):
+        for index in range(3):
+            for folder in ("images", "masks"):
+                (tmp_path / name / folder).mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(page_HW)
+            image = image.convert("1") if coding == "group4" else image
+            image.save(tmp_path / name / "images" / f"{index}.tif", compression=coding)
+            Image.fromarray(page_HW // 255).save(tmp_path / name / "masks" / f"{index}.png")
+    assert load_corpus(tmp_path / "a").corpus_id != load_corpus(tmp_path / "b").corpus_id
+
+
+def test_a_file_of_a_manifest_that_cannot_be_read_is_named(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def digests_of(file: object, name: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(hashlib, "file_digest", digests_of)
+    with pytest.raises(InputError, match=r"holds 20 files that cannot be used: images/000000\.png: cannot be read"):
+        load_corpus(own)
 
 
 def test_corpus_without_facts_has_no_task(corpus: Corpus) -> None:

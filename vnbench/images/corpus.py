@@ -20,12 +20,16 @@ from numpy.typing import NDArray
 from vnbench.batching.sizes import SizeArray
 from vnbench.errors import InputError, readable
 from vnbench.images.folder import has_images, pair_folder
+from vnbench.images.known_files import Progress, content_digests
 from vnbench.images.manifest import ManifestRow, read_manifest
 from vnbench.records.identity import digest
 from vnbench.records.spec.words import TASKS, ImageFormat, Task
 
 MANIFEST_FILE = "manifest.csv"
 FACTS_FILE = "corpus.json"
+
+GENERATOR = "vnbench"
+"""Who made the files of a corpus, as its facts say, where they were drawn."""
 
 TIFF_SUFFIX = ".tif"
 """Of image files that are no PNG."""
@@ -48,7 +52,7 @@ class Corpus:
     task: Task | None
     """Which masks it holds; None where nobody said."""
     corpus_id: str
-    """Digest of the manifest's rows and of ``corpus.json``."""
+    """Digest of the manifest's rows, of ``corpus.json``, and of the content of all files unless they were drawn."""
 
     def __len__(self) -> int:
         return len(self.image_files)
@@ -80,19 +84,25 @@ def file_in_format(image: str, image_format: ImageFormat) -> str:
 
 
 @readable("corpus")
-def load_corpus(directory: Path | str, *, is_partial: bool = False) -> Corpus:
-    """Return the corpus of a directory, its manifest checked and its files found, but not opened.
+def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress: Progress | None = None) -> Corpus:
+    """Return the corpus of a directory, its manifest checked and its files found.
+
+    The files of a corpus that was not drawn are read once, for its identity, and again when they change;
+    ``on_progress`` is told how many of them are done.
 
     A folder of images and masks without a manifest is paired by names, its sizes read from headers; one that a build
     was killed in is not. With ``is_partial`` files may be missing: of a synthetic corpus in the cache only those are
     written that some sweep has measured.
 
     Raises:
-        InputError: the manifest or ``corpus.json`` cannot be used, or a file is missing; file and row are named.
+        InputError: the manifest or ``corpus.json`` cannot be used, or a file is missing or cannot be read; file and row
+            are named.
     """
     directory = Path(directory)
     if not (directory / MANIFEST_FILE).exists() and not (directory / FACTS_FILE).exists() and has_images(directory):
-        return describe_corpus(pair_folder(directory), directory=directory, facts=None)
+        rows = pair_folder(directory)
+        contents = content_digests(_files(rows, directory), root=directory, on_progress=on_progress)
+        return describe_corpus(rows, directory=directory, facts=None, contents=contents)
     rows = read_manifest(directory / MANIFEST_FILE)
     for row in () if is_partial else rows:
         for column, name in (("image", row.image), ("mask", row.mask)):
@@ -103,11 +113,24 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False) -> Corpus:
                     allowed=f"there is no file {directory / name}",
                     remedy="put it back, take the row out, or write the corpus again",
                 )
-    return describe_corpus(rows, directory=directory, facts=read_facts(directory))
+    facts = read_facts(directory)
+    if facts is not None and facts.get("generator") == GENERATOR:
+        return describe_corpus(rows, directory=directory, facts=facts)
+    contents = content_digests(_files(rows, directory), root=directory, on_progress=on_progress)
+    return describe_corpus(rows, directory=directory, facts=facts, contents=contents)
 
 
-def describe_corpus(rows: Sequence[ManifestRow], *, directory: Path, facts: Mapping[str, Any] | None) -> Corpus:
-    """Return the corpus that these rows and facts describe, whether or not its files are there."""
+def describe_corpus(
+    rows: Sequence[ManifestRow],
+    *,
+    directory: Path,
+    facts: Mapping[str, Any] | None,
+    contents: Sequence[str] | None = None,
+) -> Corpus:
+    """Return the corpus that these rows and facts describe, whether or not its files are there.
+
+    ``contents`` are the digests of all files; None of drawn ones, whose pixels the facts determine.
+    """
     sizes_N2 = np.array([(row.height, row.width) for row in rows], dtype=np.int64)
     is_train = np.array([row.split == "train" for row in rows])
     for array in (sizes_N2, is_train):
@@ -119,8 +142,15 @@ def describe_corpus(rows: Sequence[ManifestRow], *, directory: Path, facts: Mapp
         mask_files=tuple(row.mask for row in rows),
         is_train=is_train,
         task=None if facts is None else facts.get("task"),
-        corpus_id=digest({"manifest": [asdict(row) for row in rows], "facts": facts}),
+        corpus_id=digest(
+            {"manifest": [asdict(row) for row in rows], "facts": facts}
+            | ({} if contents is None else {"contents": list(contents)})
+        ),
     )
+
+
+def _files(rows: Sequence[ManifestRow], directory: Path) -> list[Path]:
+    return [directory / name for row in rows for name in (row.image, row.mask)]
 
 
 def read_facts(directory: Path) -> Mapping[str, Any] | None:

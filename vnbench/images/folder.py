@@ -7,39 +7,25 @@ archive of many thousand files is looked through once.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vnbench.batching.sizes import SizeArray, read_sizes_csv
 from vnbench.errors import CorpusError, InputError, readable
-from vnbench.images.cache_root import default_cache_root
 from vnbench.images.gray_files import FILE_KINDS, read_size
+from vnbench.images.known_files import look_at_each
 from vnbench.images.manifest import ManifestRow
 from vnbench.images.splits import validation_indices
-from vnbench.records.identity import digest
 from vnbench.units import MAX_SIDE_PIXELS, count
 
 IMAGES, MASKS = "images", "masks"
 MASK_ENDING = "_mask"
 
-HEADERS = "headers-upright"
-"""Folder in the user's cache of what was read of headers; ``headers`` has sizes of images that were not turned."""
-
-MAX_THREADS = 8
-"""Opening a file waits for the disk, which a thread can do while another decodes a header."""
-
 MAX_NAMED = 3
 """Files that a message names; of more it tells the number."""
-
-Headers = dict[str, list[int]]
-"""By path: bytes and modification time (ns) of the file, height and width in pixels of its image."""
 
 
 def pair_folder(root: Path) -> tuple[ManifestRow, ...]:
@@ -115,33 +101,14 @@ def header_sizes(files: list[Path], *, root: Path, option: str = "--images") -> 
     Raises:
         InputError: a header cannot be read, or claims a side above MAX_SIDE_PIXELS; the first few files are named.
     """
-    cache = default_cache_root() / HEADERS / f"{digest(str(root.resolve()))}.json"
-    known = _read_cache(cache)
-    problems: list[str] = []
 
-    def look(path: Path) -> tuple[str, list[int]] | None:
-        try:
-            state = path.stat()
-            stamp = [state.st_size, state.st_mtime_ns]
-            entry = known.get(str(path))
-            height, width = entry[2:] if entry is not None and entry[:2] == stamp else read_size(path)
-        except (CorpusError, OSError) as error:
-            problems.append(str(error).removeprefix(f"{root}/"))
-            return None
+    def look(path: Path) -> tuple[int, int]:
+        height, width = read_size(path)
         if max(height, width) > MAX_SIDE_PIXELS or min(height, width) < 1:
-            problems.append(f"{path.relative_to(root)}: claims {width} x {height} px")
-        return str(path), [*stamp, height, width]
+            raise CorpusError(f"{path}: claims {width} x {height} px")
+        return height, width
 
-    with ThreadPoolExecutor(max_workers=min(MAX_THREADS, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(look, files))
-    if problems:
-        raise _of_files(
-            root, sorted(problems), problem="that cannot be used", remedy="mend or remove them", option=option
-        )
-    headers = dict(entry for entry in found if entry is not None)
-    if headers != known:
-        _write_cache(cache, headers)
-    return np.array([headers[str(path)][2:] for path in files], dtype=np.int64)
+    return np.array(look_at_each(files, root=root, kind="headers", look=look, option=option), dtype=np.int64)
 
 
 def _pairs(root: Path) -> Iterator[tuple[Path, Path | None]]:
@@ -182,23 +149,6 @@ def _files(folder: Path) -> Iterator[Path]:
             path = Path(parent, name)
             if not name.startswith(".") and path.suffix.lower() in FILE_KINDS:
                 yield path
-
-
-def _read_cache(path: Path) -> Headers:
-    with suppress(OSError, ValueError):
-        values: Any = json.loads(path.read_bytes())
-        if isinstance(values, dict) and all(isinstance(entry, list) and len(entry) == 4 for entry in values.values()):
-            return values
-    return {}
-
-
-def _write_cache(path: Path, headers: Mapping[str, list[int]]) -> None:
-    """Keep what was read; a cache that cannot be written costs nothing but time."""
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(headers), encoding="utf-8")
-        part.replace(path)
 
 
 def _told(size: list[int]) -> str:

@@ -18,6 +18,7 @@ from vnbench.batching.sizes import MAX_SEED, SizeArray, SizeDistribution, draw_s
 from vnbench.errors import InputError
 from vnbench.images.corpus import (
     FACTS_FILE,
+    GENERATOR,
     MANIFEST_FILE,
     Corpus,
     describe_corpus,
@@ -87,7 +88,7 @@ class CorpusSpec:
         """Return how the corpus is made, in JSON values: equal facts make equal images."""
         sizes = asdict(self.sizes) if isinstance(self.sizes, SizeDistribution) else {"table": digest(self.sizes)}
         return {
-            "generator": "vnbench",
+            "generator": GENERATOR,
             "generator_version": GENERATOR_VERSION,
             "task": self.task,
             "num_examples": self.num_examples,

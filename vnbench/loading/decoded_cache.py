@@ -19,7 +19,7 @@ Pixels = NDArray[np.uint8]
 
 
 class DecodedCache:
-    """WorstCaseMemory for the decoded pixels of some examples, shared with every process forked after it was made.
+    """Room for the decoded pixels of some examples, shared with every process forked after it was made.
 
     Which examples have room is settled beforehand: those first in order, until the limit is reached. So no process has
     to ask another, and two that decode the same example write the same bytes. A file is unlinked as soon as it is
