@@ -80,10 +80,11 @@ def look_at_each(
     fresh: dict[str, Entry] = {}
     problems: list[str] = []
     with ThreadPoolExecutor(max_workers=min(MAX_THREADS, os.cpu_count() or 1)) as pool:
-        chunks = [list(zip(names, files, strict=True))[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
+        named = list(zip(names, files, strict=True))
+        chunks = [named[start : start + CHUNK] for start in range(0, len(named), CHUNK)]
         for part in pool.map(lambda chunk: _same(chunk, known), chunks):
             found |= part
-        unseen = {name: path for name, path in zip(names, files, strict=True) if name not in found}
+        unseen = {name: path for name, path in named if name not in found}
         waiting = {pool.submit(_look, path, look): name for name, path in unseen.items()}
         try:
             for done, future in enumerate(as_completed(waiting), start=1):
