@@ -29,6 +29,8 @@ DRAWN = SMALL
 SMALL = [*SMALL, "--no-plots"]
 """Figures take longer than all trials together: most sweeps here draw none."""
 ONE_CELL = ["--batch-size", "1", "--precision", "fp32", "--norm-precision", "fp32", "--checkpointing", "none"]
+SIX_LOGS = ["--examples", "6", "--widths", "64:160", "--heights", "32:64"]
+OWN = ["--device", "cpu", "--max-attempts", "1", "--no-plots"]
 ONE_CELL += ["--sampler", "bucketed", "--num-workers", "0"]
 NUM_KILLS = 10
 HANG_GUARD_S = 1_800.0
@@ -266,34 +268,34 @@ def test_a_trial_that_is_killed_becomes_a_record_and_the_sweep_goes_on(vnbench: 
     assert retried.spec_id == crashed.spec_id
 
 
+@pytest.mark.parametrize("num_workers", ["0", "2"])
+def test_an_image_that_does_not_decode_ends_the_sweep_with_what_was_measured(
+    vnbench: Vnbench, num_workers: str
+) -> None:
+    logs = vnbench.folder / "logs"
+    assert vnbench.run("corpus", str(logs), *SIX_LOGS).returncode == 0
+    (logs / "corpus.json").unlink()
+    for image in sorted((logs / "images").iterdir()):
+        content = bytearray(image.read_bytes())
+        content[len(content) // 2] ^= 255  # among the pixels: the header and the end are whole
+        image.write_bytes(content)
+    levers = ["--batch-size", "1,2", "--num-workers", num_workers, "--replicates", "2", "--subset", "4"]
+    done = vnbench.run("sweep", *OWN, "--corpus", str(logs), *ONE_CELL, *levers, "--out", "r.jsonl")
+    assert done.returncode == 3, done.stderr
+    (crashed,) = (record for record in records_in(vnbench.folder / "r.jsonl") if record.kind == "training")
+    assert crashed.cause is not None
+    assert (crashed.status, crashed.cause.kind) == ("crashed", "unusable-image")
+    assert crashed.cause.message.startswith(f"{logs}/images/00000")
+    assert f"an image cannot be used, so that the sweep ends here, and what had finished is kept: {logs}" in done.stderr
+    assert f"nothing was measured of training: 1 crashed; the first: {logs}/images/00000" in done.stderr
+    assert "next: mend that image or take it out, and measure anew: vnbench sweep" in done.stderr
+    assert "2 worst-case memory trials" in done.stdout  # the table of what was measured
+
+
 def test_trials_that_run_too_long_are_timeouts(vnbench: Vnbench) -> None:
     done = vnbench.run("sweep", *SMALL, *ONE_CELL, "--out", "r.jsonl", "--trial-timeout", "0.05s")
     assert done.returncode == 3
     assert [record.status for record in records_in(vnbench.folder / "r.jsonl")] == ["timeout", "timeout"]
-
-
-def test_an_image_that_does_not_decode_is_named_and_the_sweep_goes_on(vnbench: Vnbench) -> None:
-    vnbench.json("corpus", "logs", "--examples", "5", "--widths", "64:160", "--heights", "32:64")
-    for image in (vnbench.folder / "logs" / "images").iterdir():
-        image.write_bytes(b"\x89PNG\r\n\x1a\n" + b"broken")
-    options = [
-        "--corpus",
-        "logs",
-        "--device",
-        "cpu",
-        "--subset",
-        "2",
-        "--max-attempts",
-        "1",
-        *ONE_CELL,
-        "--out",
-        "r.jsonl",
-    ]
-    report = vnbench.json("sweep", *options)
-    assert report["statuses"] == {"ok": 1, "crashed": 1}
-    (crashed,) = (record for record in records_in(vnbench.folder / "r.jsonl") if record.status == "crashed")
-    assert crashed.cause is not None
-    assert "logs/images/" in crashed.cause.message
 
 
 def test_the_users_own_corpus_and_its_largest_image_are_measured(vnbench: Vnbench) -> None:

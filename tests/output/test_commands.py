@@ -93,6 +93,8 @@ def test_the_next_command_of_a_sweep_can_be_pasted(statuses: dict[str, int]) -> 
     lines = result_lines(
         out=Path("r.jsonl"),
         statuses=statuses,
+        missing_kinds={},
+        is_ended_by_image=False,
         not_started=[],
         num_repetitions=0,
         time_budget_s=None,

@@ -16,6 +16,8 @@ def lines(**changes: object) -> list[str]:
     values = {
         "out": OUT,
         "statuses": {"ok": 2},
+        "missing_kinds": {},
+        "is_ended_by_image": False,
         "not_started": [],
         "num_repetitions": 0,
         "time_budget_s": None,
@@ -93,3 +95,14 @@ def test_one_of_anything_is_told_as_one() -> None:
     first = next(iter(plan_lines(design, num_due=1, out=OUT, estimate=estimate, budget_s=None)))
     assert first.startswith("1 configuration in 1 trial;")
     assert interrupted_line(1, out=OUT).startswith("interrupted: 1 finished trial kept in")
+
+
+def test_a_kind_of_which_nothing_was_measured_is_named_with_the_reason() -> None:
+    assert "nothing was measured of training: 2 crashed; the first: a.png: is missing" in lines(
+        missing_kinds={"training": "2 crashed; the first: a.png: is missing"}
+    )
+
+
+def test_an_image_that_ended_the_sweep_is_the_next_thing_to_mend() -> None:
+    told = lines(is_ended_by_image=True, not_started=[training_spec()], statuses={"ok": 1, "crashed": 1})
+    assert told[-1] == "next: mend that image or take it out, and measure anew: vnbench sweep --widths 3200:12800"

@@ -36,12 +36,26 @@ def raised_by_torch(num_bytes: int) -> BaseException:
         (RuntimeError("CUDA driver error: invalid argument"), "crashed", "exception"),
         (RuntimeError("Expected canUse32BitIndexMath(input) to be true"), "crashed", "index-overflow"),
         (RuntimeError("size mismatch"), "crashed", "exception"),
-        (CorpusError("a.png: does not decode"), "crashed", "exception"),
+        (CorpusError("a.png: does not decode"), "crashed", "unusable-image"),
     ],
 )
 def test_an_error_is_told_by_its_type_and_its_text(error: BaseException, status: str, kind: str) -> None:
     found, cause = classify(error)
     assert (found, cause.kind) == (status, kind)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CorpusError("logs/a.png: does not decode"),
+        CorpusError(
+            "Caught CorpusError in DataLoader worker process 0.\n"
+            "  vnbench.errors.CorpusError: logs/a.png: does not decode"
+        ),
+    ],
+)
+def test_an_image_that_cannot_be_used_is_told_by_its_name_first(error: CorpusError) -> None:
+    assert classify(error)[1].message == "logs/a.png: does not decode"
 
 
 @pytest.mark.parametrize(

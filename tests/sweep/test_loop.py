@@ -13,6 +13,7 @@ from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.loop import (
     DEVICE_LOST,
+    UNUSABLE_IMAGE,
     BudgetSpentError,
     DueTrial,
     Runner,
@@ -115,6 +116,21 @@ def attempts(records: Sequence[TrialRecord]) -> list[tuple[int, int]]:
 
 LADDER = [training_spec(batch_size=size) for size in (1, 2, 4, 8)]
 TRIALS = planned(*(memory_spec(spec) for spec in LADDER), *LADDER)
+
+
+def meeting_a_bad_image(task: TrialTask) -> TrialRecord:
+    """Run memory trials well; of the others each meets the same file."""
+    if task.spec.kind == "memory":
+        return executed(task, "ok")
+    return replace(executed(task, "crashed"), cause=Cause(kind="unusable-image", message="logs/7.png: does not decode"))
+
+
+def test_an_image_that_cannot_be_used_ends_the_sweep_at_the_first_trial_that_meets_it() -> None:
+    records, observer = sweep(due_trials(TRIALS, records=(), retry=()), run=meeting_a_bad_image)
+    assert [record.kind for record in records] == ["memory"] * 4 + ["training"]
+    assert observer.finished_records == records
+    assert observer.repeated_records == []
+    assert observer.messages == [UNUSABLE_IMAGE.format("logs/7.png: does not decode")]
 
 
 def test_everything_without_a_record_is_due() -> None:

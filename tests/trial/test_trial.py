@@ -256,7 +256,7 @@ def test_an_image_that_does_not_decode_is_named_and_the_trial_crashed(tmp_path: 
         broken.image_path(int(index)).write_bytes(b"this is no image")
     record = run(training(broken, num_workers=num_workers, subset_size=3), broken.directory)
     assert record.cause is not None
-    assert (record.status, record.cause.kind) == ("crashed", "exception")
+    assert (record.status, record.cause.kind) == ("crashed", "unusable-image")
     assert str(tmp_path / "corpus" / "images") in record.cause.message
 
 

@@ -62,6 +62,8 @@ def result_lines(
     *,
     out: Path,
     statuses: Mapping[str, int],
+    missing_kinds: Mapping[TrialKind, str],
+    is_ended_by_image: bool,
     not_started: Sequence[TrialSpec],
     num_repetitions: int,
     time_budget_s: float | None,
@@ -73,18 +75,25 @@ def result_lines(
 ) -> Iterator[str]:
     """Yield what was not measured, where everything lies, and the next command to try.
 
-    ``not_started`` are trials of configurations that got no figure at all, ``num_repetitions`` further processes of the
-    others that found no time. ``options`` are those of this sweep, as they were written.
+    ``missing_kinds`` are kinds of trials of which nothing was measured, with the reason; ``is_ended_by_image`` tells
+    that the sweep ended at a file that cannot be used. ``not_started`` are trials of configurations that got no figure
+    at all, ``num_repetitions`` further processes of the others that found no time. ``options`` are those of this sweep,
+    as they were written.
     """
     if not_started:
         budget = f" within the time budget of {format_duration(time_budget_s)}" if time_budget_s else ""
         yield f"not measured{budget}:"
         yield from (f"    {describe_trial(spec)}" for spec in not_started)
+    for kind, reason in missing_kinds.items():
+        yield f"nothing was measured of {kind}: {reason}"
     for line in plots_left_out:
         yield f"plot left out: {line}"
     if plots:
         yield f"plots: {plots[0].parent}"
     yield f"records: {out}"
+    if is_ended_by_image:
+        yield f"next: mend that image or take it out, and measure anew: {same_command(options, {})}"
+        return
     is_timed = any(kind != "memory" for kind in kinds)
     if not_started:
         yield f"next: the same command again measures the rest, its time counted anew: {same_command(options, {})}"

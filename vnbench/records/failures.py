@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 
+from vnbench.errors import CorpusError
 from vnbench.records.record import Cause, CauseKind, Status
 
 TEXTS: Sequence[tuple[CauseKind, Status, tuple[str, ...]]] = (
@@ -94,7 +95,9 @@ def classify(
     kind: CauseKind = "exception"
     status: Status = "crashed"
     text = str(error)
-    if type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, CorpusError):
+        kind = "unusable-image"
+    elif type(error).__name__ == "OutOfMemoryError":
         kind, status = "torch-out-of-memory", "oom"
     elif isinstance(error, MemoryError):
         kind, status = "host-allocation", "oom"
@@ -113,7 +116,10 @@ def classify(
             if any(needle in text for needle in LIBRARY_ERRORS):
                 kind, status = ("library-allocation", "oom") if is_device_full else ("library-error", "crashed")
     detail = "".join(traceback.format_exception(error))
-    return status, Cause(kind=kind, message=summary_line(error), detail=detail[-MAX_DETAIL_CHARACTERS:])
+    message = summary_line(error)
+    if kind == "unusable-image":
+        message = message.rpartition("CorpusError: ")[2]  # what is wrong is the file, and its name comes first
+    return status, Cause(kind=kind, message=message, detail=detail[-MAX_DETAIL_CHARACTERS:])
 
 
 def summary_line(error: BaseException) -> str:

@@ -32,6 +32,10 @@ DEVICE_LOST = (
 """What is said when a sweep ends for want of its device."""
 
 
+UNUSABLE_IMAGE = "an image cannot be used, so that the sweep ends here, and what had finished is kept: {}"
+"""What is said when a sweep ends at a trial that met a file which it cannot use: every further trial would meet it."""
+
+
 class BudgetSpentError(Exception):
     """A trial was ended by the sweep's time budget: it has no record, as if it had not been started."""
 
@@ -96,8 +100,8 @@ def run_sweep(
     A trial whose family ran out of memory in this or a smaller micro-batch is not run: its record is ``skipped`` and
     names the trial that failed. ``records`` are those of earlier runs, which count for this too. No trial starts that,
     at ``takes_s``, would end after ``deadline`` on ``clock``: the next one that fits goes first. None starts after a
-    failure that looks like the loss of the GPU if ``is_device_there`` denies it, nor after ``run`` raises
-    BudgetSpentError.
+    failure that looks like the loss of the GPU if ``is_device_there`` denies it, after a trial that met an image file
+    which cannot be used, nor after ``run`` raises BudgetSpentError.
 
     A disturbed trial is run again after all others, when what disturbed it may have passed, up to ``max_attempts``
     tries, each of which is yielded; repeats.Repeats says when that is given up.
@@ -130,15 +134,16 @@ def run_sweep(
             record = _skipped(this.task, blocker, environment)
         known.append(record)
         yield record
-        if repeats.is_wanted_after(record, num_tries=this.number):
+        reason = _reason_to_end(record, is_device_there=is_device_there)
+        if reason is None and repeats.is_wanted_after(record, num_tries=this.number):
             observer.repeated(record)
             waiting.append(_next_try(this, record))
         else:
             end(record)
         if this.last is not None and (message := repeats.tried_again(record)) is not None:
             observer.noted(message)
-        if may_have_lost_device(record) and not is_device_there():
-            observer.noted(DEVICE_LOST)
+        if reason is not None:
+            observer.noted(reason)
             break
     not_retried = [this.last for this in waiting if this.last is not None]
     for record in not_retried:
@@ -150,6 +155,18 @@ def run_sweep(
     verdict = repeats.verdict()
     if verdict is not None:
         observer.noted(verdict)
+
+
+def is_of_unusable_image(record: TrialRecord) -> bool:
+    """Return whether a trial ended at an image file that cannot be used."""
+    return record.cause is not None and record.cause.kind == "unusable-image"
+
+
+def _reason_to_end(record: TrialRecord, *, is_device_there: Callable[[], bool]) -> str | None:
+    """Return why no trial is to start after one that left ``record``; None if the next one may."""
+    if record.cause is not None and is_of_unusable_image(record):
+        return UNUSABLE_IMAGE.format(record.cause.message)
+    return DEVICE_LOST if may_have_lost_device(record) and not is_device_there() else None
 
 
 def _take_next(waiting: deque[_Try], *, takes_s: Callable[[TrialSpec], float], left_s: float) -> _Try | None:

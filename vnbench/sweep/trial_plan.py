@@ -13,7 +13,7 @@ from vnbench.batching.plan import BatchPlan, MicroBatch, PlanConfig
 from vnbench.batching.shapes import choose_grid
 from vnbench.batching.sizes import SizeArray
 from vnbench.batching.subset import choose_subset
-from vnbench.errors import CorpusError
+from vnbench.errors import CorpusError, InputError
 from vnbench.images.corpus import Corpus, load_corpus
 from vnbench.records.spec.trial_spec import ImagesSpec
 from vnbench.records.task import TrialTask
@@ -29,10 +29,13 @@ def load_the_corpus(task: TrialTask[ImagesSpec]) -> Corpus:
     """Return the corpus that a task was planned with.
 
     Raises:
-        CorpusError: another corpus lies there by now.
+        CorpusError: another corpus lies there by now, or none that can be read.
     """
     assert task.corpus_directory is not None
-    corpus = load_corpus(task.corpus_directory, is_partial=True)
+    try:
+        corpus = load_corpus(task.corpus_directory, is_partial=True)
+    except InputError as error:
+        raise CorpusError(str(error)) from error
     if corpus.corpus_id != task.spec.corpus_id:
         raise CorpusError(
             f"{task.corpus_directory}: the corpus changed since the sweep was planned "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from vnbench.output.tables.factored import factored_table
 from vnbench.output.tables.loader import loader_table
 from vnbench.output.tables.training import summary_table
 from vnbench.output.words.row_notes import is_marked, shared_codes
-from vnbench.records.record import TrialRecord, of_kind
+from vnbench.records.record import STATUSES, TrialRecord, of_kind
 from vnbench.records.spec.trial_spec import ComputeSpec, MemorySpec, TrainingSpec, TrialSpec
+from vnbench.records.spec.words import TrialKind
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.factored import CellForecast, Confirmation, confirmations
 
@@ -54,10 +56,10 @@ class SweepReport:
     """What the whole command was estimated to take before its first trial."""
     promised_s: float | None = None
     """The same, or the time budget where that is less."""
-    is_timed: bool = False
-    """Whether a trial with times was run, however it ended."""
-    wants_times: bool = False
-    """Whether trials with times were asked for."""
+    missing_kinds: Mapping[TrialKind, str] = field(default_factory=dict)
+    """Kinds of trials that were asked for and of which not one was measured, each with the reason."""
+    is_ended_by_image: bool = False
+    """Whether the sweep ended at an image file that cannot be used."""
     rows: tuple[dict[str, Any], ...] = ()
     """Training configurations as JSON values, each with its ratio to the centre (training_rows)."""
     is_dry_run: bool = False
@@ -65,9 +67,9 @@ class SweepReport:
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 where a sweep ended without one good measurement, or ran no trial with the times it was asked for."""
-        is_measured = bool(self.statuses.get("ok")) and (self.is_timed or not self.wants_times)
-        return 0 if self.is_dry_run or is_measured else 3
+        """0, or 3 where nothing was measured of a kind that was asked for, or an image ended the sweep."""
+        is_whole = not self.missing_kinds and not self.is_ended_by_image
+        return 0 if self.is_dry_run or is_whole else 3
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -79,6 +81,7 @@ class SweepReport:
             "estimated_s": self.estimated_s,
             "promised_s": self.promised_s,
             "num_not_started": self.num_not_started,
+            "missing_kinds": dict(self.missing_kinds),
             "left_out": list(self.left_out),
             "plots": [str(path) for path in self.plots],
             "rows": list(self.rows),
@@ -88,6 +91,26 @@ class SweepReport:
                 for one in self.confirmations
             ],
         }
+
+
+def find_missing_kinds(
+    kinds: Sequence[TrialKind], records: Sequence[TrialRecord], *, planned: Collection[TrialKind]
+) -> dict[TrialKind, str]:
+    """Return the kinds of trials of which no record is ``ok``, each with how its trials ended instead.
+
+    ``planned`` are the kinds that the design has trials of. Memory may be left out of it, as of compiled code on the
+    CPU, and is then not missed.
+    """
+    reasons: dict[TrialKind, str] = {}
+    for kind in kinds:
+        own = [record for record in records if record.kind == kind]
+        if any(record.status == "ok" for record in own) or (kind == "memory" and kind not in planned):
+            continue
+        counts = Counter(record.status for record in own)
+        ends = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+        first = next((record.cause.message for record in own if record.cause is not None), None)
+        reasons[kind] = f"{ends}; the first: {first}" if first else ends or "no trial was started"
+    return reasons
 
 
 def print_tables(

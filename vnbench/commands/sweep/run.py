@@ -19,7 +19,7 @@ from vnbench.request.config import SweepConfig
 from vnbench.sweep.budget import Budget
 from vnbench.sweep.device_loss import is_device_there
 from vnbench.sweep.estimate import TrialTimes
-from vnbench.sweep.loop import BudgetSpentError, DueTrial, run_sweep
+from vnbench.sweep.loop import BudgetSpentError, DueTrial, is_of_unusable_image, run_sweep
 from vnbench.sweep.runner import run_traces, run_trial
 
 
@@ -45,6 +45,8 @@ class SweepRun:
         self._budget = budget
         self._times = times
         self._ended: set[tuple[str, int]] = set()
+        self.is_ended_by_image = False
+        """Whether it ended at an image file that cannot be used."""
 
     def prepare(self, due: Sequence[DueTrial]) -> None:
         """Write the images that some trials read, where they are not there yet."""
@@ -85,6 +87,7 @@ class SweepRun:
 
     def _store(self, record: TrialRecord) -> None:
         self._results.append(record)
+        self.is_ended_by_image |= is_of_unusable_image(record)
         self._ended.add((record.spec_id, record.replicate))
 
     def not_started(self, due: Sequence[DueTrial]) -> list[TrialSpec]:

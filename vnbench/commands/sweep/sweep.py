@@ -17,7 +17,7 @@ from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.batching.canvases import canvas_grid
 from vnbench.commands.corpus import CorpusPlan, plan_corpus
 from vnbench.commands.sweep.probe import Settled, estimate_sweep, settle, workload_of
-from vnbench.commands.sweep.report import SweepReport, print_tables, training_rows
+from vnbench.commands.sweep.report import SweepReport, find_missing_kinds, print_tables, training_rows
 from vnbench.commands.sweep.run import SweepRun
 from vnbench.commands.sweep.search import SearchReport, run_search_command
 from vnbench.output.console import say, stderr_console
@@ -96,7 +96,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         try:
             sweep.prepare(due)
             sweep.run(due)
-            if config.design == "factored" and not sweep.not_started(due):
+            if config.design == "factored" and not sweep.not_started(due) and not sweep.is_ended_by_image:
                 parts = frozenset(design.trials)
                 chosen, design = _with_confirmations(design, config, corpus, results.records)
                 confirming = [trial for trial in design.trials if trial not in parts]
@@ -128,13 +128,15 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         confirmations=confirmations(records),
         estimated_s=estimate.total_s,
         promised_s=min(estimate.total_s, budget.total_s or math.inf),
-        is_timed=any(record.kind != "memory" for record in records),
-        wants_times=any(kind != "memory" for kind in config.kinds),
+        missing_kinds=find_missing_kinds(config.kinds, records, planned={trial.spec.kind for trial in design.trials}),
+        is_ended_by_image=sweep.is_ended_by_image,
         rows=training_rows(records, centre=centre),
     )
     lines = result_lines(
         out=out,
         statuses=report.statuses,
+        missing_kinds=report.missing_kinds,
+        is_ended_by_image=report.is_ended_by_image,
         not_started=unmeasured,
         num_repetitions=sum(spec not in unmeasured for spec in not_started),
         time_budget_s=config.time_budget_s,
