@@ -10,10 +10,10 @@ from PIL import Image
 
 from vnbench.cli.app import run
 from vnbench.errors import InputError
-from vnbench.images import folder as image_folder
-from vnbench.images import known_files
+from vnbench.images import headers, known_files
 from vnbench.images.corpus import load_corpus
 from vnbench.images.folder import has_images, pair_folder, read_sizes
+from vnbench.images.gray_files import Header
 
 SIZES = ((40, 70), (33, 90), (64, 128), (48, 100), (50, 81), (36, 110))
 
@@ -76,13 +76,13 @@ def test_half_a_synthetic_corpus_is_not_taken_for_a_folder_of_pairs(folder: Path
 
 def test_headers_are_read_once_until_a_file_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    right = image_folder.read_size
+    right = headers.look_at
 
-    def count(path: Path) -> tuple[int, int]:
+    def count(path: Path) -> Header:
         read.append(path)
         return right(path)
 
-    monkeypatch.setattr(image_folder, "read_size", count)
+    monkeypatch.setattr(headers, "look_at", count)
     first = pair_folder(folder)
     assert len(read) == 2 * len(SIZES)
     assert pair_folder(folder) == first
@@ -119,7 +119,7 @@ def test_files_that_cannot_be_used_are_named(folder: Path, damage: object, told:
 
 
 def test_an_image_that_claims_to_be_enormous_is_refused_unread(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_folder, "MAX_SIDE_PIXELS", 120)
+    monkeypatch.setattr(headers, "MAX_SIDE_PIXELS", 120)
     with pytest.raises(InputError, match=r"images/2\.jpg: claims 128 x 64 px"):
         pair_folder(folder)
 

@@ -133,9 +133,9 @@ def test_files_that_cannot_be_used_are_counted_and_the_first_named(root: Path) -
         raise PermissionError(13, "Permission denied", str(path))
 
     with pytest.raises(InputError) as caught:
-        look_at_each(sorted(root.iterdir()), root=root, kind="texts", look=refuse, option="--corpus")
+        look_at_each(sorted(root.iterdir()), root=root, kind="texts", look=refuse)
     assert str(caught.value) == (
-        f"--corpus {root}: holds 5 files that cannot be used: 0.txt: cannot be read (Permission denied), "
+        f"{root}: holds 5 files that cannot be used: 0.txt: cannot be read (Permission denied), "
         "1.txt: cannot be read (Permission denied), 2.txt: is no image and 2 more; mend or remove them"
     )
 

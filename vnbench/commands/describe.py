@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from vnbench.batching.sizes import SizeArray
 from vnbench.errors import InputError
 from vnbench.images.corpus import Corpus, load_corpus
-from vnbench.images.gray_files import Header, check_header, read_mask
+from vnbench.images.gray_files import read_mask
+from vnbench.images.headers import read_headers
 from vnbench.images.mask_classes import MaskClasses, class_table
 from vnbench.images.pixel_rules import UPRIGHT
 from vnbench.records.spec.words import IGNORED_CLASS, NUM_CLASSES
@@ -120,11 +121,9 @@ def describe_corpus_files(directory: Path, asked: Mapping[str, Any] | None = Non
     chosen = by_width[np.unique(places)].tolist()
     classes = _classes(asked or {}, corpus)
     with ThreadPoolExecutor(max_workers=min(MAX_THREADS, os.cpu_count() or 1)) as pool:
-        headers, mask_headers = (
-            list(pool.map(lambda index, is_mask=is_mask: _header(corpus, index, is_mask=is_mask), range(len(corpus))))
-            for is_mask in (False, True)
-        )
         counted = list(pool.map(lambda index: _class_counts(corpus, index), chosen))
+    headers = read_headers([corpus.image_path(index) for index in range(len(corpus))], root=directory)
+    mask_headers = read_headers([corpus.mask_path(index) for index in range(len(corpus))], root=directory)
     counts_N256 = np.array(counted, dtype=np.int64)
     numbers = np.flatnonzero(counts_N256.sum(axis=0)).tolist()
     unknown = classes.explain(numbers)
@@ -175,12 +174,6 @@ def _by_class(counts_N256: NDArray[np.int64], classes: MaskClasses) -> NDArray[n
     for number, class_index in enumerate(class_table(classes).tolist()):
         sums_N256[:, class_index] += counts_N256[:, number]
     return sums_N256
-
-
-def _header(corpus: Corpus, index: int, *, is_mask: bool) -> Header:
-    height, width = corpus.sizes_N2[index].tolist()
-    path = corpus.mask_path(index) if is_mask else corpus.image_path(index)
-    return check_header(path, expected_size=(height, width), is_mask=is_mask)
 
 
 def _class_counts(corpus: Corpus, index: int) -> list[int]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vnbench.batching.sizes import SizeArray
 from vnbench.errors import InputError, readable
 from vnbench.images.folder import has_images, pair_folder
+from vnbench.images.headers import check_files
 from vnbench.images.known_files import Progress, content_digests
 from vnbench.images.manifest import ManifestRow, read_manifest
 from vnbench.records.identity import digest
@@ -88,19 +89,21 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress:
     """Return the corpus of a directory, its manifest checked and its files found.
 
     The files of a corpus that was not drawn are read once, for its identity, and again when they change;
-    ``on_progress`` is told how many of them are done.
+    ``on_progress`` is told how many of them are done. What headers tell against a file is found before that.
 
     A folder of images and masks without a manifest is paired by names, its sizes read from headers; one that a build
     was killed in is not. With ``is_partial`` files may be missing: of a synthetic corpus in the cache only those are
     written that some sweep has measured.
 
     Raises:
-        InputError: the manifest or ``corpus.json`` cannot be used, or a file is missing or cannot be read; file and row
-            are named.
+        InputError: the manifest or ``corpus.json`` cannot be used, or a file is missing or cannot be used as far as
+            headers tell; files are named.
     """
     directory = Path(directory)
     if not (directory / MANIFEST_FILE).exists() and not (directory / FACTS_FILE).exists() and has_images(directory):
         rows = pair_folder(directory)
+        if not is_partial:
+            check_files(rows, root=directory)
         contents = content_digests(_files(rows, directory), root=directory, on_progress=on_progress)
         return describe_corpus(rows, directory=directory, facts=None, contents=contents)
     rows = read_manifest(directory / MANIFEST_FILE)
@@ -113,6 +116,8 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress:
                     allowed=f"there is no file {directory / name}",
                     remedy="put it back, take the row out, or write the corpus again",
                 )
+    if not is_partial:
+        check_files(rows, root=directory)
     facts = read_facts(directory)
     if facts is not None and facts.get("generator") == GENERATOR:
         return describe_corpus(rows, directory=directory, facts=facts)

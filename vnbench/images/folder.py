@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from vnbench.batching.sizes import SizeArray, read_sizes_csv
-from vnbench.errors import CorpusError, InputError, readable
-from vnbench.images.gray_files import FILE_KINDS, read_size
-from vnbench.images.known_files import look_at_each
+from vnbench.errors import InputError, readable
+from vnbench.images.gray_files import FILE_KINDS
+from vnbench.images.headers import read_headers
 from vnbench.images.manifest import ManifestRow
 from vnbench.images.splits import validation_indices
-from vnbench.units import MAX_SIDE_PIXELS, count
+from vnbench.units import count
 
 IMAGES, MASKS = "images", "masks"
 MASK_ENDING = "_mask"
@@ -90,25 +90,16 @@ def read_sizes(path: Path) -> SizeArray:
         raise InputError(
             "--sizes", path, allowed="there are no images in it", remedy="name a folder of images, or a CSV file"
         )
-    return header_sizes(files, root=path, option="--sizes")
+    return header_sizes(files, root=path)
 
 
-def header_sizes(files: list[Path], *, root: Path, option: str = "--images") -> SizeArray:
+def header_sizes(files: list[Path], *, root: Path) -> SizeArray:
     """Return height and width in pixels of each image file, from its header, or from the cache where it is the same.
 
-    ``option`` is the one that named the folder.
-
     Raises:
-        InputError: a header cannot be read, or claims a side above MAX_SIDE_PIXELS; the first few files are named.
+        InputError: a header cannot be read; the first few files are named.
     """
-
-    def look(path: Path) -> tuple[int, int]:
-        height, width = read_size(path)
-        if max(height, width) > MAX_SIDE_PIXELS or min(height, width) < 1:
-            raise CorpusError(f"{path}: claims {width} x {height} px")
-        return height, width
-
-    return np.array(look_at_each(files, root=root, kind="headers", look=look, option=option), dtype=np.int64)
+    return np.array([(one.height, one.width) for one in read_headers(files, root=root)], dtype=np.int64)
 
 
 def _pairs(root: Path) -> Iterator[tuple[Path, Path | None]]:

@@ -109,20 +109,18 @@ def look_at(path: Path) -> Header:
     return _looked_at(path, _header)
 
 
-def check_header(path: Path, *, expected_size: tuple[int, int], is_mask: bool = False) -> Header:
-    """Return what the header of an image or mask tells, if it can be read as one and has the (height, width) expected.
+def check_header(header: Header, path: Path, *, expected_size: tuple[int, int], is_mask: bool = False) -> None:
+    """Refuse a file of which its header tells that it is no image or mask of the (height, width) expected.
 
     Raises:
         CorpusError: as ``read_gray`` or ``read_mask``, but for what only decoding shows.
     """
-    header = look_at(path)
     turned = "" if header.orientation == UPRIGHT else f" when turned by its EXIF orientation {header.orientation}"
     if (header.height, header.width) != expected_size:
         raise CorpusError(f"{path}: {_unequal((header.height, header.width), expected_size, turned)}")
     problem = header.mask_problem if is_mask else header.image_problem
     if problem is not None:
         raise CorpusError(f"{path}: {problem}")
-    return header
 
 
 def read_size(path: Path) -> tuple[int, int]:

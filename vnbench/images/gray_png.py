@@ -29,7 +29,7 @@ MASK_STRATEGY = zlib.Z_DEFAULT_STRATEGY
 """A mask takes 0.02 bytes per pixel with it and 0.01 with run lengths, but is read in 9 ms rather than 21."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_END_CHUNK = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+END_CHUNK = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _GRAY_8_BIT = b"\x08\x00"
 
 _EXIF = b"eXIf"
@@ -59,8 +59,8 @@ def is_whole_png(path: Path, *, expected_size: tuple[int, int]) -> bool:
         with path.open("rb") as file:
             if file.read(len(header)) != header:
                 return False
-            file.seek(-len(_END_CHUNK), io.SEEK_END)
-            return file.read() == _END_CHUNK
+            file.seek(-len(END_CHUNK), io.SEEK_END)
+            return file.read() == END_CHUNK
     except OSError:
         return False
 

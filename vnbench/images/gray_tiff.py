@@ -20,8 +20,8 @@ COMPRESSIONS: Mapping[ImageFormat, str] = {
 }
 """Pillow's names of them."""
 
-STRIP_OFFSETS, STRIP_BYTE_COUNTS = 273, 279
-"""TIFF's tags of where the strips of an image lie (TIFF 6.0, section 8)."""
+PARTS = ((273, 279), (324, 325))
+"""TIFF's tags of where the strips of an image lie and of their bytes, and those of tiles (TIFF 6.0, sections 8, 15)."""
 
 THRESHOLD = 128
 """Gray from which on a pixel of a one-bit scan is white."""
@@ -41,8 +41,16 @@ def is_whole_tiff(path: Path, *, expected_size: tuple[int, int]) -> bool:
     """Return whether a file is a TIFF of (height, width) whose strips all lie within it; pixels are not looked at."""
     try:
         with path.open("rb") as file, TiffImageFile(file) as image:
-            strips = zip(image.tag_v2[STRIP_OFFSETS], image.tag_v2[STRIP_BYTE_COUNTS], strict=True)
-            is_there = max(offset + count for offset, count in strips) <= path.stat().st_size
-            return bool(image.size == expected_size[::-1] and is_there)
+            return image.size == expected_size[::-1] and holds_its_pixels(image, path.stat().st_size)
     except Exception:  # a broken header surfaces as OSError, SyntaxError, KeyError, ValueError, struct.error, TypeError
         return False
+
+
+def holds_its_pixels(image: TiffImageFile, num_bytes: int) -> bool:
+    """Return whether all strips or tiles of an opened file lie within so many bytes, as far as its tags tell."""
+    ends = [
+        offset + count
+        for offsets, counts in PARTS
+        for offset, count in zip(image.tag_v2.get(offsets, ()), image.tag_v2.get(counts, ()), strict=False)
+    ]
+    return bool(ends) and max(ends) <= num_bytes

@@ -62,13 +62,12 @@ def look_at_each(
     root: Path,
     kind: str,
     look: Callable[[Path], T],
-    option: str = "--images",
     on_progress: Progress | None = None,
 ) -> list[T]:
     """Return what ``look`` sees of each file below a folder, in JSON values, or what it saw of the same file before.
 
-    ``kind`` names what is seen, ``option`` is the one that named the folder. ``on_progress`` is called in the calling
-    thread after each file that had to be looked at.
+    ``kind`` names what is seen. ``on_progress`` is called in the calling thread after each file that had to be looked
+    at.
 
     Raises:
         InputError: ``look`` raised a CorpusError or an OSError; the first few files are named.
@@ -103,17 +102,16 @@ def look_at_each(
             if fresh:
                 _write_cache(cache, {**known, **fresh})
     if problems:
-        raise unusable_files(root, sorted(problems), option=option)
+        raise unusable_files(root, sorted(problems))
     return [found[name] for name in names]
 
 
-def unusable_files(root: Path, problems: Sequence[str], *, option: str = "--images") -> InputError:
+def unusable_files(root: Path, problems: Sequence[str]) -> InputError:
     """Return what to raise for files of a folder that cannot be used, the first few named with their problem."""
     files = "1 file" if len(problems) == 1 else f"{len(problems):,} files"
     more = f" and {len(problems) - MAX_NAMED:,} more" if len(problems) > MAX_NAMED else ""
     return InputError(
-        option,
-        root,
+        str(root),
         allowed=f"holds {files} that cannot be used: {', '.join(problems[:MAX_NAMED])}{more}",
         remedy="mend or remove them",
     )

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vnbench.errors import InputError
+from vnbench.images import headers
+from vnbench.images.corpus import load_corpus
+from vnbench.images.headers import read_headers
+from vnbench.images.whole_files import seems_whole
+
+SIZE = (64, 96)
+
+
+def page() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8))
+
+
+def tiles(path: Path) -> None:
+    """Write four tiles of 32 x 48 px, without compression."""
+    pixels_HW = np.asarray(page())
+    parts = [pixels_HW[y : y + 32, x : x + 48].tobytes() for y in (0, 32) for x in (0, 48)]
+    start = 8 + 2 + 12 * 9 + 4
+    offsets = [start + 32 + sum(map(len, parts[:number])) for number in range(4)]
+    tags = [
+        (256, 3, 1, 96), (257, 3, 1, 64), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1),
+        (322, 3, 1, 48), (323, 3, 1, 32), (324, 4, 4, start), (325, 4, 4, start + 16),
+    ]  # fmt: skip
+    entries = b"".join(
+        tag.to_bytes(2, "little")
+        + kind.to_bytes(2, "little")
+        + count.to_bytes(4, "little")
+        + value.to_bytes(4, "little")
+        for tag, kind, count, value in tags
+    )
+    words = b"".join(value.to_bytes(4, "little") for value in (*offsets, *map(len, parts)))
+    path.write_bytes(
+        b"II*\0\x08\0\0\0" + len(tags).to_bytes(2, "little") + entries + bytes(4) + words + b"".join(parts)
+    )
+
+
+SAVES: dict[str, Callable[[Path], None]] = {
+    "plain.png": lambda path: page().save(path),
+    "plain.jpg": lambda path: page().save(path),
+    "progressive.jpg": lambda path: page().save(path, progressive=True),
+    "plain.tif": lambda path: page().save(path),
+    "deflate.tif": lambda path: page().save(path, compression="tiff_adobe_deflate"),
+    "group4.tif": lambda path: page().convert("1").save(path, compression="group4"),
+    "tiled.tif": tiles,
+}
+
+
+def problem_of(path: Path) -> str:
+    """Return what is told against a file as an image: at its opening, or by its header."""
+    try:
+        (header,) = read_headers([path], root=path.parent)
+    except InputError as error:
+        return str(error)
+    return header.image_problem or ""
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("name", SAVES)
+def test_a_file_that_ends_too_early_is_told_from_a_whole_one(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    SAVES[name](path)
+    assert seems_whole(path)
+    assert problem_of(path) == ""
+    content = path.read_bytes()
+    path.write_bytes(content[: 2 * len(content) // 3])
+    assert "does not decode" in problem_of(path)
+
+
+def test_a_file_that_lacks_its_end_alone_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "plain.png"
+    page().save(path)
+    path.write_bytes(path.read_bytes()[:-12])
+    assert not seems_whole(path)
+    assert problem_of(path) == ""
+
+
+@pytest.mark.parametrize(("name", "kind"), [("plain.bmp", "BMP"), ("plain.webp", "WEBP")])
+def test_formats_that_say_their_length_are_known_by_it(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    page().save(path, format=kind)
+    assert seems_whole(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert not seems_whole(path)
+
+
+@pytest.mark.parametrize("name", ["plain.png", "plain.jpg", "plain.tif", "group4.tif"])
+def test_what_follows_the_end_of_an_image_does_no_harm(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    SAVES[name](path)
+    path.write_bytes(path.read_bytes() + b"made by a camera" * 10)
+    (header,) = read_headers([path], root=tmp_path)
+    assert header.image_problem is None
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("images", "masks"):
+        (tmp_path / "logs" / name).mkdir(parents=True)
+        for index in range(6):
+            Image.fromarray(np.zeros(SIZE, np.uint8)).save(tmp_path / "logs" / name / f"{index}.tif")
+    return tmp_path / "logs"
+
+
+def with_manifest(folder: Path) -> None:
+    rows = [f"{index},train,96,64,images/{index}.tif,masks/{index}.tif" for index in range(6)]
+    (folder / "manifest.csv").write_text("\n".join(["index,split,width,height,image,mask", *rows]))
+
+
+@pytest.mark.parametrize("prepare", [lambda folder: None, with_manifest])
+def test_every_file_that_headers_tell_is_unusable_is_counted_and_the_first_are_named(
+    folder: Path, prepare: Callable[[Path], None]
+) -> None:
+    prepare(folder)
+    for index in range(4):
+        Image.fromarray(np.zeros(SIZE, np.float32)).save(folder / "images" / f"{index}.tif")
+    pages = [Image.fromarray(np.zeros(SIZE, np.uint8))] * 3
+    pages[0].save(folder / "masks" / "5.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(InputError) as caught:
+        load_corpus(folder)
+    told = str(caught.value)
+    assert told.startswith(f"{folder}: holds 5 files that cannot be used: images/0.tif: holds fractions")
+    assert "images/2.tif: holds fractions" in told
+    assert "images/3.tif" not in told
+    assert told.endswith(" and 2 more; mend or remove them")
+
+
+def test_a_file_of_another_size_than_its_row_says_is_refused_before_anything_starts(folder: Path) -> None:
+    with_manifest(folder)
+    Image.fromarray(np.zeros((30, 40), np.uint8)).save(folder / "masks" / "2.tif")
+    with pytest.raises(InputError, match=r"1 file that .*: masks/2\.tif: is 40 x 30 px, its manifest row says 96 x 64"):
+        load_corpus(folder)
+    assert len(load_corpus(folder, is_partial=True)) == 6
+
+
+def test_headers_seen_by_other_rules_do_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vnbench.images.known_files.RACY_NS", 0)
+    files, read = sorted((folder / "images").iterdir()), []
+    read_headers(files, root=folder)
+    right = headers.look_at
+    monkeypatch.setattr(headers, "look_at", lambda path: (read.append(path), right(path))[1])
+    read_headers(files, root=folder)
+    assert read == []
+    monkeypatch.setattr(headers, "RULES", headers.RULES + 1)
+    read_headers(files, root=folder)
+    assert len(read) == len(files)
