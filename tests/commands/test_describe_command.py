@@ -9,7 +9,7 @@ from PIL import Image
 
 from vnbench.cli.app import run
 from vnbench.commands.describe import describe_corpus_files
-from vnbench.errors import CorpusError
+from vnbench.errors import InputError
 from vnbench.images.corpus import Corpus
 from vnbench.images.gray_files import read_gray
 
@@ -43,7 +43,7 @@ def test_only_some_masks_of_a_large_corpus_are_decoded(corpus: Corpus, monkeypat
 
 def test_a_file_that_is_not_what_its_row_says_is_named(corpus: Corpus) -> None:
     corpus.image_path(4).write_bytes(corpus.image_path(5).read_bytes())
-    with pytest.raises(CorpusError, match=r"000004\.png: is .* px, its manifest row says"):
+    with pytest.raises(InputError, match=r"000004\.png: is .* px, its manifest row says"):
         describe_corpus_files(corpus.directory)
 
 

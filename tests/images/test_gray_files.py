@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import zlib
 from pathlib import Path
@@ -160,3 +161,18 @@ def test_a_header_tells_what_will_be_refused_before_anything_is_decoded(tmp_path
         check_header(found, path, expected_size=SIZE, is_mask=True)
     with pytest.raises(CorpusError, match=r"is 333 x 61 px, its manifest row says 61 x 333 px"):
         check_header(found, path, expected_size=SIZE[::-1])
+
+
+@pytest.mark.parametrize("shortage", [OSError(errno.EMFILE, "Too many open files"), MemoryError("no room")])
+def test_a_shortage_of_the_machine_is_not_told_as_a_fault_of_the_file(
+    tmp_path: Path, image_HW: np.ndarray, shortage: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(encode(image_HW, "png"))
+
+    def refuse(*_: object) -> None:
+        raise shortage
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(type(shortage)):
+        read_gray(path, expected_size=SIZE)

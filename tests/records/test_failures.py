@@ -37,6 +37,9 @@ def raised_by_torch(num_bytes: int) -> BaseException:
         (RuntimeError("Expected canUse32BitIndexMath(input) to be true"), "crashed", "index-overflow"),
         (RuntimeError("size mismatch"), "crashed", "exception"),
         (CorpusError("a.png: does not decode"), "crashed", "unusable-image"),
+        (OSError(24, "Too many open files", "a.png"), "crashed", "open-files"),
+        (RuntimeError("Too many open files. Communication with the workers is no longer"), "crashed", "open-files"),
+        (RuntimeError("received 0 items of ancdata"), "crashed", "open-files"),
     ],
 )
 def test_an_error_is_told_by_its_type_and_its_text(error: BaseException, status: str, kind: str) -> None:

@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import re
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import TRIAL_ENTRY, run_trial
-from vnbench.trial.kinds.loading import check_shared_memory
+from vnbench.trial.kinds.loading import allow_open_files, check_shared_memory
 from vnbench.units import PixelRange, count
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -118,7 +119,7 @@ def test_more_workers_than_cores_are_warned_of(corpus: Corpus) -> None:
 
 
 FAULTS = [
-    ("lose_a_file", 600.0, "crashed", "exception"),
+    ("lose_a_file", 600.0, "crashed", "unusable-image"),
     ("kill_a_worker", 600.0, "crashed", "worker-died"),
     # Long enough that no worker of a busy machine is held to hang that does not.
     ("hang_a_worker", 6.0, "timeout", "worker-hung"),
@@ -160,3 +161,26 @@ def test_a_missing_shared_memory_is_told_before_workers_start(number: int, monke
     with pytest.raises(LoaderError, match=re.escape(os.strerror(number))) as caught:
         check_shared_memory([MicroBatch((0,), (64, 64))], num_workers=2, prefetch_factor=2)
     assert classify(caught.value)[1].kind == "shared-memory"
+
+
+def test_workers_whose_batches_take_more_open_files_than_allowed_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (64, 64))
+    allow_open_files(num_workers=1, prefetch_factor=2)
+    with pytest.raises(
+        LoaderError, match=r"64 files open \(ulimit -Hn\), and --num-workers 8 with --prefetch-factor 16 needs"
+    ) as caught:
+        allow_open_files(num_workers=8, prefetch_factor=16)
+    assert classify(caught.value)[1].kind == "open-files"
+
+
+def test_a_limit_of_open_files_that_may_be_raised_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (64, 4096))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: raised.append(limits))
+    allow_open_files(num_workers=1, prefetch_factor=2)
+    assert raised == []
+    allow_open_files(num_workers=8, prefetch_factor=16)
+    assert 8 * 16 * 3 < raised[0][0] < 4096
+    assert raised[0][1] == 4096

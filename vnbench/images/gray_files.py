@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ FILE_KINDS: Mapping[str, type[ImageFile]] = {
 
 UNKNOWN_LAYOUT = "has pixels of a depth and layout that are not read; save it as gray of 8 or 16 bits"
 """What is said where Pillow says ``unknown pixel mode``."""
+
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors of opening a file that say nothing of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,9 +211,11 @@ def _looked_at(path: Path, look: Callable[[ImageFile], T]) -> T:
         problem = str(error)
     except FileNotFoundError:
         problem = "is missing"
-    except PermissionError as error:
-        problem = f"cannot be read ({error.strerror})"
-    except Exception as error:  # a broken chunk surfaces as OSError, SyntaxError, ValueError, struct.error, zlib.error
+    except (MemoryError, OSError) as error:
+        if isinstance(error, MemoryError) or error.errno in SHORTAGES:
+            raise  # of the machine, whatever file it was met at
+        problem = f"cannot be read ({error.strerror})" if error.errno else f"does not decode: {error}"
+    except Exception as error:  # a broken chunk surfaces as SyntaxError, ValueError, struct.error, zlib.error
         problem = UNKNOWN_LAYOUT if str(error) == "unknown pixel mode" else f"does not decode: {error}"
     raise CorpusError(f"{path}: {problem}")
 

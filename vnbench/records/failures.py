@@ -33,6 +33,7 @@ TEXTS: Sequence[tuple[CauseKind, Status, tuple[str, ...]]] = (
     ),
     # Before the death of a worker, which torch tells in the same message.
     ("shared-memory", "crashed", ("out of shared memory", "/dev/shm has")),
+    ("open-files", "crashed", ("oo many open files", "files open (ulimit", "received 0 items of ancdata")),
     ("worker-died", "crashed", ("DataLoader worker (pid",)),
     ("worker-hung", "timeout", ("DataLoader timed out",)),
     (

@@ -52,6 +52,7 @@ CauseKind = Literal[
     "worker-hung",  # a loader worker gave no batch for too long
     "shared-memory",  # /dev/shm has no room for the loader's batches
     "unusable-image",  # an image or mask file cannot be read as one, or is not what it was
+    "open-files",  # the process may open no more files
     "exception",  # an error was raised in the trial
     "exit-code",  # the process ended with a non-zero code and no record
     "signal",  # the process was killed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
@@ -25,6 +26,15 @@ from vnbench.units import count, format_bytes
 
 SHARED_MEMORY = "/dev/shm"
 """Where batches of worker processes lie."""
+
+OPEN_FILES = "/proc/self/fd"
+"""A name for each file that this process has open."""
+
+FILES_PER_WORKER = 5
+"""Pipes, and what tells of a worker's end."""
+
+FILES_BESIDE = 8
+"""For images that are being read and what torch opens; with 1 to 4 workers and 2 to 24 batches ahead none were used."""
 
 
 class Loading:
@@ -65,12 +75,14 @@ class Loading:
         """Return a loader of these micro-batches.
 
         Raises:
-            LoaderError: /dev/shm has no room for as many batches as its workers have ahead.
+            LoaderError: /dev/shm has no room for as many batches as its workers have ahead, or the process may not
+                open as many files.
         """
         if self.uses_processes:
             check_shared_memory(
                 micro_batches, num_workers=self._num_workers, prefetch_factor=self._spec.prefetch_factor
             )
+            allow_open_files(num_workers=self._num_workers, prefetch_factor=self._spec.prefetch_factor)
         return make_loader(
             self._corpus,
             micro_batches,
@@ -121,3 +133,29 @@ def check_shared_memory(micro_batches: Sequence[MicroBatch], *, num_workers: int
             f"{count(num_workers, 'worker')}; write fewer --num-workers, a smaller --prefetch-factor or --worker-kind "
             "threads, or enlarge it (docker run --shm-size)"
         )
+
+
+def allow_open_files(*, num_workers: int, prefetch_factor: int) -> None:
+    """Let this process open as many files as the batches of worker processes take, one for each of their tensors.
+
+    Beyond its limit a worker is told to hang or to have died, or the exchange waits without an end.
+
+    Raises:
+        LoaderError: the limit that cannot be raised is lower; a system that does not tell is not asked.
+    """
+    num_batches = num_workers * prefetch_factor + 2  # one is trained on, another just taken
+    try:
+        num_open = len(os.listdir(OPEN_FILES))
+    except OSError:
+        return
+    needed = num_open + FILES_BESIDE + FILES_PER_WORKER * num_workers + len(Batch._fields) * num_batches
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise LoaderError(
+            f"this process may have {hard:,} files open (ulimit -Hn), and --num-workers {num_workers} with "
+            f"--prefetch-factor {prefetch_factor} needs {needed:,}; write fewer --num-workers, a smaller "
+            "--prefetch-factor or --worker-kind threads, or raise the limit"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
