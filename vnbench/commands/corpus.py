@@ -30,6 +30,7 @@ from vnbench.images.synthesis import (
     planned_corpus,
 )
 from vnbench.output.console import say, stderr_console
+from vnbench.output.reading_progress import ReadingProgress
 from vnbench.records.spec.trial_spec import ImagesSpec, TrialSpec
 from vnbench.records.spec.words import ImageFormat, SizeLaw, Task
 from vnbench.request.config import SweepConfig
@@ -107,7 +108,8 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
                 allowed="the images of --corpus have a format already",
                 remedy="leave one of them out",
             )
-        corpus = load_corpus(config.corpus)
+        with ReadingProgress(console=stderr_console()) as progress:
+            corpus = load_corpus(config.corpus, on_progress=progress)
         _check_files(corpus, config)
         if {"training", "loader"} & set(config.kinds) and not config.find_max_batch:
             option = "--images" if "images" in config.asked else "--corpus"

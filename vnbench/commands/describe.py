@@ -20,6 +20,8 @@ from vnbench.images.gray_files import read_mask
 from vnbench.images.headers import read_headers
 from vnbench.images.mask_classes import MaskClasses, class_table
 from vnbench.images.pixel_rules import UPRIGHT
+from vnbench.output.console import stderr_console
+from vnbench.output.reading_progress import ReadingProgress
 from vnbench.records.spec.words import IGNORED_CLASS, NUM_CLASSES
 from vnbench.request.classes import settle_classes
 from vnbench.request.options import OPTIONS
@@ -115,7 +117,8 @@ def describe_corpus_files(directory: Path, asked: Mapping[str, Any] | None = Non
         InputError: the folder is no corpus, or numbers in its masks are no classes, as far as options say.
         CorpusError: a file is not what its manifest says.
     """
-    corpus = load_corpus(directory)
+    with ReadingProgress(console=stderr_console()) as progress:
+        corpus = load_corpus(directory, on_progress=progress)
     by_width = np.argsort(corpus.sizes_N2[:, 1], kind="stable")
     places = np.linspace(0, len(corpus) - 1, min(len(corpus), MAX_DECODED)).round().astype(np.int64)
     chosen = by_width[np.unique(places)].tolist()
