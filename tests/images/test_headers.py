@@ -152,3 +152,34 @@ def test_headers_seen_by_other_rules_do_not_count(folder: Path, monkeypatch: pyt
     monkeypatch.setattr(headers, "RULES", headers.RULES + 1)
     read_headers(files, root=folder)
     assert len(read) == len(files)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty, as a download leaves a file that failed; fetch it again"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+            "is a pointer of Git LFS and not the image; run git lfs pull",
+        ),
+        (
+            b"\n<!DOCTYPE html><html>404</html>",
+            "is a web page and no image, as a server answers for a file that it has",
+        ),
+        (b"no image at all", "does not decode"),
+    ],
+)
+def test_what_lies_in_the_place_of_an_image_is_told_by_what_it_is(folder: Path, content: bytes, told: str) -> None:
+    (folder / "images" / "3.tif").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load_corpus(folder)
+    assert f"holds 1 file that cannot be used: images/3.tif: {told}" in str(caught.value)
+
+
+def test_a_link_to_nowhere_is_told_with_where_it_leads(folder: Path) -> None:
+    (folder / "images" / "3.tif").unlink()
+    (folder / "images" / "3.tif").symlink_to("../.git/annex/objects/qF/3.tif")
+    with pytest.raises(
+        InputError, match=r"images/3\.tif: is a link to \.\./\.git/annex/objects/qF/3\.tif, which is not"
+    ):
+        load_corpus(folder)

@@ -154,3 +154,34 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
     (tmp_path / "cache").write_text("a file where the folder would be")
     first = look(root, looked_at)
     assert look(root, looked_at) == first
+
+
+def test_what_was_seen_before_an_interruption_is_kept(
+    root: Path, looked_at: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(monkeypatch)
+    files = sorted(root.iterdir())
+
+    def interrupted(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        look_at_each(files, root=root, kind="texts", look=Path.read_text, on_progress=interrupted)
+    look(root, looked_at)
+    assert len(looked_at) == 2
+
+
+@pytest.mark.parametrize("spelt", ["files", "./files", "link", "files/../files"])
+def test_a_folder_is_the_same_however_it_is_spelt(
+    root: Path, looked_at: list[str], spelt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(monkeypatch)
+    (root.parent / "link").symlink_to(root, target_is_directory=True)
+    monkeypatch.chdir(root.parent)
+    look(root, looked_at)
+    look(Path(spelt), looked_at)
+    assert looked_at == []
+    monkeypatch.chdir(root)
+    look(Path("."), looked_at)
+    assert looked_at == []

@@ -13,7 +13,7 @@ from vnbench.errors import CorpusError
 from vnbench.images.gray_files import Header, check_header, look_at, read_gray
 from vnbench.images.known_files import look_at_each, unusable_files
 from vnbench.images.manifest import ManifestRow
-from vnbench.images.whole_files import seems_whole
+from vnbench.images.whole_files import seems_whole, stand_in_of
 from vnbench.units import MAX_SIDE_PIXELS
 
 RULES = 1
@@ -52,7 +52,11 @@ def check_files(rows: Sequence[ManifestRow], *, root: Path) -> None:
 
 
 def _look(path: Path) -> dict[str, Any]:
-    header = look_at(path)
+    try:
+        header = look_at(path)
+    except CorpusError as error:
+        instead = stand_in_of(path)
+        raise error if instead is None else CorpusError(f"{path}: {instead}") from error
     height, width = header.height, header.width
     if max(height, width) > MAX_SIDE_PIXELS or min(height, width) < 1:
         raise CorpusError(f"{path}: claims {width} x {height} px")

@@ -90,7 +90,7 @@ def look_at_each(
                 try:
                     entry, is_settled = future.result()
                 except (CorpusError, OSError) as error:
-                    problems.append(_told(error, root=root, name=waiting[future]))
+                    problems.append(_told(error, unseen[waiting[future]], root=root))
                     continue
                 found[waiting[future]] = entry[1]
                 if is_settled:
@@ -147,10 +147,11 @@ def _content_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _told(error: CorpusError | OSError, *, root: Path, name: str) -> str:
-    if isinstance(error, CorpusError):
-        return str(error).removeprefix(f"{root}{os.sep}")
-    return f"{name}: cannot be read ({error.strerror})"
+def _told(error: CorpusError | OSError, path: Path, *, root: Path) -> str:
+    told = f"{path}: cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        told = f"{path}: is a link to {os.readlink(path)}, which is not there; fetch it, or mend the link"
+    return told.removeprefix(f"{root}{os.sep}")
 
 
 def _read_cache(path: Path) -> dict[str, Entry]:

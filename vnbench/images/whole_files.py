@@ -1,4 +1,4 @@
-"""Whether a file ends where an image of its format ends, told by a few small reads and not by its pixels."""
+"""Whether a file is the whole image that its name promises, told by a few small reads and not by its pixels."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from vnbench.images.gray_png import END_CHUNK
 from vnbench.images.gray_tiff import holds_its_pixels
 
 HEAD_BYTES = 12
+
+LFS_POINTER = b"version https://git-lfs"
+"""What a checkout without Git LFS holds in the place of a file begins with it."""
 
 TAIL_BYTES = 65_536
 """Where the end of a JPEG is looked for: cameras write more behind it."""
@@ -44,6 +47,23 @@ def seems_whole(path: Path) -> bool:
             with TiffImageFile(file) as image:
                 return holds_its_pixels(image, num_bytes)
     return True
+
+
+def stand_in_of(path: Path) -> str | None:
+    """Return what lies in the place of an image that could not be opened, where that is known to happen; else None.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
+        return "is empty, as a download leaves a file that failed; fetch it again"
+    if head.startswith(LFS_POINTER):
+        return "is a pointer of Git LFS and not the image; run git lfs pull"
+    if head.lstrip()[:5].lower() in (b"<html", b"<!doc", b"<?xml"):
+        return "is a web page and no image, as a server answers for a file that it has not; fetch it again"
+    return None
 
 
 def _tail(file: BinaryIO, count: int, num_bytes: int) -> bytes:
