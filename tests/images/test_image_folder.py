@@ -109,7 +109,7 @@ def test_a_broken_cache_costs_nothing_but_time(folder: Path, tmp_path: Path) -> 
         (lambda root: (root / "masks/0.png").unlink(), r"holds 1 file without a mask: images/0\.png; add the masks"),
         (lambda root: save(root / "masks/0.png", (9, 9)), r"images/0\.png \(70 x 40 px, its mask 9 x 9 px\)"),
         (lambda root: (root / "images/0.png").write_bytes(b"\x89PNG\r\n"), r"images/0\.png: does not decode"),
-        (lambda root: os.truncate(root / "masks/0.png", 0), r"masks/0\.png: does not decode"),
+        (lambda root: os.truncate(root / "masks/0.png", 9), r"masks/0\.png: does not decode"),
     ],
 )
 def test_files_that_cannot_be_used_are_named(folder: Path, damage: object, told: str) -> None:

@@ -29,6 +29,10 @@ def looked_at(root: Path) -> list[str]:
     return []
 
 
+def names_in(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir())
+
+
 def look(root: Path, looked_at: list[str]) -> list[str]:
     """Return the text of each file, and note which of them were read."""
 
@@ -37,7 +41,7 @@ def look(root: Path, looked_at: list[str]) -> list[str]:
         return path.read_text()
 
     looked_at.clear()
-    return look_at_each(sorted(root.iterdir()), root=root, kind="texts", look=read)
+    return look_at_each(names_in(root), root=root, kind="texts", look=read)
 
 
 def settle(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +99,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(root: Path, monkeypa
         path.write_text("changed")
         return text
 
-    files = [root / "0.txt"]
+    files = ["0.txt"]
     assert look_at_each(files, root=root, kind="texts", look=read_and_change) == ["content 0"]
     assert look_at_each(files, root=root, kind="texts", look=Path.read_text) == ["changed"]
 
@@ -106,14 +110,14 @@ def test_what_is_known_of_other_files_of_the_folder_is_kept(
     settle(monkeypatch)
     look(root, looked_at)
     (root / "0.txt").write_text("content 9")
-    look_at_each([root / "0.txt"], root=root, kind="texts", look=Path.read_text)
+    look_at_each(["0.txt"], root=root, kind="texts", look=Path.read_text)
     look(root, looked_at)
     assert looked_at == []
 
 
 def test_progress_tells_of_the_files_that_had_to_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settle(monkeypatch)
-    files, told = sorted(root.iterdir()), []
+    files, told = names_in(root), []
     content_digests(files[:2], root=root)
     content_digests(files, root=root, on_progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]
@@ -121,7 +125,7 @@ def test_progress_tells_of_the_files_that_had_to_be_read(root: Path, monkeypatch
 
 def test_equal_contents_have_equal_digests(root: Path) -> None:
     (root / "1.txt").write_text("content 0")
-    digests = content_digests(sorted(root.iterdir()), root=root)
+    digests = content_digests(names_in(root), root=root)
     assert digests[0] == digests[1]
     assert len(set(digests)) == 4
 
@@ -133,7 +137,7 @@ def test_files_that_cannot_be_used_are_counted_and_the_first_named(root: Path) -
         raise PermissionError(13, "Permission denied", str(path))
 
     with pytest.raises(InputError) as caught:
-        look_at_each(sorted(root.iterdir()), root=root, kind="texts", look=refuse)
+        look_at_each(names_in(root), root=root, kind="texts", look=refuse)
     assert str(caught.value) == (
         f"{root}: holds 5 files that cannot be used: 0.txt: cannot be read (Permission denied), "
         "1.txt: cannot be read (Permission denied), 2.txt: is no image and 2 more; mend or remove them"
@@ -160,7 +164,7 @@ def test_what_was_seen_before_an_interruption_is_kept(
     root: Path, looked_at: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settle(monkeypatch)
-    files = sorted(root.iterdir())
+    files = names_in(root)
 
     def interrupted(done: int, total: int) -> None:
         if done == 3:

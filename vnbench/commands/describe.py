@@ -125,8 +125,8 @@ def describe_corpus_files(directory: Path, asked: Mapping[str, Any] | None = Non
     classes = _classes(asked or {}, corpus)
     with ThreadPoolExecutor(max_workers=min(MAX_THREADS, os.cpu_count() or 1)) as pool:
         counted = list(pool.map(lambda index: _class_counts(corpus, index), chosen))
-    headers = read_headers([corpus.image_path(index) for index in range(len(corpus))], root=directory)
-    mask_headers = read_headers([corpus.mask_path(index) for index in range(len(corpus))], root=directory)
+    headers = read_headers(corpus.image_files, root=directory)
+    mask_headers = read_headers(corpus.mask_files, root=directory)
     counts_N256 = np.array(counted, dtype=np.int64)
     numbers = np.flatnonzero(counts_N256.sum(axis=0)).tolist()
     unknown = classes.explain(numbers)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,7 +22,7 @@ from vnbench.errors import InputError, readable
 from vnbench.images.folder import has_images, pair_folder
 from vnbench.images.headers import check_files
 from vnbench.images.known_files import Progress, content_digests
-from vnbench.images.manifest import ManifestRow, read_manifest
+from vnbench.images.manifest import COLUMNS, ManifestRow, read_manifest
 from vnbench.records.identity import digest
 from vnbench.records.spec.words import TASKS, ImageFormat, Task
 
@@ -104,7 +104,7 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress:
         rows = pair_folder(directory)
         if not is_partial:
             check_files(rows, root=directory)
-        contents = content_digests(_files(rows, directory), root=directory, on_progress=on_progress)
+        contents = content_digests(_names(rows), root=directory, on_progress=on_progress)
         return describe_corpus(rows, directory=directory, facts=None, contents=contents)
     rows = read_manifest(directory / MANIFEST_FILE)
     for row in () if is_partial else rows:
@@ -121,7 +121,7 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress:
     facts = read_facts(directory)
     if facts is not None and facts.get("generator") == GENERATOR:
         return describe_corpus(rows, directory=directory, facts=facts)
-    contents = content_digests(_files(rows, directory), root=directory, on_progress=on_progress)
+    contents = content_digests(_names(rows), root=directory, on_progress=on_progress)
     return describe_corpus(rows, directory=directory, facts=facts, contents=contents)
 
 
@@ -148,14 +148,14 @@ def describe_corpus(
         is_train=is_train,
         task=None if facts is None else facts.get("task"),
         corpus_id=digest(
-            {"manifest": [asdict(row) for row in rows], "facts": facts}
+            {"manifest": [{name: getattr(row, name) for name in COLUMNS} for row in rows], "facts": facts}
             | ({} if contents is None else {"contents": list(contents)})
         ),
     )
 
 
-def _files(rows: Sequence[ManifestRow], directory: Path) -> list[Path]:
-    return [directory / name for row in rows for name in (row.image, row.mask)]
+def _names(rows: Sequence[ManifestRow]) -> list[str]:
+    return [name for row in rows for name in (row.image, row.mask)]
 
 
 def read_facts(directory: Path) -> Mapping[str, Any] | None:

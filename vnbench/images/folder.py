@@ -99,7 +99,10 @@ def header_sizes(files: list[Path], *, root: Path) -> SizeArray:
     Raises:
         InputError: a header cannot be read; the first few files are named.
     """
-    return np.array([(one.height, one.width) for one in read_headers(files, root=root)], dtype=np.int64)
+    return np.array(
+        [(one.height, one.width) for one in read_headers([str(path.relative_to(root)) for path in files], root=root)],
+        dtype=np.int64,
+    )
 
 
 def _pairs(root: Path) -> Iterator[tuple[Path, Path | None]]:

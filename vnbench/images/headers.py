@@ -20,13 +20,15 @@ RULES = 1
 """To be raised where something else is seen in the same header, so that nothing seen before counts any more."""
 
 
-def read_headers(files: Sequence[Path], *, root: Path) -> list[Header]:
-    """Return the header of each image or mask file below a folder, or what is known of it where it is the same.
+def read_headers(names: Sequence[str], *, root: Path) -> list[Header]:
+    """Return the header of each image or mask file, or what is known of it where it is the same.
+
+    Files are named relative to the folder ``root``.
 
     Raises:
         InputError: a header cannot be read, or claims a side above MAX_SIDE_PIXELS; the first few files are named.
     """
-    seen = look_at_each(files, root=root, kind=f"headers-{RULES}-{PIL.__version__}", look=_look)
+    seen = look_at_each(names, root=root, kind=f"headers-{RULES}-{PIL.__version__}", look=_look)
     return [Header(**values) for values in seen]
 
 
@@ -39,7 +41,7 @@ def check_files(rows: Sequence[ManifestRow], *, root: Path) -> None:
     """
     masks = [row.mask for row in rows]
     names = [*(row.image for row in rows), *masks]
-    headers = read_headers([root / name for name in names], root=root)
+    headers = read_headers(names, root=root)
     problems: dict[str, str] = {}
     for number, (name, header) in enumerate(zip(names, headers, strict=True)):
         row = rows[number % len(rows)]
