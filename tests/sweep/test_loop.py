@@ -13,7 +13,7 @@ from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.loop import (
     DEVICE_LOST,
-    UNUSABLE_IMAGE,
+    UNUSABLE_IMAGES,
     BudgetSpentError,
     DueTrial,
     Runner,
@@ -130,7 +130,7 @@ def test_an_image_that_cannot_be_used_ends_the_sweep_at_the_first_trial_that_mee
     assert [record.kind for record in records] == ["memory"] * 4 + ["training"]
     assert observer.finished_records == records
     assert observer.repeated_records == []
-    assert observer.messages == [UNUSABLE_IMAGE.format("logs/7.png: does not decode")]
+    assert observer.messages == [UNUSABLE_IMAGES.format("logs/7.png: does not decode")]
 
 
 def test_everything_without_a_record_is_due() -> None:

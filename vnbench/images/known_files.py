@@ -171,5 +171,5 @@ def _write_cache(path: Path, entries: Mapping[str, Entry]) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(entries))
+        part.write_bytes(json.dumps(entries).encode())
         part.replace(path)

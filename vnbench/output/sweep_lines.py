@@ -92,7 +92,7 @@ def result_lines(
         yield f"plots: {plots[0].parent}"
     yield f"records: {out}"
     if is_ended_by_image:
-        yield f"next: mend that image or take it out, and measure anew: {same_command(options, {})}"
+        yield f"next: mend the images, or take out what cannot be used, and measure anew: {same_command(options, {})}"
         return
     is_timed = any(kind != "memory" for kind in kinds)
     if not_started:

@@ -32,7 +32,7 @@ DEVICE_LOST = (
 """What is said when a sweep ends for want of its device."""
 
 
-UNUSABLE_IMAGE = "an image cannot be used, so that the sweep ends here, and what had finished is kept: {}"
+UNUSABLE_IMAGES = "the images cannot be used as they are, so the sweep ends here; what had finished is kept: {}"
 """What is said when a sweep ends at a trial that met a file which it cannot use: every further trial would meet it."""
 
 
@@ -165,7 +165,7 @@ def is_of_unusable_image(record: TrialRecord) -> bool:
 def _reason_to_end(record: TrialRecord, *, is_device_there: Callable[[], bool]) -> str | None:
     """Return why no trial is to start after one that left ``record``; None if the next one may."""
     if record.cause is not None and is_of_unusable_image(record):
-        return UNUSABLE_IMAGE.format(record.cause.message)
+        return UNUSABLE_IMAGES.format(record.cause.message)
     return DEVICE_LOST if may_have_lost_device(record) and not is_device_there() else None
 
 
