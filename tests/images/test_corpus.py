@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,18 @@ def test_other_pixels_in_a_file_of_the_same_name_size_and_time_make_another_corp
 def test_equal_files_are_one_corpus_wherever_and_however_fresh_they_lie(own: Path, tmp_path: Path) -> None:
     shutil.copytree(own, tmp_path / "checkout", copy_function=shutil.copyfile)
     assert load_corpus(tmp_path / "checkout").corpus_id == load_corpus(own).corpus_id
+
+
+def test_a_copy_by_way_of_macos_is_the_same_corpus(own: Path, tmp_path: Path) -> None:
+    ids = []
+    for form in ("NFC", "NFD"):
+        copy = Path(shutil.copytree(own, tmp_path / form))
+        name = unicodedata.normalize(form, "images/forêt-vidéo.png")
+        (copy / "images" / "000003.png").rename(copy / name)
+        manifest = copy / "manifest.csv"
+        manifest.write_bytes(manifest.read_bytes().replace(b"images/000003.png", name.encode()))
+        ids.append(load_corpus(copy).corpus_id)
+    assert ids[0] == ids[1]
 
 
 def test_the_same_page_in_another_coding_makes_another_corpus(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ DIR/corpus.json         how the files were made; a corpus of real scans needs no
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -148,10 +149,16 @@ def describe_corpus(
         is_train=is_train,
         task=None if facts is None else facts.get("task"),
         corpus_id=digest(
-            {"manifest": [{name: getattr(row, name) for name in COLUMNS} for row in rows], "facts": facts}
+            {"manifest": [_identity(row) for row in rows], "facts": facts}
             | ({} if contents is None else {"contents": list(contents)})
         ),
     )
+
+
+def _identity(row: ManifestRow) -> dict[str, Any]:
+    """Return a row in JSON values, its names as Linux writes them: macOS keeps a letter and its accent apart."""
+    values = {column: getattr(row, column) for column in COLUMNS}
+    return values | {column: unicodedata.normalize("NFC", values[column]) for column in ("image", "mask")}
 
 
 def _names(rows: Sequence[ManifestRow]) -> list[str]:
