@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -183,3 +186,27 @@ def test_a_link_to_nowhere_is_told_with_where_it_leads(folder: Path) -> None:
         InputError, match=r"images/3\.tif: is a link to \.\./\.git/annex/objects/qF/3\.tif, which is not"
     ):
         load_corpus(folder)
+
+
+@pytest.mark.parametrize("prepare", [lambda folder: None, with_manifest])
+def test_files_that_end_too_early_are_told_together_with_those_that_cannot_be_opened(
+    folder: Path, prepare: Callable[[Path], None]
+) -> None:
+    prepare(folder)
+    (folder / "images" / "1.tif").write_bytes(b"")
+    os.truncate(folder / "masks" / "4.tif", (folder / "masks" / "4.tif").stat().st_size // 2)
+    with pytest.raises(InputError, match=r"holds 2 files .*: images/1\.tif: is empty.*, masks/4\.tif: does not decode"):
+        load_corpus(folder)
+
+
+@pytest.mark.processes
+def test_a_broken_file_is_told_without_a_warning_of_pillow(folder: Path) -> None:
+    path = folder / "images" / "1.tif"
+    Image.fromarray(np.eye(*SIZE) > 0).save(path, compression="group4")
+    os.truncate(path, 2 * path.stat().st_size // 3)
+    code = (
+        f"from pathlib import Path; from vnbench.images.corpus import load_corpus; load_corpus(Path({str(folder)!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "UserWarning" not in done.stderr
+    assert "images/1.tif: does not decode" in done.stderr

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vnbench.errors import CorpusError, InputError
+from vnbench.errors import CorpusError
 from vnbench.images import known_files
-from vnbench.images.known_files import content_digests, look_at_each
+from vnbench.images.known_files import content_digests, look_at_each, unusable_files
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,9 @@ def look(root: Path, looked_at: list[str]) -> list[str]:
         return path.read_text()
 
     looked_at.clear()
-    return look_at_each(names_in(root), root=root, kind="texts", look=read)
+    found, problems = look_at_each(names_in(root), root=root, kind="texts", look=read)
+    assert problems == {}
+    return [found[name] for name in names_in(root)]
 
 
 def settle(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,8 +102,8 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(root: Path, monkeypa
         return text
 
     files = ["0.txt"]
-    assert look_at_each(files, root=root, kind="texts", look=read_and_change) == ["content 0"]
-    assert look_at_each(files, root=root, kind="texts", look=Path.read_text) == ["changed"]
+    assert look_at_each(files, root=root, kind="texts", look=read_and_change)[0] == {"0.txt": "content 0"}
+    assert look_at_each(files, root=root, kind="texts", look=Path.read_text)[0] == {"0.txt": "changed"}
 
 
 def test_what_is_known_of_other_files_of_the_folder_is_kept(
@@ -136,9 +138,8 @@ def test_files_that_cannot_be_used_are_counted_and_the_first_named(root: Path) -
             raise CorpusError(f"{path}: is no image")
         raise PermissionError(13, "Permission denied", str(path))
 
-    with pytest.raises(InputError) as caught:
-        look_at_each(names_in(root), root=root, kind="texts", look=refuse)
-    assert str(caught.value) == (
+    _, problems = look_at_each(names_in(root), root=root, kind="texts", look=refuse)
+    assert str(unusable_files(root, problems)) == (
         f"{root}: holds 5 files that cannot be used: 0.txt: cannot be read (Permission denied), "
         "1.txt: cannot be read (Permission denied), 2.txt: is no image and 2 more; mend or remove them"
     )

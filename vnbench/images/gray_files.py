@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ from vnbench.images.pixel_rules import (
 from vnbench.records.spec.words import ImageFormat
 
 T = TypeVar("T")
+
+# What Pillow warns of in a broken file is told by what becomes of it.
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 FILE_KINDS: Mapping[str, type[ImageFile]] = {
     ".png": PngImageFile,

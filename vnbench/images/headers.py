@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,29 @@ RULES = 1
 """To be raised where something else is seen in the same header, so that nothing seen before counts any more."""
 
 
-def read_headers(names: Sequence[str], *, root: Path) -> list[Header]:
+Check = Callable[[str, Header], str | None]
+"""Returns why the file of a name cannot be used as what it is for, in a line that begins with the name; else None."""
+
+
+def read_headers(names: Sequence[str], *, root: Path, check: Check | None = None) -> list[Header]:
     """Return the header of each image or mask file, or what is known of it where it is the same.
 
-    Files are named relative to the folder ``root``.
+    Files are named relative to the folder ``root``. Without a ``check`` a header that can be read will do.
 
     Raises:
-        InputError: a header cannot be read, or claims a side above MAX_SIDE_PIXELS; the first few files are named.
+        InputError: a header cannot be read, claims a side above MAX_SIDE_PIXELS, or does not pass; the first few files
+            are named.
     """
-    seen = look_at_each(names, root=root, kind=f"headers-{RULES}-{PIL.__version__}", look=_look)
-    return [Header(**values) for values in seen]
+    seen, problems = look_at_each(names, root=root, kind=f"headers-{RULES}-{PIL.__version__}", look=_look)
+    headers = {name: Header(**values) for name, values in seen.items()}
+    if problems and check is None:
+        check = _broken  # who mends one file wants to know of all
+    if check is not None:
+        found = {name: check(name, header) for name, header in headers.items()}
+        problems |= {name: problem for name, problem in found.items() if problem is not None}
+    if problems:
+        raise unusable_files(root, problems)
+    return [headers[name] for name in names]
 
 
 def check_files(rows: Sequence[ManifestRow], *, root: Path) -> None:
@@ -39,18 +52,23 @@ def check_files(rows: Sequence[ManifestRow], *, root: Path) -> None:
         InputError: a file cannot be read, is of a kind that is not, ends too early, or has another size than its row
             says; the first few are named.
     """
-    masks = [row.mask for row in rows]
-    names = [*(row.image for row in rows), *masks]
-    headers = read_headers(names, root=root)
-    problems: dict[str, str] = {}
-    for number, (name, header) in enumerate(zip(names, headers, strict=True)):
-        row = rows[number % len(rows)]
+    uses = {row.image: (row, False) for row in rows} | {row.mask: (row, True) for row in rows}
+
+    def check(name: str, header: Header) -> str | None:
+        row, is_mask = uses[name]
         try:
-            check_header(header, Path(name), expected_size=(row.height, row.width), is_mask=number >= len(rows))
+            check_header(header, Path(name), expected_size=(row.height, row.width), is_mask=is_mask)
         except CorpusError as error:
-            problems.setdefault(name, str(error))
-    if problems:
-        raise unusable_files(root, sorted(problems.values()))
+            return str(error)
+        return None
+
+    read_headers(list(uses), root=root, check=check)
+
+
+def _broken(name: str, header: Header) -> str | None:
+    """Return what is wrong with a file whatever it is for."""
+    is_broken = header.image_problem is not None and header.image_problem == header.mask_problem
+    return f"{name}: {header.image_problem}" if is_broken else None
 
 
 def _look(path: Path) -> dict[str, Any]:
