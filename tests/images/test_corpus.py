@@ -46,7 +46,7 @@ def test_other_pixels_in_a_file_of_the_same_name_size_and_time_make_another_corp
     own: Path, name: str, facts: object
 ) -> None:
     if facts is not None:
-        (own / "corpus.json").write_text(json.dumps(facts))
+        (own / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
     before, state, content = load_corpus(own).corpus_id, (own / name).stat(), (own / name).read_bytes()
     (own / name).write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
     os.utime(own / name, ns=(state.st_atime_ns, state.st_mtime_ns))

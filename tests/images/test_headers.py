@@ -115,7 +115,7 @@ def folder(tmp_path: Path) -> Path:
 
 def with_manifest(folder: Path) -> None:
     rows = [f"{index},train,96,64,images/{index}.tif,masks/{index}.tif" for index in range(6)]
-    (folder / "manifest.csv").write_text("\n".join(["index,split,width,height,image,mask", *rows]))
+    (folder / "manifest.csv").write_text("\n".join(["index,split,width,height,image,mask", *rows]), encoding="utf-8")
 
 
 @pytest.mark.parametrize("prepare", [lambda folder: None, with_manifest])

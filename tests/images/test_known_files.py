@@ -20,7 +20,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def root(tmp_path: Path) -> Path:
     for index in range(5):
         (tmp_path / "files").mkdir(exist_ok=True)
-        (tmp_path / "files" / f"{index}.txt").write_text(f"content {index}")
+        (tmp_path / "files" / f"{index}.txt").write_text(f"content {index}", encoding="utf-8")
     return tmp_path / "files"
 
 
@@ -38,7 +38,7 @@ def look(root: Path, looked_at: list[str]) -> list[str]:
 
     def read(path: Path) -> str:
         looked_at.append(path.name)
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
 
     looked_at.clear()
     found, problems = look_at_each(names_in(root), root=root, kind="texts", look=read)
@@ -59,7 +59,7 @@ def test_a_file_is_looked_at_once_until_it_changes(
     assert sorted(looked_at) == ["0.txt", "1.txt", "2.txt", "3.txt", "4.txt"]
     assert look(root, looked_at) == first
     assert looked_at == []
-    (root / "3.txt").write_text("content 9")
+    (root / "3.txt").write_text("content 9", encoding="utf-8")
     assert look(root, looked_at)[3] == "content 9"
     assert looked_at == ["3.txt"]
 
@@ -87,7 +87,7 @@ def test_a_change_in_the_same_tick_is_seen(root: Path, looked_at: list[str]) -> 
     path = root / "0.txt"
     look(root, looked_at)
     state = path.stat()
-    path.write_text("content 9")
+    path.write_text("content 9", encoding="utf-8")
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert look(root, looked_at)[0] == "content 9"
 
@@ -96,9 +96,9 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(root: Path, monkeypa
     settle(monkeypatch)
 
     def read_and_change(path: Path) -> str:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         time.sleep(0.02)
-        path.write_text("changed")
+        path.write_text("changed", encoding="utf-8")
         return text
 
     files = ["0.txt"]
@@ -111,7 +111,7 @@ def test_what_is_known_of_other_files_of_the_folder_is_kept(
 ) -> None:
     settle(monkeypatch)
     look(root, looked_at)
-    (root / "0.txt").write_text("content 9")
+    (root / "0.txt").write_text("content 9", encoding="utf-8")
     look_at_each(["0.txt"], root=root, kind="texts", look=Path.read_text)
     look(root, looked_at)
     assert looked_at == []
@@ -126,7 +126,7 @@ def test_progress_tells_of_the_files_that_had_to_be_read(root: Path, monkeypatch
 
 
 def test_equal_contents_have_equal_digests(root: Path) -> None:
-    (root / "1.txt").write_text("content 0")
+    (root / "1.txt").write_text("content 0", encoding="utf-8")
     digests = content_digests(names_in(root), root=root)
     assert digests[0] == digests[1]
     assert len(set(digests)) == 4
