@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from vnbench.errors import CorpusError, InputError
 from vnbench.images.cache_root import default_cache_root
 from vnbench.records.identity import digest
+from vnbench.units import count
 
 T = TypeVar("T")
 
@@ -107,11 +108,10 @@ def look_at_each(
 def unusable_files(root: Path, problems: Mapping[str, str]) -> InputError:
     """Return what to raise for files of a folder that cannot be used: the first few are named, and all counted."""
     told = [problems[name] for name in sorted(problems)]
-    files = "1 file" if len(problems) == 1 else f"{len(problems):,} files"
     more = f" and {len(problems) - MAX_NAMED:,} more" if len(problems) > MAX_NAMED else ""
     return InputError(
         str(root),
-        allowed=f"holds {files} that cannot be used: {', '.join(told[:MAX_NAMED])}{more}",
+        allowed=f"holds {count(len(problems), 'file')} that cannot be used: {', '.join(told[:MAX_NAMED])}{more}",
         remedy="mend or remove them",
     )
 
