@@ -110,6 +110,16 @@ def test_manifest_may_have_other_columns_another_order_and_a_byte_order_mark(bui
     assert load_corpus(corpus.directory).corpus_id == built.corpus_id
 
 
+def test_a_manifest_written_on_windows_names_the_same_files(corpus: Corpus) -> None:
+    manifest = corpus.directory / "manifest.csv"
+    text = manifest.read_text().replace("images/", "images\\").replace("masks/", "masks\\")
+    manifest.write_text(text.replace("\n", "\r\n"), newline="")
+    assert load_corpus(corpus.directory).corpus_id == corpus.corpus_id
+    odd = corpus.directory / "images\\000001.png"
+    odd.write_bytes(corpus.image_path(1).read_bytes())
+    assert load_corpus(corpus.directory).image_files[:2] == ("images/000000.png", "images\\000001.png")
+
+
 def test_arrays_of_a_corpus_are_read_only(built: Corpus) -> None:
     for array in (built.sizes_N2, built.is_train):
         with pytest.raises(ValueError, match="read-only"):
@@ -135,6 +145,8 @@ def replace_in_line(number: int, old: str, new: str) -> Edit:
         (replace_in_line(3, "train", "test"), "line 3: split='test': a split is train or validation"),
         (replace_in_line(3, "1,", "7,"), "line 3: index='7': .* this one is 1"),
         (replace_in_line(3, "images/000001.png", "/images/1.png"), "line 3: image='/images/1.png': .* relative"),
+        (replace_in_line(3, "images/000001.png", "C:\\1.png"), r"line 3: image='C:\\\\1.png': .* relative"),
+        (replace_in_line(3, "images/000001.png", r"\images\1.png"), "line 3: .* relative"),
         (replace_in_line(3, "masks/000001.png", ""), "line 3: mask='': .* relative"),
         (replace_in_line(3, "masks/000001.png", "masks/x.png"), "index 1: mask='masks/x.png': there is no file"),
         (lambda lines: lines[:1], "there are no sizes below the header"),

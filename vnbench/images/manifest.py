@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Literal, get_args
 
 from vnbench.batching.csv_table import read_csv
@@ -76,6 +76,7 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
             index=index,
             height=height,
             width=width,
+            directory=path.parent,
             where=f"{path}, line {line}:",
         )
         for index, (cells, line, (height, width)) in enumerate(
@@ -91,7 +92,9 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
     return tuple(rows)
 
 
-def _parse_row(values: Mapping[str, str], *, index: int, height: int, width: int, where: str) -> ManifestRow:
+def _parse_row(
+    values: Mapping[str, str], *, index: int, height: int, width: int, directory: Path, where: str
+) -> ManifestRow:
     split = next((split for split in SPLITS if split == values["split"]), None)
     if split is None:
         raise InputError(
@@ -107,12 +110,18 @@ def _parse_row(values: Mapping[str, str], *, index: int, height: int, width: int
             allowed=f"rows are numbered from 0 in order, so this one is {index}",
             remedy="number the rows anew",
         )
-    for column in ("image", "mask"):
-        if not values[column] or PurePath(values[column]).is_absolute():
+    files = [_with_slashes(values[column], directory) for column in ("image", "mask")]
+    for column, file in zip(("image", "mask"), files, strict=True):
+        if not file or PurePath(file).is_absolute() or PureWindowsPath(values[column]).drive:
             raise InputError(
                 where,
                 f"{column}={values[column]!r}",
                 allowed="a file is named relative to the manifest's directory",
                 remedy="write the path from there",
             )
-    return ManifestRow(index=index, split=split, width=width, height=height, image=values["image"], mask=values["mask"])
+    return ManifestRow(index=index, split=split, width=width, height=height, image=files[0], mask=files[1])
+
+
+def _with_slashes(name: str, directory: Path) -> str:
+    """Return the path of a file with ``/``, as Linux writes it. There a backslash may stand in a name."""
+    return name.replace("\\", "/") if "\\" in name and not (directory / name).exists() else name
