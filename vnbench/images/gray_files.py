@@ -12,10 +12,13 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from vnbench.errors import CorpusError
 from vnbench.images.gray_png import encode_image, exif_behind_pixels, is_whole_png, without_remarks
@@ -44,8 +47,13 @@ FILE_KINDS: Mapping[str, type[ImageFile]] = {
     ".tiff": TiffImageFile,
     ".jpg": JpegImageFile,
     ".jpeg": JpegImageFile,
+    ".jfif": JpegImageFile,
+    ".bmp": BmpImageFile,
+    ".webp": WebPImageFile,
+    ".gif": GifImageFile,
 }
-"""Pillow's class for each ending of a file's name."""
+"""Pillow's class for each ending of a file's name. Left out are formats whose few bits per pixel Pillow stretches to
+eight, so that masks would change: JPEG 2000 and the PNM family."""
 
 UNKNOWN_LAYOUT = "has pixels of a depth and layout that are not read; save it as gray of 8 or 16 bits"
 """What is said where Pillow says ``unknown pixel mode``."""
