@@ -64,7 +64,7 @@ def refuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ([], ["--widths", "are needed", "write --widths"]),
         ([*WIDTHS, "--sizes", "missing.csv"], ["--sizes", "leave"]),
         (["--sizes", "missing.csv"], ["missing.csv", "No such file"]),
-        (["--corpus", "missing"], ["missing", "no such manifest", "vnbench corpus"]),
+        (["--corpus", "missing"], ["missing", "no such folder", "vnbench corpus"]),
         ([*WIDTHS, "--config", "missing.toml"], ["--config missing.toml", "No such file"]),
         ([*WIDTHS, "--out", "."], ["--out .", "folder", "write"]),
         ([*WIDTHS, "--out", "/proc/vnbench/r.jsonl"], ["--out /proc/vnbench/r.jsonl", "cannot be made"]),

@@ -11,6 +11,7 @@ from vnbench.cli.app import run
 from vnbench.commands.describe import describe_corpus_files
 from vnbench.errors import InputError
 from vnbench.images.corpus import Corpus
+from vnbench.images.finding.pairs import LeftOut
 from vnbench.images.gray_files import read_gray
 
 
@@ -54,8 +55,24 @@ def test_the_command_tells_it_in_lines_and_as_json(corpus: Corpus, capsys: pytes
     assert "files: 10 8-bit PNG" in text
     assert "10 masks): class 1" in text
     assert text.count("#") >= 40
+    assert "split: by its manifest" in text
     assert run(["corpus", str(corpus.directory), "--describe", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["num_examples"] == 10
+    values = json.loads(capsys.readouterr().out)
+    assert values["num_examples"] == 10
+    assert (values["split_by"], values["left_out"]) == ("manifest", [])
+
+
+def test_the_command_tells_the_split_and_what_is_not_read(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("manifest.csv", "corpus.json", "images/000003.png"):
+        (corpus.directory / name).unlink()
+    assert run(["corpus", str(corpus.directory), "--describe"]) == 0
+    text = capsys.readouterr().out
+    assert "split: every fifth image in the order of widths is for validation\n" in text
+    assert "masks without an image, not read: 1 (masks/000003.png)\n" in text
+    assert run(["corpus", str(corpus.directory), "--describe", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["split_by"] == "widths"
+    assert values["left_out"] == [{"what": "masks without an image", "count": 1, "first_files": ["masks/000003.png"]}]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +96,7 @@ def test_options_that_do_not_go_together_are_refused(
 
 def test_a_folder_that_is_no_corpus_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["corpus", str(tmp_path), "--describe"]) == 2
-    assert "there is no such manifest" in " ".join(capsys.readouterr().err.split())
+    assert "there are no images in it that are read" in " ".join(capsys.readouterr().err.split())
 
 
 def own_folder(root: Path, *, numbers: list[int]) -> Path:
@@ -126,11 +143,13 @@ def test_images_that_are_turned_or_have_more_pages_are_counted(
     (root / "masks" / "2.png").unlink()
     Image.new("L", (66, 32), 2).save(root / "masks" / "2.jpg")
     (root / "images" / "1.png").unlink()
-    page.save(root / "images" / "1.tif", save_all=True, append_images=[page])
+    page.save(root / "images" / "1.tif", save_all=True, append_images=[page] * 9)
     found = describe_corpus_files(root)
-    assert (found.num_turned, found.num_first_pages, found.mask_problem) == (1, 1, None)
+    assert (found.num_turned, found.mask_problem) == (1, None)
+    (pages,) = found.left_out
+    assert pages == LeftOut(what="later pages of image files (9 pages)", count=1, first_files=("images/1.tif",))
     assert run(["corpus", str(root), "--describe"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "turned as their EXIF orientation says: 1" in lines
-    assert "of several pages, of which the first is read: 1" in lines
     assert "masks as JPEG, which changes numbers: 1; save them as PNG" in lines
+    assert "later pages of image files (9 pages), not read: 1 (images/1.tif)" in lines

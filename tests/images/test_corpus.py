@@ -173,8 +173,8 @@ def test_absurd_width_in_a_manifest_is_named_with_its_line(corpus: Corpus, width
         load_corpus(corpus.directory)
 
 
-def test_directory_without_manifest_is_no_corpus(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"manifest\.csv: there is no such manifest; name the directory"):
+def test_directory_without_manifest_or_images_is_no_corpus(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there are no images in it that are read, as \.png"):
         load_corpus(tmp_path)
 
 
@@ -201,9 +201,7 @@ def test_a_folder_that_may_not_be_read_is_bad_input(corpus: Corpus, what: str, m
 
 
 def test_folders_below_that_may_not_be_read_are_bad_input(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    def scandir(path: Path) -> None:
-        refuse(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: refuse(path) if Path(path).name == "images" else scandir(path))
     with pytest.raises(InputError, match=r"--sizes .*images: cannot be read"):
         read_sizes(corpus.directory)

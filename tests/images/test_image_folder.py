@@ -12,8 +12,8 @@ from vnbench.cli.app import run
 from vnbench.errors import InputError
 from vnbench.images import headers, known_files
 from vnbench.images.corpus import load_corpus
-from vnbench.images.folder import has_images, pair_folder, read_sizes
-from vnbench.images.gray_files import Header
+from vnbench.images.folder import pair_folder, read_sizes, read_sizes_with_notes
+from vnbench.images.gray_files import Header, read_gray, read_mask
 
 SIZES = ((40, 70), (33, 90), (64, 128), (48, 100), (50, 81), (36, 110))
 
@@ -44,20 +44,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_images_and_masks_are_paired_by_their_names(folder: Path) -> None:
-    rows = pair_folder(folder)
+    rows, found = pair_folder(folder)
     assert [(row.image, row.mask) for row in rows][:2] == [
         ("images/0.png", "masks/0.png"),
         ("images/2.jpg", "masks/2.png"),
     ]
     assert {(row.height, row.width) for row in rows} == set(SIZES)
     assert [row.split for row in rows].count("validation") == 1
+    assert found.split_by == "widths"
 
 
 def test_masks_may_lie_beside_their_images(tmp_path: Path) -> None:
     for index, size in enumerate(SIZES):
         save(tmp_path / "flat" / f"log {index}.tif", size)
         save(tmp_path / "flat" / f"log {index}_mask.png", size, top=3)
-    rows = pair_folder(tmp_path / "flat")
+    rows, _ = pair_folder(tmp_path / "flat")
     assert [row.mask for row in rows] == [f"log {index}_mask.png" for index in range(len(SIZES))]
 
 
@@ -90,7 +91,7 @@ def test_headers_are_read_once_until_a_file_changes(folder: Path, monkeypatch: p
     for name in ("images/2.jpg", "masks/2.png"):
         save(folder / name, (20, 30))
         os.utime(folder / name, ns=(1, 1))
-    changed = pair_folder(folder)
+    changed, _ = pair_folder(folder)
     assert len(read) == 2 * len(SIZES) + 2
     assert (changed[1].height, changed[1].width) == (20, 30)
 
@@ -107,6 +108,10 @@ def test_a_broken_cache_costs_nothing_but_time(folder: Path, tmp_path: Path) -> 
     ("damage", "told"),
     [
         (lambda root: (root / "masks/0.png").unlink(), r"holds 1 file without a mask: images/0\.png; add the masks"),
+        (
+            lambda root: (root / "masks/0.png").rename(root / "masks/0_curves.png"),
+            r"images/0\.png; masks without an image, not read: 1 \(masks/0_curves\.png\); name each mask as its",
+        ),
         (lambda root: save(root / "masks/0.png", (9, 9)), r"images/0\.png \(70 x 40 px, its mask 9 x 9 px\)"),
         (lambda root: (root / "images/0.png").write_bytes(b"\x89PNG\r\n"), r"images/0\.png: does not decode"),
         (lambda root: os.truncate(root / "masks/0.png", 9), r"masks/0\.png: does not decode"),
@@ -124,25 +129,66 @@ def test_an_image_that_claims_to_be_enormous_is_refused_unread(folder: Path, mon
         pair_folder(folder)
 
 
-def test_links_in_a_ring_are_not_followed(folder: Path) -> None:
-    (folder / "images" / "again").symlink_to(folder / "images", target_is_directory=True)
-    assert len(pair_folder(folder)) == len(SIZES)
-
-
 def test_a_folder_without_pairs_says_how_to_name_them(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert not has_images(tmp_path / "empty")
     with pytest.raises(InputError, match=r"name them images/x\.png and masks/x\.png, or x\.png and x_mask\.png"):
         pair_folder(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(("inner", "other"), [("images", "masks"), ("images/deep", "masks"), ("masks", "images")])
+def test_a_folder_of_images_alone_says_where_the_masks_lie(folder: Path, inner: str, other: str) -> None:
+    with pytest.raises(InputError, match=r"without a mask: .*; name .*archive if their ") as caught:
+        pair_folder(folder / inner)
+    assert caught.value.remedy == f"name {folder} if their {other} lie in {folder / other}"
+
+
+def test_folders_say_which_examples_are_for_validation(tmp_path: Path) -> None:
+    for index, size in enumerate(SIZES):
+        split = "train" if index < 4 else "val"
+        save(tmp_path / split / "images" / f"{index}.png", size)
+        save(tmp_path / split / "masks" / f"{index}.png", size, top=3)
+    rows, found = pair_folder(tmp_path)
+    assert [row.split for row in rows] == ["train"] * 4 + ["validation"] * 2
+    assert found.split_by == "folders"
 
 
 def test_sizes_come_from_a_folder_as_from_a_file(folder: Path, tmp_path: Path) -> None:
     found = read_sizes(folder)
     assert found.dtype == np.int64
     assert {tuple(size) for size in found.tolist()} == set(SIZES)
+    assert read_sizes_with_notes(folder)[1] == (f"{folder}: masks, not counted: {len(SIZES)}",)
+    assert len(read_sizes(folder / "images")) == len(SIZES)
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="there are no images in it"):
         read_sizes(tmp_path / "none")
+
+
+def test_a_preview_is_not_taken_for_the_image_of_a_scan(tmp_path: Path) -> None:
+    for index, size in enumerate(SIZES):
+        save(tmp_path / f"{index}.png", size)
+        save(tmp_path / f"{index}.jpg", (size[0] // 2, size[1] // 2))
+    with pytest.raises(InputError, match=r"6 files with a mask of another size: 0\.jpg \(35 x 20 px, its mask 70 x"):
+        read_sizes(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
+    for read in (pair_folder, load_corpus):
+        with pytest.raises(InputError, match="none: there is no such folder"):
+            read(tmp_path / "none")
+    with pytest.raises(InputError, match=r"none: the file cannot be read \(No such file"):
+        read_sizes(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("image", "mask"), [("0.bmp", "0.gif"), ("0.webp", "0.bmp")])
+def test_further_formats_are_read_pixel_by_pixel(folder: Path, image: str, mask: str) -> None:
+    mask_HW = np.random.default_rng(0).integers(0, 3, SIZES[0], dtype=np.uint8)
+    for kind, name, pixels_HW in (("images", image, mask_HW * 100), ("masks", mask, mask_HW)):
+        (folder / kind / "0.png").unlink()
+        Image.fromarray(pixels_HW).save(folder / kind / name, lossless=True)
+    (first, *_), _ = pair_folder(folder)
+    assert (first.image, first.mask) == (f"images/{image}", f"masks/{mask}")
+    np.testing.assert_array_equal(read_gray(folder / first.image, expected_size=SIZES[0]), mask_HW * 100)
+    np.testing.assert_array_equal(read_mask(folder / first.mask, expected_size=SIZES[0]), mask_HW)
 
 
 @pytest.mark.processes
@@ -154,7 +200,14 @@ def test_the_commands_take_such_a_folder(folder: Path, capsys: pytest.CaptureFix
     plan = ["batching", "--sizes", str(folder), "--batch-size", "2", "--sampler", "random", "--json"]
     assert run(plan) == 0
     assert json.loads(capsys.readouterr().out)["num_examples"] == len(SIZES)
+    save(folder / "masks" / "9.png", SIZES[0], top=3)
     assert run(["sweep", "--images", str(folder), "--device", "cpu", "--dry-run"]) == 0
-    assert f"{len(SIZES)} images in {folder}" in " ".join(capsys.readouterr().err.split())
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count(f"{folder}: masks without an image, not read: 1 (masks/9.png)") == 1
+    assert f"corpus: {len(SIZES)} images in {folder}" in lines
+    assert run([*plan, "--examples", "9"]) == 2
+    capsys.readouterr()
+    assert run(plan) == 0
+    assert "masks, not counted: 6" in capsys.readouterr().err
     assert run(["sweep", "--images", str(folder), "--corpus", str(folder), "--dry-run"]) == 2
     assert "--corpus names images too" in " ".join(capsys.readouterr().err.split())

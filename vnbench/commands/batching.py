@@ -15,7 +15,8 @@ from vnbench.batching.ranks import deal_to_ranks, step_efficiency
 from vnbench.batching.resume import EpochSampler, PlanState, read_state
 from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
 from vnbench.errors import InputError
-from vnbench.images.folder import read_sizes
+from vnbench.images.folder import read_sizes_with_notes
+from vnbench.output.console import say, stderr_console
 from vnbench.request.option import parsed
 from vnbench.request.options import BATCHING_OPTIONS, OPTIONS
 from vnbench.units import count, format_percent, mpx, parse_pixel_range
@@ -229,7 +230,10 @@ def _sizes(values: Mapping[str, Any], *, seed: int) -> SizeArray:
             raise InputError(
                 "--sizes", values["sizes"], allowed="the file names the sizes already", remedy=f"leave --{clash[0]} out"
             )
-        return read_sizes(Path(values["sizes"]))
+        sizes_N2, notes = read_sizes_with_notes(values["sizes"])
+        for note in notes:
+            say(stderr_console(), note)
+        return sizes_N2
     for name in ("widths", "examples"):
         if name not in values:
             raise InputError(

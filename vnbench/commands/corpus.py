@@ -19,7 +19,7 @@ from vnbench.errors import InputError
 from vnbench.images.cache_root import cache_roots
 from vnbench.images.corpus import Corpus, load_corpus
 from vnbench.images.first_masks import check_first_masks
-from vnbench.images.folder import read_sizes
+from vnbench.images.folder import read_sizes_with_notes
 from vnbench.images.mask_classes import MaskClasses
 from vnbench.images.synthesis import (
     CorpusSpec,
@@ -64,6 +64,8 @@ class CorpusPlan:
     """Images of both splits."""
     formats: tuple[ImageFormat, ...] = ("png",)
     """Formats of the image files that the sweep reads, of a synthetic corpus."""
+    notes: tuple[str, ...] = ()
+    """What is not read of the user's folder, a line each."""
 
     def measured_examples(self, specs: Iterable[TrialSpec]) -> frozenset[int]:
         """Return the examples that some trials read, as indices of the corpus."""
@@ -139,6 +141,7 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
         spec=spec,
         num_examples=len(corpus),
         formats=config.axes["image_format"],
+        notes=tuple(f"{corpus.directory}: {left_out}" for left_out in corpus.left_out),
     )
 
 
@@ -227,7 +230,10 @@ def _synthetic_spec(
     seed: int,
 ) -> CorpusSpec:
     if sizes is not None:
-        pairs = tuple((int(height), int(width)) for height, width in read_sizes(sizes))
+        sizes_N2, notes = read_sizes_with_notes(sizes)
+        for note in notes:
+            say(stderr_console(), note)
+        pairs = tuple((height, width) for height, width in sizes_N2.tolist())
         return CorpusSpec(num_examples=len(pairs), sizes=pairs, task=task, seed=seed)
     if num_examples < MIN_EXAMPLES:
         raise InputError(

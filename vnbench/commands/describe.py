@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vnbench.batching.sizes import SizeArray
 from vnbench.errors import InputError
 from vnbench.images.corpus import Corpus, load_corpus
+from vnbench.images.finding.pairs import LeftOut, SplitBy
 from vnbench.images.gray_files import read_mask
 from vnbench.images.headers import read_headers
 from vnbench.images.mask_classes import MaskClasses, class_table
@@ -55,8 +56,6 @@ class CorpusDescription:
     """Of all image and mask files."""
     num_turned: int
     """Images that are turned as their EXIF orientation says."""
-    num_first_pages: int
-    """Images of files with several pages, of which the first is read."""
     num_lossy_masks: int
     """Masks that are JPEG files, which change numbers."""
     mask_numbers: tuple[int, ...]
@@ -71,6 +70,10 @@ class CorpusDescription:
     """Smallest and largest share of the foreground in an image."""
     num_counted: int
     """Masks whose pixels were counted."""
+    split_by: SplitBy | None
+    """What tells the examples for validation; None where a manifest does."""
+    left_out: tuple[LeftOut, ...]
+    """Files of the folder that are not read."""
 
     def histogram(self) -> list[tuple[int, int, int]]:
         """Return bins of the widths: first and last width in pixels, and images."""
@@ -96,7 +99,6 @@ class CorpusDescription:
             "formats": dict(self.formats),
             "num_bytes": self.num_bytes,
             "num_turned": self.num_turned,
-            "num_first_pages": self.num_first_pages,
             "num_lossy_masks": self.num_lossy_masks,
             "mask_numbers": list(self.mask_numbers),
             "mask_problem": self.mask_problem,
@@ -104,6 +106,8 @@ class CorpusDescription:
             "class_shares": list(self.class_shares),
             "foreground_range": list(self.foreground_range),
             "num_counted": self.num_counted,
+            "split_by": self.split_by or "manifest",
+            "left_out": [asdict(left_out) for left_out in self.left_out],
             "histogram": [{"first": low, "last": high, "images": count} for low, high, count in self.histogram()],
         }
 
@@ -149,7 +153,6 @@ def describe_corpus_files(directory: Path, asked: Mapping[str, Any] | None = Non
         formats=tuple(Counter(header.kind for header in headers).most_common()),
         num_bytes=sum(path.stat().st_size for path in paths),
         num_turned=sum(header.orientation != UPRIGHT for header in headers),
-        num_first_pages=sum(header.num_pages > 1 for header in headers),
         num_lossy_masks=sum("JPEG" in header.kind for header in mask_headers),
         mask_numbers=tuple(numbers),
         mask_problem=unknown,
@@ -157,6 +160,8 @@ def describe_corpus_files(directory: Path, asked: Mapping[str, Any] | None = Non
         class_shares=tuple(shares_NK.mean(axis=0).tolist()),
         foreground_range=(float(foreground_N.min()), float(foreground_N.max())),
         num_counted=len(counted),
+        split_by=corpus.split_by,
+        left_out=corpus.left_out,
     )
 
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from vnbench.batching.sizes import SizeArray
 from vnbench.errors import InputError, readable
-from vnbench.images.folder import has_images, pair_folder
+from vnbench.images.finding.pairs import LeftOut, SplitBy
+from vnbench.images.folder import pages_left_out, pair_folder
 from vnbench.images.headers import check_files
 from vnbench.images.known_files import Progress, content_digests
 from vnbench.images.manifest import COLUMNS, ManifestRow, read_manifest
@@ -55,6 +56,10 @@ class Corpus:
     """Which masks it holds; None where nobody said."""
     corpus_id: str
     """Digest of the manifest's rows, of ``corpus.json``, and of the content of all files unless they were drawn."""
+    split_by: SplitBy | None = None
+    """What tells the examples for validation; None where a manifest does."""
+    left_out: tuple[LeftOut, ...] = ()
+    """What is not read; of a manifest's folder only pages, as it lists the files that are."""
 
     def __len__(self) -> int:
         return len(self.image_files)
@@ -101,13 +106,8 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress:
             headers tell; files are named.
     """
     directory = Path(directory)
-    if not (directory / MANIFEST_FILE).exists() and not (directory / FACTS_FILE).exists() and has_images(directory):
-        rows = pair_folder(directory)
-        if not is_partial:
-            check_files(rows, root=directory)
-        contents = content_digests(_names(rows), root=directory, on_progress=on_progress)
-        return describe_corpus(rows, directory=directory, facts=None, contents=contents)
-    rows = read_manifest(directory / MANIFEST_FILE)
+    is_listed = (directory / MANIFEST_FILE).exists() or (directory / FACTS_FILE).exists()
+    rows, found = (read_manifest(directory / MANIFEST_FILE), None) if is_listed else pair_folder(directory)
     for row in () if is_partial else rows:
         for column, name in (("image", row.image), ("mask", row.mask)):
             if not (directory / name).is_file():
@@ -117,13 +117,14 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress:
                     allowed=f"there is no file {directory / name}",
                     remedy="put it back, take the row out, or write the corpus again",
                 )
+    left_out = found.left_out if found else ()
     if not is_partial:
-        check_files(rows, root=directory)
+        left_out += pages_left_out([row.image for row in rows], check_files(rows, root=directory))
     facts = read_facts(directory)
-    if facts is not None and facts.get("generator") == GENERATOR:
-        return describe_corpus(rows, directory=directory, facts=facts)
-    contents = content_digests(_names(rows), root=directory, on_progress=on_progress)
-    return describe_corpus(rows, directory=directory, facts=facts, contents=contents)
+    is_drawn = facts is not None and facts.get("generator") == GENERATOR
+    contents = None if is_drawn else content_digests(_names(rows), root=directory, on_progress=on_progress)
+    corpus = describe_corpus(rows, directory=directory, facts=facts, contents=contents)
+    return replace(corpus, split_by=found.split_by if found else None, left_out=left_out)
 
 
 def describe_corpus(

@@ -1,155 +1,139 @@
-"""A folder of one's own images and masks, without a manifest: paired by name, their sizes read from headers alone.
+"""A folder of one's own images and masks, without a manifest: its rows, their sizes read from headers alone.
 
-Two ways of naming are known: ``images/a/b.png`` with ``masks/a/b.png``, and ``b.png`` beside ``b_mask.png``; the ending
-of the name may differ. What was read of a header is kept in the user's cache with the file's size and time, so that an
-archive of many thousand files is looked through once.
+What was read of a header is kept in the user's cache with the file's size and time, so that an archive of many thousand
+files is looked through once.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from vnbench.batching.sizes import SizeArray, read_sizes_csv
 from vnbench.errors import InputError, readable
-from vnbench.images.gray_files import FILE_KINDS
+from vnbench.images.finding.names import read_folder_name
+from vnbench.images.finding.pairs import (
+    MASKS_ALONE,
+    Found,
+    LeftOut,
+    Pair,
+    find_pairs,
+    folder_beside,
+)
+from vnbench.images.gray_files import Header
 from vnbench.images.headers import read_headers
+from vnbench.images.known_files import MAX_NAMED, first_few
 from vnbench.images.manifest import ManifestRow
 from vnbench.images.splits import validation_indices
 from vnbench.units import count
 
-IMAGES, MASKS = "images", "masks"
-MASK_ENDING = "_mask"
 
-MAX_NAMED = 3
-"""Files that a message names; of more it tells the number."""
+def pair_folder(root: Path) -> tuple[tuple[ManifestRow, ...], Found]:
+    """Return the examples of a folder in the order of their names, and how they were found.
 
-
-def pair_folder(root: Path) -> tuple[ManifestRow, ...]:
-    """Return the examples of a folder in the order of their names, every fifth in the order of widths for validation.
+    For validation are those that folders say, otherwise every fifth in the order of widths.
 
     Raises:
-        InputError: the folder cannot be read, holds no pairs, an image has no mask or one of another size, or a file's
-            header cannot be read; files are named.
+        InputError: there are no images that are read, an image has no mask or one of another size, a header cannot be
+            read, or the folder may be read in two ways; files are named.
     """
-    pairs = dict(_pairs(root))
-    if not pairs:
-        raise InputError(
-            "--images",
-            root,
-            allowed="there are no images with masks",
-            remedy=f"name them {IMAGES}/x.png and {MASKS}/x.png, or x.png and x{MASK_ENDING}.png",
-        )
-    lost = [str(image.relative_to(root)) for image, mask in pairs.items() if mask is None]
+    found = find_pairs(root)
+    lost = [pair.image for pair in found.pairs if pair.mask is None]
     if lost:
-        raise _of_files(root, lost, problem="without a mask", remedy="add the masks, or take the images out")
-    files = [*pairs, *(mask for mask in pairs.values() if mask is not None)]
-    sizes = dict(zip(files, header_sizes(files, root=root).tolist(), strict=True))
-    unequal = [
-        f"{image.relative_to(root)} ({_told(sizes[image])}, its mask {_told(sizes[mask])})"
-        for image, mask in pairs.items()
-        if mask is not None and sizes[image] != sizes[mask]
-    ]
-    if unequal:
-        raise _of_files(root, unequal, problem="with a mask of another size", remedy="mend or remove them")
-    sizes_N2 = np.array([sizes[image] for image in pairs], dtype=np.int64)
-    validation = validation_indices(sizes_N2)
-    return tuple(
+        others = "".join(f"; {left_out}" for left_out in found.left_out)
+        raise _of_files(root, lost, problem="without a mask", remedy=_remedy(found, root), others=others)
+    sizes_N2 = _sizes_of(_image_headers(found.pairs, compares=lambda _: True, root=root))
+    by_width = validation_indices(sizes_N2) if found.split_by == "widths" else set()
+    rows = tuple(
         ManifestRow(
             index=index,
-            split="validation" if index in validation else "train",
-            width=sizes[image][1],
-            height=sizes[image][0],
-            image=image.relative_to(root).as_posix(),
-            mask=mask.relative_to(root).as_posix(),
+            split="validation" if pair.split == "validation" or index in by_width else "train",
+            width=width,
+            height=height,
+            image=pair.image,
+            mask=pair.mask,
         )
-        for index, (image, mask) in enumerate(pairs.items())
-        if mask is not None
+        for index, (pair, (height, width)) in enumerate(zip(found.pairs, sizes_N2.tolist(), strict=True))
+        if pair.mask is not None
     )
+    return rows, found
 
 
-def has_images(root: Path) -> bool:
-    """Return whether a folder holds image files that are no masks."""
-    return root.is_dir() and next(_images(root), None) is not None
-
-
-@readable("--sizes")
 def read_sizes(path: Path) -> SizeArray:
     """Return the sizes that a CSV file lists or that the images of a folder have, as ``read_sizes_csv`` does.
 
     Raises:
         InputError: as ``read_sizes_csv``; or the folder cannot be read, holds no images, or one has no header.
     """
+    return read_sizes_with_notes(path)[0]
+
+
+def _remedy(found: Found, root: Path) -> str:
+    """Return what to do about images without a mask."""
+    if any(left_out.what == MASKS_ALONE for left_out in found.left_out):
+        return "name each mask as its image is"
+    beside = None if any(pair.mask for pair in found.pairs) else folder_beside(root)
+    if beside is not None:
+        return f"name {beside.parent} if their {read_folder_name(beside.name).role}s lie in {beside}"
+    return "add the masks, or take the images out"
+
+
+@readable("--sizes")
+def read_sizes_with_notes(path: Path) -> tuple[SizeArray, tuple[str, ...]]:
+    """Return what ``read_sizes`` does, and a line for each kind of files that were passed over.
+
+    Masks are no images, and need not be there.
+    """
     if not path.is_dir():
-        return read_sizes_csv(path)
-    files = list(_images(path))
-    if not files:
-        raise InputError(
-            "--sizes", path, allowed="there are no images in it", remedy="name a folder of images, or a CSV file"
-        )
-    return header_sizes(files, root=path)
+        return read_sizes_csv(path), ()
+    found = find_pairs(path)
+    # A mask that has the very name of its image may be a scan, and the image its preview: only sizes tell.
+    headers = _image_headers(found.pairs, compares=lambda pair: pair.has_one_name, root=path)
+    num_masks = sum(pair.mask is not None for pair in found.pairs)
+    masks = (f"masks, not counted: {num_masks:,}",) if num_masks else ()
+    pages = pages_left_out([pair.image for pair in found.pairs], headers)
+    return _sizes_of(headers), tuple(f"{path}: {line}" for line in (*masks, *found.left_out, *pages))
 
 
-def header_sizes(files: list[Path], *, root: Path) -> SizeArray:
-    """Return height and width in pixels of each image file, from its header, or from the cache where it is the same.
-
-    Raises:
-        InputError: a header cannot be read; the first few files are named.
-    """
-    return np.array(
-        [(one.height, one.width) for one in read_headers([str(path.relative_to(root)) for path in files], root=root)],
-        dtype=np.int64,
-    )
-
-
-def _pairs(root: Path) -> Iterator[tuple[Path, Path | None]]:
-    """Yield each image with its mask, by name; None for a missing one."""
-    images, masks = root / IMAGES, root / MASKS
-    if images.is_dir() and masks.is_dir():
-        by_name = {path.relative_to(masks).with_suffix(""): path for path in _files(masks)}
-        for image in _files(images):
-            yield image, by_name.get(image.relative_to(images).with_suffix(""))
-        return
-    files = {path.with_suffix(""): path for path in _files(root)}
-    for name, path in files.items():
-        if not name.name.endswith(MASK_ENDING):
-            yield path, files.get(name.with_name(name.name + MASK_ENDING))
-
-
-def _images(root: Path) -> Iterator[Path]:
-    """Yield the image files of a folder that are no masks."""
-    images = root / IMAGES
-    for path in _files(images if images.is_dir() and (root / MASKS).is_dir() else root):
-        if not path.stem.endswith(MASK_ENDING):
-            yield path
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield all image files below a folder, by name. Links to folders are not followed: they may lead in a ring.
+def _image_headers(pairs: Sequence[Pair], *, compares: Callable[[Pair], bool], root: Path) -> list[Header]:
+    """Return the headers of images, whose sizes are compared with those of their masks where ``compares`` says so.
 
     Raises:
-        OSError: a folder cannot be read.
+        InputError: a header cannot be read, or a mask has another size than its image; files are named.
     """
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(parent, name)
-            if not name.startswith(".") and path.suffix.lower() in FILE_KINDS:
-                yield path
-
-
-def _told(size: list[int]) -> str:
-    return f"{size[1]} x {size[0]} px"
+    masks = {number: pair.mask for number, pair in enumerate(pairs) if pair.mask is not None and compares(pair)}
+    names = [*(pair.image for pair in pairs), *masks.values()]
+    headers = read_headers(names, root=root)
+    unequal = [
+        f"{pairs[number].image} ({_told(headers[number])}, its mask {_told(mask)})"
+        for number, mask in zip(masks, headers[len(pairs) :], strict=True)
+        if (headers[number].height, headers[number].width) != (mask.height, mask.width)
+    ]
+    if unequal:
+        remedy = "mend or remove them; if they are previews, move them elsewhere"
+        raise _of_files(root, unequal, problem="with a mask of another size", remedy=remedy)
+    return headers[: len(pairs)]
 
 
-def _of_files(root: Path, names: list[str], *, problem: str, remedy: str, option: str = "--images") -> InputError:
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    told = f"{', '.join(names[:MAX_NAMED])}{more}"
-    return InputError(option, root, allowed=f"holds {count(len(names), 'file')} {problem}: {told}", remedy=remedy)
+def pages_left_out(names: Sequence[str], headers: Sequence[Header]) -> tuple[LeftOut, ...]:
+    """Return the pages of image files that are not read: the first one is the image."""
+    paged = [name for name, header in zip(names, headers, strict=True) if header.num_pages > 1]
+    num_pages = sum(header.num_pages - 1 for header in headers)
+    what = f"later pages of image files ({num_pages:,} pages)"
+    pages = LeftOut(what=what, count=len(paged), first_files=tuple(paged[:MAX_NAMED]))
+    return (pages,) if paged else ()
+
+
+def _sizes_of(headers: Sequence[Header]) -> SizeArray:
+    return np.array([(header.height, header.width) for header in headers], dtype=np.int64)
+
+
+def _told(header: Header) -> str:
+    return f"{header.width} x {header.height} px"
+
+
+def _of_files(root: Path, names: list[str], *, problem: str, remedy: str, others: str = "") -> InputError:
+    files = count(len(names), "file")
+    return InputError(str(root), allowed=f"holds {files} {problem}: {first_few(names)}{others}", remedy=remedy)

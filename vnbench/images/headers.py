@@ -45,8 +45,8 @@ def read_headers(names: Sequence[str], *, root: Path, check: Check | None = None
     return [headers[name] for name in names]
 
 
-def check_files(rows: Sequence[ManifestRow], *, root: Path) -> None:
-    """Refuse files of which headers tell that they cannot be used as what a manifest takes them for.
+def check_files(rows: Sequence[ManifestRow], *, root: Path) -> list[Header]:
+    """Return the headers of the images, if none tells that a file cannot be used as what a manifest takes it for.
 
     Raises:
         InputError: a file cannot be read, is of a kind that is not, ends too early, or has another size than its row
@@ -62,7 +62,8 @@ def check_files(rows: Sequence[ManifestRow], *, root: Path) -> None:
             return str(error)
         return None
 
-    read_headers(list(uses), root=root, check=check)
+    headers = dict(zip(uses, read_headers(list(uses), root=root, check=check), strict=True))
+    return [headers[row.image] for row in rows]
 
 
 def _broken(name: str, header: Header) -> str | None:

@@ -105,13 +105,19 @@ def look_at_each(
     return found, problems
 
 
+def first_few(names: Sequence[str], total: int | None = None) -> str:
+    """Return the first few of some names, and how many more there are; ``total`` are there where not all are given."""
+    total = total or len(names)
+    more = f" and {total - MAX_NAMED:,} more" if total > MAX_NAMED else ""
+    return f"{', '.join(names[:MAX_NAMED])}{more}"
+
+
 def unusable_files(root: Path, problems: Mapping[str, str]) -> InputError:
     """Return what to raise for files of a folder that cannot be used: the first few are named, and all counted."""
     told = [problems[name] for name in sorted(problems)]
-    more = f" and {len(problems) - MAX_NAMED:,} more" if len(problems) > MAX_NAMED else ""
     return InputError(
         str(root),
-        allowed=f"holds {count(len(problems), 'file')} that cannot be used: {', '.join(told[:MAX_NAMED])}{more}",
+        allowed=f"holds {count(len(problems), 'file')} that cannot be used: {first_few(told)}",
         remedy="mend or remove them",
     )
 

@@ -21,6 +21,7 @@ from vnbench.analysis.planning.spread import shares_of
 from vnbench.commands.plan.answer import MEMORY, PlanReport, plan_warnings
 from vnbench.commands.plan.asked import asked_of, plan_values
 from vnbench.errors import InputError, PlanError
+from vnbench.images.folder import read_sizes_with_notes
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.tables.plan import plan_table
 from vnbench.output.words.commands import Options, options_of_records, sweep_command
@@ -54,7 +55,7 @@ def run_plan_command(
     if not results:
         say(console, f"no RESULTS given; planning from records that ship: {', '.join(map(str, sources))}")
     loaded = load_one_corpus(sources, corpus_id=corpus_id)
-    for note in loaded.notes:
+    for note in (*loaded.notes, *(read_sizes_with_notes(values["sizes"])[1] if "sizes" in values else ())):
         say(console, note)
     report = plan_records(Findings(loaded.records), values, sources=sources)
     if not as_json:

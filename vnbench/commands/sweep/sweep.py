@@ -68,7 +68,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         corpus_id=corpus.corpus_id,
     )
     out = place.path
-    _say_all(console, place.notes)
+    _say_all(console, (*corpus.notes, *place.notes))
     if config.find_max_batch:
         return run_search_command(
             config, corpus, environment=environment, out=out, dry_run=dry_run, as_json=as_json, console=console

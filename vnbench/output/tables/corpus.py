@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from vnbench.images.finding.pairs import LeftOut
 from vnbench.units import count, format_bytes, format_percent
+
+SPLIT_BY = {
+    "folders": "by the names of folders",
+    "widths": "every fifth image in the order of widths is for validation",
+    "manifest": "by its manifest",
+}
+"""What tells the examples for validation, in words."""
 
 BAR_WIDTH = 30
 """Characters of the longest bar: its line has a place in 60."""
@@ -25,6 +33,8 @@ def corpus_lines(corpus: dict[str, Any]) -> list[str]:
     return [
         f"{count(corpus['num_examples'], 'image')} in {corpus['directory']}, {corpus['num_train']} to train on and "
         f"{corpus['num_validation']} for validation; corpus {corpus['corpus_id']}",
+        f"split: {SPLIT_BY[corpus['split_by']]}",
+        *(str(LeftOut(**left_out)) for left_out in corpus["left_out"]),
         f"widths {_spread(corpus['widths'])}; heights {_spread(corpus['heights'])}",
         f"files: {formats}; {format_bytes(corpus['num_bytes'])} with masks",
         *_notes(corpus),
@@ -39,8 +49,6 @@ def _notes(corpus: dict[str, Any]) -> Iterator[str]:
     """Yield how files are read that are not as they seem, and what a sweep has to be told of the masks."""
     if corpus["num_turned"]:
         yield f"turned as their EXIF orientation says: {corpus['num_turned']}"
-    if corpus["num_first_pages"]:
-        yield f"of several pages, of which the first is read: {corpus['num_first_pages']}"
     if corpus["num_lossy_masks"]:
         yield f"masks as JPEG, which changes numbers: {corpus['num_lossy_masks']}; save them as PNG"
     if corpus["mask_problem"] is not None:

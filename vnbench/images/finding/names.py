@@ -1,0 +1,110 @@
+"""What the names of folders and files say: which hold images, which masks, and for which split they are."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+Role = Literal["image", "mask"]
+FolderSplit = Literal["train", "validation", "test"]
+
+_IMAGE = r"images?|imgs?|jpegimages"
+_MASK = r"masks?|labels?|annot(?:ation)?s?|ann[-_]?dir|gts?|ground[-_ ]?truths?|seg(?:mentation)?s?|segmentationclass"
+_SPLITS: dict[FolderSplit, str] = {
+    "train": "train|training|trainval|tr",
+    "validation": "val|valid|validation",
+    "test": "test|testing|ts",
+}
+_BARE = re.compile(
+    "(?:" + "|".join(f"(?P<{split}>{words})" for split, words in _SPLITS.items()) + r")(?:\d{4})?", re.IGNORECASE
+)
+"""Some end in a year, as COCO's ``train2017``."""
+_SPLIT = "|".join(_SPLITS.values())
+_GAP = "[-_. ]"
+_WITH_ROLE = re.compile(
+    rf"(?:(?P<before>{_SPLIT}){_GAP}?|(?P<rest>.+){_GAP})?"
+    rf"(?:(?P<image>{_IMAGE})|(?P<mask>{_MASK}))"
+    rf"(?:{_GAP}?(?P<after>{_SPLIT})|{_GAP}?(?:dir|folder))?",
+    re.IGNORECASE,
+)
+"""``images``, ``train_masks``, ``imagesTr``, ``trainannot``, ``well7-labels``, ``ann_dir``."""
+
+_MASK_AT_END = re.compile(rf"(?P<base>.+?){_GAP}+(?:{_MASK})")
+_MASK_BESIDE = re.compile(rf"(?P<base>.+?)(?:{_GAP}+(?:{_MASK}){_GAP}?\d+|_l)")
+_MASK_AT_START = re.compile(rf"(?:{_MASK})(?:{_GAP}+|(?=\d))(?P<base>.+)")
+_IMAGE_AT_END = re.compile(rf"(?P<base>.+?){_GAP}+(?:{_IMAGE})")
+_IMAGE_AT_START = re.compile(rf"(?:{_IMAGE})(?:{_GAP}+|(?=\d))(?P<base>.+)")
+_ANY_WORD = re.compile("mask|label|annot|gt|ground|seg|image|img|_l$")
+"""What each of the words for images and masks begins with, to pass over most names quickly."""
+_CHANNEL = re.compile(r"(?P<base>.+)_\d{4}")
+"""nnU-Net names the channels of a case: ``well_0000`` and its mask ``well``."""
+_ENDING = re.compile(r"(?P<base>.+)\.(?:png|tiff?|jpe?g|bmp|webp|gif)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FolderName:
+    """What the name of a folder says."""
+
+    role: Role | None = None
+    """What lies in it, where it says so."""
+    split: FolderSplit | None = None
+    """Which split it is for, where it says so."""
+    rest: str = ""
+    """What else it says; where it says nothing of the above, its name."""
+
+
+@lru_cache(maxsize=4096)
+def read_folder_name(name: str) -> FolderName:
+    """Return what the name of a folder says."""
+    found = _WITH_ROLE.fullmatch(name)
+    if found is not None:
+        split = _split_of(found["before"] or found["after"])
+        return FolderName(role="image" if found["image"] else "mask", split=split, rest=found["rest"] or "")
+    split = None if len(name) < len("val") else _split_of(name)
+    return FolderName(split=split, rest="" if split else name)
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """What the name of a file says; small letters and composed accents, whatever it was written with."""
+
+    says_mask: bool
+    """Whether it is a mask by its name alone, as ``x_mask`` is."""
+    may_say_mask: bool
+    """Whether it is one where there is an image to it, as ``label_7``, ``x_mask_2`` and CamVid's ``x_L``."""
+    image_base: str
+    """What a mask of this image has in its name: the name without ``img_``, ``_image`` or a channel."""
+    mask_base: str
+    """What the image of this mask has in its name: the name without ``_mask``, ``label_`` and the like."""
+
+
+def read_file_name(stem: str) -> FileName:
+    """Return what the name of a file says, given without its ending; it may have a second one, as ``x.jpg`` of .png."""
+    plain = _without(unicodedata.normalize("NFC", stem).casefold(), _ENDING)
+    if _ANY_WORD.search(plain) is None:
+        base = _without(plain, _CHANNEL)
+        return FileName(False, False, base, base)
+    says_mask = _MASK_AT_END.fullmatch(plain) is not None
+    may_say_mask = any(pattern.fullmatch(plain) for pattern in (_MASK_BESIDE, _MASK_AT_START))
+    mask_base = _without(plain, _MASK_AT_END, _MASK_BESIDE, _MASK_AT_START)
+    return FileName(says_mask, may_say_mask, _base_of_image(plain), _base_of_image(mask_base))
+
+
+def _base_of_image(plain: str) -> str:
+    return _without(_without(plain, _IMAGE_AT_END, _IMAGE_AT_START), _CHANNEL)
+
+
+def _without(name: str, *patterns: re.Pattern[str]) -> str:
+    """Return the base of the first pattern that fits a name, or the name."""
+    for pattern in patterns:
+        if (found := pattern.fullmatch(name)) is not None:
+            return found["base"]
+    return name
+
+
+def _split_of(word: str | None) -> FolderSplit | None:
+    found = _BARE.fullmatch(word or "")
+    return None if found is None else next(split for split in _SPLITS if found[split])
