@@ -86,8 +86,8 @@ def test_a_file_that_lacks_its_end_alone_is_read(tmp_path: Path) -> None:
     assert problem_of(path) == ""
 
 
-@pytest.mark.parametrize(("name", "kind"), [("plain.bmp", "BMP"), ("plain.webp", "WEBP")])
-def test_formats_that_say_their_length_are_known_by_it(tmp_path: Path, name: str, kind: str) -> None:
+@pytest.mark.parametrize(("name", "kind"), [("plain.bmp", "BMP"), ("plain.webp", "WEBP"), ("plain.gif", "GIF")])
+def test_formats_that_say_their_length_or_end_are_known_by_it(tmp_path: Path, name: str, kind: str) -> None:
     path = tmp_path / name
     page().save(path, format=kind)
     assert seems_whole(path)

@@ -15,6 +15,7 @@ HEAD_BYTES = 12
 
 LFS_POINTER = b"version https://git-lfs"
 """What a checkout without Git LFS holds in the place of a file begins with it."""
+GIF_END = b";"
 
 TAIL_BYTES = 65_536
 """Where the end of a JPEG is looked for: cameras write more behind it."""
@@ -38,6 +39,8 @@ def seems_whole(path: Path) -> bool:
             return _tail(file, len(END_CHUNK), num_bytes) == END_CHUNK
         if head.startswith(b"\xff\xd8"):
             return JPEG_END in _tail(file, TAIL_BYTES, num_bytes)
+        if head.startswith(b"GIF8"):
+            return _tail(file, len(GIF_END), num_bytes) == GIF_END
         if head.startswith(b"BM"):
             return int.from_bytes(head[2:6], "little") <= num_bytes
         if head.startswith(b"RIFF"):
