@@ -179,6 +179,18 @@ def test_a_folder_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
         read_sizes(tmp_path / "none")
 
 
+def test_names_that_are_no_utf_8_are_those_of_files_like_others(folder: Path) -> None:
+    root = folder.rename(folder.parent / os.fsdecode(b"caf\xe9"))
+    for kind in ("images", "masks"):
+        (root / kind / "0.png").rename(root / kind / os.fsdecode(b"\xfc.png"))
+    corpus = load_corpus(root)
+    assert os.fsdecode(b"images/\xfc.png") in corpus.image_files
+    assert len(read_sizes(root)) == len(corpus) == len(SIZES)
+    (root / "masks" / "2.png").unlink()
+    with pytest.raises(InputError, match=r"without a mask: images/2\.jpg"):
+        load_corpus(root)
+
+
 @pytest.mark.parametrize(("image", "mask"), [("0.bmp", "0.gif"), ("0.webp", "0.bmp")])
 def test_further_formats_are_read_pixel_by_pixel(folder: Path, image: str, mask: str) -> None:
     mask_HW = np.random.default_rng(0).integers(0, 3, SIZES[0], dtype=np.uint8)
