@@ -1,4 +1,4 @@
-"""Every command that the README shows is run, in a folder that holds what the README's reader has."""
+"""Every command that the README and the guide show is run, in a folder that holds what their reader has."""
 
 from __future__ import annotations
 
@@ -12,15 +12,27 @@ from pathlib import Path
 import pytest
 
 from vnbench.cli.app import run
+from vnbench.commands.guide import PAGES
 
 pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```bash\n(.*?)^```$", README, flags=re.M | re.S)
-LINES = [line for block in BLOCKS for line in block.splitlines()]
-SET_UP_LINES = [line for line in LINES if line.startswith("python3 -m venv")]
-COMMANDS = [line for line in LINES if line.startswith("vnbench ")]
+GUIDE = ROOT / "vnbench" / "guide"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXTS = {"README": README, **{name: (GUIDE / f"{name}.md").read_text(encoding="utf-8") for name in PAGES}}
+
+
+def lines_of(text: str, language: str) -> list[str]:
+    """Return the lines of all blocks of a language in a page."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.M | re.S)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+LINES = {name: lines_of(text, "bash") for name, text in TEXTS.items()}
+SET_UP_LINES = [line for line in LINES["README"] if line.startswith("python3 -m venv")]
+COMMANDS = {name: [line for line in lines if line.startswith("vnbench ")] for name, lines in LINES.items()}
+ASKED = re.findall(r"`(vnbench [^`]+)`", "".join(re.findall(r"^\|.*\n", README, flags=re.M)))
+"""Commands in the README's table of questions, with names in capitals for what is the reader's own."""
 
 
 def test_two_lines_do_all_the_set_up() -> None:
@@ -30,42 +42,93 @@ def test_two_lines_do_all_the_set_up() -> None:
 
 
 def test_ci_runs_both_lines_as_they_are_shown() -> None:
-    script = (ROOT / ".ci" / "run").read_text()
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "readme_line pytest" in script
     assert "readme_line 'vnbench sweep'" in script
 
 
 def test_every_line_shown_is_one_that_is_tested() -> None:
-    assert set(LINES) == set(SET_UP_LINES) | set(COMMANDS)
-    assert len(COMMANDS) >= 9
+    for name, lines in LINES.items():
+        assert set(lines) == set(COMMANDS[name]) | (set(SET_UP_LINES) if name == "README" else set()), name
+    assert len(COMMANDS["README"]) >= 3
+    assert len(ASKED) >= 9
 
 
-YAML_LINES = re.findall(
-    r"\.venv/bin/(vnbench .*)$", "".join(re.findall(r"^```yaml\n(.*?)^```$", README, flags=re.M | re.S)), flags=re.M
-)
+def test_the_readme_is_one_page() -> None:
+    assert len(README.encode()) <= 9000
 
 
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("reader")
+def test_every_page_is_in_the_list_and_says_in_one_line_what_it_is_for() -> None:
+    assert {path.stem for path in GUIDE.glob("*.md")} == set(PAGES)
+    for name in PAGES:
+        title, empty, summary, end, *_ = TEXTS[name].splitlines()
+        assert title.startswith("# "), name
+        assert (empty, end) == ("", ""), name
+        assert summary.endswith((".", "?")), name
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_a_page_refers_to_is_there(name: str) -> None:
+    folder = ROOT if name == "README" else GUIDE
+    targets = re.findall(r"\]\(([^)#]+)\)", TEXTS[name])
+    assert [target for target in targets if not target.startswith("http") and not (folder / target).exists()] == []
+    assert set(re.findall(r"vnbench guide ([a-z-]+)", TEXTS[name])) <= {*PAGES, "options"}
+
+
+def reader(folder: Path) -> Path:
+    """Return a folder with what the reader of a page has."""
     for name in ("benchmarks", "results"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("sweep*"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("sweep*", "__pycache__"))
     return folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_readme_runs(command: str, reader: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(reader)
+@pytest.mark.parametrize("name", [name for name, commands in COMMANDS.items() if commands])
+def test_the_commands_of_a_page_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(reader(tmp_path))
+    for command in COMMANDS[name]:
+        assert run(tried(command)) == 0, command
+
+
+@pytest.mark.slow
+def test_the_questions_of_the_readme_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(reader(tmp_path))
+    assert run(["corpus", "mine", "--examples", "6", "--widths", "96:320", "--heights", "32:64"]) == 0
+    Path("sizes.csv").write_text("width,height\n" + "640,64\n320,48\n" * 16, encoding="utf-8")
+    shutil.copy("results/cpu-amd-epyc/gate_1.jsonl", "candidate.jsonl")
+    assert run(["gate", "baseline.json", "candidate.jsonl", "--update"]) == 0
+    for command in ASKED:
+        own = command.replace("FILE.py:FUNCTION", "benchmarks/own_network.py:build").replace("DIR", "mine")
+        assert run(tried(own)) == 0, command
+
+
+def tried(command: str) -> list[str]:
+    """Return the arguments of a command that is shown, on few and small images."""
     arguments = shlex.split(command)[1:]
-    if "sweep" in arguments:
-        # Each sweep is run to its end, on few and small images; definitions for a GPU are read and planned here.
+    if "sweep" in arguments and "guide" not in arguments:
+        # Each sweep is run to its end; definitions for a GPU are read and planned here.
         is_for_a_gpu = "--config" in arguments
         arguments += ["--device", "cpu", "--dry-run"] if is_for_a_gpu else few_trials(arguments)
     if arguments[0] in ("sweep", "profile") and "--widths" in arguments:
         # The main job alone is tried at its true sizes, by `.ci/run`: small images go the same way.
         arguments += ["--widths", "96:320", "--heights", "32:64"]
-    assert run(arguments) == 0
+    return arguments
+
+
+def test_the_loop_of_the_guide_runs() -> None:
+    code = "\n".join(lines_of(TEXTS["loop"], "python"))
+    seen: list[list[int]] = []
+
+    class Dataset:
+        def __getitem__(self, index: int) -> int:
+            seen.append([index])
+            return index
+
+        def __len__(self) -> int:
+            return 4
+
+    exec(code, {"dataset": Dataset()})
+    assert len(seen) == 50 * 4
 
 
 def few_trials(arguments: Sequence[str]) -> list[str]:
@@ -76,8 +139,13 @@ def few_trials(arguments: Sequence[str]) -> list[str]:
     one_cell |= {"--sampler": "bucketed", "--num-workers": "0"}
     few = ["--subset", "2", "--max-epochs", "1", "--replicates", "1", "--reference-runs", "1", "--max-attempts", "1"]
     few += ["--compute-sizes", "2", "--min-steps", "2", "--max-steps", "2", "--warm-up-steps", "1"]
-    few += [] if "--corpus" in arguments else ["--examples", "4"]
+    few += [] if {"--corpus", "--images"} & {*arguments} else ["--examples", "4"]
     return [*few, *chain.from_iterable(item for item in one_cell.items() if item[0] not in arguments)]
+
+
+YAML_LINES = [
+    match[1] for line in lines_of(TEXTS["gate"], "yaml") if (match := re.search(r"\.venv/bin/(vnbench .*)$", line))
+]
 
 
 def test_the_pipelines_for_both_hosts_measure_and_gate() -> None:
@@ -85,12 +153,13 @@ def test_the_pipelines_for_both_hosts_measure_and_gate() -> None:
 
 
 @pytest.mark.parametrize("command", YAML_LINES)
-def test_a_command_of_a_pipeline_runs(command: str, reader: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(reader)
+def test_a_command_of_a_pipeline_runs(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(reader(tmp_path))
+    Path("gate.toml").write_text("\n".join(lines_of(TEXTS["gate"], "toml")), encoding="utf-8")
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     arguments = shlex.split(command)[1:]
     if "sweep" in arguments:
-        assert run([*arguments, "--dry-run"]) == 0
+        assert run([*arguments, "--device", "cpu", "--dry-run"]) == 0
         return
     shutil.copy("results/cpu-amd-epyc/gate_2.jsonl", "candidate.jsonl")
     assert run(["gate", "baseline.json", "results/cpu-amd-epyc/gate_1.jsonl", "--update"]) == 0
