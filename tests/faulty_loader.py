@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import vnbench.loading.examples
-from vnbench.images.gray_files import read_gray
+from vnbench.images.decoding.gray_files import read_gray
 from vnbench.trial.entry import run
 
 FAILING_FILE = "images/000003.png"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vnbench.errors import InputError
@@ -11,6 +12,12 @@ from vnbench.meant import meant_duration, meant_list, meant_pixels, meant_range,
 
 BYTES_PER_UNIT = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 SECONDS_PER_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+LONGEST_IN_HOURS = 72
+"""Hours from which on a duration is told in days."""
+
+MAX_NAMED = 3
+"""Files that a message names; of more it tells the number."""
 
 MAX_SIDE_PIXELS = 200_000
 """Longest side that is taken for an image: ten times the longest raster log that was ever reported."""
@@ -230,6 +237,13 @@ def parse_bytes(text: str, where: str) -> int:
     return size
 
 
+def first_few(names: Sequence[str], total: int | None = None) -> str:
+    """Return the first few of some names, and how many more there are; ``total`` are there where not all are given."""
+    total = total or len(names)
+    more = f" and {total - MAX_NAMED:,} more" if total > MAX_NAMED else ""
+    return f"{', '.join(names[:MAX_NAMED])}{more}"
+
+
 def count(number: int, noun: str) -> str:
     """Return a number with its noun, the last word of a phrase: ``1 trial``, ``2 short passes``, ``0 families``."""
     return f"{number:,} {noun if number == 1 else _plural(noun)}"
@@ -242,7 +256,7 @@ def _plural(noun: str) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration for people: ``35 ms``, ``4.2 s``, ``3 min 20 s``, ``9 h 10 min``."""
+    """Return a duration for people: ``35 ms``, ``4.2 s``, ``3 min 20 s``, ``9 h 10 min``, ``4 d 2 h``."""
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     if seconds < 59.95:
@@ -252,6 +266,9 @@ def format_duration(seconds: float) -> str:
         minutes, rest = divmod(whole, 60)
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(round(seconds / 60), 60)
+    if hours >= LONGEST_IN_HOURS:
+        days, hours = divmod(round(seconds / 3600), 24)
+        return f"{days:,} d {hours} h" if hours else f"{days:,} d"
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vnbench.batching.sizes import SizeDistribution, draw_sizes
+from vnbench.images.decoding.gray_files import encode, read_gray
+from vnbench.images.decoding.gray_png import encode_mask
 from vnbench.images.drawing.raster import draw_example
-from vnbench.images.gray_files import encode, read_gray
-from vnbench.images.gray_png import encode_mask
 from vnbench.output.words.numbers import significant
 from vnbench.output.words.provenance import CPU_LABEL, Provenance, measured_on
 from vnbench.records.spec.words import IMAGE_FORMATS, ImageFormat

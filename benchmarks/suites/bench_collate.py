@@ -12,9 +12,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from vnbench.batching.sizes import SizeDistribution, draw_sizes
+from vnbench.images.decoding.gray_files import read_gray
+from vnbench.images.decoding.gray_png import encode_image, encode_mask
 from vnbench.images.drawing.raster import draw_example
-from vnbench.images.gray_files import read_gray
-from vnbench.images.gray_png import encode_image, encode_mask
 from vnbench.loading.collate import Example, collate, device_tensors
 from vnbench.units import PixelRange
 

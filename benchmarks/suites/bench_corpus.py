@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from vnbench.images.decoding.gray_png import encode_image, encode_mask
 from vnbench.images.drawing.raster import draw_example
 from vnbench.images.folder import read_sizes
-from vnbench.images.gray_png import encode_image, encode_mask
 
 MEAN_SIZE = (560, 8000)
 """Height and width in pixels."""

@@ -11,8 +11,8 @@ from vnbench.cli.app import run
 from vnbench.commands.describe import describe_corpus_files
 from vnbench.errors import InputError
 from vnbench.images.corpus import Corpus
+from vnbench.images.decoding.gray_files import read_gray
 from vnbench.images.finding.pairs import LeftOut
-from vnbench.images.gray_files import read_gray
 
 
 def test_a_description_counts_what_is_there(corpus: Corpus) -> None:

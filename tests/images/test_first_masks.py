@@ -5,9 +5,9 @@ import pytest
 
 from vnbench.errors import CorpusError, InputError
 from vnbench.images.corpus import Corpus
+from vnbench.images.decoding.gray_png import encode_mask
+from vnbench.images.decoding.mask_classes import MaskClasses
 from vnbench.images.first_masks import check_first_masks
-from vnbench.images.gray_png import encode_mask
-from vnbench.images.mask_classes import MaskClasses
 
 
 def test_the_numbers_of_several_masks_are_taken_together(corpus: Corpus) -> None:

@@ -13,8 +13,8 @@ from PIL import Image
 from vnbench.errors import InputError
 from vnbench.images import headers
 from vnbench.images.corpus import load_corpus
+from vnbench.images.decoding.whole_files import seems_whole
 from vnbench.images.headers import read_headers
-from vnbench.images.whole_files import seems_whole
 
 SIZE = (64, 96)
 

@@ -12,8 +12,8 @@ from vnbench.cli.app import run
 from vnbench.errors import InputError
 from vnbench.images import headers, known_files
 from vnbench.images.corpus import load_corpus
+from vnbench.images.decoding.gray_files import Header, read_gray, read_mask
 from vnbench.images.folder import pair_folder, read_sizes, read_sizes_with_notes
-from vnbench.images.gray_files import Header, read_gray, read_mask
 
 SIZES = ((40, 70), (33, 90), (64, 128), (48, 100), (50, 81), (36, 110))
 

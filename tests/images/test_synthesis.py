@@ -19,9 +19,9 @@ from vnbench.batching.sizes import SizeDistribution
 from vnbench.errors import InputError
 from vnbench.images import synthesis
 from vnbench.images.corpus import Corpus, load_corpus
+from vnbench.images.decoding.gray_files import read_gray
+from vnbench.images.decoding.gray_png import encode_image
 from vnbench.images.drawing.raster import Gray, draw_example
-from vnbench.images.gray_files import read_gray
-from vnbench.images.gray_png import encode_image
 from vnbench.images.synthesis import (
     CorpusSpec,
     build_corpus,

@@ -19,9 +19,9 @@ from vnbench.batching.alignment import align
 from vnbench.batching.plan import MicroBatch
 from vnbench.errors import CorpusError, LoaderError
 from vnbench.images.corpus import Corpus
-from vnbench.images.gray_files import read_gray
-from vnbench.images.gray_png import encode_mask
-from vnbench.images.mask_classes import MaskClasses
+from vnbench.images.decoding.gray_files import read_gray
+from vnbench.images.decoding.gray_png import encode_mask
+from vnbench.images.decoding.mask_classes import MaskClasses
 from vnbench.loading.collate import Batch, Example, collate
 from vnbench.loading.decoded_cache import DecodedCache
 from vnbench.loading.examples import RasterDataset

@@ -15,8 +15,8 @@ from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeDistribution
 from vnbench.batching.subset import choose_subset
 from vnbench.images.corpus import Corpus, load_corpus
-from vnbench.images.gray_files import read_mask
-from vnbench.images.gray_png import encode_mask
+from vnbench.images.decoding.gray_files import read_mask
+from vnbench.images.decoding.gray_png import encode_mask
 from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.records.record import STEP_COLUMNS, TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec

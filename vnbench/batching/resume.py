@@ -15,8 +15,8 @@ from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import BatchPlan, MicroBatch, PlanConfig
 from vnbench.batching.sizes import SizeArray
 from vnbench.errors import InputError
-from vnbench.records.identity import digest
 from vnbench.records.spec.words import MAX_EPOCH
+from vnbench.records.values.identity import digest
 
 STATE_VERSION = 1
 """Version of the rules that make a plan; a later one that plans otherwise has another."""

@@ -18,9 +18,9 @@ from vnbench.batching.subset import choose_subset
 from vnbench.errors import InputError
 from vnbench.images.cache_root import cache_roots
 from vnbench.images.corpus import Corpus, load_corpus
+from vnbench.images.decoding.mask_classes import MaskClasses
 from vnbench.images.first_masks import check_first_masks
 from vnbench.images.folder import read_sizes_with_notes
-from vnbench.images.mask_classes import MaskClasses
 from vnbench.images.synthesis import (
     CorpusSpec,
     build_corpus,

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from vnbench.batching.sizes import SizeArray
 from vnbench.errors import InputError
 from vnbench.images.corpus import Corpus, load_corpus
+from vnbench.images.decoding.gray_files import read_mask
+from vnbench.images.decoding.mask_classes import MaskClasses, class_table
+from vnbench.images.decoding.pixel_rules import UPRIGHT
 from vnbench.images.finding.pairs import LeftOut, SplitBy
-from vnbench.images.gray_files import read_mask
 from vnbench.images.headers import read_headers
-from vnbench.images.mask_classes import MaskClasses, class_table
-from vnbench.images.pixel_rules import UPRIGHT
 from vnbench.output.console import stderr_console
 from vnbench.output.reading_progress import ReadingProgress
 from vnbench.records.spec.words import IGNORED_CLASS, NUM_CLASSES

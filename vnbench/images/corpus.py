@@ -25,8 +25,8 @@ from vnbench.images.folder import pages_left_out, pair_folder
 from vnbench.images.headers import check_files
 from vnbench.images.known_files import Progress, content_digests
 from vnbench.images.manifest import COLUMNS, ManifestRow, read_manifest
-from vnbench.records.identity import digest
 from vnbench.records.spec.words import TASKS, ImageFormat, Task
+from vnbench.records.values.identity import digest
 
 MANIFEST_FILE = "manifest.csv"
 FACTS_FILE = "corpus.json"

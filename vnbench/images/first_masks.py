@@ -6,8 +6,8 @@ import numpy as np
 
 from vnbench.errors import InputError
 from vnbench.images.corpus import Corpus
-from vnbench.images.gray_files import read_mask
-from vnbench.images.mask_classes import MaskClasses
+from vnbench.images.decoding.gray_files import read_mask
+from vnbench.images.decoding.mask_classes import MaskClasses
 
 NUM_LOOKED_AT = 8
 """Masks that are decoded, evenly spread: one alone may lack a class, and a large one takes 20 ms."""

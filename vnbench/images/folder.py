@@ -13,6 +13,7 @@ import numpy as np
 
 from vnbench.batching.sizes import SizeArray, read_sizes_csv
 from vnbench.errors import InputError, readable
+from vnbench.images.decoding.gray_files import Header
 from vnbench.images.finding.names import read_folder_name
 from vnbench.images.finding.pairs import (
     MASKS_ALONE,
@@ -22,12 +23,10 @@ from vnbench.images.finding.pairs import (
     find_pairs,
     folder_beside,
 )
-from vnbench.images.gray_files import Header
 from vnbench.images.headers import read_headers
-from vnbench.images.known_files import MAX_NAMED, first_few
 from vnbench.images.manifest import ManifestRow
 from vnbench.images.splits import validation_indices
-from vnbench.units import count
+from vnbench.units import MAX_NAMED, count, first_few
 
 
 def pair_folder(root: Path) -> tuple[tuple[ManifestRow, ...], Found]:

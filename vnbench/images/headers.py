@@ -10,10 +10,10 @@ from typing import Any
 import PIL
 
 from vnbench.errors import CorpusError
-from vnbench.images.gray_files import Header, check_header, look_at, read_gray
+from vnbench.images.decoding.gray_files import Header, check_header, look_at, read_gray
+from vnbench.images.decoding.whole_files import seems_whole, stand_in_of
 from vnbench.images.known_files import look_at_each, unusable_files
 from vnbench.images.manifest import ManifestRow
-from vnbench.images.whole_files import seems_whole, stand_in_of
 from vnbench.units import MAX_SIDE_PIXELS
 
 RULES = 1

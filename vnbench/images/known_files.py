@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 from vnbench.errors import CorpusError, InputError
 from vnbench.images.cache_root import default_cache_root
-from vnbench.records.identity import digest
-from vnbench.units import count
+from vnbench.records.values.identity import digest
+from vnbench.units import count, first_few
 
 T = TypeVar("T")
 
@@ -33,9 +33,6 @@ CHUNK = 512
 
 RACY_NS = 2_000_000_000
 """The coarsest clock of a file system in use, that of FAT."""
-
-MAX_NAMED = 3
-"""Files that a message names; of more it tells the number."""
 
 Stamp = list[int]
 """Bytes, modification time, time of the last change (both ns) and inode of a file."""
@@ -103,13 +100,6 @@ def look_at_each(
             if fresh:
                 _write_cache(cache, {**known, **fresh})
     return found, problems
-
-
-def first_few(names: Sequence[str], total: int | None = None) -> str:
-    """Return the first few of some names, and how many more there are; ``total`` are there where not all are given."""
-    total = total or len(names)
-    more = f" and {total - MAX_NAMED:,} more" if total > MAX_NAMED else ""
-    return f"{', '.join(names[:MAX_NAMED])}{more}"
 
 
 def unusable_files(root: Path, problems: Mapping[str, str]) -> InputError:

@@ -26,13 +26,13 @@ from vnbench.images.corpus import (
     load_corpus,
     read_facts,
 )
+from vnbench.images.decoding.gray_files import encode, is_whole
+from vnbench.images.decoding.gray_png import encode_mask
 from vnbench.images.drawing.raster import GENERATOR_VERSION, draw_example
-from vnbench.images.gray_files import encode, is_whole
-from vnbench.images.gray_png import encode_mask
 from vnbench.images.manifest import ManifestRow, format_manifest
 from vnbench.images.splits import validation_indices
-from vnbench.records.identity import digest
 from vnbench.records.spec.words import TASKS, ImageFormat, Task
+from vnbench.records.values.identity import digest
 from vnbench.units import format_bytes
 
 BYTES_PER_PIXEL: Mapping[ImageFormat, float] = {"png": 0.452, "tiff-g4": 0.022, "tiff-deflate": 0.58, "tiff-zstd": 0.58}

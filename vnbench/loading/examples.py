@@ -10,8 +10,8 @@ from torch.utils.data import Dataset, get_worker_info
 from vnbench.batching.plan import MicroBatch
 from vnbench.errors import CorpusError
 from vnbench.images.corpus import Corpus
-from vnbench.images.gray_files import read_gray, read_mask
-from vnbench.images.mask_classes import MaskClasses
+from vnbench.images.decoding.gray_files import read_gray, read_mask
+from vnbench.images.decoding.mask_classes import MaskClasses
 from vnbench.loading.collate import Batch, Example, collate
 from vnbench.loading.decoded_cache import DecodedCache
 from vnbench.loading.worker_watch import WorkerWatch

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from vnbench.batching.plan import MicroBatch
 from vnbench.errors import LoaderError
 from vnbench.images.corpus import Corpus
-from vnbench.images.mask_classes import MaskClasses
+from vnbench.images.decoding.mask_classes import MaskClasses
 from vnbench.loading.collate import Batch
 from vnbench.loading.decoded_cache import DecodedCache
 from vnbench.loading.examples import MicroBatchDataset, RasterDataset

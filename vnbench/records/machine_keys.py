@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from vnbench.records.spec.words import DeviceType
-from vnbench.records.strict import Bytes, Count, Number, Ratio, Seconds, SignedSeconds
+from vnbench.records.values.strict import Bytes, Count, Number, Ratio, Seconds, SignedSeconds
 
 
 class Environment(TypedDict, total=False):

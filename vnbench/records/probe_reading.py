@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vnbench.records.spec.words import MemoryBy, Precision
-from vnbench.records.strict import Count, Pixels, SignedSeconds
+from vnbench.records.values.strict import Count, Pixels, SignedSeconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

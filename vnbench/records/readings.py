@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from vnbench.records.strict import Bytes, Count, Number, Pixels, Ratio, Seconds, SignedBytes, SignedSeconds
+from vnbench.records.values.strict import Bytes, Count, Number, Pixels, Ratio, Seconds, SignedBytes, SignedSeconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

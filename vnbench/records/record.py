@@ -17,7 +17,6 @@ from typing import Any, Generic, Literal, TypedDict, TypeGuard, TypeVar, get_arg
 
 import msgspec
 
-from vnbench.records.identity import trial_id
 from vnbench.records.machine_keys import Environment, Telemetry
 from vnbench.records.probe_reading import ProbeReading, SweepChoices
 from vnbench.records.readings import (
@@ -33,7 +32,8 @@ from vnbench.records.readings import (
 )
 from vnbench.records.spec.trial_spec import ImagesSpec, Spec, TrialSpec
 from vnbench.records.spec.words import TrialKind
-from vnbench.records.strict import Count, Number, Pixels, Seconds, SignedSeconds, refusal
+from vnbench.records.values.identity import trial_id
+from vnbench.records.values.strict import Count, Number, Pixels, Seconds, SignedSeconds, refusal
 
 SCHEMA_VERSION = 1
 

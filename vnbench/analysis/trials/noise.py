@@ -17,10 +17,10 @@ from vnbench.analysis.trials.process import (
     started_s,
     training_figures,
 )
-from vnbench.records.once import once_per_object
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.spec.words import TrialKind
+from vnbench.records.values.once import once_per_object
 
 TIMED_KINDS: tuple[TrialKind, ...] = ("training", "compute", "loader")
 

@@ -10,9 +10,9 @@ from functools import cached_property
 from vnbench.analysis.statistics.estimate import Estimate, student_t
 from vnbench.analysis.statistics.means import correlated_ratio_of_sums
 from vnbench.analysis.trials.steps import Canvas, Steps, steps_of
-from vnbench.records.once import once_per_object
 from vnbench.records.readings import Block, LoaderStage, LoaderStageName
 from vnbench.records.record import TrialRecord
+from vnbench.records.values.once import once_per_object
 from vnbench.units import count
 
 SUPPLYING: tuple[LoaderStageName, ...] = ("pinned", "workers", "collate")

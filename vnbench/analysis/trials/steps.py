@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vnbench.records.once import once_per_object
 from vnbench.records.record import TrialRecord
+from vnbench.records.values.once import once_per_object
 
 Canvas = tuple[int, int]
 """Height and width in pixels."""

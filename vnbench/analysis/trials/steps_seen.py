@@ -15,8 +15,8 @@ from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.means import correlated_ratio_of_sums
 from vnbench.analysis.trials.process import training_figures
 from vnbench.analysis.trials.steps import steps_of
-from vnbench.records.once import once_per_object
 from vnbench.records.record import TrialRecord
+from vnbench.records.values.once import once_per_object
 
 SHAPE = ("num_examples", "valid_pixels", "padded_pixels", "canvas_height", "canvas_width")
 """Columns in which two steps agree that trained on the same examples in the same canvases."""

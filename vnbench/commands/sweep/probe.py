@@ -12,12 +12,12 @@ from typing import Any
 
 from vnbench.commands.corpus import CorpusPlan
 from vnbench.output.words.numbers import significant
-from vnbench.records.identity import digest
 from vnbench.records.probe_reading import ProbeReading, SweepChoices
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import ProbeSpec, TrialSpec
 from vnbench.records.spec.words import Precision
 from vnbench.records.task import TrialTask
+from vnbench.records.values.identity import digest
 from vnbench.request.choosing import precisions_without_units
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.budget import ENDING_S, SweepEstimate

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from vnbench.errors import InputError
+from vnbench.images.decoding.gray_files import FILE_KINDS
 from vnbench.images.finding.names import (
     FolderSplit,
     read_file_name,
@@ -22,8 +23,7 @@ from vnbench.images.finding.names import (
 )
 from vnbench.images.finding.places import Place, find_places
 from vnbench.images.finding.tree import Tree, look_through
-from vnbench.images.gray_files import FILE_KINDS
-from vnbench.images.known_files import MAX_NAMED, first_few
+from vnbench.units import MAX_NAMED, first_few
 
 SCANS_FIRST = (".tif", ".tiff", ".png", ".bmp", ".webp", ".jpg", ".jpeg", ".jfif", ".gif")
 """Of images that have one name in one folder the first is taken for the scan."""

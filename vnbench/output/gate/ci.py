@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from vnbench.analysis.comparison.compare import Comparison
 from vnbench.analysis.comparison.rows import Row, Verdict
 from vnbench.output.gate.words import headline, names_of
-from vnbench.records.identity import digest
+from vnbench.records.values.identity import digest
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 has no way to write (section 2.2)."""

@@ -10,8 +10,6 @@ from typing import Annotated, Any, ClassVar, Self
 import msgspec
 from typing_extensions import TypeVar
 
-from vnbench.records.identity import digest
-from vnbench.records.once import once_per_object
 from vnbench.records.spec.axes import AXES, FLAG_FIELDS, declared_levers, words_by_field
 from vnbench.records.spec.lever import Lever, LeverValue
 from vnbench.records.spec.levers import Levers
@@ -26,7 +24,9 @@ from vnbench.records.spec.words import (
     Task,
     TrialKind,
 )
-from vnbench.records.strict import refusal
+from vnbench.records.values.identity import digest
+from vnbench.records.values.once import once_per_object
+from vnbench.records.values.strict import refusal
 from vnbench.units import format_bytes
 
 OF_THE_TASK = "of the task"

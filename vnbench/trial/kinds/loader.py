@@ -16,7 +16,7 @@ from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import MicroBatch
 from vnbench.batching.sizes import SizeArray
 from vnbench.images.corpus import Corpus
-from vnbench.images.mask_classes import MaskClasses
+from vnbench.images.decoding.mask_classes import MaskClasses
 from vnbench.loading.collate import Batch, device_tensors, to_device
 from vnbench.loading.examples import RasterDataset
 from vnbench.loading.loader import process_loader

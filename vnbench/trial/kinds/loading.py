@@ -15,7 +15,7 @@ from vnbench.batching.plan import MicroBatch
 from vnbench.batching.transport import bytes_in_flight
 from vnbench.errors import LoaderError
 from vnbench.images.corpus import Corpus
-from vnbench.images.mask_classes import MaskClasses
+from vnbench.images.decoding.mask_classes import MaskClasses
 from vnbench.loading.collate import Batch
 from vnbench.loading.decoded_cache import DecodedCache
 from vnbench.loading.loader import Loader, make_loader, naming_examples

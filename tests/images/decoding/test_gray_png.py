@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from vnbench.errors import CorpusError
+from vnbench.images.decoding.gray_files import is_whole, read_gray
+from vnbench.images.decoding.gray_png import encode_image, encode_mask
 from vnbench.images.drawing.raster import draw_example
-from vnbench.images.gray_files import is_whole, read_gray
-from vnbench.images.gray_png import encode_image, encode_mask
 
 
 def test_encoded_pixels_are_read_back(tmp_path: Path) -> None:

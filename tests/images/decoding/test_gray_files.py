@@ -11,9 +11,9 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from vnbench.errors import CorpusError
+from vnbench.images.decoding.gray_files import check_header, encode, is_whole, look_at, read_gray, read_mask, read_size
+from vnbench.images.decoding.gray_tiff import THRESHOLD
 from vnbench.images.drawing.raster import draw_example
-from vnbench.images.gray_files import check_header, encode, is_whole, look_at, read_gray, read_mask, read_size
-from vnbench.images.gray_tiff import THRESHOLD
 from vnbench.records.spec.words import IMAGE_FORMATS, ImageFormat
 
 SIZE = (61, 333)

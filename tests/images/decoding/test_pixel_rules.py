@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vnbench.errors import CorpusError
-from vnbench.images.gray_files import check_header, look_at, read_gray, read_mask, read_size
+from vnbench.images.decoding.gray_files import check_header, look_at, read_gray, read_mask, read_size
 
 SIZE = (24, 40)
 GRAY_HW = np.arange(SIZE[0] * SIZE[1], dtype=np.int64).reshape(SIZE) // 4 % 256

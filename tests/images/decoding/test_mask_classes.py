@@ -5,7 +5,7 @@ import pytest
 from record_factory import training_spec
 
 from vnbench.errors import CorpusError
-from vnbench.images.mask_classes import MaskClasses
+from vnbench.images.decoding.mask_classes import MaskClasses
 from vnbench.records.spec.words import IGNORED_CLASS
 
 

@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 from PIL.TiffImagePlugin import TiffImageFile
 
-from vnbench.images.gray_png import END_CHUNK
-from vnbench.images.gray_tiff import holds_its_pixels
+from vnbench.images.decoding.gray_png import END_CHUNK
+from vnbench.images.decoding.gray_tiff import holds_its_pixels
 
 HEAD_BYTES = 12
 

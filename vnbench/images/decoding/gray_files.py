@@ -21,9 +21,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from vnbench.errors import CorpusError
-from vnbench.images.gray_png import encode_image, exif_behind_pixels, is_whole_png, without_remarks
-from vnbench.images.gray_tiff import encode_tiff, is_whole_tiff
-from vnbench.images.pixel_rules import (
+from vnbench.images.decoding.gray_png import encode_image, exif_behind_pixels, is_whole_png, without_remarks
+from vnbench.images.decoding.gray_tiff import encode_tiff, is_whole_tiff
+from vnbench.images.decoding.pixel_rules import (
     UPRIGHT,
     classes_of,
     depth_of,
