@@ -67,7 +67,15 @@ def test_a_wrong_duration_names_its_option(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0351, "35.1 ms"), (4.23, "4.23 s"), (59.99, "1 min"), (200, "3 min 20 s"), (33000, "9 h 10 min")],
+    [
+        (0.0351, "35.1 ms"),
+        (4.23, "4.23 s"),
+        (59.99, "1 min"),
+        (200, "3 min 20 s"),
+        (33000, "9 h 10 min"),
+        (259_199, "3 d"),
+        (11_390_400, "131 d 20 h"),
+    ],
 )
 def test_durations_for_people(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

@@ -208,6 +208,8 @@ def test_a_written_plan_is_resumed_where_its_state_says(here: Path, capsys: pyte
     _, *rest = [json.loads(line) for line in (here / "rest.jsonl").read_text().splitlines()]
     assert rest == steps[4:]
 
+    assert run([*arguments, "--plan-out", "first.jsonl", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["epoch"] == 0, "a plan to train on begins at the first epoch"
     assert "batch_size 8 there, 4 here" in refuse([*arguments, "--batch-size", "4", "--resume", "state.json"], capsys)
     assert "the state is of epoch 5" in refuse([*arguments, "--epoch", "6", "--resume", "state.json"], capsys)
     assert "cannot be read" in refuse([*arguments, "--resume", "none.json"], capsys)

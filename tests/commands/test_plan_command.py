@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -507,3 +508,16 @@ def test_without_numbers_the_published_run_is_planned_and_that_is_said(
     assert "planning the published run: 15,000 examples, 50 epochs" in bare.err
     assert run(["plan", results, "--examples", "15000", "--epochs", "50", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["recommended"] == json.loads(bare.out)["recommended"]
+
+
+def test_a_run_that_does_not_finish_in_time_says_how_far_it_gets_and_what_would(
+    results: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = ["--examples", "20000", "--epochs", "100", "--window", "3h"]
+    best = plan([results, *long], capsys)["recommended"]
+    assert run(["plan", results, *long]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    told = re.search(r"In 3 h it trains (\d+) of 100 epochs; a device ([\d.]+) times as fast would finish\.", text)
+    assert told is not None
+    assert int(told[1]) == 3 * 3600 // best["epoch_s"]
+    assert float(told[2]) == pytest.approx(best["wall_clock_s"]["p50"] / (3 * 3600), rel=0.05)

@@ -153,7 +153,8 @@ def _understand(flags: Mapping[str, str | None]) -> _Asked:
         seed=seed,
     )
     _refuse_a_budget_below_one_example(sizes_N2, config, flags)
-    epoch = values.get("epoch", DEFAULT_EPOCH)
+    # What is written is to be trained on, from the first epoch; accounts are of one that may repeat pairs.
+    epoch = values.get("epoch", 0 if "plan-out" in values else DEFAULT_EPOCH)
     resumed = None
     if "resume" in values:
         state = read_state(values["resume"])

@@ -493,7 +493,7 @@ BATCHING_OPTIONS: Mapping[str, Option] = {
             parse=whole(0, MAX_EPOCH),
             metavar="N",
             help="Epoch to account for",
-            unset="2",
+            unset="2; 0 with --plan-out",
             panel=MEASURING,
         ),
         OPTIONS["seed"],

@@ -156,6 +156,12 @@ def _in_window(report: Report) -> Iterator[str]:
     bare = report.asked.interruptions.is_none
     without = "" if bare else f" ({probability(best.finish_without_snapshots)} without snapshots)"
     yield f"Probability that it finishes within {format_duration(window_s)}: {probability(best.finish)}{without}."
+    if math.isfinite(best.finish.p50) and best.finish.p50 > window_s:
+        done = int(window_s // best.run.epoch.total_s)
+        yield (
+            f"In {format_duration(window_s)} it trains {done:,} of {count(report.asked.num_epochs, 'epoch')}; a device "
+            f"{significant(best.finish.p50 / window_s, digits=2)} times as fast would finish."
+        )
     cheapest = report.fits_in_time
     if cheapest is report.current:
         yield f"No change is needed: {named(report.current)} finishes in time too ({probability(cheapest.finish)})."

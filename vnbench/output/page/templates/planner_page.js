@@ -56,8 +56,9 @@ function settingsOf(state) {
 function duration(seconds) {
   if (seconds < 1) return `${Number((seconds * 1000).toPrecision(3))} ms`;
   if (seconds < 59.95) return `${Number(seconds.toPrecision(3))} s`;
-  const whole = Math.round(seconds);
-  const [size, first, second, parts] = whole < 3600 ? [60, "min", "s", whole] : [60, "h", "min", Math.round(seconds / 60)];
+  const whole = Math.round(seconds), minutes = Math.round(seconds / 60);
+  const [size, first, second, parts] = whole < 3600 ? [60, "min", "s", whole]
+    : minutes < 72 * 60 ? [60, "h", "min", minutes] : [24, "d", "h", Math.round(seconds / 3600)];
   const [large, rest] = [Math.floor(parts / size), parts % size];
   return rest ? `${large.toLocaleString("en")} ${first} ${rest} ${second}` : `${large.toLocaleString("en")} ${first}`;
 }
