@@ -57,16 +57,25 @@ def leave_working_folder() -> None:
     ``random.py`` of some project would be imported in the place of Python's own, and a folder ``torch`` be measured.
     """
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    text = os.environ.get("PYTHONPATH", "")
+    given = text.split(os.pathsep) if text else []
     named = [part for part in given if part]
     if not sys.flags.safe_path and sys.path.pop(0) == root:
         sys.path.insert(0, root)
         named.insert(0, root)  # for the processes that this one starts
-    elif named != given and (here := os.path.realpath(".")) in sys.path:
+    elif named != given and (here := _working_folder()) in sys.path:
         sys.path.remove(here)
         sys.path.append(here)
     if named != given:
         os.environ["PYTHONPATH"] = os.pathsep.join(named)
+
+
+def _working_folder() -> str:
+    """Return where this process is; nothing where that is gone, which is told when it matters."""
+    try:
+        return os.path.realpath(".")
+    except OSError:
+        return ""
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbenc
     assert names == {f"{name}.png" for name in drawn}
     assert "from 3 repeated trials" in done.stdout
     answer = " ".join(done.stdout.partition("\nFastest: ")[2].split())  # where its lines break, its numbers decide
-    for words in ("the centre", "What one change does", " batch 2: ", " checkpointing stages: ", "memory"):
+    for words in ("the centre", "One change at a time", " batch 2: ", " checkpointing stages: ", "memory"):
         assert words in answer
 
 

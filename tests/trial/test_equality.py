@@ -106,10 +106,10 @@ def test_examples_whose_output_is_zero_are_found(monkeypatch: pytest.MonkeyPatch
     """As kernels do that count elements in 32 bits: the examples at the end of a large tensor come out as zeros."""
     right = step_module.tversky_loss_sum
 
-    def wrong(logits_BKHW: Tensor, targets_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
+    def wrong(logits_BKHW: Tensor, targets_BHW: Tensor, valid_BHW: Tensor, **others: Any) -> Tensor:
         if logits_BKHW.dtype == torch.bfloat16:
             logits_BKHW = torch.cat((logits_BKHW[:-1], torch.zeros_like(logits_BKHW[-1:])))
-        return right(logits_BKHW, targets_BHW, valid_BHW)
+        return right(logits_BKHW, targets_BHW, valid_BHW, **others)
 
     monkeypatch.setattr(step_module, "tversky_loss_sum", wrong)
     assert not check_equality(spec_of(precision="bf16")).is_equal
@@ -118,8 +118,8 @@ def test_examples_whose_output_is_zero_are_found(monkeypatch: pytest.MonkeyPatch
 def test_a_gradient_that_is_no_number_is_not_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     right = step_module.tversky_loss_sum
 
-    def wrong(logits_BKHW: Tensor, targets_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
-        loss = right(logits_BKHW, targets_BHW, valid_BHW)
+    def wrong(logits_BKHW: Tensor, targets_BHW: Tensor, valid_BHW: Tensor, **others: Any) -> Tensor:
+        loss = right(logits_BKHW, targets_BHW, valid_BHW, **others)
         return loss * float("nan") if logits_BKHW.dtype == torch.float16 else loss
 
     monkeypatch.setattr(step_module, "tversky_loss_sum", wrong)
