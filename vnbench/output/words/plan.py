@@ -164,7 +164,9 @@ def _in_window(report: Report) -> Iterator[str]:
         )
     cheapest = report.fits_in_time
     if cheapest is report.current:
-        yield f"No change is needed: {named(report.current)} finishes in time too ({probability(cheapest.finish)})."
+        same = report.current is best
+        who = "it finishes in time" if same else f"{named(report.current)} finishes in time too"
+        yield f"No change is needed: {who} ({probability(cheapest.finish)})."
     elif cheapest is not None:
         lever = next(name for name, one in report.changes if one is cheapest)
         yield (
