@@ -13,6 +13,7 @@ from suggestions import commands_in, pasted_sweep
 
 from vnbench.cli.app import run
 from vnbench.records.record import TrialRecord
+from vnbench.records.spec.trial_spec import TrainingSpec
 
 RUN = ["--examples", "600", "--epochs", "10"]
 GPU: dict[str, Any] = {"device": "cuda", "model": "veernet"}
@@ -521,3 +522,21 @@ def test_a_run_that_does_not_finish_in_time_says_how_far_it_gets_and_what_would(
     assert told is not None
     assert int(told[1]) == 3 * 3600 // best["epoch_s"]
     assert float(told[2]) == pytest.approx(best["wall_clock_s"]["p50"] / (3 * 3600), rel=0.05)
+
+
+def test_two_networks_are_planned_apart_each_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = [
+        factory.measured_training_record(
+            dataclasses.replace(record.spec, model="net.py:build", model_id="0123456789ab")
+        )
+        for record in factory.cuda_sweep()
+        if isinstance(record.spec, TrainingSpec)
+    ]
+    both = write(tmp_path / "both.jsonl", [*factory.gpu_campaign(), *own])
+    assert run(["plan", both, *RUN]) == 3
+    told = capsys.readouterr().err
+    assert "one plan holds for one network" in told
+    assert "net.py:build 0123456789ab (" in told
+    alone = write(tmp_path / "alone.jsonl", factory.gpu_campaign())
+    assert plan([both, *RUN, "--model", "veernet"], capsys)["recommended"] == plan([alone, *RUN], capsys)["recommended"]
+    assert run(["plan", both, *RUN, "--model", "unet"]) == 2

@@ -193,6 +193,6 @@ def test_a_figure_is_added_by_a_function_and_its_entry(
     written = report([write(tmp_path / "good.jsonl", good), "--out", str(tmp_path / "good")], capsys)
     assert written["figures"] == []
     (line,) = written["left_out"]
-    assert line.startswith("how_it_ended.png is left out: every trial ended well; measure with: vnbench sweep ")
+    assert line.startswith("how_it_ended: every trial ended well; measure with: vnbench sweep ")
     assert pasted_sweep(*commands_in([line])).values["kind"] == ("memory",)
     assert "every trial ended well" in Path(written["html"]).read_text(encoding="utf-8")

@@ -18,8 +18,8 @@ def test_the_numbers_of_several_masks_are_taken_together(corpus: Corpus) -> None
     with pytest.raises(InputError) as error:
         check_first_masks(corpus, MaskClasses(num_classes=3), option="--images")
     assert str(error.value) == (
-        f"--images {corpus.directory}: 8 of its masks hold 0,1,2,4,7, of which 4,7 are no classes; known are 0 to 2; "
-        "write --classes 8"
+        f"--images {corpus.directory}: the 8 masks looked at hold 0,1,2,4,7, of which 4,7 are no classes; known are 0 "
+        "to 2; write --classes 8"
     )
 
 

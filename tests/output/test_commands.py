@@ -84,7 +84,7 @@ def test_what_would_draw_a_missing_figure_can_be_pasted(options: dict[str, str] 
     assert len(commands) == len(left_out)
     for line, command in zip(left_out, commands, strict=True):
         request = pasted_sweep(command)
-        assert request.values["kind"] == KINDS.get(line.partition(".")[0], ("training",))
+        assert request.values["kind"] == KINDS.get(line.partition(":")[0], ("training",))
         assert ("corpus" in request.values) is (options is not None)
 
 

@@ -88,18 +88,18 @@ def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp
     )
     of_these += " --precision fp32"
     assert drawn.left_out == (
-        "effects.png is left out: no two training trials differ in one lever; "
+        "effects: no two training trials differ in one lever; "
         f"measure with: {of_these} --kind memory,training --checkpointing none,stages",
-        "peak_memory.png is left out: no worst-case memory trial has a peak; "
+        "peak_memory: no worst-case memory trial has a peak; "
         f"measure with: {of_these} --kind memory --batch-size 1,2,4,8,16",
-        "repetition.png is left out: no two samplers have a plan with pairs of examples; "
+        "repetition: no two samplers have a plan with pairs of examples; "
         f"measure with: {of_these} --kind training --batch-size 16 --micro-batch-size 4 --sampler random,bucketed",
-        "workers.png is left out: no two trials differ in their number of loader workers alone; "
+        "workers: no two trials differ in their number of loader workers alone; "
         f"measure with: {of_these} --kind training --num-workers 0,2,4",
-        f"compute.png is left out: no compute trial has a valid step time; measure with: {of_these} --kind compute",
-        "supply.png is left out: no two loader trials differ in their number of workers alone; "
+        f"compute: no compute trial has a valid step time; measure with: {of_these} --kind compute",
+        "supply: no two loader trials differ in their number of workers alone; "
         f"measure with: {of_these} --kind compute,loader --num-workers 0,1,2,4",
-        f"drift.png is left out: no timed trial ran 3 times; measure with: {of_these} --kind training --replicates 3",
+        f"drift: no timed trial ran 3 times; measure with: {of_these} --kind training --replicates 3",
     )
 
 
@@ -442,7 +442,7 @@ def test_a_picture_that_cannot_be_written_is_named_where_none_is_needed(tmp_path
         draw_figures(subject, folder)
     drawn = draw_figures(subject, folder, is_needed=False)
     assert drawn.files == ()
-    assert any(f".png is left out: {folder} cannot be written (File exists)" in line for line in drawn.left_out)
+    assert any(f": {folder} cannot be written (File exists)" in line for line in drawn.left_out)
 
 
 def test_of_a_picture_that_a_full_disk_cuts_off_no_part_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def lines(**changes: object) -> list[str]:
 
 def test_the_end_names_records_plots_what_was_left_out_and_the_next_command() -> None:
     assert lines() == [
-        "plot left out: workers: run vnbench sweep --num-workers 0,2",
+        "not drawn: workers: run vnbench sweep --num-workers 0,2",
         "plots: results/cpu/sweep",
         "records: results/cpu/sweep.jsonl",
         "next: more processes narrow the intervals: vnbench sweep --widths 3200:12800 --replicates 3",

@@ -8,6 +8,7 @@ from vnbench.errors import InputError
 from vnbench.images.corpus import Corpus
 from vnbench.images.decoding.gray_files import read_mask
 from vnbench.images.decoding.mask_classes import MaskClasses
+from vnbench.units import count
 
 NUM_LOOKED_AT = 8
 """Masks that are decoded, evenly spread: one alone may lack a class, and a large one takes 20 ms."""
@@ -28,5 +29,8 @@ def check_first_masks(corpus: Corpus, classes: MaskClasses, *, option: str) -> N
     found = classes.explain(numbers)
     if found is not None:
         raise InputError(
-            option, corpus.directory, allowed=f"{len(chosen)} of its masks hold {found[0]}", remedy=found[1]
+            option,
+            corpus.directory,
+            allowed=f"the {count(len(chosen), 'mask')} looked at hold {found[0]}",
+            remedy=found[1],
         )

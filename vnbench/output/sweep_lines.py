@@ -87,7 +87,7 @@ def result_lines(
     for kind, reason in missing_kinds.items():
         yield f"nothing was measured of {kind}: {reason}"
     for line in plots_left_out:
-        yield f"plot left out: {line}"
+        yield f"not drawn: {line}"
     if plots:
         yield f"plots: {plots[0].parent}"
     yield f"records: {out}"

@@ -560,6 +560,13 @@ RUN_OPTIONS: Mapping[str, Option] = {
         ),
     ),
     **by_name(
+        Option(
+            name="model",
+            parse=lambda text, where: text,
+            metavar="NAME",
+            help="Network to plan with, where RESULTS hold several",
+            panel=PLANNING,
+        ),
         OPTIONS["widths"].asked_as(OPTIONS["widths"].help, unset="those measured"),
         OPTIONS["heights"].asked_as(OPTIONS["heights"].help, unset="those measured"),
         OPTIONS["size-law"],
@@ -653,7 +660,7 @@ DRAWN_RUN_OPTIONS: Mapping[str, Option] = {
         RUN_OPTIONS["epochs"].asked_as("Its epochs", default="50"),
         RUN_OPTIONS["window"].asked_as("Time that there is for it", default="12h"),
     ),
-    **pick(RUN_OPTIONS, ("validation", "interruptions", "memory", "widths", "heights", "sizes")),
+    **pick(RUN_OPTIONS, ("validation", "model", "interruptions", "memory", "widths", "heights", "sizes")),
 }
 """Options of the run whose plan is drawn beside records; the published multiclass run, and a night, by default."""
 

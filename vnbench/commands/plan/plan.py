@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +33,7 @@ from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.shipped import shipped_results
 from vnbench.records.spec.trial_spec import TrainingSpec
+from vnbench.records.spec.words import NUM_CLASSES
 from vnbench.request.options import DRAWN_RUN_OPTIONS
 from vnbench.units import count, format_bytes
 
@@ -79,6 +82,7 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
             allowed="one plan holds for one version of torch",
             remedy="give the files of one version at a time",
         )
+    found = _of_one_network(found, values.get("model"), where=where)
     options = options_of_records(found.latest)
     families, left_out = found.families, found.unfitted
     if not families:
@@ -158,6 +162,34 @@ def _current(runs: Sequence[PlannedRun], wanted: Mapping[str, Any] | None, recom
         return sum(one.levers[name] != recommended.levers[name] for name in CHEAPEST_FIRST), one.finish.p50
 
     return min(_having(runs, wanted, option="--current"), key=distance)
+
+
+def _of_one_network(found: Findings, model: str | None, *, where: str) -> Findings:
+    """Return what the records say of one network: what one costs says nothing of another.
+
+    Raises:
+        PlanError: there are several, and none was chosen.
+        InputError: the chosen one is not among them.
+    """
+    networks = Counter(_network_of(record) for record in found.latest)
+    if len(networks) <= 1 and model is None:
+        return found
+    told = ", ".join(f"{name} ({count(number, 'trial')})" for name, number in networks.most_common())
+    if model is None:
+        first = networks.most_common(1)[0][0]
+        raise PlanError(
+            f"{where}: one plan holds for one network, these are {told}; write --model {shlex.quote(first)}"
+        )
+    if model not in networks:
+        raise InputError("--model", model, allowed=f"the records are of {told}", remedy="write one of them")
+    return Findings([record for record in found.latest if _network_of(record) == model])
+
+
+def _network_of(record: TrialRecord) -> str:
+    """Return the network that a trial trained, with its classes where they are not those of three."""
+    spec = record.spec
+    classes = "" if spec.num_classes == NUM_CLASSES["multiclass"] else f", {spec.num_classes} classes"
+    return f"{spec.model}{classes}" if spec.model_id is None else f"{spec.model} {spec.model_id}{classes}"
 
 
 def _num_without_workers(asked: Asked, measured: Measured) -> int:

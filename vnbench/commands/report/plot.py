@@ -55,7 +55,7 @@ def run_plot_command(
         for file in files:
             say(stdout_console(), file)
         for line in drawn.left_out:
-            say(console, f"left out: {line}")
+            say(console, f"not drawn: {line}")
     return {"plots": files, "left_out": list(drawn.left_out)}
 
 

@@ -99,7 +99,7 @@ def _model(
     chosen = [] if corpus_id is None else ["--corpus-id", corpus_id]
     command = shlex.join(["vnbench", "report", *map(str, results), "--out", str(out), *options, *chosen])
     is_compared = are_compared(found.latest)
-    asked_for = ("validation", "memory", "widths", "heights", "sizes")
+    asked_for = ("validation", "model", "memory", "widths", "heights", "sizes")
     plan_options = [part for name in asked_for if flags.get(name) for part in (f"--{name}", flags[name] or "")]
     plan_command = shlex.join(["vnbench", "plan", *map(str, results), *plan_options, *chosen])
     return {

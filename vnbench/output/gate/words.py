@@ -18,7 +18,8 @@ HOW_IT_DECIDES = (
     "Time: a row is worse when the interval of its ratio, corrected for the number of rows, excludes 1 and the "
     "estimate is at least the tolerance. The unit is the process, not the step. The geometric mean over all "
     "configurations is a row of its own. Memory, padding and counts hardly differ between processes and are compared "
-    "as they are. Detects: the smallest slowdown that would have been found in 95 % of cases. A row whose noise "
+    "as they are. Times of training and loading are per megapixel of valid pixels, those of computing per step. "
+    "Detects: the smallest slowdown that would have been found in 95 % of cases. A row whose noise "
     "exceeds its tolerance is ambiguous, one that is missing never passes, and either leaves the gate undecided."
 )
 """Stands under every table of a gate."""

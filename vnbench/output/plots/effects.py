@@ -39,7 +39,7 @@ def effects_figure(rows: Sequence[TrialSummary], *, sides: SideBySide, origin: P
     figure, (times, memory) = new_columns(
         title="What one change does",
         subtitle="Each row changes one lever; ratios are over the same configuration without the change. The centre: "
-        f"{describe(sides.centre, names=named)}. Bars: 95 % interval.",
+        f"{describe(sides.centre, names=named)}. Bars: 95 % interval; hollow: too few repeats for one.",
         origin=origin,
         trials=count(sum(row.num_processes for row in rows), "training trial"),
         ratios=(3, 2),

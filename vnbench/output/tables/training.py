@@ -141,7 +141,7 @@ def _what_figures_are(timed: Sequence[TrialSummary], noise: Noise, sides: SideBy
         unlike = f" ({MISSING}: trained on others)" if others else ""
         lines.append(f"times centre: valid Mpx/s over those of the row marked {CENTRE}, on the same images{unlike}.")
     capacity = max((row.capacity_bytes for row in timed if row.capacity_bytes), default=None)
-    memory = f" (there are {format_bytes(capacity)})" if capacity else ""
+    memory = f" (of {format_bytes(capacity)})" if capacity else ""
     lines.append(f"pad: padding of an epoch of all training images. peak: memory of one worst-case step{memory}.")
     if noise.drift is not None:
         lines.append(drift_line(noise.drift))

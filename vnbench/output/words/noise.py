@@ -16,6 +16,10 @@ MAX_HALF_WIDTH = 1.0
 """Half-width of a drift above which its number says nothing: three runs within minutes leave such ones."""
 
 
+MIN_HOURLY_S = 600.0
+"""Length of a sweep below which its drift is not told by the hour: that would be many times what was seen."""
+
+
 def coverage_line(noise: Noise, *, kind: TrialKind) -> str:
     """Return what the 95 % intervals of a kind of trial cover, as a clause."""
     spread = noise.spread_for(kind)
@@ -42,7 +46,8 @@ def drift_line(drift: Drift) -> str:
         return f"drift: unknown, {runs} only ({REPEAT_COMMAND} measures it)."
     if change > MAX_HALF_WIDTH:
         return f"drift: unknown, {runs} over {length} are too few (raise --reference-runs)."
-    hourly = f"{signed(drift.per_hour)} % per hour, " if per_hour <= MAX_HALF_WIDTH else ""
+    is_long = per_hour <= MAX_HALF_WIDTH and drift.length_s >= MIN_HOURLY_S
+    hourly = f"{signed(drift.per_hour)} % per hour, " if is_long else ""
     seen = "none seen" if not drift.is_told_apart else f"steps got {'slower' if drift.per_hour.value > 0 else 'faster'}"
     return f"drift: {seen}: {hourly}{signed(drift.change)} % over {length}, from {runs}."
 
