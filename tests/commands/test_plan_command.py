@@ -342,7 +342,7 @@ def test_training_trials_alone_plan_for_the_images_that_they_saw(
 ) -> None:
     path = write(tmp_path / "sweep.jsonl", factory.cpu_sweep())
     assert run(["plan", path, "--examples", "200", "--epochs", "2"]) == 0
-    assert "x 12,800 to 12,800 px" in " ".join(capsys.readouterr().out.split()), "the factory's canvases"
+    assert "640 x 12,800 px" in " ".join(capsys.readouterr().out.split()), "the factory's canvases"
 
 
 def test_without_results_the_records_that_ship_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -423,3 +423,10 @@ def test_memory_trials_alone_have_no_reference_to_repeat() -> None:
     made = design(kind="memory", replicates="3")
     assert {trial.spec.kind for trial in made.trials} == {"memory"}
     assert {trial.replicate for trial in made.trials} == {0}
+
+
+def test_samplers_are_not_compared_at_a_batch_of_one_image() -> None:
+    made = design(batch_size="1", sampler="bucketed,random")
+    assert {cell.sampler for cell in made.cells} == {"bucketed"}
+    assert any("every sampler makes the same passes of one image" in line for line in made.left_out)
+    assert {cell.sampler for cell in design(batch_size="1", sampler="random").cells} == {"random"}

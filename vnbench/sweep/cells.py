@@ -119,8 +119,8 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
         return f"a micro-batch of {cell.examples_per_pass} does not divide a batch of {cell.batch_size}"
     if cell.micro_batch_size == cell.batch_size and None in config.axes["micro_batch_size"]:
         return "the micro-batch is the batch, as in the cell with micro-batch same"
-    if cell.sampler == "step-sorted" and cell.examples_per_pass in (1, cell.batch_size):
-        return "step-sorted is random itself where a pass holds one example or the whole batch"
+    if (same := _sampled_as_another(cell, config)) is not None:
+        return same
     if cell.precision == "tf32" and config.device == "cpu":
         return "TF32 is an arithmetic of NVIDIA GPUs"
     if config.device == "cpu" and (cuda_only := [lever for lever in changed if lever.is_cuda_only]):
@@ -141,6 +141,15 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
         return "only copies to a GPU go through pinned memory"
     if cell.norm_precision == "input" and cell.precision not in REDUCED_PRECISIONS and _has_fp32_norm(config):
         return f"in {cell.precision} the norm's input is fp32 already"
+    return None
+
+
+def _sampled_as_another(cell: Cell, config: SweepConfig) -> str | None:
+    """Return why a sampler makes the passes of another one; None where it makes its own."""
+    if cell.sampler == "step-sorted" and cell.examples_per_pass in (1, cell.batch_size):
+        return "step-sorted is random itself where a pass holds one example or the whole batch"
+    if config.design == "one-at-a-time" and cell.batch_size == 1 and cell.sampler != center_of(config).sampler:
+        return "every sampler makes the same passes of one image; add a larger --batch-size"
     return None
 
 

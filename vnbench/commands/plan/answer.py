@@ -209,6 +209,8 @@ def plan_warnings(
     found = []
     if is_cpu:
         found.append("measured on a CPU: no forecast for a GPU")
+    if not any(values.get(name) for name in ("widths", "heights", "sizes")):
+        found.append("the sizes are those that were timed; for yours give --widths and --heights, or --sizes")
     if recommended.evidence == "extrapolated" and not recommended.family.is_rough:
         found.append(
             f"extrapolated: {100 * recommended.run.extrapolated_ratio:.0f} % of the passes lie outside of the sizes "

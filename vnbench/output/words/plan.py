@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from vnbench.analysis.planning.capacity import Asked, Configuration, PlannedRun
 from vnbench.analysis.planning.interruptions import best_interval_of_count_s, daly_interval_s, young_interval_s
 from vnbench.analysis.planning.spread import Finish, Part
+from vnbench.batching.alignment import IntArray
 from vnbench.output.words.numbers import MISSING, significant
 from vnbench.output.words.provenance import Provenance
 from vnbench.records.spec.trial_spec import LEVERS
@@ -119,8 +120,8 @@ def _answer(report: Report) -> Iterator[str]:
     best, asked = report.recommended, report.asked
     heights, widths = asked.train_sizes_N2[:, 0], asked.train_sizes_N2[:, 1]
     run = (
-        f"{count(len(asked.train_sizes_N2), 'example')} of {heights.min()} to {heights.max()} x {widths.min():,} to "
-        f"{widths.max():,} px, {count(asked.num_epochs, 'epoch')}"
+        f"{count(len(asked.train_sizes_N2), 'example')} of {_span(heights)} x {_span(widths)} px, "
+        f"{count(asked.num_epochs, 'epoch')}"
     )
     if report.is_bracket:
         low, high = report.bracket
@@ -148,6 +149,12 @@ def _answer(report: Report) -> Iterator[str]:
         energy = "" if best.power_w is None else f", {significant(hours * best.power_w / 1000)} kWh of the device"
         if cost or energy:
             yield f"Expected: {significant(hours)} device hours{cost}{energy}."
+
+
+def _span(sides_N: IntArray) -> str:
+    """Return the smallest and the largest of some sides, one number where they are the same."""
+    low, high = int(sides_N.min()), int(sides_N.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _in_window(report: Report) -> Iterator[str]:

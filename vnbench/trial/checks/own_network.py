@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,8 +46,15 @@ def run(payload: str) -> str:
     except VnbenchError as error:
         problem = str(error)
     except Exception as error:  # whatever the user's code raises is told, not shown as a traceback
-        problem = summary_line(error)
+        problem = _place(error, spec) + summary_line(error)
     return json.dumps({"problem": problem, "remedy": remedy})
+
+
+def _place(error: Exception, spec: TrialSpec) -> str:
+    """Return the last line of the user's own code that an error came through, nothing where it came through none."""
+    folder = Path(spec.model.rpartition(":")[0]).resolve().parent
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
+    return f"{Path(lines[-1].filename).name}:{lines[-1].lineno}, in {lines[-1].name}: " if lines else ""
 
 
 def _problem(spec: TrialSpec) -> str | None:
