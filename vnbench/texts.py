@@ -6,7 +6,7 @@ import codecs
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
@@ -27,6 +27,33 @@ UNREAD = {
 """First bytes of what is compressed otherwise: its name, and the program that unpacks it."""
 
 HEAD = max(map(len, UNREAD))
+
+
+def check_replaceable(path: Path, *, where: str, starts: Sequence[bytes]) -> None:
+    """Refuse to write over a file that holds something else; ``starts`` are how those begin that may be replaced.
+
+    Raises:
+        InputError: it is there, and begins otherwise.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(max(map(len, starts)))
+    except OSError:
+        return  # it is not there, or whoever writes it is told why it cannot be written
+    if head and not head.startswith(tuple(starts)):
+        raise InputError(
+            where, path, allowed="it holds something else, which would be lost", remedy="name another file"
+        )
+
+
+def check_regular(path: Path) -> None:
+    """Refuse a pipe, a socket or a device, which may never end.
+
+    Raises:
+        InputError: it is one.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(str(path), allowed="this is no regular file", remedy="write it into one first")
 
 
 def form_of(path: Path) -> Form:

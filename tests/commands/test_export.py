@@ -236,3 +236,15 @@ def test_pandas_is_imported_by_nothing_but_frames(results: str) -> None:
         f"import sys; from vnbench.cli.app import run; run(['export', {results!r}]); sys.exit('pandas' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_a_table_replaces_a_table_and_nothing_else(
+    results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Path(results).read_bytes()
+    assert run(["export", results, "--out", results]) == 2
+    assert "would be lost" in capsys.readouterr().err
+    assert Path(results).read_bytes() == before
+    for file_format in ("csv", "json"):
+        out = str(tmp_path / f"t.{file_format}")
+        assert [run(["export", results, "--format", file_format, "--out", out]) for _ in range(2)] == [0, 0]

@@ -73,10 +73,11 @@ def test_a_whole_record_without_its_line_end_is_kept_and_gets_one(tmp_path: Path
 
 def test_what_is_whole_but_no_record_is_not_removed(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    path.write_bytes(b'{"of": "another program"}')
+    record = record_of(training_spec(), environment=ENVIRONMENT).to_json().encode() + b"\n"
+    path.write_bytes(record + b'{"of": "another program"}')
     with ResultsFile(path, environment=ENVIRONMENT) as results:
         assert "left out" in results.notes[0]
-    assert path.read_bytes() == b'{"of": "another program"}\n'
+    assert path.read_bytes() == record + b'{"of": "another program"}\n'
 
 
 def test_a_corrupt_line_in_the_middle_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_files_without_records_are_refused_together(tmp_path: Path) -> None:
 
 def test_no_command_is_suggested_that_would_write_into_a_file_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# Something else\n")
-    with pytest.raises(InputError, match="there is no record in it; name a results file"):
+    with pytest.raises(InputError, match="there is no record in it .*; name a results file"):
         load_all([tmp_path / "README.md"])
 
 
@@ -203,3 +204,31 @@ def test_a_file_system_without_locks_is_told_once_and_written_all_the_same(
         results.append(record(0))
     assert "its file system has no locks (Function not implemented)" in note
     assert len(load_results(tmp_path / "r.jsonl").records) == 1
+
+
+@pytest.mark.parametrize("content", [b"secret-token-without-newline", b"# Notes\n", b"\xff\xd8\xff\xe0 a picture"])
+def test_a_file_of_something_else_is_neither_cut_nor_written_into(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "key.txt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="something else than records"):
+        ResultsFile(path, environment={})
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("torn", [b'{"schema_version":1,"spec', b'{"sch', b"\0\0\0\0"])
+def test_what_a_kill_left_of_a_first_record_is_removed(torn: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(torn)
+    with ResultsFile(path, environment={}) as results:
+        assert "removed" in results.notes[0]
+    assert path.read_bytes() == b""
+
+
+def test_what_is_no_regular_file_is_neither_read_nor_written(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.jsonl"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/full")):
+        with pytest.raises(InputError, match="no regular file"):
+            load_all([path])
+        with pytest.raises(InputError, match="no regular file"):
+            ResultsFile(path, environment={})

@@ -271,3 +271,19 @@ def test_what_masks_mean_is_refused_where_it_contradicts_itself(flags: dict[str,
     with pytest.raises(InputError) as error:
         complete(read_request(sizes | flags, config_path=None), environment=CPU)
     assert str(error.value).startswith(told)
+
+
+@pytest.mark.parametrize("name", ["widths", "heights", "examples"])
+def test_what_is_said_of_drawn_images_is_refused_beside_ones_own(name: str, tmp_path: Path) -> None:
+    text = {"widths": "64:96", "heights": "32:64", "examples": "5"}[name]
+    with pytest.raises(InputError, match=f"--{name} {text}: it is of drawn images"):
+        read_request({"images": str(tmp_path), name: text}, config_path=None)
+    config = tmp_path / "c.toml"
+    config.write_text(f'{name} = "{text}"\n', encoding="utf-8")
+    assert name not in read_request({"images": str(tmp_path)}, config_path=config).values, "flags win"
+
+
+@pytest.mark.parametrize("name", ["images", "corpus", "sizes"])
+def test_an_empty_path_is_not_the_working_folder(name: str) -> None:
+    with pytest.raises(InputError, match="it is empty"):
+        read_request({name: ""}, config_path=None)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from vnbench.errors import InputError
 from vnbench.request.option import OTHER, PANELS, Option
 
 
@@ -17,7 +18,14 @@ class PathOfUser(click.Path):
     """A path as people write it, where ~ is their home though no shell has put it in."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path."""
+        """Return the path.
+
+        Raises:
+            InputError: it is empty, as of a variable that was not set: it would be the working folder.
+        """
+        if isinstance(value, str) and not value.strip():
+            where = param.opts[0] if param is not None else "a path"
+            raise InputError(where, "''", allowed="it is empty", remedy="name a file or a folder")
         return super().convert(os.path.expanduser(value), param, ctx)
 
 

@@ -19,6 +19,7 @@ from vnbench.images.folder import read_sizes_with_notes
 from vnbench.output.console import say, stderr_console
 from vnbench.request.option import parsed
 from vnbench.request.options import BATCHING_OPTIONS, OPTIONS
+from vnbench.texts import check_replaceable
 from vnbench.units import count, format_percent, mpx, parse_pixel_range
 
 DEFAULT_EPOCH = 2
@@ -208,6 +209,7 @@ def _rest_of_epoch(asked: _Asked) -> dict[str, Any]:
     if "plan-out" in asked.values:
         path: Path = asked.values["plan-out"]
         lines = [sampler.state(next_step=next_step).to_json()]
+        check_replaceable(path, where="--plan-out", starts=[lines[0].partition(":")[0].encode()])
         for number, step in enumerate(steps, start=next_step):
             micro_batches = [{"examples": examples, "canvas": canvas} for examples, canvas in step]
             lines.append(json.dumps({"step": number, "micro_batches": micro_batches}))

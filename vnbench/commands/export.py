@@ -20,6 +20,7 @@ from vnbench.output.words.provenance import provenance
 from vnbench.parsers import word
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.request.options import RUN_OPTIONS
+from vnbench.texts import check_replaceable
 
 if TYPE_CHECKING:
     import pandas
@@ -63,6 +64,8 @@ def run_export_command(
     if out is None:
         sys.stdout.write(_as_text(view, file_format))
         return
+    starts = {"csv": f"{view.plain().columns[0].name},", "json": "[", "parquet": "PAR1"}
+    check_replaceable(out, where="--out", starts=[starts[file_format].encode()])
     content = (
         _as_parquet(view) if file_format == "parquet" else _as_text(view, file_format).encode(errors="backslashreplace")
     )

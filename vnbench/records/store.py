@@ -18,7 +18,7 @@ from vnbench.records.machine_keys import Environment, differences
 from vnbench.records.record import SCHEMA_VERSION, SchemaVersionError, TrialRecord, is_of_kind, of_kind
 from vnbench.records.results_files import results_files
 from vnbench.records.spec.trial_spec import ProbeSpec
-from vnbench.texts import form_of, lines_of
+from vnbench.texts import check_regular, form_of, lines_of
 from vnbench.units import count
 
 
@@ -44,6 +44,7 @@ def load_results(path: Path) -> LoadedResults:
     """
     if path.is_dir():
         raise InputError(str(path), allowed="this is a folder, not a results file", remedy="name a .jsonl file")
+    check_regular(path)
     records: list[TrialRecord] = []
     notes: list[str] = []
     torn_bytes = 0
@@ -127,11 +128,12 @@ def together(parts: Sequence[LoadedResults], *, paths: Sequence[Path]) -> Loaded
     records = tuple(record for part in parts for record in part.records)
     if not records:
         # What holds something else is not to be written over.
-        is_empty = not any(part.notes for part in parts)
+        notes = [note for part in parts for note in part.notes]
+        is_empty = not notes
         sweep = f"run vnbench sweep --widths 3200:12800 --out {paths[0]}"
         raise InputError(
             ", ".join(str(path) for path in paths),
-            allowed="there is no record in it",
+            allowed="there is no record in it" + (f" ({notes[0].partition(': ')[2]})" if notes else ""),
             remedy=sweep if is_empty else "name a results file that vnbench sweep wrote",
         )
     return LoadedResults(
@@ -154,6 +156,10 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+START = b'{"schema_version"'
+"""How the line of a record begins."""
+
+
 class ResultsFile:
     """A results file open for appending, held by this process alone until it is closed."""
 
@@ -173,6 +179,7 @@ class ResultsFile:
             _make_parent(path, where=where)
         elif path.is_dir():
             raise InputError(where, path, allowed="this is a folder", remedy=f"write {path}/NAME.jsonl")
+        check_regular(path)
         self._descriptor = _open(path, where=where, is_new=is_new)
         try:
             note = _lock(self._descriptor, path, where=where)
@@ -242,7 +249,13 @@ class ResultsFile:
                 )
         notes = list(loaded.notes)
         size = os.fstat(self._descriptor).st_size
-        if loaded.torn_bytes:
+        torn = os.pread(self._descriptor, min(len(START), loaded.torn_bytes), size - loaded.torn_bytes)
+        is_record = bool(torn) and (START.startswith(torn) or not torn.strip(b"\0"))
+        if size and not is_record and not loaded.records and not loaded.probes:
+            raise InputError(
+                where, self.path, allowed="it holds something else than records", remedy="name another file"
+            )
+        if is_record:
             os.ftruncate(self._descriptor, size - loaded.torn_bytes)
             notes[-1] += "; removed"
         elif size and os.pread(self._descriptor, 1, size - 1) != b"\n":

@@ -55,7 +55,9 @@ DESIGN_NAMES: tuple[DesignName, ...] = get_args(DesignName)
 SNAPSHOT_RULES = ("best", "epoch", "none")
 
 
-def _path(text: str, _: str) -> Path:
+def _path(text: str, where: str) -> Path:
+    if not text.strip():
+        raise InputError(where, "''", allowed="it is empty", remedy="name a file or a folder, or leave it out")
     return Path(os.path.expanduser(text))
 
 

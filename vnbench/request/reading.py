@@ -44,6 +44,20 @@ class Request:
         return str(self.values.get("device", "auto"))
 
 
+OF_DRAWN_IMAGES = {"widths", "heights", "size-law", "examples"}
+"""Options that say nothing of images of one's own."""
+
+
+def _of_one_source(given: Mapping[str, tuple[str, str]], flags: Mapping[str, str | None]) -> dict[str, tuple[str, str]]:
+    """Return what was given without what a file says of drawn images, where flags name images of one's own."""
+    is_own = any(flags.get(name) is not None for name in ("images", "corpus"))
+    return {
+        name: told
+        for name, told in given.items()
+        if not (is_own and name in OF_DRAWN_IMAGES and flags.get(name) is None)
+    }
+
+
 def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -> Request:
     """Return what the flags say, and for the rest what the configuration file says.
 
@@ -53,6 +67,7 @@ def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -
     """
     given = {name: (text, f"{config_path}: {name}") for name, text in _read_toml(config_path).items()}
     given |= {name: (text, f"--{name}") for name, text in flags.items() if text is not None}
+    given = _of_one_source(given, flags)
     values = {name: OPTIONS[name].parse(text, where) for name, (text, where) in given.items()}
     if "sizes" in values and ("widths" in values or "heights" in values):
         raise InputError(
@@ -68,6 +83,14 @@ def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -
                 values["sizes"],
                 allowed=f"the images of --{own} have sizes already",
                 remedy="leave one of them out",
+            )
+    for own in ("corpus", "images"):
+        if own in values and (drawn := sorted(values.keys() & OF_DRAWN_IMAGES)):
+            raise InputError(
+                f"--{drawn[0]}",
+                given[drawn[0]][0],
+                allowed=f"it is of drawn images, and --{own} names yours",
+                remedy="leave it out",
             )
     if "corpus" in values and "images" in values:
         raise InputError(
