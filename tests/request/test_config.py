@@ -273,9 +273,9 @@ def test_what_masks_mean_is_refused_where_it_contradicts_itself(flags: dict[str,
     assert str(error.value).startswith(told)
 
 
-@pytest.mark.parametrize("name", ["widths", "heights", "examples"])
+@pytest.mark.parametrize("name", ["size-law", "examples"])
 def test_what_is_said_of_drawn_images_is_refused_beside_ones_own(name: str, tmp_path: Path) -> None:
-    text = {"widths": "64:96", "heights": "32:64", "examples": "5"}[name]
+    text = {"size-law": "uniform", "examples": "5"}[name]
     with pytest.raises(InputError, match=f"--{name} {text}: it is of drawn images"):
         read_request({"images": str(tmp_path), name: text}, config_path=None)
     config = tmp_path / "c.toml"

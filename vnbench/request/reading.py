@@ -44,8 +44,8 @@ class Request:
         return str(self.values.get("device", "auto"))
 
 
-OF_DRAWN_IMAGES = {"widths", "heights", "size-law", "examples"}
-"""Options that say nothing of images of one's own."""
+OF_DRAWN_IMAGES = {"size-law", "examples"}
+"""Options that say nothing of images of one's own; widths and heights say which worst case is measured with them."""
 
 
 def _of_one_source(given: Mapping[str, tuple[str, str]], flags: Mapping[str, str | None]) -> dict[str, tuple[str, str]]:
