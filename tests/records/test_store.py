@@ -188,7 +188,7 @@ def test_files_without_records_are_refused_together(tmp_path: Path) -> None:
 
 def test_no_command_is_suggested_that_would_write_into_a_file_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# Something else\n")
-    with pytest.raises(InputError, match="there is no record in it .*; name a results file"):
+    with pytest.raises(InputError, match=r"there is no record in it .*; name a results file"):
         load_all([tmp_path / "README.md"])
 
 
