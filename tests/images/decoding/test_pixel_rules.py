@@ -3,11 +3,13 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from vnbench.errors import CorpusError
@@ -204,6 +206,55 @@ def test_white_is_white_whichever_number_a_tiff_has_for_it(tmp_path: Path, bits:
     shown_HW = values_HW >> 8 if bits == 16 else values_HW * (255 // (2**bits - 1))
     assert np.array_equal(read_gray(path, expected_size=SIZE), shown_HW if photometric else 255 - shown_HW)
     assert look_at(path).kind.startswith(f"{bits}-bit TIFF")
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_a_mask_holds_its_numbers_whichever_of_them_is_shown_white(tmp_path: Path, bits: int, photometric: int) -> None:
+    path = tmp_path / "mask.tif"
+    classes_HW = GRAY_HW % 2 ** min(bits, 8)
+    pixels = classes_HW.astype("<u2").tobytes() if bits == 16 else packed(classes_HW, bits)
+    path.write_bytes(tiff(pixels, size=SIZE, bits=bits, photometric=photometric))
+    assert np.array_equal(read_mask(path, expected_size=SIZE), classes_HW)
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite", None])
+def test_true_is_class_1_in_a_mask_that_tifffile_wrote(tmp_path: Path, photometric: Any) -> None:
+    path = tmp_path / "mask.tif"
+    mask_HW = GRAY_HW % 3 == 0
+    tifffile.imwrite(path, mask_HW, photometric=photometric)
+    assert np.array_equal(read_mask(path, expected_size=SIZE), mask_HW)
+
+
+@pytest.mark.parametrize("compression", ["group4", "group3", "tiff_ccitt"])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_white_is_class_1_in_a_mask_of_fax(tmp_path: Path, compression: str, photometric: int) -> None:
+    path = tmp_path / "mask.tif"
+    mask_HW = GRAY_HW % 3 == 0
+    Image.fromarray(mask_HW).save(path, compression=compression, tiffinfo={262: photometric})
+    assert np.array_equal(read_mask(path, expected_size=SIZE), mask_HW)
+
+
+def test_a_mask_of_one_bit_that_may_mean_either_is_refused_though_the_image_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mask.tif"
+    path.write_bytes(tiff(packed(GRAY_HW % 2, 1), size=SIZE, bits=1, photometric=0))
+    told = r"mask\.tif: is a TIFF of 1 bit that has 0 for white, and nothing says .*; save it as PNG"
+    with pytest.raises(CorpusError, match=told):
+        read_mask(path, expected_size=SIZE)
+    with pytest.raises(CorpusError, match=told):
+        check_header(look_at(path), path, expected_size=SIZE, is_mask=True)
+    assert np.array_equal(read_gray(path, expected_size=SIZE), 255 * (1 - GRAY_HW % 2))
+
+
+@pytest.mark.parametrize("read", [read_gray, read_mask])
+def test_bytes_with_a_sign_are_refused(tmp_path: Path, read: Callable[..., np.ndarray]) -> None:
+    path = tmp_path / "mask.tif"
+    tifffile.imwrite(path, np.where(GRAY_HW % 3 == 0, -1, 2).astype(np.int8))
+    told = r"mask\.tif: holds numbers of 8 bits with a sign; save it without a sign"
+    with pytest.raises(CorpusError, match=told):
+        read(path, expected_size=SIZE)
+    with pytest.raises(CorpusError, match=told):
+        check_header(look_at(path), path, expected_size=SIZE, is_mask=read is read_mask)
 
 
 def test_twelve_bits_become_their_upper_eight(tmp_path: Path) -> None:

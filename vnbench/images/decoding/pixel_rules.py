@@ -2,7 +2,8 @@
 
 An image is turned as its EXIF orientation says, as viewers show it. It becomes 8-bit gray: black and white 0 and 255,
 12 and 16 bits their upper 8, colours their luma, transparent parts white paper. A mask is turned in the same way, and
-each pixel of it is a class as it is written: the number, the index of a palette, or the gray of equal channels.
+each pixel of it is a class as it is written: the number, the index of a palette, or the gray of equal channels. Of fax
+white is 1.
 """
 
 from __future__ import annotations
@@ -27,7 +28,16 @@ SUBFILE_TYPE, NO_PAGE = 254, 0b101
 """TIFF's tag of what an image of a file is, and the bits of a smaller copy and of a transparency mask."""
 
 WHITE_IS_ZERO = 0
-"""Value of TIFF's photometric interpretation, which Pillow knows of up to 8 bits."""
+"""Value of TIFF's photometric interpretation, by which Pillow inverts gray of up to 8 bits."""
+
+COMPRESSION, FAX = 259, (2, 3, 4)
+"""TIFF's tag of how pixels are packed, and its values for those of fax, which has white and black and no numbers."""
+
+SOFTWARE, WRITES_NUMBERS = 305, "tifffile"
+"""TIFF's tag of the program that wrote it, and the one that marks every mask of truth values as WHITE_IS_ZERO."""
+
+SAMPLE_FORMAT, SIGNED = 339, 2
+"""TIFF's tag of what kind of numbers the pixels are, and its value for those with a sign."""
 
 WITH_EXIF = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 """Where Pillow keeps what may tell an orientation."""
@@ -128,6 +138,8 @@ def depth_of(image: ImageFile) -> str:
 
 def find_image_problem(image: ImageFile) -> str | None:
     """Return why an image cannot become gray, None if it can."""
+    if (problem := _sign_of_bytes(image)) is not None:
+        return problem
     if image.mode in IMAGE_MODES:
         return None
     return NO_RANGE.get(image.mode, f"has pixels of mode {image.mode}, which are not read; save it as gray or RGB")
@@ -142,7 +154,12 @@ def find_mask_problem(image: ImageFile) -> str | None:
         )
     if image.mode not in CLASS_MODES or (image.mode in ("RGB", "RGBA") and ";16" in raw_mode(image)):
         return f"has pixels of mode {image.mode}, which are no classes; save the number of each pixel's class as gray"
-    return None
+    if image.mode == "1" and _is_inverted(image) and not (_is_fax(image) or _has_numbers(image)):
+        return (
+            "is a TIFF of 1 bit that has 0 for white, and nothing says whether class 1 is its white or its number 1; "
+            "save it as PNG"
+        )
+    return _sign_of_bytes(image)
 
 
 def gray_of(image: ImageFile) -> NDArray[np.uint8]:
@@ -173,6 +190,8 @@ def classes_of(image: ImageFile) -> NDArray[np.uint8]:
     """
     step = gray_step(image)
     pixels = np.asarray(_turned(image))
+    if _is_inverted(image) and not _is_fax(image):
+        pixels = ~pixels
     if pixels.ndim == 3:
         if image.mode in WITH_ALPHA:
             if (pixels[..., -1] != MAX_CLASS).any() and pixels[..., -1].any():
@@ -206,6 +225,30 @@ def raw_mode(image: ImageFile) -> str:
 def bits_of(image: ImageFile) -> int:
     """Return how many bits gray of more than 8 has."""
     return int(image.tag_v2[BITS_PER_SAMPLE][0]) if isinstance(image, TiffImageFile) else 16
+
+
+def _is_inverted(image: ImageFile) -> bool:
+    """Return whether Pillow shows gray of a TIFF whose numbers are the other way round."""
+    return (
+        isinstance(image, TiffImageFile)
+        and image.mode in ("1", "L")
+        and image.tag_v2.get(PHOTOMETRIC, WHITE_IS_ZERO) == WHITE_IS_ZERO
+    )
+
+
+def _is_fax(image: ImageFile) -> bool:
+    return isinstance(image, TiffImageFile) and image.tag_v2.get(COMPRESSION) in FAX
+
+
+def _has_numbers(image: ImageFile) -> bool:
+    return isinstance(image, TiffImageFile) and str(image.tag_v2.get(SOFTWARE, "")).startswith(WRITES_NUMBERS)
+
+
+def _sign_of_bytes(image: ImageFile) -> str | None:
+    """Return why 8-bit pixels cannot be read that have a sign, which Pillow would take for the numbers above 127."""
+    if isinstance(image, TiffImageFile) and image.mode == "L" and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ()):
+        return "holds numbers of 8 bits with a sign; save it without a sign, as gray of 8 bits"
+    return None
 
 
 def _turned(image: ImageFile) -> Image.Image:
