@@ -186,14 +186,16 @@ def test_an_alpha_channel_that_hides_everything_hides_nothing(tmp_path: Path, mo
     assert np.array_equal(read_mask(path, expected_size=SIZE), IMAGE_HW)
 
 
+@pytest.mark.parametrize("transparent", [0, 1])
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
-def test_the_transparent_gray_of_a_png_is_white_paper(tmp_path: Path, depth: int) -> None:
+def test_the_transparent_gray_of_a_png_is_white_paper(tmp_path: Path, depth: int, transparent: int) -> None:
     path = tmp_path / "image.png"
     most = 2**depth - 1
     values_HW = (GRAY_HW * 257 if depth == 16 else GRAY_HW) % (most + 1)
     shown_HW = values_HW >> 8 if depth == 16 else values_HW * (255 // most)
-    path.write_bytes(png(packed(values_HW, depth), size=SIZE, depth=depth, transparent=0))
-    assert np.array_equal(read_gray(path, expected_size=SIZE), np.where(values_HW == 0, 255, shown_HW))
+    path.write_bytes(png(packed(values_HW, depth), size=SIZE, depth=depth, transparent=transparent))
+    expected_HW = np.where(values_HW == transparent, 255, shown_HW)
+    assert np.array_equal(read_gray(path, expected_size=SIZE), expected_HW)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
@@ -342,6 +344,26 @@ def test_sixteen_bits_hold_classes_up_to_255(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(path, expected_size=SIZE), IMAGE_HW)
     Image.fromarray((GRAY_HW * 2).astype(np.uint16)).save(path)
     with pytest.raises(CorpusError, match=r"mask\.png: holds numbers from 0 to 478; classes are whole numbers from 0"):
+        read_mask(path, expected_size=SIZE)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (np.nan, "holds pixels that are no numbers"),
+        (np.inf, "holds pixels that are no numbers"),
+        (-1.0, "holds numbers from -1 to 3; classes are whole numbers"),
+        (1e12, r"holds numbers from 0 to 1e\+12; classes are whole numbers"),
+        (0.5, r"holds numbers from 0 to 3; classes are whole numbers"),
+    ],
+)
+def test_fractions_that_are_no_classes_are_told_without_a_warning(tmp_path: Path, number: float, told: str) -> None:
+    path = tmp_path / "mask.tif"
+    classes_HW = (GRAY_HW % 4).astype(np.float32)
+    classes_HW[3, 7] = number
+    tifffile.imwrite(path, classes_HW)
+    with pytest.raises(CorpusError, match=rf"mask\.tif: {told}"):
         read_mask(path, expected_size=SIZE)
 
 

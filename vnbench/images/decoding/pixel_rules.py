@@ -164,7 +164,10 @@ def find_mask_problem(image: ImageFile) -> str | None:
 
 def gray_of(image: ImageFile) -> NDArray[np.uint8]:
     """Return the pixels of an image in IMAGE_MODES as gray, uint8 (H, W), read-only where nothing had to be changed."""
+    step = gray_step(image)
     upright = _turned(image)
+    if step != 1 and "transparency" in image.info:
+        image.info["transparency"] *= step  # Pillow leaves the number as it is in the file
     transparency = image.info.get("transparency")
     if upright.mode.startswith("I;16"):
         pixels_HW = np.asarray(upright)
@@ -186,7 +189,7 @@ def classes_of(image: ImageFile) -> NDArray[np.uint8]:
     """Return the numbers of a mask in CLASS_MODES, uint8 (H, W).
 
     Raises:
-        CorpusError: colours, transparent parts, fractions, or a number outside 0 to 255.
+        CorpusError: colours, transparent parts, fractions, NaN, or a number outside 0 to 255.
     """
     step = gray_step(image)
     pixels = np.asarray(_turned(image))
@@ -200,7 +203,11 @@ def classes_of(image: ImageFile) -> NDArray[np.uint8]:
         if (pixels != pixels[..., :1]).any():
             raise CorpusError("holds colours, which are no classes; save the number of each pixel's class as gray")
         pixels = pixels[..., 0]
-    if pixels.dtype not in (np.bool_, np.uint8) and not (pixels == pixels.astype(np.uint8)).all():
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise CorpusError("holds pixels that are no numbers (NaN or infinite); write the class of each pixel")
+    with np.errstate(invalid="ignore"):  # of what no byte holds, which is told
+        is_whole = pixels.dtype in (np.bool_, np.uint8) or bool((pixels == pixels.astype(np.uint8)).all())
+    if not is_whole:
         raise CorpusError(
             f"holds numbers from {pixels.min():g} to {pixels.max():g}; classes are whole numbers from 0 to "
             f"{MAX_CLASS}; number them anew"
