@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vnbench.errors import InputError
+from vnbench.errors import CorpusError, InputError
 from vnbench.images import headers
 from vnbench.images.corpus import load_corpus
+from vnbench.images.decoding.gray_files import read_gray
 from vnbench.images.decoding.whole_files import seems_whole
 from vnbench.images.headers import read_headers
 
@@ -66,6 +69,12 @@ def problem_of(path: Path) -> str:
     return header.image_problem or ""
 
 
+def pixel_problem_of(path: Path) -> str:
+    with pytest.raises(CorpusError) as caught:
+        read_gray(path, expected_size=SIZE)
+    return str(caught.value)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("name", SAVES)
 def test_a_file_that_ends_too_early_is_told_from_a_whole_one(tmp_path: Path, name: str) -> None:
@@ -75,7 +84,28 @@ def test_a_file_that_ends_too_early_is_told_from_a_whole_one(tmp_path: Path, nam
     assert problem_of(path) == ""
     content = path.read_bytes()
     path.write_bytes(content[: 2 * len(content) // 3])
-    assert "does not decode" in problem_of(path)
+    assert re.search("does not decode: .*(ends too early|truncated)", problem_of(path))
+
+
+@pytest.mark.parametrize("part", [0.01, 0.3, 0.9])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("deflate.tif", {"compression": "tiff_adobe_deflate"}),
+        ("lzw.tif", {"compression": "tiff_lzw"}),
+        ("big.tif", {"big_tiff": True}),
+        ("lossy.webp", {}),
+        ("exact.webp", {"lossless": True}),
+    ],
+)
+def test_a_file_that_ends_before_it_can_be_opened_is_told_as_ending_too_early(
+    tmp_path: Path, name: str, how: dict[str, Any], part: float
+) -> None:
+    path = tmp_path / name
+    page().save(path, **how)
+    os.truncate(path, max(5, int(part * path.stat().st_size)))
+    for read in (lambda: problem_of(path), lambda: pixel_problem_of(path)):
+        assert re.search("does not decode: .*(ends too early|truncated)", read())
 
 
 def test_a_file_that_lacks_its_end_alone_is_read(tmp_path: Path) -> None:

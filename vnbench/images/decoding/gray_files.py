@@ -34,6 +34,7 @@ from vnbench.images.decoding.pixel_rules import (
     pages_of,
     upright_size,
 )
+from vnbench.images.decoding.whole_files import seems_whole
 from vnbench.records.spec.words import ImageFormat
 
 T = TypeVar("T")
@@ -226,10 +227,17 @@ def _looked_at(path: Path, look: Callable[[ImageFile], T]) -> T:
     except (MemoryError, OSError) as error:
         if isinstance(error, MemoryError) or error.errno in SHORTAGES:
             raise  # of the machine, whatever file it was met at
-        problem = f"cannot be read ({error.strerror})" if error.errno else f"does not decode: {error}"
+        problem = f"cannot be read ({error.strerror})" if error.errno else _undecoded(path, error)
     except Exception as error:  # a broken chunk surfaces as SyntaxError, ValueError, struct.error, zlib.error
-        problem = UNKNOWN_LAYOUT if str(error) == "unknown pixel mode" else f"does not decode: {error}"
+        problem = UNKNOWN_LAYOUT if str(error) == "unknown pixel mode" else _undecoded(path, error)
     raise CorpusError(f"{path}: {problem}")
+
+
+def _undecoded(path: Path, error: Exception) -> str:
+    """Return what is wrong with a file that does not decode: of one that ends too early Pillow may say anything."""
+    if "truncated" in str(error).lower() or seems_whole(path):
+        return f"does not decode: {error}"
+    return "does not decode: it ends too early"
 
 
 def _opened(file: BinaryIO, ending: str) -> ImageFile:

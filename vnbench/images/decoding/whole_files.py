@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from PIL.TiffImagePlugin import TiffImageFile
 
 from vnbench.images.decoding.gray_png import END_CHUNK
 from vnbench.images.decoding.gray_tiff import holds_its_pixels
 
-HEAD_BYTES = 12
+HEAD_BYTES = 16
+
+TIFF_LAYOUTS = {42: (4, 2, 12), 43: (8, 8, 20)}
+"""By the number of a TIFF and of a BigTIFF: where the place of the first directory stands, and the bytes of the number
+of its tags and of a tag (TIFF 6.0, section 2; BigTIFF doubles places and numbers)."""
 
 LFS_POINTER = b"version https://git-lfs"
 """What a checkout without Git LFS holds in the place of a file begins with it."""
@@ -46,9 +50,7 @@ def seems_whole(path: Path) -> bool:
         if head.startswith(b"RIFF"):
             return 8 + int.from_bytes(head[4:8], "little") <= num_bytes
         if head[:2] in (b"II", b"MM"):
-            file.seek(0)
-            with TiffImageFile(file) as image:
-                return holds_its_pixels(image, num_bytes)
+            return _is_whole_tiff(file, head, num_bytes)
     return True
 
 
@@ -67,6 +69,26 @@ def stand_in_of(path: Path) -> str | None:
     if head.lstrip()[:5].lower() in (b"<html", b"<!doc", b"<?xml"):
         return "is a web page and no image, as a server answers for a file that it has not; fetch it again"
     return None
+
+
+def _is_whole_tiff(file: BinaryIO, head: bytes, num_bytes: int) -> bool:
+    """Return whether a TIFF holds its first directory, and the pixels that this tells of."""
+    order: Literal["little", "big"] = "little" if head.startswith(b"II") else "big"
+    layout = TIFF_LAYOUTS.get(int.from_bytes(head[2:4], order))
+    if layout is None:
+        return True
+    at, num_bytes_of_count, num_bytes_of_tag = layout
+    place = int.from_bytes(head[at : 2 * at], order)
+    file.seek(place)
+    num_tags = int.from_bytes(file.read(num_bytes_of_count), order)
+    if place < 2 * at or place + num_bytes_of_count + num_tags * num_bytes_of_tag > num_bytes:
+        return False
+    file.seek(0)
+    try:
+        with TiffImageFile(file) as image:
+            return holds_its_pixels(image, num_bytes)
+    except Exception:  # what it is broken by is told where it is read
+        return True
 
 
 def _tail(file: BinaryIO, count: int, num_bytes: int) -> bytes:
