@@ -8,11 +8,14 @@ import pytest
 from PIL import Image
 
 from vnbench.cli.app import run
+from vnbench.commands.corpus import plan_corpus
 from vnbench.commands.describe import describe_corpus_files
 from vnbench.errors import InputError
 from vnbench.images.corpus import Corpus
 from vnbench.images.decoding.gray_files import read_gray
 from vnbench.images.finding.pairs import LeftOut
+from vnbench.request.config import complete
+from vnbench.request.reading import read_request
 
 
 def test_a_description_counts_what_is_there(corpus: Corpus) -> None:
@@ -145,11 +148,37 @@ def test_images_that_are_turned_or_have_more_pages_are_counted(
     (root / "images" / "1.png").unlink()
     page.save(root / "images" / "1.tif", save_all=True, append_images=[page] * 9)
     found = describe_corpus_files(root)
-    assert (found.num_turned, found.mask_problem) == (1, None)
+    assert (found.odd_files.num_turned, found.mask_problem) == (1, None)
     (pages,) = found.left_out
     assert pages == LeftOut(what="later pages of image files (9 pages)", count=1, first_files=("images/1.tif",))
     assert run(["corpus", str(root), "--describe"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "turned as their EXIF orientation says: 1" in lines
     assert "masks as JPEG, which changes numbers: 1; save them as PNG" in lines
+    assert not any(line.startswith("images turned whose masks are not") for line in lines)  # their sizes agree
     assert "later pages of image files (9 pages), not read: 1 (images/1.tif)" in lines
+
+
+def test_doubtful_masks_are_told_by_a_description_and_before_a_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = own_folder(tmp_path / "own", numbers=[0, 1, 2, 1])
+    for index, orientation, masks_too in ((0, 3, False), (1, 2, True), (2, 4, False)):
+        tags = Image.Exif()
+        tags[274] = orientation
+        for name in ("images", "masks") if masks_too else ("images",):
+            path = root / name / f"{index}.png"
+            Image.open(path).save(path, exif=tags)
+    (root / "masks" / "5.png").unlink()
+    Image.new("L", (69, 32), 1).save(root / "masks" / "5.jpg")
+    told = [
+        "images turned whose masks are not: 2; look whether the masks lie as the images do",
+        "masks as JPEG, which changes numbers: 1; save them as PNG",
+    ]
+    assert run(["corpus", str(root), "--describe"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "turned as their EXIF orientation says: 3" in lines
+    assert [line for line in lines if line in told] == told
+    cpu = {"device_type": "cpu", "num_cpus": 2}
+    config = complete(read_request({"images": str(root)}, config_path=None), environment=cpu)
+    assert plan_corpus(config).notes == tuple(f"{root}: {line}" for line in told)

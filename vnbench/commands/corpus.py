@@ -19,7 +19,7 @@ from vnbench.errors import InputError
 from vnbench.images.cache_root import cache_roots
 from vnbench.images.corpus import Corpus, load_corpus
 from vnbench.images.decoding.mask_classes import MaskClasses
-from vnbench.images.first_masks import check_first_masks
+from vnbench.images.first_masks import check_first_masks, count_odd_files
 from vnbench.images.folder import read_sizes_with_notes
 from vnbench.images.synthesis import (
     CorpusSpec,
@@ -31,6 +31,7 @@ from vnbench.images.synthesis import (
 )
 from vnbench.output.console import say, stderr_console
 from vnbench.output.reading_progress import ReadingProgress
+from vnbench.output.tables.corpus import doubtful_masks
 from vnbench.records.spec.trial_spec import ImagesSpec, TrialSpec
 from vnbench.records.spec.words import ImageFormat, SizeLaw, Task
 from vnbench.request.config import SweepConfig
@@ -65,7 +66,7 @@ class CorpusPlan:
     formats: tuple[ImageFormat, ...] = ("png",)
     """Formats of the image files that the sweep reads, of a synthetic corpus."""
     notes: tuple[str, ...] = ()
-    """What is not read of the user's folder, a line each."""
+    """What is not read of the user's folder, or is doubtful in its masks, a line each."""
 
     def measured_examples(self, specs: Iterable[TrialSpec]) -> frozenset[int]:
         """Return the examples that some trials read, as indices of the corpus."""
@@ -102,6 +103,7 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
             or has too few training examples.
     """
     spec: CorpusSpec | None = None
+    notes: tuple[str, ...] = ()
     if config.corpus is not None:
         if config.axes["image_format"] != ("png",):
             raise InputError(
@@ -116,6 +118,9 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
         if {"training", "loader"} & set(config.kinds) and not config.find_max_batch:
             option = "--images" if "images" in config.asked else "--corpus"
             check_first_masks(corpus, masks_of(config), option=option)
+        odd = count_odd_files(corpus)
+        doubts = doubtful_masks(num_turned_alone=odd.num_turned_alone, num_lossy_masks=odd.num_lossy_masks)
+        notes = tuple(f"{corpus.directory}: {line}" for line in (*corpus.left_out, *doubts))
     else:
         spec = _synthetic_spec(
             widths=config.widths,
@@ -141,7 +146,7 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
         spec=spec,
         num_examples=len(corpus),
         formats=config.axes["image_format"],
-        notes=tuple(f"{corpus.directory}: {left_out}" for left_out in corpus.left_out),
+        notes=notes,
     )
 
 

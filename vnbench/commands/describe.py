@@ -18,8 +18,8 @@ from vnbench.errors import InputError
 from vnbench.images.corpus import Corpus, load_corpus
 from vnbench.images.decoding.gray_files import read_mask
 from vnbench.images.decoding.mask_classes import MaskClasses, class_table
-from vnbench.images.decoding.pixel_rules import UPRIGHT
 from vnbench.images.finding.pairs import LeftOut, SplitBy
+from vnbench.images.first_masks import OddFiles, count_odd_files
 from vnbench.images.headers import read_headers
 from vnbench.output.console import stderr_console
 from vnbench.output.reading_progress import ReadingProgress
@@ -54,10 +54,8 @@ class CorpusDescription:
     """Kinds of image files with their number, the most frequent first."""
     num_bytes: int
     """Of all image and mask files."""
-    num_turned: int
-    """Images that are turned as their EXIF orientation says."""
-    num_lossy_masks: int
-    """Masks that are JPEG files, which change numbers."""
+    odd_files: OddFiles
+    """Those that are not as they seem."""
     mask_numbers: tuple[int, ...]
     """Numbers that the counted masks hold."""
     mask_problem: tuple[str, str] | None
@@ -98,8 +96,7 @@ class CorpusDescription:
             "heights": _spread(heights_N),
             "formats": dict(self.formats),
             "num_bytes": self.num_bytes,
-            "num_turned": self.num_turned,
-            "num_lossy_masks": self.num_lossy_masks,
+            **asdict(self.odd_files),
             "mask_numbers": list(self.mask_numbers),
             "mask_problem": self.mask_problem,
             "ignored_share": self.ignored_share,
@@ -130,7 +127,6 @@ def describe_corpus_files(directory: Path, asked: Mapping[str, Any] | None = Non
     with ThreadPoolExecutor(max_workers=min(MAX_THREADS, os.cpu_count() or 1)) as pool:
         counted = list(pool.map(lambda index: _class_counts(corpus, index), chosen))
     headers = read_headers(corpus.image_files, root=directory)
-    mask_headers = read_headers(corpus.mask_files, root=directory)
     counts_N256 = np.array(counted, dtype=np.int64)
     numbers = np.flatnonzero(counts_N256.sum(axis=0)).tolist()
     unknown = classes.explain(numbers)
@@ -152,8 +148,7 @@ def describe_corpus_files(directory: Path, asked: Mapping[str, Any] | None = Non
         sizes_N2=corpus.sizes_N2,
         formats=tuple(Counter(header.kind for header in headers).most_common()),
         num_bytes=sum(path.stat().st_size for path in paths),
-        num_turned=sum(header.orientation != UPRIGHT for header in headers),
-        num_lossy_masks=sum("JPEG" in header.kind for header in mask_headers),
+        odd_files=count_odd_files(corpus),
         mask_numbers=tuple(numbers),
         mask_problem=unknown,
         ignored_share=float(ignored_N.mean()),

@@ -1,6 +1,8 @@
-"""What the pixels of a few masks tell before anything is measured: whether their numbers are classes."""
+"""What masks tell before anything is measured: whether the numbers of a few are classes, and headers of them all."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,10 +10,45 @@ from vnbench.errors import InputError
 from vnbench.images.corpus import Corpus
 from vnbench.images.decoding.gray_files import read_mask
 from vnbench.images.decoding.mask_classes import MaskClasses
+from vnbench.images.decoding.pixel_rules import MIRRORED_ABOUT_DIAGONAL, UPRIGHT
+from vnbench.images.headers import read_headers
 from vnbench.units import count
 
 NUM_LOOKED_AT = 8
 """Masks that are decoded, evenly spread: one alone may lack a class, and a large one takes 20 ms."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OddFiles:
+    """How many files of a corpus are read though they are not as they seem, as headers tell."""
+
+    num_turned: int
+    """Images that are turned as their EXIF orientation says."""
+    num_turned_alone: int
+    """Those of them whose mask is not, and has the size of the image either way, so that nothing else tells."""
+    num_lossy_masks: int
+    """Masks that are packed as JPEG, which changes numbers."""
+
+
+def count_odd_files(corpus: Corpus) -> OddFiles:
+    """Return how many files of a corpus are not as they seem. Headers that are known are not read again.
+
+    Raises:
+        InputError: a header cannot be read.
+    """
+    images = read_headers(corpus.image_files, root=corpus.directory)
+    masks = read_headers(corpus.mask_files, root=corpus.directory)
+    turned_alone = [
+        image
+        for image, mask in zip(images, masks, strict=True)
+        if image.orientation != UPRIGHT == mask.orientation
+        and (image.orientation < MIRRORED_ABOUT_DIAGONAL or image.height == image.width)
+    ]
+    return OddFiles(
+        num_turned=sum(image.orientation != UPRIGHT for image in images),
+        num_turned_alone=len(turned_alone),
+        num_lossy_masks=sum("jpeg" in mask.kind.lower() for mask in masks),
+    )
 
 
 def check_first_masks(corpus: Corpus, classes: MaskClasses, *, option: str) -> None:

@@ -45,12 +45,19 @@ def corpus_lines(corpus: dict[str, Any]) -> list[str]:
     ]
 
 
+def doubtful_masks(*, num_turned_alone: int, num_lossy_masks: int) -> Iterator[str]:
+    """Yield what makes masks doubtful that are read all the same: to be known before a network learns from them."""
+    if num_turned_alone:
+        yield f"images turned whose masks are not: {num_turned_alone:,}; look whether the masks lie as the images do"
+    if num_lossy_masks:
+        yield f"masks as JPEG, which changes numbers: {num_lossy_masks:,}; save them as PNG"
+
+
 def _notes(corpus: dict[str, Any]) -> Iterator[str]:
     """Yield how files are read that are not as they seem, and what a sweep has to be told of the masks."""
     if corpus["num_turned"]:
         yield f"turned as their EXIF orientation says: {corpus['num_turned']}"
-    if corpus["num_lossy_masks"]:
-        yield f"masks as JPEG, which changes numbers: {corpus['num_lossy_masks']}; save them as PNG"
+    yield from doubtful_masks(num_turned_alone=corpus["num_turned_alone"], num_lossy_masks=corpus["num_lossy_masks"])
     if corpus["mask_problem"] is not None:
         yield "masks hold {}; for a sweep, {}".format(*corpus["mask_problem"])
 
