@@ -379,3 +379,26 @@ def test_smaller_copies_in_a_tiff_are_no_pages(tmp_path: Path) -> None:
     assert look_at(path).num_pages == 2
     with pytest.raises(CorpusError, match=r"mask\.tif: has 2 pages"):
         read_mask(path, expected_size=SIZE)
+
+
+def test_the_further_images_of_a_jpeg_are_pages_unless_they_are_previews_or_a_gain_map(tmp_path: Path) -> None:
+    path = tmp_path / "image.jpg"
+    pages = [Image.fromarray(IMAGE_HW)] * 3
+    pages[0].save(path, format="MPO", save_all=True, append_images=pages[1:])
+    assert look_at(path).num_pages == 3
+    assert np.abs(read_gray(path, expected_size=SIZE).astype(int) - IMAGE_HW).max() <= 64
+    listed = path.read_bytes()
+    start = listed.index(b"\xff\xe2") + 8
+    order = "<" if listed[start : start + 2] == b"II" else ">"
+    tag = listed.index(struct.pack(f"{order}HHL", 0xB002, 7, 3 * 16), start)
+    entries = start + struct.unpack_from(f"{order}L", listed, tag + 8)[0]
+    preview = struct.pack(f"{order}L", 0x010001)
+    path.write_bytes(listed[: entries + 16] + preview + listed[entries + 20 :])
+    assert look_at(path).num_pages == 2
+    path.write_bytes(listed[: start + 8] + bytes(8) + listed[start + 16 :])
+    assert look_at(path).num_pages == 1
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description hdrgm:Version="1.0"/></x:xmpmeta>'
+    pages[0].save(path, format="MPO", save_all=True, append_images=pages[1:], xmp=xmp)
+    assert look_at(path).num_pages == 1
+    pages[0].save(path)
+    assert look_at(path).num_pages == 1

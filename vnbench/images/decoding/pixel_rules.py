@@ -8,13 +8,16 @@ white is 1.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageOps
 from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from vnbench.errors import CorpusError
 
@@ -38,6 +41,12 @@ SOFTWARE, WRITES_NUMBERS = 305, "tifffile"
 
 SAMPLE_FORMAT, SIGNED = 339, 2
 """TIFF's tag of what kind of numbers the pixels are, and its value for those with a sign."""
+
+MP_ENTRIES, MP_PREVIEW = 0xB002, 1
+"""Tag of the images in a JPEG file of several, and the kind of those that are smaller copies."""
+
+GAIN_MAP = b"hdrgm:Version"
+"""What the XMP of a JPEG has whose second image says how much brighter a screen may show the first."""
 
 WITH_EXIF = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 """Where Pillow keeps what may tell an orientation."""
@@ -108,12 +117,32 @@ def upright_size(image: ImageFile, orientation: int) -> tuple[int, int]:
 
 def pages_of(image: ImageFile) -> int:
     """Return how many images a file holds, smaller copies of the same one not counted."""
+    if isinstance(image, JpegImageFile):
+        return _images_of_jpeg(image)
     if not getattr(image, "is_animated", False):
         return 1
     num_frames = int(getattr(image, "n_frames", 1))
     if not isinstance(image, TiffImageFile):
         return num_frames
     return 1 + sum(not _subfile_type(image, number) & NO_PAGE for number in range(1, num_frames))
+
+
+def _images_of_jpeg(image: JpegImageFile) -> int:
+    """Return how many images a JPEG file lists (CIPA DC-007, section 5.2.3), previews and gain maps not counted."""
+    index = image.info.get("mp")
+    if index is None or any(GAIN_MAP in content for _, content in image.applist):
+        return 1
+    try:
+        tags = ImageFileDirectory_v2(index[:8])
+        file = io.BytesIO(index)
+        file.seek(tags.next)
+        tags.load(file)
+        entries = tags[MP_ENTRIES]
+    except Exception:  # Pillow raises whatever it stumbles over in a broken list, and the first image can be read
+        return 1
+    order: Literal["little", "big"] = "little" if index.startswith(b"II") else "big"
+    kinds = [int.from_bytes(entries[place : place + 4], order) >> 16 & 0xFF for place in range(0, len(entries), 16)]
+    return max(1, sum(kind != MP_PREVIEW for kind in kinds))
 
 
 def _subfile_type(image: TiffImageFile, number: int) -> int:
