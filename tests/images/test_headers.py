@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -240,3 +241,22 @@ def test_a_broken_file_is_told_without_a_warning_of_pillow(folder: Path) -> None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "UserWarning" not in done.stderr
     assert "images/1.tif: does not decode" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["images/b.png", "masks/b.png"])
+def test_a_pipe_or_socket_in_the_place_of_an_image_or_mask_is_told_and_never_opened(tmp_path: Path, name: str) -> None:
+    for other in ("images/a.png", "masks/a.png", "images/b.png", "masks/b.png"):
+        (tmp_path / other).parent.mkdir(exist_ok=True)
+        page().save(tmp_path / other)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name}: is no regular file \(a pipe\)"):
+        load_corpus(tmp_path)
+    (tmp_path / name).unlink()
+    os.mknod(tmp_path / name, stat.S_IFSOCK | 0o600)
+    with pytest.raises(InputError, match=rf"{name}: is no regular file \(a socket\)"):
+        load_corpus(tmp_path)
+    lines = [f"0,train,96,64,{name},masks/a.png" if "images" in name else f"0,train,96,64,images/a.png,{name}"]
+    (tmp_path / "manifest.csv").write_text("\n".join(["index,split,width,height,image,mask", *lines]))
+    with pytest.raises(InputError, match=r"is no regular file \(a socket\)"):
+        load_corpus(tmp_path)

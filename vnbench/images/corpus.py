@@ -23,7 +23,7 @@ from vnbench.errors import InputError, readable
 from vnbench.images.finding.pairs import LeftOut, SplitBy
 from vnbench.images.folder import pages_left_out, pair_folder
 from vnbench.images.headers import check_files
-from vnbench.images.known_files import Progress, content_digests
+from vnbench.images.known_files import Progress, content_digests, kind_of_no_file
 from vnbench.images.manifest import COLUMNS, ManifestRow, read_manifest
 from vnbench.records.spec.words import TASKS, ImageFormat, Task
 from vnbench.records.values.identity import digest
@@ -110,11 +110,14 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress:
     rows, found = (read_manifest(directory / MANIFEST_FILE), None) if is_listed else pair_folder(directory)
     for row in () if is_partial else rows:
         for column, name in (("image", row.image), ("mask", row.mask)):
-            if not (directory / name).is_file():
+            path = directory / name
+            if not path.is_file():
+                kind = kind_of_no_file(path.stat()) if path.exists() else None
+                problem = f"there is no file {path}" if kind is None else f"{path} is no regular file ({kind})"
                 raise InputError(
                     f"{directory / MANIFEST_FILE}, index {row.index}:",
                     f"{column}={name!r}",
-                    allowed=f"there is no file {directory / name}",
+                    allowed=problem,
                     remedy="put it back, take the row out, or write the corpus again",
                 )
     left_out = found.left_out if found else ()

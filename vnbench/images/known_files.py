@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -112,6 +113,14 @@ def unusable_files(root: Path, problems: Mapping[str, str]) -> InputError:
     )
 
 
+def kind_of_no_file(state: os.stat_result) -> str | None:
+    """Return what lies in the place of a regular file: ``a pipe``, ``a folder``; None of a regular file."""
+    if stat.S_ISREG(state.st_mode):
+        return None
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+    return kinds.get(stat.S_IFMT(state.st_mode), "a device")
+
+
 def _same(names: Sequence[str], known: Mapping[str, Entry], *, root: Path) -> dict[str, Any]:
     """Return what was seen of those files that are as they were."""
     found = {}
@@ -128,6 +137,8 @@ def _look(path: Path, look: Callable[[Path], T]) -> tuple[tuple[Stamp, T], bool]
     """Return what is seen of a file with its state, and whether a later change will show in that state."""
     now_ns = time.time_ns()
     before = os.stat(path)
+    if (kind := kind_of_no_file(before)) is not None:  # to open a pipe waits for whoever writes it
+        raise CorpusError(f"{path}: is no regular file ({kind})")
     seen = look(path)
     is_settled = before.st_ctime_ns + RACY_NS < now_ns and _stamp(os.stat(path)) == _stamp(before)
     return (_stamp(before), seen), is_settled
