@@ -149,6 +149,13 @@ def replace_in_line(number: int, old: str, new: str) -> Edit:
         (replace_in_line(3, "images/000001.png", r"\images\1.png"), "line 3: .* relative"),
         (replace_in_line(3, "masks/000001.png", ""), "line 3: mask='': .* relative"),
         (replace_in_line(3, "masks/000001.png", "masks/x.png"), "index 1: mask='masks/x.png': there is no file"),
+        (replace_in_line(3, "masks/000001.png", "images/000001.png"), "line 3: mask=.*: it is the image of this row"),
+        (replace_in_line(3, "masks/000001.png", "./masks/000000.png"), "line 3: mask=.*: line 2 names it too;"),
+        (lambda lines: [*lines, lines[1].replace("0,train", "10,train", 1)], "line 12: image=.*: line 2 names it too;"),
+        (
+            lambda lines: [*lines, lines[1].replace("0,train", "10,validation", 1)],
+            "line 12: image=.*: line 2 names it too, for train and not for validation",
+        ),
         (lambda lines: lines[:1], "there are no sizes below the header"),
         (lambda lines: [line.replace("train", "validation") for line in lines], "no row of 10 has the split"),
         (lambda lines: ["\0", *lines], "line 1"),
@@ -170,6 +177,21 @@ def test_absurd_width_in_a_manifest_is_named_with_its_line(corpus: Corpus, width
     lines[2] = ",".join([*cells[:2], width, *cells[3:]])
     manifest.write_text("\n".join(lines))
     with pytest.raises(InputError, match=r"manifest\.csv, line 3: width"):
+        load_corpus(corpus.directory)
+
+
+def test_a_manifest_may_be_named_in_capitals(built: Corpus, corpus: Corpus) -> None:
+    os.rename(corpus.directory / "manifest.csv", corpus.directory / "Manifest.CSV")
+    assert load_corpus(corpus.directory).corpus_id == built.corpus_id
+    (corpus.directory / "masks" / "000003.png").unlink()
+    with pytest.raises(InputError, match=r"Manifest\.CSV, index 3: .* there is no file"):
+        load_corpus(corpus.directory)
+
+
+def test_a_folder_that_is_named_as_a_manifest_is_told(corpus: Corpus) -> None:
+    (corpus.directory / "manifest.csv").unlink()
+    (corpus.directory / "manifest.csv").mkdir()
+    with pytest.raises(InputError, match=r"manifest\.csv: is a folder and no manifest"):
         load_corpus(corpus.directory)
 
 

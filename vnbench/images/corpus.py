@@ -106,8 +106,9 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress:
             headers tell; files are named.
     """
     directory = Path(directory)
-    is_listed = (directory / MANIFEST_FILE).exists() or (directory / FACTS_FILE).exists()
-    rows, found = (read_manifest(directory / MANIFEST_FILE), None) if is_listed else pair_folder(directory)
+    manifest = _manifest_of(directory)
+    is_listed = manifest.exists() or (directory / FACTS_FILE).exists()
+    rows, found = (read_manifest(manifest), None) if is_listed else pair_folder(directory)
     for row in () if is_partial else rows:
         for column, name in (("image", row.image), ("mask", row.mask)):
             path = directory / name
@@ -115,7 +116,7 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress:
                 kind = kind_of_no_file(path.stat()) if path.exists() else None
                 problem = f"there is no file {path}" if kind is None else f"{path} is no regular file ({kind})"
                 raise InputError(
-                    f"{directory / MANIFEST_FILE}, index {row.index}:",
+                    f"{manifest}, index {row.index}:",
                     f"{column}={name!r}",
                     allowed=problem,
                     remedy="put it back, take the row out, or write the corpus again",
@@ -128,6 +129,14 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress:
     contents = None if is_drawn else content_digests(_names(rows), root=directory, on_progress=on_progress)
     corpus = describe_corpus(rows, directory=directory, facts=facts, contents=contents)
     return replace(corpus, split_by=found.split_by if found else None, left_out=left_out)
+
+
+def _manifest_of(directory: Path) -> Path:
+    """Return where the manifest of a directory lies, or would: people write its name in capitals, too."""
+    path = directory / MANIFEST_FILE
+    if path.exists() or not directory.is_dir():
+        return path
+    return min((other for other in directory.iterdir() if other.name.lower() == MANIFEST_FILE), default=path)
 
 
 def describe_corpus(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Literal, get_args
@@ -50,13 +51,13 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
     """Return the rows of a manifest file, in order. Columns may stand in any order, and others beside them.
 
     Raises:
-        InputError: the file is missing or no CSV text, a column is missing, there are no rows or none to train on, or
-            a row is wrong; the file, its line (from 1, the header) and the value are named.
+        InputError: the file is missing or no CSV text, a column is missing, there are no rows or none to train on, a
+            row is wrong, or two name one file; the file, its line (from 1, the header) and the value are named.
     """
     if not path.is_file():
         raise InputError(
             str(path),
-            allowed="there is no such manifest",
+            allowed="is a folder and no manifest" if path.is_dir() else "there is no such manifest",
             remedy="name the directory of a finished corpus, or write one with vnbench corpus",
         )
     table = read_csv(path)
@@ -83,6 +84,7 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
             zip(cells_of_rows, table.lines, sizes_N2.tolist(), strict=True)
         )
     ]
+    _refuse_repeated(rows, table.lines, path=path)
     if not any(row.split == "train" for row in rows):
         raise InputError(
             str(path),
@@ -90,6 +92,29 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
             remedy="mark the rows to train on",
         )
     return tuple(rows)
+
+
+def _refuse_repeated(rows: Sequence[ManifestRow], lines: Sequence[int], *, path: Path) -> None:
+    """Refuse a file that is named twice: what is trained on would be judged by, or count twice.
+
+    Raises:
+        InputError: there is one.
+    """
+    first: dict[str, tuple[int, Split]] = {}
+    for row, line in zip(rows, lines, strict=True):
+        for column, file in (("image", row.image), ("mask", row.mask)):
+            name = posixpath.normpath(file)
+            if name in first:
+                before, split = first[name]
+                other = "it is the image of this row" if before == line else f"line {before} names it too"
+                splits = "" if split == row.split else f", for {split} and not for {row.split}"
+                raise InputError(
+                    f"{path}, line {line}:",
+                    f"{column}={file!r}",
+                    allowed=other + splits,
+                    remedy="name each file once, in one row",
+                )
+            first[name] = line, row.split
 
 
 def _parse_row(
