@@ -64,7 +64,10 @@ def form_of(path: Path) -> Form:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(HEAD)
+        return _form_of_head(file.read(HEAD), path)
+
+
+def _form_of_head(head: bytes, path: Path) -> Form:
     for start, (name, program) in UNREAD.items():
         if head.startswith(start):
             raise InputError(
@@ -92,6 +95,18 @@ def lines_of(path: Path) -> Iterator[bytes]:
             if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
                 file.seek(0)
             yield from file
+
+
+def unpacked(content: bytes, path: Path) -> bytes:
+    """Return the content of a text file, unpacked if it is gzip.
+
+    Raises:
+        InputError: as ``lines_of``.
+    """
+    if _form_of_head(content[:HEAD], path) != "gzip":
+        return content
+    with gzip.open(io.BytesIO(content)) as file:
+        return b"".join(_unpacked(cast(BinaryIO, file), path))
 
 
 def decoded(content: bytes) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,9 @@ class TestReadSizesCsv:
             "Image Width (px),Image Height (px)\n3200,480\n12800,640\n",
             "width;height\n3200,0;480,0\n12800,0;640,0\n",
             "sep=;\r\nwidth;height\r\n3200;480\r\n12800;640\r\n;\r\n",
+            '\n"sep=;"\r\n\r\nwidth;height\r\n3200;480\r\n12800;640\r\n',
+            "\n , ,\r\nwidth;height\n3200;480\n12800;640\n",
+            gzip.compress(b"width,height\n3200,480\n12800,640\n"),
             "index,width,height\n0,3200.0,480.0\n1,12800.0,640.0\n",
             "width\theight\r\n3200\t480\r\n12800\t640\r\n".encode("utf-16"),
             "\ufeffwidth\theight\r\n3200\t480\r\n12800\t640\r\n".encode("utf-16-be"),
@@ -175,8 +179,6 @@ class TestReadSizesCsv:
     @pytest.mark.parametrize(
         ("text", "column"),
         [
-            ("", "height"),
-            ("\n", "height"),
             ("3200,480\n", "height"),
             ("height\n480\n", "width"),
             ("width|height\n3200|480\n", "height"),
@@ -190,6 +192,35 @@ class TestReadSizesCsv:
     ) -> None:
         with pytest.raises(InputError, match=f"line 1.*exactly one column {column}"):
             read_sizes_csv(self.write(tmp_path, text))
+
+    def test_the_header_is_named_at_its_line(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="line 3: 'width': exactly one column height"):
+            read_sizes_csv(self.write(tmp_path, "\n\nwidth\n3200\n"))
+        with pytest.raises(InputError, match="line 4: width 'x'"):
+            read_sizes_csv(self.write(tmp_path, "\n\nwidth,height\nx,480\n"))
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"", "the file is empty; write a header"),
+            (b"\xef\xbb\xbf", "the file is empty"),
+            (b"\n\r\n,,\n", "the file is empty"),
+            (gzip.compress(b""), "the file is empty"),
+            (gzip.compress(bytes(range(200)))[:-20], "cannot be unpacked"),
+            (gzip.compress(b"\x89PNG\r\n\0"), "is an image"),
+            ("width,height\n1,2\n".encode("utf-16-le"), "holds zero bytes, as text in UTF-16 without its mark"),
+            ("width,height\n1,2\n".encode("utf-32"), "is text in UTF-32"),
+            (b"\x89PNG\r\n\x1a\n\0\0", "is an image and no CSV text; name the folder of the images"),
+            (b"\xff\xd8\xff\xe0\0", "is an image"),
+            (b"PK\x03\x04\0\0[Content_Types].xml", "is a spreadsheet and no CSV text; save its table as CSV"),
+            (b"PK\x03\x04\0\0sizes.csv", "this is zip; .*unpack it: unzip"),
+            (b"\xfd7zXZ\0", "this is xz"),
+            (b"width,height,name\n1,2,Bo\xdfel\n", "line 2: byte 0xdf: .* Latin-1 .*; save it as CSV in UTF-8"),
+        ],
+    )
+    def test_what_is_no_utf_8_is_called_what_it_is(self, tmp_path: Path, content: bytes, message: str) -> None:
+        with pytest.raises(InputError, match=rf"sizes\.csv.*{message}"):
+            read_sizes_csv(self.write(tmp_path, content))
 
     def test_a_file_without_rows_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no sizes below the header"):

@@ -158,7 +158,7 @@ def replace_in_line(number: int, old: str, new: str) -> Edit:
         ),
         (lambda lines: lines[:1], "there are no sizes below the header"),
         (lambda lines: [line.replace("train", "validation") for line in lines], "no row of 10 has the split"),
-        (lambda lines: ["\0", *lines], "line 1"),
+        (lambda lines: ["\0", *lines], "holds zero bytes"),
     ],
 )
 def test_bad_manifest_is_named_with_its_line(corpus: Corpus, edit: Edit, message: str) -> None:

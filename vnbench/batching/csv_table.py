@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -9,13 +10,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vnbench.errors import InputError
-from vnbench.texts import decoded
+from vnbench.texts import GZIP, UNREAD, UTF_16, decoded, unpacked
 from vnbench.units import count
 
 DELIMITERS = ",;\t"
 
-DECLARED = re.compile(r"sep=(.)\r?\n")
-"""First line of a file in which Excel says how it separates."""
+DECLARED = re.compile(r'\s*"?sep=(.)"?[,;\t ]*\r?\n', re.IGNORECASE)
+"""First line of a file in which Excel says how it separates; it may be quoted as a cell."""
+
+EMPTY_LINES = re.compile(r'(?:(?:[,;\t ]|"")*\r?\n)+')
+"""Lines of empty cells."""
+
+UTF_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+
+WORKBOOK_PARTS = (b"[Content_Types].xml", b"mimetypeapplication/vnd.oasis")
+"""Names of files in the zip archive that a spreadsheet is, of Excel and of LibreOffice."""
+
+NO_TEXT = {
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"II*\0": "an image",
+    b"II+\0": "an image",
+    b"MM\0*": "an image",
+    b"GIF8": "an image",
+    b"BM": "an image",
+    b"RIFF": "an image",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet",
+    b"PAR1": "a Parquet file",
+}
+"""First bytes of files that hold zero bytes, and are no text."""
+
+REMEDIES = {"an image": "name the folder of the images, or a CSV file with the header width,height"}
 
 UNIT = re.compile(r"[\s_(\[]+(px|pixels?)[)\]]?$")
 """Ends the name of a column whose numbers are pixels."""
@@ -35,6 +60,8 @@ class CsvTable:
     """The file."""
     header: tuple[str, ...]
     """Names of the columns, in lower case and without units."""
+    header_line: int
+    """Line of the file at which they stand, from 1."""
     lines: tuple[int, ...]
     """Line of the file at which each row ends, from 1."""
     rows: tuple[tuple[str, ...], ...]
@@ -51,7 +78,7 @@ class CsvTable:
         ]
         if len(places) != 1:
             raise InputError(
-                f"{self.path}, line 1:",
+                f"{self.path}, line {self.header_line}:",
                 shown(",".join(self.header)),
                 allowed=f"exactly one column {name} is needed",
                 remedy="begin the file with a header that names it, as width,height",
@@ -78,29 +105,62 @@ def read_csv(path: Path) -> CsvTable:
         InputError: it cannot be read, or is no CSV text.
     """
     try:
+        content = unpacked(_told_apart(path.read_bytes(), path), path)
         # By its mark UTF-16 is told from UTF-8; spreadsheets write either.
-        text = decoded(path.read_bytes())
-        header, *rows = _rows(text) or [(1, ())]
+        text = decoded(_told_apart(content, path))
+        filled = [(line, cells) for line, cells in _rows(text) if any(cells)]
     except OSError as error:
         raise InputError(
             str(path),
             allowed=f"the file cannot be read ({error.strerror})",
             remedy="name a CSV file with the header width,height",
         ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        byte, line = error.object[error.start], error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line}:",
+            f"byte {byte:#04x}",
+            allowed="the file is not text in UTF-8, but perhaps in Latin-1 or Windows-1252",
+            remedy="save it as CSV in UTF-8",
+        ) from error
+    except csv.Error as error:
         raise InputError(
             str(path),
-            allowed=f"the file is not CSV text in UTF-8 ({error})",
+            allowed=f"the file is not CSV text ({error})",
             remedy="save it as CSV with the header width,height",
         ) from error
-    names = tuple(UNIT.sub("", name.casefold()) for name in header[1])
-    filled = [(line, cells) for line, cells in rows if any(cells)]
+    if not filled:
+        raise InputError(
+            str(path), allowed="the file is empty", remedy="write a header width,height, and rows below it"
+        )
+    (header_line, header), *rows = filled
     return CsvTable(
         path=path,
-        header=names,
-        lines=tuple(line for line, _ in filled),
-        rows=tuple(cells for _, cells in filled),
+        header=tuple(UNIT.sub("", name.casefold()) for name in header),
+        header_line=header_line,
+        lines=tuple(line for line, _ in rows),
+        rows=tuple(cells for _, cells in rows),
     )
+
+
+def _told_apart(content: bytes, path: Path) -> bytes:
+    """Return the content of a file that may be text, or text in gzip.
+
+    Raises:
+        InputError: it is something else, which its bytes tell.
+    """
+    has_zeros, remedy = b"\0" in content, "save its table as CSV in UTF-8"
+    if content.startswith(b"PK") and any(part in content for part in WORKBOOK_PARTS):
+        problem = "is a spreadsheet and no CSV text"
+    elif content.startswith(UTF_32):
+        problem = "is text in UTF-32, which is not read"
+    elif not has_zeros or content.startswith((*UTF_16, GZIP, *UNREAD)):
+        return content
+    else:
+        kind = next((name for start, name in NO_TEXT.items() if content.startswith(start)), None)
+        problem = f"is {kind} and no CSV text" if kind else "holds zero bytes, as text in UTF-16 without its mark does"
+        remedy = REMEDIES.get(kind or "", remedy)
+    raise InputError(str(path), allowed=problem, remedy=remedy)
 
 
 def shown(text: str) -> str:
@@ -109,10 +169,13 @@ def shown(text: str) -> str:
 
 
 def _rows(text: str) -> list[tuple[int, tuple[str, ...]]]:
-    """Return the cells of each row with the line of the file at which it ends."""
+    """Return the cells of each row with the line of the file at which it ends, from the first that is not empty."""
     declared = DECLARED.match(text)
-    body = text[declared.end() :] if declared else text
+    start = declared.end() if declared else 0
+    empty = EMPTY_LINES.match(text, start)
+    start = empty.end() if empty else start
+    body, skipped = text[start:], text.count("\n", 0, start)
     first = body.partition("\n")[0]
     delimiter = declared[1] if declared else max(DELIMITERS, key=first.count)
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=delimiter)
-    return [(reader.line_num + bool(declared), tuple(cell.strip() for cell in row)) for row in reader]
+    return [(reader.line_num + skipped, tuple(cell.strip() for cell in row)) for row in reader]

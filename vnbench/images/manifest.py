@@ -65,7 +65,7 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
     missing = [column for column in COLUMNS if column not in (*table.header, "width", "height")]
     if missing:
         raise InputError(
-            f"{path}, line 1:",
+            f"{path}, line {table.header_line}:",
             ",".join(table.header),
             allowed=f"column {', '.join(missing)} is missing",
             remedy=f"name the columns {','.join(COLUMNS)}",
