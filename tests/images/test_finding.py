@@ -317,3 +317,54 @@ def test_names_that_are_no_utf_8_are_found(tmp_path: Path) -> None:
     root = tmp_path / os.fsdecode(b"caf\xe9")
     found = find(root, os.fsdecode(b"images/\xe9/b\xfc.png masks/\xe9/b\xfc.png"))
     assert told(found) == os.fsdecode(b"images/\xe9/b\xfc.png=masks/\xe9/b\xfc.png")
+
+
+def test_cityscapes_is_paired_with_the_masks_that_hold_classes(tmp_path: Path) -> None:
+    places = [f"{place}_{number}" for place in ("train/aachen/aachen", "val/ulm/ulm") for number in (0, 1)]
+    kinds = ("labelIds.png", "color.png", "instanceIds.png", "polygons.json")
+    masks = [f"gtFine/{place}_gtFine_{kind}" for place in places for kind in kinds]
+    found = find(tmp_path, " ".join([*masks, *(f"leftImg8bit/{place}_leftImg8bit.png" for place in places)]))
+    assert told(found) == " ".join(
+        f"leftImg8bit/{place}_leftImg8bit.png=gtFine/{place}_gtFine_labelIds.png:"
+        + ("train" if "train" in place else "validation")
+        for place in places
+    )
+    assert [(left.what, left.count) for left in found.left_out] == [
+        ("other masks of an image", 8),
+        ("files of other formats (4 .json)", 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "leftImg8bit/a_leftImg8bit.png=gtCoarse/a_gtCoarse_labelIds.png",
+        "images/a.png=masks/a_labelTrainIds.png",
+        "a.png=a_labelIds.png",
+        "a_leftImg8bit.png=a_gtFine_labelTrainIds.png",
+        "inputs/a.png=targets/a.png",
+        "input/a.png=target/a.png",
+        "dev/images/a.png=dev/masks/a.png:validation train/images/b.png=train/masks/b.png:train",
+        "images/eval/a.png=masks/eval/a.png:validation images/train/b.png=masks/train/b.png:train",
+        "A.png=A_mask.png a.png=a_mask.png",
+        "images/A.png=masks/A_mask.png images/a.png=masks/a_mask.png",
+        "IMG_A.png=A_GT.png img_a.png=a_GT.png",
+    ],
+)
+def test_names_of_further_public_layouts_are_known(tmp_path: Path, names: str) -> None:
+    found = find(tmp_path, names.replace(":validation", "").replace(":train", "").replace("=", " "))
+    assert told(found) == names
+
+
+def test_of_two_masks_that_hold_classes_that_of_all_classes_is_read_and_the_other_told(tmp_path: Path) -> None:
+    found = find(tmp_path, "images/a.png masks/a_labelIds.png masks/a_labelTrainIds.png masks/z.png")
+    assert told(found) == "images/a.png=masks/a_labelIds.png"
+    assert [str(left_out) for left_out in found.left_out] == [
+        "masks without an image, not read: 1 (masks/z.png)",
+        "other masks of an image, not read: 1 (masks/a_labelTrainIds.png)",
+    ]
+
+
+def test_names_that_differ_in_capitals_alone_are_refused_where_a_mask_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"not one to one: A\.png and a\.png and A_mask\.png"):
+        find(tmp_path, "A.png a.png A_mask.png")

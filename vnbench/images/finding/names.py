@@ -11,11 +11,14 @@ from typing import Literal
 Role = Literal["image", "mask"]
 FolderSplit = Literal["train", "validation", "test"]
 
-_IMAGE = r"images?|imgs?|jpegimages"
+_IMAGE = r"images?|imgs?|jpegimages|leftimg8bit"
 _MASK = r"masks?|labels?|annot(?:ation)?s?|ann[-_]?dir|gts?|ground[-_ ]?truths?|seg(?:mentation)?s?|segmentationclass"
+_IMAGE_FOLDER = rf"{_IMAGE}|inputs?"
+_MASK_FOLDER = rf"{_MASK}|gtfine|gtcoarse|targets?"
+"""Cityscapes has ``gtFine`` and ``gtCoarse``. Names of files say input and target for other reasons."""
 _SPLITS: dict[FolderSplit, str] = {
     "train": "train|training|trainval|tr",
-    "validation": "val|valid|validation",
+    "validation": "val|valid|validation|dev|eval",
     "test": "test|testing|ts",
 }
 _BARE = re.compile(
@@ -26,22 +29,25 @@ _SPLIT = "|".join(_SPLITS.values())
 _GAP = "[-_. ]"
 _WITH_ROLE = re.compile(
     rf"(?:(?P<before>{_SPLIT}){_GAP}?|(?P<rest>.+){_GAP})?"
-    rf"(?:(?P<image>{_IMAGE})|(?P<mask>{_MASK}))"
+    rf"(?:(?P<image>{_IMAGE_FOLDER})|(?P<mask>{_MASK_FOLDER}))"
     rf"(?:{_GAP}?(?P<after>{_SPLIT})|{_GAP}?(?:dir|folder))?",
     re.IGNORECASE,
 )
 """``images``, ``train_masks``, ``imagesTr``, ``trainannot``, ``well7-labels``, ``ann_dir``."""
 
-_MASK_AT_END = re.compile(rf"(?P<base>.+?){_GAP}+(?:{_MASK})")
-_MASK_BESIDE = re.compile(rf"(?P<base>.+?)(?:{_GAP}+(?:{_MASK}){_GAP}?\d+|_l)")
-_MASK_AT_START = re.compile(rf"(?:{_MASK})(?:{_GAP}+|(?=\d))(?P<base>.+)")
-_IMAGE_AT_END = re.compile(rf"(?P<base>.+?){_GAP}+(?:{_IMAGE})")
-_IMAGE_AT_START = re.compile(rf"(?:{_IMAGE})(?:{_GAP}+|(?=\d))(?P<base>.+)")
-_ANY_WORD = re.compile("mask|label|annot|gt|ground|seg|image|img|_l$")
+_MASK_AT_END = re.compile(rf"(?P<base>.+?){_GAP}+(?:{_MASK})", re.IGNORECASE)
+_MASK_OF_CLASSES = re.compile(r"(?P<base>.+?)(?:_gt(?:fine|coarse))?_(?P<kind>labelids|labeltrainids)", re.IGNORECASE)
+"""The masks of Cityscapes that hold classes; beside them lie colours and the numbers of instances."""
+_MASK_OF_OTHERS = re.compile(r"(?P<base>.+?)_gt(?:fine|coarse)_(?:color|instanceids|instancetrainids)", re.IGNORECASE)
+_MASK_BESIDE = re.compile(rf"(?P<base>.+?)(?:{_GAP}+(?:{_MASK}){_GAP}?\d+|_l)", re.IGNORECASE)
+_MASK_AT_START = re.compile(rf"(?:{_MASK})(?:{_GAP}+|(?=\d))(?P<base>.+)", re.IGNORECASE)
+_IMAGE_AT_END = re.compile(rf"(?P<base>.+?){_GAP}+(?:{_IMAGE})", re.IGNORECASE)
+_IMAGE_AT_START = re.compile(rf"(?:{_IMAGE})(?:{_GAP}+|(?=\d))(?P<base>.+)", re.IGNORECASE)
+_ANY_WORD = re.compile("mask|label|annot|gt|ground|seg|image|img|_l$", re.IGNORECASE)
 """What each of the words for images and masks begins with, to pass over most names quickly."""
-_CHANNEL = re.compile(r"(?P<base>.+)_\d{4}")
+_CHANNEL = re.compile(r"(?P<base>.+)_\d{4}", re.IGNORECASE)
 """nnU-Net names the channels of a case: ``well_0000`` and its mask ``well``."""
-_ENDING = re.compile(r"(?P<base>.+)\.(?:png|tiff?|jpe?g|bmp|webp|gif)")
+_ENDING = re.compile(r"(?P<base>.+)\.(?:png|tiff?|jpe?g|bmp|webp|gif)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,16 +87,26 @@ class FileName:
     """What the image of this mask has in its name: the name without ``_mask``, ``label_`` and the like."""
 
 
-def read_file_name(stem: str) -> FileName:
-    """Return what the name of a file says, given without its ending; it may have a second one, as ``x.jpg`` of .png."""
-    plain = _without(unicodedata.normalize("NFC", stem).casefold(), _ENDING)
+def read_file_name(stem: str, *, is_exact: bool = False) -> FileName:
+    """Return what the name of a file says, given without its ending; it may have a second one, as ``x.jpg`` of .png.
+
+    With ``is_exact`` capitals stay as they are.
+    """
+    composed = unicodedata.normalize("NFC", stem)
+    plain = _without(composed if is_exact else composed.casefold(), _ENDING)
     if _ANY_WORD.search(plain) is None:
         base = _without(plain, _CHANNEL)
         return FileName(False, False, base, base)
-    says_mask = _MASK_AT_END.fullmatch(plain) is not None
+    says_mask = any(pattern.fullmatch(plain) for pattern in (_MASK_AT_END, _MASK_OF_CLASSES, _MASK_OF_OTHERS))
     may_say_mask = any(pattern.fullmatch(plain) for pattern in (_MASK_BESIDE, _MASK_AT_START))
-    mask_base = _without(plain, _MASK_AT_END, _MASK_BESIDE, _MASK_AT_START)
+    mask_base = _without(plain, _MASK_OF_CLASSES, _MASK_OF_OTHERS, _MASK_AT_END, _MASK_BESIDE, _MASK_AT_START)
     return FileName(says_mask, may_say_mask, _base_of_image(plain), _base_of_image(mask_base))
+
+
+def rank_of_mask(stem: str) -> int:
+    """Return where a mask stands among several of one image: those that say to hold classes are before the others."""
+    found = _MASK_OF_CLASSES.fullmatch(stem)
+    return 2 if found is None else ("labelids", "labeltrainids").index(found["kind"].lower())
 
 
 def _base_of_image(plain: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from vnbench.errors import InputError
 from vnbench.images.decoding.gray_files import FILE_KINDS
 from vnbench.images.finding.names import (
     FolderSplit,
+    rank_of_mask,
     read_file_name,
     read_folder_name,
 )
@@ -112,10 +113,11 @@ def find_pairs(root: Path) -> Found:
     _refuse_two_layouts(pairs, sorted_out.outside, places, root=root)
     kept, of_no_use = _by_split(pairs, root=root)
     needed = {mask for mask in masks_of.values() if mask is not None}
-    without = [name for key, names in sorted_out.masks.items() if key not in needed for name in names]
+    without, others = _masks_not_needed(sorted_out.masks, needed)
     reasons = {
         **of_no_use,
         MASKS_ALONE: without,
+        "other masks of an image": others,
         "other files with the name of an image or mask": copies,
         "images beside the folders of images": sorted_out.outside,
         f"files of other formats ({_endings(sorted_out.unread)})": sorted_out.unread,
@@ -210,8 +212,9 @@ def _match(images: _Files, masks: _Files, *, root: Path) -> dict[_Key, _Key | No
     several = []
     for base, keys in wanting.items():
         keys, of_mask = [key for key in keys if key in images], free.get(base, [])
-        if len(keys) == len(of_mask) == 1:
-            found[keys[0]] = of_mask[0]
+        partners = _partners(keys, of_mask)
+        if partners is not None:
+            found |= partners
         elif keys and of_mask:
             several.append(" and ".join([images[key][0] for key in keys] + sorted(masks[key][0] for key in of_mask)))
     if several:
@@ -221,6 +224,30 @@ def _match(images: _Files, masks: _Files, *, root: Path) -> dict[_Key, _Key | No
             remedy="leave one image and one mask of each name",
         )
     return found
+
+
+def _partners(images: Sequence[_Key], masks: Sequence[_Key]) -> dict[_Key, _Key] | None:
+    """Return the mask of each image, of those whose names are equal but for capitals; None where it is not clear."""
+    if len(images) == 1 and masks:
+        first, *others = sorted(masks, key=lambda key: rank_of_mask(key[2]))
+        is_clear = not others or rank_of_mask(first[2]) < rank_of_mask(others[0][2])
+        return {images[0]: first} if is_clear else None
+    image_of = {read_file_name(key[2], is_exact=True).image_base: key for key in images}
+    mask_of = {read_file_name(key[2], is_exact=True).mask_base: key for key in masks}
+    is_one_to_one = len(image_of) == len(images) == len(masks) and image_of.keys() == mask_of.keys()
+    return {image_of[base]: mask_of[base] for base in image_of} if is_one_to_one else None
+
+
+def _masks_not_needed(masks: _Files, needed: Collection[_Key]) -> tuple[list[str], list[str]]:
+    """Return the files of masks without an image, and of those whose image has another mask."""
+    without: list[str] = []
+    others: list[str] = []
+    left = masks.keys() - needed
+    bases = {(*key[:2], read_file_name(key[2]).mask_base) for key in needed} if left else set()
+    for key in (key for key in masks if key in left):
+        is_other = (*key[:2], read_file_name(key[2]).mask_base) in bases
+        (others if is_other else without).extend(masks[key])
+    return without, others
 
 
 def _one_file_each(
