@@ -223,3 +223,32 @@ def test_the_commands_take_such_a_folder(folder: Path, capsys: pytest.CaptureFix
     assert "masks, not counted: 6" in capsys.readouterr().err
     assert run(["sweep", "--images", str(folder), "--corpus", str(folder), "--dry-run"]) == 2
     assert "--corpus names images too" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("place", ["masks", "labels", "trainannot", "gt/val", "gtFine/train"])
+@pytest.mark.parametrize("name", ["a.png", "a_mask.png", "a_gtFine_labelIds.png"])
+def test_sizes_of_a_folder_that_is_named_as_one_of_masks_are_counted_and_told(
+    tmp_path: Path, place: str, name: str
+) -> None:
+    save(tmp_path / place / name, SIZES[0])
+    sizes_N2, notes = read_sizes_with_notes(tmp_path / place)
+    assert sizes_N2.tolist() == [list(SIZES[0])]
+    assert notes == (f"{tmp_path / place}: by its name this folder holds masks; their sizes are counted",)
+
+
+@pytest.mark.parametrize("place", ["images", "logs", "masks/images", "train"])
+def test_nothing_is_told_of_the_sizes_of_another_folder(tmp_path: Path, place: str) -> None:
+    save(tmp_path / place / "a.png", SIZES[0])
+    assert read_sizes_with_notes(tmp_path / place)[1] == ()
+
+
+def test_masks_of_cityscapes_are_not_counted_as_images(tmp_path: Path) -> None:
+    save(tmp_path / "leftImg8bit/train/aachen/a_0_leftImg8bit.png", SIZES[0])
+    for kind in ("labelIds", "color"):
+        save(tmp_path / f"gtFine/train/aachen/a_0_gtFine_{kind}.png", SIZES[0])
+    sizes_N2, notes = read_sizes_with_notes(tmp_path)
+    assert len(sizes_N2) == 1
+    assert [note.removeprefix(f"{tmp_path}: ") for note in notes] == [
+        "masks, not counted: 1",
+        "other masks of an image, not read: 1 (gtFine/train/aachen/a_0_gtFine_color.png)",
+    ]

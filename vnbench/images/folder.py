@@ -6,6 +6,7 @@ files is looked through once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -87,13 +88,23 @@ def read_sizes_with_notes(path: Path) -> tuple[SizeArray, tuple[str, ...]]:
     """
     if not path.is_dir():
         return read_sizes_csv(path), ()
-    found = find_pairs(path)
+    is_of_masks = _is_named_as_of_masks(path)
+    found = find_pairs(path, counts_masks=is_of_masks)
     # A mask that has the very name of its image may be a scan, and the image its preview: only sizes tell.
     headers = _image_headers(found.pairs, compares=lambda pair: pair.has_one_name, root=path)
     num_masks = sum(pair.mask is not None for pair in found.pairs)
     masks = (f"masks, not counted: {num_masks:,}",) if num_masks else ()
+    if is_of_masks and not masks:
+        masks = ("by its name this folder holds masks; their sizes are counted",)
     pages = pages_left_out([pair.image for pair in found.pairs], headers)
     return _sizes_of(headers), tuple(f"{path}: {line}" for line in (*masks, *found.left_out, *pages))
+
+
+def _is_named_as_of_masks(path: Path) -> bool:
+    """Return whether a folder, or the one above where its own name is of a split alone, is named as one of masks."""
+    inner = Path(os.path.abspath(path))
+    own = read_folder_name(inner.name)
+    return (own if own.role or own.rest else read_folder_name(inner.parent.name)).role == "mask"
 
 
 def _image_headers(pairs: Sequence[Pair], *, compares: Callable[[Pair], bool], root: Path) -> list[Header]:

@@ -93,8 +93,10 @@ class Found:
         return "folders" if any(pair.split == "validation" for pair in self.pairs) else "widths"
 
 
-def find_pairs(root: Path) -> Found:
+def find_pairs(root: Path, *, counts_masks: bool = False) -> Found:
     """Return the images below a folder, each with its mask where there is one.
+
+    With ``counts_masks`` the files of a folder where all are named as masks are taken as images without a mask.
 
     Raises:
         InputError: the folder is none, holds no image that can be read, or may be read in two ways.
@@ -108,7 +110,8 @@ def find_pairs(root: Path) -> Found:
     tree = look_through(root)
     places = find_places(folder for folder, names in tree.files.items() if any(map(_is_read, names)))
     sorted_out = _SortedOut.of(tree, places)
-    masks_of = _match(sorted_out.images, sorted_out.masks, root=root)
+    are_masks = counts_masks and all(read_file_name(key[2]).says_mask for key in sorted_out.images)
+    masks_of = dict.fromkeys(sorted_out.images) if are_masks else _match(sorted_out.images, sorted_out.masks, root=root)
     pairs, copies = _one_file_each(sorted_out, masks_of, places, root=root)
     _refuse_two_layouts(pairs, sorted_out.outside, places, root=root)
     kept, of_no_use = _by_split(pairs, root=root)
