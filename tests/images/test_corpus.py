@@ -195,6 +195,14 @@ def test_a_folder_that_is_named_as_a_manifest_is_told(corpus: Corpus) -> None:
         load_corpus(corpus.directory)
 
 
+@pytest.mark.parametrize("name", ["manifest.csv", "corpus.json"])
+def test_a_pipe_in_the_place_of_what_describes_a_corpus_is_told_and_never_opened(corpus: Corpus, name: str) -> None:
+    (corpus.directory / name).unlink()
+    os.mkfifo(corpus.directory / name)
+    with pytest.raises(InputError, match=rf"{name}: is .*a pipe"):
+        load_corpus(corpus.directory)
+
+
 def test_directory_without_manifest_or_images_is_no_corpus(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there are no images in it that are read, as \.png"):
         load_corpus(tmp_path)

@@ -185,6 +185,9 @@ def read_facts(directory: Path) -> Mapping[str, Any] | None:
         InputError: it is no JSON object, or names an unknown task.
     """
     path = directory / FACTS_FILE
+    kind = kind_of_no_file(path.stat()) if path.exists() else None
+    if kind is not None:
+        raise _unusable_facts(path, f"is no regular file ({kind})")
     try:
         facts = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from vnbench.batching.csv_table import read_csv
 from vnbench.batching.sizes import sizes_of
 from vnbench.errors import InputError
+from vnbench.images.known_files import kind_of_no_file
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -55,9 +56,10 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
             row is wrong, or two name one file; the file, its line (from 1, the header) and the value are named.
     """
     if not path.is_file():
+        kind = kind_of_no_file(path.stat()) if path.exists() else None
         raise InputError(
             str(path),
-            allowed="is a folder and no manifest" if path.is_dir() else "there is no such manifest",
+            allowed=f"is {kind} and no manifest" if kind else "there is no such manifest",
             remedy="name the directory of a finished corpus, or write one with vnbench corpus",
         )
     table = read_csv(path)
