@@ -178,7 +178,7 @@ class Levers:
             help="warm: each canvas is seen before it is timed; cold: it is not; auto: warm on CUDA or compiled",
         ),
     ] = "auto"
-    """Whether a pass over each canvas comes before it is timed: vnbench.records.shape_visits (``training``)."""
+    """Whether a pass over each canvas comes before it is timed: TrialSpec.visits_shapes (``training``)."""
     num_workers: Annotated[
         int | None,
         Lever(
