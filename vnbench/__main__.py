@@ -46,7 +46,7 @@ def _tell(error: Exception) -> None:
         from vnbench.processes.failure import failure_lines
 
         print(*failure_lines(error), sep="\n", file=sys.stderr)
-    except Exception:
+    except Exception:  # the last resort: telling needs imports and memory, and either may be what failed
         print(f"vnbench: {error!r}, and no memory or file to tell more", file=sys.stderr)
 
 

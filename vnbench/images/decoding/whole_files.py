@@ -19,6 +19,7 @@ of its tags and of a tag (TIFF 6.0, section 2; BigTIFF doubles places and number
 
 LFS_POINTER = b"version https://git-lfs"
 """What a checkout without Git LFS holds in the place of a file begins with it."""
+
 GIF_END = b";"
 
 TAIL_BYTES = 65_536
