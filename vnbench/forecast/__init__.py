@@ -1,0 +1,1 @@
+"""What a card would take that is not at hand."""
