@@ -29,8 +29,8 @@ def test_a_range_is_inclusive_and_one_number_is_a_range() -> None:
     ("text", "message"),
     [
         ("12800:3200", "--widths 12800:3200: start is greater than stop; write 3200:12800"),
-        ("0:100", "--widths 0:100: 0 px is no size"),
-        ("-5:100", "--widths -5:100: -5 px is no size"),
+        ("0:100", "--widths 0:100: a side is at least 1 px, not 0 px"),
+        ("-5:100", "--widths -5:100: a side is at least 1 px, not -5 px"),
         ("3200:200001", "above the largest side"),
         ("3200-12800", "two whole numbers"),
         ("3200:", "two whole numbers"),

@@ -1,1 +1,1 @@
-"""Throughput and memory benchmarks for training segmentation networks on images of very different sizes."""
+"""Benchmark the training of segmentation networks on images of very different sizes: throughput and memory."""

@@ -4,17 +4,17 @@ import os
 import sys
 
 INTERRUPTED = 130
-"""As in vnbench.processes.interrupts, which is imported later."""
+"""Exit code after Ctrl-C. A copy of the value in vnbench.processes.interrupts, which is imported later."""
 
 OWN_ERROR = 70
-"""Exit code after an error of vnbench itself: EX_SOFTWARE of sysexits.h. 1 means that a regression was found."""
+"""Exit code after an error of vnbench itself (EX_SOFTWARE in sysexits.h); 1 means that a regression was found."""
 
 
 def main() -> None:
-    """Run the command line and end with its exit code."""
+    """Run the command line and exit with its code."""
     stdout = None
     try:
-        # All of it here, because Ctrl-C may come while it is imported, and a broken package is told like any error.
+        # Imports stand inside the try block: Ctrl-C may interrupt them, and a broken package must be reported.
         leave_working_folder()
         from vnbench.processes.streams import prepare_streams
         from vnbench.processes.user_cache import settle_matplotlib
@@ -36,7 +36,7 @@ def main() -> None:
         print(f"vnbench: stdout: {told}", file=sys.stderr)
         code = code or 2
     if code == INTERRUPTED:
-        # An extension that was interrupted while it was imported can crash Python on its way out.
+        # An extension module whose import was interrupted can crash Python at exit.
         os._exit(code)
     sys.exit(code)
 
@@ -46,15 +46,15 @@ def _tell(error: Exception) -> None:
         from vnbench.processes.failure import failure_lines
 
         print(*failure_lines(error), sep="\n", file=sys.stderr)
-    except Exception:  # the last resort: telling needs imports and memory, and either may be what failed
-        print(f"vnbench: {error!r}, and no memory or file to tell more", file=sys.stderr)
+    except Exception:  # the last resort: a report needs imports and memory, and either may have failed
+        print(f"vnbench: {error!r}; its details could not be written", file=sys.stderr)
 
 
 def leave_working_folder() -> None:
-    """Take the working folder off the path of imports, unless vnbench itself was found there.
+    """Take the working folder off the import path, or move it to the end, unless vnbench was imported from there.
 
-    ``python -m`` puts it first, and so does an empty part of PYTHONPATH, of which it becomes the last. A file
-    ``random.py`` of some project would be imported in the place of Python's own, and a folder ``torch`` be measured.
+    ``python -m`` puts it first, and so does an empty entry of PYTHONPATH (which here moves it to the end). A project's
+    ``random.py`` would then replace Python's own, and a folder ``torch`` would be measured in place of torch.
     """
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     text = os.environ.get("PYTHONPATH", "")
@@ -62,7 +62,7 @@ def leave_working_folder() -> None:
     named = [part for part in given if part]
     if not sys.flags.safe_path and sys.path.pop(0) == root:
         sys.path.insert(0, root)
-        named.insert(0, root)  # for the processes that this one starts
+        named.insert(0, root)  # for child processes
     elif named != given and (here := _working_folder()) in sys.path:
         sys.path.remove(here)
         sys.path.append(here)
@@ -71,7 +71,7 @@ def leave_working_folder() -> None:
 
 
 def _working_folder() -> str:
-    """Return where this process is; nothing where that is gone, which is told when it matters."""
+    """Return the working folder; an empty string if it was deleted (reported later, if it matters)."""
     try:
         return os.path.realpath(".")
     except OSError:

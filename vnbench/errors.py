@@ -1,17 +1,17 @@
 """The exceptions that vnbench raises on purpose.
 
 VnbenchError
-├── InputError          the user's option or file is wrong            exit code 2
-├── CorpusError         an image file cannot be used as asked         (in a trial: status ``crashed``)
+├── InputError          an option or a file is wrong                  exit code 2
+├── CorpusError         an image file cannot be used                  exit code 2 (in a trial: status ``crashed``)
 ├── ModelError          a user's own network cannot be used           exit code 2 (in a trial: status ``crashed``)
-├── LoaderError         the loader's workers or room cannot do it     (in a trial: status ``crashed``)
-├── PlanError           a run cannot be planned from what there is    exit code 3
+├── LoaderError         a loader worker failed, or memory is short    (in a trial: status ``crashed``)
+├── PlanError           the records do not suffice for a plan         exit code 3
 ├── GateError           there is nothing to compare with              exit code 3
-├── BudgetError         the time budget leaves room for no trial      exit code 3
+├── BudgetError         the time budget is too short for any trial    exit code 3
 └── ChildError          a helper process did not answer               exit code 3
 
-Any other exception is an error of vnbench itself: exit code 70, one line, and a file with its details.
-Out of memory, a timeout and a crash of a trial are not exceptions but data: the ``status`` of its record.
+Any other exception is an error of vnbench itself: exit code 70, one line on stderr, and a file with the details.
+A trial that runs out of memory, times out or crashes raises nothing: the ``status`` of its record says so.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class VnbenchError(Exception):
 
 
 class InputError(VnbenchError):
-    """An option or a file that cannot be used, told in four parts.
+    """An option or a file that cannot be used.
 
-    The message reads ``WHERE GIVEN: ALLOWED; REMEDY``, as in
+    The message has four parts, ``WHERE GIVEN: ALLOWED; REMEDY``:
     ``--widths 12800:3200: start is greater than stop; write 3200:12800``.
     """
 
@@ -45,43 +45,43 @@ class InputError(VnbenchError):
 
 
 class CorpusError(VnbenchError):
-    """An image or mask file that is missing, does not decode, or is not what its manifest says."""
+    """An image or mask file that is missing, cannot be decoded, or differs from its manifest."""
 
     exit_code = 2
 
 
 class ModelError(VnbenchError):
-    """A user's own network that does not take what it is given, or does not return logits."""
+    """A user's own network that rejects its input or does not return logits."""
 
     exit_code = 2
 
 
 class LoaderError(VnbenchError):
-    """A loader worker that died or hangs, or room that the loader needs and there is not."""
+    """A loader worker that died or hangs, or too little memory for the loader."""
 
 
 class BudgetError(VnbenchError):
-    """A time budget in which not one trial would end."""
+    """A time budget too short for even one trial."""
 
 
 class ChildError(VnbenchError):
-    """A helper process (not a trial) ended without its answer."""
+    """A helper process (not a trial) that ended without an answer."""
 
 
 class GateError(VnbenchError):
-    """A comparison that cannot be made, as for want of a baseline."""
+    """A comparison that cannot be made, for example because there is no baseline."""
 
 
 class PlanError(VnbenchError):
-    """A plan that cannot be made: nothing fits, or the records do not hold what it takes."""
+    """A plan that cannot be made: nothing fits into memory, or the records do not suffice."""
 
 
 @contextmanager
 def readable(where: str) -> Iterator[None]:
-    """Tell of a file or folder that may not be read as bad input; ``where`` is the option that names it.
+    """Report an unreadable file or folder as bad input; ``where`` is the option that names it.
 
     Raises:
-        InputError: in place of an OSError.
+        InputError: the block raised an OSError.
     """
     try:
         yield

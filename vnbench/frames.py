@@ -1,4 +1,4 @@
-"""Results as pandas data frames, for notebooks and scripts of one's own.
+"""Results as pandas data frames, for notebooks and scripts.
 
 import vnbench.frames
 
@@ -7,8 +7,8 @@ steps = vnbench.frames.load("results/cpu-amd-epyc/readme.jsonl", "steps")
 trials[trials.kind == "training"].groupby("precision").valid_px_per_s.median()
 steps.merge(trials, on="trial_id")
 
-Each column ends in its unit: s, bytes, px; a ratio is of 1. ``step_time_s_half_width`` is the half-width of the 95 %
-interval of ``step_time_s``. What is not known is missing.
+Column names end in their unit: s, bytes, px. Ratios lie between 0 and 1, not in percent. ``step_time_s_half_width`` is
+the half-width of the 95 % interval of ``step_time_s``. Unknown values are missing.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ AnyPath = str | os.PathLike[str]
 def load(
     results: AnyPath | Iterable[AnyPath], what: str = "trials", *, corpus_id: str | None = None, **run: object
 ) -> pandas.DataFrame:
-    """Return what results files hold as a data frame with a row per trial, step, canvas or configuration of a plan.
+    """Return the results as a data frame with one row per trial, step, canvas or planned configuration.
 
-    What cannot be read of a file is warned of.
+    Parts of a file that cannot be read cause a warning.
 
     Args:
         results: a results file, a folder of them, or several of either.
-        what: ``trials``: the latest attempt at each trial, with its levers and figures; ``steps``: each optimizer step;
-            ``canvases``: each canvas of the compute trials; ``plan``: each configuration that a run is planned with.
-        corpus_id: which corpus, where the results hold several.
-        run: options of ``vnbench plan`` by name, as ``examples=2000, epochs=20``: the run that is planned (``plan``).
+        what: the rows. ``trials``: the latest attempt at each trial, with its levers and metrics; ``steps``: each
+            optimizer step; ``canvases``: each canvas of the compute trials; ``plan``: each configuration of a plan.
+        corpus_id: the corpus to take, if the results hold several.
+        run: options of ``vnbench plan`` by name, such as ``examples=2000, epochs=20``; only for ``plan``.
 
     Raises:
         InputError: a file or option cannot be used, or the records come from several devices or corpora.
-        PlanError: the records do not let one plan.
+        PlanError: the records do not suffice for a plan.
     """
     paths = [results] if isinstance(results, (str, os.PathLike)) else results
     flags = {name.replace("_", "-"): str(value) for name, value in run.items()}

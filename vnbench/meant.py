@@ -1,4 +1,4 @@
-"""What somebody most likely meant who wrote a value or a name in a way that is not taken."""
+"""Guess what the user meant by a value or name that vnbench rejects."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import re
 from collections.abc import Iterable, Mapping
 
 DIGITS = "[0-9]{1,18}"
-"""Of a whole number; Python refuses to convert thousands of them."""
+"""Pattern of a whole number; the limit keeps it short, because Python refuses to convert thousands of digits."""
 
 NUMBER = rf"{DIGITS}(?:[.,]{DIGITS})?"
-"""As people write it, with a comma in some countries."""
+"""Pattern of a decimal number; some countries write a comma."""
 
 
 def closest(text: str, known: Iterable[str]) -> str | None:
-    """Return the name that was most likely meant; None where none is close."""
+    """Return the known name closest to a misspelt one; None if none is close."""
     names = {name.casefold(): name for name in known}
     close = difflib.get_close_matches(text.strip().casefold().replace("_", "-"), names, n=1)
     return names[close[0]] if close else None
 
 
 def meant_pixels(text: str) -> str:
-    """Return how a number of pixels is written that was most likely meant, or its form."""
+    """Return the correct spelling of the number of pixels that was probably meant; its general form if unclear."""
     sides = re.findall(DIGITS, text)
     megapixels = re.fullmatch(rf"\s*({NUMBER})\s*m\w*\s*", text, re.IGNORECASE)
     if megapixels is not None:
@@ -30,14 +30,14 @@ def meant_pixels(text: str) -> str:
 
 
 def meant_range(text: str) -> str:
-    """Return the same of a range: of 3200-12800, or 3200 to 12800 px."""
+    """Return the correct spelling of a range such as 3200-12800 or 3200 to 12800 px."""
     ends = re.findall(DIGITS, text)
     return ":".join(ends) if len(ends) == 2 else "START:STOP, as 3200:12800"
 
 
 def meant_duration(text: str, *, seconds_per_unit: Mapping[str, float]) -> str:
-    """Return the same of a duration: of 5 minutes, 1h30m or 2,5 hours."""
-    # Not of milliseconds or months.
+    """Return the correct spelling of a duration such as 5 minutes, 1h30m or 2,5 hours."""
+    # Leave out milliseconds and months.
     found = re.findall(rf"({NUMBER})\s*(m(?!s\b|o)|[shd])", text.lower())
     parts = [(float(_plain(number)), unit) for number, unit in found]
     total = sum(number * seconds_per_unit[unit] for number, unit in parts)
@@ -47,14 +47,14 @@ def meant_duration(text: str, *, seconds_per_unit: Mapping[str, float]) -> str:
 
 
 def meant_share(text: str) -> str:
-    """Return the same of a share: of 5, or 1,5 %."""
+    """Return the correct spelling of a share such as 5 or 1,5 %."""
     match = re.fullmatch(rf"\s*({NUMBER})\s*%?\s*", text)
     percent = float(_plain(match[1])) if match else 0.0
     return f"{percent:g}%" if 0 < percent < 100 else "1% or 0.01"
 
 
 def meant_size(text: str) -> str:
-    """Return the same of a size: of 2GB, 512m or 2."""
+    """Return the correct spelling of a size such as 2GB, 512m or 2."""
     match = re.fullmatch(rf"\s*({NUMBER})\s*([kmgt]?)[a-z]*\s*", text, re.IGNORECASE)
     if match is None or not float(_plain(match[1])):
         return "24GiB"
@@ -62,7 +62,7 @@ def meant_size(text: str) -> str:
 
 
 def meant_list(text: str, *, minimum: int) -> list[str]:
-    """Return the same of a list of whole numbers: of 1 2 4, or 1;2;4."""
+    """Return the entries of a list of whole numbers such as 1 2 4 or 1;2;4; an example if unclear."""
     is_list = re.fullmatch(rf"\s*{DIGITS}(?:[;/|\s,]+{DIGITS})*\s*", text) is not None
     numbers = re.findall(DIGITS, text)
     if is_list and all(int(number) >= minimum for number in numbers):

@@ -1,4 +1,4 @@
-"""Makers of parsers: each returns a function of a text and of where it was written, which refuses what does not fit."""
+"""Build parsers of option values; a parser takes a text and the place where it was written, and checks the text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from vnbench.meant import closest
 from vnbench.units import parse_int, parse_int_list, split_list
 
 Parser = Callable[[str, str], Any]
-"""``(text, where) -> value``; raises InputError, which names ``where``."""
+"""``(text, where) -> value``; raises an InputError that names ``where``."""
 
 
 def word(allowed: Sequence[str]) -> Callable[[str, str], str]:
-    """Return a parser of one of some words."""
+    """Return a parser of one of the allowed words."""
 
     def parse(text: str, where: str) -> str:
         if text not in allowed:
@@ -30,12 +30,12 @@ def word(allowed: Sequence[str]) -> Callable[[str, str], str]:
 
 
 def words(allowed: Sequence[str]) -> Callable[[str, str], tuple[str, ...]]:
-    """Return a parser of a comma list of some words, each taken once."""
+    """Return a parser of a comma list of allowed words; repeats are dropped."""
     return several(word(allowed))
 
 
 def whole(minimum: int, maximum: int) -> Callable[[str, str], int]:
-    """Return a parser of a whole number, both ends included."""
+    """Return a parser of a whole number, ``minimum <= n <= maximum``."""
 
     def parse(text: str, where: str) -> int:
         value = parse_int(text, where=where, minimum=minimum)
@@ -46,7 +46,7 @@ def whole(minimum: int, maximum: int) -> Callable[[str, str], int]:
 
 
 def wholes(minimum: int, maximum: int) -> Callable[[str, str], tuple[int, ...]]:
-    """Return a parser of a comma list of whole numbers, each taken once."""
+    """Return a parser of a comma list of whole numbers, ``minimum <= n <= maximum``; repeats are dropped."""
 
     def parse(text: str, where: str) -> tuple[int, ...]:
         values = parse_int_list(text, where=where, minimum=minimum)
@@ -57,7 +57,7 @@ def wholes(minimum: int, maximum: int) -> Callable[[str, str], tuple[int, ...]]:
 
 
 def word_or(name: str, value: Any, parse: Parser) -> Parser:
-    """Return a parser of one word, which stands for ``value``, or of what another parser takes, which has digits."""
+    """Return a parser that maps the word ``name`` to ``value`` and passes any text with digits to ``parse``."""
 
     def parse_either(text: str, where: str) -> Any:
         if text == name:
@@ -70,7 +70,7 @@ def word_or(name: str, value: Any, parse: Parser) -> Parser:
 
 
 def several(parse: Parser) -> Callable[[str, str], tuple[Any, ...]]:
-    """Return a parser of a comma list of what another parser takes, each taken once."""
+    """Return a parser of a comma list whose entries go to ``parse``; repeats are dropped."""
     return lambda text, where: tuple(dict.fromkeys(parse(part, where) for part in split_list(text, where=where)))
 
 

@@ -1,4 +1,4 @@
-"""Text files as other programs leave them: UTF-8, UTF-16 with its mark (as PowerShell and Excel write it), or gzip."""
+"""Read text files of other programs: UTF-8, UTF-16 with a byte order mark (PowerShell, Excel), or gzip."""
 
 from __future__ import annotations
 
@@ -24,43 +24,41 @@ UNREAD = {
     b"BZh": ("bzip2", "bunzip2"),
     b"PK\x03\x04": ("zip", "unzip"),
 }
-"""First bytes of what is compressed otherwise: its name, and the program that unpacks it."""
+"""Compressed formats that are not read: first bytes to name and unpacking program."""
 
 HEAD = max(map(len, UNREAD))
 
 
 def check_replaceable(path: Path, *, where: str, starts: Sequence[bytes]) -> None:
-    """Refuse to write over a file that holds something else; ``starts`` are how those begin that may be replaced.
+    """Check that a file may be overwritten: it is missing, empty, or begins with one of ``starts``.
 
     Raises:
-        InputError: it is there, and begins otherwise.
+        InputError: it begins with something else.
     """
     try:
         with path.open("rb") as file:
             head = file.read(max(map(len, starts)))
     except OSError:
-        return  # it is not there, or whoever writes it is told why it cannot be written
+        return  # it is missing, or the attempt to write it will report why it cannot be written
     if head and not head.startswith(tuple(starts)):
-        raise InputError(
-            where, path, allowed="it holds something else, which would be lost", remedy="name another file"
-        )
+        raise InputError(where, path, allowed="holds other data, which would be lost", remedy="name another file")
 
 
 def check_regular(path: Path) -> None:
-    """Refuse a pipe, a socket or a device, which may never end.
+    """Check that a path is not a pipe, a socket or a device, whose content may never end.
 
     Raises:
-        InputError: it is one.
+        InputError: it is one of these.
     """
     if path.exists() and not path.is_file():
-        raise InputError(str(path), allowed="this is no regular file", remedy="write it into one first")
+        raise InputError(str(path), allowed="is not a regular file", remedy="copy its content into a file first")
 
 
 def form_of(path: Path) -> Form:
-    """Return how a text file is written, by its first bytes.
+    """Return the encoding of a text file, found from its first bytes.
 
     Raises:
-        InputError: it is compressed with something that is not read.
+        InputError: its compression is not supported.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
@@ -71,16 +69,18 @@ def _form_of_head(head: bytes, path: Path) -> Form:
     for start, (name, program) in UNREAD.items():
         if head.startswith(start):
             raise InputError(
-                str(path), allowed=f"this is {name}; gzip is read, and text", remedy=f"unpack it: {program} {path}"
+                str(path),
+                allowed=f"is compressed with {name}; only text and gzip are read",
+                remedy=f"run {program} {path}",
             )
     return "gzip" if head.startswith(GZIP) else "UTF-16" if head.startswith(UTF_16) else "UTF-8"
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a text file in UTF-8, with their ends and without a mark, one at a time.
+    """Yield the lines of a text file as UTF-8, one at a time, with line ends and without a byte order mark.
 
     Raises:
-        InputError: it is compressed with something that is not read, or cut short.
+        InputError: its compression is not supported, or its gzip data is damaged or cut short.
         OSError: it cannot be read.
     """
     form = form_of(path)
@@ -101,7 +101,7 @@ def unpacked(content: bytes, path: Path) -> bytes:
     """Return the content of a text file, unpacked if it is gzip.
 
     Raises:
-        InputError: as ``lines_of``.
+        InputError: as for ``lines_of``.
     """
     if _form_of_head(content[:HEAD], path) != "gzip":
         return content
@@ -110,10 +110,10 @@ def unpacked(content: bytes, path: Path) -> bytes:
 
 
 def decoded(content: bytes) -> str:
-    """Return a text that is UTF-8, or has a mark that says otherwise.
+    """Return text from UTF-8, or from UTF-16 with a byte order mark.
 
     Raises:
-        UnicodeDecodeError: it is neither.
+        UnicodeDecodeError: the content is neither.
     """
     return content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig")
 
@@ -123,5 +123,5 @@ def _unpacked(lines: BinaryIO, path: Path) -> Iterator[bytes]:
         yield from lines
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
-            str(path), allowed=f"it cannot be unpacked ({error})", remedy="copy it anew, or name the unpacked file"
+            str(path), allowed=f"cannot be unpacked ({error})", remedy="copy it again, or name the unpacked file"
         ) from error

@@ -1,4 +1,4 @@
-"""Conversion between what people write (12h, 24GiB, 3200:12800) and base units (seconds, bytes, pixels)."""
+"""Convert between values for people (12h, 24GiB, 3200:12800) and base units (seconds, bytes, pixels)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ BYTES_PER_UNIT = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40
 SECONDS_PER_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 LONGEST_IN_HOURS = 72
-"""Hours from which on a duration is told in days."""
+"""Durations of at least this many hours are written in days."""
 
 MAX_NAMED = 3
-"""Files that a message names; of more it tells the number."""
+"""Most names that a message lists; it counts the rest."""
 
 MAX_SIDE_PIXELS = 200_000
-"""Longest side that is taken for an image: ten times the longest raster log that was ever reported."""
+"""Longest side accepted for an image: ten times the longest raster log ever reported."""
 
 PIXELS_PER_MPX = 1_000_000
 
 MAX_PIXELS = 10**12
-"""Largest number of pixels that is taken for a micro-batch: no device holds a thousandth of it."""
+"""Largest number of pixels accepted for a micro-batch: no device holds a thousandth of it."""
 
 MAX_LIST_LENGTH = 64
-"""Longest comma list on one axis: a longer one is a typing error, and its sweep would take days."""
+"""Longest comma list of an axis: a longer one is probably a mistake, and its sweep would take days."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,10 +45,10 @@ class PixelRange:
 
 
 def parse_pixels(text: str, where: str) -> int:
-    """Return the number of pixels that ``N``, ``X.YMpx`` or ``[COUNT x] HEIGHT x WIDTH`` names, as 2x640x12800.
+    """Return the pixels of ``N``, ``X.YMpx`` or ``[COUNTx]HEIGHTxWIDTH`` (such as ``2x640x12800``).
 
     Raises:
-        InputError: none of these, or not a positive whole number of pixels.
+        InputError: the text has another form, or the number is below 1 or above MAX_PIXELS.
     """
     compact = text.replace(" ", "")
     megapixels = re.fullmatch(r"(\d{1,18}(?:\.\d{0,18})?)Mpx", compact)
@@ -62,17 +62,17 @@ def parse_pixels(text: str, where: str) -> int:
         raise InputError(
             where,
             text,
-            allowed="pixels are a positive number, as 16384000, 16.4Mpx or 2x640x12800",
+            allowed="pixels are a positive number such as 16384000, 16.4Mpx or 2x640x12800",
             remedy=f"write {meant_pixels(text)}",
         )
     return pixels
 
 
 def parse_pixel_range(text: str, where: str) -> PixelRange:
-    """Return the inclusive range that ``A:B`` (or ``A`` alone, for ``A:A``) names.
+    """Return the inclusive range ``A:B``; ``A`` alone means ``A:A``.
 
     Raises:
-        InputError: not two whole numbers, a bound below 1 or above MAX_SIDE_PIXELS, or start greater than stop.
+        InputError: not whole numbers, a bound below 1 or above MAX_SIDE_PIXELS, or a start greater than the stop.
     """
     match = re.fullmatch(r"\s*([+-]?\d{1,18})\s*(?::\s*([+-]?\d{1,18})\s*)?", text)
     if match is None:
@@ -89,7 +89,7 @@ def parse_pixel_range(text: str, where: str) -> PixelRange:
             raise InputError(
                 where,
                 text,
-                allowed=f"{bound} px is no size: a side is at least 1 px",
+                allowed=f"a side is at least 1 px, not {bound} px",
                 remedy="write positive numbers",
             )
         if bound > MAX_SIDE_PIXELS:
@@ -105,10 +105,10 @@ def parse_pixel_range(text: str, where: str) -> PixelRange:
 
 
 def parse_int_list(text: str, *, where: str, minimum: int) -> tuple[int, ...]:
-    """Return the whole numbers of a comma list, each at least ``minimum``, in the order given, without repeats.
+    """Return the whole numbers of a comma list in the order given, without repeats.
 
     Raises:
-        InputError: an empty list or entry, a number that is not whole, or one below ``minimum``.
+        InputError: an empty list or entry, or an entry that is not a whole number of at least ``minimum``.
     """
     values: list[int] = []
     for part in split_list(text, where=where):
@@ -127,7 +127,7 @@ def split_list(text: str, *, where: str) -> tuple[str, ...]:
     """Return the entries of a comma list, stripped.
 
     Raises:
-        InputError: an empty entry, or more than MAX_LIST_LENGTH of them.
+        InputError: an entry is empty, or there are more than MAX_LIST_LENGTH.
     """
     parts = tuple(part.strip() for part in text.split(","))
     if not all(parts):
@@ -148,10 +148,10 @@ def split_list(text: str, *, where: str) -> tuple[str, ...]:
 
 
 def parse_int(text: str, *, where: str, minimum: int) -> int:
-    """Return one whole number of at least ``minimum``.
+    """Return the whole number that the text holds.
 
     Raises:
-        InputError: anything else.
+        InputError: the text is not a whole number of at least ``minimum``.
     """
     if re.fullmatch(r"\s*[+-]?\d{1,18}\s*", text) is None or int(text) < minimum:
         raise InputError(
@@ -164,10 +164,10 @@ def parse_int(text: str, *, where: str, minimum: int) -> int:
 
 
 def parse_duration(text: str, where: str) -> float:
-    """Return the seconds that ``90s``, ``90m``, ``12h``, ``1.5d`` (or a bare number of seconds) name.
+    """Return the seconds of ``90s``, ``90m``, ``12h``, ``1.5d`` or a bare number of seconds.
 
     Raises:
-        InputError: another form, or a duration that is not positive.
+        InputError: the text has another form, or the duration is not positive.
     """
     match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([smhd]?)\s*", text)
     seconds = float(match[1]) * SECONDS_PER_UNIT[match[2] or "s"] if match else 0.0
@@ -182,25 +182,25 @@ def parse_duration(text: str, where: str) -> float:
 
 
 def parse_ratio(text: str, where: str) -> float:
-    """Return the ratio that ``1.5%`` or ``0.015`` names, above 0 and below 1.
+    """Return the ratio of ``1.5%`` or ``0.015``, above 0 and below 1.
 
     Raises:
-        InputError: anything else.
+        InputError: the text has another form, or the ratio lies outside this range.
     """
     match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*(%?)\s*", text)
     ratio = float(match[1]) / (100.0 if match[2] else 1.0) if match else 0.0
     if not 0 < ratio < 1:
         raise InputError(
-            where, text, allowed="a share lies above 0 % and below 100 %", remedy=f"write {meant_share(text)}"
+            where, text, allowed="a share is above 0 % and below 100 %", remedy=f"write {meant_share(text)}"
         )
     return ratio
 
 
 def parse_amount(text: str, where: str) -> float:
-    """Return a number of at least 0, as of money.
+    """Return a number of at least 0, such as a price.
 
     Raises:
-        InputError: anything else.
+        InputError: the text is not such a number.
     """
     if re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*", text) is None:
         raise InputError(where, text, allowed="a number of at least 0 is needed", remedy="write 2.5")
@@ -208,10 +208,10 @@ def parse_amount(text: str, where: str) -> float:
 
 
 def parse_positive(text: str, where: str) -> float:
-    """Return a number above 0, as a factor.
+    """Return a number above 0, such as a factor.
 
     Raises:
-        InputError: anything else.
+        InputError: the text is not such a number.
     """
     value = parse_amount(text, where=where)
     if value <= 0:
@@ -223,7 +223,7 @@ def parse_bytes(text: str, where: str) -> int:
     """Return the bytes of a size such as ``24GiB`` or ``512MiB``.
 
     Raises:
-        InputError: not a positive number followed by B, KiB, MiB, GiB or TiB.
+        InputError: the text is not a positive number followed by B, KiB, MiB, GiB or TiB.
     """
     match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{0,18})?)\s*(B|KiB|MiB|GiB|TiB)\s*", text)
     size = round(float(match[1]) * BYTES_PER_UNIT[match[2]]) if match else 0
@@ -238,14 +238,14 @@ def parse_bytes(text: str, where: str) -> int:
 
 
 def first_few(names: Sequence[str], total: int | None = None) -> str:
-    """Return the first few of some names, and how many more there are; ``total`` are there where not all are given."""
+    """Return the first MAX_NAMED names and the number of the others; ``total`` counts all, if not all are given."""
     total = total or len(names)
     more = f" and {total - MAX_NAMED:,} more" if total > MAX_NAMED else ""
     return f"{', '.join(names[:MAX_NAMED])}{more}"
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number with its noun, the last word of a phrase: ``1 trial``, ``2 short passes``, ``0 families``."""
+    """Return a number and its noun, which may be a phrase: ``1 trial``, ``2 short passes``, ``0 families``."""
     return f"{number:,} {noun if number == 1 else _plural(noun)}"
 
 

@@ -213,8 +213,8 @@ class TestReadSizesCsv:
             (b"\x89PNG\r\n\x1a\n\0\0", "is an image and no CSV text; name the folder of the images"),
             (b"\xff\xd8\xff\xe0\0", "is an image"),
             (b"PK\x03\x04\0\0[Content_Types].xml", "is a spreadsheet and no CSV text; save its table as CSV"),
-            (b"PK\x03\x04\0\0sizes.csv", "this is zip; .*unpack it: unzip"),
-            (b"\xfd7zXZ\0", "this is xz"),
+            (b"PK\x03\x04\0\0sizes.csv", "is compressed with zip; .*run unzip"),
+            (b"\xfd7zXZ\0", "is compressed with xz"),
             (b"width,height,name\n1,2,Bo\xdfel\n", "line 2: byte 0xdf: .* Latin-1 .*; save it as CSV in UTF-8"),
         ],
     )

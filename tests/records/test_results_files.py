@@ -40,17 +40,19 @@ def test_results_are_read_as_other_programs_leave_them(content: bytes, tmp_path:
 def test_what_is_compressed_otherwise_is_refused_with_what_unpacks_it(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl.xz"
     path.write_bytes(lzma.compress(TEXT.encode()))
-    with pytest.raises(InputError, match=r"this is xz; gzip is read, and text; unpack it: unxz .*r\.jsonl\.xz"):
+    with pytest.raises(
+        InputError, match=r"is compressed with xz; only text and gzip are read; run unxz .*r\.jsonl\.xz"
+    ):
         load_results(path)
     path.write_bytes(b"\x28\xb5\x2f\xfd and so on")
-    with pytest.raises(InputError, match=r"this is zstd; .* zstd -d"):
+    with pytest.raises(InputError, match=r"is compressed with zstd; .* run zstd -d"):
         load_results(path)
 
 
 def test_a_folder_is_not_read_in_part(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", RECORDS[0])
     (tmp_path / "b.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd and so on")
-    with pytest.raises(InputError, match=r"b\.jsonl\.zst: this is zstd"):
+    with pytest.raises(InputError, match=r"b\.jsonl\.zst: is compressed with zstd"):
         load_all([tmp_path])
 
 

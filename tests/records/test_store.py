@@ -228,7 +228,7 @@ def test_what_is_no_regular_file_is_neither_read_nor_written(tmp_path: Path) -> 
     pipe = tmp_path / "pipe.jsonl"
     os.mkfifo(pipe)
     for path in (pipe, Path("/dev/full")):
-        with pytest.raises(InputError, match="no regular file"):
+        with pytest.raises(InputError, match="not a regular file"):
             load_all([path])
-        with pytest.raises(InputError, match="no regular file"):
+        with pytest.raises(InputError, match="not a regular file"):
             ResultsFile(path, environment={})

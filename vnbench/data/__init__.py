@@ -1,1 +1,1 @@
-"""Names of earlier versions, for those who import them; vnbench.batching is their home."""
+"""Modules of vnbench.batching under their names of earlier versions, for code that imports them."""

@@ -1,4 +1,4 @@
-"""The name that vnbench.batching.epoch had in earlier versions."""
+"""vnbench.batching.epoch under its name of earlier versions."""
 
 from vnbench.batching.epoch import own_canvases, plan_epoch, worst_case_budget
 

@@ -1,4 +1,4 @@
-"""The name that vnbench.batching.plan had in earlier versions."""
+"""vnbench.batching.plan under its name of earlier versions."""
 
 from vnbench.batching.plan import BatchPlan, MicroBatch, PlanConfig
 

@@ -1,4 +1,4 @@
-"""The name that vnbench.batching.resume had in earlier versions."""
+"""vnbench.batching.resume under its name of earlier versions."""
 
 from vnbench.batching.resume import EpochSampler, PlanState, read_state, settings_of
 

@@ -1,4 +1,4 @@
-"""The name that vnbench.batching.sizes had in earlier versions."""
+"""vnbench.batching.sizes under its name of earlier versions."""
 
 from vnbench.batching.sizes import SizeDistribution, draw_sizes, read_sizes_csv
 
