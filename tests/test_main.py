@@ -50,9 +50,7 @@ def test_an_error_of_vnbench_itself_is_one_line_with_a_file_of_details_and_never
     done = run_failing(code, tmp_path)
     assert done.returncode == 70
     (line,) = done.stderr.splitlines()
-    what = (
-        "a package cannot be imported, install it anew" if "modules" in code else "this is an error of vnbench itself"
-    )
+    what = "a package cannot be imported, reinstall it" if "modules" in code else "this is an error of vnbench itself"
     assert line.startswith(f"vnbench: {what} (")
     kept = Path(line.rpartition("details are in ")[2])
     assert kept.is_relative_to(tmp_path)
@@ -219,7 +217,7 @@ def test_a_working_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        "vnbench: working folder: it is gone (No such file or directory); change to one that is there"
+        "vnbench: working folder: was deleted (No such file or directory); change to a folder that exists"
     )
 
 

@@ -1,1 +1,1 @@
-"""A function in a fresh process, and what processes share: locks and interrupts."""
+"""Run functions in fresh processes; locks, interrupts and streams."""

@@ -1,7 +1,7 @@
-"""The first code that runs in a child process: its own session, its output in a file, its end with its parent's.
+"""The entry point of a child process: it starts a session, sends output to a file, and ends when the parent ends.
 
-A parent that is killed cannot end its children, and neither a forkserver nor PR_SET_PDEATHSIG does (the forkserver, not
-the parent, is the child's parent to the kernel). So a thread watches the parent's sentinel and ends the whole process
+A parent that is killed cannot end its children. Neither the forkserver nor PR_SET_PDEATHSIG helps: to the kernel, the
+child's parent is the forkserver. So a thread in the child watches the parent's sentinel and kills the whole process
 group, loader workers included.
 """
 
@@ -21,17 +21,17 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 TO_IMPORT = "VNBENCH_IMPORTS"
-"""Variable that tells the server of children which modules to import for all of them."""
+"""Environment variable that names the modules which the forkserver imports for all children."""
 
 Entry = Callable[[str], str]
-"""The work of a child: takes its order as text, returns its answer as text."""
+"""The work of a child: takes a payload and returns an answer, both as text."""
 
 
 def child_main(entry: str, payload: str, answer_pipe: Connection, log_path: str) -> None:
-    """Run ``module:function`` on the payload and write its answer, ended by a newline, to the pipe."""
+    """Run ``module:function`` on the payload and write its answer and a newline to the pipe."""
     os.setsid()
     _redirect_output(log_path)
-    # The parent removes the log's folder when this process has ended, however it ended.
+    # The parent removes the log's folder after this process, however it ends; so temporary files are removed too.
     tempfile.tempdir = str(Path(log_path).parent)
     _offer_to_the_oom_killer()
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
@@ -52,14 +52,14 @@ def _redirect_output(log_path: str) -> None:
     try:
         log = os.open(log_path, os.O_WRONLY | os.O_APPEND)
     except FileNotFoundError:
-        os._exit(1)  # the parent was interrupted while it started this child, and has cleared up already
+        os._exit(1)  # the parent was interrupted while it started this child and has already removed the folder
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
     os.close(log)
 
 
 def _offer_to_the_oom_killer() -> None:
-    # A trial that fills the host's memory should be the one that is killed, not its parent.
+    # If a trial fills the host's memory, the kernel should kill the trial, not its parent.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("900", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""An error that nobody foresaw: one line for people, and its details in a file."""
+"""Report an unexpected error: one line on the terminal, details in a file."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pathlib import Path
 from vnbench.processes.user_cache import temporary_cache, user_cache
 
 DEBUG = "VNBENCH_DEBUG"
-"""Variable that shows tracebacks on the terminal."""
+"""Environment variable that shows tracebacks on the terminal."""
 
 MAX_MESSAGE_CHARACTERS = 200
 
 
 def failure_lines(error: BaseException) -> list[str]:
-    """Return what is said of an error: one line, after the traceback where that is wished; a file keeps the latter."""
+    """Return what to print about an error: one line, after the traceback if DEBUG is set; write details to a file."""
     details = "".join(traceback.format_exception(error))
     message = " ".join(str(error).split())[:MAX_MESSAGE_CHARACTERS]
     told = f"{type(error).__name__}: {message}" if message else type(error).__name__
     is_import = isinstance(error, ImportError)
-    what = "a package cannot be imported, install it anew" if is_import else "this is an error of vnbench itself"
+    what = "a package cannot be imported, reinstall it" if is_import else "this is an error of vnbench itself"
     line = f"vnbench: {what} ({told}); {keep_details(details)}"
     return [details, line] if os.environ.get(DEBUG) else [line]
 
 
 def keep_details(details: str) -> str:
-    """Keep what is too long for a terminal in a new file, and return where it is."""
+    """Write details that are too long for a terminal to a new file; return a phrase that names the file."""
     for place in (user_cache() / "errors", temporary_cache() / "errors"):
         with suppress(OSError):
             return f"details are in {_kept(details, folder=place)}"

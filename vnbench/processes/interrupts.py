@@ -1,4 +1,4 @@
-"""Remember Ctrl-C: extensions that it hits may disguise it."""
+"""Remember Ctrl-C: C extensions may disguise it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from types import FrameType, TracebackType
 from typing import NoReturn
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, by convention 128 and the number of the signal."""
+"""Exit code after Ctrl-C: 128 plus the signal number, by convention."""
 
 
 class Interrupts:
-    """Notes, while it is entered, that an interrupt has come; it raises KeyboardInterrupt as ever.
+    """A context that remembers whether Ctrl-C was pressed; KeyboardInterrupt is still raised.
 
-    An extension module whose import is interrupted makes an ImportError of it, for one. Where interrupts are ignored,
-    as a shell has it for what it runs in the background, they still are.
+    For example, an extension module whose import is interrupted may raise an ImportError instead. If interrupts are
+    ignored, as for background jobs of a shell, they stay ignored.
     """
 
     def __init__(self) -> None:
         self.have_come = False
-        """Whether there was one."""
+        """Whether Ctrl-C was pressed."""
         self._is_noting = False
 
     def __enter__(self) -> Interrupts:

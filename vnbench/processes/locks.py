@@ -1,4 +1,4 @@
-"""Exclusive locks between processes, which the system releases however their holder ends."""
+"""Exclusive locks between processes; the system releases them however their holder ends."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from contextlib import contextmanager
 from vnbench.errors import InputError
 
 HELD = (errno.EWOULDBLOCK, errno.EACCES)
-"""What says that another process holds a lock; EACCES is a file server's word for it."""
+"""Error numbers that mean that another process holds the lock; some file servers answer EACCES."""
 
 
 class NoLocksError(OSError):
-    """A file system that has no locks, such as Lustre without its option ``flock``, or NFS without a lock service."""
+    """A file system without locks, such as Lustre without the option ``flock`` or NFS without a lock service."""
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the exclusive lock of an open file; return False where another process holds it.
+    """Take the exclusive lock of an open file; return False if another process holds it.
 
     Raises:
-        NoLocksError: the file system cannot tell.
+        NoLocksError: the file system has no locks.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,10 +35,10 @@ def try_lock(descriptor: int) -> bool:
 
 @contextmanager
 def gpu_lock(uuid: str | None) -> Iterator[None]:
-    """Hold the lock of one GPU, or none where ``uuid`` is None (the CPU).
+    """Hold the lock of one GPU, or no lock if ``uuid`` is None (the CPU).
 
-    It is a name of the kernel's (an abstract socket): every user and every temporary folder of the machine has the same
-    ones, and no file is left that another user may not open. Where there are no such names, there is no lock.
+    The lock is the name of an abstract socket. These names are the same for all users and temporary folders of the
+    machine, and leave no file that another user may not open. Without abstract sockets there is no lock.
 
     Raises:
         InputError: another sweep on this machine measures on the same GPU.

@@ -1,7 +1,7 @@
-"""The parent's side of one child process: start it, watch the clock, read its answer, see it end.
+"""Run a child process from the parent: start it, enforce its deadline, read its answer, end it.
 
-Children come from a forkserver that has imported torch and never touched CUDA: a fresh process in milliseconds, and a
-parent that stays free of torch.
+A forkserver that has imported torch but never touched CUDA forks the children. So a fresh process takes milliseconds,
+and the parent never imports torch.
 """
 
 from __future__ import annotations
@@ -25,66 +25,66 @@ from vnbench.errors import ChildError, InputError
 from vnbench.processes.child import TO_IMPORT, child_main
 
 MAX_ANSWER_BYTES = 64 * 2**20
-"""Longest answer that is read: a record of a thousand steps has 0.3 MB; more than this is no record."""
+"""Longest answer that is read. A record of a thousand steps has 0.3 MB; anything longer than this is not a record."""
 
 EXIT_GRACE_S = 10.0
-"""Time for a child to end after its answer; loader workers are joined in it."""
+"""Seconds that a child may take to end after its answer; it joins its loader workers in that time."""
 
 LOG_TAIL_CHARACTERS = 4000
 
 MAX_FOLDER_BYTES = 60
-"""Longest temporary folder for sockets: Linux takes 107 bytes, of which multiprocessing adds up to 40."""
+"""Longest path of the temporary folder for sockets: Linux allows 107 bytes, and multiprocessing adds up to 40."""
 
 PRELOAD = ("torch", "torch._dynamo", "vnbench.trial.entry", "vnbench.trial.instruments.environment")
-"""Modules that the forkserver imports once for all children. An optimizer imports torch._dynamo when it is made, 1.3 s
-in each child otherwise. None of them may ask CUDA anything on import: a process forked after that could not use it."""
+"""Modules that the forkserver imports once for all children. Creating an optimizer imports torch._dynamo, which would
+otherwise take 1.3 s in each child. No module may call CUDA on import: a process forked after that could not use it."""
 
 
 SPIN_COUNT = "3000"
-"""Turns for which a thread of libgomp waits for the others before it sleeps: a hundredth of its default. Beside a
-program that takes a core, the scheduler puts two threads on the other one, and each wait for the default count lasts
-until the time slice ends: a pass over a small canvas took 5.7 s then, 0.5 s with this count, 0.05 s alone. On quiet
+"""Turns for which a libgomp thread spins before it sleeps: a hundredth of the default. If another program takes one of
+two cores, the scheduler puts two threads on the other core, and each wait with the default count lasts until the time
+slice ends. A pass over a small canvas then took 5.7 s; with this count 0.5 s; without the other program 0.05 s. On idle
 cores no difference was seen (0.6 and 4.6 Mpx, three processes each in turn)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChildOutcome:
-    """How a child process ended and what it said."""
+    """How a child process ended, and its answer."""
 
     answer: bytes | None
-    """Its answer without the line end; None if no whole line came."""
+    """Its answer without the newline; None if no complete line arrived."""
     num_answer_bytes: int
-    """Bytes that came on the pipe, whole or not."""
+    """Bytes received on the pipe, whether the answer is complete or not."""
     exit_code: int | None
-    """Its exit code; the negative signal number if a signal ended it; None if it had to be killed."""
+    """Its exit code; the negative signal number if a signal ended it; None if vnbench had to kill it."""
     is_timeout: bool
-    """Whether it ran past its time limit and was killed for it."""
+    """Whether it exceeded its time limit and was killed."""
     is_oom_killed: bool
-    """Whether the kernel's out-of-memory killer was at work while a SIGKILL ended it."""
+    """Whether SIGKILL ended it and the kernel's out-of-memory killer acted meanwhile."""
     log_tail: str
-    """The end of what it printed."""
+    """The last LOG_TAIL_CHARACTERS of its output."""
     elapsed_s: float
-    """Wall clock from start to end."""
+    """Wall-clock seconds from start to end."""
 
 
 def start_server(preload: Sequence[str] = PRELOAD) -> None:
-    """Start the process that children are forked from, if there is none yet; it imports while the caller goes on.
+    """Start the forkserver if it does not run yet; it imports its modules while the caller goes on.
 
-    Ctrl-C in a terminal is for this process alone: the server, and what is forked from it, leave it waiting for ever.
+    Only this process handles Ctrl-C: SIGINT stays blocked in the forkserver and its children.
 
     Raises:
-        InputError: the working folder is gone, or no file can be written in the temporary one.
+        InputError: the working folder was deleted, or no file can be written in the temporary folder.
     """
     _check_folders()
-    # Both run code given on their command line, for which Python looks into the working folder first.
+    # The two processes below run code from their command line; Python would search the working folder first.
     os.environ["PYTHONSAFEPATH"] = "1"
     multiprocessing.get_context("forkserver").set_forkserver_preload(["vnbench.processes.server"])
     os.environ[TO_IMPORT] = ",".join(preload)
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when libgomp is loaded, which comes with torch
-    # Python starts this one before the server, if it has to, and lets interrupts through again then.
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # libgomp reads it when torch loads it
+    # Start the tracker here: otherwise Python starts it before the server and then unblocks SIGINT.
     multiprocessing.resource_tracker.ensure_running()
-    # A process keeps the mask of the one that started it.
+    # A new process inherits the signal mask.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         with _short_folder():
@@ -99,7 +99,7 @@ def _check_folders() -> None:
         os.getcwd()
     except OSError as error:
         raise InputError(
-            "working folder", allowed=f"it is gone ({error.strerror})", remedy="change to one that is there"
+            "working folder", allowed=f"was deleted ({error.strerror})", remedy="change to a folder that exists"
         ) from error
     try:
         tempfile.gettempdir()
@@ -108,15 +108,15 @@ def _check_folders() -> None:
             "TMPDIR",
             os.environ.get("TMPDIR", ""),
             allowed="no file can be written there, nor in /tmp",
-            remedy="make room, or name a folder that has some",
+            remedy="make room, or name a folder with free space",
         ) from error
 
 
 @contextlib.contextmanager
 def _short_folder() -> Iterator[None]:
-    """Let multiprocessing put its sockets into a folder whose name leaves room for theirs.
+    """Give multiprocessing a temporary folder whose path is short enough for its sockets.
 
-    It chooses once, for this process and what it starts.
+    It chooses the folder once, for this process and its children.
     """
     given = tempfile.gettempdir()
     places = [place for place in ("/tmp", "/var/tmp", "/dev/shm") if os.access(place, os.W_OK | os.X_OK)]
@@ -135,13 +135,13 @@ def run_child(
     timeout_s: float,
     preload: Sequence[str] = PRELOAD,
 ) -> ChildOutcome:
-    """Run ``module:function`` on the payload in a fresh process and return how it went.
+    """Run ``module:function`` on the payload in a fresh process and return its outcome.
 
-    The deadline is on the process, not on the pipe: a child that closes the pipe and lives on is killed like any other.
-    Whatever ends this function, an interrupt included, ends the child and its whole process group.
+    The deadline holds for the process, not for the pipe: a child that closes the pipe and lives on is killed too.
+    However this function ends, even by an interrupt, the child and its whole process group end with it.
 
     Raises:
-        InputError: as ``start_server``.
+        InputError: as for ``start_server``.
         ChildError: no process can be started.
     """
     context = multiprocessing.get_context("forkserver")
@@ -163,7 +163,7 @@ def _run(
     reader, writer = context.Pipe(duplex=False)
     start = time.monotonic()
     kills_before = _oom_kill_count()
-    # Not a daemon: a daemon process may not have children of its own, and a trial has loader workers.
+    # Not a daemon: a daemon process may not have children, and a trial has loader workers.
     process = context.Process(target=child_main, args=(entry, payload, writer, str(log_path)), daemon=False)
     answer = bytearray()
     try:
@@ -191,7 +191,7 @@ def _start(process: ForkServerProcess) -> None:
     try:
         process.start()
     except (EOFError, OSError) as error:
-        raise ChildError(f"no process can be started: the one that starts them ended ({error!r})") from error
+        raise ChildError(f"no process can be started: the forkserver ended ({error!r})") from error
 
 
 def _watch(
@@ -210,7 +210,7 @@ def _watch(
         if is_open:
             is_open = _drain(reader.fileno(), answer)
             if answer.endswith(b"\n") or len(answer) > MAX_ANSWER_BYTES:
-                # It has said everything: what is left to it is to end, within the grace and its own deadline.
+                # The answer is complete (or too long): the child only has to end, within the grace and its deadline.
                 process.join(min(EXIT_GRACE_S, max(0.0, deadline - time.monotonic())))
                 return False
         if process.sentinel in ready:
@@ -220,7 +220,7 @@ def _watch(
 
 
 def _drain(descriptor: int, answer: bytearray) -> bool:
-    """Read what is there without waiting; return whether more can come."""
+    """Read the available bytes without waiting; return whether more can come."""
     while len(answer) <= MAX_ANSWER_BYTES:
         try:
             chunk = os.read(descriptor, 2**20)
@@ -235,7 +235,7 @@ def _drain(descriptor: int, answer: bytearray) -> bool:
 def _end_group(process: ForkServerProcess) -> None:
     if process.pid is None:
         return
-    # The child is its group's leader once it has called setsid; before that there is no such group, only the process.
+    # The child leads a process group once it has called setsid; before that there is only the process.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     if process.exitcode is None:

@@ -1,12 +1,12 @@
-"""What the server of children loads first, so that what happens to it does not reach its children or the screen.
+"""Prepare the forkserver: it imports this module first, which hides interrupts and keeps CUDA usable in the children.
 
-It forks a child as soon as it is asked to; what the child is to do comes on a pipe afterwards. An interrupt in between
-leaves the pipe empty, and Python would print the end of file as an error of the insides.
+The forkserver forks a child on request, and the child then reads its task from a pipe. An interrupt in between leaves
+the pipe empty, and Python would print a traceback of the EOFError.
 
-And one question to CUDA, by any module that it imports, would make CUDA unusable in every child. The most frequent one,
-whether there is a GPU, is answered without CUDA here; a child asks as ever, since that answer promises less.
+A single CUDA call in an imported module would make CUDA unusable in every child. The most common one,
+``torch.cuda.is_available``, is answered here without CUDA. Children use the default check again, which is stricter.
 
-A module that does not import is left to the children: one that needs it fails alone, and tells why.
+An import that fails here is left to the children: a child that needs the module fails alone and reports the cause.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import TracebackType
 from vnbench.processes.child import TO_IMPORT
 
 NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
-"""Where it is 1, ``torch.cuda.is_available`` asks the driver's library instead of the driver."""
+"""Environment variable: if it is 1, ``torch.cuda.is_available`` asks NVML instead of the CUDA driver."""
 
 
 def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

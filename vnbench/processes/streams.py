@@ -1,7 +1,7 @@
-"""The standard streams, however they were handed over: closed, full, without a reader, in an encoding of few letters.
+"""Make the standard streams safe to write to, whether closed, full, without a reader, or in a small encoding.
 
-What cannot be written must not end what is measured. A reader that goes away, as ``head`` does, has enough; that a disk
-is full is told at the end.
+A failed write must not end a measurement. A reader that closes the pipe, as ``head`` does, is no error; a full disk is
+reported at the end.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import sys
 from typing import Any, cast
 
 SPELLED_OUT = {"\N{PLUS-MINUS SIGN}": "+-"}
-"""Characters of our own that an encoding may lack. Tables are drawn in ASCII there, which is rich's doing."""
+"""Replacements for characters that an encoding may lack. rich draws tables in ASCII in such encodings."""
 
 ESCAPES = "vnbench-escapes"
-"""Name of the error handler of streams."""
+"""Name of the codec error handler of the streams."""
 
 
 class Stream(io.FileIO):
-    """A standard stream that takes everything, and drops it from its first failure on."""
+    """A standard stream whose writes never fail: after the first error it drops what is written."""
 
     trouble: OSError | None = None
-    """That failure, unless it was that nobody reads any more."""
+    """The first error; None after a broken pipe or an error of a terminal."""
     is_over = False
-    """Whether it failed."""
+    """Whether a write failed."""
     is_terminal = False
-    """Whether it began as a terminal, which may be closed while a sweep runs."""
+    """Whether it was a terminal at the start; a terminal may be closed while a sweep runs."""
 
     def write(self, content: bytes) -> int:  # type: ignore[override]  # wider in typeshed
-        """Write, unless it failed before."""
+        """Write, unless a write failed before; return the number of bytes, written or dropped."""
         if not self.is_over:
             try:
                 return super().write(content)
@@ -43,7 +43,7 @@ class Stream(io.FileIO):
 
 
 def prepare_streams() -> Stream:
-    """Put streams that never fail in the place of the standard ones; return the one below stdout."""
+    """Replace stdout and stderr by streams that never fail; return the raw stream below stdout."""
     codecs.register_error(ESCAPES, _escaped)
     for descriptor in range(3):
         _fill(descriptor)
@@ -53,11 +53,11 @@ def prepare_streams() -> Stream:
 
 
 def _fill(descriptor: int) -> None:
-    """Put /dev/null where a stream is closed: the next file that is opened would take its place."""
+    """Open /dev/null in place of a closed stream: the next opened file would otherwise get its descriptor."""
     try:
         os.fstat(descriptor)
     except OSError:
-        null = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        null = os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
         os.set_inheritable(null, True)
 
 
@@ -67,7 +67,7 @@ def _open(descriptor: int, given: object) -> tuple[Stream, io.TextIOWrapper]:
     buffer: Any = below if getattr(given, "write_through", False) else io.BufferedWriter(cast(Any, below))
     return below, io.TextIOWrapper(
         buffer,
-        # Of what was closed (None) nothing is known.
+        # A closed stream is None and has no attributes, so the defaults hold.
         encoding=getattr(given, "encoding", "utf-8"),
         errors=ESCAPES,
         line_buffering=getattr(given, "line_buffering", True),
@@ -76,9 +76,9 @@ def _open(descriptor: int, given: object) -> tuple[Stream, io.TextIOWrapper]:
 
 
 def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Return what stands for a character that an encoding lacks, and where to go on after it.
+    """Return the replacement of a character that an encoding lacks, and the index after it.
 
-    A byte of a file name that is no UTF-8 goes out as it came in.
+    A byte of a file name that is not UTF-8 is written unchanged.
     """
     assert isinstance(error, UnicodeEncodeError)
     character = error.object[error.start]
