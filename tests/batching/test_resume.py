@@ -70,7 +70,7 @@ def test_a_finished_epoch_has_nothing_left() -> None:
 def test_an_epoch_counter_that_never_moves_is_an_error_and_no_repetition() -> None:
     sampler = EpochSampler(SIZES_N2, config())
     first = list(sampler)
-    with pytest.raises(InputError, match=r"epoch 0: it was iterated already.*set_epoch\(1\)"):
+    with pytest.raises(InputError, match=r"epoch 0: it was already iterated.*set_epoch\(1\)"):
         next(iter(sampler))
     sampler.set_epoch(1)
     assert list(sampler) != first
@@ -80,7 +80,7 @@ def test_an_iterator_that_is_never_advanced_uses_nothing_up() -> None:
     sampler = EpochSampler(SIZES_N2, config())
     unused, used = iter(sampler), iter(sampler)
     assert sorted(chain.from_iterable(used)) == list(range(103))
-    with pytest.raises(InputError, match="epoch 0: it was iterated already"):
+    with pytest.raises(InputError, match="epoch 0: it was already iterated"):
         next(unused)
 
 
@@ -225,7 +225,7 @@ class TestDataLoader:
         sampler = EpochSampler(SIZES_N2, config())
         loader = self.loader(sampler, num_workers=num_workers, persistent=persistent)
         assert len(list(loader)) == len(loader)
-        with pytest.raises(InputError, match=r"epoch 0: it was iterated already.*set_epoch\(1\)"):
+        with pytest.raises(InputError, match=r"epoch 0: it was already iterated.*set_epoch\(1\)"):
             list(loader)
         sampler.set_epoch(1)
         assert sorted(chain.from_iterable(batch.tolist() for batch in loader)) == list(range(103))
@@ -238,7 +238,7 @@ class TestDataLoader:
         loader = self.loader(sampler, num_workers=num_workers, persistent=persistent)
         for _ in zip(range(3), loader, strict=False):
             pass
-        with pytest.raises(InputError, match="epoch 0: it was iterated already"):
+        with pytest.raises(InputError, match="epoch 0: it was already iterated"):
             list(loader)
         sampler.resume(sampler.state(next_step=0))
         assert sorted(chain.from_iterable(batch.tolist() for batch in loader)) == list(range(103))
@@ -258,7 +258,7 @@ class TestFile:
     def test_what_is_no_state_is_refused(self, tmp_path: Path, content: str | bytes) -> None:
         path = tmp_path / "state.json"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        with pytest.raises(InputError, match=r"state\.json: the file holds no state of a plan"):
+        with pytest.raises(InputError, match=r"state\.json: the file does not hold the state of a plan"):
             read_state(path)
 
     def test_a_number_that_is_none_is_refused(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which examples share a batch, planned from sizes alone; what a training script of one's own imports.
+"""Plan which examples share a batch, from their sizes alone; the interface for your own training scripts.
 
 from vnbench.batching import EpochSampler, PlanConfig
 

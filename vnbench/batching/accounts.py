@@ -1,4 +1,4 @@
-"""What a plan pays: padding, its lower bound, shapes, and how little its steps change from epoch to epoch.
+"""Account for the costs of a plan: padding and its lower bound, shapes, and pairs repeated between epochs.
 
 Shape suffixes: N examples, M micro-batches, S optimizer steps.
 """
@@ -19,15 +19,15 @@ from vnbench.records.readings import BatchingAccount
 from vnbench.units import MAX_SIDE_PIXELS
 
 NUM_EPOCHS_BEFORE = 2
-"""Epochs whose pairs are compared with those of the epoch accounted for."""
+"""Number of earlier epochs whose pairs are compared with those of the epoch in question."""
 
 
 def account(sizes_N2: SizeArray, plan: BatchPlan, *, previous: Sequence[BatchPlan] = ()) -> BatchingAccount:
-    """Return what a plan pays; ``previous`` are the plans of the epochs before, the last one first.
+    """Return the account of a plan; ``previous`` holds the plans of the epochs before it, the latest first.
 
     Raises:
-        ValueError: sizes that are not whole positive pixels of shape (N, 2), or a plan that does not hold each of the
-            N examples exactly once.
+        ValueError: the sizes are not positive whole pixels of shape (N, 2), or a plan does not hold each of the N
+            examples exactly once.
     """
     check_sizes(sizes_N2)
     for one in (plan, *previous):
@@ -59,10 +59,10 @@ def account(sizes_N2: SizeArray, plan: BatchPlan, *, previous: Sequence[BatchPla
 
 
 def account_for_epoch(sizes_N2: SizeArray, config: PlanConfig, *, epoch: int = NUM_EPOCHS_BEFORE) -> BatchingAccount:
-    """Return the account of an epoch's plan, with the pairs that it repeats from the epochs before it.
+    """Return the account of one epoch's plan, with the pairs that it repeats from the epochs before.
 
     Raises:
-        ValueError: as ``plan_epoch``.
+        ValueError: as for ``plan_epoch``.
     """
     grid = None if config.shapes is None else choose_grid(align(sizes_N2), count=config.shapes)
     plan, *previous = (
@@ -73,12 +73,12 @@ def account_for_epoch(sizes_N2: SizeArray, config: PlanConfig, *, epoch: int = N
 
 
 def _repeated_pair_ratio(plan: BatchPlan, previous: BatchPlan) -> float | None:
-    """Return the share of the pairs within a step that were in one step of ``previous`` too; None without pairs."""
+    """Return the share of pairs within a step that also shared a step in ``previous``; None without pairs."""
     steps_N, previous_steps_N = _step_of_example(plan), _step_of_example(previous)
     num_pairs = _num_pairs(plan.lengths_S)
     if num_pairs == 0:
         return None
-    # Examples that share both steps form a group, and every pair within it is a repeated one.
+    # Examples that share both steps form a group; every pair in a group is repeated.
     _, counts = np.unique(steps_N * len(previous.passes_S) + previous_steps_N, return_counts=True)
     return _num_pairs(counts) / num_pairs
 
@@ -94,7 +94,7 @@ def _step_of_example(plan: BatchPlan) -> IntArray:
 
 
 def _lag_1_width_correlation(sizes_N2: SizeArray, plan: BatchPlan) -> float | None:
-    """Return the correlation of neighbouring full steps' mean widths; None below three steps or without a spread."""
+    """Return the correlation between mean widths of consecutive full steps; None if under three or all equal."""
     widths_N = sizes_N2[plan.order_N, 1]
     lengths_S = plan.lengths_S
     means_S = np.add.reduceat(widths_N, np.cumsum(lengths_S) - lengths_S) / lengths_S

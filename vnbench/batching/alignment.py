@@ -1,4 +1,4 @@
-"""Canvas sides: lengths that the encoder can halve in all its stages."""
+"""Round canvas sides up to lengths that every stage of the encoder can halve."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ _Lengths = TypeVar("_Lengths", int, IntArray)
 
 
 def align(length: _Lengths) -> _Lengths:
-    """Return a length in pixels, or an array of them, rounded up to the next multiple of ALIGNMENT."""
+    """Return a length in pixels, or an array of lengths, rounded up to a multiple of ALIGNMENT."""
     return -(-length // ALIGNMENT) * ALIGNMENT

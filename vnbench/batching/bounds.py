@@ -1,4 +1,4 @@
-"""The least padding that any grouping of some examples can have.
+"""Compute a lower bound on the padding of any grouping of the examples.
 
 Shape suffixes: N examples, M micro-batches, U distinct areas.
 """
@@ -10,27 +10,28 @@ import numpy as np
 from vnbench.batching.alignment import IntArray
 
 MAX_STATES = 2**24
-"""Largest table for which the bound takes the micro-batches' size into account: 128 MiB. A plan of fixed cuts needs a
-few states per example; one of a pixel budget may leave so many places free that it would need billions."""
+"""Largest number of states for which the bound limits the size of micro-batches: 128 MiB. A plan of fixed cuts needs a
+few states per example; a plan with a pixel budget may leave so many places free that it would need billions."""
 
 MAX_OPERATIONS = 2**30
-"""Most operations for the same: a few seconds."""
+"""Largest number of operations for the same purpose: a few seconds."""
 
 _UNREACHABLE = 2**61
-"""Cost of a state that no partition reaches: above the pixels of any data set, and twice it still fits 64 bits."""
+"""Cost of a state that no partition reaches: above the pixels of any data set, and its double still fits 64 bits."""
 
 
 def fewest_padded_pixels(areas_N: IntArray, *, num_micro_batches: int, micro_batch_size: int) -> int:
-    """Return a lower bound, in pixels, on the canvases of any grouping into so many micro-batches of at most that size.
+    """Return a lower bound, in pixels, on the padded pixels of any grouping into micro-batches of this number and size.
 
-    ``areas_N`` are aligned heights x aligned widths. A micro-batch of n examples costs n x max height x max width, at
-    least n x its largest area, so the cheapest grouping under that second cost bounds every grouping under the first.
-    Under it some cheapest grouping is consecutive in ascending order of area. Take the group with the largest area of
-    all and exchange its other members for the next largest: its own cost stays, no other group changes its number, and
-    each gets a smaller member for a larger one, so no other maximum rises. Repeat with the remaining groups.
+    ``areas_N`` are aligned heights x aligned widths. A micro-batch of n examples costs n x max height x max width. That
+    is at least n x its largest area, so the cheapest grouping under this second cost bounds every grouping under the
+    first. Under the second cost, some cheapest grouping is consecutive in ascending order of area: take the group with
+    the largest area and exchange its other members for the next largest examples. Its own cost stays the same. Every
+    other group keeps its number of members and only gets smaller members for larger ones, so no other maximum rises.
+    Repeat with the remaining groups.
 
-    The cheapest consecutive grouping is found exactly where that needs no more than MAX_STATES and MAX_OPERATIONS; else
-    the size of the groups is not bounded, only their number, which is a lower bound still.
+    The cheapest consecutive grouping is found exactly if that needs at most MAX_STATES and MAX_OPERATIONS. Otherwise
+    only the number of groups is limited, not their size; the result is still a lower bound.
     """
     slack = num_micro_batches * micro_batch_size - len(areas_N)
     num_states = (slack + 1) * (num_micro_batches + 1)
@@ -42,20 +43,20 @@ def fewest_padded_pixels(areas_N: IntArray, *, num_micro_batches: int, micro_bat
 def _with_bounded_groups(ascending_N: IntArray, num_micro_batches: int, micro_batch_size: int) -> int:
     """Return the cost of the cheapest consecutive groups of at most micro_batch_size examples.
 
-    K groups of at most m leave K m - N places free, their slack. Let f(d, j) be the least cost of the first j groups
-    when they left d places free, that is of the first j m - d examples. The last of them has m - e examples and ends
-    at the largest, so f(d, j) = min over e of f(d - e, j - 1) + (m - e) x area[j m - d]. The groups that leave none
-    (e = 0) form a running sum along j, which turns that recursion into a running minimum.
+    K groups of at most m examples leave K m - N places free: the slack. Let f(d, j) be the least cost of the first j
+    groups if they leave d places free, so that they hold the first j m - d examples. The last of these groups has
+    m - e examples and ends with the largest one, so f(d, j) = min over e of f(d - e, j - 1) + (m - e) x area[j m - d].
+    Full groups (e = 0) form a running sum along j, which turns the recursion into a running minimum.
 
-    All numbers are whole, so the bound is exact. A plan of fixed cuts has a slack below m, so it takes at most N x m
-    operations (a million examples in batches of 1,024: 0.2 s).
+    All numbers are integers, so the result is exact. The slack of a plan of fixed cuts is below m, so it takes at most
+    N x m operations (a million examples in batches of 1,024: 0.2 s).
     """
     slack = num_micro_batches * micro_batch_size - len(ascending_N)
     ends_M = np.arange(1, num_micro_batches + 1) * micro_batch_size - 1
     costs = np.full((slack + 1, num_micro_batches + 1), _UNREACHABLE, dtype=np.int64)
     costs[0, 0] = 0
     for free in range(slack + 1):
-        # Positions outside the examples belong to states that no partition reaches, or that lead to no answer.
+        # Positions outside the examples belong to states that no partition reaches, or that lead to no result.
         maxima_M = ascending_N[np.clip(ends_M - free, 0, len(ascending_N) - 1)]
         full_groups = np.concatenate(([0], np.cumsum(micro_batch_size * maxima_M)))
         newly_free = np.arange(1, min(free, micro_batch_size - 1) + 1)[:, np.newaxis]
@@ -66,11 +67,11 @@ def _with_bounded_groups(ascending_N: IntArray, num_micro_batches: int, micro_ba
 
 
 def _with_any_groups(areas_N: IntArray, num_groups: int) -> int:
-    """Return a lower bound on the cost of so many consecutive groups of any size.
+    """Return a lower bound on the cost of ``num_groups`` consecutive groups of any size.
 
-    Splitting equal areas saves nothing, so the groups are stretches of the distinct areas. For any price p >= 0 of a
-    group, min over all partitions of (cost + p x groups) - p x num_groups is a lower bound (Lagrangian duality), and
-    the largest of them is sought by bisection of p.
+    Splitting equal areas saves nothing, so the groups are runs of distinct areas. For any price p >= 0 of a group,
+    min over all partitions of (cost + p x groups) - p x num_groups is a lower bound (Lagrangian duality). A bisection
+    of p finds the largest of these bounds.
     """
     areas_U, counts_U = np.unique(areas_N, return_counts=True)
     alone = int((areas_U * counts_U).sum())
@@ -91,7 +92,7 @@ def _with_any_groups(areas_N: IntArray, num_groups: int) -> int:
 
 
 def _cheapest_at_a_price(areas_U: IntArray, ends: IntArray, price: int) -> tuple[int, int]:
-    """Return the least of cost + price x groups over all partitions of the distinct areas, and its number of groups."""
+    """Return the minimum of cost + price x groups over all partitions of the distinct areas, and its group count."""
     least = np.zeros(len(areas_U) + 1, dtype=np.int64)
     groups = np.zeros(len(areas_U) + 1, dtype=np.int64)
     for end, area in enumerate(areas_U, start=1):

@@ -1,4 +1,4 @@
-"""The order of the bucketed sampler: like sizes side by side, with other neighbours in each epoch.
+"""Order examples for the bucketed sampler: similar sizes together, with different neighbours in each epoch.
 
 Shape suffixes: N examples, F examples of full batches, S full batches.
 """
@@ -17,32 +17,32 @@ from vnbench.batching.sizes import SizeArray
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 JITTER_BATCHES = 2.2
-"""Mean of the jitter in batches, where it is not limited.
+"""Mean jitter, in batches, unless MAX_JITTER_SHARE limits it.
 
-A pair of examples meets again in the next epoch with about 1 / (4 JITTER_BATCHES), whatever the number of examples. The
-waste grows with the share of the epoch that the jitter spans: on 12,000 images of 3,200 to 12,800 x 480 to 640 px, in
-batches of 16, it is 4.8 %, of which 2.9 % are alignment.
+A pair of examples meets again in the next epoch with a probability of about 1 / (4 JITTER_BATCHES), for any number of
+examples. The padding grows with the share of the epoch that the jitter spans: for 12,000 images of 3,200 to 12,800 x
+480 to 640 px in batches of 16, the padding is 4.8 %, of which alignment takes 2.9 %.
 """
 
 MAX_JITTER_SHARE = 1 / 340
-"""Mean of the jitter, at most, as a share of an epoch's batches: a 68th of each of five height classes, which costs 2 %
-of padding where widths are uniform from 3,200 to 12,800 px. Epochs of under 750 batches have less jitter for it, and
-repeat more pairs."""
+"""Largest mean jitter as a share of an epoch's batches: a 68th of each of five height classes. It adds 2 % padding if
+widths are uniform from 3,200 to 12,800 px. Epochs of under 750 batches therefore have less jitter and repeat more
+pairs."""
 
 
 def bucketed_order(
     canvases_N2: SizeArray, *, batch_size: int, rng: np.random.Generator, jitter_batches: float | None = None
 ) -> IntArray:
-    """Return an order whose consecutive batches hold like sizes and come in random order; a rest is last.
+    """Return an order whose consecutive batches hold similar sizes, in random order; a remainder comes last.
 
-    The examples are grouped into classes of like heights. Each class is sorted by width, jittered, and cut into
-    batches: an example's place moves up by an exponential number of batches, so that its neighbours differ from epoch
-    to epoch. Of the laws tried (uniform, triangular, gamma), at equal padding none repeats notably fewer pairs.
-    A class holds one height, or two, four and so on that follow each other, whichever pads least: with few examples or
+    The examples are grouped into classes of similar height. Each class is sorted by width, jittered and cut into
+    batches. The jitter moves an example up by an exponentially distributed number of batches, so its neighbours differ
+    from epoch to epoch. At equal padding, no other law that was tried (uniform, triangular, gamma) repeats notably
+    fewer pairs. A class holds one, two, four or more consecutive heights, whichever pads least: with few examples or
     much jitter, the batches of a narrow class would spread too far in width.
 
-    Examples that do not fill the last batch of a class, a random choice of them, go to the next taller class. What is
-    left after the tallest class is the rest. ``jitter_batches`` sets the mean jitter, whatever the number of examples.
+    If a class does not fill its last batch, the left-over examples, chosen at random, go to the next taller class. The
+    left-over of the tallest class is the remainder. ``jitter_batches`` sets the mean jitter for any number of examples.
     """
     num_full = len(canvases_N2) // batch_size
     if jitter_batches is None:
@@ -59,7 +59,7 @@ def bucketed_order(
 
 
 def _height_classes(heights_N: IntArray) -> Iterator[IntArray]:
-    """Yield each example's class, ascending with its height: of single heights, then of two, four, ... and all."""
+    """Yield the class of each example, ascending with height: first one height per class, then 2, 4, ... and all."""
     distinct, ranks_N = np.unique(heights_N, return_inverse=True)
     heights_per_class = 1
     while heights_per_class < 2 * len(distinct):
@@ -70,13 +70,13 @@ def _height_classes(heights_N: IntArray) -> Iterator[IntArray]:
 def _jittered(
     canvases_N2: SizeArray, classes_N: IntArray, shuffled_N: IntArray, jitter_F: FloatArray, *, batch_size: int
 ) -> IntArray:
-    """Return an order that ascends in class; in a class the full batches' examples ascend in width, jittered."""
-    # Cutting the class-sorted order straight through carries each class's rest to the front of the next class.
+    """Return an order that ascends by class; within a class, examples of full batches ascend by jittered width."""
+    # Cutting the class-sorted order straight through carries the remainder of each class into the next class.
     order_N = shuffled_N[np.argsort(classes_N[shuffled_N], kind="stable")]
     full_F, rest_N = np.split(order_N, [len(jitter_F)])
-    # The last example of a batch is of its highest class, which becomes the batch's.
+    # The last example of a batch has the highest class in it, which becomes the class of the batch.
     classes_F = np.repeat(classes_N[full_F[batch_size - 1 :: batch_size]], batch_size)
-    # lexsort is stable: equal widths keep the order of the shuffle.
+    # lexsort is stable: equal widths keep the shuffled order.
     full_F = full_F[np.lexsort((canvases_N2[full_F, 1], classes_F))]
     full_F = full_F[np.lexsort((np.arange(len(full_F)) + jitter_F, classes_F))]
     return np.append(full_F, rest_N)

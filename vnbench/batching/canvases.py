@@ -1,4 +1,4 @@
-"""The canvases of compute trials: sizes fixed beforehand, spread over what training will meet."""
+"""Choose the canvases of compute trials: fixed sizes spread over the range that training meets."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ Size = tuple[int, int]
 
 
 def canvas_grid(*, smallest: Size, largest: Size, count: int) -> tuple[Size, ...]:
-    """Return up to ``count`` sizes from ``largest`` down to ``smallest``, both included, at even steps of area.
+    """Return up to ``count`` sizes from ``largest`` down to ``smallest``, both included, in equal steps of area.
 
-    A size between them has sides that are multiples of ALIGNMENT; its height is by turns the lowest and the highest
-    that leaves a width between those of the ends, so that the sizes lie around the range and not on its diagonal, and
-    what depends on the shape beyond its area shows. Sizes that fall together are returned once.
+    The sides of the sizes in between are multiples of ALIGNMENT. Their heights are alternately the lowest and the
+    highest that allow a width within the range. So the sizes do not lie on the diagonal of the range, and effects of
+    the shape show beside those of the area. Equal sizes are returned once.
 
     Raises:
-        ValueError: ``count`` below 2, or a side of ``smallest`` above that of ``largest``.
+        ValueError: ``count`` is below 2, or a side of ``smallest`` is above that of ``largest``.
     """
     (low_height, low_width), (high_height, high_width) = smallest, largest
     if count < 2 or low_height > high_height or low_width > high_width:
@@ -31,7 +31,7 @@ def canvas_grid(*, smallest: Size, largest: Size, count: int) -> tuple[Size, ...
             if low_width - ALIGNMENT / 2 <= area / height <= high_width + ALIGNMENT / 2
         ]
         if not heights:
-            continue  # a range narrower than the alignment has no size there
+            continue  # a range narrower than the alignment has no such size
         height = heights[0] if i % 2 else heights[-1]
         width = min(max(round(area / height / ALIGNMENT) * ALIGNMENT, ALIGNMENT), high_width)
         sizes.append((height, width))

@@ -1,4 +1,4 @@
-"""CSV as spreadsheets and people write it: commas, semicolons or tabs, names in capitals or with a unit, empty rows."""
+"""Read CSV files of spreadsheets and people: any delimiter, column names in capitals or with units, empty rows."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from vnbench.units import count
 DELIMITERS = ",;\t"
 
 DECLARED = re.compile(r'\s*"?sep=(.)"?[,;\t ]*\r?\n', re.IGNORECASE)
-"""First line of a file in which Excel says how it separates; it may be quoted as a cell."""
+"""First line in which Excel declares the delimiter; it may be quoted like a cell."""
 
 EMPTY_LINES = re.compile(r'(?:(?:[,;\t ]|"")*\r?\n)+')
-"""Lines of empty cells."""
+"""Lines that hold only empty cells."""
 
 UTF_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
 WORKBOOK_PARTS = (b"[Content_Types].xml", b"mimetypeapplication/vnd.oasis")
-"""Names of files in the zip archive that a spreadsheet is, of Excel and of LibreOffice."""
+"""Names of files in the zip archive of a spreadsheet of Excel and of LibreOffice."""
 
 NO_TEXT = {
     b"\x89PNG": "an image",
@@ -38,18 +38,18 @@ NO_TEXT = {
     b"\xd0\xcf\x11\xe0": "a spreadsheet",
     b"PAR1": "a Parquet file",
 }
-"""First bytes of files that hold zero bytes, and are no text."""
+"""First bytes of binary files; checked only if a file holds zero bytes, because text may begin with BM too."""
 
 REMEDIES = {"an image": "name the folder of the images, or a CSV file with the header width,height"}
 
 UNIT = re.compile(r"[\s_(\[]+(px|pixels?)[)\]]?$")
-"""Ends the name of a column whose numbers are pixels."""
+"""Unit at the end of a column name; pixels are the only unit."""
 
 SYNONYMS = {"width": ("w", "imagewidth"), "height": ("h", "imageheight")}
-"""Names that stand for others where these are missing, without what separates their words."""
+"""Other names for missing columns, written without spaces, hyphens and underscores."""
 
 MAX_SHOWN_CHARACTERS = 40
-"""A longer value is cut in messages: one that long is the wrong column or the wrong file."""
+"""Messages cut longer values, which come from a wrong column or file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,19 +59,19 @@ class CsvTable:
     path: Path
     """The file."""
     header: tuple[str, ...]
-    """Names of the columns, in lower case and without units."""
+    """Column names, in lower case and without units."""
     header_line: int
-    """Line of the file at which they stand, from 1."""
+    """Line number of the header, from 1."""
     lines: tuple[int, ...]
-    """Line of the file at which each row ends, from 1."""
+    """Number of the line in which each row ends, from 1."""
     rows: tuple[tuple[str, ...], ...]
-    """Cells of each row, stripped; one may have fewer than there are columns."""
+    """Cells of each row, stripped; a row may have fewer cells than the header."""
 
     def column(self, name: str) -> list[str]:
-        """Return the cells of a column, empty where a row is too short.
+        """Return the cells of a column; an empty string if a row is too short.
 
         Raises:
-            InputError: there is no such column, or more than one, or a row has more values than there are columns.
+            InputError: no column or several columns have this name, or a row has more values than the header.
         """
         places = [place for place, other in enumerate(self.header) if other == name] or [
             place for place, other in enumerate(self.header) if re.sub(r"[\s_-]", "", other) in SYNONYMS.get(name, ())
@@ -81,7 +81,7 @@ class CsvTable:
                 f"{self.path}, line {self.header_line}:",
                 shown(",".join(self.header)),
                 allowed=f"exactly one column {name} is needed",
-                remedy="begin the file with a header that names it, as width,height",
+                remedy="begin the file with a header such as width,height",
             )
         self._refuse_long_rows()
         return [row[places[0]] if places[0] < len(row) else "" for row in self.rows]
@@ -89,24 +89,24 @@ class CsvTable:
     def _refuse_long_rows(self) -> None:
         for line, row in zip(self.lines, self.rows, strict=True):
             if any(row[len(self.header) :]):
-                # A thousands separator, as in 12,800: read by position it would pass for a width of 12.
+                # For example a thousands separator: 12,800 would be read as a width of 12.
                 raise InputError(
                     f"{self.path}, line {line}:",
                     shown(",".join(row)),
-                    allowed=f"{count(len(row), 'value')} below {count(len(self.header), 'column')}",
+                    allowed=f"{count(len(row), 'value')} in a table of {count(len(self.header), 'column')}",
                     remedy="write plain numbers, without thousands separators",
                 )
 
 
 def read_csv(path: Path) -> CsvTable:
-    """Return the rows of a CSV file; those of empty cells alone are left out.
+    """Return the rows of a CSV file without the empty ones.
 
     Raises:
-        InputError: it cannot be read, or is no CSV text.
+        InputError: the file cannot be read, is empty, or is not CSV text.
     """
     try:
         content = unpacked(_told_apart(path.read_bytes(), path), path)
-        # By its mark UTF-16 is told from UTF-8; spreadsheets write either.
+        # Spreadsheets write UTF-8 or UTF-16; UTF-16 begins with a byte order mark.
         text = decoded(_told_apart(content, path))
         filled = [(line, cells) for line, cells in _rows(text) if any(cells)]
     except OSError as error:
@@ -120,7 +120,7 @@ def read_csv(path: Path) -> CsvTable:
         raise InputError(
             f"{path}, line {line}:",
             f"byte {byte:#04x}",
-            allowed="the file is not text in UTF-8, but perhaps in Latin-1 or Windows-1252",
+            allowed="the file is not UTF-8 text; it may be Latin-1 or Windows-1252",
             remedy="save it as CSV in UTF-8",
         ) from error
     except csv.Error as error:
@@ -144,32 +144,32 @@ def read_csv(path: Path) -> CsvTable:
 
 
 def _told_apart(content: bytes, path: Path) -> bytes:
-    """Return the content of a file that may be text, or text in gzip.
+    """Return the content of a file if it may be text, compressed or not.
 
     Raises:
-        InputError: it is something else, which its bytes tell.
+        InputError: its bytes show that it is something else.
     """
     has_zeros, remedy = b"\0" in content, "save its table as CSV in UTF-8"
     if content.startswith(b"PK") and any(part in content for part in WORKBOOK_PARTS):
-        problem = "is a spreadsheet and no CSV text"
+        problem = "is a spreadsheet, not CSV text"
     elif content.startswith(UTF_32):
         problem = "is text in UTF-32, which is not read"
     elif not has_zeros or content.startswith((*UTF_16, GZIP, *UNREAD)):
         return content
     else:
         kind = next((name for start, name in NO_TEXT.items() if content.startswith(start)), None)
-        problem = f"is {kind} and no CSV text" if kind else "holds zero bytes, as text in UTF-16 without its mark does"
+        problem = f"is {kind}, not CSV text" if kind else "holds zero bytes, like UTF-16 without a byte order mark"
         remedy = REMEDIES.get(kind or "", remedy)
     raise InputError(str(path), allowed=problem, remedy=remedy)
 
 
 def shown(text: str) -> str:
-    """Return a text as messages quote it."""
+    """Return a text as messages quote it: in quotes, and cut after MAX_SHOWN_CHARACTERS."""
     return repr(text if len(text) <= MAX_SHOWN_CHARACTERS else text[:MAX_SHOWN_CHARACTERS] + "...")
 
 
 def _rows(text: str) -> list[tuple[int, tuple[str, ...]]]:
-    """Return the cells of each row with the line of the file at which it ends, from the first that is not empty."""
+    """Return (number of the last line, cells) of each row, from the first non-empty row on."""
     declared = DECLARED.match(text)
     start = declared.end() if declared else 0
     empty = EMPTY_LINES.match(text, start)

@@ -1,7 +1,7 @@
 """Plan which examples share a batch, from their sizes alone.
 
-A sampler orders the examples of an epoch into optimizer steps and cuts these into micro-batches, one per forward and
-backward pass; a micro-batch is padded to one canvas.
+A sampler orders the examples of an epoch into optimizer steps and cuts each step into micro-batches, one per forward
+and backward pass. All examples of a micro-batch are padded to one canvas.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from vnbench.batching.sizes import SizeArray, check_sizes
 from vnbench.records.spec.words import MAX_EPOCH
 
 _PLAN_STREAM = int.from_bytes(b"plan") << 32
-"""Upper half of the second word of the Philox key: keeps plans independent of what else is drawn from the same seed."""
+"""Upper half of the second word of the Philox key: makes plans independent of other draws from the same seed."""
 
 
 def plan_epoch(sizes_N2: SizeArray, config: PlanConfig, *, epoch: int, grid: CanvasGrid | None = None) -> BatchPlan:
-    """Return the plan of one epoch: every example once, batch_size examples per step but for the last step.
+    """Return the plan of one epoch: every example once, batch_size examples per step; the last step may be shorter.
 
-    The plan depends on the arguments alone: the sampler draws from a Philox generator keyed by (seed, epoch). Where
-    canvases are few (``config.shapes``) they are chosen for these sizes, or are those of the ``grid`` given.
+    The plan depends only on the arguments: the sampler draws from a Philox generator keyed by (seed, epoch). If
+    ``config.shapes`` limits the canvases, they come from ``grid``, or are chosen for these sizes.
 
     Raises:
-        ValueError: sizes that are not whole positive pixels of shape (N, 2) or are empty, fewer examples than a batch,
-            an example whose canvas exceeds the pixel budget, or an epoch out of range.
+        ValueError: the sizes are empty or not positive whole pixels of shape (N, 2), there are fewer examples than a
+            batch, the canvas of an example exceeds the pixel budget, or the epoch is out of range.
     """
     if not 0 <= epoch <= MAX_EPOCH:
         raise ValueError(f"epoch {epoch}: must be within 0 to {MAX_EPOCH}")
@@ -39,18 +39,18 @@ def plan_epoch(sizes_N2: SizeArray, config: PlanConfig, *, epoch: int, grid: Can
     return BatchPlan(
         order_N=order_N,
         lengths_M=lengths_M,
-        # The largest height by the largest width of a grid's canvases is of the grid again.
+        # The largest height x the largest width of canvases of a grid is a canvas of the grid too.
         canvases_M2=np.maximum.reduceat(canvases_N2[order_N], starts(lengths_M), axis=0),
         passes_S=passes_S,
     )
 
 
 def own_canvases(sizes_N2: SizeArray, config: PlanConfig, *, grid: CanvasGrid | None = None) -> SizeArray:
-    """Return the canvas that each example would have alone, shape (N, 2).
+    """Return the canvas that each example would have alone, (height, width) in pixels, shape (N, 2).
 
     Raises:
-        ValueError: sizes that are not whole positive pixels of shape (N, 2) or are empty, or a canvas that exceeds the
-            pixel budget.
+        ValueError: the sizes are empty or not positive whole pixels of shape (N, 2), or a canvas exceeds the pixel
+            budget.
     """
     check_sizes(sizes_N2)
     canvases_N2 = align(sizes_N2)
@@ -63,6 +63,6 @@ def own_canvases(sizes_N2: SizeArray, config: PlanConfig, *, grid: CanvasGrid | 
 
 
 def worst_case_budget(sizes_N2: SizeArray, *, micro_batch_size: int) -> int:
-    """Return the padded pixels of a micro-batch of the largest height by the largest width, both aligned."""
+    """Return the padded pixels of a micro-batch whose canvas has the largest height and width, both aligned."""
     height, width = align(sizes_N2.max(axis=0)).tolist()
     return int(micro_batch_size * height * width)

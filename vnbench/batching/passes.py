@@ -17,18 +17,18 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Grouping(NamedTuple):
-    """Examples in the order of their visit, cut twice: into micro-batches, and these into steps."""
+    """The order of the examples, cut into micro-batches, which are grouped into steps."""
 
     order_N: IntArray
-    """Rows of the sizes."""
+    """Row of each example in the sizes."""
     lengths_M: IntArray
-    """Examples of each micro-batch."""
+    """Number of examples in each micro-batch."""
     passes_S: IntArray
-    """Micro-batches of each step."""
+    """Number of micro-batches in each step."""
 
 
 def cut_consecutively(order_SB: IntArray, *, length: int) -> Grouping:
-    """Return steps whose micro-batches are consecutive cuts of a length; the last of each step may be short."""
+    """Return steps cut into consecutive micro-batches of ``length`` examples; the last of each step may be shorter."""
     num_steps, batch_size = order_SB.shape
     num_passes = -(-batch_size // length)
     lengths_SM = np.full((num_steps, num_passes), length, dtype=np.int64)
@@ -37,10 +37,10 @@ def cut_consecutively(order_SB: IntArray, *, length: int) -> Grouping:
 
 
 def group_alike(order_SB: IntArray, sizes_N2: SizeArray, *, length: int) -> Grouping:
-    """Return steps whose micro-batches of a length hold examples of like sizes, largest first.
+    """Return steps whose micro-batches of ``length`` examples hold similar sizes, largest first.
 
-    Each micro-batch starts with the largest example left (height x width) and takes, one by one, the example that adds
-    the fewest padded pixels: pixels of the grown micro-batch less those of the example itself.
+    Each micro-batch starts with the largest example left (height x width). It then takes, one by one, the example that
+    adds the least padding: the padded pixels of the grown micro-batch minus the pixels of the example.
     """
     num_steps, batch_size = order_SB.shape
     if length == 1 or length >= batch_size:
@@ -69,12 +69,12 @@ def group_alike(order_SB: IntArray, sizes_N2: SizeArray, *, length: int) -> Grou
 
 
 def close_at_budget(order_SB: IntArray, sizes_N2: SizeArray, *, budget: int) -> Grouping:
-    """Return steps whose micro-batches hold as many examples as keep examples x canvas within a budget of pixels.
+    """Return steps whose micro-batches hold as many examples as a budget on examples x canvas pixels allows.
 
-    The examples of a step are taken by descending area; a micro-batch closes before the one that would exceed the
-    budget, which gives the fewest micro-batches where one side is the same for all. Where as many micro-batches of
-    equal numbers keep within the budget, they are taken instead: 15 examples and then one would be padded more, and use
-    the device less. Every example must be within the budget.
+    The examples of a step are taken by descending area. A micro-batch closes before the example that would exceed the
+    budget. If all examples share one side, this gives the fewest micro-batches. If the same number of micro-batches of
+    equal length also keeps the budget, these are taken instead: 15 examples and then 1 would need more padding and use
+    the device less. Every example alone must keep the budget.
     """
     areas_SB = sizes_N2.prod(axis=1)[order_SB]
     sorted_SB = np.take_along_axis(order_SB, np.argsort(-areas_SB, axis=1, kind="stable"), axis=1)
@@ -95,12 +95,12 @@ def close_at_budget(order_SB: IntArray, sizes_N2: SizeArray, *, budget: int) -> 
 
 
 def _even_out(is_first_SB: BoolArray, heights_SB: IntArray, widths_SB: IntArray, *, budget: int) -> None:
-    """Cut each step into micro-batches of equal numbers, up to one, where these keep within the budget."""
+    """Cut each step into micro-batches whose lengths differ by at most one, if these keep the budget."""
     passes_S = is_first_SB.sum(axis=1)
     batch_size = is_first_SB.shape[1]
     for num_passes in np.unique(passes_S):
         rows_S = np.flatnonzero(passes_S == num_passes)
-        # The larger numbers come last, where the examples are smaller.
+        # The longer micro-batches come last, where the examples are smaller.
         cuts = np.arange(num_passes + 1) * batch_size // num_passes
         canvases_SM = np.maximum.reduceat(heights_SB[rows_S], cuts[:-1], axis=1)
         canvases_SM = canvases_SM * np.maximum.reduceat(widths_SB[rows_S], cuts[:-1], axis=1)
@@ -109,5 +109,5 @@ def _even_out(is_first_SB: BoolArray, heights_SB: IntArray, widths_SB: IntArray,
 
 
 def joined(groupings: list[Grouping]) -> Grouping:
-    """Return the steps of several groupings, one after the other."""
+    """Return the steps of several groupings, concatenated."""
     return Grouping(*(np.concatenate(parts) for parts in zip(*groupings, strict=True)))

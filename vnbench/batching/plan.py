@@ -1,4 +1,4 @@
-"""What a plan is: the settings that it follows from, and the batches of one epoch.
+"""Define plans: the settings of a plan, and the batches of one epoch.
 
 Shape suffixes: N examples, M micro-batches, S optimizer steps.
 """
@@ -17,23 +17,23 @@ from vnbench.batching.sizes import MAX_SEED
 from vnbench.records.spec.words import SAMPLER_NAMES, SamplerName
 
 BUDGETED_SAMPLER: SamplerName = "pixel-budget"
-"""The sampler whose micro-batches are bounded by padded pixels and not by their number of examples."""
+"""The sampler that limits the padded pixels of micro-batches, not their number of examples."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanConfig:
-    """All that a plan depends on beside the sizes and the epoch."""
+    """Everything that a plan depends on, except the sizes and the epoch."""
 
     sampler: SamplerName
     """How examples are grouped."""
     batch_size: int
     """Examples per optimizer step."""
     micro_batch_size: int
-    """Examples per forward and backward pass, at most; divides batch_size. Under a pixel budget it has no effect."""
+    """Most examples per forward and backward pass; divides batch_size. Has no effect with a pixel budget."""
     pixel_budget: int | None = None
-    """Padded pixels of a pass, at most (examples x canvas); for the sampler ``pixel-budget`` and no other."""
+    """Most padded pixels of a pass (examples x canvas); only for the sampler ``pixel-budget``, which needs it."""
     shapes: int | None = None
-    """Different canvases, at most; None for as many as come up."""
+    """Most distinct canvases; None for no limit."""
     seed: int = 0
     """Seed of the order."""
 
@@ -51,10 +51,10 @@ class PlanConfig:
 
 
 class MicroBatch(NamedTuple):
-    """The examples of one forward and backward pass, and what they are padded to."""
+    """The examples of one forward and backward pass, and their canvas."""
 
     examples: tuple[int, ...]
-    """Rows of the sizes."""
+    """Row of each example in the sizes."""
     canvas: tuple[int, int]
     """Height and width in pixels, both aligned."""
 
@@ -67,16 +67,16 @@ class MicroBatch(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BatchPlan:
-    """The order in which one epoch visits its examples. Two plans are equal if all their numbers are."""
+    """The order of the examples in one epoch, cut into micro-batches and steps. Plans compare by their numbers."""
 
     order_N: IntArray
-    """Rows of the sizes, in the order of the visit."""
+    """Row of each example in the sizes, in the order of the epoch."""
     lengths_M: IntArray
-    """Examples of each micro-batch, consecutive in order_N."""
+    """Number of examples in each micro-batch, consecutive in order_N."""
     canvases_M2: IntArray
-    """Height and width in pixels that each micro-batch is padded to."""
+    """Canvas of each micro-batch: height and width in pixels."""
     passes_S: IntArray
-    """Micro-batches of each optimizer step, consecutive in lengths_M."""
+    """Number of micro-batches in each optimizer step, consecutive in lengths_M."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BatchPlan) and self.digest == other.digest
@@ -86,7 +86,7 @@ class BatchPlan:
 
     @property
     def digest(self) -> str:
-        """Hash of all numbers of the plan, 12 hexadecimal digits."""
+        """The hash of all numbers of the plan, 12 hexadecimal digits."""
         content = hashlib.sha256()
         for values in (self.passes_S, self.lengths_M, self.canvases_M2, self.order_N):
             content.update(f"{values.shape}".encode())
@@ -95,12 +95,12 @@ class BatchPlan:
 
     @property
     def lengths_S(self) -> IntArray:
-        """Examples of each optimizer step."""
+        """The number of examples in each optimizer step."""
         return np.add.reduceat(self.lengths_M, starts(self.passes_S))
 
     @property
     def padded_pixels_M(self) -> IntArray:
-        """Examples x canvas pixels of each micro-batch."""
+        """The padded pixels of each micro-batch: examples x canvas."""
         padded_M: IntArray = self.lengths_M * self.canvases_M2.prod(axis=1)
         return padded_M
 
@@ -117,17 +117,17 @@ class BatchPlan:
 
     @property
     def steps(self) -> tuple[tuple[MicroBatch, ...], ...]:
-        """The optimizer steps, each of micro-batches."""
+        """The micro-batches of each optimizer step, in order."""
         micro_batches = self.micro_batches
         ends = np.cumsum(self.passes_S).tolist()
         return tuple(micro_batches[end - count : end] for end, count in zip(ends, self.passes_S.tolist(), strict=True))
 
     @classmethod
     def from_steps(cls, steps: Iterable[Sequence[MicroBatch]]) -> BatchPlan:
-        """Return the plan of some optimizer steps.
+        """Return the plan of the given optimizer steps.
 
         Raises:
-            ValueError: no step, or a step or a micro-batch without examples.
+            ValueError: there are no steps, or a step or a micro-batch has no examples.
         """
         steps = tuple(tuple(step) for step in steps)
         micro_batches = [micro_batch for step in steps for micro_batch in step]
@@ -142,6 +142,6 @@ class BatchPlan:
 
 
 def starts(lengths: IntArray) -> IntArray:
-    """Return where each of some consecutive stretches begins, given their lengths."""
+    """Return the start of each of several consecutive runs, given their lengths."""
     begins: IntArray = np.cumsum(lengths) - lengths
     return begins

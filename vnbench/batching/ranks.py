@@ -1,4 +1,4 @@
-"""Share the steps of a plan among the ranks of a distributed run, at like cost for each."""
+"""Share the steps of a plan among the ranks of a distributed run, at similar cost for each rank."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from vnbench.batching.sizes import SizeArray
 
 
 def deal_to_ranks(sizes_N2: SizeArray, plan: BatchPlan, config: PlanConfig, *, num_ranks: int) -> tuple[BatchPlan, ...]:
-    """Return each rank's share of a plan: as many steps for each, and in each step at least one micro-batch.
+    """Return each rank's share of a plan: the same number of steps, each with at least one micro-batch.
 
-    Each step keeps its examples, whatever the number of ranks, so training does not depend on it. Its micro-batches go,
-    by descending padded pixels, to the rank that has the fewest so far. Where their number is no multiple of the ranks,
-    the costliest ones of several examples are cut in halves until it is; no rank has more passes for it. Only a last
-    step of fewer examples than ranks cannot be shared: it is joined to the step before it.
+    Each step keeps its examples for any number of ranks, so training does not depend on that number. Micro-batches go,
+    by descending padded pixels, to the rank with the fewest padded pixels so far. If their number is not a multiple of
+    the number of ranks, the costliest micro-batches of several examples are halved until it is; this gives no rank
+    more passes. A last step with fewer examples than ranks is joined to the step before it.
 
     Raises:
-        ValueError: ``num_ranks`` below 1 or above the batch size, or sizes that ``plan_epoch`` would refuse.
+        ValueError: ``num_ranks`` is below 1 or above the batch size, or ``plan_epoch`` would refuse the sizes.
     """
     canvases_N2 = own_canvases(sizes_N2, config)
     if not 1 <= num_ranks <= config.batch_size:
@@ -35,9 +35,9 @@ def deal_to_ranks(sizes_N2: SizeArray, plan: BatchPlan, config: PlanConfig, *, n
 
 
 def step_efficiency(ranks: Sequence[BatchPlan]) -> float:
-    """Return the share of the ranks' time that is not waiting for the slowest, if time goes with padded pixels.
+    """Return the share of time in which ranks do not wait for the slowest, if time is proportional to padded pixels.
 
-    Summed over the steps: the mean of the ranks' padded pixels over the largest of them.
+    This is the mean of the ranks' padded pixels divided by their maximum, each summed over the steps.
     """
     pixels_RS = np.stack([np.add.reduceat(rank.padded_pixels_M, starts(rank.passes_S)) for rank in ranks])
     return float(pixels_RS.mean(axis=0).sum() / pixels_RS.max(axis=0).sum())

@@ -1,4 +1,4 @@
-"""Where a training run stands in its epoch, and how it goes on from there: the plan made again, and an offset."""
+"""Save and restore the position of a training run within an epoch; the plan is computed again, not stored."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from vnbench.records.spec.words import MAX_EPOCH
 from vnbench.records.values.identity import digest
 
 STATE_VERSION = 1
-"""Version of the rules that make a plan; a later one that plans otherwise has another."""
+"""Version of the planning rules; it rises when the same settings give another plan."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanState:
-    """A place in an epoch, in a few words: the plan itself is made again."""
+    """A position in an epoch, without the plan itself."""
 
     version: int
-    """Version of the rules that made the plan."""
+    """Version of the planning rules."""
     seed: int
     """Seed of the order."""
     epoch: int
     """Epoch, from 0."""
     next_step: int
-    """The first optimizer step that is still to be taken, from 0 at the start of the epoch."""
+    """Next optimizer step to take; 0 at the start of the epoch."""
     plan_hash: str
     """Digest of the epoch's plan."""
     config_hash: str
     """Digest of the settings and the sizes."""
     settings: Mapping[str, Any]
-    """What config_hash is made from, so that a mismatch can be named."""
+    """The content of config_hash, so that an error can name the difference."""
 
     def to_json(self) -> str:
         """Return the state as JSON."""
@@ -47,7 +47,7 @@ class PlanState:
 
 
 def settings_of(sizes_N2: SizeArray, config: PlanConfig) -> dict[str, Any]:
-    """Return all that a plan depends on beside the epoch, the sizes as a digest."""
+    """Return everything that a plan depends on, except the epoch; sizes as a digest."""
     return {
         **asdict(config),
         "num_examples": len(sizes_N2),
@@ -56,10 +56,10 @@ def settings_of(sizes_N2: SizeArray, config: PlanConfig) -> dict[str, Any]:
 
 
 class EpochSampler:
-    """The micro-batches of one epoch after another, from wherever a run stopped.
+    """Yields the micro-batches of one epoch after another; can resume within an epoch.
 
-    It can be the ``batch_sampler`` of a torch DataLoader: iterating yields the examples of each micro-batch. The
-    optimizer's count of steps is the trainer's own, because a loader fetches ahead of it: ``state`` takes it.
+    It can be the ``batch_sampler`` of a torch DataLoader: iteration yields the examples of each micro-batch. The
+    training loop must count its optimizer steps and pass the count to ``state``, because a loader prefetches.
     """
 
     def __init__(self, sizes_N2: SizeArray, config: PlanConfig) -> None:
@@ -77,7 +77,7 @@ class EpochSampler:
 
     @property
     def remaining_steps(self) -> tuple[tuple[MicroBatch, ...], ...]:
-        """The optimizer steps that the next iteration will yield."""
+        """The optimizer steps that the next iteration yields."""
         return self._plan.steps[self._first_step :]
 
     def set_epoch(self, epoch: int) -> None:
@@ -97,17 +97,17 @@ class EpochSampler:
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the examples of each remaining micro-batch.
 
-        Nothing happens before the first micro-batch is asked for: a DataLoader with workers makes two iterators at its
-        start and advances one of them. What is yielded is what remains then.
+        The iterator does nothing before the first micro-batch is requested: a DataLoader with workers creates two
+        iterators at its start and advances only one. The remaining steps are those at that first request.
 
         Raises:
-            InputError: the epoch was iterated already: without ``set_epoch`` each would be the same.
+            InputError: the epoch was already iterated; without ``set_epoch`` every epoch would be the same.
         """
         if self._is_used:
             raise InputError(
                 "epoch",
                 self._epoch,
-                allowed="it was iterated already, and every pass over it would be the same",
+                allowed="it was already iterated, and every pass over it would be the same",
                 remedy=f"call set_epoch({self._epoch + 1}) before the next epoch",
             )
         self._is_used = True
@@ -116,10 +116,10 @@ class EpochSampler:
                 yield list(micro_batch.examples)
 
     def state(self, *, next_step: int) -> PlanState:
-        """Return the state in which ``next_step`` optimizer steps of this epoch are done.
+        """Return the state after ``next_step`` optimizer steps of this epoch.
 
         Raises:
-            ValueError: the epoch has fewer steps.
+            ValueError: ``next_step`` is negative, or the epoch has fewer steps.
         """
         num_steps = len(self._plan.passes_S)
         if not 0 <= next_step <= num_steps:
@@ -136,10 +136,10 @@ class EpochSampler:
         )
 
     def resume(self, state: PlanState, *, where: str = "state") -> None:
-        """Go to where a state stands; the next iteration yields what remains.
+        """Go to the position of a state; the next iteration yields the remaining micro-batches.
 
         Raises:
-            InputError: the state is of another plan; the message names what differs.
+            InputError: the state belongs to another plan; the message names the difference.
         """
         ours, theirs = settings_of(self._sizes_N2, self._config), state.settings
         if state.version != STATE_VERSION:
@@ -154,7 +154,7 @@ class EpochSampler:
                 ),
             )
         if state.config_hash != digest(ours) or state.seed != self._config.seed:
-            raise _mismatch(where, "its settings are not those that its config_hash was made from")
+            raise _mismatch(where, "its config_hash or seed does not match its settings")
         if not 0 <= state.epoch <= MAX_EPOCH:
             raise _mismatch(where, f"there is no epoch {state.epoch}")
         plan = plan_epoch(self._sizes_N2, self._config, epoch=state.epoch)
@@ -169,13 +169,13 @@ class EpochSampler:
 
 
 def read_state(path: Path) -> PlanState:
-    """Return the state that a file holds, as ``PlanState.to_json`` wrote it, or that a plan file begins with.
+    """Return the state in a file that ``PlanState.to_json`` wrote, or in the first line of a plan file.
 
     Raises:
-        InputError: the file cannot be read or holds no state.
+        InputError: the file cannot be read or does not hold a state.
     """
     try:
-        # A plan file begins with its state: one line of several.
+        # The first line of a plan file is its state.
         text = path.read_text(encoding="utf-8")
         values = json.loads(text.partition("\n")[0] if '\n{"step"' in text else text)
         known = {field.name for field in fields(PlanState)}
@@ -189,15 +189,15 @@ def read_state(path: Path) -> PlanState:
         return PlanState(**values)
     except OSError as error:
         raise InputError(
-            str(path), allowed=f"the file cannot be read ({error.strerror})", remedy="name the file of a state"
+            str(path), allowed=f"the file cannot be read ({error.strerror})", remedy="name a state file"
         ) from error
-    except (ValueError, RecursionError) as error:  # text that is no JSON too
+    except (ValueError, RecursionError) as error:  # also raised for text that is not JSON
         raise InputError(
-            str(path), allowed=f"the file holds no state of a plan ({error})", remedy="write the state anew"
+            str(path), allowed=f"the file does not hold the state of a plan ({error})", remedy="write the state again"
         ) from error
 
 
 def _mismatch(where: str, what: str) -> InputError:
     return InputError(
-        where, allowed=f"the state is of another plan: {what}", remedy="plan with its settings, or start the epoch anew"
+        where, allowed=f"the state belongs to another plan: {what}", remedy="use its settings, or restart the epoch"
     )

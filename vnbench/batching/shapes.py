@@ -1,7 +1,7 @@
-"""Few canvases for many sizes: which ones cost the least padding.
+"""Choose a few canvases for many sizes, with the least padding.
 
-Each new shape costs a plan of cuDNN, a graph of a compiler or a CUDA graph; snapping canvases to a grid bounds their
-number, and pays for it in padding.
+Each new shape costs a cuDNN plan, a compiled graph or a CUDA graph. Snapping canvases to a grid limits the number of
+shapes, at the price of more padding.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from vnbench.batching.alignment import IntArray
 from vnbench.batching.sizes import SizeArray
 
 MAX_EDGES = 512
-"""Most lengths among which the edges of a side are chosen: 3,200 to 12,800 px has 301 aligned ones. Of more,
-that many are taken at even steps, which bounds the time for any data set."""
+"""Most candidate lengths for the edges of a side; 3,200 to 12,800 px has 301 aligned lengths. If there are more, this
+many are taken at equal steps, which limits the time for any data set."""
 
 _UNREACHABLE = 2**61
-"""Cost of a stretch that ends before it begins: above the pixels of any data set, and twice it still fits 64 bits."""
+"""Cost of a run that ends before it begins: above the pixels of any data set, and its double still fits 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CanvasGrid:
-    """Canvases of every height with every width of two short lists.
+    """The canvases that combine each of a few heights with each of a few widths.
 
-    The canvas of a micro-batch, its members' largest height by their largest width, is then one of the grid too.
+    The canvas of a micro-batch has the largest height and the largest width of its members, so it is in the grid too.
     """
 
     heights_E: IntArray
@@ -34,7 +34,7 @@ class CanvasGrid:
     """Widths in pixels, ascending."""
 
     def snap(self, sizes_N2: SizeArray) -> SizeArray:
-        """Return the smallest canvas of the grid for each (height, width); none may exceed the largest."""
+        """Return the smallest canvas that holds each (height, width), shape (N, 2); no size may exceed the largest."""
         heights_N, widths_N = sizes_N2.T
         return np.stack(
             [
@@ -46,13 +46,13 @@ class CanvasGrid:
 
 
 def choose_grid(aligned_N2: SizeArray, *, count: int) -> CanvasGrid:
-    """Return the grid of up to ``count`` canvases that pads the N examples, each alone, to the fewest pixels.
+    """Return the grid of up to ``count`` canvases with the fewest padded pixels, if each example is padded alone.
 
-    For each number of heights, their edges and then those of the widths are chosen by dynamic programming over the
-    lengths that occur, each exactly for the other side as it is then; the best number is taken.
+    For each number of heights, dynamic programming over the lengths that occur chooses first the heights and then the
+    widths. Each choice is optimal for the other side as it stands. The best number of heights wins.
 
     Raises:
-        ValueError: ``count`` below 1, or no examples.
+        ValueError: ``count`` is below 1, or there are no examples.
     """
     if count < 1 or len(aligned_N2) == 0:
         raise ValueError(f"cannot choose {count} canvases for {len(aligned_N2)} examples")
@@ -70,19 +70,19 @@ def choose_grid(aligned_N2: SizeArray, *, count: int) -> CanvasGrid:
 
 
 def cheapest_edges(lengths_N: IntArray, weights_N: IntArray, *, most: int) -> list[IntArray]:
-    """Return the best 1, 2, ... edges for some lengths, ascending and with the largest length among them.
+    """Return the best set of 1, 2, ... edges for the lengths; edges ascend and include the largest length.
 
-    Each length is rounded up to the next edge; the sum of weight x rounded length is the least that so many edges
-    allow. The list ends at ``most`` edges, or where every length has one.
+    Each length is rounded up to the next edge. A set minimises the sum of weight x rounded length. The list ends with
+    ``most`` edges, or when every length has its own edge.
     """
     lengths_U, places_N = _candidates(lengths_N)
     totals = np.append(0, np.cumsum(np.bincount(places_N, weights=weights_N).astype(np.int64)))
     num_lengths = len(lengths_U)
-    # Cost of a stretch from place a (first index) to place b (second), both included.
+    # Cost of a run from place a (first index) to place b (second), both included.
     costs_UU = (totals[np.newaxis, 1:] - totals[:-1, np.newaxis]) * lengths_U
     costs_UU[np.tril_indices(num_lengths, k=-1)] = _UNREACHABLE
     best_U = costs_UU[0]
-    # Per further edge: where, for a last stretch that ends at b, the one before it ends.
+    # For each further edge: the end of the run before the last one, if the last one ends at b.
     previous: list[IntArray] = []
     edges = [lengths_U[-1:]]
     for _ in range(1, min(most, num_lengths)):
@@ -97,7 +97,7 @@ def cheapest_edges(lengths_N: IntArray, weights_N: IntArray, *, most: int) -> li
 
 
 def _candidates(lengths_N: IntArray) -> tuple[IntArray, IntArray]:
-    """Return the lengths that may be edges, ascending, and the place of each length's own."""
+    """Return the lengths that may be edges, ascending, and for each length the index of the edge that it rounds to."""
     lengths_U: IntArray = np.unique(lengths_N)
     if len(lengths_U) > MAX_EDGES:
         lengths_U = lengths_U[np.linspace(0, len(lengths_U) - 1, MAX_EDGES + 1).astype(np.int64)[1:]]

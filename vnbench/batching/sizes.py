@@ -1,6 +1,6 @@
-"""Where the sizes of the examples come from: a random distribution, or a CSV file.
+"""Get the sizes of the examples from a random distribution or a CSV file.
 
-Sizes travel as an int64 array of shape (N, 2), whose columns are height and width in pixels: ``sizes_N2``.
+Sizes are an int64 array ``sizes_N2`` of shape (N, 2); its columns are height and width in pixels.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ MAX_SEED = 2**64 - 1
 """Largest seed: one of the two 64-bit words of a Philox key."""
 
 _SIZES_STREAM = int.from_bytes(b"sizes")
-"""Second word of the Philox key: keeps sizes independent of what else is drawn from the same seed."""
+"""Second word of the Philox key: makes sizes independent of other draws from the same seed."""
 
 _COLUMNS = ("height", "width")
-"""Columns of a size file, in the order of the columns of the array."""
+"""Columns of a size file, in the order of the array's columns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,13 +53,13 @@ class SizeDistribution:
 def draw_sizes(distribution: SizeDistribution, num_examples: int, *, seed: int) -> SizeArray:
     """Return random sizes, shape (num_examples, 2), columns height and width in pixels, int64.
 
-    Size i depends on (seed, i) only, so a longer draw starts with the shorter one: it comes from the doubles 2i
+    Size i depends only on (seed, i), so a longer draw starts with the shorter one. It comes from the doubles 2i
     (height) and 2i + 1 (width) of a Philox stream. ``uniform`` is uniform over the whole numbers of the range.
-    ``log-uniform`` gives n the probability log((n + 1) / n) / log((stop + 1) / start): the floor of a continuous
+    ``log-uniform`` gives n the probability log((n + 1) / n) / log((stop + 1) / start): it is the floor of a continuous
     log-uniform variable on [start, stop + 1).
 
     Raises:
-        ValueError: num_examples below 1, or a seed outside 0 to MAX_SEED.
+        ValueError: num_examples is below 1, or the seed is outside 0 to MAX_SEED.
     """
     if num_examples < 1:
         raise ValueError(f"num_examples {num_examples}: must be at least 1")
@@ -73,15 +73,15 @@ def draw_sizes(distribution: SizeDistribution, num_examples: int, *, seed: int) 
         lengths_N2 = starts_2 + uniforms_N2 * (stops_2 + 1 - starts_2)
     else:
         lengths_N2 = starts_2 * np.exp(uniforms_N2 * np.log((stops_2 + 1) / starts_2))
-    # The draws end just below stop + 1; rounding of the last bit must not reach it.
+    # The draws are below stop + 1; rounding of the last bit must not reach it.
     return np.minimum(lengths_N2.astype(np.int64), stops_2)
 
 
 def check_sizes(sizes_N2: SizeArray) -> None:
-    """Refuse what are no sizes of examples.
+    """Check that an array holds valid sizes.
 
     Raises:
-        ValueError: not an int64 array of shape (N, 2) with N at least 1, or a side outside 1 to MAX_SIDE_PIXELS.
+        ValueError: it is not int64 of shape (N, 2) with N at least 1, or a side is outside 1 to MAX_SIDE_PIXELS.
     """
     if sizes_N2.ndim != 2 or sizes_N2.shape[1] != 2 or len(sizes_N2) == 0:
         raise ValueError(f"sizes of shape {sizes_N2.shape}: must be (N, 2) with at least one example")
@@ -92,14 +92,14 @@ def check_sizes(sizes_N2: SizeArray) -> None:
 
 
 def read_sizes_csv(path: Path) -> SizeArray:
-    """Return the sizes of a CSV file, shape (N, 2), columns height and width in pixels, int64, in the file's order.
+    """Return the sizes in a CSV file, shape (N, 2), columns height and width in pixels, int64, in the file's order.
 
-    The first line names the columns, ``width`` and ``height`` among them (or ``w`` and ``h``), in any order; other
-    columns are ignored, and so are empty rows.
+    The first non-empty line names the columns, among them ``width`` and ``height`` (or ``w`` and ``h``), in any order.
+    Other columns and empty rows are ignored.
 
     Raises:
         InputError: the file cannot be read, lacks a column, has no rows, or holds a side that is not a whole number
-            from 1 to MAX_SIDE_PIXELS; the message names the file, the line (from 1, the header) and the value.
+            from 1 to MAX_SIDE_PIXELS; the message names the file, the line (from 1) and the value.
     """
     return sizes_of(read_csv(path))
 
@@ -108,7 +108,7 @@ def sizes_of(table: CsvTable) -> SizeArray:
     """Return the sizes in a table, as ``read_sizes_csv`` does.
 
     Raises:
-        InputError: as ``read_sizes_csv``, of what the table holds.
+        InputError: as for ``read_sizes_csv``, except that the table was already read.
     """
     columns = {name: table.column(name) for name in _COLUMNS}
     if not table.rows:
@@ -123,9 +123,9 @@ def sizes_of(table: CsvTable) -> SizeArray:
 
 
 def _parse_side(text: str, *, where: str) -> int:
-    """Return the side in pixels that a cell holds."""
-    # The digits are bounded because Python refuses to convert thousands of them. A data frame writes .0, or ,0, behind
-    # the whole numbers of a column that had a gap; before more zeros it could separate thousands.
+    """Return the side in a cell, in pixels."""
+    # The number of digits is limited because Python refuses to convert thousands of them. A data frame writes whole
+    # numbers as 12.0 or 12,0 if the column had a gap. With more zeros the mark could separate thousands.
     match = re.fullmatch(r"([+-]?[0-9]{1,18})([.,]0)?", text)
     side = int(match[1]) if match else None
     if side is not None and 1 <= side <= MAX_SIDE_PIXELS:

@@ -1,4 +1,4 @@
-"""The canvases that a memory trial trains on before the worst case, as a training in full swing would have."""
+"""Choose the canvases that a memory trial trains on before the worst case, as a long training run would."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from vnbench.batching.sizes import SizeArray
 from vnbench.records.spec.words import Soak
 
 NUM_PASSES = 48
-"""Passes of a soak, at most: an allocator that is asked for two dozen widths in turn has kept a segment of each."""
+"""Most passes of a soak. After requests for two dozen widths in turn, the allocator has kept a segment of each."""
 
 Pass = tuple[int, int, int]
 """Examples, height and width in pixels of a micro-batch's canvas."""
 
 
 def soak_passes(sizes_N2: SizeArray, config: PlanConfig, *, soak: Soak) -> tuple[Pass, ...]:
-    """Return the passes of a soak: those with which an epoch begins, in the sampler's order or largest first.
+    """Return the passes of a soak: the first passes of an epoch, in the sampler's order or largest first.
 
     Raises:
-        ValueError: sizes or settings that ``plan_epoch`` refuses.
+        ValueError: ``plan_epoch`` refuses the sizes or settings.
     """
     plan = plan_epoch(sizes_N2, config, epoch=0)
     passes = [(len(examples), *canvas) for examples, canvas in plan.micro_batches[:NUM_PASSES]]

@@ -1,4 +1,4 @@
-"""Choosing the examples that every trial of a sweep measures."""
+"""Choose the examples that every trial of a sweep measures."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 
 def choose_subset(sizes_N2: NDArray[np.int64], *, subset_size: int) -> NDArray[np.int64]:
-    """Return the indices of ``subset_size`` examples whose areas are evenly spread over those of all, ascending.
+    """Return the indices, ascending, of ``subset_size`` examples whose areas represent all areas evenly.
 
-    The k-th is the example at the middle of the k-th of ``subset_size`` equal shares of the examples sorted by area
-    (ties by index), so that a handful of examples already has about the mean and the spread of the whole. All of them
-    come back where ``subset_size`` is as large as their number. ``sizes_N2`` holds (height, width) in pixels.
+    The examples are sorted by area (ties by index) and split into ``subset_size`` equal shares; the middle example of
+    each share is chosen. So a few examples already have about the mean and spread of the whole. If ``subset_size`` is
+    at least the number of examples, all are returned. ``sizes_N2`` holds (height, width) in pixels.
 
     Raises:
-        ValueError: ``subset_size`` below 1, or no examples.
+        ValueError: ``subset_size`` is below 1, or there are no examples.
     """
     if subset_size < 1 or len(sizes_N2) == 0:
         raise ValueError(f"cannot choose {subset_size} of {len(sizes_N2)} examples")
