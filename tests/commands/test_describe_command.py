@@ -99,7 +99,7 @@ def test_options_that_do_not_go_together_are_refused(
 
 def test_a_folder_that_is_no_corpus_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["corpus", str(tmp_path), "--describe"]) == 2
-    assert "there are no images in it that are read" in " ".join(capsys.readouterr().err.split())
+    assert "holds no images of a supported format" in " ".join(capsys.readouterr().err.split())
 
 
 def own_folder(root: Path, *, numbers: list[int]) -> Path:
@@ -120,7 +120,9 @@ def test_numbers_that_are_no_classes_are_told_with_what_a_sweep_needs(
     root = own_folder(tmp_path / "own", numbers=[0, 0, 100, 255])
     assert run(["corpus", str(root), "--describe"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    told = "masks hold 0,100,255, of which 100,255 are no classes; known are 0 to 2; for a sweep, write --mask-values"
+    told = (
+        "masks hold 0,100,255, of which 100,255 are not classes; classes are 0 to 2; for a sweep, write --mask-values"
+    )
     assert f"{told} 0,100,255" in lines
     assert "foreground 50.0 % (50.0 % to 50.0 % of an image, 6 masks): class 100 25.0 %, class 255 25.0 %" in lines
     options = ["--mask-values", "0,100", "--ignore-value", "255"]
@@ -129,7 +131,7 @@ def test_numbers_that_are_no_classes_are_told_with_what_a_sweep_needs(
     assert "foreground 25.0 % (25.0 % to 25.0 % of an image, 6 masks): class 1 25.0 %; ignored 25.0 %" in lines
     assert not any(line.startswith("masks hold") for line in lines)
     assert run(["corpus", str(root), "--describe", "--classes", "4"]) == 2
-    assert "its masks hold 0,100,255, of which 100,255 are no classes; known are 0 to 3; write" in " ".join(
+    assert "its masks hold 0,100,255, of which 100,255 are not classes; classes are 0 to 3; write" in " ".join(
         capsys.readouterr().err.split()
     )
 

@@ -191,7 +191,7 @@ def test_a_manifest_may_be_named_in_capitals(built: Corpus, corpus: Corpus) -> N
 def test_a_folder_that_is_named_as_a_manifest_is_told(corpus: Corpus) -> None:
     (corpus.directory / "manifest.csv").unlink()
     (corpus.directory / "manifest.csv").mkdir()
-    with pytest.raises(InputError, match=r"manifest\.csv: is a folder and no manifest"):
+    with pytest.raises(InputError, match=r"manifest\.csv: is a folder, not a manifest"):
         load_corpus(corpus.directory)
 
 
@@ -204,7 +204,7 @@ def test_a_pipe_in_the_place_of_what_describes_a_corpus_is_told_and_never_opened
 
 
 def test_directory_without_manifest_or_images_is_no_corpus(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"there are no images in it that are read, as \.png"):
+    with pytest.raises(InputError, match=r"holds no images of a supported format \(\.png"):
         load_corpus(tmp_path)
 
 

@@ -286,7 +286,7 @@ def test_a_link_that_leads_in_a_ring_or_to_what_is_read_is_told(tmp_path: Path, 
     found = find_pairs(root)
     assert told(found) == "images/1.png=masks/1.png images/deep/2.png=masks/deep/2.png"
     assert [str(one) for one in found.left_out] == [
-        "links to a folder above, or that is read already, not read: 1 (images/link)"
+        "links to a folder above, or to one already read, not read: 1 (images/link)"
     ]
 
 
@@ -298,7 +298,7 @@ def test_links_to_each_other_or_to_nothing_end_and_are_told(tmp_path: Path) -> N
     (tmp_path / "away").symlink_to(tmp_path / "disk")
     found = find_pairs(tmp_path)
     assert [pair.image for pair in found.pairs] == ["a/1.png", "b/2.png"]
-    assert "links that lead to nothing, not read: 2 (away, self)" in [str(one) for one in found.left_out]
+    assert "broken links, not read: 2 (away, self)" in [str(one) for one in found.left_out]
 
 
 def test_a_folder_that_is_none_or_holds_nothing_is_told_as_that(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_a_folder_that_is_none_or_holds_nothing_is_told_as_that(tmp_path: Path) 
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file: is a file; name"):
         find_pairs(tmp_path / "file")
-    with pytest.raises(InputError, match=r"no images in it that are read, as \.png, .*files of other formats \(1 no"):
+    with pytest.raises(InputError, match=r"no images of a supported format \(\.png, .*files of other formats \(1 no"):
         find_pairs(tmp_path)
     with pytest.raises(InputError, match=r"masks without an image, not read: 2 \(masks/1\.png, masks/2\.png\)"):
         find(tmp_path, "masks/1.png masks/2.png")
@@ -366,5 +366,5 @@ def test_of_two_masks_that_hold_classes_that_of_all_classes_is_read_and_the_othe
 
 
 def test_names_that_differ_in_capitals_alone_are_refused_where_a_mask_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"not one to one: A\.png and a\.png and A_mask\.png"):
+    with pytest.raises(InputError, match=r"do not pair one to one: A\.png and a\.png and A_mask\.png"):
         find(tmp_path, "A.png a.png A_mask.png")

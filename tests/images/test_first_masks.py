@@ -18,7 +18,7 @@ def test_the_numbers_of_several_masks_are_taken_together(corpus: Corpus) -> None
     with pytest.raises(InputError) as error:
         check_first_masks(corpus, MaskClasses(num_classes=3), option="--images")
     assert str(error.value) == (
-        f"--images {corpus.directory}: the 8 masks looked at hold 0,1,2,4,7, of which 4,7 are no classes; known are 0 "
+        f"--images {corpus.directory}: the 8 masks checked hold 0,1,2,4,7, of which 4,7 are not classes; classes are 0 "
         "to 2; write --classes 8"
     )
 

@@ -164,7 +164,7 @@ def test_every_file_that_headers_tell_is_unusable_is_counted_and_the_first_are_n
     assert told.startswith(f"{folder}: holds 5 files that cannot be used: images/0.tif: holds fractions")
     assert "images/2.tif: holds fractions" in told
     assert "images/3.tif" not in told
-    assert told.endswith(" and 2 more; mend or remove them")
+    assert told.endswith(" and 2 more; repair or remove them")
 
 
 def test_a_file_of_another_size_than_its_row_says_is_refused_before_anything_starts(folder: Path) -> None:
@@ -191,14 +191,14 @@ def test_headers_seen_by_other_rules_do_not_count(folder: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "is empty, as a download leaves a file that failed; fetch it again"),
+        (b"", "is empty, as after a failed download; fetch it again"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
-            "is a pointer of Git LFS and not the image; run git lfs pull",
+            "is a Git LFS pointer, not the image; run git lfs pull",
         ),
         (
             b"\n<!DOCTYPE html><html>404</html>",
-            "is a web page and no image, as a server answers for a file that it has",
+            "is a web page, not an image, as servers send for a missing file",
         ),
         (b"no image at all", "does not decode"),
     ],
@@ -214,7 +214,7 @@ def test_a_link_to_nowhere_is_told_with_where_it_leads(folder: Path) -> None:
     (folder / "images" / "3.tif").unlink()
     (folder / "images" / "3.tif").symlink_to("../.git/annex/objects/qF/3.tif")
     with pytest.raises(
-        InputError, match=r"images/3\.tif: is a link to \.\./\.git/annex/objects/qF/3\.tif, which is not"
+        InputError, match=r"images/3\.tif: is a link to \.\./\.git/annex/objects/qF/3\.tif, which does not exist"
     ):
         load_corpus(folder)
 
@@ -250,13 +250,13 @@ def test_a_pipe_or_socket_in_the_place_of_an_image_or_mask_is_told_and_never_ope
         page().save(tmp_path / other)
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
-    with pytest.raises(InputError, match=rf"{name}: is no regular file \(a pipe\)"):
+    with pytest.raises(InputError, match=rf"{name}: is not a regular file \(a pipe\)"):
         load_corpus(tmp_path)
     (tmp_path / name).unlink()
     os.mknod(tmp_path / name, stat.S_IFSOCK | 0o600)
-    with pytest.raises(InputError, match=rf"{name}: is no regular file \(a socket\)"):
+    with pytest.raises(InputError, match=rf"{name}: is not a regular file \(a socket\)"):
         load_corpus(tmp_path)
     lines = [f"0,train,96,64,{name},masks/a.png" if "images" in name else f"0,train,96,64,images/a.png,{name}"]
     (tmp_path / "manifest.csv").write_text("\n".join(["index,split,width,height,image,mask", *lines]))
-    with pytest.raises(InputError, match=r"is no regular file \(a socket\)"):
+    with pytest.raises(InputError, match=r"is not a regular file \(a socket\)"):
         load_corpus(tmp_path)

@@ -110,7 +110,7 @@ def test_a_broken_cache_costs_nothing_but_time(folder: Path, tmp_path: Path) -> 
         (lambda root: (root / "masks/0.png").unlink(), r"holds 1 file without a mask: images/0\.png; add the masks"),
         (
             lambda root: (root / "masks/0.png").rename(root / "masks/0_curves.png"),
-            r"images/0\.png; masks without an image, not read: 1 \(masks/0_curves\.png\); name each mask as its",
+            r"images/0\.png; masks without an image, not read: 1 \(masks/0_curves\.png\); give each mask the",
         ),
         (lambda root: save(root / "masks/0.png", (9, 9)), r"images/0\.png \(70 x 40 px, its mask 9 x 9 px\)"),
         (lambda root: (root / "images/0.png").write_bytes(b"\x89PNG\r\n"), r"images/0\.png: does not decode"),
@@ -159,7 +159,7 @@ def test_sizes_come_from_a_folder_as_from_a_file(folder: Path, tmp_path: Path) -
     assert read_sizes_with_notes(folder)[1] == (f"{folder}: masks, not counted: {len(SIZES)}",)
     assert len(read_sizes(folder / "images")) == len(SIZES)
     (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="there are no images in it"):
+    with pytest.raises(InputError, match="holds no images of a supported format"):
         read_sizes(tmp_path / "none")
 
 

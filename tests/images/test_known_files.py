@@ -141,7 +141,7 @@ def test_files_that_cannot_be_used_are_counted_and_the_first_named(root: Path) -
     _, problems = look_at_each(names_in(root), root=root, kind="texts", look=refuse)
     assert str(unusable_files(root, problems)) == (
         f"{root}: holds 5 files that cannot be used: 0.txt: cannot be read (Permission denied), "
-        "1.txt: cannot be read (Permission denied), 2.txt: is no image and 2 more; mend or remove them"
+        "1.txt: cannot be read (Permission denied), 2.txt: is no image and 2 more; repair or remove them"
     )
 
 

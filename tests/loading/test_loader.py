@@ -143,11 +143,12 @@ def test_class_that_the_task_does_not_know_is_refused(corpus: Corpus) -> None:
     mask_HW[0, 0] = 3
     corpus.mask_path(1).write_bytes(encode_mask(mask_HW))
     with pytest.raises(
-        CorpusError, match=r"masks/000001\.png: holds 0,3, of which 3 is no class; known are 0 to 2; write --classes 4"
+        CorpusError,
+        match=r"masks/000001\.png: holds 0,3, of which 3 is not a class; classes are 0 to 2; write --classes 4",
     ):
         list(make_loader(corpus, padded(corpus, (1,)), num_workers=0, pin_memory=False))
     list(make_loader(corpus, padded(corpus, (1,)), num_workers=0, pin_memory=False, classes=MaskClasses(num_classes=4)))
-    with pytest.raises(CorpusError, match="known are 0 to 1"):
+    with pytest.raises(CorpusError, match="classes are 0 to 1"):
         list(
             make_loader(
                 corpus, padded(corpus, (0,)), num_workers=0, pin_memory=False, classes=MaskClasses(num_classes=2)

@@ -1,4 +1,4 @@
-"""Where what can be made again is kept between sweeps."""
+"""Folders where synthetic corpora are cached between sweeps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ CORPORA = "corpora"
 
 
 def default_cache_root() -> Path:
-    """Return where synthetic corpora are written: ``vnbench/corpora`` in the user's cache directory."""
+    """Return the folder that synthetic corpora are written to: ``vnbench/corpora`` in the user's cache directory."""
     return user_cache() / CORPORA
 
 
 def cache_roots() -> tuple[Path, ...]:
-    """Return where synthetic corpora may lie: where they are written, and a cache that can only be read."""
+    """Return the folders that may hold synthetic corpora: the one they are written to, and a read-only cache."""
     configured = configured_cache()
     return tuple(dict.fromkeys([default_cache_root(), *([configured / CORPORA] if configured else [])]))

@@ -1,9 +1,9 @@
-"""A corpus on disk: a directory of images and masks with a manifest, read by every trial.
+"""A corpus on disk: images, masks and a manifest in one directory, which every trial reads.
 
 DIR/images/000000.png   8-bit grayscale PNG
-DIR/masks/000000.png    8-bit grayscale PNG, the class of each pixel
-DIR/manifest.csv        sizes, splits and files of the examples
-DIR/corpus.json         how the files were made; a corpus of real scans needs none
+DIR/masks/000000.png    8-bit grayscale PNG with the class of each pixel
+DIR/manifest.csv        size, split and files of each example
+DIR/corpus.json         how the files were generated; absent for real scans
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ MANIFEST_FILE = "manifest.csv"
 FACTS_FILE = "corpus.json"
 
 GENERATOR = "vnbench"
-"""Who made the files of a corpus, as its facts say, where they were drawn."""
+"""Value of ``generator`` in the ``corpus.json`` of a synthetic corpus."""
 
 TIFF_SUFFIX = ".tif"
-"""Of image files that are no PNG."""
+"""Suffix of every image file that is not a PNG."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Corpus:
-    """A corpus as its manifest describes it. Equal corpora have equal ``corpus_id``, wherever they lie."""
+    """A corpus as its manifest describes it. Equal corpora have the same ``corpus_id`` in any directory."""
 
     directory: Path
-    """Where it lies; no part of its identity."""
+    """Directory of the corpus; not part of its identity."""
     sizes_N2: SizeArray
     """Height and width of each example in pixels, int64 (N, 2), read-only."""
     image_files: tuple[str, ...]
@@ -51,39 +51,40 @@ class Corpus:
     mask_files: tuple[str, ...]
     """Mask of each example, relative to ``directory``."""
     is_train: NDArray[np.bool_]
-    """Whether each example is trained on, bool (N,), read-only; the others are for validation."""
+    """Whether each example is for training rather than validation, bool (N,), read-only."""
     task: Task | None
-    """Which masks it holds; None where nobody said."""
+    """Task that the masks are for; None if ``corpus.json`` does not say."""
     corpus_id: str
-    """Digest of the manifest's rows, of ``corpus.json``, and of the content of all files unless they were drawn."""
+    """Digest of the manifest's rows, of ``corpus.json`` and, unless the corpus is synthetic, of every file's
+    content."""
     split_by: SplitBy | None = None
-    """What tells the examples for validation; None where a manifest does."""
+    """How the validation examples were chosen; None if the manifest lists them."""
     left_out: tuple[LeftOut, ...] = ()
-    """What is not read; of a manifest's folder only pages, as it lists the files that are."""
+    """Files that are not read; with a manifest only later pages, since it lists the files to read."""
 
     def __len__(self) -> int:
         return len(self.image_files)
 
     @property
     def train_indices(self) -> NDArray[np.int64]:
-        """Indices of the examples to train on, int64, ascending."""
+        """Indices of the training examples, int64, ascending."""
         return np.flatnonzero(self.is_train)
 
     def image_path(self, index: int) -> Path:
-        """Return where the image of one example lies."""
+        """Return the path of one example's image."""
         return self.directory / self.image_files[index]
 
     def mask_path(self, index: int) -> Path:
-        """Return where the mask of one example lies."""
+        """Return the path of one example's mask."""
         return self.directory / self.mask_files[index]
 
     def in_format(self, image_format: ImageFormat) -> Corpus:
-        """Return the same corpus with its images' files in a format: those beside the PNG files of the manifest."""
+        """Return the same corpus with its images in another format, stored beside the manifest's PNG files."""
         return replace(self, image_files=tuple(file_in_format(name, image_format) for name in self.image_files))
 
 
 def file_in_format(image: str, image_format: ImageFormat) -> str:
-    """Return where the image of a manifest's row lies in a format, in a folder beside that of the PNG files."""
+    """Return the path of a manifest's image in a format, in a folder beside the one of the PNG files."""
     if image_format == "png":
         return image
     path = PurePosixPath(image)
@@ -92,18 +93,18 @@ def file_in_format(image: str, image_format: ImageFormat) -> str:
 
 @readable("corpus")
 def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress: Progress | None = None) -> Corpus:
-    """Return the corpus of a directory, its manifest checked and its files found.
+    """Return the corpus in a directory after checking its manifest and the headers of its files.
 
-    The files of a corpus that was not drawn are read once, for its identity, and again when they change;
-    ``on_progress`` is told how many of them are done. What headers tell against a file is found before that.
+    Unless the corpus is synthetic, each file is then read once for the corpus's identity, and again when it changes;
+    ``on_progress`` is told how many of these files are done.
 
-    A folder of images and masks without a manifest is paired by names, its sizes read from headers; one that a build
-    was killed in is not. With ``is_partial`` files may be missing: of a synthetic corpus in the cache only those are
-    written that some sweep has measured.
+    Without a manifest, images and masks are paired by name and their sizes are read from headers. A directory that
+    holds ``corpus.json`` needs its manifest: without it, an unfinished build would pass for a folder of images.
+    With ``is_partial``, files may be missing: a cached synthetic corpus holds only the examples that some sweep needed.
 
     Raises:
-        InputError: the manifest or ``corpus.json`` cannot be used, or a file is missing or cannot be used as far as
-            headers tell; files are named.
+        InputError: the manifest or ``corpus.json`` cannot be used, or a file is missing or has an unusable header; the
+            message names the files.
     """
     directory = Path(directory)
     manifest = _manifest_of(directory)
@@ -114,12 +115,12 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress:
             path = directory / name
             if not path.is_file():
                 kind = kind_of_no_file(path.stat()) if path.exists() else None
-                problem = f"there is no file {path}" if kind is None else f"{path} is no regular file ({kind})"
+                problem = f"there is no file {path}" if kind is None else f"{path} is not a regular file ({kind})"
                 raise InputError(
                     f"{manifest}, index {row.index}:",
                     f"{column}={name!r}",
                     allowed=problem,
-                    remedy="put it back, take the row out, or write the corpus again",
+                    remedy="restore it, remove the row, or write the corpus again",
                 )
     left_out = found.left_out if found else ()
     if not is_partial:
@@ -132,7 +133,7 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress:
 
 
 def _manifest_of(directory: Path) -> Path:
-    """Return where the manifest of a directory lies, or would: people write its name in capitals, too."""
+    """Return the path of a directory's manifest, whether or not it exists. Its name may be in capitals."""
     path = directory / MANIFEST_FILE
     if path.exists() or not directory.is_dir():
         return path
@@ -146,9 +147,9 @@ def describe_corpus(
     facts: Mapping[str, Any] | None,
     contents: Sequence[str] | None = None,
 ) -> Corpus:
-    """Return the corpus that these rows and facts describe, whether or not its files are there.
+    """Return the corpus that these rows and facts describe, whether or not its files exist.
 
-    ``contents`` are the digests of all files; None of drawn ones, whose pixels the facts determine.
+    ``contents`` holds the digest of every file; None for a synthetic corpus, whose facts determine its pixels.
     """
     sizes_N2 = np.array([(row.height, row.width) for row in rows], dtype=np.int64)
     is_train = np.array([row.split == "train" for row in rows])
@@ -169,7 +170,7 @@ def describe_corpus(
 
 
 def _identity(row: ManifestRow) -> dict[str, Any]:
-    """Return a row in JSON values, its names as Linux writes them: macOS keeps a letter and its accent apart."""
+    """Return a row in JSON values, with file names in Unicode NFC: macOS stores a letter and its accent apart."""
     values = {column: getattr(row, column) for column in COLUMNS}
     return values | {column: unicodedata.normalize("NFC", values[column]) for column in ("image", "mask")}
 
@@ -179,15 +180,15 @@ def _names(rows: Sequence[ManifestRow]) -> list[str]:
 
 
 def read_facts(directory: Path) -> Mapping[str, Any] | None:
-    """Return what ``corpus.json`` says of the making of a corpus, None where there is no such file.
+    """Return the content of ``corpus.json``, which says how a corpus was generated; None if there is no such file.
 
     Raises:
-        InputError: it is no JSON object, or names an unknown task.
+        InputError: the file is not a JSON object or names an unknown task.
     """
     path = directory / FACTS_FILE
     kind = kind_of_no_file(path.stat()) if path.exists() else None
     if kind is not None:
-        raise _unusable_facts(path, f"is no regular file ({kind})")
+        raise _unusable_facts(path, f"is not a regular file ({kind})")
     try:
         facts = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -195,9 +196,9 @@ def read_facts(directory: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError) as error:
         raise _unusable_facts(path, f"cannot be read as JSON ({error})") from error
     if not isinstance(facts, dict):
-        raise _unusable_facts(path, "is no JSON object")
+        raise _unusable_facts(path, "is not a JSON object")
     if facts.get("task") not in (None, *TASKS):
-        raise _unusable_facts(path, f"names the task {facts['task']!r}, which is none of {', '.join(TASKS)}")
+        raise _unusable_facts(path, f"names the unknown task {facts['task']!r}; known are {', '.join(TASKS)}")
     return facts
 
 

@@ -1,4 +1,4 @@
-"""What masks tell before anything is measured: whether the numbers of a few are classes, and headers of them all."""
+"""Checks of masks before anything is measured: the classes in a few of them, and the headers of all files."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from vnbench.images.headers import read_headers
 from vnbench.units import count
 
 NUM_LOOKED_AT = 8
-"""Masks that are decoded, evenly spread: one alone may lack a class, and a large one takes 20 ms."""
+"""Number of masks to decode, evenly spread: one alone may lack a class, and a large one takes 20 ms."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OddFiles:
-    """How many files of a corpus are read though they are not as they seem, as headers tell."""
+    """How many files of a corpus are read although their headers hint at trouble."""
 
     num_turned: int
-    """Images that are turned as their EXIF orientation says."""
+    """Images that are rotated because of their EXIF orientation."""
     num_turned_alone: int
-    """Those of them whose mask is not, and has the size of the image either way, so that nothing else tells."""
+    """Of these, images whose mask is not rotated but has the right size anyway, so that no other check notices."""
     num_lossy_masks: int
-    """Masks that are packed as JPEG, which changes numbers."""
+    """Masks with JPEG compression, which changes pixel values."""
 
 
 def count_odd_files(corpus: Corpus) -> OddFiles:
-    """Return how many files of a corpus are not as they seem. Headers that are known are not read again.
+    """Return how many files of a corpus have a suspicious header. Headers that are cached are not read again.
 
     Raises:
         InputError: a header cannot be read.
@@ -52,11 +52,11 @@ def count_odd_files(corpus: Corpus) -> OddFiles:
 
 
 def check_first_masks(corpus: Corpus, classes: MaskClasses, *, option: str) -> None:
-    """Refuse masks that hold numbers which are no classes; ``option`` names the folder.
+    """Refuse masks that hold numbers other than classes; ``option`` is the option that named the folder.
 
     Raises:
-        InputError: with what was seen, and what to write.
-        CorpusError: a mask does not decode.
+        InputError: a mask holds such a number; the message says which and suggests options.
+        CorpusError: a mask cannot be decoded.
     """
     chosen = np.unique(np.linspace(0, len(corpus) - 1, NUM_LOOKED_AT).round().astype(np.int64)).tolist()
     numbers: set[int] = set()
@@ -68,6 +68,6 @@ def check_first_masks(corpus: Corpus, classes: MaskClasses, *, option: str) -> N
         raise InputError(
             option,
             corpus.directory,
-            allowed=f"the {count(len(chosen), 'mask')} looked at hold {found[0]}",
+            allowed=f"the {count(len(chosen), 'mask')} checked hold {found[0]}",
             remedy=found[1],
         )

@@ -1,7 +1,7 @@
-"""A folder of one's own images and masks, without a manifest: its rows, their sizes read from headers alone.
+"""Manifest rows for a folder of images and masks that has no manifest, with sizes read from headers alone.
 
-What was read of a header is kept in the user's cache with the file's size and time, so that an archive of many thousand
-files is looked through once.
+Headers are kept in the user's cache with each file's size and times, so that an archive of many thousand files is read
+once.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from vnbench.units import MAX_NAMED, count, first_few
 
 
 def pair_folder(root: Path) -> tuple[tuple[ManifestRow, ...], Found]:
-    """Return the examples of a folder in the order of their names, and how they were found.
+    """Return the examples of a folder, ordered by name, and how they were found.
 
-    For validation are those that folders say, otherwise every fifth in the order of widths.
+    Folder names choose the validation examples; without such names every fifth example by width is for validation.
 
     Raises:
-        InputError: there are no images that are read, an image has no mask or one of another size, a header cannot be
-            read, or the folder may be read in two ways; files are named.
+        InputError: no image can be read, an image has no mask or a mask of another size, a header cannot be read, or
+            the
+            folder's layout is ambiguous; the message names the files.
     """
     found = find_pairs(root)
     lost = [pair.image for pair in found.pairs if pair.mask is None]
@@ -62,35 +63,35 @@ def pair_folder(root: Path) -> tuple[tuple[ManifestRow, ...], Found]:
 
 
 def read_sizes(path: Path) -> SizeArray:
-    """Return the sizes that a CSV file lists or that the images of a folder have, as ``read_sizes_csv`` does.
+    """Return the sizes listed in a CSV file or found in the images of a folder, in the form of ``read_sizes_csv``.
 
     Raises:
-        InputError: as ``read_sizes_csv``; or the folder cannot be read, holds no images, or one has no header.
+        InputError: as ``read_sizes_csv``; or the folder cannot be read, holds no images, or has an unreadable header.
     """
     return read_sizes_with_notes(path)[0]
 
 
 def _remedy(found: Found, root: Path) -> str:
-    """Return what to do about images without a mask."""
+    """Return advice about images without a mask."""
     if any(left_out.what == MASKS_ALONE for left_out in found.left_out):
-        return "name each mask as its image is"
+        return "give each mask the name of its image"
     beside = None if any(pair.mask for pair in found.pairs) else folder_beside(root)
     if beside is not None:
         return f"name {beside.parent} if their {read_folder_name(beside.name).role}s lie in {beside}"
-    return "add the masks, or take the images out"
+    return "add the masks, or remove the images"
 
 
 @readable("--sizes")
 def read_sizes_with_notes(path: Path) -> tuple[SizeArray, tuple[str, ...]]:
-    """Return what ``read_sizes`` does, and a line for each kind of files that were passed over.
+    """Return what ``read_sizes`` does, and a line for each kind of file that was skipped.
 
-    Masks are no images, and need not be there.
+    Masks do not count as images, and may be missing.
     """
     if not path.is_dir():
         return read_sizes_csv(path), ()
     is_of_masks = _is_named_as_of_masks(path)
     found = find_pairs(path, counts_masks=is_of_masks)
-    # A mask that has the very name of its image may be a scan, and the image its preview: only sizes tell.
+    # If mask and image share a name, the "mask" may be the scan and the image its preview: only sizes can tell.
     headers = _image_headers(found.pairs, compares=lambda pair: pair.has_one_name, root=path)
     num_masks = sum(pair.mask is not None for pair in found.pairs)
     masks = (f"masks, not counted: {num_masks:,}",) if num_masks else ()
@@ -101,17 +102,17 @@ def read_sizes_with_notes(path: Path) -> tuple[SizeArray, tuple[str, ...]]:
 
 
 def _is_named_as_of_masks(path: Path) -> bool:
-    """Return whether a folder, or the one above where its own name is of a split alone, is named as one of masks."""
+    """Return whether a folder's name says that it holds masks. If it names only a split, the parent's name counts."""
     inner = Path(os.path.abspath(path))
     own = read_folder_name(inner.name)
     return (own if own.role or own.rest else read_folder_name(inner.parent.name)).role == "mask"
 
 
 def _image_headers(pairs: Sequence[Pair], *, compares: Callable[[Pair], bool], root: Path) -> list[Header]:
-    """Return the headers of images, whose sizes are compared with those of their masks where ``compares`` says so.
+    """Return the headers of images. Where ``compares`` is true of a pair, its mask must have the size of its image.
 
     Raises:
-        InputError: a header cannot be read, or a mask has another size than its image; files are named.
+        InputError: a header cannot be read, or a mask has another size than its image; the message names the files.
     """
     masks = {number: pair.mask for number, pair in enumerate(pairs) if pair.mask is not None and compares(pair)}
     names = [*(pair.image for pair in pairs), *masks.values()]
@@ -122,13 +123,13 @@ def _image_headers(pairs: Sequence[Pair], *, compares: Callable[[Pair], bool], r
         if (headers[number].height, headers[number].width) != (mask.height, mask.width)
     ]
     if unequal:
-        remedy = "mend or remove them; if they are previews, move them elsewhere"
+        remedy = "repair or remove them; if they are previews, move them elsewhere"
         raise _of_files(root, unequal, problem="with a mask of another size", remedy=remedy)
     return headers[: len(pairs)]
 
 
 def pages_left_out(names: Sequence[str], headers: Sequence[Header]) -> tuple[LeftOut, ...]:
-    """Return the pages of image files that are not read: the first one is the image."""
+    """Return the later pages of image files, which are not read: only the first page is the image."""
     paged = [name for name, header in zip(names, headers, strict=True) if header.num_pages > 1]
     num_pages = sum(header.num_pages - 1 for header in headers)
     what = f"later pages of image files ({num_pages:,} pages)"

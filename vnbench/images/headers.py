@@ -1,4 +1,4 @@
-"""Headers of the files of a folder, each read once; and the files that cannot be used, as far as headers tell."""
+"""Headers of the files of a folder, each read once, and the errors that they show."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from vnbench.images.manifest import ManifestRow
 from vnbench.units import MAX_SIDE_PIXELS
 
 RULES = 2
-"""To be raised where something else is seen in the same header, so that nothing seen before counts any more."""
+"""Version of the rules for reading a header. Raise it when they change, so that cached headers are read again."""
 
 
 Check = Callable[[str, Header], str | None]
-"""Returns why the file of a name cannot be used as what it is for, in a line that begins with the name; else None."""
+"""Takes a file's name and header; returns why its use as image or mask fails, beginning with the name, or None."""
 
 
 def read_headers(names: Sequence[str], *, root: Path, check: Check | None = None) -> list[Header]:
-    """Return the header of each image or mask file, or what is known of it where it is the same.
+    """Return the header of each image or mask file, from the cache if the file has not changed.
 
-    Files are named relative to the folder ``root``. Without a ``check`` a header that can be read will do.
+    Files are named relative to the folder ``root``. Without a ``check``, any readable header passes.
 
     Raises:
-        InputError: a header cannot be read, claims a side above MAX_SIDE_PIXELS, or does not pass; the first few files
-            are named.
+        InputError: a header cannot be read, claims a side above MAX_SIDE_PIXELS, or fails the check; the message names
+            the first few files.
     """
     seen, problems = look_at_each(names, root=root, kind=f"headers-{RULES}-{PIL.__version__}", look=_look)
     headers = {name: Header(**values) for name, values in seen.items()}
     if problems and check is None:
-        check = _broken  # who mends one file wants to know of all
+        check = _broken  # report every broken file at once
     if check is not None:
         found = {name: check(name, header) for name, header in headers.items()}
         problems |= {name: problem for name, problem in found.items() if problem is not None}
@@ -46,11 +46,11 @@ def read_headers(names: Sequence[str], *, root: Path, check: Check | None = None
 
 
 def check_files(rows: Sequence[ManifestRow], *, root: Path) -> list[Header]:
-    """Return the headers of the images, if none tells that a file cannot be used as what a manifest takes it for.
+    """Return the headers of the images after checking all images and masks against a manifest.
 
     Raises:
-        InputError: a file cannot be read, is of a kind that is not, ends too early, or has another size than its row
-            says; the first few are named.
+        InputError: a file cannot be read, is of an unsupported kind, ends too early, or has another size than its row
+            says; the message names the first few.
     """
     uses = {row.image: (row, False) for row in rows} | {row.mask: (row, True) for row in rows}
 
@@ -67,7 +67,7 @@ def check_files(rows: Sequence[ManifestRow], *, root: Path) -> list[Header]:
 
 
 def _broken(name: str, header: Header) -> str | None:
-    """Return what is wrong with a file whatever it is for."""
+    """Return what makes a file unusable both as image and as mask; None if it can be one of them."""
     is_broken = header.image_problem is not None and header.image_problem == header.mask_problem
     return f"{name}: {header.image_problem}" if is_broken else None
 
@@ -82,7 +82,7 @@ def _look(path: Path) -> dict[str, Any]:
     if max(height, width) > MAX_SIDE_PIXELS or min(height, width) < 1:
         raise CorpusError(f"{path}: claims {width} x {height} px")
     if header.image_problem is None and not seems_whole(path):
-        try:  # some files that end oddly decode all the same
+        try:  # some files with an odd end still decode
             read_gray(path, expected_size=(height, width))
         except CorpusError as error:
             problem = str(error).removeprefix(f"{path}: ")

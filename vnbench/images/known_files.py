@@ -1,9 +1,9 @@
-"""What is known of files: looked at once each, kept in the user's cache, and looked at anew when a file changes.
+"""A cache of facts about files: each file is read once, and again when it changes.
 
-An entry counts while the file has the size, the times and the inode that it had. Modification times can be set, and
-archives and copies do set them; the time of the last change cannot, so that a file put in the place of another of the
-same size and modification time is told from it. That time is as fine as the file system's clock: an entry made within
-RACY_NS of it may be of a file that changed once more in the same tick, and is not kept (as in git's index).
+An entry is valid while the file keeps its size, times and inode. Archives and copying tools set modification times, but
+nothing can set the change time (ctime), so that a replacement of the same size and modification time is noticed. The
+change time is only as fine as the file system's clock: a file that was read within RACY_NS of its last change may have
+changed again in the same tick, so its entry is not kept (as in git's index).
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from vnbench.units import count, first_few
 T = TypeVar("T")
 
 MAX_THREADS = 8
-"""Opening a file waits for the disk, which a thread can do while another decodes a header."""
+"""While one thread waits for the disk, another can decode a header."""
 
 CHUNK = 512
-"""Files whose state a thread asks for at a time: handing over one costs more than asking."""
+"""Files that a thread stats per task: handing over a task costs more than one stat."""
 
 RACY_NS = 2_000_000_000
-"""The coarsest clock of a file system in use, that of FAT."""
+"""Coarsest clock of a file system in use (FAT)."""
 
 Stamp = list[int]
-"""Bytes, modification time, time of the last change (both ns) and inode of a file."""
+"""Size in bytes, modification time, change time (both in ns) and inode of a file."""
 
 Entry = tuple[Stamp, Any]
-"""A file's state when it was looked at, and what was seen, in JSON values."""
+"""A file's stamp when it was read, and the result in JSON values."""
 
 Progress = Callable[[int, int], None]
-"""Is told how many files were looked at, and how many there are to look at."""
+"""Called with the number of files read and the number of files to read."""
 
 
 def content_digests(names: Sequence[str], *, root: Path, on_progress: Progress | None = None) -> list[str]:
-    """Return the SHA-256 of the content of each file, named relative to a folder, in hexadecimal digits.
+    """Return the SHA-256 of each file's content in hexadecimal; files are named relative to ``root``.
 
     Raises:
-        InputError: a file cannot be read; the first few are named.
+        InputError: a file cannot be read; the message names the first few.
     """
-    # With the instructions that processors have for it, it is the fastest of hashlib: 1.2 GB/s on a core of 2 GHz.
+    # SHA-256 has its own processor instructions and is the fastest of hashlib: 1.2 GB/s on one core at 2 GHz.
     found, problems = look_at_each(names, root=root, kind="digests", look=_content_digest, on_progress=on_progress)
     if problems:
         raise unusable_files(root, problems)
@@ -66,12 +66,12 @@ def look_at_each(
     look: Callable[[Path], T],
     on_progress: Progress | None = None,
 ) -> tuple[dict[str, T], dict[str, str]]:
-    """Return what ``look`` sees of each file, in JSON values, or what it saw of the same file before; and problems.
+    """Return what ``look`` returns for each file, in JSON values and from the cache where possible; and the problems.
 
-    A file has a problem, told in a line that begins with its name, where ``look`` raises CorpusError or OSError.
+    A file has a problem if ``look`` raises CorpusError or OSError; the text of the problem begins with the file's name.
 
-    Files are named relative to the folder ``root``. ``kind`` names what is seen. ``on_progress`` is called in the
-    calling thread after each file that had to be looked at.
+    Files are named relative to the folder ``root``. ``kind`` names the cache, one per kind of result. ``on_progress``
+    is called in the calling thread after each file that was read.
     """
     cache = default_cache_root() / kind / f"{digest(str(root.resolve()))}.json"
     known = _read_cache(cache)
@@ -97,24 +97,24 @@ def look_at_each(
                 if on_progress is not None:
                     on_progress(done, len(unseen))
         finally:
-            pool.shutdown(cancel_futures=True)  # an interruption waits for the files begun, not for all of them
+            pool.shutdown(cancel_futures=True)  # an interrupt waits only for files in progress
             if fresh:
                 _write_cache(cache, {**known, **fresh})
     return found, problems
 
 
 def unusable_files(root: Path, problems: Mapping[str, str]) -> InputError:
-    """Return what to raise for files of a folder that cannot be used: the first few are named, and all counted."""
+    """Return the error for unusable files of a folder, which names the first few and counts all of them."""
     told = [problems[name] for name in sorted(problems)]
     return InputError(
         str(root),
         allowed=f"holds {count(len(problems), 'file')} that cannot be used: {first_few(told)}",
-        remedy="mend or remove them",
+        remedy="repair or remove them",
     )
 
 
 def kind_of_no_file(state: os.stat_result) -> str | None:
-    """Return what lies in the place of a regular file: ``a pipe``, ``a folder``; None of a regular file."""
+    """Return what stands in place of a regular file, such as ``a pipe`` or ``a folder``; None for a regular file."""
     if stat.S_ISREG(state.st_mode):
         return None
     kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
@@ -122,7 +122,7 @@ def kind_of_no_file(state: os.stat_result) -> str | None:
 
 
 def _same(names: Sequence[str], known: Mapping[str, Entry], *, root: Path) -> dict[str, Any]:
-    """Return what was seen of those files that are as they were."""
+    """Return the cached results of the files that have not changed."""
     found = {}
     for name in names:
         entry = known.get(name)
@@ -134,11 +134,11 @@ def _same(names: Sequence[str], known: Mapping[str, Entry], *, root: Path) -> di
 
 
 def _look(path: Path, look: Callable[[Path], T]) -> tuple[tuple[Stamp, T], bool]:
-    """Return what is seen of a file with its state, and whether a later change will show in that state."""
+    """Return the cache entry of a file, and whether its stamp is sure to show any later change."""
     now_ns = time.time_ns()
     before = os.stat(path)
-    if (kind := kind_of_no_file(before)) is not None:  # to open a pipe waits for whoever writes it
-        raise CorpusError(f"{path}: is no regular file ({kind})")
+    if (kind := kind_of_no_file(before)) is not None:  # opening a pipe would block until somebody writes to it
+        raise CorpusError(f"{path}: is not a regular file ({kind})")
     seen = look(path)
     is_settled = before.st_ctime_ns + RACY_NS < now_ns and _stamp(os.stat(path)) == _stamp(before)
     return (_stamp(before), seen), is_settled
@@ -156,12 +156,12 @@ def _content_digest(path: Path) -> str:
 def _told(error: CorpusError | OSError, path: Path, *, root: Path) -> str:
     told = f"{path}: cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
     if isinstance(error, FileNotFoundError) and path.is_symlink():
-        told = f"{path}: is a link to {os.readlink(path)}, which is not there; fetch it, or mend the link"
+        told = f"{path}: is a link to {os.readlink(path)}, which does not exist; fetch the file or repair the link"
     return told.removeprefix(f"{root}{os.sep}")
 
 
 def _read_cache(path: Path) -> dict[str, Entry]:
-    """Return the entries of a file; those that are none are left out."""
+    """Return the entries of a cache file; malformed ones are dropped."""
 
     def entries() -> Iterator[tuple[str, Entry]]:
         values = json.loads(path.read_bytes())
@@ -175,7 +175,7 @@ def _read_cache(path: Path) -> dict[str, Entry]:
 
 
 def _write_cache(path: Path, entries: Mapping[str, Entry]) -> None:
-    """Keep what was seen; a cache that cannot be written costs nothing but time."""
+    """Write the cache. If it cannot be written, only time is lost."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")

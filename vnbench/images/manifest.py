@@ -1,4 +1,4 @@
-"""The table of a corpus: which image and mask file belong together, how large they are, and in which split."""
+"""The manifest of a corpus: the image file, mask file, size and split of each example."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class ManifestRow:
     """One example of a corpus."""
 
     index: int
-    """Place in the corpus, from 0, without gaps."""
+    """Position in the corpus, counted from 0 without gaps."""
     split: Split
-    """Whether the network learns from it or is judged by it."""
+    """Whether the example is for training or for validation."""
     width: int
     """Pixels along the swept axis."""
     height: int
-    """Pixels across."""
+    """Pixels along the other axis."""
     image: str
     """File of the image, relative to the manifest's directory."""
     mask: str
@@ -49,21 +49,23 @@ def format_manifest(rows: Iterable[ManifestRow]) -> str:
 
 
 def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
-    """Return the rows of a manifest file, in order. Columns may stand in any order, and others beside them.
+    """Return the rows of a manifest file, in order. Columns may be in any order; further columns are ignored.
 
     Raises:
-        InputError: the file is missing or no CSV text, a column is missing, there are no rows or none to train on, a
-            row is wrong, or two name one file; the file, its line (from 1, the header) and the value are named.
+        InputError: the file is missing or is not CSV text, a column is missing, there are no rows or none to train on,
+            a
+            row is wrong, or a file is named twice; the message names the file, its line (the header is 1) and the
+            value.
     """
     if not path.is_file():
         kind = kind_of_no_file(path.stat()) if path.exists() else None
         raise InputError(
             str(path),
-            allowed=f"is {kind} and no manifest" if kind else "there is no such manifest",
+            allowed=f"is {kind}, not a manifest" if kind else "there is no such manifest",
             remedy="name the directory of a finished corpus, or write one with vnbench corpus",
         )
     table = read_csv(path)
-    sizes_N2 = sizes_of(table)  # answers for the columns of widths and heights
+    sizes_N2 = sizes_of(table)  # checks the columns width and height
     missing = [column for column in COLUMNS if column not in (*table.header, "width", "height")]
     if missing:
         raise InputError(
@@ -97,10 +99,10 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
 
 
 def _refuse_repeated(rows: Sequence[ManifestRow], lines: Sequence[int], *, path: Path) -> None:
-    """Refuse a file that is named twice: what is trained on would be judged by, or count twice.
+    """Refuse a file that is named twice: it would count twice, or be in both splits.
 
     Raises:
-        InputError: there is one.
+        InputError: a file is named twice.
     """
     first: dict[str, tuple[int, Split]] = {}
     for row, line in zip(rows, lines, strict=True):
@@ -135,7 +137,7 @@ def _parse_row(
             where,
             f"index={values['index']!r}",
             allowed=f"rows are numbered from 0 in order, so this one is {index}",
-            remedy="number the rows anew",
+            remedy="renumber the rows",
         )
     files = [_with_slashes(values[column], directory) for column in ("image", "mask")]
     for column, file in zip(("image", "mask"), files, strict=True):
@@ -150,5 +152,5 @@ def _parse_row(
 
 
 def _with_slashes(name: str, directory: Path) -> str:
-    """Return the path of a file with ``/``, as Linux writes it. There a backslash may stand in a name."""
+    """Return a file's path with ``/`` as separator, unless a file whose name has a backslash exists."""
     return name.replace("\\", "/") if "\\" in name and not (directory / name).exists() else name

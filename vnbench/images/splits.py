@@ -1,4 +1,4 @@
-"""Which examples of a corpus are for validation, where nobody said."""
+"""Choice of the validation examples of a corpus that names none."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ VALIDATION_SHARE = 0.2
 
 
 def validation_indices(sizes_N2: SizeArray) -> set[int]:
-    """Return the indices of the examples for validation: in the order of widths (then heights), every fifth.
+    """Return the indices of the validation examples: every fifth by width, then by height.
 
-    Each is the middle one of its five, so that both splits span the sizes, and the largest example is trained on.
+    Each is the middle one of its five, so that both splits span the sizes and the largest example is for training.
     """
     num_examples = len(sizes_N2)
     num_validation = max(round(VALIDATION_SHARE * num_examples), min(1, num_examples - 1))

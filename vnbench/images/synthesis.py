@@ -1,4 +1,4 @@
-"""Writing of synthetic corpora: what is drawn, resumed after a kill, and kept in a cache."""
+"""Writing of synthetic corpora to a cache, resumable after a kill."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from vnbench.records.values.identity import digest
 from vnbench.units import format_bytes
 
 BYTES_PER_PIXEL: Mapping[ImageFormat, float] = {"png": 0.452, "tiff-g4": 0.022, "tiff-deflate": 0.58, "tiff-zstd": 0.58}
-"""Of an image, encoded; measured on 40 examples of 480 to 640 x 3,200 to 12,800 px. The grain is most of a file of
-eight bits per pixel, so that the figure hardly depends on the size."""
+"""Bytes per pixel of an encoded image, measured on 40 examples of 480 to 640 x 3,200 to 12,800 px. Grain takes most of
+an 8-bit file, so that the figure hardly depends on the size."""
 
 MASK_BYTES_PER_PIXEL = 0.028
-"""Of a mask, in PNG."""
+"""Bytes per pixel of a mask in PNG."""
 
 IMAGES = "images"
 MASKS = "masks"
@@ -49,22 +49,22 @@ MAX_THREADS = 8
 """Drawing and compression release the GIL. Each thread holds about 40 MB for an image of 640 x 12,800."""
 
 STALE_PART_AGE_S = 600.0
-"""An unfinished file this old was left behind by a killed process: writing one takes a second."""
+"""Age at which an unfinished file must be from a killed process: writing a file takes a second."""
 
 Progress = Callable[[int, int], None]
-"""Is told how many examples are finished, and of how many."""
+"""Called with the number of finished examples and the number of all examples."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusSpec:
-    """A synthetic corpus, completely. The pixels of example i do not depend on how many examples there are."""
+    """Full specification of a synthetic corpus. The pixels of example i do not depend on the number of examples."""
 
     num_examples: int
-    """Examples of both splits together, at least 1."""
+    """Number of examples in both splits together, at least 1."""
     sizes: SizeDistribution | tuple[tuple[int, int], ...]
-    """How sizes are drawn; or the (height, width) in pixels of each example."""
+    """Distribution of the sizes, or the (height, width) of each example in pixels."""
     task: Task
-    """Classes of the masks."""
+    """Task, which determines the classes in the masks."""
     seed: int
     """Seed of sizes and pixels, 0 to MAX_SEED."""
 
@@ -85,7 +85,7 @@ class CorpusSpec:
         return np.array(self.sizes, dtype=np.int64)
 
     def facts(self) -> dict[str, Any]:
-        """Return how the corpus is made, in JSON values: equal facts make equal images."""
+        """Return how the corpus is generated, in JSON values: equal facts give equal images."""
         sizes = asdict(self.sizes) if isinstance(self.sizes, SizeDistribution) else {"table": digest(self.sizes)}
         return {
             "generator": GENERATOR,
@@ -100,14 +100,14 @@ class CorpusSpec:
 def estimate_bytes(
     spec: CorpusSpec, formats: Sequence[ImageFormat] = ("png",), *, examples: Collection[int] | None = None
 ) -> int:
-    """Return about how many bytes the files of some examples will take, their PNG files and masks always among them."""
+    """Return the approximate size in bytes of the files of some examples, always including their PNGs and masks."""
     per_pixel = MASK_BYTES_PER_PIXEL + sum(BYTES_PER_PIXEL[one] for one in {"png", *formats})
     sizes_N2 = spec.sizes_N2() if examples is None else spec.sizes_N2()[sorted(examples)]
     return round(int(sizes_N2.prod(axis=1).sum()) * per_pixel)
 
 
 def cached_directory(spec: CorpusSpec, cache_root: Path) -> Path:
-    """Return where the corpus of a spec lies in a cache, under a name of its own."""
+    """Return the directory of a spec's corpus in a cache; each spec has its own."""
     return cache_root / f"{spec.task}-{spec.num_examples}-{digest(spec.facts())}"
 
 
@@ -123,12 +123,12 @@ def is_complete(
     *,
     examples: Collection[int] | None = None,
 ) -> bool:
-    """Return whether a directory holds some examples of the corpus of a spec in some formats, every file whole.
+    """Return whether a directory holds whole files of these examples of a spec's corpus in these formats.
 
-    ``examples`` are their indices; None for all.
+    ``examples`` holds their indices; None means all.
 
     Raises:
-        InputError: its ``corpus.json`` cannot be read.
+        InputError: the directory's ``corpus.json`` cannot be read.
     """
     rows = _plan_rows(spec.sizes_N2())
     return (
@@ -146,15 +146,15 @@ def build_corpus(
     examples: Collection[int] | None = None,
     on_progress: Progress | None = None,
 ) -> Corpus:
-    """Return the corpus of a spec, some examples written to a directory; whole files that are there already are kept.
+    """Write examples of a spec's corpus to a directory and return the corpus. Files that are already whole are kept.
 
-    ``examples`` are the indices of those that are wanted; None for all. The manifest names all of them.
+    ``examples`` holds the indices of the examples to write; None means all. The manifest always names all examples.
 
-    The manifest names PNG files, which are always written; the images in further ``formats`` lie beside them.
+    The manifest names PNG files, which are always written; images in further ``formats`` are stored beside them.
 
-    Every file gets its name when it is complete, and the manifest comes last: a killed build is taken up where it
-    ended, and two at a time do no harm. ``on_progress`` is called in the calling thread, after each written example,
-    with the number of wanted ones that are there and of all wanted ones.
+    A file gets its name only when it is complete, and the manifest is written last: a killed build resumes where it
+    stopped, and two builds at once do no harm. ``on_progress`` is called in the calling thread after each written
+    example, with the number of requested examples that exist and the number requested.
 
     Raises:
         InputError: the directory cannot be written, or holds something else.
@@ -174,7 +174,7 @@ def build_corpus(
 
 
 def _claim(directory: Path, facts: Mapping[str, Any]) -> None:
-    """Make a directory the place of the corpus with these facts, unless it is the place of another."""
+    """Claim a directory for the corpus with these facts; refuse if it holds another corpus."""
     directory.mkdir(parents=True, exist_ok=True)
     present = read_facts(directory)
     is_other = (
@@ -189,7 +189,7 @@ def _claim(directory: Path, facts: Mapping[str, Any]) -> None:
             allowed="holds another corpus",
             remedy="choose an empty directory, or delete this one",
         )
-    if present is None:  # written first: from now on, files here are known to be of this corpus
+    if present is None:  # written first, so that files here are known to belong to this corpus
         _write_whole(directory / FACTS_FILE, json.dumps(facts, indent=2).encode() + b"\n")
     for name in (IMAGES, MASKS):
         (directory / name).mkdir(exist_ok=True)
@@ -208,7 +208,7 @@ def _write_missing(
     missing = [row for row in wanted if _missing_files(row, directory, formats)]
     manifest, text = directory / MANIFEST_FILE, format_manifest(rows).encode()
     if examples is None and any(_missing_files(row, directory, ()) for row in missing):
-        manifest.unlink(missing_ok=True)  # until it is written again, this is no corpus
+        manifest.unlink(missing_ok=True)  # without a manifest, the directory does not count as a corpus
     if missing:
         _remove_stale_parts(directory)
     for name in {str(PurePosixPath(file_in_format(row.image, one)).parent) for row in missing[:1] for one in formats}:
@@ -228,13 +228,13 @@ def _write_missing(
             if on_progress is not None:
                 on_progress(len(wanted) - num_left, len(wanted))
     finally:
-        pool.shutdown(cancel_futures=True)  # an interruption waits for the files begun, not for all of them
+        pool.shutdown(cancel_futures=True)  # an interrupt waits only for files in progress
     if not _holds(manifest, text):
         _write_whole(manifest, text)
 
 
 def _plan_rows(sizes_N2: SizeArray) -> list[ManifestRow]:
-    """Return the manifest."""
+    """Return the rows of the manifest."""
     validation = validation_indices(sizes_N2)
     return [
         ManifestRow(
@@ -258,7 +258,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def _missing_files(row: ManifestRow, directory: Path, formats: Sequence[ImageFormat]) -> dict[str, ImageFormat | None]:
-    """Return the files of an example that are not there whole, with their format; None for its mask."""
+    """Return the missing or incomplete files of an example with their formats; the mask's format is None."""
     files: dict[str, ImageFormat | None] = {row.image: "png", row.mask: None}
     files |= {file_in_format(row.image, one): one for one in formats}
     size = (row.height, row.width)
@@ -266,7 +266,7 @@ def _missing_files(row: ManifestRow, directory: Path, formats: Sequence[ImageFor
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file under another name and rename it, so that nobody ever finds half of it."""
+    """Write a file under another name, then rename it, so that no reader sees half of it."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(content)
@@ -278,6 +278,6 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 def _remove_stale_parts(directory: Path) -> None:
     for part in directory.rglob(".*.part"):
-        with suppress(FileNotFoundError):  # another build renamed its own
+        with suppress(FileNotFoundError):  # another build renamed its file
             if time.time() - part.stat().st_mtime > STALE_PART_AGE_S:
                 part.unlink()

@@ -115,7 +115,7 @@ def test_masks_are_classes_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_file_of_no_known_kind_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"image\.jp2: is no image file; \.png, \.tif"):
+    with pytest.raises(CorpusError, match=r"image\.jp2: is not an image file; supported are \.png, \.tif"):
         read_size(tmp_path / "image.jp2")
 
 

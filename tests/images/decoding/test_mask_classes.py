@@ -30,51 +30,59 @@ def test_a_class_can_be_left_out() -> None:
 @pytest.mark.parametrize(
     ("numbers", "classes", "told"),
     [
-        ([0, 255], {}, "holds 0,255, of which 255 is no class; known are 0 to 2; write --mask-values 0,255"),
-        ([255], {}, "holds 255, of which 255 is no class; known are 0 to 2; write --mask-values 0,255"),
+        ([0, 255], {}, "holds 0,255, of which 255 is not a class; classes are 0 to 2; write --mask-values 0,255"),
+        ([255], {}, "holds 255, of which 255 is not a class; classes are 0 to 2; write --mask-values 0,255"),
         (
             [0, 128, 255],
             {},
-            "holds 0,128,255, of which 128,255 are no classes; known are 0 to 2; write --mask-values 0,128",
+            "holds 0,128,255, of which 128,255 are not classes; classes are 0 to 2; write --mask-values 0,128",
         ),
-        ([0, 1, 2, 3, 4], {}, "holds 0,1,2,3,4, of which 3,4 are no classes; known are 0 to 2; write --classes 5"),
+        (
+            [0, 1, 2, 3, 4],
+            {},
+            "holds 0,1,2,3,4, of which 3,4 are not classes; classes are 0 to 2; write --classes 5",
+        ),
         (
             [0, 1, 252, 253, 254, 255],
             {},
-            "holds 0,1,252,253,254,255, of which 252,253,254,255 are no classes; known are 0 to 2; save the masks "
-            "without shades of gray: neither as JPEG nor resized but by the nearest pixel",
+            "holds 0,1,252,253,254,255, of which 252,253,254,255 are not classes; classes are 0 to 2; save the masks "
+            "without shades of gray: not as JPEG, and resized only by nearest neighbour",
         ),
         (
             [1, 2, 3],
             {},
-            "holds 1,2,3, of which 3 is no class; known are 0 to 2; write --classes 4, or --mask-values 1,2,3 if no "
-            "pixel is 0",
+            "holds 1,2,3, of which 3 is not a class; classes are 0 to 2; write --classes 4, or --mask-values 1,2,3 if "
+            "no pixel is 0",
         ),
-        ([0, 5], {}, "holds 0,5, of which 5 is no class; known are 0 to 2; write --classes 6"),
+        ([0, 5], {}, "holds 0,5, of which 5 is not a class; classes are 0 to 2; write --classes 6"),
         (
             [0, 1, 255],
             {},
-            "holds 0,1,255, of which 255 is no class; known are 0 to 2; write --ignore-value 255 to leave its "
-            "pixels out, or --mask-values 0,1,255 if it is a class",
+            "holds 0,1,255, of which 255 is not a class; classes are 0 to 2; write --ignore-value 255 to ignore its "
+            "pixels, or --mask-values 0,1,255 if it is a class",
         ),
         (
             [0, 1, 20, 255],
             {},
-            "holds 0,1,20,255, of which 20,255 are no classes; known are 0 to 2; write --classes 21 --ignore-value "
-            "255 to leave its pixels out, or --mask-values 0,1,20,255 if it is a class",
+            "holds 0,1,20,255, of which 20,255 are not classes; classes are 0 to 2; write --classes 21 --ignore-value "
+            "255 to ignore its pixels, or --mask-values 0,1,20,255 if it is a class",
         ),
-        ([0, 3, 255], {"ignored": 255}, "holds 0,3,255, of which 3 is no class; known are 0 to 2; write --classes 4"),
+        (
+            [0, 3, 255],
+            {"ignored": 255},
+            "holds 0,3,255, of which 3 is not a class; classes are 0 to 2; write --classes 4",
+        ),
         (
             [0, 9, 255],
             {"values": (0, 1, 255)},
-            "holds 0,9,255, of which 9 is no class; known are those of --mask-values 0,1,255; add 9 to the list, or "
-            "write --ignore-value 9",
+            "holds 0,9,255, of which 9 is not a class; classes are those of --mask-values 0,1,255; add 9 to the list, "
+            "or write --ignore-value 9",
         ),
         (
             list(range(0, 256, 2)),
             {},
-            "holds 128 numbers from 0 to 254, of which 126 numbers from 4 to 254 are no classes; known are 0 to 2; "
-            "save the masks without shades of gray: neither as JPEG nor resized but by the nearest pixel",
+            "holds 128 numbers from 0 to 254, of which 126 numbers from 4 to 254 are not classes; classes are 0 to 2; "
+            "save the masks without shades of gray: not as JPEG, and resized only by nearest neighbour",
         ),
     ],
 )

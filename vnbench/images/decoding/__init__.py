@@ -1,1 +1,1 @@
-"""Image and mask files: what their headers tell, and their pixels as gray and as classes."""
+"""Image and mask files: their headers, and their pixels as gray or as classes."""

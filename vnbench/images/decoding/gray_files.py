@@ -1,4 +1,4 @@
-"""Reading of image and mask files: their size and kind are looked at before a pixel is decoded."""
+"""Reading of image and mask files, whose size and kind are checked before a pixel is decoded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from vnbench.records.spec.words import ImageFormat
 
 T = TypeVar("T")
 
-# What Pillow warns of in a broken file is told by what becomes of it.
+# A file that Pillow warns about is either read or refused with a message.
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 FILE_KINDS: Mapping[str, type[ImageFile]] = {
@@ -53,43 +53,43 @@ FILE_KINDS: Mapping[str, type[ImageFile]] = {
     ".webp": WebPImageFile,
     ".gif": GifImageFile,
 }
-"""Pillow's class for each ending of a file's name. Left out are formats whose few bits per pixel Pillow stretches to
-eight, so that masks would change: JPEG 2000 and the PNM family."""
+"""Pillow's class for each file name suffix. JPEG 2000 and the PNM family are left out: Pillow stretches their pixels of
+few bits to eight bits, which would change masks."""
 
-UNKNOWN_LAYOUT = "has pixels of a depth and layout that are not read; save it as gray of 8 or 16 bits"
-"""What is said where Pillow says ``unknown pixel mode``."""
+UNKNOWN_LAYOUT = "has pixels of an unsupported depth or layout; save it as 8-bit or 16-bit gray"
+"""Message in place of Pillow's ``unknown pixel mode``."""
 
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Errors of opening a file that say nothing of it."""
+"""Errors on opening a file that are not the file's fault."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
-    """What the header of an image file tells."""
+    """Content of an image file's header."""
 
     height: int
-    """Pixels, of the image when it has been turned upright."""
+    """Height in pixels of the image once it is upright."""
     width: int
-    """The same across."""
+    """Width in pixels of the image once it is upright."""
     kind: str
-    """Pixels and format: ``8-bit PNG``, ``1-bit TIFF (group4)``."""
+    """Kind of pixels and format: ``8-bit PNG``, ``1-bit TIFF (group4)``."""
     orientation: int
-    """EXIF's, 1 for an image that lies upright in its file."""
+    """EXIF orientation, 1 for an image that is stored upright."""
     num_pages: int
-    """Images in the file; the first one is read."""
+    """Number of images in the file; the first one is read."""
     image_problem: str | None
     """Why it cannot be read as an image; None if it can."""
     mask_problem: str | None
-    """Why it cannot be read as a mask; None if it can, as far as the header tells."""
+    """Why it cannot be read as a mask; None if the header shows no reason."""
 
 
 def encode(image_HW: NDArray[np.uint8], image_format: ImageFormat) -> bytes:
-    """Return the file of an image, uint8 (H, W)."""
+    """Return the encoded file of an image, uint8 (H, W)."""
     return encode_image(image_HW) if image_format == "png" else encode_tiff(image_HW, image_format)
 
 
 def is_whole(path: Path, *, expected_size: tuple[int, int]) -> bool:
-    """Return whether a file has the header of an image of (height, width) and does not end too early."""
+    """Return whether a file has the header of an image of (height, width) and its expected end."""
     is_tiff = FILE_KINDS.get(path.suffix.lower()) is TiffImageFile
     return (is_whole_tiff if is_tiff else is_whole_png)(path, expected_size=expected_size)
 
@@ -97,28 +97,28 @@ def is_whole(path: Path, *, expected_size: tuple[int, int]) -> bool:
 def read_gray(path: Path, *, expected_size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the pixels of an image, uint8 (H, W), read-only; ``expected_size`` is (height, width) in pixels.
 
-    The file is opened by Pillow's class for its kind and not by ``Image.open``, which warns above 89 million pixels and
-    refuses above 179 for fear of decompression bombs: long logs have as many. The size that the manifest promises is
-    the guard here, and it is compared before a pixel is decoded.
+    The file is opened with Pillow's class for its kind. ``Image.open`` guards against decompression bombs: it warns
+    above 89 million pixels and refuses above 179 million, which long logs reach. Here the manifest's size is the guard;
+    it is compared before a pixel is decoded.
 
     Raises:
-        CorpusError: the file is missing or unreadable, is of no kind in FILE_KINDS or cannot become gray, has another
-            size than expected, or does not decode to its end.
+        CorpusError: the file is missing or unreadable, is of no kind in FILE_KINDS, cannot be converted to gray, has
+            another size than expected, or cannot be decoded to its end.
     """
     return _looked_at(path, lambda image: _decoded(image, expected_size, find_image_problem, gray_of))
 
 
 def read_mask(path: Path, *, expected_size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the classes of a mask as they are written, uint8 (H, W), as ``read_gray`` does.
+    """Return the pixels of a mask as stored, uint8 (H, W), under the conditions of ``read_gray``.
 
     Raises:
-        CorpusError: as ``read_gray``, or what it holds are no classes.
+        CorpusError: as ``read_gray``, or its pixels cannot be classes.
     """
     return _looked_at(path, lambda image: _decoded(image, expected_size, find_mask_problem, classes_of))
 
 
 def look_at(path: Path) -> Header:
-    """Return what the header of an image or mask file tells, and what is wrong with it as far as that tells.
+    """Return the header of an image or mask file, with the problems that it shows.
 
     Raises:
         CorpusError: the file is missing, unreadable, or of no kind in FILE_KINDS.
@@ -127,12 +127,12 @@ def look_at(path: Path) -> Header:
 
 
 def check_header(header: Header, path: Path, *, expected_size: tuple[int, int], is_mask: bool = False) -> None:
-    """Refuse a file of which its header tells that it is no image or mask of the (height, width) expected.
+    """Refuse a file whose header shows that it is not an image or mask of the expected (height, width).
 
     Raises:
-        CorpusError: as ``read_gray`` or ``read_mask``, but for what only decoding shows.
+        CorpusError: as ``read_gray`` or ``read_mask``, except for problems that only decoding shows.
     """
-    turned = "" if header.orientation == UPRIGHT else f" when turned by its EXIF orientation {header.orientation}"
+    turned = "" if header.orientation == UPRIGHT else f" when rotated by its EXIF orientation {header.orientation}"
     if (header.height, header.width) != expected_size:
         raise CorpusError(f"{path}: {_unequal((header.height, header.width), expected_size, turned)}")
     problem = header.mask_problem if is_mask else header.image_problem
@@ -141,7 +141,7 @@ def check_header(header: Header, path: Path, *, expected_size: tuple[int, int], 
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Return height and width in pixels of an image when it has been turned upright, from its header alone.
+    """Return height and width in pixels of an upright image, from its header alone.
 
     Raises:
         CorpusError: as ``look_at``.
@@ -175,9 +175,9 @@ def _decoded(
     find_problem: Callable[[ImageFile], str | None],
     decode: Callable[[ImageFile], NDArray[np.uint8]],
 ) -> NDArray[np.uint8]:
-    """Return the pixels of an opened file whose kind and, once turned upright, size are as expected.
+    """Return the upright pixels of an opened file after checking its kind and size.
 
-    Which way a PNG is turned may stand behind its pixels, so that before they are decoded its sides are compared alone.
+    A PNG may store its orientation behind its pixels, so before decoding, its sides are compared in either order.
     """
     size = (image.height, image.width)
     if size not in (expected_size, expected_size[::-1]):
@@ -188,7 +188,7 @@ def _decoded(
     if pixels_HW.shape != expected_size:
         found: tuple[int, int] = pixels_HW.shape
         raise CorpusError(
-            _unequal(found, expected_size, "" if found == size else " when turned as its EXIF orientation says")
+            _unequal(found, expected_size, "" if found == size else " when rotated as its EXIF orientation says")
         )
     return pixels_HW
 
@@ -201,20 +201,20 @@ def _unequal(found: tuple[int, int], expected: tuple[int, int], turned: str = ""
 
 
 def _looked_at(path: Path, look: Callable[[ImageFile], T]) -> T:
-    """Return what is seen of an opened file.
+    """Return the result of ``look`` for an opened file.
 
     Raises:
-        CorpusError: it cannot be opened or seen, or ``look`` finds fault with it; the path is put before that.
+        CorpusError: the file cannot be opened or ``look`` fails; the message begins with the path.
     """
     ending = path.suffix.lower()
     if ending not in FILE_KINDS:
-        raise CorpusError(f"{path}: is no image file; {', '.join(FILE_KINDS)} are read")
+        raise CorpusError(f"{path}: is not an image file; supported are {', '.join(FILE_KINDS)}")
     try:
         with path.open("rb") as file:
             try:
                 with _opened(file, ending) as image:
                     return look(image)
-            except ValueError:  # a text or colour profile of a PNG that is larger than Pillow reads: nothing needs it
+            except ValueError:  # a PNG's text or colour profile exceeds Pillow's limit; its pixels need neither
                 bare = without_remarks(file)
                 if bare is None:
                     raise
@@ -226,7 +226,7 @@ def _looked_at(path: Path, look: Callable[[ImageFile], T]) -> T:
         problem = "is missing"
     except (MemoryError, OSError) as error:
         if isinstance(error, MemoryError) or error.errno in SHORTAGES:
-            raise  # of the machine, whatever file it was met at
+            raise  # the machine's fault, not the file's
         problem = f"cannot be read ({error.strerror})" if error.errno else _undecoded(path, error)
     except Exception as error:  # a broken chunk surfaces as SyntaxError, ValueError, struct.error, zlib.error
         problem = UNKNOWN_LAYOUT if str(error) == "unknown pixel mode" else _undecoded(path, error)
@@ -234,14 +234,14 @@ def _looked_at(path: Path, look: Callable[[ImageFile], T]) -> T:
 
 
 def _undecoded(path: Path, error: Exception) -> str:
-    """Return what is wrong with a file that does not decode: of one that ends too early Pillow may say anything."""
+    """Return why a file does not decode. Pillow's message may mislead if the file ends too early."""
     if "truncated" in str(error).lower() or seems_whole(path):
         return f"does not decode: {error}"
     return "does not decode: it ends too early"
 
 
 def _opened(file: BinaryIO, ending: str) -> ImageFile:
-    """Return an opened file as Pillow's image of its kind; a name may end like another kind than the content is of."""
+    """Return an opened file as Pillow's image of its kind; the name's suffix may be that of another kind."""
     by_ending = FILE_KINDS[ending]
     try:
         image = by_ending(file)

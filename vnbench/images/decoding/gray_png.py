@@ -1,4 +1,4 @@
-"""8-bit grayscale PNG encoded to bytes, masks always, images unless asked otherwise; and the chunks of any PNG file."""
+"""PNG files: encoding of 8-bit grayscale images and masks, and access to the chunks of any PNG."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 COMPRESS_LEVEL = 1
-"""zlib's fastest. Its default, 6, takes 1.4 s for an image of 640 x 12,800 and leaves it no smaller than IMAGE_STRATEGY
-does in 0.19 s."""
+"""zlib's fastest level. Its default, 6, takes 1.4 s for an image of 640 x 12,800 and makes it no smaller than
+IMAGE_STRATEGY does in 0.19 s."""
 
 IMAGE_STRATEGY = zlib.Z_RLE
-"""Run lengths and Huffman codes alone: grain has no repeats for zlib to find. 0.45 bytes per pixel where the default
-strategy needs 0.53 at this level, and no slower to write or to read.
+"""Run lengths and Huffman codes only, since grain has no repeats for zlib to find. It takes 0.45 bytes per pixel where
+the default strategy takes 0.53 at this level, and is no slower to write or to read.
 
-Pillow seeks the best of five filters for each row, as most writers do, which is most of the time. One filter for all
-rows would be written in 0.4 of it, but also read in 0.6: loaders would look faster than with the files of an archive.
+Pillow, like most writers, searches the best of five filters for each row, which takes most of the time. A single filter
+would cut the time to write to 0.4, but also the time to read to 0.6: loaders would look faster than on real archives.
 """
 
 MASK_STRATEGY = zlib.Z_DEFAULT_STRATEGY
-"""A mask takes 0.02 bytes per pixel with it and 0.01 with run lengths, but is read in 9 ms rather than 21."""
+"""A mask takes 0.02 bytes per pixel rather than 0.01 with run lengths, but is read in 9 ms rather than 21 ms."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END_CHUNK = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -35,7 +35,7 @@ _GRAY_8_BIT = b"\x08\x00"
 _EXIF = b"eXIf"
 _REMARKS = (b"iCCP", b"tEXt", b"zTXt", b"iTXt")
 _HEAD_BYTES, _FRAME_BYTES = 8, 12
-"""Of a chunk: its length and kind; with its checksum."""
+"""Bytes of a chunk's length and kind; of length, kind and checksum."""
 
 
 def encode_image(image_HW: NDArray[np.uint8]) -> bytes:
@@ -49,9 +49,9 @@ def encode_mask(mask_HW: NDArray[np.uint8]) -> bytes:
 
 
 def is_whole_png(path: Path, *, expected_size: tuple[int, int]) -> bool:
-    """Return whether a file has the header of a grayscale PNG of (height, width) and ends where one ends.
+    """Return whether a file has the header of a grayscale PNG of (height, width) and the end of a PNG.
 
-    That tells a truncated file from a finished one in two small reads; the pixels between are not looked at.
+    Two small reads tell a truncated file from a complete one; the pixels between them are not checked.
     """
     height, width = expected_size
     header = _SIGNATURE + b"\x00\x00\x00\x0dIHDR" + width.to_bytes(4) + height.to_bytes(4) + _GRAY_8_BIT
@@ -66,10 +66,10 @@ def is_whole_png(path: Path, *, expected_size: tuple[int, int]) -> bool:
 
 
 def exif_behind_pixels(file: IO[bytes], start: int) -> bytes | None:
-    """Return the EXIF that stands behind the pixels, as some tools write it; None if none does.
+    """Return the EXIF chunk behind the pixels, where some tools write it; None if there is none.
 
-    ``start`` is where the content of the first chunk of pixels begins. Only the heads of chunks are read, and where the
-    file is read next stays as it is.
+    ``start`` is the offset of the first pixel chunk's content. Only the heads of chunks are read, and the file's
+    position does not change.
     """
     read_at = _reader(file)
     for place, length, kind in _chunks(read_at, start - _HEAD_BYTES):
@@ -79,7 +79,7 @@ def exif_behind_pixels(file: IO[bytes], start: int) -> bytes | None:
 
 
 def without_remarks(file: IO[bytes]) -> bytes | None:
-    """Return a PNG file without its texts and its colour profile, which no pixel needs; None if it is no PNG file."""
+    """Return a PNG file without texts and colour profile, which its pixels do not need; None if it is not a PNG."""
     read_at = _reader(file)
     if read_at(0, len(_SIGNATURE)) != _SIGNATURE:
         return None
@@ -89,7 +89,7 @@ def without_remarks(file: IO[bytes]) -> bytes | None:
 
 
 def _reader(file: IO[bytes]) -> Callable[[int, int], bytes]:
-    """Return what reads a number of bytes at a place of a file, and no more: a file object would read blocks."""
+    """Return a function that reads exactly (offset, number of bytes); a file object would read whole blocks."""
     if isinstance(file, io.BytesIO):
         content = file.getvalue()
         return lambda place, count: content[place : place + count]
@@ -97,7 +97,7 @@ def _reader(file: IO[bytes]) -> Callable[[int, int], bytes]:
 
 
 def _chunks(read_at: Callable[[int, int], bytes], place: int) -> Iterator[tuple[int, int, bytes]]:
-    """Yield where each chunk from a place on begins, the bytes of its content, and its kind."""
+    """Yield the offset, length of content and kind of each chunk from ``place`` on."""
     while len(head := read_at(place, _HEAD_BYTES)) == _HEAD_BYTES:
         length = int.from_bytes(head[:4])
         yield place, length, head[4:]

@@ -1,4 +1,4 @@
-"""Grayscale TIFF as archives keep it: Group 4 of one bit per pixel, deflate and zstd of eight, by Pillow's libtiff."""
+"""Grayscale TIFF as in archives, encoded by Pillow's libtiff: 1-bit Group 4, 8-bit deflate and zstd."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ COMPRESSIONS: Mapping[ImageFormat, str] = {
     "tiff-deflate": "tiff_adobe_deflate",
     "tiff-zstd": "zstd",
 }
-"""Pillow's names of them."""
+"""Pillow's name of each compression."""
 
 PARTS = ((273, 279), (324, 325))
-"""TIFF's tags of where the strips of an image lie and of their bytes, and those of tiles (TIFF 6.0, sections 8, 15)."""
+"""TIFF tags for the offsets and byte counts of strips, then of tiles (TIFF 6.0, sections 8 and 15)."""
 
 THRESHOLD = 128
-"""Gray from which on a pixel of a one-bit scan is white."""
+"""Lowest gray that becomes white in a one-bit scan."""
 
 
 def encode_tiff(image_HW: NDArray[np.uint8], image_format: ImageFormat) -> bytes:
-    """Return the TIFF file of an image, uint8 (H, W); of Group 4 a pixel is black or white."""
+    """Return the TIFF file of an image, uint8 (H, W). With Group 4 each pixel becomes black or white."""
     image = Image.fromarray(image_HW)
     if image_format == "tiff-g4":
         image = Image.fromarray(image_HW >= THRESHOLD)
@@ -38,7 +38,7 @@ def encode_tiff(image_HW: NDArray[np.uint8], image_format: ImageFormat) -> bytes
 
 
 def is_whole_tiff(path: Path, *, expected_size: tuple[int, int]) -> bool:
-    """Return whether a file is a TIFF of (height, width) whose strips all lie within it; pixels are not looked at."""
+    """Return whether a file is a TIFF of (height, width) that holds all its strips; pixels are not checked."""
     try:
         with path.open("rb") as file, TiffImageFile(file) as image:
             return image.size == expected_size[::-1] and holds_its_pixels(image, path.stat().st_size)
@@ -47,7 +47,7 @@ def is_whole_tiff(path: Path, *, expected_size: tuple[int, int]) -> bool:
 
 
 def holds_its_pixels(image: TiffImageFile, num_bytes: int) -> bool:
-    """Return whether all strips or tiles of an opened file lie within so many bytes, as far as its tags tell."""
+    """Return whether all strips or tiles of an opened file end within ``num_bytes``, according to its tags."""
     ends = [
         offset + count
         for offsets, counts in PARTS

@@ -1,4 +1,4 @@
-"""Whether a file is the whole image that its name promises, told by a few small reads and not by its pixels."""
+"""Detection of incomplete image files with a few small reads, without decoding."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from vnbench.images.decoding.gray_tiff import holds_its_pixels
 HEAD_BYTES = 16
 
 TIFF_LAYOUTS = {42: (4, 2, 12), 43: (8, 8, 20)}
-"""By the number of a TIFF and of a BigTIFF: where the place of the first directory stands, and the bytes of the number
-of its tags and of a tag (TIFF 6.0, section 2; BigTIFF doubles places and numbers)."""
+"""For the version number of TIFF and of BigTIFF: the position of the offset to the first directory, the bytes of a tag
+count, and the bytes of a tag (TIFF 6.0, section 2; BigTIFF has longer offsets and counts)."""
 
 LFS_POINTER = b"version https://git-lfs"
-"""What a checkout without Git LFS holds in the place of a file begins with it."""
+"""Start of the pointer file that a checkout without Git LFS holds in place of an image."""
 
 GIF_END = b";"
 
 TAIL_BYTES = 65_536
-"""Where the end of a JPEG is looked for: cameras write more behind it."""
+"""Bytes at the end of a JPEG to search for its end marker: cameras write data behind it."""
 
 JPEG_END = b"\xff\xd9"
-"""Never among the coded pixels, where a byte of 255 is followed by 0."""
+"""JPEG's end marker. It cannot occur in coded pixels, where a byte of 255 is followed by 0."""
 
 
 def seems_whole(path: Path) -> bool:
-    """Return whether an image file holds all that it says it does; one of an unknown format does.
+    """Return whether an image file seems complete; True for an unknown format.
 
-    A file that does not seem whole may decode all the same, and one that does may be broken within.
+    A file that seems incomplete may still decode, and one that seems complete may be damaged inside.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -56,24 +56,24 @@ def seems_whole(path: Path) -> bool:
 
 
 def stand_in_of(path: Path) -> str | None:
-    """Return what lies in the place of an image that could not be opened, where that is known to happen; else None.
+    """Return what an image that could not be opened really is, if it is a known case; else None.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         head = file.read(64)
     if not head:
-        return "is empty, as a download leaves a file that failed; fetch it again"
+        return "is empty, as after a failed download; fetch it again"
     if head.startswith(LFS_POINTER):
-        return "is a pointer of Git LFS and not the image; run git lfs pull"
+        return "is a Git LFS pointer, not the image; run git lfs pull"
     if head.lstrip()[:5].lower() in (b"<html", b"<!doc", b"<?xml"):
-        return "is a web page and no image, as a server answers for a file that it has not; fetch it again"
+        return "is a web page, not an image, as servers send for a missing file; fetch it again"
     return None
 
 
 def _is_whole_tiff(file: BinaryIO, head: bytes, num_bytes: int) -> bool:
-    """Return whether a TIFF holds its first directory, and the pixels that this tells of."""
+    """Return whether a TIFF holds its first directory and the pixels that the directory lists."""
     order: Literal["little", "big"] = "little" if head.startswith(b"II") else "big"
     layout = TIFF_LAYOUTS.get(int.from_bytes(head[2:4], order))
     if layout is None:
@@ -88,7 +88,7 @@ def _is_whole_tiff(file: BinaryIO, head: bytes, num_bytes: int) -> bool:
     try:
         with TiffImageFile(file) as image:
             return holds_its_pixels(image, num_bytes)
-    except Exception:  # what it is broken by is told where it is read
+    except Exception:  # reading the file will report the defect
         return True
 
 

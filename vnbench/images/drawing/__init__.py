@@ -1,1 +1,1 @@
-"""The drawing of synthetic logs: strips, curves, print, wear and scan."""
+"""Drawing of synthetic logs: form, curves, wear and scan."""

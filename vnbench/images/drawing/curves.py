@@ -1,4 +1,4 @@
-"""The two curves of a log: plotted by pen, coded by their line, wrapped at the edge of their track."""
+"""The two curves of a log: drawn by pen, told apart by line style, wrapped at the edges of their tracks."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from vnbench.images.drawing.layout import Band, Layout
 from vnbench.images.drawing.value_noise import value_noise
 
 MAX_LINE_THICKNESS = 3
-"""Curves are drawn 1 to 3 px thick, which is why the images cannot be resized."""
+"""Curves are 1 to 3 px thick, which is why the images cannot be resized."""
 PENS = (1, 2, 3, 3)
-"""Thickness of a pen in pixels, each as likely as it is listed."""
+"""Thickness of a pen in pixels; every entry is equally likely."""
 
 OCTAVES = ((384, 60), (48, 40), (12, 30), (6, 22))
-"""Knot spacing in pixels and percent of the swing: formations, beds, laminae, and the jitter of the tool.
+"""Knot spacing in pixels and percent of the swing, for formations, beds, laminae and the jitter of the tool.
 
-Each spacing divides the one before it, so a curve turns only at multiples of the last one, 6 px. Turns in neighbouring
-columns would merge into a blot thicker than the line.
+Each spacing divides the one before it, so that a curve turns only at multiples of the last one, 6 px. Turns in
+neighbouring columns would merge into a blot thicker than the line.
 """
 
 SWING_PERCENT = (35, 75)
-"""Range of the swing, of the height of the track."""
+"""Range of the swing in percent of the track's height."""
 LIVELY_PERCENT = (90, 270)
-"""Range of what is shorter than a bed (BED, in pixels): a gamma ray curve is livelier than a smoothed one."""
+"""Range in percent that scales detail of at most BED pixels: a gamma ray curve is livelier than a smoothed one."""
 BED = 48
 
 FINE = 64
-"""Parts of a pixel in which a curve is computed."""
+"""Subdivisions of a pixel in which curves are computed."""
 
 SOLID = (0, 0)
 CODES = (SOLID, SOLID, SOLID, SOLID, SOLID, (26, 10), (11, 6), (3, 3))
-"""Pixels of ink and of gap along the line: solid (more often than all others), long-dashed, short-dashed, dotted."""
+"""Pixels of ink and of gap along the line: solid (the most frequent), long-dashed, short-dashed, dotted."""
 
 INK_GRAYS = ((30, 62), (48, 88))
-"""Range of the pen's ink of each curve. They differ, as the coded lines of a real log do."""
+"""Range of the ink's gray for each curve. The ranges differ, like the lines of a real log."""
 INK_SWING = 12
-"""Gray levels by which the pen runs dry or wet."""
+"""Gray levels by which the ink varies along a line."""
 
 
 class Stroke(NamedTuple):
@@ -47,13 +47,13 @@ class Stroke(NamedTuple):
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     grays: NDArray[np.uint8]
-    """Ink of each."""
+    """Gray of each pixel."""
 
 
 def choose_bands(rng: np.random.Generator, layout: Layout) -> tuple[Band, Band]:
-    """Return the rows of each curve: tracks of their own, or both on the right-hand side of the form, where they cross.
+    """Return the band of each curve: separate tracks, or both on the right-hand side of the form, where they cross.
 
-    A curve of the right-hand side goes over the second and third track, as one scale printed across both.
+    A curve on the right-hand side spans the second and third track, like one scale printed across both.
     """
     tracks = layout.tracks
     right = Band(top=tracks[1].top, bottom=tracks[-1].bottom)
@@ -66,7 +66,7 @@ def choose_bands(rng: np.random.Generator, layout: Layout) -> tuple[Band, Band]:
 
 
 def choose_codes(rng: np.random.Generator) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return how the line of each curve is coded: solid both, or not alike."""
+    """Return the line style of each curve as (ink, gap): both solid, or two different entries of CODES."""
     first = int(rng.integers(len(CODES)))
     second = first + 1 + int(rng.integers(len(CODES) - 1))
     return CODES[first], CODES[second % len(CODES)]
@@ -77,8 +77,8 @@ def draw_curve(
 ) -> Stroke:
     """Return the pixels of a curve from ``first_column`` to the right edge.
 
-    Column x is filled from the value at x to the value at x + 1, so that a solid line is connected however steep it is;
-    the pen adds its thickness downwards. A value beyond the track comes in again on its other side.
+    Column x is filled from the value at x to the value at x + 1, so that even a steep solid line stays connected; the
+    pen adds its thickness downwards. A value beyond the track wraps around to its other side.
     """
     gray = int(rng.integers(*INK_GRAYS[number], endpoint=True))
     num_columns = max(width - first_column, 0)
@@ -87,7 +87,7 @@ def draw_curve(
     top = np.minimum(value[:-1], value[1:])
     run = np.abs(np.diff(value)) + np.minimum(thickness, band.height)
     ink = gray + value_noise(rng, length=num_columns, spacing=157, swing=INK_SWING)
-    # A line that fills its whole track is no longer than the track.
+    # A line fills its track at most once.
     run = np.minimum(run, band.height)
     first_of_column = np.cumsum(run) - run
     within = np.arange(run.sum()) - np.repeat(first_of_column, run)
@@ -105,7 +105,7 @@ def _dashed(
     *,
     code: tuple[int, int],
 ) -> Stroke:
-    """Return the pixels of a line where its code has ink, counted along the line, up as well as down."""
+    """Return the inked pixels of a dashed line. Dashes are measured along the line, up as well as down."""
     dash, gap = code
     rise = np.diff(value)
     length = np.maximum(np.abs(rise), 1)
@@ -117,7 +117,7 @@ def _dashed(
 
 
 def _values(rng: np.random.Generator, *, height: int, length: int) -> NDArray[np.int64]:
-    """Return the unwrapped rows of a curve, from the top of its track."""
+    """Return the unwrapped rows of a curve, counted from the top of its track."""
     centre = height * int(rng.integers(25, 75)) // 100
     swing = FINE * height * int(rng.integers(*SWING_PERCENT)) // 100
     is_lively = int(rng.integers(*LIVELY_PERCENT))
@@ -129,7 +129,7 @@ def _values(rng: np.random.Generator, *, height: int, length: int) -> NDArray[np
 
 
 def _thickness(rng: np.random.Generator, *, length: int) -> NDArray[np.int64]:
-    """Return the thickness of the line in each column: the pen's own, and for a while one more or less."""
+    """Return the thickness of the line in each column: the pen's own, give or take one pixel for a stretch."""
     own = PENS[int(rng.integers(len(PENS)))]
     change = value_noise(rng, length=length, spacing=211, swing=2 * FINE) // (FINE + FINE // 2)
     return np.clip(own + change, 1, MAX_LINE_THICKNESS)

@@ -1,7 +1,7 @@
-"""The form that a log is plotted on: three tracks and a depth column (API RP 31A), lying on its side.
+"""The form that a log is plotted on, rotated by a quarter turn: three tracks and a depth column (API RP 31A).
 
-Depth runs along the columns of an image, from left to right; the tracks lie below each other, with the depth column
-between the first and the second. A form is 8.25 in across: three tracks of 2.5 in and a column of 0.75 in.
+Depth runs along the image from left to right. The tracks are below each other, with the depth column between the first
+and the second. A form is 8.25 in across: three tracks of 2.5 in and a column of 0.75 in.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ TRACK_EIGHTHS = 20
 COLUMN_EIGHTHS = 6
 
 FEET_PER_100_INCHES = (2000, 5000, 10_000, 1667, 4167)
-"""Depth scales: 5, 2 and 1 inch per 100 ft (1:240, 1:600, 1:1200), and 1:200 and 1:500 of metric logs."""
+"""Depth scales: 5, 2 and 1 inch per 100 ft (1:240, 1:600, 1:1200), and the metric 1:200 and 1:500."""
 
 HEADER_SHARE = 8
-"""A header takes at most one part in so many of a strip: what is cut from a long log often holds none."""
+"""A header takes at most this fraction (1/8) of a strip: sections of a long log often have none."""
 
 HEADER_COLUMNS = (150, 320)
-"""Columns of a header, at least and at most."""
+"""Minimum and maximum number of columns of a header."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,25 +49,25 @@ class Track(Band):
     """A track with its scale."""
 
     scale: Scale
-    """How its lines along the depth are spaced."""
+    """Spacing of its lines along the depth axis."""
     decades: int
     """Decades of a logarithmic scale; 0 for a linear one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """A form as it lies in an image."""
+    """Positions of a form's parts in an image."""
 
     tracks: tuple[Track, ...]
-    """Three tracks; two where the second and third are printed as one."""
+    """Three tracks, or two if the second and third are printed as one."""
     depth_column: Band
-    """Where depths are printed."""
+    """Rows in which depths are printed."""
     header: int
-    """Columns of the heading at the left; 0 without one."""
+    """Columns of the header at the left; 0 if there is none."""
     columns_per_100_ft: int
-    """Depth scale in pixels."""
+    """Depth scale in pixels per 100 ft."""
     first_depth_ft: int
-    """Depth of the column where the header ends."""
+    """Depth in feet at the column where the header ends."""
 
 
 def choose_layout(rng: np.random.Generator, *, height: int, width: int) -> Layout:
@@ -95,7 +95,7 @@ def choose_layout(rng: np.random.Generator, *, height: int, width: int) -> Layou
         )
     header = int(rng.integers(*HEADER_COLUMNS, endpoint=True)) if rng.integers(2) else 0
     feet = FEET_PER_100_INCHES[int(rng.integers(len(FEET_PER_100_INCHES)))]
-    # Pixels per inch from the height of the form; the scale says how many feet 100 inches of it hold.
+    # The height of the form gives pixels per inch; the scale gives the feet in 100 inches.
     columns_per_100_ft = max(height * 8 * 10_000 // (FORM_EIGHTHS * feet), 20)
     return Layout(
         tracks=(first, *right),

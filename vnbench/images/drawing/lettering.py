@@ -1,4 +1,4 @@
-"""Text as a log prints it: Pillow's built-in bitmap letters, which no font library renders anew."""
+"""Text on a log, in Pillow's built-in bitmap font, whose pixels do not depend on a font library."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def _font() -> ImageFont.ImageFont:
 
 @cache
 def letters(text: str, *, scale: int = 1) -> Letters:
-    """Return the ink of a text in letters of 6 x 11 px times ``scale``, read from left to right, not to be written to.
+    """Return the ink of a text in letters of 6 x 11 px times ``scale``, read from left to right; read-only.
 
-    A strip lies on its side, so what is printed on it stands upright only after a quarter turn: see ``turned``.
+    A strip lies on its side, so print on it needs a quarter turn: see ``turned``.
     """
     mask = _font().getmask(text)
     width, height = mask.size
@@ -32,12 +32,12 @@ def letters(text: str, *, scale: int = 1) -> Letters:
 
 
 def turned(text: str, *, scale: int = 1) -> Letters:
-    """Return the ink of a text as it lies on a strip whose depth runs from left to right: read from bottom to top."""
+    """Return the ink of a text that reads from bottom to top, as on a strip whose depth runs from left to right."""
     return np.rot90(letters(text, scale=scale))
 
 
 def stamp(image_HW: NDArray[np.uint8], ink_HW: Letters, *, row: int, column: int, gray: int) -> None:
-    """Print a text into an image with its top left corner at (row, column), or nothing of it where it does not fit."""
+    """Print a text into an image with its top left corner at (row, column); print nothing if it does not fit."""
     height, width = ink_HW.shape
     if row < 0 or column < 0 or row + height > image_HW.shape[0] or column + width > image_HW.shape[1]:
         return

@@ -1,4 +1,4 @@
-"""What is printed before a curve is plotted: aged paper, the grid, depths, and the heading."""
+"""The form before curves are plotted: aged paper, grid, depths and heading."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from vnbench.images.drawing.value_noise import value_noise
 Gray = NDArray[np.uint8]
 
 PAPER_GRAYS = (188, 226)
-"""Range of the paper where nothing lies on it: scans of aged paper are not white."""
+"""Range of the gray of bare paper: scans of aged paper are not white."""
 PAPER_SWING = (3, 6)
-"""Gray levels by which the paper is uneven across and along the strip."""
+"""Gray levels by which the paper varies across and along the strip."""
 
 LIGHT, MEDIUM, HEAVY = range(3)
 
 LINE_GRAYS = ((150, 186), (118, 158), (86, 122))
-"""Range of the ink of light, medium and heavy lines."""
+"""Range of the gray of light, medium and heavy lines."""
 
 FEET = (2, 10, 50)
-"""Depth between light, medium and heavy lines."""
+"""Depth in feet between light, medium and heavy lines."""
 CLOSEST = 5
-"""Pixels between lines of one weight, at least: closer ones are left out, as on the coarser scales."""
+"""Minimum distance in pixels between lines of one weight: closer ones are left out, as on coarse scales."""
 
 DIVISIONS = 10
-"""Of a linear scale."""
+"""Divisions of a linear scale."""
 LOG_POSITIONS = (0, 301, 477, 602, 699, 778, 845, 903, 954)
-"""Thousandths of a decade at which 1 to 9 lie."""
+"""Positions of 1 to 9 in thousandths of a decade."""
 
 COMPANIES = ("HALVORSEN OIL CO.", "PRAIRIE STAR PETR.", "BLUE MESA ENERGY", "KESTREL EXPL. LTD", "TIDEWATER & SONS")
 WELLS = ("STATE UNIT 3-14", "FEE NO. 2", "HAGEN A-1", "ROCK CREEK 27", "L. DUPREE 1")
@@ -43,7 +43,7 @@ DEEP_SCALES = (("RES OHMM", "0.2", "2000"), ("RHOB", "1.95", "2.95"), ("DT US/FT
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Press:
-    """Inks of one printing."""
+    """Gray levels of one printing."""
 
     paper: int
     """Gray of the paper."""
@@ -54,7 +54,7 @@ class Press:
 
 
 def choose_press(rng: np.random.Generator) -> Press:
-    """Return the inks of one printing."""
+    """Return the gray levels of one printing."""
     light, medium, heavy = (int(rng.integers(*grays, endpoint=True)) for grays in LINE_GRAYS)
     return Press(
         paper=int(rng.integers(*PAPER_GRAYS, endpoint=True)),
@@ -79,7 +79,7 @@ def print_form(rng: np.random.Generator, layout: Layout, press: Press, *, height
 
 
 def _paper(rng: np.random.Generator, press: Press, *, height: int, width: int) -> Gray:
-    """Return paper that is uneven along and across, lighter or darker towards its edges."""
+    """Return uneven paper, lighter or darker towards its edges."""
     across, along = PAPER_SWING
     rows_H = value_noise(rng, length=height, spacing=max(height // 3, 1), swing=across)
     columns_W = value_noise(rng, length=width, spacing=701, swing=along)
@@ -88,7 +88,7 @@ def _paper(rng: np.random.Generator, press: Press, *, height: int, width: int) -
 
 
 def _depth_lines(layout: Layout, press: Press, *, width: int) -> Gray:
-    """Return the gray of the lines across the depth in each column, white where there is none."""
+    """Return the gray of the lines across the depth axis in each column, white where there is no line."""
     level_W = np.full(width, 255, dtype=np.uint8)
     for weight, feet in enumerate(FEET):
         pitch_100 = layout.columns_per_100_ft * feet
@@ -101,7 +101,7 @@ def _depth_lines(layout: Layout, press: Press, *, width: int) -> Gray:
 
 
 def _scale_lines(track: Track, press: Press) -> Gray:
-    """Return the gray of the lines along the depth in each row of a track, white where there is none."""
+    """Return the gray of the lines along the depth axis in each row of a track, white where there is no line."""
     level_H = np.full(track.height, 255, dtype=np.uint8)
     last = track.height - 1
     if last < 2 * DIVISIONS:
@@ -119,7 +119,7 @@ def _scale_lines(track: Track, press: Press) -> Gray:
 
 
 def _print_depths(image_HW: Gray, layout: Layout, press: Press) -> None:
-    """Print the depth at each heavy line, or at each second or fifth where they stand close."""
+    """Print the depth at each heavy line, or at fewer of them where they are close together."""
     pitch_100 = layout.columns_per_100_ft * FEET[HEAVY]
     every = next((n for n in (1, 2, 5, 10) if pitch_100 * n >= 3500), 20)
     for line in range(every, image_HW.shape[1] * 100 // pitch_100 + 1, every):
@@ -132,7 +132,7 @@ def _print_depths(image_HW: Gray, layout: Layout, press: Press) -> None:
 
 
 def _print_heading(rng: np.random.Generator, image_HW: Gray, layout: Layout, press: Press) -> None:
-    """Print the heading: a frame with the well's data, then the scale of each track over where it begins."""
+    """Print the heading: a frame with the well's data, then the scale of each track where the track begins."""
     height = image_HW.shape[0]
     inset = layout.header - 52
     for column in (2, inset, layout.header - 2):

@@ -1,8 +1,8 @@
-"""Drawing of one synthetic raster log, as an archive holds them: a strip on its side, printed, plotted, kept, scanned.
+"""Drawing of one synthetic raster log: a strip that is printed, worn, plotted and scanned.
 
-A strip shows three tracks and a depth column, depth running along its width, so that a whole log would be many strips.
-The order is that of its life: the form is printed, the curves are plotted, it is folded and stained, and a scanner
-takes it a little askew and adds its grain. The mask holds the curves exactly to the pixel, and goes the same way.
+A strip shows three tracks and a depth column. Depth runs along its width; a whole log would be many strips. The form is
+printed, folded and stained, the curves are plotted, and the scan adds a slight skew, specks and grain. The mask holds
+exactly the pixels of the curves and gets the same skew.
 
 Shape suffixes: H rows, W columns (the swept, long axis).
 """
@@ -21,22 +21,22 @@ from vnbench.images.drawing.scan import BLEED, choose_feed, feed, grain, specks,
 from vnbench.records.spec.words import NUM_CLASSES, Task
 
 GENERATOR_VERSION = 3
-"""Rises with every change that alters a pixel, so that corpora of different drawings are told apart."""
+"""Raise it with every change that alters a pixel, so that different drawings get different corpora."""
 
 Gray: TypeAlias = NDArray[np.uint8]
 
 
 def draw_example(*, seed: int, index: int, height: int, width: int, task: Task) -> tuple[Gray, Gray]:
-    """Return image and mask of one example, both uint8 (H, W), as a function of the arguments alone.
+    """Return image and mask of one example, both uint8 (H, W); they depend on the arguments alone.
 
-    Mask classes: 0 background, 1 and 2 the curves, the second over the first; for ``binary`` 1 for both. All of it is
-    whole numbers, so that every machine draws the same.
+    Mask classes: 0 background, 1 and 2 the curves, the second over the first; for ``binary``, 1 for both. Only integer
+    arithmetic is used, so that every machine draws the same pixels.
 
     Raises:
-        ValueError: a height or width below 1.
+        ValueError: height or width is below 1.
     """
     if height < 1 or width < 1:
-        raise ValueError(f"{height} x {width} px is no size: a side is at least 1 px")
+        raise ValueError(f"{height} x {width} px is not a size: a side is at least 1 px")
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
     layout = choose_layout(rng, height=height, width=width)
     image_HW = print_form(rng, layout, choose_press(rng), height=height, width=width)
@@ -55,7 +55,7 @@ def draw_example(*, seed: int, index: int, height: int, width: int, task: Task) 
 
 
 def _bleed(image_HW: Gray, stroke: Stroke) -> None:
-    """Darken the pixels above and below a stroke, into which its ink has run; they are no part of the curve."""
+    """Darken the pixels above and below a stroke, where its ink has bled; they are not part of the curve."""
     height = len(image_HW)
     for offset in (-1, 1):
         rows = np.clip(stroke.rows + offset, 0, height - 1)

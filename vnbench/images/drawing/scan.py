@@ -1,4 +1,4 @@
-"""What decades and the scanner do to a strip: folds and stains, a skewed feed, specks and grain."""
+"""Traces of age and scanner on a strip: folds and stains, a skewed feed, specks and grain."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from vnbench.images.drawing.value_noise import value_noise
 Gray = NDArray[np.uint8]
 
 FOLD_SPACING = 2600
-"""Columns between folds, at most on average: logs are kept folded like a fan."""
+"""A strip has at most one fold, plus one per this many columns: logs are kept folded like a fan."""
 
 STAIN_GRAYS = (6, 20)
 """Gray levels that a stain takes from the paper."""
 STAIN_RADII = (40, 240)
 
 MAX_SKEW = 9
-"""Rows by which one end of a strip lies higher than the other, at most: longer strips are fed straighter."""
+"""Maximum height difference between the ends of a strip, in rows: longer strips are fed straighter."""
 MAX_TAPER = 5
-"""Rows by which one end is narrower than the other: slight perspective."""
+"""Maximum difference in height between left and right end, in rows: slight perspective."""
 MAX_LEAN = 6
-"""Columns by which the lower edge is ahead of the upper one."""
+"""Maximum number of columns by which the lower edge is ahead of the upper one."""
 FEED_SWING = 2
 """Rows by which the feed wanders."""
 
 SPECKS_PER_MPX = (300, 2500)
-"""Pixels of dust and of holes in the ink, 0.03 to 0.25 %."""
+"""Pixels of dust per megapixel, 0.03 to 0.25 %; half as many are holes in the ink."""
 
 BLEED = 3
-"""Part of the way from paper to ink that a pixel beside a stroke is darkened: one part in so many."""
+"""A pixel beside a stroke loses this fraction (1/3) of its gray."""
 
 
 BEYOND_GRAYS = (52, 240)
-"""What a scanner shows beyond a strip: its dark bed, or its white lid."""
+"""Gray beyond a strip: the scanner's dark bed, or its white lid."""
 
 
 class Feed(NamedTuple):
-    """How a strip went through the scanner: for each place of the scan, the place of the strip that it shows."""
+    """Distortion by the scanner: the place on the strip that each place of the scan shows."""
 
     shifts_W: NDArray[np.int64]
-    """Rows by which each column is moved down."""
+    """Rows by which each column is shifted down."""
     taper: int
     """Rows by which the right end is stretched."""
     leans_H: NDArray[np.int64]
-    """Columns by which each row is moved to the right."""
+    """Columns by which each row is shifted to the right."""
     beyond: int
     """Gray beyond the strip."""
 
 
 def choose_feed(rng: np.random.Generator, *, height: int, width: int) -> Feed:
-    """Return a feed; of a strip of a few pixels a straight one."""
+    """Return a random feed; small strips get a straight one."""
     skew, taper, lean = (int(rng.integers(-most, most, endpoint=True)) for most in (MAX_SKEW, MAX_TAPER, MAX_LEAN))
     feeding = value_noise(rng, length=width, spacing=463, swing=FEED_SWING)
     share = min(height, 480)
@@ -63,15 +63,15 @@ def choose_feed(rng: np.random.Generator, *, height: int, width: int) -> Feed:
 
 
 def feed(strip_HW: Gray, way: Feed, *, beyond: int) -> Gray:
-    """Return what a scanner sees of a strip, pixel by pixel from the nearest place, (H, W) as the strip.
+    """Return the scan of a strip by nearest-pixel lookup, (H, W) like the strip.
 
-    The mask goes the same way as the image; what lies beyond the strip is ``beyond``.
+    Pixels outside the strip become ``beyond``. Image and mask take the same feed.
     """
     height, width = strip_HW.shape
     moved_HW = np.empty_like(strip_HW)
     rows_H = np.arange(height)
     stretch_W = way.taper * (2 * np.arange(width) - width) // max(2 * width, 1)
-    # Columns that are moved alike are moved together.
+    # Neighbouring columns with equal shifts are moved together.
     changes = np.flatnonzero(np.diff(way.shifts_W) | np.diff(stretch_W)) + 1
     for start, stop in zip((0, *changes), (*changes, width), strict=True):
         shift, stretch = int(way.shifts_W[start]), int(stretch_W[start])
@@ -98,7 +98,7 @@ def wear(rng: np.random.Generator, image_HW: Gray) -> None:
 
 
 def _fold(rng: np.random.Generator, image_HW: Gray, *, column: int) -> None:
-    """Draw a crease across the strip: a dark line that meanders, worn to white in places, with a shadow beside it."""
+    """Draw a crease across the strip: a meandering dark line, worn to white in places, with a shadow beside it."""
     height, width = image_HW.shape
     way = column + value_noise(rng, length=height, spacing=97, swing=2)
     is_worn = value_noise(rng, length=height, spacing=31, swing=10) > 5
@@ -113,7 +113,7 @@ def _fold(rng: np.random.Generator, image_HW: Gray, *, column: int) -> None:
 
 
 def _stain(rng: np.random.Generator, image_HW: Gray, *, row: int, column: int, radius: int) -> None:
-    """Draw a round stain, or the ring that a cup leaves; both are darker at their rim."""
+    """Draw a round stain or the ring of a cup, darker at the rim."""
     height, width = image_HW.shape
     dark = int(rng.integers(*STAIN_GRAYS, endpoint=True))
     is_ring = bool(rng.integers(2))
@@ -139,6 +139,7 @@ def specks(rng: np.random.Generator, image_HW: Gray) -> None:
 def grain(rng: np.random.Generator, image_HW: Gray) -> None:
     """Add the grain of paper and scanner, in place: 0 to 8 gray levels, binomial, standard deviation 1.4.
 
-    The set bits of a random byte: as good as a normal deviate at this scale, and twenty times as fast.
+    It counts the set bits of a random byte, which is as good as a normal deviate at this scale and twenty times as
+    fast.
     """
     image_HW += np.bitwise_count(np.frombuffer(rng.bytes(image_HW.size), dtype=np.uint8)).reshape(image_HW.shape)

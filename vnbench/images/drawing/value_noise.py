@@ -1,4 +1,4 @@
-"""Random paths in whole numbers, so that every machine draws the same ones."""
+"""Random paths in integer arithmetic, equal on every machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 def value_noise(rng: np.random.Generator, *, length: int, spacing: int, swing: int) -> NDArray[np.int64]:
     """Return a path of ``length`` steps that turns at each multiple of ``spacing``, within -swing to swing.
 
-    Linear between the turns, in integer arithmetic: floating point may round otherwise on another processor.
+    It is linear between the turns. Integer arithmetic is used because floating point may round differently elsewhere.
     """
     knots = rng.integers(-swing, swing, length // spacing + 2, endpoint=True)
     position = np.arange(length)

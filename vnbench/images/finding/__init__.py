@@ -1,1 +1,1 @@
-"""Images and their masks below a folder, found by the names that people give them."""
+"""Search for images and their masks below a folder, by name."""

@@ -1,4 +1,4 @@
-"""What the names of folders and files say: which hold images, which masks, and for which split they are."""
+"""Role (image or mask) and split that the names of folders and files express."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IMAGE = r"images?|imgs?|jpegimages|leftimg8bit"
 _MASK = r"masks?|labels?|annot(?:ation)?s?|ann[-_]?dir|gts?|ground[-_ ]?truths?|seg(?:mentation)?s?|segmentationclass"
 _IMAGE_FOLDER = rf"{_IMAGE}|inputs?"
 _MASK_FOLDER = rf"{_MASK}|gtfine|gtcoarse|targets?"
-"""Cityscapes has ``gtFine`` and ``gtCoarse``. Names of files say input and target for other reasons."""
+"""Cityscapes has ``gtFine`` and ``gtCoarse``. In file names, input and target often mean something else."""
 _SPLITS: dict[FolderSplit, str] = {
     "train": "train|training|trainval|tr",
     "validation": "val|valid|validation|dev|eval",
@@ -24,7 +24,7 @@ _SPLITS: dict[FolderSplit, str] = {
 _BARE = re.compile(
     "(?:" + "|".join(f"(?P<{split}>{words})" for split, words in _SPLITS.items()) + r")(?:\d{4})?", re.IGNORECASE
 )
-"""Some end in a year, as COCO's ``train2017``."""
+"""Some names end in a year, such as COCO's ``train2017``."""
 _SPLIT = "|".join(_SPLITS.values())
 _GAP = "[-_. ]"
 _WITH_ROLE = re.compile(
@@ -37,34 +37,34 @@ _WITH_ROLE = re.compile(
 
 _MASK_AT_END = re.compile(rf"(?P<base>.+?){_GAP}+(?:{_MASK})", re.IGNORECASE)
 _MASK_OF_CLASSES = re.compile(r"(?P<base>.+?)(?:_gt(?:fine|coarse))?_(?P<kind>labelids|labeltrainids)", re.IGNORECASE)
-"""The masks of Cityscapes that hold classes; beside them lie colours and the numbers of instances."""
+"""Cityscapes' masks of classes; it also has masks of colours and of instance numbers."""
 _MASK_OF_OTHERS = re.compile(r"(?P<base>.+?)_gt(?:fine|coarse)_(?:color|instanceids|instancetrainids)", re.IGNORECASE)
 _MASK_BESIDE = re.compile(rf"(?P<base>.+?)(?:{_GAP}+(?:{_MASK}){_GAP}?\d+|_l)", re.IGNORECASE)
 _MASK_AT_START = re.compile(rf"(?:{_MASK})(?:{_GAP}+|(?=\d))(?P<base>.+)", re.IGNORECASE)
 _IMAGE_AT_END = re.compile(rf"(?P<base>.+?){_GAP}+(?:{_IMAGE})", re.IGNORECASE)
 _IMAGE_AT_START = re.compile(rf"(?:{_IMAGE})(?:{_GAP}+|(?=\d))(?P<base>.+)", re.IGNORECASE)
 _ANY_WORD = re.compile("mask|label|annot|gt|ground|seg|image|img|_l$", re.IGNORECASE)
-"""What each of the words for images and masks begins with, to pass over most names quickly."""
+"""Start of every word for images and masks, to skip most names quickly."""
 _CHANNEL = re.compile(r"(?P<base>.+)_\d{4}", re.IGNORECASE)
-"""nnU-Net names the channels of a case: ``well_0000`` and its mask ``well``."""
+"""nnU-Net numbers the channels of a case: ``well_0000``, with the mask ``well``."""
 _ENDING = re.compile(r"(?P<base>.+)\.(?:png|tiff?|jpe?g|bmp|webp|gif)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FolderName:
-    """What the name of a folder says."""
+    """Information in the name of a folder."""
 
     role: Role | None = None
-    """What lies in it, where it says so."""
+    """Whether it holds images or masks; None if the name does not say."""
     split: FolderSplit | None = None
-    """Which split it is for, where it says so."""
+    """Split; None if the name does not say."""
     rest: str = ""
-    """What else it says; where it says nothing of the above, its name."""
+    """Rest of the name; the whole name if it gives neither role nor split."""
 
 
 @lru_cache(maxsize=4096)
 def read_folder_name(name: str) -> FolderName:
-    """Return what the name of a folder says."""
+    """Return the role, the split and the rest in the name of a folder."""
     found = _WITH_ROLE.fullmatch(name)
     if found is not None:
         split = _split_of(found["before"] or found["after"])
@@ -75,22 +75,22 @@ def read_folder_name(name: str) -> FolderName:
 
 @dataclass(frozen=True, slots=True)
 class FileName:
-    """What the name of a file says; small letters and composed accents, whatever it was written with."""
+    """Information in the name of a file, in lower case and with composed accents."""
 
     says_mask: bool
-    """Whether it is a mask by its name alone, as ``x_mask`` is."""
+    """Whether the name alone makes it a mask, such as ``x_mask``."""
     may_say_mask: bool
-    """Whether it is one where there is an image to it, as ``label_7``, ``x_mask_2`` and CamVid's ``x_L``."""
+    """Whether it is a mask if there is an image for it, such as ``label_7``, ``x_mask_2`` and CamVid's ``x_L``."""
     image_base: str
-    """What a mask of this image has in its name: the name without ``img_``, ``_image`` or a channel."""
+    """Part of an image's name that its mask shares: the name without ``img_``, ``_image`` or a channel."""
     mask_base: str
-    """What the image of this mask has in its name: the name without ``_mask``, ``label_`` and the like."""
+    """Part of a mask's name that its image shares: the name without ``_mask``, ``label_`` and the like."""
 
 
 def read_file_name(stem: str, *, is_exact: bool = False) -> FileName:
-    """Return what the name of a file says, given without its ending; it may have a second one, as ``x.jpg`` of .png.
+    """Return the information in a file name, given without its suffix; a second suffix (``x.jpg.png``) is dropped.
 
-    With ``is_exact`` capitals stay as they are.
+    With ``is_exact``, capitals are kept.
     """
     composed = unicodedata.normalize("NFC", stem)
     plain = _without(composed if is_exact else composed.casefold(), _ENDING)
@@ -104,7 +104,7 @@ def read_file_name(stem: str, *, is_exact: bool = False) -> FileName:
 
 
 def rank_of_mask(stem: str) -> int:
-    """Return where a mask stands among several of one image: those that say to hold classes are before the others."""
+    """Return the rank of a mask among several of one image: names that promise classes come first."""
     found = _MASK_OF_CLASSES.fullmatch(stem)
     return 2 if found is None else ("labelids", "labeltrainids").index(found["kind"].lower())
 
@@ -114,7 +114,7 @@ def _base_of_image(plain: str) -> str:
 
 
 def _without(name: str, *patterns: re.Pattern[str]) -> str:
-    """Return the base of the first pattern that fits a name, or the name."""
+    """Return the base of the first pattern that matches a name, else the name."""
     for pattern in patterns:
         if (found := pattern.fullmatch(name)) is not None:
             return found["base"]

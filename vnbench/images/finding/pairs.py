@@ -1,8 +1,8 @@
-"""Images and their masks below a folder, found by the names of folders and files; no file is opened.
+"""Pairing of the images and masks below a folder by the names of folders and files; no file is opened.
 
-Masks lie in folders whose names say so (``masks``, ``labelsTr``, ``train_annotations``) beside what they belong to, or
-beside their images: ``x_mask.png`` with ``x.png``, ``x.png`` with ``x.jpg``. ``train``, ``val`` and ``test`` in the
-names of folders are the splits. What is left out is told, and what may be read in two ways is refused.
+Masks are in folders whose names say so (``masks``, ``labelsTr``, ``train_annotations``) beside the images' folders, or
+in the folders of their images: ``x_mask.png`` with ``x.png``, ``x.png`` with ``x.jpg``. ``train``, ``val`` and ``test``
+in folder names are the splits. Files that are left out are reported, and ambiguous layouts are refused.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from vnbench.images.finding.tree import Tree, look_through
 from vnbench.units import MAX_NAMED, first_few
 
 SCANS_FIRST = (".tif", ".tiff", ".png", ".bmp", ".webp", ".jpg", ".jpeg", ".jfif", ".gif")
-"""Of images that have one name in one folder the first is taken for the scan."""
+"""Order of preference: of several images with one name in one folder, the first is taken for the scan."""
 
 EXACT = frozenset({".tif", ".tiff", ".png", ".bmp", ".gif"})
-"""Endings of files that keep every pixel, as a mask has to."""
+"""Suffixes of lossless formats, which masks need."""
 
 BESIDE = frozenset({".png", ".bmp", ".gif"})
-"""Endings of masks that have the very name of an image beside them. A TIFF there is the scan, a JPEG its preview."""
+"""Suffixes of a mask that shares folder and name with its image. A TIFF would be the scan, a JPEG its preview."""
 
 MASKS_ALONE = "masks without an image"
-"""What is said of masks that no image is named like."""
+"""Description of masks whose name matches no image."""
 
 SplitBy = Literal["folders", "widths"]
-"""Names of folders, or the order of widths."""
+"""How validation examples are chosen: by folder names, or by the order of widths."""
 
 _Key = tuple[FolderSplit | None, tuple[str, ...], str]
-"""Split, what else the folders say, and the name without ending: the same for an image and its mask."""
+"""Split, the rest of the folders' names, and the file name without suffix: equal for an image and its mask."""
 
 _Files = dict[_Key, list[str]]
 
@@ -52,10 +52,10 @@ class LeftOut:
     """Files below a folder that are not read, for one reason."""
 
     what: str
-    """What they are, in the plural: ``masks without an image``."""
+    """Description in the plural: ``masks without an image``."""
     count: int
     first_files: tuple[str, ...]
-    """Relative to the folder, at most MAX_NAMED."""
+    """First files relative to the folder, at most MAX_NAMED."""
 
     def __str__(self) -> str:
         return f"{self.what}, not read: {self.count:,} ({first_few(self.first_files, self.count)})"
@@ -66,40 +66,40 @@ class Pair:
     """An image and its mask."""
 
     image: str
-    """Relative to the folder."""
+    """File of the image, relative to the folder."""
     mask: str | None
-    """Relative to the folder; None where there is none."""
+    """File of the mask, relative to the folder; None if there is none."""
     split: FolderSplit | None
-    """``train`` or ``validation`` where folders tell the splits."""
+    """``train`` or ``validation`` if folder names give the splits, else None."""
 
     @property
     def has_one_name(self) -> bool:
-        """Whether the mask has the name of its image beside it, but for the ending."""
+        """Whether mask and image share folder and name, except for the suffix."""
         return self.mask is not None and os.path.splitext(self.mask)[0] == os.path.splitext(self.image)[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """What a folder holds."""
+    """Images, masks and files left out of a folder."""
 
     pairs: tuple[Pair, ...]
-    """By name, the files of a folder before the folders in it."""
+    """Pairs ordered by name, the files of a folder before its subfolders."""
     left_out: tuple[LeftOut, ...]
-    """What is not read."""
+    """Files that are not read, by reason."""
 
     @property
     def split_by(self) -> SplitBy:
-        """What tells the examples for validation."""
+        """How the validation examples are chosen."""
         return "folders" if any(pair.split == "validation" for pair in self.pairs) else "widths"
 
 
 def find_pairs(root: Path, *, counts_masks: bool = False) -> Found:
-    """Return the images below a folder, each with its mask where there is one.
+    """Return the images below a folder, each with its mask if there is one.
 
-    With ``counts_masks`` the files of a folder where all are named as masks are taken as images without a mask.
+    With ``counts_masks``, a folder in which every file is named like a mask counts as images without masks.
 
     Raises:
-        InputError: the folder is none, holds no image that can be read, or may be read in two ways.
+        InputError: the folder is not a folder, holds no image that can be read, or has an ambiguous layout.
         OSError: a folder cannot be read.
     """
     if not root.is_dir():
@@ -124,8 +124,8 @@ def find_pairs(root: Path, *, counts_masks: bool = False) -> Found:
         "other files with the name of an image or mask": copies,
         "images beside the folders of images": sorted_out.outside,
         f"files of other formats ({_endings(sorted_out.unread)})": sorted_out.unread,
-        "links to a folder above, or that is read already": tree.rings + sorted_out.repeated,
-        "links that lead to nothing": tree.broken,
+        "links to a folder above, or to one already read": tree.rings + sorted_out.repeated,
+        "broken links": tree.broken,
     }
     left_out = tuple(
         LeftOut(what=what, count=len(files), first_files=tuple(files[:MAX_NAMED]))
@@ -136,14 +136,14 @@ def find_pairs(root: Path, *, counts_masks: bool = False) -> Found:
         told = "".join(f"; {one}" for one in left_out)
         raise InputError(
             str(root),
-            allowed=f"there are no images in it that are read, as {', '.join(FILE_KINDS)}{told}",
+            allowed=f"holds no images of a supported format ({', '.join(FILE_KINDS)}){told}",
             remedy="name them images/x.png and masks/x.png, or x.png and x_mask.png",
         )
     return Found(pairs=tuple(kept), left_out=left_out)
 
 
 def folder_beside(root: Path) -> Path | None:
-    """Return the folder beside ``root``, or beside the one above, that is named as of its masks; or of its images."""
+    """Return the folder beside ``root`` or beside its parent whose name is that of its masks (or images); else None."""
     inner = Path(os.path.abspath(root))
     for up in range(1, 3):
         own = read_folder_name(inner.name)
@@ -158,18 +158,18 @@ def folder_beside(root: Path) -> Path | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _SortedOut:
-    """The files below a folder by what they are, in the order of their names."""
+    """The files below a folder by role, ordered by name."""
 
     images: _Files
     masks: _Files
     outside: list[str]
     unread: list[str]
     repeated: list[str]
-    """Folders of images that a link shows once more."""
+    """Folders of images that a link reaches a second time."""
 
     @staticmethod
     def of(tree: Tree, places: Mapping[str, Place]) -> _SortedOut:
-        """Return what the files are as their folders say."""
+        """Return the files sorted by the roles of their folders."""
         found = _SortedOut(images=defaultdict(list), masks=defaultdict(list), outside=[], unread=[], repeated=[])
         own = {
             tree.identities.get(folder)
@@ -195,10 +195,10 @@ class _SortedOut:
 
 
 def _match(images: _Files, masks: _Files, *, root: Path) -> dict[_Key, _Key | None]:
-    """Return the mask of each image by its name. Masks that lie among the images are moved to the masks.
+    """Return the mask of each image by name. Masks found among the images are moved to ``masks``.
 
     Raises:
-        InputError: several images have one mask, or several masks belong to one image.
+        InputError: several images share a mask, or an image has several masks.
     """
     alone = {key: read_file_name(key[2]) for key in images if key not in masks}
     wanting: dict[_Key, list[_Key]] = defaultdict(list)
@@ -223,14 +223,14 @@ def _match(images: _Files, masks: _Files, *, root: Path) -> dict[_Key, _Key | No
     if several:
         raise InputError(
             str(root),
-            allowed=f"holds images and masks that are not one to one: {first_few(several)}",
-            remedy="leave one image and one mask of each name",
+            allowed=f"holds images and masks that do not pair one to one: {first_few(several)}",
+            remedy="keep one image and one mask of each name",
         )
     return found
 
 
 def _partners(images: Sequence[_Key], masks: Sequence[_Key]) -> dict[_Key, _Key] | None:
-    """Return the mask of each image, of those whose names are equal but for capitals; None where it is not clear."""
+    """Return the mask of each image among names that differ only in capitals; None if that is ambiguous."""
     if len(images) == 1 and masks:
         first, *others = sorted(masks, key=lambda key: rank_of_mask(key[2]))
         is_clear = not others or rank_of_mask(first[2]) < rank_of_mask(others[0][2])
@@ -242,7 +242,7 @@ def _partners(images: Sequence[_Key], masks: Sequence[_Key]) -> dict[_Key, _Key]
 
 
 def _masks_not_needed(masks: _Files, needed: Collection[_Key]) -> tuple[list[str], list[str]]:
-    """Return the files of masks without an image, and of those whose image has another mask."""
+    """Return the masks without an image, and the masks whose image has another mask."""
     without: list[str] = []
     others: list[str] = []
     left = masks.keys() - needed
@@ -256,10 +256,10 @@ def _masks_not_needed(masks: _Files, needed: Collection[_Key]) -> tuple[list[str
 def _one_file_each(
     found: _SortedOut, masks_of: Mapping[_Key, _Key | None], places: Mapping[str, Place], *, root: Path
 ) -> tuple[list[Pair], list[str]]:
-    """Return one file for each image and mask, and the other files that have their names.
+    """Return one file for each image and mask, and the other files with the same names.
 
     Raises:
-        InputError: one of several may be meant.
+        InputError: it is ambiguous which of several files is the image or the mask.
     """
     pairs: list[Pair] = []
     copies: list[str] = []
@@ -280,14 +280,14 @@ def _one_file_each(
     if unclear:
         raise InputError(
             str(root),
-            allowed=f"holds files of one name, of which any may be the image or the mask: {first_few(unclear)}",
-            remedy="leave one of them, or put masks into a folder masks",
+            allowed=f"holds files of one name, and any of them may be the image or the mask: {first_few(unclear)}",
+            remedy="keep one of them, or put the masks into a folder named masks",
         )
     return pairs, copies
 
 
 def _scan_of(files: Sequence[str]) -> str | None:
-    """Return which of the images of one name is the scan; None where that is not clear."""
+    """Return the scan among images of one name; None if that is ambiguous."""
     if len(files) == 1:
         return files[0]
     kinds = [FILE_KINDS[_ending(file)] for file in files]
@@ -298,7 +298,7 @@ def _scan_of(files: Sequence[str]) -> str | None:
 
 
 def _mask_of(files: Sequence[str]) -> str | None:
-    """Return which of the files of one name is the mask; None where that is not clear."""
+    """Return the mask among files of one name; None if that is ambiguous."""
     exact = [file for file in files if _ending(file) in EXACT] if len(files) > 1 else files
     return exact[0] if len(exact) == 1 else None
 
@@ -309,24 +309,24 @@ def _refuse_two_layouts(
     """Refuse a folder that has folders of masks at two levels.
 
     Raises:
-        InputError: it has.
+        InputError: masks' folders lie at two levels.
     """
     for file in (*outside, *(pair.image for pair in pairs if pair.mask is None)):
         if places[os.path.dirname(file)].has_masks_within:
             raise InputError(
                 str(root),
-                allowed=f"holds folders of masks at two levels, of which the outer are read; {file} is in neither",
+                allowed=f"holds folders of masks at two levels, of which only the outer is used; {file} is in neither",
                 remedy="name the inner folder, or move it elsewhere",
             )
 
 
 def _by_split(pairs: Sequence[Pair], *, root: Path) -> tuple[list[Pair], dict[str, list[str]]]:
-    """Return the images for training and validation, and the others by what they are.
+    """Return the images for training and validation, and the files left out, by reason.
 
-    Images for testing are for neither, unless there are no others. What no name calls validation is split by sizes.
+    Images for testing are left out unless there are no others. Without a name for validation, no image gets a split.
 
     Raises:
-        InputError: images with masks lie in no split, beside others that do.
+        InputError: images with masks lie beside the folders of the splits.
     """
     rest = [pair for pair in pairs if pair.split != "test"]
     testing = [pair for pair in pairs if pair.split == "test"] if rest else []
@@ -343,7 +343,7 @@ def _by_split(pairs: Sequence[Pair], *, root: Path) -> tuple[list[Pair], dict[st
         raise InputError(
             str(root),
             allowed=f"holds images with masks beside the folders train and val: {first_few(lost)}",
-            remedy="put them into one of these, or take them out",
+            remedy="move them into one of these, or remove them",
         )
     left_out["images beside the folders train and val"] = [pair.image for pair in unsplit]
     return [pair for pair in kept if pair.split is not None], left_out

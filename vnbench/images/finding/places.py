@@ -1,4 +1,4 @@
-"""What the files of each folder are, images or masks, as the names of the folders say it together."""
+"""Role of the files in each folder, images or masks, from the names of all folders together."""
 
 from __future__ import annotations
 
@@ -11,42 +11,43 @@ from vnbench.images.finding.names import FolderSplit, read_folder_name
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """What the files of a folder are."""
+    """Role and split of the files in a folder."""
 
     role: Literal["image", "mask", "outside"] = "image"
-    """``outside``: they lie beside folders of images and of masks. Without a word for it, files are images."""
+    """``outside``: the files lie beside folders of images and of masks. Files are images unless a name says
+    otherwise."""
     split: FolderSplit | None = None
-    """Which split they are for, where the names say so."""
+    """Split; None if the names do not say."""
     rest: tuple[str, ...] = ()
-    """What else the names say; the same for an image and its mask."""
+    """Rest of the names, equal for an image and its mask."""
     is_told: bool = False
-    """Whether the images lie in folders of their own."""
+    """Whether images have folders of their own."""
     has_masks_within: bool = False
-    """Whether a folder further down is named as one of masks, which decides nothing any more."""
+    """Whether a folder further down is named as one of masks; that name has no effect."""
 
 
 @dataclass(kw_only=True, slots=True)
 class _Node:
-    """What lies in a folder, of which something can be read."""
+    """Content of a folder that has readable files in it or below it."""
 
     masks: set[str] = field(default_factory=set)
-    """Folders named as ones of masks."""
+    """Subfolders whose names mean masks."""
     images: set[str] = field(default_factory=set)
-    """Folders named as ones of images."""
+    """Subfolders whose names mean images."""
     others: set[str] = field(default_factory=set)
-    """Further folders."""
+    """Other subfolders."""
     has_files: bool = False
     is_one_of_each: bool = False
-    """Whether all images and all masks here lie in folders of one name but for splits, whatever the name."""
+    """Whether there is one folder name for all images and one for all masks here, except for splits."""
 
     @property
     def tells(self) -> bool:
-        """Whether masks lie in folders of their own here. A folder of masks is one beside something else alone."""
+        """Whether masks have folders of their own here. A folder of masks counts only beside something else."""
         return bool(self.masks and (self.images or self.others or self.has_files))
 
 
 def find_places(folders: Iterable[str]) -> dict[str, Place]:
-    """Return what the files of each folder are; ``folders`` are those that hold a file that can be read."""
+    """Return the place of each folder in ``folders``, the folders that hold a readable file."""
     names = {folder: folder.split("/") if folder else [] for folder in folders}
     nodes: dict[str, _Node] = {}
     for folder, parts in names.items():
@@ -63,7 +64,7 @@ def find_places(folders: Iterable[str]) -> dict[str, Place]:
 
 
 def _place(parts: list[str], nodes: dict[str, _Node]) -> Place:
-    """Return what the files of one folder are: the outermost folder that tells decides."""
+    """Return the place of one folder. The outermost folder that separates masks from images decides."""
     split: FolderSplit | None = None
     rest: list[str] = []
     path = ""
@@ -91,7 +92,7 @@ def _place(parts: list[str], nodes: dict[str, _Node]) -> Place:
 
 
 def _is_one_of_each(path: str, nodes: dict[str, _Node]) -> bool:
-    """Return it of a folder that tells; not where masks repeat the name of the images' folder within theirs."""
+    """Return ``is_one_of_each`` of a folder that tells; False if masks repeat the name of the images' folder inside."""
     node = nodes[path]
     image_names = {read_folder_name(name).rest for name in node.images or node.others}
     mask_names = {read_folder_name(name).rest for name in node.masks}

@@ -1,4 +1,4 @@
-"""The files below a folder as a person sees them: nothing hidden, nothing that systems leave, links followed."""
+"""The files below a folder, without hidden files and system files, with links followed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SYSTEM_NAMES = frozenset(
         "thumbs.db",
     }
 )
-"""What archives, file servers and Windows make, in small letters: thumbnails, forks and deleted files."""
+"""Names in lower case that archives, file servers and Windows create for thumbnails, forks and deleted files."""
 
 Identity = tuple[int, int]
 """Device and inode of a folder."""
@@ -31,18 +31,18 @@ Identity = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tree:
-    """The files below a folder. Folders are told relative to it with ``/``, the folder itself is empty."""
+    """The files below a folder. Folders are named relative to it with ``/``; the folder itself is the empty string."""
 
     files: dict[str, list[str]] = field(default_factory=dict)
-    """Names of the files in each folder, sorted; a folder before those in it, by name."""
+    """Sorted names of the files in each folder; folders are ordered by name, each before its subfolders."""
     identities: dict[str, Identity] = field(default_factory=dict)
-    """Which folder each is, under whatever name."""
+    """Device and inode of each folder."""
     linked: set[str] = field(default_factory=set)
-    """Those that are reached through a link."""
+    """Folders that are reached through a link."""
     rings: list[str] = field(default_factory=list)
-    """Links that are not followed: they lead to a folder above, or where another link led already."""
+    """Links that are not followed: they lead to a folder above, or to the target of another link."""
     broken: list[str] = field(default_factory=list)
-    """Links that lead to nothing, as to a folder on a disk that is not there. Those with an ending are files."""
+    """Dead links, for example to a folder on a missing disk. Dead links with a suffix count as files."""
 
 
 def look_through(root: Path) -> Tree:
@@ -79,7 +79,7 @@ def look_through(root: Path) -> Tree:
 
 
 def _entries(folder: str) -> tuple[list[str], list[tuple[str, bool]], list[str]]:
-    """Return the names of the files in a folder, of the folders with whether they are links, and of broken links."""
+    """Return the files in a folder, its subfolders with whether each is a link, and its broken links."""
     names: list[str] = []
     folders: list[tuple[str, bool]] = []
     broken: list[str] = []
