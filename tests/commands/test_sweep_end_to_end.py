@@ -286,7 +286,7 @@ def test_an_image_that_does_not_decode_ends_the_sweep_with_what_was_measured(
     assert crashed.cause is not None
     assert (crashed.status, crashed.cause.kind) == ("crashed", "unusable-image")
     assert crashed.cause.message.startswith(f"{logs}/images/00000")
-    assert f"so the sweep ends here; what had finished is kept: {logs}/images/00000" in done.stderr
+    assert f"so the sweep ends here and keeps all finished trials: {logs}/images/00000" in done.stderr
     assert f"nothing was measured of training: 1 crashed; the first: {logs}/images/00000" in done.stderr
     assert "next: mend the images, or take out what cannot be used, and measure anew: vnbench sweep" in done.stderr
     assert "2 worst-case memory trials" in done.stdout  # the table of what was measured

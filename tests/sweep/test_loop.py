@@ -251,14 +251,14 @@ def test_a_trial_that_stays_disturbed_is_tried_so_often_and_no_more() -> None:
     records, observer = sweep(TRAINING, run=disturbed("busy-cores", only=LADDER[3]))
     assert attempts(records)[3:] == [(8, 0), (8, 1), (8, 2)]
     (verdict,) = observer.messages
-    assert verdict.startswith("disturbed to the last try: 1 of 4 trials (busy-cores 1)")
+    assert verdict.startswith("disturbed in every try: 1 of 4 trials (busy-cores 1)")
 
 
 def test_one_try_is_never_repeated_and_told_at_the_end() -> None:
     records, observer = sweep(TRAINING, run=disturbed("throttled"), max_attempts=1)
     assert attempts(records) == [(1, 0), (2, 0), (4, 0), (8, 0)]
     (verdict,) = observer.messages
-    assert verdict.startswith("disturbed to the last try: 4 of 4 trials")
+    assert verdict.startswith("disturbed in every try: 4 of 4 trials")
 
 
 def test_tries_count_from_the_attempt_that_is_due() -> None:
@@ -276,7 +276,7 @@ def test_a_sweep_in_which_everything_throttles_ends_with_results_and_a_warning()
     assert sorted(record.spec.batch_size for record in observer.finished_records) == list(sizes)
     given_up, verdict = observer.messages
     assert given_up.startswith("3 repeats in a row were disturbed again")
-    assert verdict.startswith("disturbed to the last try: 6 of 6 trials (throttled 6)")
+    assert verdict.startswith("disturbed in every try: 6 of 6 trials (throttled 6)")
 
 
 def test_a_good_repeat_between_stubborn_ones_keeps_repeating_alive() -> None:
@@ -296,7 +296,7 @@ def test_no_try_starts_after_the_deadline() -> None:
     assert attempts(records) == [(1, 0), (2, 0), (4, 0), (8, 0), (1, 1)]
     assert len(observer.finished_records) == 4, "what waits for another try has its record"
     assert observer.messages[0] == "no time is left to try 4 disturbed trials again: the time budget is used up"
-    assert observer.messages[1].startswith("disturbed to the last try: 4 of 4 trials")
+    assert observer.messages[1].startswith("disturbed in every try: 4 of 4 trials")
 
 
 def test_a_repeat_whose_family_ran_out_of_memory_meanwhile_keeps_what_it_has() -> None:

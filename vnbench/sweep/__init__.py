@@ -1,1 +1,1 @@
-"""The parent's side of a sweep, which never imports torch: cells, design, estimates, the loop over trials."""
+"""The parent process of a sweep, without torch: cells, design, estimates, and the loop over trials."""

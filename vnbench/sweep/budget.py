@@ -1,4 +1,4 @@
-"""The time that a sweep may take, and what of it is left."""
+"""The time budget of a sweep."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from vnbench.errors import BudgetError
 from vnbench.units import format_duration
 
 ENDING_S = 8.0
-"""Seconds from the last trial to the end: the table, and the plots."""
+"""Seconds that the table and the plots need after the last trial."""
 
 GRACE_SHARE = 0.06
-"""Share of the budget by which a trial may run over it, before it is ended: estimates are off."""
+"""Share of the budget by which a trial may overrun before it is ended, since estimates are inexact."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepEstimate:
-    """What a sweep will take, in seconds from its start."""
+    """Estimated duration of a sweep, in seconds from its start."""
 
     total_s: float
-    """All of it."""
+    """Seconds until its end."""
     least_s: float
-    """Until the first trial with a time has ended, the end of the sweep included; 0 where nothing is left to do."""
+    """Seconds for the first timed trial and the report; 0 if nothing is left to do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,13 +34,13 @@ class Budget:
     total_s: float | None
     """Seconds that the whole sweep may take; None for no limit."""
     start: float
-    """When it began, on ``clock``."""
+    """Start of the sweep on ``clock``."""
     clock: Callable[[], float] = time.monotonic
     """Returns monotonic seconds."""
 
     @property
     def deadline(self) -> float | None:
-        """When trials must have ended, on ``clock``; None for never."""
+        """Time on ``clock`` by which trials must end; None for no limit."""
         return None if self.total_s is None else self.start + self.total_s - ENDING_S
 
     def elapsed_s(self) -> float:
@@ -48,16 +48,16 @@ class Budget:
         return self.clock() - self.start
 
     def longest_s(self) -> float:
-        """Return the seconds after which a trial that starts now is ended, whatever it is at."""
+        """Return the seconds after which a trial that starts now is ended, finished or not."""
         if self.total_s is None or self.deadline is None:
             return math.inf
         return max(1.0, self.deadline + GRACE_SHARE * self.total_s - self.clock())
 
     def check(self, estimate: SweepEstimate) -> None:
-        """Refuse to begin what cannot bring home one figure.
+        """Refuse a budget that is too small for a single measurement.
 
         Raises:
-            BudgetError: not one trial would end in time.
+            BudgetError: not even one trial would end in time.
         """
         if self.total_s is not None and estimate.least_s > self.total_s:
             raise BudgetError(

@@ -1,4 +1,4 @@
-"""The configurations that a sweep's axes make: which ones are worth measuring, and which are left out."""
+"""The configurations that a sweep's axes span, and the reasons to leave some out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Cell(Levers):
         )
 
     def changed(self, names: Iterable[str]) -> dict[str, Any]:
-        """Return those of some levers that are not at their defaults, with their values."""
+        """Return the levers in ``names`` that are not at their defaults, with their values."""
         return {name: getattr(self, name) for name in names if getattr(self, name) != AXES[name].default}
 
     def _changed_phrases(self) -> Iterator[str]:
@@ -43,22 +43,22 @@ class Cell(Levers):
 
 
 def candidate_cells(config: SweepConfig) -> tuple[Cell, ...]:
-    """Return the cells of the sweep's design, the centre of a one-at-a-time design first, each once."""
+    """Return the distinct cells of the sweep's design; in a one-at-a-time design, the centre comes first."""
     return tuple(dict.fromkeys(full_cells(config) if config.design == "full" else _one_at_a_time(config)))
 
 
 def full_cells(config: SweepConfig) -> Iterator[Cell]:
-    """Yield the cells of the axes' whole product."""
+    """Yield the cells of the full product of the axes."""
     for combination in itertools.product(*config.axes.values()):
         yield Cell(**dict(zip(config.axes, combination, strict=True)))
 
 
 def _one_at_a_time(config: SweepConfig) -> Iterator[Cell]:
-    """Yield the centre, then each other value of each axis with the rest at the centre, by what axes are worth.
+    """Yield the centre, then each other value of each axis with the rest at the centre, the most useful axes first.
 
-    Samplers differ only where a pass holds several examples. Where the centre's pass holds one, the sampler axis is
-    varied at the smallest larger batch instead, against that batch's own cell. What only loader workers have is varied
-    at the smallest number of them where the centre has none.
+    Samplers differ only if a pass holds several examples. If the centre's pass holds one, the sampler axis is varied at
+    the smallest larger batch, and compared with that batch's own cell. If the centre has no loader workers, axes that
+    need workers are varied at the smallest positive number of them.
     """
     center = center_of(config)
     yield center
@@ -69,11 +69,11 @@ def _one_at_a_time(config: SweepConfig) -> Iterator[Cell]:
 
 
 ORDER_OF_WORTH = ("precision", "checkpointing", "batch_size", "sampler", "num_workers", "norm_precision")
-"""Axes in the order of what people ask, before all others: what comes first is measured where time is short."""
+"""The axes that people ask about most, in that order. They come before all others, in case time runs out."""
 
 
 def _rank(name: str, config: SweepConfig) -> int:
-    """Return the place of an axis: those asked for, then those of ORDER_OF_WORTH, then the rest."""
+    """Return the rank of an axis: axes that the user gave, then ORDER_OF_WORTH, then the rest."""
     order = [*config.asked, *ORDER_OF_WORTH]
     return order.index(name) if name in order else len(order)
 
@@ -84,7 +84,7 @@ def center_of(config: SweepConfig) -> Cell:
 
 
 def _with_a_norm(cell: Cell, config: SweepConfig) -> Cell:
-    """Return the cell that means what this one does: without a reduced precision the norm's input is fp32 already."""
+    """Return the equivalent cell with an fp32 norm: without a reduced precision the norm's input is already fp32."""
     if cell.precision in REDUCED_PRECISIONS or not _has_fp32_norm(config):
         return cell
     return dataclasses.replace(cell, norm_precision="fp32")
@@ -108,9 +108,9 @@ def _with_several_examples(center: Cell, config: SweepConfig) -> Cell:
 
 
 def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -> str | None:
-    """Return why a cell means nothing, or the same as another; None for one that is to be measured.
+    """Return why a cell is meaningless or equivalent to another; None for a cell to measure.
 
-    ``num_measured`` is the number of training examples that a trial measures.
+    ``num_measured`` is the number of training examples in a trial.
     """
     changed = [AXES[name] for name in cell.changed((*FLAG_FIELDS, *LOADER_FIELDS))]
     if cell.batch_size > num_measured and {"training", "loader"} & set(config.kinds):
@@ -118,21 +118,21 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
     if cell.batch_size % cell.examples_per_pass:
         return f"a micro-batch of {cell.examples_per_pass} does not divide a batch of {cell.batch_size}"
     if cell.micro_batch_size == cell.batch_size and None in config.axes["micro_batch_size"]:
-        return "the micro-batch is the batch, as in the cell with micro-batch same"
+        return "the micro-batch is the batch, as with micro-batch same"
     if (same := _sampled_as_another(cell, config)) is not None:
         return same
     if cell.precision == "tf32" and config.device == "cpu":
-        return "TF32 is an arithmetic of NVIDIA GPUs"
+        return "only NVIDIA GPUs have TF32"
     if config.device == "cpu" and (cuda_only := [lever for lever in changed if lever.is_cuda_only]):
-        return f"{min(lever.option for lever in cuda_only)} is a switch of CUDA"
+        return f"{min(lever.option for lever in cuda_only)} has an effect only on CUDA"
     if cell.cuda_graphs == "on" and cell.compile != "none":
         return "a compiled pass is not captured as a CUDA graph"
     if cell.cuda_graphs == "on" and cell.shapes is None and "training" in config.kinds:
-        return "a CUDA graph serves one canvas: hold training to a number of them with --shapes"
+        return "a CUDA graph serves one canvas: limit the number of canvases in training with --shapes"
     if cell.cuda_graphs == "on" and cell.shape_visits == "cold":
-        return "a CUDA graph is captured before anything is timed, so that no shape is cold"
+        return "a CUDA graph is captured before timing, so no shape is cold"
     if cell.shape_visits != "auto" and ("training" not in config.kinds or config.design == "factored"):
-        return "shapes are visited in training trials, and not for forecasts"
+        return "only training trials visit shapes, and forecasts have none"
     if cell.num_workers == 0 and (idle := [lever for lever in changed if lever.needs == "workers"]):
         return f"{min(lever.option for lever in idle)} has no effect without workers"
     if cell.worker_kind == "threads" and cell.persistent_workers == "off":
@@ -140,16 +140,16 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
     if config.device == "cpu" and cell.pin_memory == "off":
         return "only copies to a GPU go through pinned memory"
     if cell.norm_precision == "input" and cell.precision not in REDUCED_PRECISIONS and _has_fp32_norm(config):
-        return f"in {cell.precision} the norm's input is fp32 already"
+        return f"in {cell.precision} the norm's input is already fp32"
     return None
 
 
 def _sampled_as_another(cell: Cell, config: SweepConfig) -> str | None:
-    """Return why a sampler makes the passes of another one; None where it makes its own."""
+    """Return why a sampler makes the same passes as another; None if it does not."""
     if cell.sampler == "step-sorted" and cell.examples_per_pass in (1, cell.batch_size):
-        return "step-sorted is random itself where a pass holds one example or the whole batch"
+        return "step-sorted equals random when a pass holds one example or the whole batch"
     if config.design == "one-at-a-time" and cell.batch_size == 1 and cell.sampler != center_of(config).sampler:
-        return "every sampler makes the same passes of one image; add a larger --batch-size"
+        return "all samplers make the same passes of one image; add a larger --batch-size"
     return None
 
 

@@ -1,8 +1,8 @@
-"""What a sweep chooses for the machine at hand: precisions, and on a CPU as much as its time budget has room for.
+"""Settings that a sweep chooses for its machine: precisions, and on a CPU as much work as fits into the time budget.
 
-A processor without units for bf16 takes thirty times as long for the same trial, so no fixed design suits all of them.
-Only what nobody asked for is chosen, and once: the results file keeps it, so that the same command goes on with the
-same trials.
+A processor without bf16 units takes thirty times as long for the same trial, so no fixed design suits every machine.
+Only settings that the user left open are chosen, and only once: the results file keeps them, so that the same command
+continues with the same trials.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from vnbench.request.config import SweepConfig
 from vnbench.sweep.design import Design
 
 EQUAL_PACE = 1.1
-"""Two convolutions within a tenth of each other are equally fast: the precision that is preferred is taken."""
+"""Convolutions whose times differ by at most a tenth count as equally fast; the preferred precision wins."""
 
 RESERVED_SHARE = 0.12
-"""Share of the budget that is not planned with: estimates are off, and what was disturbed is tried again."""
+"""Share of the budget kept in reserve: estimates are inexact, and disturbed trials are run again."""
 
 
 PLANNED_PROCESSES = 2
-"""Processes of each configuration that have to fit into the budget before more images are measured. Processes differ by
-more than the steps of one: two of each of seven configurations tell the spread between processes to a third, three of
-the centre alone to a half, and Student's t is 2.3 instead of 4.3."""
+"""Processes per configuration that must fit into the budget before more images are measured. Processes differ by more
+than the steps of one process: two of each of seven configurations give the spread between processes to a third, three
+of the centre alone only to a half, and Student's t is 2.3 instead of 4.3."""
 
 MOST_PROCESSES = 4
-"""Processes of each configuration, where the budget has room for them: it is used up, and the same command goes on."""
+"""Processes per configuration if the budget has room. The budget is used up, and the same command continues later."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rung:
-    """How much a process measures."""
+    """Amount that one process measures."""
 
     batches: int
-    """Examples of an epoch, in largest batches."""
+    """Examples of an epoch, in units of the largest batch."""
     max_epochs: int
     """Epochs."""
 
@@ -50,11 +50,11 @@ LADDER = (
     _Rung(batches=12, max_epochs=2),
     _Rung(batches=12, max_epochs=4),
 )
-"""From what says least to what says most."""
+"""Amounts to measure, from the least informative to the most."""
 
 
 def precisions_to_sweep(probe: ProbeReading) -> tuple[Precision, ...]:
-    """Return the precisions that are no slower than fp32, the one to be preferred first, fp32 always among them."""
+    """Return fp32 and the precisions that are no slower, with the preferred one first."""
     base_s = probe.convolution_s["fp32"]
     worth = [one for one, seconds in probe.convolution_s.items() if one == "fp32" or seconds <= base_s]
     first = preferred_precision({one: probe.convolution_s[one] for one in worth})
@@ -62,7 +62,7 @@ def precisions_to_sweep(probe: ProbeReading) -> tuple[Precision, ...]:
 
 
 def preferred_precision(convolution_s: Mapping[Precision, float]) -> Precision:
-    """Return the first of some precisions whose convolution is as fast as the fastest."""
+    """Return the first precision whose convolution is as fast as the fastest."""
     fastest_s = min(convolution_s.values())
     return next(one for one, seconds in convolution_s.items() if seconds <= EQUAL_PACE * fastest_s)
 
@@ -76,9 +76,9 @@ def choose(
     design_of: Callable[[SweepConfig], Design],
     takes_s: Callable[[Design], float],
 ) -> SweepChoices:
-    """Return the most telling of LADDER's rungs whose PLANNED_PROCESSES end within ``budget_s``, or else the lowest.
+    """Return the choices of the highest rung of LADDER whose PLANNED_PROCESSES fit into ``budget_s``, else the lowest.
 
-    ``num_train`` training examples bound the epoch.
+    An epoch holds at most ``num_train`` training examples.
     """
     largest_batch = max(config.axes["batch_size"])
     most = max(1, num_train // largest_batch)
@@ -101,15 +101,15 @@ def choose(
 
 
 def chosen_config(config: SweepConfig, choices: SweepChoices) -> SweepConfig:
-    """Return the sweep with what was chosen for it.
+    """Return the sweep with the choices applied.
 
-    Without a reduced precision norms have one precision, and nothing is said of the other unless it was asked for.
+    Without a reduced precision, norms have only one precision, so the other is dropped unless the user asked for it.
     """
     axes = {**config.axes, "precision": choices.precision}
     if "norm_precision" not in config.asked and not set(choices.precision) & set(REDUCED_PRECISIONS):
         axes["norm_precision"] = ("fp32",)
     config = replace(config, axes=axes)
-    if not config.chooses_size:  # what was asked for stands, whatever an earlier command of this file was asked
+    if not config.chooses_size:  # the user's values win over what an earlier command chose
         return config
     return replace(
         config,

@@ -1,4 +1,4 @@
-"""From axes to trials: what a sweep measures, in which order."""
+"""The design of a sweep: its cells and its trials, in order."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from vnbench.units import count, format_bytes
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Design:
-    """What a sweep will do."""
+    """Configurations and trials of a sweep."""
 
     cells: tuple[Cell, ...]
     """The configurations, the centre first."""
     left_out: tuple[str, ...]
-    """Combinations that mean nothing or mean the same as another, each with its reason."""
+    """Combinations that are meaningless or equivalent to another, each with its reason."""
     trials: tuple[PlannedTrial, ...]
-    """All trials in the order in which they run."""
+    """All trials in the order of execution."""
 
 
 def make_design(
@@ -55,14 +55,15 @@ def make_design(
 ) -> Design:
     """Return the cells and the trials of a sweep.
 
-    Memory trials come first, each family's members by ascending micro-batch, so that what does not fit is known before
-    anything is timed; within these bounds the order is random, drawn from the sweep's seed. The reference trial, the
-    centre's, is repeated at even steps among the timed ones. Under a time budget every configuration is timed once, in
-    the order of the cells, before anything is repeated; where it chose itself how much to measure, a real step of the
-    centre then confirms its traced memory. ``train_sizes_N2`` are height and width of the training
-    examples in pixels, ``worst_case`` the largest of each, ``canvas_sizes`` those of compute trials.
-    ``shared_memory_bytes`` is what /dev/shm has free, None where nobody knows: trials whose loader workers need more
-    are left out.
+    Memory trials come first, by ascending micro-batch within each family, so that configurations that do not fit are
+    known before anything is timed. Otherwise the order is random, from the sweep's seed. The reference trial, which is
+    the centre's, is repeated at even intervals among the timed trials. Under a time budget each configuration is timed
+    once, in the order of the cells, before anything is repeated. Unless the user set ``memory_by``, a real step of the
+    centre then confirms its traced memory.
+
+    ``train_sizes_N2`` holds height and width of the training examples in pixels, ``worst_case`` the largest of each,
+    ``canvas_sizes`` the canvases of compute trials. ``shared_memory_bytes`` is the free space of /dev/shm, None if it
+    is unknown: trials whose loader workers need more are left out.
 
     Raises:
         InputError: nothing is left to measure.
@@ -77,9 +78,9 @@ def make_design(
         raise InputError(
             ", ".join(axes) or "the axes",
             allowed=f"no combination of the values can be measured ({'; '.join(causes[:3])})",
-            remedy="write values that go together",
+            remedy="write values that work together",
         )
-    # On the CPU memory is counted tensor by tensor, which compiled code makes and drops unseen.
+    # On the CPU memory is counted tensor by tensor; those of compiled code cannot be seen.
     countable = [cell for cell in cells if config.device == "cuda" or cell.compile == "none"]
     memory: list[MemorySpec] = []
     if "memory" in config.kinds:
@@ -111,7 +112,7 @@ def make_design(
     traced_or_run = tuple(ordered_memory(list(dict.fromkeys(memory)), generator))
     timed = list(dict.fromkeys(timed))
     measured = list(ordered_timed(timed, config, generator))
-    # Behind the first process of each configuration.
+    # After the first process of each configuration.
     measured[len(timed) : len(timed)] = confirming
     return Design(cells=cells, left_out=left_out, trials=(*traced_or_run, *measured))
 
@@ -126,7 +127,7 @@ def training_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: S
 
 
 def _visit_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
-    """Return what differs in a training trial by whether it has seen its canvases; one name for one thing."""
+    """Return the fields for cold or warm shapes. Settings that mean the same give the same fields."""
     if cell.shape_visits == "cold":
         return {"shape_visits": "cold", "max_epochs": 1}
     is_visited_anyhow = config.device == "cuda" or cell.compile != "none"
@@ -134,7 +135,7 @@ def _visit_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
 
 
 def loader_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> LoaderSpec:
-    """Return the loader trial of a cell, with the same values for all levers of a network: it has none."""
+    """Return the loader trial of a cell. It has no network, so the network's levers have fixed values."""
     return LoaderSpec(
         device=config.device,
         model=config.model,
@@ -151,13 +152,13 @@ def loader_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Siz
 
 
 def _image_fields(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> dict[str, Any]:
-    """Return the fields that the kinds have in common which read image files."""
+    """Return the fields shared by the kinds of trial that read image files."""
     height, width = worst_case
     worst_case_pass = cell.examples_per_pass * align(height) * align(width)
     return {
         "batch_size": cell.batch_size,
         "sampler": cell.sampler,
-        # A pass is then never larger than the one that the family's memory was measured with.
+        # So no pass exceeds the one for which the family's memory was measured.
         "pixel_budget": worst_case_pass if cell.sampler == BUDGETED_SAMPLER else None,
         "shapes": cell.shapes,
         "num_workers": cell.num_workers,
@@ -188,7 +189,7 @@ def compute_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...]
 
 
 def probe_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...], **asked: Any) -> ProbeSpec:
-    """Return the probe of a cell's network in fp32 and without a memory limit; ``asked`` are the fields of its kind."""
+    """Return the probe of a cell's network in fp32 without a memory limit; ``asked`` holds the probe's own fields."""
     shared = _shared_fields(cell, config) | {"precision": "fp32", "norm_precision": "fp32", "memory_limit_bytes": None}
     return ProbeSpec(batch_size=cell.examples_per_pass, canvas_sizes=canvas_sizes, **shared, **asked)
 
@@ -208,7 +209,7 @@ def memory_spec(cell: Cell, config: SweepConfig, worst_case: Size) -> MemorySpec
 def _soaked_specs(
     alone: MemorySpec, cell: Cell, config: SweepConfig, train_sizes_N2: SizeArray
 ) -> Iterator[MemorySpec]:
-    """Yield a memory spec after each soak asked for; images too few for a pass make none."""
+    """Yield a memory spec for each soak asked for; none if there are too few images for a pass."""
     if len(train_sizes_N2) < alone.micro_batch_size:
         return
     assert cell.sampler is not None
@@ -228,7 +229,7 @@ def _soaked_specs(
 
 
 def _shared_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
-    """Return the fields that every kind of trial of a cell has in common, its batch apart."""
+    """Return the fields shared by all kinds of trial of a cell, except the batch."""
     return {
         "device": config.device,
         "model": config.model,
@@ -237,7 +238,7 @@ def _shared_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
         "classes": config.classes,
         "micro_batch_size": cell.examples_per_pass,
         **{name: getattr(cell, name) for name in COMPUTING_LEVERS},
-        # One name for one thing: outside autocast both settings compute in fp32.
+        # Outside autocast both settings compute in fp32, so they get one value.
         "norm_precision": cell.norm_precision if cell.precision in REDUCED_PRECISIONS else "fp32",
         "seed": config.seed,
         "memory_limit_bytes": config.memory_limit_bytes,
@@ -245,7 +246,7 @@ def _shared_fields(cell: Cell, config: SweepConfig) -> dict[str, Any]:
 
 
 def _shared_memory_need(spec: TrialSpec, train_sizes_N2: SizeArray) -> int:
-    """Return the bytes of /dev/shm that a trial's loader workers need; 0 for one without worker processes."""
+    """Return the bytes of /dev/shm that a trial's loader workers need; 0 without worker processes."""
     if not isinstance(spec, ImagesSpec) or not spec.num_workers or spec.worker_kind != "processes":
         return 0
     return bytes_in_flight(

@@ -1,4 +1,4 @@
-"""Whether a GPU that a trial failed on is gone: then no further trial can be measured."""
+"""Detection of a lost GPU after a failed trial: without it, no further trial can be measured."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LOSS_TEXTS = (
     "cuda error: unknown error",
     "busy or unavailable",
 )
-"""What torch, CUDA and NVML say where a device is out of reach, in small letters. An illegal access or a failed launch
-is not among them: such errors end one process, and the next one finds the device."""
+"""Messages of torch, CUDA and NVML for an unreachable device, in lower case. An illegal access or a failed launch is
+not among them: it ends one process, and the next process finds the device."""
 
 
 def may_have_lost_device(record: TrialRecord) -> bool:
-    """Return whether a record reads as if its GPU were gone: worth asking for it, and no proof."""
+    """Return whether a record hints that its GPU is gone, which ``is_device_there`` has to confirm."""
     if record.spec.device != "cuda" or record.status not in ("crashed", "timeout"):
         return False
     telemetry = record.telemetry or {}
@@ -35,7 +35,7 @@ def may_have_lost_device(record: TrialRecord) -> bool:
 
 
 def is_device_there(environment: Environment) -> bool:
-    """Return whether the GPU that an environment describes can still be used, asked of NVML and of a fresh process."""
+    """Return whether NVML and a fresh process still find the GPU that an environment describes."""
     uuid = environment.get("device_uuid")
     if uuid and is_lost(uuid):
         return False
@@ -43,5 +43,5 @@ def is_device_there(environment: Environment) -> bool:
         found = probe_environment("cuda")
     except VnbenchError:
         return False
-    # Where one of several GPUs is lost, another takes its number.
+    # When one of several GPUs is lost, another one takes its number.
     return bool(found.get("device_uuid") == uuid)

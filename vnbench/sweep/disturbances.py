@@ -1,4 +1,4 @@
-"""What a trial's telemetry says against its figures: a shared GPU, lowered clocks, busy cores."""
+"""Disturbances of a trial found in its telemetry: a shared GPU, lowered clocks, busy cores."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vnbench.records.spec.words import TrialKind
 from vnbench.units import count, format_percent
 
 LOW_CLOCK_RATIO = 0.75
-"""Mean SM clock, relative to the card's highest, below which the software power cap counts as throttling; nvbench's
-threshold. Above it the cap is the ordinary state of a datacentre card at full load, in every run alike."""
+"""Mean SM clock relative to the card's maximum below which the software power cap counts as throttling; nvbench's
+threshold. Above it, the cap is normal for a datacentre card at full load and equal in every run."""
 
 
 def find_disturbances(telemetry: Telemetry, *, kind: TrialKind) -> tuple[TrialWarning, ...]:
-    """Return what disturbed a trial of a kind, with codes of record.DISTURBANCES.
+    """Return a warning for each disturbance of a trial, with codes of record.DISTURBANCES.
 
-    Bytes do not depend on clocks or load: a ``memory`` trial is disturbed only by others on its GPU.
+    Memory does not depend on clocks or load: only other processes on its GPU disturb a ``memory`` trial.
     """
     device, host = telemetry.get("device") or {}, telemetry.get("host") or {}
     found = [*_shared(device)]
@@ -29,7 +29,7 @@ def find_disturbances(telemetry: Telemetry, *, kind: TrialKind) -> tuple[TrialWa
 
 
 def is_disturbed(record: TrialRecord) -> bool:
-    """Return whether something outside a finished trial spoilt it that may be gone when it is tried again."""
+    """Return whether a finished trial was disturbed from outside, so that another try may succeed."""
     return record.status == "ok" and any(warning.code in DISTURBANCES for warning in record.warnings)
 
 

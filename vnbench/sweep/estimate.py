@@ -1,6 +1,6 @@
-"""How long trials will take: from a probe of the machine, better with every trial that ended.
+"""Estimates of how long trials take, from a probe of the machine and from the trials that have ended.
 
-Without a probe, as when it failed, the pace is a rough guess made on other machines.
+Without a probe, for example after it failed, the pace is a rough guess from other machines.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vnbench.sweep.trial_plan import plan_measured
 from vnbench.units import mpx
 
 START_UP_S: Mapping[DeviceType, float] = {"cuda": 8.0, "cpu": 0.3}
-"""Seconds of a trial before its first step: on CUDA the context and the libraries' kernels."""
+"""Seconds before a trial's first step; on CUDA for the context and the libraries' kernels."""
 
 ROUGH_S_PER_MPX: Mapping[tuple[DeviceType, ModelName], float] = {
     ("cpu", "veernet-tiny"): 0.75,
@@ -35,60 +35,60 @@ ROUGH_S_PER_MPX: Mapping[tuple[DeviceType, ModelName], float] = {
     ("cuda", "veernet-tiny"): 0.005,
     ("cuda", "veernet"): 0.01,
 }
-"""Seconds of training per megapixel, for a first guess only: two CPU cores, and the account of the multiclass run (550
-min for 50 epochs of 15,000 images of 4.5 Mpx on an unnamed GPU)."""
+"""Seconds of training per megapixel, for a first guess only: measured on two CPU cores, and derived from the published
+multiclass run (550 min for 50 epochs of 15,000 images of 4.5 Mpx on an unnamed GPU)."""
 
 ROUGH_S_PER_PASS = 0.05
-"""Seconds of a pass beside those of its pixels, for a first guess."""
+"""Seconds of a pass that do not depend on its pixels, for a first guess."""
 
 CHECK_S, CHECK_PASSES = 0.2, 6
-"""What holding one step against fp32 takes, before a trial is timed: seconds, and passes over hardly any pixels."""
+"""Cost of comparing one step with fp32 before a trial is timed: seconds, and passes over very few pixels."""
 
 LARGE_CANVAS_FACTOR: Mapping[DeviceType, float] = {"cuda": 1.0, "cpu": 1.3}
-"""Times by which a pixel of an image costs more than one of the probe's small canvases: maps that leave the caches."""
+"""Cost of an image's pixel relative to the probe's small canvases, because large maps do not fit into caches."""
 
 FIRST_STEP_FACTOR = 1.4
-"""Times by which the first steps of a process take longer: kernels are made, and the heap is taken from the system."""
+"""Factor by which the first steps of a process take longer: kernels are prepared and the heap grows."""
 
 CHECKPOINTING_FACTOR: Mapping[Checkpointing, float] = {"none": 1.0, "stages": 1.3, "selective": 1.15}
-"""Times by which recomputing activations takes longer; one more forward pass is a third of forward and backward."""
+"""Factor for recomputing activations; an extra forward pass costs a third of forward and backward."""
 
 NORM_FACTOR: Mapping[NormPrecision, float] = {"fp32": 1.0, "input": 0.9}
-"""Times that a step under autocast takes by the precision of its norms."""
+"""Factor for a step under autocast, by the precision of its norms."""
 
 NEW_CANVAS_S = 0.25
-"""Seconds that the first pass over a canvas adds on CUDA: cuDNN's plans."""
+"""Seconds that the first pass over a canvas adds on CUDA for cuDNN's plans."""
 
 TRACED = "traced"
-"""Sort of the trials that compute nothing."""
+"""Sort of trials that compute nothing."""
 
 TRACE_S = 1.5
-"""Seconds in which a step is traced, whatever its size, for a first guess."""
+"""Seconds to trace a step of any size, for a first guess."""
 
 LOADING_S_PER_MPX = 0.01
-"""Seconds in which a core decodes and pads a megapixel of image and mask, for a first guess."""
+"""Seconds for a core to decode and pad a megapixel of image and mask, for a first guess."""
 
 NUM_LOADER_STAGES = 3
-"""Stages of a loader trial that decode, on average."""
+"""Average number of stages in a loader trial that decode."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedEpoch:
-    """What an epoch of a trial goes through."""
+    """Amount of work in an epoch of a trial."""
 
     pixels: int
     """Padded pixels."""
     num_passes: int
     """Forward and backward passes."""
     largest_step_pixels: int
-    """Padded pixels of its largest optimizer step."""
+    """Padded pixels of the largest optimizer step."""
     num_canvases: int
-    """Different canvases."""
+    """Number of distinct canvases."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workload:
-    """What the images of a sweep weigh."""
+    """The images of a sweep as work to do."""
 
     train_sizes_N2: SizeArray
     """Height and width in pixels of each training example."""
@@ -98,12 +98,12 @@ class Workload:
 
     @property
     def worst_case_pixels(self) -> int:
-        """Pixels of the worst-case example, aligned."""
+        """Pixels of the worst-case example after alignment."""
         height, width = self.worst_case
         return align(height) * align(width)
 
     def of_epoch(self, spec: ImagesSpec) -> PlannedEpoch:
-        """Return what an epoch of a trial goes through."""
+        """Return the amount of work in an epoch of a trial."""
         if spec.spec_id not in self._planned:
             plan = plan_measured(spec, self.train_sizes_N2)
             self._planned[spec.spec_id] = PlannedEpoch(
@@ -117,18 +117,18 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
-    """How fast a machine trains."""
+    """Speed of training on a machine."""
 
     s_per_mpx: Mapping[Precision, float]
     """Seconds of forward, backward and update per megapixel of a warm canvas, by precision."""
     s_per_pass: float
-    """Seconds of a pass beside those of its pixels: of all its operators, the start."""
+    """Seconds of a pass that do not depend on its pixels: launching its operators."""
     is_probed: bool
-    """Whether this machine was asked."""
+    """Whether the pace comes from a probe of this machine."""
 
     @classmethod
     def rough(cls, spec: TrialSpec) -> Pace:
-        """Return a first guess at the pace of a spec's network; of a user's own, that of the full preset."""
+        """Return a first guess at the pace of a spec's network; for a user's own network, that of ``veernet``."""
         guess = next(
             (guess for known, guess in ROUGH_S_PER_MPX.items() if known == (spec.device, spec.model)),
             ROUGH_S_PER_MPX[spec.device, "veernet"],
@@ -137,11 +137,13 @@ class Pace:
 
     @classmethod
     def of(cls, probe: ProbeReading) -> Pace:
-        """Return what a probe says: a line through the last steps on the smallest and the largest canvas.
+        """Return the pace from a probe: a line through the last steps on the smallest and on the largest canvas.
 
-        Other precisions than the fastest were tried on the smallest canvas alone, so theirs is that line's slope times
-        what their steps took there over what the fastest's did; where they were too slow to be tried, what their
-        convolutions took. One without a warm step is taken as it was first.
+        Only the fastest precision ran on both canvases. For the others, the slope is scaled by the ratio of their step
+        time
+        to the fastest one's on the smallest canvas or, if they were too slow for a step, by the ratio of convolution
+        times.
+        Without a warm step, the first step counts.
         """
         last_s = {(step.precision, step.padded_pixels): step.seconds for step in probe.steps}
         base = probe.steps[0].precision
@@ -161,11 +163,11 @@ class Pace:
 
     @property
     def check_s(self) -> float:
-        """Seconds in which one step is held against fp32."""
+        """Seconds to compare one step with fp32."""
         return CHECK_S + CHECK_PASSES * self.s_per_pass
 
     def training_s(self, spec: TrialSpec, pixels: float, *, num_passes: int) -> float:
-        """Return the seconds of some passes over so many pixels of images, as the spec trains on them."""
+        """Return the seconds to train ``num_passes`` passes over ``pixels`` pixels in all with the spec's settings."""
         known = self.s_per_mpx.get(spec.precision, statistics.fmean(self.s_per_mpx.values()))
         norm = NORM_FACTOR[spec.norm_precision] if spec.precision in REDUCED_PRECISIONS else 1.0
         large = LARGE_CANVAS_FACTOR[spec.device] if self.is_probed else 1.0
@@ -174,7 +176,7 @@ class Pace:
 
 
 def trial_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
-    """Return the seconds that a trial will take, its process included."""
+    """Return the estimated seconds of a trial, including its process."""
     return START_UP_S[spec.device] + _measuring_s(spec, workload, pace)
 
 
@@ -197,7 +199,7 @@ def _memory_s(spec: MemorySpec, workload: Workload, pace: Pace) -> float:
         return TRACE_S
     pixels = spec.micro_batch_size * workload.worst_case_pixels
     num_steps = 2 if spec.device == "cuda" else 1
-    # Two passes over hardly any pixels come before.
+    # Two passes over very few pixels come first.
     return FIRST_STEP_FACTOR * (num_steps * pace.training_s(spec, pixels, num_passes=1) + 2 * pace.s_per_pass)
 
 
@@ -209,7 +211,7 @@ def _compute_s(spec: ComputeSpec, pace: Pace) -> float:
 
 def _loader_s(spec: LoaderSpec, workload: Workload) -> float:
     once_s = mpx(workload.of_epoch(spec).pixels) * LOADING_S_PER_MPX
-    # A handful of stages, each until it is known or its time is up.
+    # Each stage ends when its time is known well enough or its limit is reached.
     return once_s + NUM_LOADER_STAGES * max(once_s, spec.max_measuring_s / 2)
 
 
@@ -221,17 +223,17 @@ def _training_s(spec: TrainingSpec, workload: Workload, pace: Pace) -> float:
     visits_s = new_canvases_s + (epoch_s if spec.visits_shapes else 0.0)
     num_epochs = spec.max_epochs or 1
     if spec.max_measuring_s is not None:
-        # The epoch in which the time is up is finished.
+        # The epoch in which the time runs out is finished.
         num_epochs = min(num_epochs, int(spec.max_measuring_s // epoch_s) + 1)
     warm_up_s = FIRST_STEP_FACTOR * spec.num_warm_up_steps * warm_up_step_s
     return pace.check_s + warm_up_s + visits_s + num_epochs * epoch_s
 
 
 class TrialTimes:
-    """What trials will take, learning from those that ended."""
+    """Estimates of trial times that learn from finished trials."""
 
     def __init__(self, *, workload: Workload, pace: Pace, finished: Iterable[TrialRecord] = ()) -> None:
-        """``finished`` are trials of the same images on the same machine that ended before."""
+        """``finished`` holds earlier trials of the same images on the same machine."""
         self.pace = pace
         """The pace that estimates start from."""
         self._workload = workload
@@ -241,17 +243,17 @@ class TrialTimes:
             self.learn(record)
 
     def learn(self, record: TrialRecord) -> None:
-        """Take note of what a trial took; one that was skipped says nothing."""
+        """Learn from a trial's time; a skipped trial has none."""
         if record.status != "skipped":
             guess_s = trial_s(record.spec, self._workload, self.pace)
             self._took.setdefault(_sort(record.spec), []).append((record.elapsed_s, guess_s))
             self._own.setdefault(record.spec_id, []).append(record.elapsed_s)
 
     def of(self, spec: TrialSpec) -> float:
-        """Return the seconds that a trial will take: as long as before, where its spec ran already.
+        """Return the estimated seconds of a trial: the mean of earlier runs if its spec has run.
 
-        Of others, the first estimate is scaled by how those of finished trials of its kind compared with what they
-        took; where none of its kind ended, by how the others did. Traces, which compute nothing, stand for themselves.
+        Otherwise the first estimate is scaled by the ratio of actual to estimated time of finished trials of its kind
+        or, if there are none, of all other kinds. Traces compute nothing, so they are scaled by traces alone.
         """
         if spec.spec_id in self._own:
             return statistics.fmean(self._own[spec.spec_id])
@@ -263,10 +265,10 @@ class TrialTimes:
         return sum(took_s for took_s, _ in pairs) / sum(guess_s for _, guess_s in pairs) if pairs else 1.0
 
     def total(self, specs: Iterable[TrialSpec]) -> float:
-        """Return the seconds that some trials will take together."""
+        """Return the estimated seconds of some trials together."""
         return sum(map(self.of, specs))
 
 
 def _sort(spec: TrialSpec) -> str:
-    """Return what decides on whether what one trial took says something of another: a traced step is not computed."""
+    """Return the group of trials whose times predict each other; traced steps, never computed, are one group."""
     return TRACED if spec.is_traced else spec.kind

@@ -1,8 +1,8 @@
-"""The factored design: parts measured one lever at a time, every cell forecast from them, a few cells confirmed.
+"""The factored design: measure one lever at a time, forecast every cell from these parts, and confirm a few cells.
 
-What a cell takes is the centre's own figure times one ratio per lever in which it differs, each ratio measured with the
-others at the centre. So the number of trials grows with the sum of the axes and not with their product; where levers
-do not multiply, the forecast is off, and the confirmations say by how much.
+The forecast for a cell is the centre's time multiplied by one ratio for each lever in which the cell differs. Each
+ratio is measured with the other levers at the centre, so the number of trials grows with the sum of the axes, not with
+their product. If the effects of levers do not multiply, the forecast errs, and the confirmations show by how much.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ from vnbench.sweep.order import PlannedTrial
 from vnbench.sweep.trial_plan import plan_measured
 
 NUM_BEST = 3
-"""Cells that are confirmed because they are forecast to be the fastest."""
+"""Number of cells to confirm because they are forecast to be the fastest."""
 
 NUM_RANDOM = 2
-"""Cells that are confirmed because they were drawn: the fastest are those whose forecasts err on the fast side."""
+"""Number of cells to confirm at random: the forecasts of the fastest cells tend to be too fast."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CellForecast:
-    """What one cell is forecast to take, from trials of its parts."""
+    """Forecast for one cell from trials of its parts."""
 
     cell: Cell
-    """Which."""
+    """The cell."""
     spec: TrainingSpec
     """The training trial that would confirm it."""
     epoch: ForecastReading
-    """Seconds of one epoch of the subset that such a trial measures."""
+    """Seconds for one epoch of the subset that such a trial measures."""
     valid_px_per_s: float
     """Valid pixels per second in that epoch."""
     time: EpochTime[float]
-    """The same by its parts."""
+    """The epoch's time split into computing and loading."""
     is_extrapolated: bool
-    """Whether passes of it are smaller or larger than all that were timed."""
+    """Whether some of its passes are smaller or larger than all timed passes."""
 
 
 class Parts:
-    """What trials of the parts of a sweep say, to be put together for any of its cells."""
+    """Measured parts of a sweep, from which the time of any cell can be forecast."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Parts:
         worst_case: Size,
         sizes_N2: SizeArray,
     ) -> None:
-        """``sizes_N2`` are height and width of the training examples in pixels."""
+        """``sizes_N2`` holds height and width of the training examples in pixels."""
         self._config = config
         self._corpus_id = corpus_id
         self._worst_case = worst_case
@@ -82,7 +82,7 @@ class Parts:
         self._loaders_by_micro_batch = {row.spec.micro_batch_size: row for row in reversed(rows)}
 
     def forecast(self, cell: Cell) -> CellForecast | None:
-        """Return what a cell is forecast to take; None where a part of it was not measured or failed."""
+        """Return the forecast for a cell; None if a part of it was not measured or failed."""
         base = self._family(replace(self._center, batch_size=cell.examples_per_pass, micro_batch_size=None))
         example_s = self._loading_s_per_example(cell)
         if base is None or example_s is None:
@@ -115,14 +115,14 @@ class Parts:
         return self._families.get(spec.family)
 
     def _computing_ratio(self, cell: Cell, *, pixels_per_example: float) -> float | None:
-        """Return what the levers of a cell change computing by, one at a time, on canvases of its plan's mean size."""
+        """Return the factor of a cell's levers on computing time, one lever at a time, at the plan's mean size."""
 
         def time_s(other: Cell) -> float | None:
             family = self._family(other)
             return None if family is None else family.fit.model.time_s(other.examples_per_pass * pixels_per_example)
 
         if cell.precision not in REDUCED_PRECISIONS:
-            # There is nothing that the norm could keep narrow.
+            # Without a reduced precision, norm_precision has no effect.
             cell = replace(cell, norm_precision=self._center.norm_precision)
         return self._ratio(cell, COMPUTING_LEVERS, time_s)
 
@@ -134,7 +134,7 @@ class Parts:
         same_batch = replace(self._center, batch_size=cell.batch_size, micro_batch_size=cell.micro_batch_size)
         base_s = time_s(same_batch)
         if base_s is None:
-            # How examples are grouped into steps hardly matters to a loader; what a pass holds does.
+            # The number of examples per pass matters to a loader; their grouping into steps hardly does.
             row = self._loaders_by_micro_batch.get(cell.examples_per_pass)
             base_s = None if row is None else _supply_s(row)
         if cell.num_workers == 0:
@@ -159,7 +159,7 @@ class Parts:
 def forecast_cells(
     config: SweepConfig, records: Sequence[TrialRecord], *, corpus_id: str, worst_case: Size, sizes_N2: SizeArray
 ) -> tuple[CellForecast, ...]:
-    """Return the forecasts of all cells of the axes' product that mean something, the fastest first."""
+    """Return the forecasts of all meaningful cells in the product of the axes, the fastest first."""
     parts = Parts(config, records, corpus_id=corpus_id, worst_case=worst_case, sizes_N2=sizes_N2)
     num_measured = min(config.subset_size, len(sizes_N2))
     wanted = replace(config, kinds=("training",))
@@ -173,7 +173,7 @@ def forecast_cells(
 def choose_confirmations(
     forecasts: Sequence[CellForecast], records: Sequence[TrialRecord], *, seed: int
 ) -> tuple[CellForecast, ...]:
-    """Return the cells to confirm: the fastest whose family did not run out of memory, and some drawn ones."""
+    """Return the cells to confirm: the fastest that did not run out of memory, and some at random."""
     too_large = {(record.spec.lever_key, record.spec.micro_batch_size) for record in records if record.status == "oom"}
 
     def fits(one: CellForecast) -> bool:
@@ -188,7 +188,7 @@ def choose_confirmations(
 def confirming_trials(
     chosen: Iterable[CellForecast], config: SweepConfig, *, worst_case: Size
 ) -> tuple[PlannedTrial, ...]:
-    """Return the trials that confirm some cells: the worst case of each family first, then training."""
+    """Return the trials that confirm cells: first the worst case of each family, then training."""
     chosen = tuple(chosen)
     memory = dict.fromkeys(memory_spec(one.cell, config, worst_case) for one in chosen)
     return tuple(
@@ -198,22 +198,22 @@ def confirming_trials(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confirmation:
-    """A forecast, and what was measured after it."""
+    """A forecast and the later measurement."""
 
     record: TrialRecord
     """The training trial, with its forecast."""
     measured_s: float
-    """Seconds per epoch of its subset."""
+    """Measured seconds per epoch of its subset."""
 
     @property
     def error(self) -> float:
-        """Forecast over measured, less 1."""
+        """Relative error: forecast / measured - 1."""
         assert self.record.forecast is not None
         return self.record.forecast.value_s / self.measured_s - 1
 
 
 def confirmations(records: Iterable[TrialRecord]) -> tuple[Confirmation, ...]:
-    """Return the training trials that had a forecast and a valid timing."""
+    """Return the training trials with a forecast and a valid timing."""
     found = []
     for record in records:
         if record.forecast is None or record.block is None or why_not_timed(record) is not None:
@@ -224,7 +224,7 @@ def confirmations(records: Iterable[TrialRecord]) -> tuple[Confirmation, ...]:
 
 
 def _reading(time: EpochTime[float], computing: Estimate, *, num_examples: int) -> ForecastReading:
-    """Return the time with the interval that its computing has relatively, as that of the estimate."""
+    """Return the time with an interval that has the relative width of the computing estimate's interval."""
     margin_s = computing.margin(CONFIDENCE)
     share = None if margin_s is None else margin_s / computing.value
     return ForecastReading(

@@ -1,4 +1,4 @@
-"""Baseline and candidate measured in turn: what drifts on a machine then meets both of them alike."""
+"""Measurement of baseline and candidate in turn, so that drift of the machine affects both alike."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vnbench.records.task import TrialTask
 NUM_SIDES = 2
 
 SideRunner = Callable[[int, TrialTask], TrialRecord]
-"""Runs one trial on a side: 0 the baseline, 1 the candidate."""
+"""Runs one trial on a side: 0 is the baseline, 1 the candidate."""
 
 
 def planned_turns(specs: Sequence[TrialSpec], *, num_processes: int, seed: int) -> tuple[tuple[int, TrialSpec], ...]:
-    """Return the trials of ``num_processes`` on each side of each spec, as pairs of side and spec.
+    """Return pairs of side and spec: ``num_processes`` trials of each spec on each side.
 
-    All specs are gone through again and again, each in both sides one right after the other, in a drawn order.
+    Each round runs all specs in random order, each on both sides in direct succession, in random order, too.
     """
     drawn = random.Random(seed)
     turns: list[tuple[int, TrialSpec]] = []
@@ -36,9 +36,9 @@ def run_in_turn(
     corpus_directory: str | None,
     is_time_left: Callable[[], bool],
 ) -> Iterator[tuple[int, TrialRecord]]:
-    """Run trials and yield each side with its record; a pair is begun only while time is left.
+    """Run trials and yield (side, record); start a pair only while time is left.
 
-    ``first_replicates`` are, for each side, the next free replicate of each spec_id, and are counted up.
+    ``first_replicates`` holds the next free replicate of each spec_id for each side; this function updates it.
     """
     for place, (side, spec) in enumerate(turns):
         if place % NUM_SIDES == 0 and not is_time_left():

@@ -1,4 +1,4 @@
-"""Running the trials of a design one after the other, and what they leave for the next run of the same command."""
+"""The loop that runs the trials of a design, and the choice of trials that are still due."""
 
 from __future__ import annotations
 
@@ -26,50 +26,50 @@ Runner = Callable[[TrialTask], TrialRecord]
 """Runs one trial in its own process."""
 
 DEVICE_LOST = (
-    "the GPU is gone (dmesg may tell why, as an Xid): the sweep ends here, and what had finished is kept; bring the "
-    "GPU back, and run the same command with --retry crashed,timeout"
+    "the GPU is gone (dmesg may show why, as an Xid): the sweep ends here and keeps all finished trials; bring the "
+    "GPU back and run the same command with --retry crashed,timeout"
 )
-"""What is said when a sweep ends for want of its device."""
+"""Message when a sweep ends because its GPU is gone."""
 
 
-UNUSABLE_IMAGES = "the images cannot be used as they are, so the sweep ends here; what had finished is kept: {}"
-"""What is said when a sweep ends at a trial that met a file which it cannot use: every further trial would meet it."""
+UNUSABLE_IMAGES = "the images cannot be used as they are, so the sweep ends here and keeps all finished trials: {}"
+"""Message when a sweep ends because a trial met an unusable file, which every further trial would meet, too."""
 
 
 class BudgetSpentError(Exception):
-    """A trial was ended by the sweep's time budget: it has no record, as if it had not been started."""
+    """The sweep's time budget ended a trial. The trial has no record, as if it had not been started."""
 
 
 class SweepObserver(Protocol):
-    """Who is told how a sweep goes on."""
+    """Receiver of a sweep's progress."""
 
     def started(self, spec: TrialSpec, number: int) -> None:
-        """Take note that a try at a trial starts, the first with ``number`` 1."""
+        """Called when a try of a trial starts; the first has ``number`` 1."""
 
     def repeated(self, record: TrialRecord) -> None:
-        """Take note that a trial ended disturbed, and waits behind all others for another try."""
+        """Called when a disturbed trial is put at the end of the queue for another try."""
 
     def finished(self, record: TrialRecord) -> None:
-        """Take note that a trial ended for good, or was skipped; ``record`` is of its last try."""
+        """Called when a trial ends for good or is skipped; ``record`` is that of its last try."""
 
     def noted(self, message: str) -> None:
-        """Take note of something about the sweep as a whole."""
+        """Called with a message about the whole sweep."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueTrial:
-    """A trial that is still to be run, and which try at it that is."""
+    """A trial that is still to run, with the number of the attempt."""
 
     planned: PlannedTrial
     """The trial."""
     attempt: int
-    """Which try, from 0."""
+    """Number of the attempt, from 0."""
 
 
 def due_trials(
     trials: Sequence[PlannedTrial], *, records: Sequence[TrialRecord], retry: Sequence[str]
 ) -> tuple[DueTrial, ...]:
-    """Return the trials without a record, and those whose last record has a status that is to be tried again."""
+    """Return the trials without a record, and those whose last record has a status in ``retry``."""
     last = _last_records(records)
     due: list[DueTrial] = []
     for planned in trials:
@@ -95,16 +95,17 @@ def run_sweep(
     deadline: float | None = None,
     clock: Clock = time.monotonic,
 ) -> Iterator[TrialRecord]:
-    """Run trials and yield the record of each as soon as it exists.
+    """Run trials and yield each record as soon as it exists.
 
-    A trial whose family ran out of memory in this or a smaller micro-batch is not run: its record is ``skipped`` and
-    names the trial that failed. ``records`` are those of earlier runs, which count for this too. No trial starts that,
-    at ``takes_s``, would end after ``deadline`` on ``clock``: the next one that fits goes first. None starts after a
-    failure that looks like the loss of the GPU if ``is_device_there`` denies it, after a trial that met an image file
-    which cannot be used, nor after ``run`` raises BudgetSpentError.
+    A trial is not run if the same configuration ran out of memory at this or a smaller micro-batch: its record is
+    ``skipped`` and names the trial that failed. ``records`` holds earlier runs, which count here, too.
 
-    A disturbed trial is run again after all others, when what disturbed it may have passed, up to ``max_attempts``
-    tries, each of which is yielded; repeats.Repeats says when that is given up.
+    A trial that, by ``takes_s``, would end after ``deadline`` on ``clock`` does not start; the next one that fits does.
+    The sweep ends when a failure looks like a lost GPU and ``is_device_there`` confirms it, when a trial meets an
+    unusable image file, and when ``run`` raises BudgetSpentError.
+
+    A disturbed trial runs again after all others, when the disturbance may be over, up to ``max_attempts`` tries. The
+    record of every try is yielded. ``Repeats`` decides when to give up.
     """
     known = list(records)
     repeats = Repeats(max_attempts=max_attempts)
@@ -158,19 +159,19 @@ def run_sweep(
 
 
 def is_of_unusable_image(record: TrialRecord) -> bool:
-    """Return whether a trial ended at an image file that cannot be used."""
+    """Return whether a trial failed because of an unusable image file."""
     return record.cause is not None and record.cause.kind == "unusable-image"
 
 
 def _reason_to_end(record: TrialRecord, *, is_device_there: Callable[[], bool]) -> str | None:
-    """Return why no trial is to start after one that left ``record``; None if the next one may."""
+    """Return why the sweep must end after ``record``; None if the next trial may start."""
     if record.cause is not None and is_of_unusable_image(record):
         return UNUSABLE_IMAGES.format(record.cause.message)
     return DEVICE_LOST if may_have_lost_device(record) and not is_device_there() else None
 
 
 def _take_next(waiting: deque[_Try], *, takes_s: Callable[[TrialSpec], float], left_s: float) -> _Try | None:
-    """Take the first trial that ends in the time left; None where none does."""
+    """Remove and return the first trial that fits into the time left; None if none does."""
     if left_s <= 0:
         return None
     this = next((one for one in waiting if takes_s(one.task.spec) <= left_s), None)
@@ -180,11 +181,10 @@ def _take_next(waiting: deque[_Try], *, takes_s: Callable[[TrialSpec], float], l
 
 
 def find_blocker(spec: TrialSpec, records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """Return a trial that ran out of memory and whose configuration ``spec`` can only exceed, or None.
+    """Return a trial that ran out of memory and that needs no more memory than ``spec``, or None.
 
-    Memory grows with the micro-batch and with nothing else inside a lever key; a loader trial takes none of the
-    device's. A memory trial blocks the timed trials of its own micro-batch too: a configuration that does not survive
-    the worst case is none to train with.
+    For one lever key, memory grows only with the micro-batch. Loader trials use no device memory. A failed memory trial
+    also blocks timed trials of its own micro-batch: a configuration that fails in the worst case cannot be used.
     """
     if isinstance(spec, LoaderSpec):
         return None
@@ -202,9 +202,9 @@ def find_blocker(spec: TrialSpec, records: Sequence[TrialRecord]) -> TrialRecord
 class _Try:
     task: TrialTask
     number: int
-    """Which try of this sweep, from 1."""
+    """Number of the try in this sweep, from 1."""
     last: TrialRecord | None
-    """What the try before left."""
+    """Record of the previous try."""
 
 
 def _next_try(this: _Try, record: TrialRecord) -> _Try:

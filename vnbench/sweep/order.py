@@ -10,24 +10,25 @@ from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.request.config import SweepConfig
 
 REFERENCE_RUNS = 3
-"""Runs of the reference trial where no other number is asked for: at the start, in the middle and at the end."""
+"""Default number of runs of the reference trial: at the start, in the middle and at the end."""
 
 MIN_SPECS_FOR_DRIFT = 4
-"""Timed specs from which on the reference trial is repeated unasked: a shorter sweep ends before anything drifts."""
+"""Number of timed specs from which the reference trial is repeated by default: a shorter sweep ends before anything
+drifts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedTrial:
-    """A spec and which repetition of it."""
+    """A spec and the number of its repetition."""
 
     spec: TrialSpec
     """What to measure."""
     replicate: int
-    """Which process of the same spec, from 0."""
+    """Number of the process among those of the same spec, from 0."""
 
 
 def ordered_memory(specs: Sequence[TrialSpec], generator: random.Random) -> Iterator[PlannedTrial]:
-    """Yield memory trials lever by lever in random order, the members of a family by ascending micro-batch."""
+    """Yield memory trials, lever keys in random order and each one's trials by ascending micro-batch."""
     levers = sorted({spec.lever_key for spec in specs})
     generator.shuffle(levers)
     for spec in sorted(specs, key=lambda spec: (levers.index(spec.lever_key), spec.micro_batch_size)):
@@ -35,10 +36,10 @@ def ordered_memory(specs: Sequence[TrialSpec], generator: random.Random) -> Iter
 
 
 def ordered_timed(specs: Sequence[TrialSpec], config: SweepConfig, generator: random.Random) -> Iterator[PlannedTrial]:
-    """Yield all specs once, then all again, so that a drift of the machine meets all alike.
+    """Yield all specs once, then all again, so that drift of the machine affects all alike.
 
-    The first spec is the reference: its runs lie at even steps, one of them first and one last. Under a time budget
-    each spec runs once, in the order given, before anything is repeated.
+    The first spec is the reference: its runs are evenly spaced, from the first trial to the last. Under a time budget
+    each spec runs once, in the given order, before anything is repeated.
     """
     if not specs:
         return
@@ -71,9 +72,9 @@ def _num_reference_runs(num_specs: int, config: SweepConfig) -> int:
 def _repetitions(
     specs: Sequence[TrialSpec], config: SweepConfig, generator: random.Random, *, num_reference_runs: int
 ) -> Iterator[PlannedTrial]:
-    """Yield what is left of each spec's processes when all have run once, in equal parts that the reference begins.
+    """Yield the repetitions after each spec has run once, in equal parts, each of which begins with the reference.
 
-    On its processes rest all ratios to the centre, and the time may be up after any of them.
+    All ratios to the centre depend on the reference's processes, and time may run out after any trial.
     """
     others: list[PlannedTrial] = []
     for replicate in range(1, config.replicates):

@@ -1,4 +1,4 @@
-"""One trial in its own process, seen from the parent: a task goes in, a record comes out, whatever happens."""
+"""The parent's side of one trial in its own process: a task in, a record out, even if the process fails."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROBE_ENTRY = "vnbench.trial.instruments.environment:probe"
 MODEL_CHECK_ENTRY = "vnbench.trial.checks.own_network:run"
 
 PROBE_TIMEOUT_S = 180.0
-"""A first import of torch from a cold disk takes tens of seconds; more than this is a broken installation."""
+"""A first import of torch from a cold disk takes tens of seconds; beyond this limit the installation is broken."""
 
 
 NO_MEMORY_TEXTS = (
@@ -39,19 +39,19 @@ NO_MEMORY_TEXTS = (
     "out of memory",
     "libgomp: Thread creation failed",
 )
-"""What a process has said at its end that died of a failed allocation, where no exception could be raised."""
+"""Last words of processes that died of a failed allocation without raising an exception."""
 
 
 DEATHS_BY_LIMIT = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
-"""How a process ends that goes on with memory that it did not get; oneDNN was seen to."""
+"""Exit codes of a process that uses memory whose allocation failed, as oneDNN was seen to do."""
 
 
 def probe_environment(device: str) -> Environment:
-    """Return the environment on a device (auto, cuda or cpu), asked of a child process.
+    """Return the environment on a device (auto, cuda or cpu), from a child process.
 
     Raises:
         InputError: CUDA is asked for and there is none.
-        ChildError: the child did not answer, as when torch does not import.
+        ChildError: the child did not answer, for example because torch cannot be imported.
     """
     outcome = run_child(PROBE_ENTRY, device, timeout_s=PROBE_TIMEOUT_S)
     if outcome.answer is None:
@@ -65,9 +65,9 @@ def probe_environment(device: str) -> Environment:
 
 
 def time_convolutions(environment: Environment) -> dict[str, float]:
-    """Return the seconds of one convolution by precision; a CPU is tried in all of them, a GPU where it has units.
+    """Return the seconds of one convolution by precision: all precisions on a CPU, the native ones on a GPU.
 
-    Nothing comes back where the child does not answer.
+    The result is empty if the child does not answer.
     """
     is_cpu = environment["device_type"] == "cpu"
     precisions = [one for one in PRECISIONS if one != "tf32"] if is_cpu else environment.get("native_precisions") or []
@@ -78,13 +78,13 @@ def time_convolutions(environment: Environment) -> dict[str, float]:
 
 
 def check_own_models(specs: Iterable[TrialSpec]) -> None:
-    """Let a child process run a user's own network on a small canvas before hours are spent on it.
+    """Run a user's own network on a small canvas in a child process before hours are spent on it.
 
     Raises:
-        InputError: it does not run, does not return logits, or is not exact where it is said to be.
+        InputError: the network does not run, does not return logits, or is not exact where it claims to be.
         ChildError: the child did not answer.
     """
-    # A network that takes checkpointing as a parameter may know stages alone.
+    # A network that takes checkpointing as a parameter may support only stages.
     tried = {
         f"--padding {spec.padding}"
         + (" --checkpointing selective" if spec.checkpointing == "selective" else "")
@@ -107,11 +107,11 @@ def check_own_models(specs: Iterable[TrialSpec]) -> None:
 
 
 def run_trial(task: TrialTask, *, environment: Environment, timeout_s: float, entry: str = TRIAL_ENTRY) -> TrialRecord:
-    """Run a trial in a fresh process and return its record, with what was seen of the machine from outside.
+    """Run a trial in a fresh process and return its record, with telemetry of the machine from outside.
 
-    ``environment`` stands in the record where the child did not live to describe its own. ``entry`` is the child's
-    function; the span that its record names is in seconds of ``time.monotonic()``, and afterwards in seconds after the
-    start of the process.
+    ``environment`` is used in the record if the child died before it described its own. ``entry`` is the child's
+    function. The measured span in the child's record is in seconds of ``time.monotonic()``; in the returned record it
+    is in seconds from the start of the process.
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     start_s = time.monotonic()
@@ -136,11 +136,11 @@ def run_trial(task: TrialTask, *, environment: Environment, timeout_s: float, en
 def run_traces(
     tasks: Sequence[TrialTask], *, environment: Environment, timeout_s: float, entry: str = TRACES_ENTRY
 ) -> tuple[TrialRecord, ...]:
-    """Trace the memory trials of all tasks in one process, and return the record of each, in their order.
+    """Trace the memory trials of all tasks in one process and return their records, in order.
 
-    A trace that fails has a record that says so, and the others go on. Where the process itself dies, hangs, or answers
-    with what is no record of a task, the record says that. ``environment``, ``timeout_s`` and ``entry`` are as in
-    ``run_trial``, the time that of the whole process. No machine is watched: a trace is not timed.
+    If a trace fails, its record says so, and the others continue. If the process dies, hangs, or sends something other
+    than a task's record, the record says that. ``environment``, ``timeout_s`` and ``entry`` are as in ``run_trial``;
+    the timeout is for the whole process. There is no telemetry, because a trace is not timed.
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     outcome = run_child(entry, json.dumps([task.to_json() for task in tasks]), timeout_s=timeout_s)
@@ -154,7 +154,7 @@ def run_traces(
 
 
 def _answers(outcome: ChildOutcome, *, num_tasks: int) -> Sequence[str | None]:
-    """Return what a child answered of each task; None of every one where it is no list of as many texts."""
+    """Return the child's answer for each task; None for every task if the answer is not a list of that many texts."""
     try:
         answers = json.loads(outcome.answer or b"null")
     except ValueError:
@@ -166,7 +166,7 @@ def _answers(outcome: ChildOutcome, *, num_tasks: int) -> Sequence[str | None]:
 def _failed(
     task: TrialTask, outcome: ChildOutcome, *, environment: Environment, started_at: str, timeout_s: float
 ) -> TrialRecord:
-    """Return the record of a trial whose process ended without one."""
+    """Return the record for a trial whose process ended without one."""
     has_memory_limit = task.spec.memory_limit_bytes is not None
     status, cause = failure_of(outcome, timeout_s=timeout_s, has_memory_limit=has_memory_limit)
     return TrialRecord(
@@ -182,7 +182,7 @@ def _failed(
 
 
 def _record_for(task: TrialTask, answer: str | bytes) -> TrialRecord | None:
-    """Return the record of a task that an answer holds; None where it holds something else."""
+    """Return the task's record from an answer; None if the answer holds something else."""
     try:
         record = TrialRecord.from_json(answer)
     except ValueError:
@@ -192,13 +192,13 @@ def _record_for(task: TrialTask, answer: str | bytes) -> TrialRecord | None:
 
 
 def failure_of(outcome: ChildOutcome, *, timeout_s: float, has_memory_limit: bool) -> tuple[Status, Cause]:
-    """Return what it means that a child ended without a record of its trial."""
+    """Return status and cause for a child that ended without a record of its trial."""
     detail = outcome.log_tail or None
     if outcome.is_timeout:
         message = f"still running after {format_duration(timeout_s)}; ended by its time limit"
         return "timeout", Cause(kind="deadline", message=message, detail=detail)
     if outcome.is_oom_killed:
-        message = "the operating system killed the process while memory ran out"
+        message = "the operating system killed the process because memory ran out"
         return "oom", Cause(kind="host-killed", message=message, detail=detail)
     if outcome.num_answer_bytes:
         message = f"the process sent {count(outcome.num_answer_bytes, 'byte')} instead of the record of this trial"
@@ -208,7 +208,7 @@ def failure_of(outcome: ChildOutcome, *, timeout_s: float, has_memory_limit: boo
         return "oom", Cause(kind="host-allocation", message=message, detail=detail)
     message = _ending(outcome)
     if has_memory_limit and outcome.exit_code in DEATHS_BY_LIMIT:
-        message += ", under a memory limit: libraries that do not look at a failed allocation end so"
+        message += ", under a memory limit: libraries that ignore a failed allocation end like this"
         return "oom", Cause(kind="host-allocation", message=message, detail=detail)
     if outcome.exit_code is not None and outcome.exit_code < 0:
         return "crashed", Cause(kind="signal", message=message, detail=detail)
@@ -218,7 +218,7 @@ def failure_of(outcome: ChildOutcome, *, timeout_s: float, has_memory_limit: boo
 
 
 def _last_words(outcome: ChildOutcome) -> str:
-    """Return in one line what a process said last, and where the rest of it is kept."""
+    """Return the last line that a process wrote, and the file that keeps the rest."""
     lines = outcome.log_tail.splitlines()
     return f"{lines[-1]}; {keep_details(outcome.log_tail)}" if lines else _ending(outcome)
 

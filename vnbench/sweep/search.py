@@ -1,4 +1,4 @@
-"""Running the searches for the largest micro-batch, one configuration after the other."""
+"""The search for the largest micro-batch of each configuration."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from vnbench.records.task import TrialTask
 
 
 class SearchObserver(Protocol):
-    """Who is told how a search goes on."""
+    """Receiver of a search's progress."""
 
     def started(self, spec: MemorySpec, records: Sequence[TrialRecord[MemorySpec]]) -> None:
-        """Take note that a probe starts, after those of ``records``."""
+        """Called when a probe starts, after those in ``records``."""
 
     def finished(self, record: TrialRecord) -> None:
-        """Take note of how a probe ended."""
+        """Called when a probe ends."""
 
 
 def search_max_batches(
@@ -35,10 +35,10 @@ def search_max_batches(
     deadline: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[TrialRecord]:
-    """Run the probes of each configuration and yield their records as soon as they exist.
+    """Run the probes of each configuration and yield each record as soon as it exists.
 
-    ``bases`` are memory specs of one example. ``records`` of earlier runs count; those with a status in ``retry`` are
-    tried again first. No probe starts that, at ``takes_s``, would end after ``deadline`` on ``clock``.
+    ``bases`` holds memory specs of one example. ``records`` of earlier runs count; those with a status in ``retry`` are
+    tried again first. A probe that, by ``takes_s``, would end after ``deadline`` on ``clock`` does not start.
     """
     known = list(records)
 
@@ -66,12 +66,12 @@ def search_max_batches(
 
 
 def is_at_its_end(base: MemorySpec, records: Sequence[TrialRecord], *, most: int) -> bool:
-    """Return whether a search has no probe left to run."""
+    """Return whether a search has no further probe to run."""
     return next_probe(probes_of(base, records), most=most) is None and _next_smaller(base, records, most=most) is None
 
 
 def _next_smaller(base: MemorySpec, records: Sequence[TrialRecord], *, most: int) -> MemorySpec | None:
-    """Return the smaller canvas to try where a search has found that not even one example fits."""
+    """Return the next smaller canvas to try if not even one example fits; None otherwise."""
     own = probes_of(base, records)
     if not own or result(own).largest or next_probe(own, most=most) is not None:
         return None
@@ -79,7 +79,7 @@ def _next_smaller(base: MemorySpec, records: Sequence[TrialRecord], *, most: int
 
 
 def probes_of(base: MemorySpec, records: Sequence[TrialRecord]) -> tuple[TrialRecord[MemorySpec], ...]:
-    """Return the last attempts of the trials that differ from ``base`` in their micro-batch alone."""
+    """Return the last attempts of the trials that differ from ``base`` only in the micro-batch."""
     last: dict[tuple[int, int], TrialRecord[MemorySpec]] = {}
     for record in of_kind(records, MemorySpec):
         key = (record.spec.micro_batch_size, record.replicate)
@@ -89,7 +89,7 @@ def probes_of(base: MemorySpec, records: Sequence[TrialRecord]) -> tuple[TrialRe
 
 
 def smaller_probes_of(base: MemorySpec, records: Sequence[TrialRecord]) -> tuple[TrialRecord[MemorySpec], ...]:
-    """Return the trials of one example that differ from ``base`` in a smaller width alone, the widest first."""
+    """Return the trials of one example that differ from ``base`` only in a smaller width, the widest first."""
     last: dict[int, TrialRecord[MemorySpec]] = {}
     for record in of_kind(records, MemorySpec):
         width = record.spec.worst_case_width
@@ -102,7 +102,7 @@ def smaller_probes_of(base: MemorySpec, records: Sequence[TrialRecord]) -> tuple
 
 
 def with_micro_batch(spec: MemorySpec, size: int) -> MemorySpec:
-    """Return the spec with so many examples per pass and per step."""
+    """Return the spec with ``size`` examples per pass and per step."""
     return dataclasses.replace(spec, batch_size=size, micro_batch_size=size)
 
 

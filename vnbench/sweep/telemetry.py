@@ -1,4 +1,4 @@
-"""The machine watched from outside while a trial runs, summarised over the span that the trial measured in."""
+"""Telemetry of the machine while a trial runs, summarised over the span in which the trial measured."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from vnbench.records.machine_keys import DeviceTelemetry, Telemetry
 
 
 class MachineWatch:
-    """Takes readings of the host, and of a GPU where there is one, between entering and leaving.
+    """Context manager that samples the host and, if there is one, the GPU.
 
-    Neither waits for the other, and leaving waits for neither longer than a second: a driver that hangs costs a note.
+    The two samplers are independent, and leaving waits at most a second for either: a hanging driver costs only a note.
     """
 
     def __init__(self, *, device_uuid: str | None) -> None:
@@ -45,7 +45,7 @@ class MachineWatch:
             nvml_calls.give_up(hanging)
 
     def telemetry(self, measured: Span | None) -> Telemetry:
-        """Return what was seen in a span of ``time.monotonic()``, or in the whole time where it is None."""
+        """Return a summary of a span of ``time.monotonic()``, or of the whole time if ``measured`` is None."""
         return {
             "device": self._device_telemetry(measured),
             "host": host.summarise_host(self._host.readings, num_cpus=self._host_reader.num_cpus, measured=measured),
@@ -59,7 +59,7 @@ class MachineWatch:
             notes: tuple[str, ...] = ("NVML: not asked, because an earlier call has not returned",)
         else:
             notes = self._device_reader.client.notes
-        # A reader that found no device, or lost it, has said so: its silence after that is no news.
+        # A reader that found no device, or lost it, has noted that; what follows is not a gap in the readings.
         has_ended = self._device is None or self._device.is_exhausted
         end_s = (readings[-1].at_s if readings else self._start_s) if has_ended else self._end_s
         return nvml.summarise_device(

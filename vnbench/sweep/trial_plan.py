@@ -1,4 +1,4 @@
-"""What a trial on image files measures: its corpus, the examples chosen from it, and the steps of an epoch of them."""
+"""The work of a trial on image files: its corpus, the examples chosen from it, and the steps of an epoch."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from vnbench.records.spec.trial_spec import ImagesSpec
 from vnbench.records.task import TrialTask
 
 MEASURED_EPOCH = 1
-"""Epoch of the subset whose plan is measured; warm-up takes its steps from epoch 0."""
+"""Epoch of the subset that is measured; warm-up takes its steps from epoch 0."""
 
 PlannedStep = tuple[MicroBatch, ...]
-"""The passes of an optimizer step, their examples as indices of the corpus."""
+"""The passes of an optimizer step, with examples as indices into the corpus."""
 
 
 def load_the_corpus(task: TrialTask[ImagesSpec]) -> Corpus:
     """Return the corpus that a task was planned with.
 
     Raises:
-        CorpusError: another corpus lies there by now, or none that can be read.
+        CorpusError: the directory now holds another corpus, or none that can be read.
     """
     assert task.corpus_directory is not None
     try:
@@ -45,7 +45,7 @@ def load_the_corpus(task: TrialTask[ImagesSpec]) -> Corpus:
 
 
 def plan_config(spec: ImagesSpec) -> PlanConfig:
-    """Return the settings of a trial's plans."""
+    """Return the settings for planning a trial's batches."""
     return PlanConfig(
         sampler=spec.sampler,
         batch_size=spec.batch_size,
@@ -57,9 +57,9 @@ def plan_config(spec: ImagesSpec) -> PlanConfig:
 
 
 def plan_measured(spec: ImagesSpec, train_sizes_N2: SizeArray, *, epoch: int = MEASURED_EPOCH) -> BatchPlan:
-    """Return the plan of an epoch of the training examples that a trial measures, in indices of those.
+    """Return the plan of an epoch of the measured training examples, as indices into those examples.
 
-    Training pads to the canvases that are chosen for all examples, of which only some are measured.
+    Canvases are chosen for all training examples, although only some are measured.
     """
     grid = None if spec.shapes is None else choose_grid(align(train_sizes_N2), count=spec.shapes)
     measured_N2 = train_sizes_N2[choose_subset(train_sizes_N2, subset_size=spec.subset_size)]
@@ -69,12 +69,12 @@ def plan_measured(spec: ImagesSpec, train_sizes_N2: SizeArray, *, epoch: int = M
 def steps_of_epoch(
     spec: ImagesSpec, corpus: Corpus, chosen: NDArray[np.int64], *, epoch: int
 ) -> tuple[PlannedStep, ...]:
-    """Return the steps of one epoch of the chosen examples, in indices of the corpus."""
+    """Return the steps of one epoch of the chosen examples, as indices into the corpus."""
     plan = plan_measured(spec, corpus.sizes_N2[corpus.train_indices], epoch=epoch)
     return replace(plan, order_N=chosen[plan.order_N]).steps
 
 
 def choose_examples(spec: ImagesSpec, corpus: Corpus) -> NDArray[np.int64]:
-    """Return the training examples that a trial measures, as indices of the corpus."""
+    """Return the training examples that a trial measures, as indices into the corpus."""
     train_sizes = corpus.sizes_N2[corpus.train_indices]
     return corpus.train_indices[choose_subset(train_sizes, subset_size=spec.subset_size)]
