@@ -21,8 +21,8 @@ from vnbench.records.readings import (
 )
 from vnbench.records.record import Cause, Status, TrialRecord
 from vnbench.records.spec.axes import FLAG_FIELDS
+from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.trial_spec import ComputeSpec, LoaderSpec, MemorySpec, TrainingSpec, TrialSpec
-from vnbench.records.spec.words import PRECISIONS
 from vnbench.sweep.estimate import Pace, Workload
 
 GIB = 2**30

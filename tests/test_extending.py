@@ -1,4 +1,4 @@
-"""What adding a lever, a sampler and a metric takes: a copy of the tree with one of each more, and what follows."""
+"""What adding a lever, a precision, a sampler and the like takes: a copy of the tree with one of each more."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ LEVER = '''    scratch: Annotated[
     """Whether maps are kept in scratch memory."""
 '''
 
+PRECISION = """    "bf16s": Arithmetic(
+        autocast="bfloat16",
+        scales_loss=True,
+        significant_bits=8,
+        capability=(9, 0),
+        swept_on=frozenset({"cuda", "cpu"}),
+    ),
+"""
+
 SAMPLER = '''def sample_by_rows(canvases_N2: SizeArray, config: PlanConfig, rng: np.random.Generator) -> Grouping:
     """Return the examples as they lie in the manifest."""
     return _in_steps(
@@ -51,7 +60,8 @@ TABLE = """def causes_view(latest: Sequence[TrialRecord]) -> View[TrialRecord]:
 
 EDITS = {
     "records/spec/levers.py": {"    worker_kind: Annotated[": LEVER},
-    "records/spec/words.py": {'"pixel-budget", "sorted"]': '"by-rows", '},
+    "records/spec/words.py": {'"pixel-budget", "sorted"]': '"by-rows", ', '"fp16"]': '"bf16s", '},
+    "records/spec/precisions.py": {'    "fp16": Arithmetic(': PRECISION},
     "batching/samplers.py": {
         "SAMPLERS: Mapping": SAMPLER,
         '    "random": sample_random,': '    "by-rows": sample_by_rows,\n',
@@ -109,10 +119,54 @@ print(json.dumps({
 }))
 """
 
+OF_A_PRECISION = """
+import json
+
+import record_factory as factory
+import torch
+
+from vnbench.output.environment import environment_lines
+from vnbench.output.plots.looks import looks_of
+from vnbench.records.spec.axes import AXES
+from vnbench.records.spec.precisions import PRECISIONS
+from vnbench.request.config import complete
+from vnbench.request.reading import read_request
+from vnbench.sweep.cells import candidate_cells, reason_to_leave_out
+from vnbench.trial.checks.equality import check_equality
+from vnbench.trial.instruments.environment import describe_environment
+from vnbench.trial.kinds.probe import convolution_times
+from vnbench.trial.step.optimizer_step import build_step
+
+spec = factory.compute_spec(precision="bf16s", norm_precision="input")
+step = build_step(spec, device=torch.device("cpu"))
+flags = {"widths": "64:256", "precision": "bf16s", "batch-size": "2", "norm-precision": "fp32,input"}
+config = complete(read_request(flags, config_path=None), environment={"device_type": "cpu", "num_cpus": 2})
+cells = candidate_cells(config)
+cuda = {"device_type": "cuda", "native_precisions": [name for name, one in PRECISIONS.items() if one.has_units((8, 0))]}
+print(json.dumps({
+    "equality": check_equality(spec).is_equal,
+    "loss scale": step.loss_scale,
+    "convolution_s": json.loads(convolution_times('{"device": "cpu", "precisions": ["fp32", "bf16s"]}')),
+    "native": describe_environment("cpu")["native_precisions"],
+    "norms": sorted({one.norm_precision for one in cells if reason_to_leave_out(one, config, num_measured=8) is None}),
+    "lines": list(environment_lines(cuda, activity={"host": None, "device": None}, disturbances=[])),
+    "swept": [AXES["precision"].swept_on(device) for device in ("cuda", "cpu")],
+    "colours": [look.colour for look in looks_of(PRECISIONS).values()],
+}))
+"""
+
+
+def run_in(tree: Path, script: str) -> Mapping[str, Any]:
+    """Return what a script prints beside a tree, as JSON."""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tree, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answer: Mapping[str, Any] = json.loads(done.stdout)
+    return answer
+
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """Return what a tree with one of each more says."""
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a tree that has one of each more."""
     tree = tmp_path_factory.mktemp("tree")
     shutil.copytree(
         Path(vnbench.__file__).parent, tree / "vnbench", ignore=shutil.ignore_patterns("__pycache__", "shipped")
@@ -125,10 +179,12 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
             assert text.count(place) == 1, (name, place)
             text = text.replace(place, added + place)
         path.write_text(text)
-    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tree, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    answer: Mapping[str, Any] = json.loads(done.stdout)
-    return answer
+    return tree
+
+
+@pytest.fixture(scope="module")
+def told(tree: Path) -> Mapping[str, Any]:
+    return run_in(tree, SCRIPT)
 
 
 def test_a_lever_is_one_entry(told: Mapping[str, Any]) -> None:
@@ -137,6 +193,18 @@ def test_a_lever_is_one_entry(told: Mapping[str, Any]) -> None:
     assert "scratch" in told["varying"]
     assert any("scratch on" in phrase for phrase in told["phrases"])
     assert "--scratch NAME,... Whether maps are kept in scratch memory: off, on. [off]" in told["help"]
+
+
+def test_a_precision_is_a_word_and_one_entry(tree: Path) -> None:
+    told = run_in(tree, OF_A_PRECISION)
+    assert told["equality"]
+    assert told["loss scale"] > 1, "its loss is scaled"
+    assert told["convolution_s"].keys() == {"fp32", "bf16s"}
+    assert "bf16s" in told["native"]
+    assert told["norms"] == ["fp32", "input"], "the norm's precision is a lever under it"
+    assert "bf16s is emulated here: far slower than fp32" in told["lines"]
+    assert told["swept"] == ["bf16,fp32,tf32,bf16s,fp16", "bf16,fp32,bf16s"]
+    assert len(set(told["colours"])) == 5
 
 
 def test_a_sampler_is_a_function_with_its_name_and_the_word(told: Mapping[str, Any]) -> None:

@@ -7,7 +7,8 @@ import pytest
 from vnbench.cli.app import run
 from vnbench.errors import InputError
 from vnbench.meant import closest
-from vnbench.records.spec.words import PRECISIONS, SAMPLER_NAMES
+from vnbench.records.spec.precisions import PRECISIONS
+from vnbench.records.spec.words import SAMPLER_NAMES
 from vnbench.request.config import complete
 from vnbench.request.options import ALL_OPTIONS
 from vnbench.request.reading import read_request

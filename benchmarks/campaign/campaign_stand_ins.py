@@ -18,6 +18,7 @@ from vnbench.batching.alignment import align
 from vnbench.records.machine_keys import Environment
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import Cause, Status, TrialRecord
+from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.spec.trial_spec import ComputeSpec, LoaderSpec, MemorySpec, TrainingSpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.estimate import Pace, Workload, trial_s
@@ -169,7 +170,7 @@ class Machine:
     def _memory_gib(self, spec: TrialSpec) -> float:
         if isinstance(spec, LoaderSpec):
             return 0.0
-        key = f"bf16/{spec.norm_precision}" if spec.precision in ("bf16", "fp16") else "fp32"
+        key = f"bf16/{spec.norm_precision}" if spec.precision in REDUCED_PRECISIONS else "fp32"
         share = 1.0 if spec.checkpointing == "none" else self._assumed.checkpointed_share
         largest = self._workload.worst_case
         if isinstance(spec, ComputeSpec):

@@ -34,15 +34,9 @@ from vnbench.records.placement import placed
 from vnbench.records.spec.words import DeviceType, Precision
 from vnbench.records.store import load_all
 from vnbench.trial.instruments.environment import describe_environment
+from vnbench.trial.step.optimizer_step import autocast_dtype
 from vnbench.trial.step.switches import set_arithmetic
 from vnbench.units import count, format_percent
-
-DTYPES: dict[Precision, torch.dtype] = {
-    "fp32": torch.float32,
-    "tf32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +120,9 @@ def matrix_rate(device: DeviceType, precision: Precision) -> float:
     """Return the operations per second of a product of two square matrices of random numbers."""
     set_arithmetic(precision)
     side = LOADS[device].side
-    left, right = (torch.randn(side, side, device=device).to(DTYPES[precision]) for _ in range(2))
+    left, right = (
+        torch.randn(side, side, device=device).to(autocast_dtype(precision) or torch.float32) for _ in range(2)
+    )
     return 2 * side**3 / seconds_of("left @ right", left=left, right=right)
 
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.spec.words import REDUCED_PRECISIONS
 
 Choice = tuple[str, str, str]
 """Precision, norm precision and checkpointing: the levers of a family's memory."""

@@ -10,9 +10,9 @@ from record_factory import record_of
 
 from vnbench.commands.corpus import CorpusPlan, plan_corpus
 from vnbench.commands.sweep.probe import Settled, probe_of, settle
-from vnbench.measure.precisions import native_precisions_of_capability
 from vnbench.records.probe_reading import ProbeReading, ProbeStep
 from vnbench.records.record import Cause, TrialRecord
+from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.words import Precision
 from vnbench.records.task import TrialTask
 from vnbench.request.config import SweepConfig, complete
@@ -157,8 +157,8 @@ def test_a_probe_stays_within_the_images_of_its_sweep() -> None:
 def test_the_centre_on_a_gpu_is_a_precision_that_it_has_units_for(
     capability: tuple[int, int], swept: tuple[Precision, ...]
 ) -> None:
-    native = native_precisions_of_capability(*capability)
-    environment = {"device_type": "cuda", "num_cpus": 8, "native_precisions": list(native)}
+    native = [name for name, one in PRECISIONS.items() if one.has_units(capability)]
+    environment = {"device_type": "cuda", "num_cpus": 8, "native_precisions": native}
     of = config(environment)
     assert of.axes["precision"] == swept
     assert not of.chooses_size

@@ -13,7 +13,7 @@ from vnbench.model.normalization import ExplicitGroupNorm, ExplicitLayerNorm
 from vnbench.model.veernet import BottleneckAttention, DecoderStage, EncoderStage
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.trial.step import optimizer_step as step_module
-from vnbench.trial.step.optimizer_step import AUTOCAST_DTYPES
+from vnbench.trial.step.optimizer_step import autocast_dtype
 
 
 class WrongDtypeError(Exception):
@@ -33,7 +33,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _watch(network: nn.Module, spec: TrialSpec) -> None:
-    reduced = AUTOCAST_DTYPES.get(spec.precision, torch.float32)
+    reduced = autocast_dtype(spec.precision) or torch.float32
     normed = reduced if spec.norm_precision == "input" else torch.float32
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear) or module is network:

@@ -11,7 +11,8 @@ from vnbench.output.plots.figures import PLOTS
 from vnbench.output.plots.looks import CYCLE, LOOKS, VARIANTS, looks_of
 from vnbench.output.words.provenance import provenance
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.words import PRECISIONS, SAMPLER_NAMES
+from vnbench.records.spec.precisions import PRECISIONS
+from vnbench.records.spec.words import SAMPLER_NAMES
 
 
 def test_every_precision_and_sampler_has_a_look_of_its_own() -> None:

@@ -114,7 +114,7 @@ class _SplitGroupNorm(torch.autograd.Function):
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype of statistics: that of the map where it is not reduced."""
-    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _moments(x_BCHW: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
@@ -151,11 +151,12 @@ def _masked_moments(x_BCHW: Tensor, mask_B1HW: Tensor, num_groups: int) -> tuple
 
 
 def _product(dy_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
-    """Return the product of two maps, in fp32 where a gradient in fp16 would become 0 in it.
+    """Return the product of two maps, in fp32 where a gradient would become 0 in it, as in fp16.
 
-    In bf16 its rounding is of the size of the gradient's own, times the mean over the deviation of the map.
+    bf16 has the exponents of fp32, and its rounding is of the size of the gradient's own, times the mean over the
+    deviation of the map.
     """
-    if dy_BCHW.dtype == x_BCHW.dtype == torch.float16:
+    if dy_BCHW.dtype == x_BCHW.dtype and torch.finfo(x_BCHW.dtype).tiny > torch.finfo(torch.float32).tiny:
         return torch.addcmul(dy_BCHW.new_zeros((1, 1, 1, 1), dtype=torch.float32), dy_BCHW, x_BCHW)
     return dy_BCHW * x_BCHW
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from vnbench.measure.host import busy_threshold
 from vnbench.measure.nvml import SLOWDOWNS
-from vnbench.measure.precisions import emulated_precisions
 from vnbench.output.words.numbers import significant
 from vnbench.records.machine_keys import Environment
+from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.units import count, format_bytes
 
 Code = Literal[
@@ -80,13 +80,15 @@ def environment_lines(
 
 def _precision_lines(environment: Environment) -> Iterator[str]:
     """Yield what becomes of the precisions that the device has no units for."""
-    emulated = emulated_precisions(environment)
+    native = environment.get("native_precisions")
+    is_cpu = environment["device_type"] == "cpu"
+    lacking = [] if native is None else [name for name in PRECISIONS if name not in native]
+    able = [name for name in lacking if not (is_cpu and PRECISIONS[name].is_cuda_only)]
+    emulated = [name for name in able if PRECISIONS[name].is_reduced]
     if emulated:
         verb = "are" if len(emulated) > 1 else "is"
         yield f"{' and '.join(emulated)} {verb} emulated here: far slower than fp32"
-    native = environment.get("native_precisions")
-    if environment["device_type"] == "cuda" and native is not None and "tf32" not in native:
-        yield "tf32 has no units here: it is computed as fp32"
+    yield from (f"{name} has no units here: it is computed as fp32" for name in able if name not in emulated)
     times_s = environment.get("convolution_s") or {}
     base_s = times_s.get("fp32")
     others = {name: seconds for name, seconds in times_s.items() if name != "fp32"}

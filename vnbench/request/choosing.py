@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vnbench.records.spec.axes import AXES
+from vnbench.records.spec.precisions import preferred_first
 from vnbench.records.spec.words import DeviceType, Precision
 from vnbench.request.reading import Request
 
@@ -24,9 +25,6 @@ SETTLING = {
 }
 """Options that say how much is measured: where one of them is given, nothing is chosen."""
 
-PREFERRED_PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16", "tf32", "fp32")
-"""Reduced precisions before others, and of two that are equally fast the one that needs no scaling of the loss."""
-
 
 def default_precisions(precisions: Sequence[Precision], environment: Mapping[str, Any]) -> tuple[Precision, ...]:
     """Return those of the default precisions that a GPU has units for, the one that is expected to be fastest first.
@@ -36,9 +34,7 @@ def default_precisions(precisions: Sequence[Precision], environment: Mapping[str
     native = environment.get("native_precisions")
     if native is None or environment["device_type"] == "cpu":
         return tuple(precisions)
-    able = [one for one in precisions if one in native]
-    first = next(one for one in PREFERRED_PRECISIONS if one in able)
-    return (first, *(one for one in able if one != first))
+    return preferred_first(one for one in precisions if one in native)
 
 
 def precisions_without_units(swept: Sequence[Precision], *, device: DeviceType) -> tuple[str, ...]:

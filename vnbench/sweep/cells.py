@@ -9,7 +9,7 @@ from typing import Any
 
 from vnbench.records.spec.axes import AXES, FLAG_FIELDS, LOADER_FIELDS
 from vnbench.records.spec.levers import Levers
-from vnbench.records.spec.words import REDUCED_PRECISIONS
+from vnbench.records.spec.precisions import PRECISIONS, REDUCED_PRECISIONS
 from vnbench.request.config import SweepConfig
 from vnbench.units import count
 
@@ -121,8 +121,8 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
         return "the micro-batch is the batch, as with micro-batch same"
     if (same := _sampled_as_another(cell, config)) is not None:
         return same
-    if cell.precision == "tf32" and config.device == "cpu":
-        return "only NVIDIA GPUs have TF32"
+    if config.device == "cpu" and PRECISIONS[cell.precision].is_cuda_only:
+        return f"only NVIDIA GPUs have {cell.precision.upper()}"
     if config.device == "cpu" and (cuda_only := [lever for lever in changed if lever.is_cuda_only]):
         return f"{min(lever.option for lever in cuda_only)} has an effect only on CUDA"
     if cell.cuda_graphs == "on" and cell.compile != "none":

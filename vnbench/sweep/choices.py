@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from vnbench.records.probe_reading import ProbeReading, SweepChoices
-from vnbench.records.spec.words import REDUCED_PRECISIONS, Precision
+from vnbench.records.spec.precisions import REDUCED_PRECISIONS
+from vnbench.records.spec.words import Precision
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.design import Design
 

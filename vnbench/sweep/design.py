@@ -15,6 +15,7 @@ from vnbench.batching.soak import soak_passes
 from vnbench.batching.transport import bytes_in_flight
 from vnbench.errors import InputError
 from vnbench.records.spec.axes import AXES, COMPUTING_LEVERS, LOADER_FIELDS
+from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.spec.trial_spec import (
     ComputeSpec,
     ImagesSpec,
@@ -24,7 +25,6 @@ from vnbench.records.spec.trial_spec import (
     TrainingSpec,
     TrialSpec,
 )
-from vnbench.records.spec.words import REDUCED_PRECISIONS
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.cells import Cell, candidate_cells, reason_to_leave_out
 from vnbench.sweep.order import PlannedTrial, ordered_memory, ordered_timed

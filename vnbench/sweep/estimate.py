@@ -14,9 +14,9 @@ from vnbench.batching.canvases import Size
 from vnbench.batching.sizes import SizeArray
 from vnbench.records.probe_reading import ProbeReading
 from vnbench.records.record import TrialRecord
+from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.spec.trial_spec import ComputeSpec, ImagesSpec, LoaderSpec, MemorySpec, TrainingSpec, TrialSpec
 from vnbench.records.spec.words import (
-    REDUCED_PRECISIONS,
     Checkpointing,
     DeviceType,
     ModelName,

@@ -23,8 +23,8 @@ from vnbench.batching.subset import choose_subset
 from vnbench.records.readings import ForecastReading
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.axes import COMPUTING_LEVERS, LOADER_FIELDS, LOADING_LEVERS
+from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
-from vnbench.records.spec.words import REDUCED_PRECISIONS
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.cells import Cell, axis_base, center_of, full_cells, reason_to_leave_out
 from vnbench.sweep.design import loader_spec, memory_spec, training_spec

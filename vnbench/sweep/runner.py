@@ -15,8 +15,8 @@ from vnbench.processes.failure import keep_details
 from vnbench.processes.parent import ChildOutcome, run_child
 from vnbench.records.machine_keys import Environment
 from vnbench.records.record import Cause, Status, TrialRecord
+from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.spec.words import PRECISIONS
 from vnbench.records.task import TrialTask
 from vnbench.sweep.disturbances import find_disturbances
 from vnbench.sweep.telemetry import MachineWatch
@@ -69,8 +69,9 @@ def time_convolutions(environment: Environment) -> dict[str, float]:
 
     The result is empty if the child does not answer.
     """
-    is_cpu = environment["device_type"] == "cpu"
-    precisions = [one for one in PRECISIONS if one != "tf32"] if is_cpu else environment.get("native_precisions") or []
+    precisions = environment.get("native_precisions") or []
+    if environment["device_type"] == "cpu":
+        precisions = [name for name, one in PRECISIONS.items() if not one.is_cuda_only]
     order = json.dumps({"device": environment["device_type"], "precisions": precisions})
     outcome = run_child(CONVOLUTIONS_ENTRY, order, timeout_s=PROBE_TIMEOUT_S)
     found: dict[str, float] = json.loads(outcome.answer or b"{}")

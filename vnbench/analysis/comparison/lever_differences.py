@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vnbench.records.spec.axes import COMPUTING_LEVERS, LOADER_FIELDS
+from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.spec.words import REDUCED_PRECISIONS
 
 LEVER_FIELDS = (
     "model",

@@ -31,6 +31,7 @@ from vnbench.commands.plan.asked import with_examples
 from vnbench.output.words.commands import options_of_records, sweep_command
 from vnbench.output.words.plan import named
 from vnbench.records.record import TrialRecord
+from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.units import BYTES_PER_UNIT, format_duration, gib
 
 EXAMPLES = (500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000)
@@ -127,6 +128,7 @@ def planner_tables(report: PlanReport, latest: Sequence[TrialRecord]) -> dict[st
         "max_interruptions": max_interruptions,
         "examples": examples,
         "memory": memory,
+        "precisions": list(PRECISIONS),
         "lever_names": [name for name in CHEAPEST_FIRST if name != "num_workers"],
         "run": {
             "examples": own,

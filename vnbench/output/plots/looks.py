@@ -9,6 +9,8 @@ from typing import Any
 
 from matplotlib.colors import to_rgb
 
+from vnbench.records.spec.precisions import PRECISIONS
+
 BLUE, ORANGE, VERMILLION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
 PURPLE, SKY, YELLOW = "#CC79A7", "#56B4E9", "#F0E442"
 """The palette of Okabe and Ito, Color universal design (2008), safe for the common colour blindnesses."""
@@ -48,10 +50,7 @@ CYCLE = (
 """Looks of what has no value of its own, one after the other."""
 
 LOOKS: Mapping[str, Look] = {
-    "fp32": CYCLE[0],
-    "tf32": CYCLE[1],
-    "bf16": CYCLE[2],
-    "fp16": CYCLE[3],
+    **dict(zip(PRECISIONS, CYCLE, strict=False)),
     "random": Look(colour=SKY, marker="o", hatch=""),
     "step-sorted": Look(colour=YELLOW, marker="s", hatch="...."),
     "bucketed": Look(colour=ORANGE, marker="^", hatch="////"),

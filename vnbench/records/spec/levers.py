@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from vnbench.parsers import several, whole, wholes, word_or
 from vnbench.records.spec.lever import Lever, LeverValue
+from vnbench.records.spec.precisions import swept_precisions
 from vnbench.records.spec.words import (
     DEFAULT_PREFETCH_FACTOR,
     MAX_BATCH_SIZE,
@@ -92,7 +93,7 @@ class Levers:
             header="precision",
             phrased="{}",
             help="Arithmetic of convolutions and matrix products",
-            swept={"cuda": "bf16,fp32,tf32,fp16", "cpu": "bf16,fp32"},
+            swept={"cuda": ",".join(swept_precisions("cuda")), "cpu": ",".join(swept_precisions("cpu"))},
             part="computing",
         ),
     ]

@@ -34,7 +34,6 @@ SWEPT_KINDS: tuple[TrialKind, ...] = tuple(kind for kind in TRIAL_KINDS if kind 
 """Kinds that a sweep measures; a probe comes before it and tells how long they will take."""
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 TASKS: tuple[Task, ...] = get_args(Task)
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 NORM_KERNELS: tuple[NormKernel, ...] = get_args(NormKernel)
 CHECKPOINTINGS: tuple[Checkpointing, ...] = get_args(Checkpointing)
 SAMPLER_NAMES: tuple[SamplerName, ...] = get_args(SamplerName)
@@ -44,9 +43,6 @@ SOAKS: tuple[Soak, ...] = get_args(Soak)
 MEMORY_BYS: tuple[MemoryBy, ...] = get_args(MemoryBy)
 SIZE_LAWS: tuple[SizeLaw, ...] = get_args(SizeLaw)
 """How the sides of synthetic images are distributed."""
-
-REDUCED_PRECISIONS: tuple[Precision, ...] = ("bf16", "fp16")
-"""Precisions that run under autocast; only there can the norm's precision differ from its input's."""
 
 DEFAULT_PREFETCH_FACTOR = 2
 """Micro-batches ahead per worker: one in work, one waiting, which evens out the unequal times of ragged batches. Each

@@ -4,14 +4,18 @@ A fast wrong configuration would win every comparison, so each is held, before i
 checkpointing, in plain layout and in a single pass, on the same canvas, weights and examples. What reduced precision
 may be off by is not guessed but measured in the same run: the plain step once more, with its weights and images rounded
 to the precision of the configuration. Arithmetic that rounds everywhere is off by 1.0 to 1.7 times that in the
-gradient (veernet and veernet-tiny on a CPU, bf16 and fp16), so three times is tolerated.
+gradient (veernet and veernet-tiny on a CPU, bf16 and fp16), so three times is tolerated. fp32 is held against eleven
+bits, those of TF32, which must not pass for it. Where a ReLU lies at its kink, an error of one part in ten million
+flips it, so that even fp32 differs from itself: in channels-last by more than 0.15 times what rounding to eleven bits
+does in two of 60 draws, by 0.31 times at most. So half of it is tolerated. Bits and multiples are those of
+vnbench.records.spec.precisions.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -22,8 +26,8 @@ from vnbench.images.drawing.raster import draw_example
 from vnbench.loading.collate import Batch, collate
 from vnbench.records.readings import EqualityReading
 from vnbench.records.record import Cause, TrialRecord
+from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.spec.words import Precision
 from vnbench.trial.checks.soundness import error_told
 from vnbench.trial.instruments.memory import free_unheld_memory
 from vnbench.trial.step.network import mixes_examples, without_dropout
@@ -41,16 +45,6 @@ MAX_EXAMPLES = 2
 
 SHORTER = 7
 """Pixels by which each example is shorter and narrower than the one before it, so that there is padding."""
-
-SIGNIFICANT_BITS: Mapping[Precision, int] = {"fp32": 11, "tf32": 11, "fp16": 11, "bf16": 8}
-"""Bits that weights and images are rounded to; of fp32 those of TF32, which must not pass for it."""
-
-MULTIPLES: Mapping[Precision, float] = {"fp32": 0.5, "tf32": 3.0, "fp16": 3.0, "bf16": 3.0}
-"""Times the error from rounding that is tolerated.
-
-Where a ReLU lies at its kink, an error of one part in ten million flips it, so that even fp32 differs from itself: in
-channels-last by more than 0.15 times what rounding to eleven bits does in two of 60 draws, by 0.31 times at most.
-"""
 
 NUM_DRAWS = 2
 """Draws of examples on one of which a configuration is to be equal: a flipped ReLU is chance, a wrong step is not."""
@@ -96,27 +90,27 @@ def _compare(spec: TrialSpec, *, draw: int) -> EqualityReading:
         collate(examples[start : start + examples_per_pass], canvas=CANVAS)
         for start in range(0, len(examples), examples_per_pass)
     ]
+    arithmetic = PRECISIONS[spec.precision]
     set_arithmetic("fp32")
     plain = _still_step(_plain(spec), device)
     # Where examples of a pass see each other, as under BatchNorm, accumulation is another computation by its nature.
     whole = passes if mixes_examples(plain.model) else [collate(examples, canvas=CANVAS)]
     reference = _computed(plain, whole)
-    rounded = _rounded(_still_step(_plain(spec), device), whole, bits=SIGNIFICANT_BITS[spec.precision])
+    rounded = _rounded(_still_step(_plain(spec), device), whole, bits=arithmetic.significant_bits)
     set_arithmetic(spec.precision)
     found = _computed(_still_step(spec, device), passes)
     rounding_loss, rounding_gradient = _difference(rounded, reference)
     if rounding_loss is None or rounding_gradient is None:
         raise ArithmeticError("the plain step itself is not finite: nothing can be held against it")
     loss_error, gradient_error = _difference(found, reference)
-    multiple = MULTIPLES[spec.precision]
     return EqualityReading(
         loss_error=loss_error,
         gradient_error=gradient_error,
         rounding_loss_error=rounding_loss,
         rounding_gradient_error=rounding_gradient,
         # Errors of single pixels cancel in a loss, more or less by chance: half a unit of the last bit is never wrong.
-        loss_tolerance=multiple * max(rounding_loss, 2.0 ** -SIGNIFICANT_BITS[spec.precision]),
-        gradient_tolerance=multiple * rounding_gradient,
+        loss_tolerance=arithmetic.tolerance * max(rounding_loss, 2.0**-arithmetic.significant_bits),
+        gradient_tolerance=arithmetic.tolerance * rounding_gradient,
         height=CANVAS[0],
         width=CANVAS[1],
         num_examples=num_examples,

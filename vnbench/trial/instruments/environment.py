@@ -16,9 +16,9 @@ import torch
 
 from vnbench.measure.gpu_state import gpu_settings
 from vnbench.measure.machine import machine_settings
-from vnbench.measure.precisions import in_order, native_precisions_of_capability
 from vnbench.records.machine_keys import Environment
-from vnbench.records.spec.words import DeviceType, Precision
+from vnbench.records.spec.precisions import PRECISIONS, Arithmetic
+from vnbench.records.spec.words import DeviceType
 from vnbench.trial.instruments.memory import host_memory_bytes
 
 
@@ -89,7 +89,9 @@ def _cuda_device() -> dict[str, Any]:
         "device_uuid": uuid,
         "device_memory_bytes": properties.total_memory,
         "device_capability": f"{properties.major}.{properties.minor}",
-        "native_precisions": list(native_precisions_of_capability(properties.major, properties.minor)),
+        "native_precisions": [
+            name for name, one in PRECISIONS.items() if one.has_units((properties.major, properties.minor))
+        ],
         "num_multiprocessors": properties.multi_processor_count,
         "cudnn_plan_cache_limit": os.environ.get("TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT"),
         **gpu_settings(uuid),
@@ -102,24 +104,23 @@ def _cpu_device() -> dict[str, Any]:
         "device_uuid": None,
         "device_memory_bytes": host_memory_bytes(),
         "device_capability": None,
-        "native_precisions": list(_cpu_precisions()),
+        "native_precisions": [name for name, one in PRECISIONS.items() if _cpu_has_instructions(one)],
         "num_multiprocessors": None,
         "onednn_primitive_cache_capacity": os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY"),
         **gpu_settings(None),
     }
 
 
-def _cpu_precisions() -> tuple[Precision, ...]:
-    """Return the precisions that oneDNN has instructions for on this processor, as far as ONEDNN_MAX_CPU_ISA lets it.
+def _cpu_has_instructions(one: Arithmetic) -> bool:
+    """Return whether oneDNN has instructions for a precision on this processor, as far as ONEDNN_MAX_CPU_ISA lets it.
 
     They are no promise of speed: with plain AVX-512, oneDNN says yes to bf16 and is slower there than in fp32. A torch
     built without oneDNN does not know the questions.
     """
-    found: set[Precision] = {"fp32"}
-    if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
-        found |= {"bf16"} if torch.ops.mkldnn._is_mkldnn_bf16_supported() else set()
-        found |= {"fp16"} if torch.ops.mkldnn._is_mkldnn_fp16_supported() else set()
-    return in_order(found)
+    if one.onednn_question is None:
+        return not one.is_cuda_only
+    knows = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
+    return knows and bool(getattr(torch.ops.mkldnn, one.onednn_question)())
 
 
 def _cpu_name() -> str:

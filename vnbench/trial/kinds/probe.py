@@ -23,7 +23,7 @@ from vnbench.records.task import TrialTask
 from vnbench.trial.instruments.environment import check_fork
 from vnbench.trial.instruments.timing import make_timer
 from vnbench.trial.kinds.memory import drawn_batch
-from vnbench.trial.step.optimizer_step import AUTOCAST_DTYPES, build_step
+from vnbench.trial.step.optimizer_step import autocast_dtype, build_step
 from vnbench.trial.step.switches import set_arithmetic
 
 CHANNELS = 16
@@ -105,7 +105,7 @@ def _fastest_s(precisions: Sequence[Precision], *, device: torch.device) -> dict
     tries = {}
     found: dict[Precision, float] = {}
     for precision in precisions:
-        dtype = AUTOCAST_DTYPES.get(precision, torch.float32)
+        dtype = autocast_dtype(precision) or torch.float32
         convolution = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False).to(device, dtype)
         images_BCHW = torch.zeros((1, CHANNELS, height, width), device=device, dtype=dtype, requires_grad=True)
         set_arithmetic(precision)

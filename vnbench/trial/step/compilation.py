@@ -12,6 +12,7 @@ import torch
 import torch._dynamo  # noqa: F401  # imported before its parts are asked for by name
 from torch import Tensor, nn
 
+from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.words import Precision
 
 MAX_GRAPHS = 16
@@ -85,7 +86,7 @@ def _set_up_compiler(precision: Precision) -> None:
     dynamo_config.specialize_float = True
     inductor_config: Any = importlib.import_module("torch._inductor.config")
     inductor_config.compile_threads = 1
-    if precision == "tf32":
+    if PRECISIONS[precision].fp32_products == "tf32":
         # The compiler reads the older name of the setting too, and torch 2.11 and 2.13 raise if the two disagree. The
         # older name speaks for oneDNN as well, which is put back.
         onednn: Any = torch.backends.mkldnn

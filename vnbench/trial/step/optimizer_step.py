@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vnbench.loading.collate import Batch, device_tensors, to_device
 from vnbench.model.loss import tversky_loss_sum
+from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.trial_spec import ImagesSpec, TrialSpec
 from vnbench.records.spec.words import IGNORED_CLASS, MemoryFormat, OptimizerLoop, Padding, Precision
 from vnbench.trial.instruments.memory import keep_freed_memory
@@ -19,13 +20,11 @@ from vnbench.trial.step.cuda_graphs import GraphedPasses, MakeGraphed
 from vnbench.trial.step.layout import lay_out, lay_out_images
 from vnbench.trial.step.network import build_network
 
-AUTOCAST_DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
 MIN_SCALE = 1.0
-"""Scale of an fp16 loss below which a gradient that overflows is wrong, and not merely large."""
+"""Scale of a loss below which a gradient that overflows is wrong, and not merely large."""
 
 OVERFLOW_STRIDE = 16
-"""What the scale of an fp16 loss is divided by after an overflow, while a gradient alone is wanted."""
+"""What the scale of a loss is divided by after an overflow, while a gradient alone is wanted."""
 
 LEARNING_RATE = 1e-4
 """Small enough that no precision diverges in the few steps of a trial; it has no influence on time or memory."""
@@ -69,8 +68,8 @@ class OptimizerStep:
         self._memory_format: MemoryFormat = memory_format
         self._is_exact = padding == "exact"
         self._ignored_class = IGNORED_CLASS if ignores_pixels else None
-        self._autocast_dtype = AUTOCAST_DTYPES.get(precision)
-        self._scaler = (make_scaler or torch.amp.GradScaler)(device.type, enabled=precision == "fp16")
+        self._autocast_dtype = autocast_dtype(precision)
+        self._scaler = (make_scaler or torch.amp.GradScaler)(device.type, enabled=PRECISIONS[precision].scales_loss)
         self._loss_of_pass: LossOfPass = self._loss_sum
         self._first_parameter = next(iter(model.parameters()))
 
@@ -116,7 +115,7 @@ class OptimizerStep:
     def gradient(self, batches: Sequence[Batch]) -> tuple[float, list[Tensor]]:
         """Return the loss of one step over some micro-batches, and its gradient by parameter; nothing is updated.
 
-        It goes the same way as a step that trains. In fp16 the loss is scaled as much as it can be.
+        It goes the same way as a step that trains. A loss that is scaled is scaled as much as it can be.
         """
         num_examples = sum(len(batch.sizes_B2) for batch in batches)
         timer = make_timer(self.device)
@@ -139,7 +138,7 @@ class OptimizerStep:
 
     @property
     def loss_scale(self) -> float:
-        """What the loss of a pass was last multiplied by; 1 but in fp16."""
+        """What the loss of a pass was last multiplied by; 1 where the precision needs no scaling."""
         return float(self._scaler.get_scale())
 
     def _drop_gradient(self) -> None:
@@ -168,6 +167,12 @@ class OptimizerStep:
             images_BCHW = lay_out_images(images_BCHW, self._memory_format)
             logits_BKHW = self.model(images_BCHW, valid_BHW) if self._is_exact else self.model(images_BCHW)
         return tversky_loss_sum(logits_BKHW, targets_BHW, valid_BHW, ignored_class=self._ignored_class)
+
+
+def autocast_dtype(precision: Precision) -> torch.dtype | None:
+    """Return the dtype that autocast converts inputs to under a precision; None without autocast."""
+    name = PRECISIONS[precision].autocast
+    return None if name is None else getattr(torch, name)
 
 
 def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:

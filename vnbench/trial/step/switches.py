@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.trial_spec import MemorySpec, TrialSpec
 from vnbench.records.spec.words import Allocator, Precision
 from vnbench.trial.instruments.environment import check_fork
@@ -61,13 +62,13 @@ def set_switches(spec: TrialSpec) -> None:
 
 
 def set_arithmetic(precision: Precision) -> None:
-    """Let fp32 convolutions and matrix products use TF32 if ``precision`` is tf32, and full fp32 otherwise.
+    """Let fp32 convolutions and matrix products use TF32 if ``precision`` is made of it, and full fp32 otherwise.
 
     Attention leaves cuDNN out: it builds a plan for each new number of tokens, up to half a second a pass, and ragged
     canvases rarely have the same number twice.
     """
     torch.backends.cuda.enable_cudnn_sdp(False)
-    fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    fp32_precision = PRECISIONS[precision].fp32_products
     torch.backends.cuda.matmul.fp32_precision = fp32_precision
     torch.backends.cudnn.conv.fp32_precision = fp32_precision  # type: ignore[attr-defined]  # torch 2.13 types it not
 

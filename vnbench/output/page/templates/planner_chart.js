@@ -25,7 +25,7 @@ function marker(kind, x, y, className) {
     square: `M${x - 4} ${y - 4}h8v8h-8z`,
     triangle: `M${x} ${y - 5}l5 9h-10z`,
     diamond: `M${x} ${y - 5.5}l5 5.5l-5 5.5l-5 -5.5z`,
-  }[MARKERS[kind]];
+  }[MARKERS[kind % MARKERS.length]];
   return shape("path", { d, class: `${className} mark` });
 }
 
@@ -74,7 +74,7 @@ function drawChart(figure, chart) {
       svg.append(shape("path", { d: `M${[...upper, ...lower].join("L")}Z`, class: `${one.className} band` }));
     }
     const path = `M${one.points.map(point => `${at(point)} ${y(point.y)}`).join("L")}`;
-    svg.append(shape("path", { d: path, class: `${one.className} line`, "stroke-dasharray": DASHES[one.style] }));
+    svg.append(shape("path", { d: path, class: `${one.className} line`, "stroke-dasharray": DASHES[one.style % DASHES.length] }));
     for (const point of one.points) {
       if (!one.isBand && point.high !== undefined) {
         const d = `M${at(point)} ${y(point.low)}V${y(point.high)}M${at(point) - 4} ${y(point.low)}h8M${at(point) - 4} ${y(point.high)}h8`;
@@ -93,7 +93,7 @@ function drawChart(figure, chart) {
 function legendEntry(one) {
   const entry = element("li"), sample = shape("svg", { width: 30, height: 12, "aria-hidden": "true" });
   const line = { d: "M0 6H30", class: one.className === "window" ? "window" : `${one.className} line` };
-  sample.append(shape("path", { ...line, "stroke-dasharray": one.className === "window" ? "2 3" : DASHES[one.style] }));
+  sample.append(shape("path", { ...line, "stroke-dasharray": one.className === "window" ? "2 3" : DASHES[one.style % DASHES.length] }));
   if (!one.isPlain) sample.append(marker(one.style, 15, 6, one.className));
   entry.append(sample, ` ${one.name}`);
   return entry;

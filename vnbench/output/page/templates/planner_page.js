@@ -6,7 +6,6 @@ const tables = model.tables;
 const form = document.getElementById("planner-controls");
 const batches = [...new Set(tables.configurations.map(one => one.levers.batch_size))].sort((a, b) => a - b);
 const selects = [...form.querySelectorAll("select[data-lever]")];
-const PRECISIONS = ["fp32", "tf32", "bf16", "fp16"];
 
 const DEFAULTS = {
   "examples": `${tables.run.examples}`, "epochs": `${tables.run.epochs}`, "batch-size": "any",
@@ -138,8 +137,8 @@ function drawParts(parts, settings) {
 
 function drawBatches(planned, settings, best) {
   const able = planned.filter(one => one.verdict !== "does not fit");
-  const series = PRECISIONS.filter(name => able.some(one => one.configuration.levers.precision === name)).map(name => ({
-    name, className: name, style: PRECISIONS.indexOf(name),
+  const series = tables.precisions.filter(name => able.some(one => one.configuration.levers.precision === name)).map(name => ({
+    name, className: name, style: tables.precisions.indexOf(name),
     points: batches.map((batch, x) => {
       const own = able.filter(one => one.configuration.levers.precision === name && one.configuration.levers.batch_size === batch);
       if (!own.length) return null;

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import get_args
 
 import pytest
 
-from vnbench.measure.precisions import emulated_precisions, native_precisions_of_capability
+from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.words import Precision
 
 FP32, FP16 = ("fp32",), ("fp32", "fp16")
@@ -30,20 +30,8 @@ ALL = ("fp32", "tf32", "bf16", "fp16")
 def test_a_gpus_compute_capability_tells_what_it_has_units_for(
     capability: tuple[int, int], native: tuple[Precision, ...]
 ) -> None:
-    assert native_precisions_of_capability(*capability) == native
+    assert tuple(name for name, one in PRECISIONS.items() if one.has_units(capability)) == native
 
 
-@pytest.mark.parametrize(
-    ("environment", "emulated"),
-    [
-        ({"native_precisions": ["fp32"]}, ("bf16", "fp16")),
-        ({"native_precisions": ["fp32", "bf16"]}, ("fp16",)),
-        ({"native_precisions": ["fp32", "fp16"]}, ("bf16",)),
-        ({"native_precisions": ["fp32", "bf16", "fp16"]}, ()),
-        ({}, ()),
-    ],
-)
-def test_what_a_device_emulates_is_what_it_has_no_units_for_and_unknown_where_nobody_looked(
-    environment: dict[str, Any], emulated: tuple[Precision, ...]
-) -> None:
-    assert emulated_precisions(environment) == emulated
+def test_every_word_for_a_precision_has_its_entry() -> None:
+    assert tuple(PRECISIONS) == get_args(Precision)
