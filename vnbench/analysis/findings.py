@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
+from vnbench.analysis.comparison.computing_effects import computing_effects
 from vnbench.analysis.comparison.side_by_side import SideBySide, side_by_side
+from vnbench.analysis.comparison.sweep_answer import LeverEffect
 from vnbench.analysis.models.fit import FamilyFit, fit_families
 from vnbench.analysis.trials.compute import ComputeSummary, summarize_compute
 from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
@@ -50,6 +52,11 @@ class Findings:
     def compute(self) -> tuple[ComputeSummary, ...]:
         """One per compute spec."""
         return summarize_compute(self.latest, noise=self.noise)
+
+    @cached_property
+    def computing_effects(self) -> tuple[LeverEffect, ...]:
+        """What each lever of computing does alone, about the centre of the training trials where there is one."""
+        return computing_effects(self.latest, noise=self.noise, memory=self.memory, centre=self.sides.centre)
 
     @cached_property
     def loading(self) -> tuple[LoaderSummary, ...]:

@@ -42,8 +42,8 @@ def differing_levers(one: TrialSpec, other: TrialSpec) -> tuple[str, ...]:
 
 
 def is_comparable(one: TrialSpec, other: TrialSpec) -> bool:
-    """Return whether two training specs train on the same examples."""
-    return all(getattr(one, name) == getattr(other, name) for name in ("corpus_id", "subset_size", "seed"))
+    """Return whether two specs work on the same examples; what their kind of trial does not have is no difference."""
+    return all(getattr(one, name, None) == getattr(other, name, None) for name in ("corpus_id", "subset_size", "seed"))
 
 
 def centre_among(specs: Sequence[TrialSpec], *, num_processes: Sequence[int]) -> TrialSpec | None:
