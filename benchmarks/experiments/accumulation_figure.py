@@ -47,7 +47,7 @@ def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
     names = ("model", "precision", "norm_precision", "checkpointing")
     figure, (time_axes, memory_axes, padding_axes) = new_panels(
         title=f"{spec.batch_size} examples per optimizer step, in ever smaller passes",
-        subtitle=f"{describe(spec, names=names)}. The same examples in all; bars: micro-batches grouped by size, "
+        caption=f"{describe(spec, names=names)}. The same examples in all; bars: micro-batches grouped by size, "
         f"diamonds: as drawn. Whiskers: 95 % intervals of the step over processes. {told_small(rows)}Peak: one step on "
         "a micro-batch of the largest images.",
         origin=origin,

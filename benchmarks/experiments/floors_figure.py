@@ -29,7 +29,7 @@ def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
     left_out = f" The {MAX_ROWS} fastest of {len(rows)}." if len(shown) < len(rows) else ""
     figure, axes = new_figure(
         title="A training step beside the floors of its machine",
-        subtitle=f"{shared(rows)}, on the largest canvas measured, ordered by valid pixels per second. Whiskers: 95 % "
+        caption=f"{shared(rows)}, on the largest canvas measured, ordered by valid pixels per second. Whiskers: 95 % "
         f"intervals.{left_out}",
         origin=origin,
         trials=count(sum(row.num_processes for row in rows), "compute trial"),

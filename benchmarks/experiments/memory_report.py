@@ -300,7 +300,7 @@ def waterfall(recipe: Choice, cost: Cost, levers: Sequence[LeverCost], *, origin
     """Draw the recipe's memory per example, and on top what it takes more without each lever."""
     figure, axes = new_figure(
         title="What each lever saves",
-        subtitle=f"Memory that one more worst-case example takes: {told(recipe)}, and the same without one lever at a "
+        caption=f"Memory that one more worst-case example takes: {told(recipe)}, and the same without one lever at a "
         "time. Slopes of laws fitted to the probes that fitted.",
         origin=origin,
         trials="beside the bars: largest micro-batch, step of one example",

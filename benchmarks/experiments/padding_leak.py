@@ -161,7 +161,7 @@ def padding_of(sampler: SamplerName) -> float:
 def figure_of(leaks: Sequence[Leak], samplers: dict[str, float], *, origin: Provenance) -> Figure:
     figure, axes = new_figure(
         title="What padding does to real pixels",
-        subtitle=f"An image of {IMAGE[0]} x {IMAGE[1]} px alone and padded: difference on its own pixels over the "
+        caption=f"An image of {IMAGE[0]} x {IMAGE[1]} px alone and padded: difference on its own pixels over the "
         f"norm. Points: mean over {len(SEEDS)} images and weights, drawn, not trained; bars: smallest and largest.",
         origin=origin,
         trials=f"{len(leaks)} comparisons",

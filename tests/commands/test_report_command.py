@@ -167,7 +167,7 @@ def ends_figure(records: Sequence[TrialRecord], *, origin: Provenance) -> Figure
     ends = Counter(record.status for record in records)
     if set(ends) <= {"ok"}:
         return None
-    figure, axes = new_figure(title="Ends", subtitle="", origin=origin, trials=count(len(records), "trial"))
+    figure, axes = new_figure(title="Ends", caption="", origin=origin, trials=count(len(records), "trial"))
     axes.bar(list(ends), list(ends.values()))
     return figure
 

@@ -51,7 +51,7 @@ def test_more_configurations_than_a_figure_can_show_are_counted() -> None:
     records = [factory.measured_compute_record(factory.compute_spec(micro_batch_size=n)) for n in range(1, 9)]
     figure = figure_of(records)
     assert len(legend(figure)) == 6
-    assert "Not drawn: 2 configurations." in figure.texts[1].get_text().replace("\n", " ")
+    assert "Not drawn: 2 configurations." in figure.texts[2].get_text().replace("\n", " ")
 
 
 def test_without_a_step_time_there_is_no_figure() -> None:

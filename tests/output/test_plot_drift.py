@@ -2,10 +2,12 @@ from dataclasses import replace
 
 import pytest
 import record_factory as factory
+from matplotlib.collections import PolyCollection
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from vnbench.analysis.trials.noise import measure_noise
+from vnbench.analysis.statistics.estimate import Estimate
+from vnbench.analysis.trials.noise import Noise, measure_noise
 from vnbench.output.plots.drift import drift_figure
 from vnbench.output.words.provenance import provenance
 
@@ -22,7 +24,7 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in found.get_texts()]
 
 
-def subtitle(figure: Figure) -> str:
+def caption(figure: Figure) -> str:
     return figure.texts[1].get_text().replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -52,16 +54,33 @@ def test_time_is_in_minutes_since_the_sweeps_start() -> None:
     assert list(container.lines[0].get_xdata()) == pytest.approx([0.25, 5.25, 10.25])
 
 
-def test_the_line_has_its_interval_and_the_spread_its_band() -> None:
-    figure = figure_of(repeated(count=6, specs=4))
+def drifting(noise: Noise, *, se: float) -> Noise:
+    assert noise.drift is not None
+    return replace(noise, drift=replace(noise.drift, per_hour=Estimate(value=20 * se, se=se, dof=10)))
+
+
+def test_a_drift_that_is_seen_has_a_line_with_its_interval_and_no_area_is_filled() -> None:
+    records = repeated(count=6, specs=4)
+    figure = drift_figure(drifting(measure_noise(records), se=0.001), origin=provenance(records))
+    assert figure is not None
     names = legend(figure)
     assert names[:2] == ["reference trial", "other repeated trials"]
     assert names[2].startswith("run-to-run spread: ± ")
     assert names[3:] == ["fitted drift", "its 95 % interval"]
+    assert not [one for one in figure.axes[0].collections if isinstance(one, PolyCollection)]
 
 
-def test_a_band_that_leaves_the_figure_is_said_to_be_cut() -> None:
-    assert legend(figure_of(repeated(count=3)))[-1] == "its 95 % interval, cut at the frame"
+def test_a_drift_that_is_not_seen_has_no_line() -> None:
+    figure = figure_of(repeated(count=6, specs=4))
+    assert len(legend(figure)) == 3
+    assert "Drift: none seen: " in caption(figure)
+
+
+def test_an_interval_that_leaves_the_figure_is_said_to_be_cut() -> None:
+    records = repeated(count=3)
+    figure = drift_figure(drifting(measure_noise(records), se=0.1), origin=provenance(records))
+    assert figure is not None
+    assert legend(figure)[-1] == "its 95 % interval, cut at the frame"
 
 
 def test_no_point_or_interval_leaves_the_figure() -> None:
@@ -71,12 +90,12 @@ def test_no_point_or_interval_leaves_the_figure() -> None:
     assert all(low < y < high for segment in container.lines[2][0].get_segments() for _, y in segment)
 
 
-def test_the_subtitle_names_the_reference_and_the_drift() -> None:
-    text = subtitle(figure_of(repeated(count=6)))
-    assert "Reference: model veernet-tiny, batch 1, fp32, no checkpointing, random sampler, 0 workers;" in text
-    assert "its 6 processes" in text
-    assert "Drift: " in text
-    assert "from 6 repeated trials" in text
+def test_the_caption_tells_the_drift_and_the_footer_the_reference() -> None:
+    figure = figure_of(repeated(count=6))
+    assert "Drift: " in caption(figure)
+    assert "from 6 repeated trials" in caption(figure)
+    footer = figure.texts[2].get_text().replace("\n", " ")
+    assert "Reference: model veernet-tiny, batch 1, fp32, no checkpointing, random sampler, 0 workers, 6 proc" in footer
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -90,7 +109,7 @@ def test_runs_at_one_time_have_no_figure() -> None:
     assert drift_figure(measure_noise(records), origin=provenance(records)) is None
 
 
-def test_bars_of_too_few_steps_are_left_out_and_that_is_said() -> None:
+def test_bars_of_too_few_steps_are_left_out() -> None:
     records = repeated(count=4, specs=3)
     noise = measure_noise(records)
     assert noise.drift is not None
@@ -100,6 +119,6 @@ def test_bars_of_too_few_steps_are_left_out_and_that_is_said() -> None:
     )
     plain, cut = figure_of(records), drift_figure(replace(noise, drift=wide), origin=provenance(records))
     assert cut is not None
-    assert "one process, which are too few to draw any" in subtitle(cut)
-    assert "too few" not in subtitle(plain)
+    assert "Bars: " not in caption(cut)
+    assert "Bars: " in caption(plain)
     assert cut.axes[0].get_ylim()[1] < 100, "points and spread fill the frame"

@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +89,7 @@ def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp
     )
     of_these += " --precision fp32"
     assert drawn.left_out == (
-        "effects: no two training trials differ in one lever; "
+        "effects: no two trials differ in one lever alone; "
         f"measure with: {of_these} --kind memory,training --checkpointing none,stages",
         "peak_memory: no worst-case memory trial has a peak; "
         f"measure with: {of_these} --kind memory --batch-size 1,2,4,8,16",
@@ -153,12 +154,12 @@ def test_every_measured_point_carries_an_interval(name) -> None:
         segments = container.lines[2][0].get_segments()
         assert len(segments) == len(container.lines[0].get_xdata())
         assert all(segment[1][1] > segment[0][1] for segment in segments)
-    assert "Bars: 95 % intervals, the spread between processes included (2.2 %, from 3 repeated" in texts(figure)
+    assert "Bars: 95 % interval with the run-to-run spread, 2.2 %." in texts(figure)
 
 
 def test_bars_of_single_processes_are_said_to_cover_one_process_only() -> None:
     text = texts(figure_of("step_time", factory.cpu_sweep()))
-    assert "Bars: 95 % intervals, of one process: the spread between processes is not included" in text
+    assert "Bars: 95 % interval of one process; how far processes differ was not measured." in text
 
 
 def test_a_point_of_one_step_is_drawn_without_a_bar_and_said_to_be() -> None:
@@ -189,14 +190,14 @@ def test_a_line_holds_trials_that_differ_in_batch_size_alone() -> None:
     assert lines["fp32, 2 workers"].lines[0].get_linestyle() == "None"
 
 
-def test_levers_that_the_legend_does_not_name_stand_in_the_subtitle() -> None:
-    subtitle = texts(figure_of("step_time", factory.cpu_sweep()))
-    assert "Unless named otherwise: model veernet-tiny, no checkpointing, random sampler, 0 workers." in subtitle
+def test_levers_that_the_legend_does_not_name_stand_in_the_footer() -> None:
+    footer = figure_of("step_time", factory.cpu_sweep()).texts[2].get_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert "Unless named: model veernet-tiny, no checkpointing, random sampler, 0 workers." in footer
 
 
 def test_trials_that_are_not_drawn_are_counted() -> None:
-    subtitle = texts(figure_of("step_time", factory.cuda_sweep()))
-    assert "Not drawn: 3 configurations with other levers. Without a valid time: 3 skipped." in subtitle
+    text = texts(figure_of("step_time", factory.cuda_sweep()))
+    assert "Not drawn: 3 configurations with other levers. Without a valid time: 3 skipped." in text
 
 
 def test_precisions_differ_in_marker_and_variants_in_fill() -> None:
@@ -209,6 +210,24 @@ def test_points_that_share_a_batch_size_stand_apart() -> None:
     lines = bars(figure_of("step_time", factory.cpu_sweep())).values()
     places = [x for one in lines for x in one.lines[0].get_xdata() if 1.5 < x < 3]
     assert len(places) == len({round(x, 3) for x in places}) == 5
+
+
+def test_a_band_holds_all_that_stands_at_a_batch_size_and_there_is_none_where_nothing_shares_one() -> None:
+    axes = figure_of("step_time", factory.cpu_sweep()).axes[0]
+    bands = [(band.get_x(), band.get_x() + band.get_width()) for band in axes.patches]
+    places = [x for one in axes.containers for x in one.lines[0].get_xdata()]
+    assert len(bands) == 3
+    for tick in (1, 2, 4):
+        (band,) = [(low, high) for low, high in bands if low < tick < high]
+        assert all((band[0] < x < band[1]) == (tick / 2**0.5 < x < tick * 2**0.5) for x in places)
+    assert not figure_of("workers", factory.cuda_sweep()).axes[0].patches
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_caption_has_at_most_two_sentences(name) -> None:
+    for sweep in (cpu_sweep(), cuda_sweep()):
+        caption = figure_of(name, sweep).texts[1].get_text()
+        assert len(re.findall(r"[.](?=\s|$)", caption)) <= 2
 
 
 def test_many_trials_of_single_points_stay_on_their_side_of_the_next_batch_size() -> None:
@@ -272,10 +291,10 @@ def test_trials_that_differ_in_their_seed_are_points_of_one_line_through_their_m
     axes = figure_of("step_time", records).axes[0]
     drawn = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"]
     assert len(drawn) == 1
-    assert list(drawn[0].get_xdata()) == pytest.approx([1, 2], rel=1e-3)
+    assert list(drawn[0].get_xdata()) == pytest.approx([1, 2], rel=1e-2)
 
 
-def test_a_switch_that_all_trials_have_stands_in_the_subtitle() -> None:
+def test_a_switch_that_all_trials_have_stands_in_the_footer() -> None:
     record = factory.measured_training_record(factory.training_spec(optimizer="foreach"))
     assert "foreach optimizer" in texts(figure_of("step_time", [record]))
     plain = factory.measured_training_record(factory.training_spec())
@@ -306,7 +325,7 @@ def test_a_capacity_far_above_the_data_is_said_and_not_drawn() -> None:
     records = [factory.measured_memory_record(factory.training_spec())]
     figure = figure_of("peak_memory", records)
     assert figure.axes[0].get_ylim()[1] < 5
-    assert "Capacity, far above: 24.0 GiB." in texts(figure)
+    assert "Capacity: 24.0 GiB, far above." in texts(figure)
     assert legend(figure) == ["fp32"]
 
 
@@ -325,9 +344,10 @@ def test_failures_of_an_unknown_capacity_stand_above_the_data() -> None:
 
 def test_the_memory_figure_says_what_was_counted_on_which_size() -> None:
     cuda, cpu = (texts(figure_of("peak_memory", sweep())) for sweep in (factory.cuda_sweep, factory.cpu_sweep))
-    assert "examples of 640 x 12,800 px; most bytes reserved by the caching allocator" in cuda
-    assert "held by tensors, without the workspace of oneDNN" in cpu
-    assert "no interval" in cuda
+    assert "images of 640 x 12,800 px" in cuda
+    assert "Bytes reserved by the caching allocator." in cuda
+    assert "Bytes held by tensors, without the workspace of oneDNN." in cpu
+    assert "Each point is one reading, so it has no bar." in cuda
 
 
 def test_padding_has_a_bar_per_plan_with_its_lower_bound() -> None:
@@ -337,7 +357,7 @@ def test_padding_has_a_bar_per_plan_with_its_lower_bound() -> None:
     assert len(axes.collections) == 4
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4"]
     assert {bar.get_hatch() for bar in axes.patches} == {"", "////"}
-    assert legend(figure) == ["random sampler", "bucketed sampler", "lower bound: no grouping pads less"]
+    assert legend(figure) == ["random sampler", "bucketed sampler", "least that any grouping pads"]
 
 
 def test_repetition_has_a_point_per_plan_and_its_throughput_in_the_legend() -> None:
@@ -391,8 +411,7 @@ def test_plans_that_differ_by_seed_share_a_bar_with_their_span() -> None:
 def test_epoch_time_says_that_it_is_scaled_from_a_subset() -> None:
     figure = figure_of("epoch_time", factory.cuda_sweep())
     assert figure.axes[0].get_ylabel() == "estimated time per epoch (min)"
-    assert "valid pixels per second of the table" in texts(figure)
-    assert "all 15,000 training examples" in texts(figure)
+    assert "Estimated for all 15,000 training examples from the subset measured." in texts(figure)
 
 
 def test_the_figure_of_the_epoch_time_ranks_as_the_table_does() -> None:

@@ -46,20 +46,14 @@ def drift_figure(noise: Noise, *, origin: Provenance) -> Figure | None:
     spread = noise.spread_for(reference.kind)
     assert spread is not None  # what drifts was repeated
     drift, has_bars = _with_telling_bars(drift, spread=spread.relative)
-    runs = f"its {count(len(drift.reference), 'process')}"
-    notes = [
-        f"Reference: {_name(reference)}; seconds per padded pixel of {runs} against their mean.",
-        "Bars: 95 % intervals over the steps of one process"
-        + ("." if has_bars else ", which are too few to draw any."),
-        drift_line(drift).capitalize(),
-    ]
-    subtitle = " ".join(notes).replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
     num_trials = len(drift.reference) + len(drift.others)
     figure, axes = new_figure(
         title="Run-to-run spread and drift",
-        subtitle=subtitle.replace(" %", "\N{NO-BREAK SPACE}%"),
+        caption=drift_line(drift).capitalize().replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+        + (" Bars: 95 % interval over the steps of one process." if has_bars else ""),
         origin=origin,
         trials=count(num_trials, "repeated trial"),
+        remarks=[f"Reference: {_name(reference)}, {count(len(drift.reference), 'process')}."],
     )
     handles: list[Line2D | Patch] = [_draw_points(axes, drift.reference)]
     if drift.others:
@@ -78,9 +72,11 @@ def drift_figure(noise: Noise, *, origin: Provenance) -> Figure | None:
     axes.axhspan(-per_cent, per_cent, color=SPREAD_GREY, linewidth=0, zorder=0)
     handles.append(Patch(color=SPREAD_GREY, label=f"run-to-run spread: ± {per_cent:.2g} %"))
     limit = _scale(axes, drift, spread_per_cent=per_cent)
-    handles += _draw_line(axes, drift, limit=limit)
+    if drift.is_told_apart:
+        # A line that might as well run the other way says nothing that a reader could use.
+        handles += _draw_line(axes, drift, limit=limit)
     axes.set_xlabel("time since the sweep's start (min)")
-    axes.set_ylabel("deviation from the trial's mean (%)")
+    axes.set_ylabel("time against its mean (%)")
     legend_below(axes, handles=handles)
     return figure
 
@@ -147,12 +143,11 @@ def _draw_line(axes: Axes, drift: Drift, *, limit: float) -> list[Line2D | Patch
     if len(half_widths) < len(line):
         return handles
     band = 100 * np.array(half_widths)
-    axes.fill_between(minutes, middle - band, middle + band, color=LINE_COLOUR, alpha=0.12, linewidth=0, zorder=1)
     for edge in (middle - band, middle + band):
         axes.plot(minutes, edge, color=LINE_COLOUR, linestyle=":", linewidth=1.2, zorder=2)
     is_cut = bool((np.abs(middle) + band > limit).any())
     label = "its 95 % interval" + (", cut at the frame" if is_cut else "")
-    handles.append(Patch(facecolor=(LINE_COLOUR, 0.12), edgecolor=LINE_COLOUR, linestyle=":", label=label))
+    handles.append(Line2D([], [], color=LINE_COLOUR, linestyle=":", linewidth=1.2, label=label))
     return handles
 
 

@@ -103,13 +103,19 @@ PLOTS = (
         name="effects",
         alt="Time and peak memory after one change of each lever, over those of the centre",
         of=records_of,
-        draw=lambda found, origin: effects_figure(found.training, sides=found.sides, origin=origin),
-        lack="no two training trials differ in one lever",
+        draw=lambda found, origin: effects_figure(
+            found.training,
+            sides=found.sides,
+            computing=found.computing_effects,
+            num_compute_trials=sum(row.num_processes for row in found.compute),
+            origin=origin,
+        ),
+        lack="no two trials differ in one lever alone",
         command=_sweep(kind="memory,training", checkpointing="none,stages"),
     ),
     Plot(
         name="wall_clock",
-        alt="Wall clock of the planned run against batch size by precision, beside a line that counts steps",
+        alt="Wall clock of the planned run against batch size, a line per precision",
         of=plan_of,
         draw=lambda plan, _: wall_clock_figure(plan.runs, asked=plan.asked, origin=plan.origin),
         lack="the plan has a single batch size",
@@ -125,7 +131,7 @@ PLOTS = (
     ),
     Plot(
         name="levers",
-        alt="Wall clock of the planned run after each change of a lever, from the plainest to the recommended",
+        alt="Wall clock of the planned run after each change of a lever, from the plainest configuration on",
         of=plan_of,
         draw=lambda plan, _: waterfall_figure(
             lever_path(plan.runs, plan.recommended), asked=plan.asked, origin=plan.origin
@@ -145,7 +151,7 @@ PLOTS = (
     ),
     Plot(
         name="stage_memory",
-        alt="Live tensors at the peak of a worst-case step, by the stage that made them",
+        alt="Memory at the peak of a worst-case step, by the stage that made it",
         of=profiles_of,
         draw=lambda profiles, origin: stage_memory_figure(profiles, origin=origin),
         lack="no profile was given (--profile profiles does so then)",
@@ -153,7 +159,7 @@ PLOTS = (
     ),
     Plot(
         name="step_time",
-        alt="Step time of the training trials",
+        alt="Step time against batch size, with its interval",
         of=records_of,
         draw=lambda found, origin: step_time_figure(found.training, noise=found.noise, origin=origin),
         lack="no training trial has a valid step time",
@@ -169,7 +175,7 @@ PLOTS = (
     ),
     Plot(
         name="padding",
-        alt="Padding waste by sampler",
+        alt="Padding by sampler and batch size, beside the least that any grouping pads",
         of=records_of,
         draw=lambda found, origin: padding_figure(found.training, origin=origin),
         lack="no training trial holds the padding of its plan",
@@ -177,7 +183,7 @@ PLOTS = (
     ),
     Plot(
         name="repetition",
-        alt="Padding waste against repeated pairs",
+        alt="Padding against the share of pairs that repeat, a point per sampler",
         of=records_of,
         draw=lambda found, origin: repetition_figure(found.training, origin=origin),
         lack="no two samplers have a plan with pairs of examples",
@@ -185,7 +191,7 @@ PLOTS = (
     ),
     Plot(
         name="workers",
-        alt="Throughput against loader workers",
+        alt="Throughput against loader workers, with its interval",
         of=records_of,
         draw=lambda found, origin: workers_figure(found.training, noise=found.noise, origin=origin),
         lack="no two trials differ in their number of loader workers alone",
@@ -193,7 +199,7 @@ PLOTS = (
     ),
     Plot(
         name="epoch_time",
-        alt="Time of an epoch of all training examples",
+        alt="Time of an epoch of all training examples against batch size, with its interval",
         of=records_of,
         draw=lambda found, origin: epoch_time_figure(found.training, noise=found.noise, origin=origin),
         lack="no training trial holds both a valid time and a plan to scale it by",
@@ -201,7 +207,7 @@ PLOTS = (
     ),
     Plot(
         name="compute",
-        alt="Step time against padded pixels",
+        alt="Step time per padded pixel against the pixels of a step, a line per configuration",
         of=records_of,
         draw=lambda found, origin: compute_figure(found.compute, noise=found.noise, origin=origin),
         lack="no compute trial has a valid step time",
@@ -209,7 +215,7 @@ PLOTS = (
     ),
     Plot(
         name="fit",
-        alt="Fitted step time against padded pixels, with residuals",
+        alt="Measured and fitted step time against padded pixels, with the error at sizes left out",
         of=records_of,
         draw=lambda found, origin: fit_figure(found.fits, origin=origin),
         lack="no family was timed at three sizes",
@@ -217,7 +223,7 @@ PLOTS = (
     ),
     Plot(
         name="supply",
-        alt="Supply of the loader against workers, with the demand of computing",
+        alt="Examples per second that the loader supplies against its workers, beside what computing takes",
         of=records_of,
         draw=lambda found, origin: supply_figure(
             found.loading, computing=found.compute, noise=found.noise, origin=origin
@@ -227,7 +233,7 @@ PLOTS = (
     ),
     Plot(
         name="drift",
-        alt="Drift of the reference trial over the sweep",
+        alt="Times of repeated trials against their mean, over the course of the sweep",
         of=records_of,
         draw=lambda found, origin: drift_figure(found.noise, origin=origin),
         lack=f"no timed trial ran {MIN_RUNS} times",

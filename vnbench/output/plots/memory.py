@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -12,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB
 from vnbench.analysis.trials.summary import MemorySummary
-from vnbench.output.plots.series import Point, Series, centre_phrase, draw_series, series_over
+from vnbench.output.plots.series import Point, Series, draw_series, series_over, unless_named
 from vnbench.output.plots.style import legend_below, new_figure, value_axis
 from vnbench.output.words.levers import centre_of
 from vnbench.output.words.provenance import Provenance
@@ -27,9 +26,6 @@ FAILURE_MARKS: Mapping[str, tuple[str, str]] = {
     "other": ("1", "did not finish"),
 }
 """Cross and meaning of a family without a peak, by status."""
-
-MARK_GAP = 0.17
-"""Gap between the marks of one micro-batch, in octaves."""
 
 SAME_CARD = 0.04
 """How far the memory that a driver tells of lies from the size that a card is sold by."""
@@ -55,20 +51,21 @@ def peak_memory_figure(families: Sequence[MemorySummary], *, origin: Provenance)
         # Those that ran out did so under a limit of their own, and not at the end of the device's memory.
         capacity = max(gib(limit) for limit in limits if limit is not None)
     shown_capacity = capacity if capacity is not None and (statuses or capacity <= NEAR * max(measured)) else None
-    notes = [
+    remarks = [
+        unless_named(centre, ignored=_IGNORED, specs=specs),
         _what_is_counted(families, origin=origin),
-        f"Unless named otherwise: {centre_phrase(centre, ignored=_IGNORED, specs=specs)}.",
-        f"Capacity, far above: {format_gib(capacity)}." if capacity and shown_capacity is None else "",
+        f"Capacity: {format_gib(capacity)}, far above." if capacity and shown_capacity is None else "",
         "Capacity unknown: crosses stand above the largest peak." if statuses and capacity is None else "",
         f"Not drawn: {count(num_left_out, 'worst-case trial')}." if num_left_out else "",
     ]
     figure, axes = new_figure(
         title="Worst-case peak memory",
-        subtitle=" ".join(filter(None, notes)),
+        caption=f"One training step on images of {_sizes(families)}. Each point is one reading, so it has no bar.",
+        remarks=remarks,
         origin=origin,
         trials=count(sum(len(one.points) for one in drawn), "worst-case trial"),
     )
-    draw_series(axes, drawn, scale="log2")
+    drawn = draw_series(axes, drawn, scale="log2")
     handles = list(axes.get_legend_handles_labels()[0])
     if not origin.is_cpu:
         _draw_cards(axes, up_to=1.1 * max([*measured, shown_capacity or 0.0]), capacity=shown_capacity)
@@ -87,7 +84,7 @@ def peak_memory_figure(families: Sequence[MemorySummary], *, origin: Provenance)
     handles += _mark_failures(axes, drawn, height=mark_height)
     # From zero: the distance to the capacity is what a reader measures.
     value_axis(axes, [0.0], [*measured, mark_height if statuses or shown_capacity else 0.0])
-    axes.set_xlabel("micro-batch (worst-case examples per forward and backward pass)")
+    axes.set_xlabel("micro-batch (largest images per pass)")
     axes.set_ylabel("peak memory (GiB)")
     legend_below(axes, handles=handles)
     return figure
@@ -124,15 +121,19 @@ def _point(family: MemorySummary) -> Point:
 def _mark_failures(axes: Axes, series: Sequence[Series], *, height: float) -> list[Line2D]:
     """Draw a crossed-out marker of its line per family without a peak; return what the legend says of the crosses."""
     failed = [(one, point) for one in series for point in one.points if not math.isfinite(point.y)]
-    sharing, seen = Counter(point.x for _, point in failed), Counter[float]()
     handles: dict[str, Line2D] = {}
     for one, point in failed:
         cross, meaning = FAILURE_MARKS.get(point.status, FAILURE_MARKS["other"])
-        x = point.x * 2 ** (MARK_GAP * (seen[point.x] - (sharing[point.x] - 1) / 2))
-        seen[point.x] += 1
-        axes.plot([x], [height], **(one.style() | {"linestyle": "none"}), zorder=4)
+        axes.plot([point.drawn_x], [height], **(one.style() | {"linestyle": "none"}), zorder=4)
         handle = axes.plot(
-            [x], [height], marker=cross, color="black", linestyle="none", markersize=10, markeredgewidth=1.5, zorder=5
+            [point.drawn_x],
+            [height],
+            marker=cross,
+            color="black",
+            linestyle="none",
+            markersize=10,
+            markeredgewidth=1.5,
+            zorder=5,
         )[0]
         handle.set_label(meaning)
         handles[meaning] = handle
@@ -140,12 +141,15 @@ def _mark_failures(axes: Axes, series: Sequence[Series], *, height: float) -> li
 
 
 def _what_is_counted(families: Sequence[MemorySummary], *, origin: Provenance) -> str:
-    """Return how the peak was taken, and on examples of which size."""
-    sizes = sorted({(family.spec.worst_case_height, family.spec.worst_case_width) for family in families})
-    size = " or ".join(f"{height:,} x {width:,} px" for height, width in sizes)
+    """Return how the peak was taken."""
     counted = (
         "held by tensors, without the workspace of oneDNN" if origin.is_cpu else "reserved by the caching allocator"
     )
     if any(family.spec.is_traced for family in families):
         counted += ", traced where no step was run"
-    return f"One training step on examples of {size}; most bytes {counted}. One reading per point, no interval."
+    return f"Bytes {counted}."
+
+
+def _sizes(families: Sequence[MemorySummary]) -> str:
+    sizes = sorted({(family.spec.worst_case_height, family.spec.worst_case_width) for family in families})
+    return " or ".join(f"{height:,} x {width:,} px" for height, width in sizes)

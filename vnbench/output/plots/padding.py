@@ -46,8 +46,7 @@ def padding_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> 
     sizes = sorted({row.num_examples for row in summaries if row.num_examples is not None})
     figure, axes = new_figure(
         title="Padding by sampler",
-        subtitle=f"Share of padded pixels that hold no image, in the plan of all "
-        f"{' or '.join(f'{size:,}' for size in sizes)} training examples: counted exactly, so without an interval.",
+        caption=f"Counted in the plan of all {' or '.join(f'{size:,}' for size in sizes)} training examples, so exact.",
         origin=origin,
         trials=f"{count(num_rows, 'configuration')} with {count(sum(map(len, plans.values())), 'plan')}",
     )
@@ -72,7 +71,7 @@ def padding_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) -> 
     axes.set_xlabel("batch size (examples per optimizer step)")
     axes.set_ylabel("padding (% of padded pixels)")
     bars = [Patch(label=f"{name} sampler", **_bar_style(look)) for name, look in looks.items()]
-    bound = Line2D([], [], color="black", linewidth=2, label="lower bound: no grouping pads less")
+    bound = Line2D([], [], color="black", linewidth=2, label="least that any grouping pads")
     legend_below(axes, handles=[*bars, bound])
     return figure
 

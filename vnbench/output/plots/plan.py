@@ -13,6 +13,7 @@ from vnbench.analysis.planning.interruptions import best_interval_of_count_s, ro
 from vnbench.analysis.planning.spread import Finish, Interruptions, finish_of
 from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB
 from vnbench.output.plots.looks import BLUE, VERMILLION, looks_of
+from vnbench.output.plots.series import POINT_GAP, draw_bands, moved
 from vnbench.output.plots.style import legend_below, new_figure, number_axis
 from vnbench.output.words.numbers import time_unit
 from vnbench.output.words.provenance import Provenance
@@ -29,10 +30,14 @@ WITH, WITHOUT = BLUE, VERMILLION
 
 
 def run_line(asked: Asked) -> str:
-    """Return the run that is planned in one phrase."""
+    """Return the run that is planned, as a remark."""
     inside = asked.interruptions
     often = f", {count(inside.count, 'interruption')}" if inside.count else ""
-    return f"{count(len(asked.train_sizes_N2), 'example')} x {count(asked.num_epochs, 'epoch')}{often}"
+    return f"Run: {_work(asked)}{often}."
+
+
+def _work(asked: Asked) -> str:
+    return f"{count(len(asked.train_sizes_N2), 'example')} x {count(asked.num_epochs, 'epoch')}"
 
 
 def finish_bars(finishes: Sequence[Finish], *, unit_s: float) -> list[list[float]]:
@@ -49,7 +54,13 @@ def _draw_band(
 
 def _draw_window(axes: Axes, asked: Asked, *, longest_s: float, unit_s: float) -> None:
     if asked.window_s is not None and asked.window_s <= MAX_WINDOW * longest_s:
-        axes.axhline(asked.window_s / unit_s, color="#222222", linestyle=":", linewidth=1.3, label="window")
+        axes.axhline(
+            asked.window_s / unit_s,
+            color="#222222",
+            linestyle=":",
+            linewidth=1.3,
+            label=f"window, {format_duration(asked.window_s)}",
+        )
 
 
 def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenance) -> Figure | None:
@@ -72,32 +83,33 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
     unit, unit_s = time_unit(longest_s)
     figure, axes = new_figure(
         title="Wall clock against batch size",
-        subtitle=f"{run_line(asked)}: of each batch size and precision the fastest configuration that fits, whatever "
-        "its sampler, micro-batch and checkpointing. Filled: this configuration was trained; hollow: composed of timed "
-        "parts, or beyond them. Bars and bands: p10 to p90. At equal epochs: how many the network needs is not told.",
+        caption="The fastest configuration that fits, of each batch size and precision. Bars: p10 to p90; hollow: not "
+        "trained, but composed of timed parts.",
+        remarks=[run_line(asked), "At equal epochs: a larger batch may need more of them."],
         origin=origin,
         trials="planned from measured trials",
     )
     looks = looks_of(best)
-    for place, (precision, row) in enumerate(sorted(best.items())):
-        sizes = sorted(row)
+    for rank, (precision, row) in enumerate(sorted(best.items())):
         # Side by side at a batch size, so that no bar hides another.
-        shift = 2 ** (0.08 * (place - (len(best) - 1) / 2))
-        places, finishes = [size * shift for size in sizes], [row[size].finish for size in sizes]
+        share = POINT_GAP * (rank - (len(best) - 1) / 2)
+        places = {size: moved(size, share, ticks=batches, scale="log2") for size in sorted(row)}
+        finishes = [row[size].finish for size in places]
         look = looks[precision]
-        _draw_band(axes, places, finishes, unit_s=unit_s, colour=look.colour, alpha=0.1)
         axes.errorbar(
-            places,
+            [*places.values()],
             [one.p50 / unit_s for one in finishes],
             yerr=finish_bars(finishes, unit_s=unit_s),
             color=look.colour,
             marker=look.marker,
+            linewidth=1.3,
+            elinewidth=1.1,
             capsize=3,
             label=precision,
         )
-        composed = [size for size in sizes if row[size].evidence != "measured"]
+        composed = [size for size in places if row[size].evidence != "measured"]
         axes.plot(
-            [size * shift for size in composed],
+            [places[size] for size in composed],
             [row[size].finish.p50 / unit_s for size in composed],
             color=look.colour,
             marker=look.marker,
@@ -115,13 +127,15 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
         color="#666666",
         linestyle="--",
         linewidth=1.2,
-        label="counting steps alone",
+        label=f"if a step took what it does at batch {first}",
     )
     _draw_window(axes, asked, longest_s=longest_s, unit_s=unit_s)
     number_axis(axes, batches, scale="log2")
+    if len(best) > 1:
+        draw_bands(axes, batches, scale="log2")
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("batch size, examples per optimizer step")
-    axes.set_ylabel(f"wall clock, {unit}")
+    axes.set_xlabel("batch size (examples per optimizer step)")
+    axes.set_ylabel(f"wall clock ({unit})")
     legend_below(axes)
     return figure
 
@@ -134,8 +148,9 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
     unit, unit_s = time_unit(max(one.finish.p90 for one in known))
     figure, axes = new_figure(
         title="Time against memory",
-        subtitle=f"{run_line(asked)}. Bars: from p10 to p90. The line joins the configurations of which no other is "
-        "both faster and smaller; filled points fit; hollow ones do not, or nobody knows.",
+        caption="Along the line nothing else is both faster and smaller. Bars: p10 to p90; hollow: too large for the "
+        "card, or unknown.",
+        remarks=[run_line(asked)],
         origin=origin,
         trials="planned from measured trials",
     )
@@ -171,8 +186,8 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
             axes.text(size, axes.get_ylim()[1], f"{size}", fontsize=7.5, ha="center", va="bottom", color="#555555")
     axes.set_xlim(0, 1.1 * largest)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("worst-case memory, GiB")
-    axes.set_ylabel(f"wall clock, {unit}")
+    axes.set_xlabel("worst-case memory (GiB)")
+    axes.set_ylabel(f"wall clock ({unit})")
     legend_below(axes)
     return figure
 
@@ -180,7 +195,7 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
 def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, name: str) -> Figure | None:
     """Return the finish against the number of interruptions; None where the run never finishes."""
     counts = range(MAX_INTERRUPTIONS + 1)
-    curves: dict[str, list[Finish]] = {"with snapshots": [], "without": []}
+    curves: dict[str, list[Finish]] = {"with snapshots": [], "without snapshots": []}
     for number in counts:
         inside = Interruptions(
             count=number, restart_s=asked.interruptions.restart_s, snapshot_s=asked.interruptions.snapshot_s
@@ -193,7 +208,7 @@ def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, 
             step_s=best.run.step_s,
             work_s=work_s,
         )
-        for label, chosen in (("with snapshots", interval_s), ("without", None)):
+        for label, chosen in (("with snapshots", interval_s), ("without snapshots", None)):
             finish = finish_of(best.run, inside, interval_s=chosen, window_s=asked.window_s, seed=asked.seed)
             curves[label].append(finish)
     longest_s = max(finish.p90 for finishes in curves.values() for finish in finishes)
@@ -202,10 +217,13 @@ def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, 
     unit, unit_s = time_unit(longest_s)
     figure, axes = new_figure(
         title="Finish against interruptions",
-        subtitle=f"{run_line(asked)} with {name}. Lines: the median; bands: from p10 to p90. A restart takes "
-        f"{format_duration(asked.interruptions.restart_s)}, a snapshot "
-        f"{format_duration(asked.interruptions.snapshot_s)}, taken at the interval that is best for each number of "
-        "interruptions; these come at random moments.",
+        caption="Interruptions come at random moments, snapshots at the interval that is best for their number. "
+        "Bands: p10 to p90.",
+        remarks=[
+            f"Run: {_work(asked)} with {name}.",
+            f"A restart takes {format_duration(asked.interruptions.restart_s)}, a snapshot "
+            f"{format_duration(asked.interruptions.snapshot_s)}.",
+        ],
         origin=origin,
         trials="planned from measured trials",
     )
@@ -224,7 +242,7 @@ def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, 
     _draw_window(axes, asked, longest_s=longest_s, unit_s=unit_s)
     axes.set_xticks(list(counts))
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("interruptions")
-    axes.set_ylabel(f"wall clock, {unit}")
+    axes.set_xlabel("interruptions (number)")
+    axes.set_ylabel(f"wall clock ({unit})")
     legend_below(axes)
     return figure

@@ -16,7 +16,7 @@ from vnbench.output.words.profiles import Cells, Profile
 from vnbench.output.words.provenance import Provenance
 from vnbench.units import format_bytes, gib
 
-KEPT = "parameters, gradients, optimizer"
+KEPT = "kept between steps"
 """The layer of what stays from step to step."""
 
 KEPT_KINDS = ("parameters", "gradients", "optimizer state")
@@ -43,8 +43,9 @@ def profile_figure(profile: Profile, *, origin: Provenance) -> Figure:
     """
     figure, axes = new_figure(
         title="Memory along one worst-case step",
-        subtitle=f"{profile.title}. Live tensors when the running stage changes, by the stage that made them. "
-        f"The largest sum, {format_bytes(profile.tracked_peak_bytes)}, comes in the {profile.peak_place}.",
+        caption="Tensors whenever the running stage changes, by the stage that made them. The peak, "
+        f"{format_bytes(profile.tracked_peak_bytes)}, comes in the {profile.peak_place}.",
+        remarks=[f"{profile.title}."],
         origin=origin,
         trials="1 step, counted exactly",
     )
@@ -60,7 +61,7 @@ def profile_figure(profile: Profile, *, origin: Provenance) -> Figure:
     axes.set_ylim(0, 1.15 * gib(profile.tracked_peak_bytes))
     _name_phases(axes, [phase for phase, _ in profile.timeline])
     axes.set_xlabel("place in the step (changes of the running stage)")
-    axes.set_ylabel("live tensors (GiB)")
+    axes.set_ylabel("memory of tensors (GiB)")
     handles = [Patch(facecolor=colour, label=name) for name, colour in zip([KEPT, *made], colours, strict=True)]
     legend_below(axes, handles=[*handles, peak])
     return figure

@@ -37,8 +37,8 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
         plans.setdefault((spec.sampler, spec.batch_size, spec.micro_batch_size, spec.shapes), []).append(row)
     figure, axes = new_figure(
         title="Padding against repeated pairs",
-        subtitle="Padding, and the pairs of examples that share a step again (the more of one and two epochs before), "
-        "are counted in the plan of all training examples; throughput is of the fastest configuration, 95 % interval.",
+        caption="Counted in the plan of all training examples, so exact. Throughput: of the fastest configuration of a "
+        "plan, with its 95 % interval.",
         origin=origin,
         trials=f"{count(len(rows), 'configuration')} with {count(len(plans), 'plan')}",
     )
@@ -54,7 +54,7 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
     )
     bound = min(row.lower_bound_padding_ratio for row in rows if row.lower_bound_padding_ratio is not None)
     axes.axhline(100 * bound, color="black", linewidth=1)
-    handles.append(Line2D([], [], color="black", linewidth=1, label="lower bound: no grouping pads less"))
+    handles.append(Line2D([], [], color="black", linewidth=1, label="least that any grouping pads"))
     for (sampler, batch_size, micro_batch_size, shapes), members in plans.items():
         first = members[0]
         assert first.repeated_pair_ratio is not None
@@ -71,7 +71,7 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
         axes.plot(x, 100 * first.padding_ratio, markersize=8, **style)
         passes = f"{batch_size}" if batch_size == micro_batch_size else f"{batch_size} in passes of {micro_batch_size}"
         if sampler == BUDGETED_SAMPLER:
-            passes = f"{batch_size} in passes of at most {micro_batch_size} worst-case images' pixels"
+            passes = f"{batch_size} in passes of {micro_batch_size} largest images' pixels"
         held_to = f", {count(shapes, 'shape')}" if shapes else ""
         label = f"{sampler}, batch {passes}{held_to}: {_throughput(members)} valid Mpx/s"
         handles.append(Line2D([], [], markersize=8, label=label, **style))
@@ -80,7 +80,7 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0, 1.12 * 100 * max(row.padding_ratio or 0 for row in rows) or 1)
-    axes.set_xlabel("pairs repeated from one or two epochs before (% of pairs)")
+    axes.set_xlabel("pairs repeated within two epochs (% of pairs)")
     axes.set_ylabel("padding (% of padded pixels)")
     legend_below(axes, handles=handles)
     return figure

@@ -25,13 +25,14 @@ def schedule_figure(
     """Return the bars of a schedule; it has at least one run."""
     ends: Sequence[float] = [one.late_end_s for one in schedule.placed] + ([window_s] if window_s else [])
     unit, unit_s = time_unit(max(ends))
-    left_out = f" Left out: {plain(', '.join(schedule.left_out))}." if schedule.left_out else ""
+    left_out = f"Left out: {plain(', '.join(schedule.left_out))}." if schedule.left_out else ""
     left_out += (
         f" The first {MAX_ROWS} of {count(len(schedule.placed), 'run')}." if len(schedule.placed) > MAX_ROWS else ""
     )
     figure, axes = new_figure(
         title=f"{count(len(schedule.placed), 'run')} on {count(num_cards, 'card')}",
-        subtitle=f"Bars: likely start to likely end. Whiskers: ended by then in nine of ten cases. {rule}{left_out}",
+        caption="Bars: likely start to likely end. Whiskers: nine runs of ten have ended by then.",
+        remarks=[rule, left_out],
         origin=origin,
         trials="planned, not measured",
     )
@@ -48,7 +49,7 @@ def schedule_figure(
     axes.set_yticks(range(rows), [f"{plain(one.name)}\non card {one.card + 1}" for one in shown])
     axes.set_ylim(rows - 0.4, -0.6)
     axes.set_xlim(0, 1.08 * max(ends) / unit_s)
-    axes.set_xlabel(f"time from now, {unit}")
+    axes.set_xlabel(f"time from now ({unit})")
     axes.grid(visible=False, axis="y")
     return figure
 

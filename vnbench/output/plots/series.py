@@ -29,11 +29,14 @@ from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
 MAX_SERIES = len(VARIANTS)
 """Most series in one figure: more can neither be told apart nor named in a legend."""
 
-LINE_GAP, LINES_WIDTH = 0.05, 0.24
-"""Gap between lines at a tick, and the most that all of them take, as shares of the way to the next tick."""
+POINT_GAP, POINTS_WIDTH = 0.14, 0.66
+"""Gap between points at a tick, and the most that all of them take, as shares of the way to the next tick."""
 
-POINT_GAP, POINTS_WIDTH = 0.07, 0.3
-"""The same for single points, which stand beside the lines: all stay within half the way to the next tick."""
+NOT_OF_COMPUTE = ("batch_size", "micro_batch_size", "sampler", "num_workers", "corpus_id")
+"""Levers that a trial without a loader does not have, or that its label begins with."""
+
+BAND_WIDTH, BAND_GREY = 0.84, "#F1F1F1"
+"""The band of a tick, as wide a share: what stands in it belongs to the tick, wherever in it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +53,11 @@ class Point:
     """How the trial ended."""
     place: float | None = None
     """Where on the x axis it is drawn (``set_apart``); None for at ``x``."""
+
+    @property
+    def drawn_x(self) -> float:
+        """Where on the x axis it is drawn."""
+        return self.x if self.place is None else self.place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,31 +135,38 @@ def label_of(spec: TrialSpec, *, centre: Levers, ignored: Iterable[str]) -> str:
     return ", ".join(filter(None, (str(levers["precision"]), phrases(levers, names=different))))
 
 
+def pass_label(spec: TrialSpec, *, centre: Levers) -> str:
+    """Return the legend's name for computing alone: its micro-batch, then what ``label_of`` says."""
+    return f"micro-batch {spec.micro_batch_size}, {label_of(spec, centre=centre, ignored=NOT_OF_COMPUTE)}"
+
+
 def _first_of(variants: Sequence[Levers], different: Levers) -> int:
     distinct = [variant for index, variant in enumerate(variants) if variant not in variants[:index]]
     return distinct.index(different)
 
 
-def centre_phrase(centre: Levers, *, ignored: Iterable[str], specs: Iterable[TrialSpec]) -> str:
-    """Return the centre's levers for a subtitle: those that vary, and those that every reader asks for."""
+def unless_named(centre: Levers, *, ignored: Iterable[str], specs: Iterable[TrialSpec]) -> str:
+    """Return the centre's levers as a remark: those that vary, and those that every reader asks for."""
     specs = tuple(specs)
     switches = {name for name in worth_naming(specs) if LEVERS[name].quiet is not None}
     names = {"model", "checkpointing", "sampler", "num_workers"} | {*varying(specs)} | switches
     names -= {"precision", *ignored}
-    return phrases(centre, names=names).replace(" ", NO_BREAK_SPACE).replace(f",{NO_BREAK_SPACE}", ", ")
+    told = phrases(centre, names=names).replace(" ", NO_BREAK_SPACE).replace(f",{NO_BREAK_SPACE}", ", ")
+    return f"Unless named: {told}."
 
 
-def draw_series(axes: Axes, series: Sequence[Series], *, scale: Scale) -> None:
-    """Draw every series with the interval of every point, and scale both axes to them.
+def draw_series(axes: Axes, series: Sequence[Series], *, scale: Scale) -> tuple[Series, ...]:
+    """Draw every series with the interval of every point, scale both axes to them, and return them as they stand.
 
-    Points at the same x stand side by side. Where trials of one series share an x, its line runs
-    through their mean.
+    Points at the same x stand side by side in a band about its tick. Where trials of one series share an x, its line
+    runs through their mean.
     """
-    for one in set_apart(series, scale=scale):
+    apart = set_apart(series, scale=scale)
+    for one in apart:
         style = one.style()
         shares_x = one.num_x < len(one.points)
         axes.errorbar(
-            [_place(point) for point in one.points],
+            [point.drawn_x for point in one.points],
             [point.y for point in one.points],
             yerr=_bars(one),
             label=one.label,
@@ -166,15 +181,34 @@ def draw_series(axes: Axes, series: Sequence[Series], *, scale: Scale) -> None:
                 *zip(*means, strict=True), color=style["color"], linestyle=style["linestyle"], linewidth=1.3, zorder=1.5
             )
     points = [point for one in series for point in one.points]
-    number_axis(axes, [point.x for point in points], scale=scale)
+    places = [point.x for point in points]
+    number_axis(axes, places, scale=scale)
+    if len(set(places)) < len(places):
+        draw_bands(axes, places, scale=scale)
     finite = [point for point in points if math.isfinite(point.y)]
     # An interval that reaches below half its value is cut there, or one wild trial would set the scale of all.
     lows = [max(point.y - (point.half_width or 0.0), point.y / 2) for point in finite]
     value_axis(axes, lows, [point.y + (point.half_width or 0.0) for point in finite])
+    return apart
 
 
-def _place(point: Point) -> float:
-    return point.x if point.place is None else point.place
+def draw_bands(axes: Axes, places: Iterable[float], *, scale: Scale) -> None:
+    """Shade a band about each tick, in which points that share it stand side by side."""
+    ticks = sorted(set(places))
+    for tick in ticks:
+        ends = (moved(tick, share, ticks=ticks, scale=scale) for share in (-BAND_WIDTH / 2, BAND_WIDTH / 2))
+        axes.axvspan(*ends, color=BAND_GREY, linewidth=0, zorder=0)
+
+
+def moved(x: float, share: float, *, ticks: Iterable[float], scale: Scale) -> float:
+    """Return an x moved by a share of the way between the two ticks that are closest to each other."""
+    if scale == "linear":
+        return x + share * _step(ticks)
+    return float(x * 2 ** (share * _step(map(math.log2, ticks))))
+
+
+def _step(places: Iterable[float]) -> float:
+    return min((after - before for before, after in pairwise(sorted(set(places)))), default=1.0)
 
 
 def _means(series: Series) -> list[tuple[float, float]]:
@@ -182,7 +216,7 @@ def _means(series: Series) -> list[tuple[float, float]]:
     at: dict[float, list[Point]] = {}
     for point in series.points:
         at.setdefault(point.x, []).append(point)
-    return [(fmean(map(_place, points)), fmean(point.y for point in points)) for points in at.values()]
+    return [(fmean(point.drawn_x for point in points), fmean(point.y for point in points)) for points in at.values()]
 
 
 def _bars(series: Series) -> list[float] | None:
@@ -193,34 +227,16 @@ def _bars(series: Series) -> list[float] | None:
 
 
 def set_apart(series: Sequence[Series], *, scale: Scale) -> tuple[Series, ...]:
-    """Return the series with points that share an x moved side by side: lines about the tick, single points beside."""
+    """Return the series with points that share an x moved side by side, in their order, about its tick."""
+    ticks = {point.x for one in series for point in one.points}
+    sharing = Counter(point.x for one in series for point in one.points)
+    seen = Counter[float]()
 
-    def place(x: float) -> float:
-        return math.log2(x) if scale == "log2" else x
+    def placed(point: Point) -> Point:
+        number = sharing[point.x]
+        rank = seen[point.x] - (number - 1) / 2
+        seen[point.x] += 1
+        share = rank * min(POINT_GAP, POINTS_WIDTH / number)
+        return replace(point, place=moved(point.x, share, ticks=ticks, scale=scale))
 
-    ticks = sorted({place(point.x) for one in series for point in one.points})
-    step = min((after - before for before, after in pairwise(ticks)), default=1.0)
-    lines = Counter(point.x for one in series if one.num_x > 1 for point in one.points)
-    singles = Counter(point.x for one in series if one.num_x == 1 for point in one.points)
-    seen_lines, seen_singles = Counter[float](), Counter[float]()
-    moved = []
-    for one in series:
-        points = []
-        for point in one.points:
-            x = point.x
-            line_gap = min(LINE_GAP, LINES_WIDTH / max(lines[x], 1))
-            half = line_gap * max(lines[x] - 1, 0) / 2
-            if one.num_x > 1:
-                shift = line_gap * seen_lines[x] - half
-                seen_lines[x] += 1
-            else:
-                # The first single point stands on the tick where no line does.
-                first = half + POINT_GAP if lines[x] else 0.0
-                shift = first + min(POINT_GAP, POINTS_WIDTH / singles[x]) * seen_singles[x]
-                seen_singles[x] += 1
-                # Left of the first tick, right of the others: as far as may be from where lines run.
-                shift = -shift if lines[x] and place(x) == ticks[0] else shift
-            at = place(x) + shift * step
-            points.append(replace(point, place=2**at if scale == "log2" else at))
-        moved.append(replace(one, points=tuple(points)))
-    return tuple(moved)
+    return tuple(replace(one, points=tuple(map(placed, one.points))) for one in series)

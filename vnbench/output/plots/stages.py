@@ -16,7 +16,7 @@ from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import Provenance
 from vnbench.units import BYTES_PER_UNIT, count, format_bytes
 
-MIN_LABEL_SHARE = 0.06
+MIN_LABEL_SHARE = 0.075
 """Share of the longest bar from which on a part has room for its number."""
 
 
@@ -30,8 +30,8 @@ def stage_memory_figure(profiles: Sequence[Profile], *, origin: Provenance) -> F
     spec = specs[0]
     figure, axes = new_figure(
         title="Worst-case memory by stage",
-        subtitle=f"Live tensors at the peak of one step of {spec.model} on {spec.worst_case_height} x "
-        f"{spec.worst_case_width:,} px, by the stage that made them. One step is exact: it has no interval.",
+        caption="Tensors at the peak of a training step, by the stage that made them. Counted, so exact.",
+        remarks=[f"Step of {spec.model} on {spec.worst_case_height} x {spec.worst_case_width:,} px."],
         origin=origin,
         trials=count(len(known), "profiled step"),
     )
@@ -60,8 +60,8 @@ def stage_memory_figure(profiles: Sequence[Profile], *, origin: Provenance) -> F
     axes.set_yticks([])
     axes.set_ylim(len(known) - 0.6, -0.75)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel(f"live tensors at the peak, {unit}")
-    legend_below(axes, num_columns=4)
+    axes.set_xlabel(f"memory at the peak ({unit})")
+    legend_below(axes, num_columns=3)
     return figure
 
 

@@ -19,19 +19,20 @@ from matplotlib.transforms import ScaledTranslation
 
 from vnbench.output.words.provenance import CPU_LABEL, Provenance
 
-WIDTH_INCHES = 6.5
-"""Width of the text of an A4 page: lettering keeps its size in print."""
-PLOT_INCHES = 3.75
-"""Height of the axes with their labels and legend; heading and footer come on top."""
-DOTS_PER_INCH = 200
-SUBTITLE_COLUMNS, FOOTER_COLUMNS = 107, 110
-"""Characters that fit the width, in 8 and 7.5 points."""
-LEGEND_COLUMNS = 98
+WIDTH_INCHES = 4.8
+"""At half the width of an A4 page, 85 mm, the smallest lettering is still five points high."""
+PLOT_INCHES = 2.9
+"""Height of the axes with their labels; heading, legend and footer come on top."""
+DOTS_PER_INCH = 240
+CAPTION_COLUMNS, FOOTER_COLUMNS = 74, 82
+"""Characters that fit the width, in 8.5 and 7.5 points."""
+LEGEND_COLUMNS = 72
 """Characters of a legend that fit the width, in 8.5 points with room for the samples."""
-MAX_TICKS = 26
+LEGEND_ROW_INCHES = 0.165
+MAX_TICKS = 20
 """Numbers that fit beside each other under an axis."""
 MAX_LEGEND_ROWS = 8
-"""Rows of a legend beyond which the axes would have no room left; the first entries are named."""
+"""Rows of a legend beyond which nobody reads it; the first entries are named."""
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 FORMATS = ("png", "svg")
 
@@ -65,56 +66,87 @@ def styled() -> Any:
     return style.context(["default", _SETTINGS])
 
 
-def new_figure(*, title: str, subtitle: str, origin: Provenance, trials: str) -> tuple[Figure, Axes]:
+def new_figure(
+    *, title: str, caption: str, origin: Provenance, trials: str, remarks: Sequence[str] = ()
+) -> tuple[Figure, Axes]:
     """Return a figure and its one pair of axes, between a heading and a footer.
 
-    The footer says where and when ``trials`` (as ``7 trials``) were measured, and for the CPU what that means.
+    ``caption`` says in at most two sentences how to read it. The footer holds ``remarks``, a sentence each: what all
+    trials share, and what is not drawn. It ends with where and when ``trials`` (as ``7 trials``) were measured, and for
+    the CPU what that means.
     """
-    figure = _bare_figure(title=title, subtitle=subtitle, origin=origin, trials=trials, plot_inches=PLOT_INCHES)
+    figure = _bare_figure(title, caption, remarks, origin=origin, trials=trials, plot_inches=PLOT_INCHES)
     return figure, figure.add_subplot()
 
 
 def new_columns(
-    *, title: str, subtitle: str, origin: Provenance, trials: str, ratios: Sequence[float], num_rows: int
+    *,
+    title: str,
+    caption: str,
+    origin: Provenance,
+    trials: str,
+    ratios: Sequence[float],
+    num_rows: int,
+    remarks: Sequence[str] = (),
 ) -> tuple[Figure, Sequence[Axes]]:
     """Return a figure of panels beside each other, which share their y axis of some rows, with widths in these ratios.
 
     Heading and footer are those of ``new_figure``.
     """
-    inches = 0.9 + 0.32 * num_rows
-    figure = _bare_figure(title=title, subtitle=subtitle, origin=origin, trials=trials, plot_inches=inches)
-    panels = figure.subplots(1, len(ratios), sharey=True, width_ratios=list(ratios))
+    inches = 0.75 + 0.27 * num_rows
+    figure = _bare_figure(title, caption, remarks, origin=origin, trials=trials, plot_inches=inches)
+    panels = figure.subplots(1, len(ratios), sharey=True, width_ratios=list(ratios), squeeze=False)[0]
     return figure, list(panels)
 
 
 def new_panels(
-    *, title: str, subtitle: str, origin: Provenance, trials: str, ratios: Sequence[float]
+    *, title: str, caption: str, origin: Provenance, trials: str, ratios: Sequence[float], remarks: Sequence[str] = ()
 ) -> tuple[Figure, Sequence[Axes]]:
     """Return a figure of panels below each other, which share their x axis, with heights in these ratios to the first.
 
     Heading and footer are those of ``new_figure``.
     """
     inches = PLOT_INCHES * sum(ratios) / ratios[0]
-    figure = _bare_figure(title=title, subtitle=subtitle, origin=origin, trials=trials, plot_inches=inches)
+    figure = _bare_figure(title, caption, remarks, origin=origin, trials=trials, plot_inches=inches)
     panels = figure.subplots(len(ratios), 1, sharex=True, height_ratios=list(ratios))
     return figure, list(panels)
 
 
-def _bare_figure(*, title: str, subtitle: str, origin: Provenance, trials: str, plot_inches: float) -> Figure:
-    footer = textwrap.wrap(origin.line(trials), FOOTER_COLUMNS) + ([CPU_LABEL] if origin.is_cpu else [])
-    heading = textwrap.wrap(subtitle, SUBTITLE_COLUMNS)
+def _bare_figure(
+    title: str, caption: str, remarks: Sequence[str], *, origin: Provenance, trials: str, plot_inches: float
+) -> Figure:
+    told = [*filter(None, remarks), origin.line(trials), *([CPU_LABEL] if origin.is_cpu else [])]
+    footer = [line for one in told for line in textwrap.wrap(one, FOOTER_COLUMNS)]
+    heading = textwrap.wrap(caption, CAPTION_COLUMNS)
     line, margin = 0.145, 0.08  # inches
     top = margin + 0.22 + line * len(heading) + margin
     bottom = margin + line * len(footer) + margin
     height = top + plot_inches + bottom
     figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DOTS_PER_INCH, layout="constrained")
-    figure.text(0.015, 1 - margin / height, title, va="top", fontsize=11.5, fontweight="bold")
-    figure.text(0.015, 1 - (margin + 0.24) / height, "\n".join(heading), va="top", fontsize=8, color="#333333")
-    figure.text(0.015, margin / height, "\n".join(footer), va="bottom", fontsize=7.5, color="#555555")
+    # Places are inches from an edge, so that the figure may still grow.
+    upper = figure.transFigure + ScaledTranslation(0, -margin, figure.dpi_scale_trans)
+    below = figure.transFigure + ScaledTranslation(0, -margin - 0.24, figure.dpi_scale_trans)
+    lower = figure.transFigure + ScaledTranslation(0, margin, figure.dpi_scale_trans)
+    figure.text(0.015, 1, title, va="top", fontsize=11.5, fontweight="bold", transform=upper)
+    figure.text(0.015, 1, "\n".join(heading), va="top", fontsize=8.5, color="#333333", transform=below)
+    figure.text(0.015, 0, "\n".join(footer), va="bottom", fontsize=7.5, color="#555555", transform=lower)
+    _engine(figure).set(rect=(0.0, bottom / height, 1.0, plot_inches / height))
+    return figure
+
+
+def _engine(figure: Figure) -> Any:
     engine = figure.get_layout_engine()
     assert engine is not None  # layout="constrained" made one
-    engine.set(rect=(0.0, bottom / height, 1.0, plot_inches / height))  # type: ignore[call-arg]
-    return figure
+    return engine
+
+
+def _grow(figure: Figure, inches: float) -> None:
+    """Make the place between heading and footer higher."""
+    height = figure.get_figheight()
+    _, bottom, _, plot = _engine(figure).get()["rect"]
+    taller = height + inches
+    figure.set_figheight(taller)
+    _engine(figure).set(rect=(0.0, bottom * height / taller, 1.0, (plot * height + inches) / taller))
 
 
 def number_axis(axes: Axes, values: Sequence[float], *, scale: Scale) -> None:
@@ -174,16 +206,25 @@ def legend_below(axes: Axes, *, handles: Sequence[Any] | None = None, num_column
     if len(chosen) > room:
         rest = Line2D([], [], linestyle="none", label=f"and {len(chosen) - room + 1} more")
         chosen = [*chosen[: room - 1], rest]
+    labels = [textwrap.fill(str(handle.get_label()), LEGEND_COLUMNS - 8) for handle in chosen]
+    rows = max(
+        sum(label.count("\n") + 1 for label in labels[start : start + -(-len(labels) // columns)])
+        for start in range(0, len(labels), -(-len(labels) // columns))
+    )
+    figure = axes.figure
+    assert isinstance(figure, Figure)  # no axes here are of a figure within a figure
+    _grow(figure, LEGEND_ROW_INCHES * rows)
     lines = max(label.get_text().count("\n") for label in axes.get_xticklabels())
     points = 34 + 12 * lines  # tick labels and axis label
     axes.legend(
-        handles=chosen,
+        chosen,
+        labels,
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         bbox_transform=axes.transAxes + ScaledTranslation(0, -points / 72, axes.figure.dpi_scale_trans),
         ncols=columns,
         frameon=False,
-        handlelength=3.2,
+        handlelength=2.6,
         columnspacing=1.5,
     )
 

@@ -17,7 +17,7 @@ from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.noise import bars_line
 from vnbench.output.words.provenance import Provenance
 from vnbench.output.words.saturation import NOT_WORKERS
-from vnbench.units import count, format_percent
+from vnbench.units import count
 
 MAX_APPETITES = 2
 """Lines of demand: the hungriest configuration, and the least hungry."""
@@ -43,17 +43,17 @@ def supply_figure(
     hungry = appetites(computing, shown[0])
     wanted = list(dict.fromkeys((*hungry[:1], *hungry[-1:])))[:MAX_APPETITES]
     left_out = sum(map(len, groups[len(CYCLE) :]))
-    notes = [
-        "Batches of image files, decoded, padded and handed over while nothing is computed.",
-        f"Demand: what computing alone takes of the same plan; {format_percent(MARGIN)} more keeps it fed."
+    remarks = [
+        f"Demand: what computing alone takes; {100 * MARGIN:g} % more supply keeps it fed."
         if wanted
         else "What computing takes was not measured (--kind compute).",
-        bars_line(noise, kind="loader"),
         f"Not drawn: {count(left_out, 'configuration')}." if left_out else "",
     ]
     figure, axes = new_figure(
         title="What the loader supplies",
-        subtitle=" ".join(filter(None, notes)),
+        caption="Image files decoded, padded and handed over while nothing is computed. "
+        f"{bars_line(noise, kind='loader')}",
+        remarks=remarks,
         origin=origin,
         trials=count(sum(row.num_processes for group in shown for row in group), "loader trial"),
     )

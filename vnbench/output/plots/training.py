@@ -14,10 +14,10 @@ from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.output.plots.series import (
     Point,
     Series,
-    centre_phrase,
     draw_series,
     label_of,
     series_over,
+    unless_named,
 )
 from vnbench.output.plots.style import legend_below, new_figure
 from vnbench.output.words.levers import centre_of
@@ -36,7 +36,6 @@ def step_time_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin:
         origin=origin,
         lever="batch_size",
         title="Time per optimizer step",
-        subtitle="Mean over the measured steps of all processes.",
         y_label="step time (s)",
     )
 
@@ -57,9 +56,8 @@ def epoch_time_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin
         noise=noise,
         origin=origin,
         lever="batch_size",
-        title="Wall clock per epoch",
-        subtitle=f"Estimated for {examples}: their valid pixels over the valid pixels per second of the table, which "
-        "hold the padding of the measured subset.",
+        title="Time per epoch",
+        caption=f"Estimated for {examples} from the subset measured.",
         y_label=f"estimated time per epoch ({unit})",
     )
 
@@ -73,8 +71,7 @@ def workers_figure(summaries: Sequence[TrialSummary], *, noise: Noise, origin: P
         origin=origin,
         lever="num_workers",
         title="Throughput by loader workers",
-        subtitle="Valid pixels (padding not counted) per second of wall clock.",
-        y_label="valid throughput (Mpx/s)",
+        y_label="throughput (valid Mpx/s)",
     )
 
 
@@ -89,8 +86,8 @@ def _figure(
     origin: Provenance,
     lever: Literal["batch_size", "num_workers"],
     title: str,
-    subtitle: str,
     y_label: str,
+    caption: str = "",
 ) -> Figure | None:
     """Return the figure of one reading over one lever, or None where no trial has the reading."""
     by_batch = lever == "batch_size"
@@ -110,10 +107,8 @@ def _figure(
         for row in summaries
         if reading(row) is None and label_of(row.spec, centre=centre, ignored={lever}) in labels
     )
-    notes = [
-        subtitle,
-        f"Unless named otherwise: {centre_phrase(centre, ignored={lever}, specs=specs)}.",
-        bars_line(noise, kind="training"),
+    remarks = [
+        unless_named(centre, ignored={lever}, specs=specs),
         "A point without a bar rests on one step." if _lacks_interval(drawn) else "",
         f"Not drawn: {count(num_left_out, 'configuration')} with other levers." if num_left_out else "",
         f"Without a valid time: {', '.join(f'{number} {name}' for name, number in untimed.items())}."
@@ -122,7 +117,8 @@ def _figure(
     ]
     figure, axes = new_figure(
         title=title,
-        subtitle=" ".join(filter(None, notes)),
+        caption=f"{caption} {bars_line(noise, kind='training')}".strip(),
+        remarks=remarks,
         origin=origin,
         trials=count(sum(len(one.points) for one in drawn), "configuration"),
     )

@@ -33,8 +33,14 @@ def coverage_line(noise: Noise, *, kind: TrialKind) -> str:
 
 def bars_line(noise: Noise, *, kind: TrialKind) -> str:
     """Return what the bars of a figure are, as a sentence."""
-    coverage = coverage_line(noise, kind=kind).replace(" %", "\N{NO-BREAK SPACE}%")
-    return f"Bars: 95\N{NO-BREAK SPACE}% intervals, {coverage}; the shortest hide behind their markers."
+    spread = noise.spread_for(kind)
+    if spread is None:
+        covered = "of one process; how far processes differ was not measured"
+    else:
+        source = noise.spread_kind(kind)
+        borrowed = "" if source == kind else f" of {source} trials"
+        covered = f"with the run-to-run spread{borrowed}, {100 * spread.relative:.2g} %"
+    return f"Bars: 95 % interval {covered}.".replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def drift_line(drift: Drift) -> str:
