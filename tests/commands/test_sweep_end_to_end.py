@@ -136,7 +136,8 @@ def test_a_sweep_leaves_records_table_and_plots_and_says_what_to_try_next(vnbenc
         f"records: {path.relative_to(vnbench.folder)}",
     ):
         assert line in done.stderr
-    assert "next: " in done.stderr
+    assert done.stderr.count("\nnext: ") == 3
+    assert done.stdout.startswith("Answer: ")
     names = {figure.name for figure in path.with_suffix("").glob("*.png")}
     drawn = {"effects", "step_time", "peak_memory", "padding", "repetition", "workers", "epoch_time", "drift"}
     assert names == {f"{name}.png" for name in drawn}
@@ -218,7 +219,7 @@ def test_an_interrupted_sweep_keeps_what_is_finished_and_says_how_to_go_on(
     out, err = process.communicate(timeout=HANG_GUARD_S)
     assert process.returncode == 130
     assert out == ""
-    assert "run the same command again to go on" in err
+    assert "run the same command again to continue" in err
     assert "Traceback" not in err
     assert vnbench.is_empty_in_the_end()
     assert {record.status for record in records_in(vnbench.folder / "r.jsonl")} == {"ok"}
@@ -288,7 +289,7 @@ def test_an_image_that_does_not_decode_ends_the_sweep_with_what_was_measured(
     assert crashed.cause.message.startswith(f"{logs}/images/00000")
     assert f"so the sweep ends here and keeps all finished trials: {logs}/images/00000" in done.stderr
     assert f"nothing was measured of training: 1 crashed; the first: {logs}/images/00000" in done.stderr
-    assert "next: mend the images, or take out what cannot be used, and measure anew: vnbench sweep" in done.stderr
+    assert "next: mend the images, or remove those that cannot be used, and measure again: vnbench sweep" in done.stderr
     assert "2 worst-case memory trials" in done.stdout  # the table of what was measured
 
 

@@ -8,12 +8,12 @@ from suggestions import commands_in, pasted, pasted_sweep
 
 from vnbench.analysis.findings import Findings
 from vnbench.output.plots.figures import Subject, draw_figures
-from vnbench.output.sweep_lines import result_lines
 from vnbench.output.words.commands import (
     options_of_records,
     options_of_specs,
     profile_command,
     same_command,
+    search_command,
     sweep_command,
 )
 from vnbench.units import PixelRange
@@ -88,23 +88,7 @@ def test_what_would_draw_a_missing_figure_can_be_pasted(options: dict[str, str] 
         assert ("corpus" in request.values) is (options is not None)
 
 
-@pytest.mark.parametrize("statuses", [{"ok": 1}, {"ok": 1, "timeout": 1}])
-def test_the_next_command_of_a_sweep_can_be_pasted(statuses: dict[str, int]) -> None:
-    lines = result_lines(
-        out=Path("r.jsonl"),
-        statuses=statuses,
-        missing_kinds={},
-        is_ended_by_image=False,
-        not_started=[],
-        num_repetitions=0,
-        time_budget_s=None,
-        replicates=1,
-        kinds=("training",),
-        plots=[],
-        plots_left_out=[],
-        options={"widths": "64:160", "precision": "fp32"},
-    )
-    (command,) = commands_in(lines)
-    values = pasted_sweep(command).values
-    assert values["precision"] == ("fp32",)
-    assert values.keys() & {"replicates", "retry"}
+def test_a_search_of_the_same_images_leaves_out_what_it_finds_by_itself() -> None:
+    given = {"images": "mine", "batch-size": "1,2", "replicates": "3", "precision": "bf16", "time-budget": "4m"}
+    assert search_command(given) == "vnbench sweep --images mine --precision bf16 --find-max-batch"
+    assert pasted_sweep(search_command({"widths": "64:160", "memory-by": "step"})).values["find-max-batch"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from record_factory import (
     measured_memory_record,
     measured_training_record,
@@ -13,7 +14,7 @@ from record_factory import (
 )
 from rich.console import Console
 
-from vnbench.output.progress import SweepProgress, describe_outcome, describe_trial
+from vnbench.output.progress import ANNOUNCED_S, SweepProgress, describe_outcome, describe_trial
 from vnbench.records.record import Cause, TrialWarning
 from vnbench.sweep.estimate import TrialTimes
 
@@ -22,7 +23,7 @@ def times() -> TrialTimes:
     return TrialTimes(workload=some_workload(), pace=some_pace())
 
 
-def test_without_a_terminal_each_trial_is_a_plain_line_with_an_estimate() -> None:
+def test_without_a_terminal_each_trial_is_one_plain_line_with_its_warnings_by_code_and_an_estimate() -> None:
     text = io.StringIO()
     specs = [memory_spec(training_spec()), training_spec()]
     warning = TrialWarning(code="few-steps", message="only 3 steps")
@@ -31,14 +32,37 @@ def test_without_a_terminal_each_trial_is_a_plain_line_with_an_estimate() -> Non
         for spec, record in zip(specs, records, strict=True):
             progress.started(spec, 1)
             progress.finished(record)
-    lines = text.getvalue().splitlines()
-    assert len(lines) == 5
-    assert lines[0].startswith("[1/2] memory: micro-batch 1, fp32, norm fp32 (about ")
+    lines = [line for line in text.getvalue().splitlines() if line.startswith("[")]
+    assert lines[0].startswith("[1/2] memory: micro-batch 1, fp32, norm fp32: ")
     assert lines[0].endswith(" left)")
-    assert lines[2].startswith("[2/2] training: batch 1,")
-    assert " valid Mpx/s in " in lines[3]
-    assert lines[4] == "    warning: only 3 steps"
+    assert lines[1].startswith("[2/2] training: batch 1,")
+    assert " valid Mpx/s in " in lines[1]
+    assert lines[1].endswith("; few-steps")
+    assert "only 3 steps" not in text.getvalue()
     assert "\x1b" not in text.getvalue()
+
+
+@pytest.mark.parametrize(("s_per_mpx", "is_announced"), [(0.001, False), (10.0, True)])
+def test_only_a_long_trial_has_a_line_when_it_starts_without_a_terminal(s_per_mpx: float, is_announced: bool) -> None:
+    text = io.StringIO()
+    spec = training_spec()
+    pace = TrialTimes(workload=some_workload(), pace=some_pace(fp32=s_per_mpx))
+    assert (pace.of(spec) >= ANNOUNCED_S) is is_announced
+    with SweepProgress([spec], times=pace, console=Console(file=text, width=60)) as progress:
+        progress.started(spec, 1)
+    assert (": takes about " in text.getvalue()) is is_announced
+
+
+def test_the_fastest_so_far_is_told_where_trials_are_ranked() -> None:
+    records = [measured_training_record(training_spec(precision=one)) for one in ("fp32", "bf16", "fp32")]
+    for is_ranked in (True, False):
+        text = io.StringIO()
+        specs = [record.spec for record in records]
+        with SweepProgress(specs, times=times(), console=Console(file=text), is_ranked=is_ranked) as progress:
+            for record in records:
+                progress.finished(record)
+        told = ["the fastest so far" in line for line in text.getvalue().splitlines()]
+        assert told == [False, is_ranked, False]
 
 
 def test_on_a_terminal_there_is_a_bar_and_one_line_per_trial() -> None:
@@ -49,6 +73,7 @@ def test_on_a_terminal_there_is_a_bar_and_one_line_per_trial() -> None:
         progress.finished(measured_training_record(training_spec()))
     assert "0/1" in text.getvalue()
     assert "[1/1] training" in text.getvalue()
+    assert "best so far: " in text.getvalue()
 
 
 def test_accumulation_is_told_as_a_product() -> None:
@@ -61,7 +86,7 @@ def test_a_failure_is_told_with_its_reason() -> None:
     assert describe_outcome(record) == "timeout, still running after 10 min"
 
 
-def test_a_repeated_trial_is_told_when_it_is_tried_again() -> None:
+def test_a_disturbed_trial_has_a_number_only_when_it_ends_for_good() -> None:
     text = io.StringIO()
     specs = [training_spec(), training_spec(batch_size=2)]
     warning = TrialWarning(code="throttled", message="the GPU lowered its clocks")
@@ -73,14 +98,11 @@ def test_a_repeated_trial_is_told_when_it_is_tried_again() -> None:
         progress.started(specs[0], 2)
         progress.finished(measured_training_record(specs[0], attempt=1))
         progress.noted("all is over")
-    lines = text.getvalue().splitlines()
-    assert lines[1].endswith("; disturbed, so once more at the end")
-    assert lines[2] == "    warning: the GPU lowered its clocks"
-    assert "batch 2" in lines[3]
-    assert "try" not in lines[3]
-    assert lines[5].startswith("[2/2] training: batch 1")
-    assert ", try 2 (about " in lines[5]
-    assert lines[-1] == "warning: all is over"
+    lines = [line for line in text.getvalue().splitlines() if ": takes about " not in line]
+    assert lines[0].endswith(": disturbed, to be tried again; throttled")
+    assert lines[1].startswith("[1/2] training: batch 2")
+    assert lines[2].startswith("[2/2] training: batch 1")
+    assert lines[3] == "warning: all is over"
 
 
 def test_a_try_that_was_told_is_not_told_twice() -> None:
@@ -90,4 +112,6 @@ def test_a_try_that_was_told_is_not_told_twice() -> None:
         progress.started(record.spec, 1)
         progress.repeated(record)
         progress.finished(record)
-    assert text.getvalue().count("valid Mpx/s") == 1
+    assert [line for line in text.getvalue().splitlines() if "takes about" not in line] == [
+        f"{describe_trial(record.spec)}: disturbed, to be tried again"
+    ]

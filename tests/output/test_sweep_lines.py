@@ -5,42 +5,40 @@ from pathlib import Path
 from record_factory import some_pace, some_workload, training_spec
 
 from vnbench.output.sweep_lines import dry_run_lines, interrupted_line, plan_lines, result_lines
+from vnbench.request.config import complete
+from vnbench.request.reading import read_request
 from vnbench.sweep.budget import SweepEstimate
+from vnbench.sweep.cells import candidate_cells
 from vnbench.sweep.design import Design
 from vnbench.sweep.estimate import TrialTimes
 
 OUT = Path("results/cpu/sweep.jsonl")
+CPU = {"device_type": "cpu", "device_name": "Some CPU", "num_cpus": 2}
 
 
 def lines(**changes: object) -> list[str]:
     values = {
         "out": OUT,
-        "statuses": {"ok": 2},
         "missing_kinds": {},
-        "is_ended_by_image": False,
         "not_started": [],
-        "num_repetitions": 0,
         "time_budget_s": None,
-        "replicates": 1,
-        "kinds": ("memory", "training"),
         "plots": [Path("results/cpu/sweep/step_time.png")],
-        "plots_left_out": ["workers: run vnbench sweep --num-workers 0,2"],
-        "options": {"widths": "3200:12800"},
+        "plots_left_out": ["workers: no two trials differ; measure with: vnbench sweep --num-workers 0,2"],
     }
     return list(result_lines(**(values | changes)))  # type: ignore[arg-type]
 
 
-def test_the_end_names_records_plots_what_was_left_out_and_the_next_command() -> None:
+def test_the_end_names_records_and_figures_and_those_that_need_other_trials() -> None:
     assert lines() == [
-        "not drawn: workers: run vnbench sweep --num-workers 0,2",
-        "plots: results/cpu/sweep",
+        "figures: results/cpu/sweep (not measured for: workers; vnbench plot says what would)",
         "records: results/cpu/sweep.jsonl",
-        "next: more processes narrow the intervals: vnbench sweep --widths 3200:12800 --replicates 3",
     ]
 
 
-def test_more_processes_than_there_were_are_the_next_thing_to_try() -> None:
-    assert "--replicates 10" in lines(replicates=5)[-1]
+def test_a_figure_that_could_not_be_written_is_told_with_its_reason() -> None:
+    told = lines(plots_left_out=["drift: results cannot be written (File exists)"])
+    assert told[0] == "not drawn: drift: results cannot be written (File exists)"
+    assert told[1] == "figures: results/cpu/sweep"
 
 
 def test_what_the_budget_left_is_named_one_by_one() -> None:
@@ -48,22 +46,11 @@ def test_what_the_budget_left_is_named_one_by_one() -> None:
     assert told[0] == "not measured within the time budget of 4 min:"
     assert "batch 1" in told[1]
     assert "batch 2" in told[2]
-    assert "the same command again measures the rest, its time counted anew: vnbench sweep " in told[-1]
-
-
-def test_repetitions_without_time_are_told_by_their_number() -> None:
-    told = lines(num_repetitions=3, time_budget_s=240.0)
-    assert told[-1].startswith("next: 3 repetitions found no time, and would narrow the intervals: vnbench sweep ")
-    assert not any(line.startswith("not measured") for line in told)
-
-
-def test_failed_trials_are_to_be_tried_again() -> None:
-    assert "--retry crashed,timeout" in lines(statuses={"ok": 1, "timeout": 1, "crashed": 2})[-1]
 
 
 def test_an_interruption_says_what_is_kept() -> None:
     assert interrupted_line(3, out=OUT) == (
-        "interrupted: 3 finished trials kept in results/cpu/sweep.jsonl; run the same command again to go on"
+        "interrupted: 3 finished trials kept in results/cpu/sweep.jsonl; run the same command again to continue"
     )
 
 
@@ -74,37 +61,48 @@ def test_a_dry_run_tells_what_each_trial_takes() -> None:
     assert all(", about " in line for line in told)
 
 
-def test_the_plan_says_how_long_it_takes_and_when_the_budget_ends_it() -> None:
-    design = Design(cells=(), left_out=("batch 3: does not divide",), trials=())
+def planned(*options: str, num_due: int = 2, budget_s: float | None = None, **parts: object) -> list[str]:
+    flags = dict(zip(options[::2], options[1::2], strict=True))
+    config = complete(read_request({"widths": "64:160", **flags}, config_path=None), environment=CPU)
+    cells = candidate_cells(config)
+    design = Design(**({"cells": cells, "left_out": (), "trials": (None,) * 2} | parts))  # type: ignore[arg-type]
     estimate = SweepEstimate(total_s=400.0, least_s=20.0)
-    whole = list(plan_lines(design, num_due=2, out=OUT, estimate=estimate, budget_s=None))
-    assert whole[1:] == ["estimated time: 6 min 40 s", "left out: batch 3: does not divide"]
-    cut = list(plan_lines(design, num_due=2, out=OUT, estimate=estimate, budget_s=300.0))
-    assert cut[1] == "estimated time: 6 min 40 s; the time budget ends it after 5 min"
-    assert len(list(plan_lines(design, num_due=0, out=OUT, estimate=estimate, budget_s=None))) == 2
+    return list(plan_lines(design, config, num_due=num_due, out=OUT, estimate=estimate, budget_s=budget_s))
 
 
-def test_memory_trials_alone_gain_nothing_from_more_processes() -> None:
-    assert not any(line.startswith("next: ") for line in lines(kinds=("memory",)))
-    assert any("measures the rest" in line for line in lines(kinds=("memory",), not_started=[training_spec()]))
+def test_the_plan_says_what_is_measured_how_long_it_takes_and_when_the_budget_ends_it() -> None:
+    axes = ("precision", "bf16,fp32", "norm-precision", "fp32", "checkpointing", "none", "num-workers", "0")
+    whole = planned(*axes, "batch-size", "1,2", left_out=("batch 3: does not divide",))
+    assert whole[0] == (
+        "measuring: veernet-tiny in batch 1, bf16, norm in fp32, no checkpointing, bucketed sampler, 0 workers; then "
+        "one change at a time: fp32; batch 2; batch 2, random sampler"
+    )
+    assert whole[1] == "estimated time: 6 min 40 s for 4 configurations in 2 trials"
+    assert "left out: batch 3: does not divide" in whole
+    assert whole[-1] == f"records: {OUT}"
+    assert planned(*axes, budget_s=300.0)[1].endswith("; the time budget ends it after 5 min")
+    assert planned(*axes, num_due=0)[1].startswith("nothing is left to measure: ")
+
+
+def test_a_full_design_is_told_by_its_axes() -> None:
+    told = planned("design", "full", "batch-size", "1,2", "precision", "fp32", "norm-precision", "fp32")[0]
+    assert told.startswith("measuring: veernet-tiny, every combination of batch-size 1, 2; checkpointing none, stages;")
+
+
+def test_what_a_cpu_sweep_chose_by_itself_is_told_with_the_options_that_choose_otherwise() -> None:
+    (why,) = (line for line in planned() if line.startswith("chosen to fit "))
+    assert why.startswith("chosen to fit 4 min 30 s (--time-budget): ")
+    assert "--replicates 1 " in why
+    assert not any(line.startswith("chosen") for line in planned("subset", "2"))
 
 
 def test_one_of_anything_is_told_as_one() -> None:
-    design = Design(cells=(None,), left_out=(), trials=(None,))  # type: ignore[arg-type]
-    estimate = SweepEstimate(total_s=400.0, least_s=20.0)
-    first = next(iter(plan_lines(design, num_due=1, out=OUT, estimate=estimate, budget_s=None)))
-    assert first.startswith("1 configuration in 1 trial;")
+    one = planned("batch-size", "1", num_due=1, cells=(), trials=(None,))
+    assert one[1] == "estimated time: 6 min 40 s for 0 configurations in 1 trial"
     assert interrupted_line(1, out=OUT).startswith("interrupted: 1 finished trial kept in")
 
 
 def test_a_kind_of_which_nothing_was_measured_is_named_with_the_reason() -> None:
     assert "nothing was measured of training: 2 crashed; the first: a.png: is missing" in lines(
         missing_kinds={"training": "2 crashed; the first: a.png: is missing"}
-    )
-
-
-def test_an_image_that_ended_the_sweep_is_the_next_thing_to_mend() -> None:
-    told = lines(is_ended_by_image=True, not_started=[training_spec()], statuses={"ok": 1, "crashed": 1})
-    assert told[-1].startswith(
-        "next: mend the images, or take out what cannot be used, and measure anew: vnbench sweep "
     )

@@ -31,6 +31,7 @@ def sweep(*, config: Path | None, dry_run: bool, as_json: bool, **given: Any) ->
     # A sweep that is told to end (a scheduler's SIGTERM) ends as it does on Ctrl-C: its finished trials are kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     request = read_request(texts_of(OPTIONS, given), config_path=config)
+    click.echo("Starting torch and looking at this machine: this takes some seconds.", err=True)
     start_server()  # which imports torch meanwhile
 
     from vnbench.commands.sweep.sweep import run_sweep_command

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vnbench.analysis.comparison.lever_differences import differing_levers
-from vnbench.analysis.comparison.side_by_side import side_by_side
+from vnbench.analysis.comparison.side_by_side import SideBySide, side_by_side
 from vnbench.analysis.comparison.sweep_answer import LeverEffect, SweepAnswer, answer_of
 from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.analysis.trials.noise import measure_noise
@@ -33,8 +33,10 @@ LABELS = {"precision": "precision {}", "shapes": "at most {}"}
 """Levers whose phrase does not stand on its own in a list."""
 
 
-def answer_lines(records: Sequence[TrialRecord], *, centre: TrialSpec | None = None) -> tuple[str, ...]:
-    """Return the answer of some records of one device as lines; none where fewer than two trials can be compared.
+def found_answer(
+    records: Sequence[TrialRecord], *, centre: TrialSpec | None = None
+) -> tuple[SweepAnswer | None, Sequence[TrialSummary], SideBySide]:
+    """Return the answer of some records of one device, with what it rests on; None where too few can be compared.
 
     ``centre`` is the configuration that the sweep was varied from; without it the records tell it.
     """
@@ -42,7 +44,12 @@ def answer_lines(records: Sequence[TrialRecord], *, centre: TrialSpec | None = N
     noise = measure_noise(latest)
     sides = side_by_side(latest, noise=noise, centre=centre)
     rows = summarize(latest, noise=noise)
-    answer = answer_of(rows, sides)
+    return answer_of(rows, sides), rows, sides
+
+
+def answer_lines(records: Sequence[TrialRecord], *, centre: TrialSpec | None = None) -> tuple[str, ...]:
+    """Return the answer with all its figures as lines; none where fewer than two trials can be compared."""
+    answer, rows, sides = found_answer(records, centre=centre)
     if answer is None or sides.centre is None:
         return ()
     return (

@@ -1,12 +1,14 @@
-"""How far a sweep is, on stderr: a live bar on a terminal, one plain line per trial elsewhere."""
+"""How far a sweep is, on stderr: on a terminal the current trial, a bar and the best so far; elsewhere plain lines."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from vnbench.output.console import say
 from vnbench.output.words.levers import kind_told
@@ -16,30 +18,50 @@ from vnbench.records.spec.trial_spec import LEVERS, MemorySpec, TrialSpec
 from vnbench.sweep.estimate import TrialTimes
 from vnbench.units import count, format_bytes, format_duration, mpx
 
+ANNOUNCED_S = 20.0
+"""Without a terminal a trial has a line when it ends; one that takes longer than this also has one when it starts."""
+
+
+class _Story(Progress):
+    """The current trial, a bar below it, and the best so far."""
+
+    current = "starting"
+    best = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield the lines, cut where the terminal is too narrow."""
+        yield Text(self.current, no_wrap=True, overflow="ellipsis")
+        yield from super().get_renderables()
+        if self.best:
+            yield Text(f"best so far: {self.best}", no_wrap=True, overflow="ellipsis")
+
 
 class SweepProgress:
-    """Tells of each trial as it starts and ends, with an estimate of the time that is left."""
+    """Tells of the current trial, of each as it ends, of the time that is left, and of the fastest so far."""
 
-    def __init__(self, due: Sequence[TrialSpec], *, times: TrialTimes, console: Console) -> None:
-        """``times`` learns from each trial that ends."""
+    def __init__(
+        self, due: Sequence[TrialSpec], *, times: TrialTimes, console: Console, is_ranked: bool = True
+    ) -> None:
+        """``times`` learns from each trial that ends. Of trials that are not ranked none is told to be the fastest."""
         self._remaining = list(due)
         self._num_finished = 0
         self._waiting: dict[str, TrialRecord] = {}
         self._times = times
         self._console = console
         self._total = len(due)
-        self._progress = Progress(
+        self._best = 0.0 if is_ranked else math.inf
+        self._progress = _Story(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
+            TextColumn("trials"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
             console=console,
             disable=not console.is_terminal,
             transient=True,
         )
-        self._bar = self._progress.add_task("starting", total=self._total, left=self._left())
+        self._bar = self._progress.add_task("", total=self._total, left=self._left())
 
     def __enter__(self) -> SweepProgress:
         self._progress.start()
@@ -53,13 +75,16 @@ class SweepProgress:
     def started(self, spec: TrialSpec, number: int) -> None:
         """Take note that a try at a trial starts, the first with ``number`` 1."""
         again = f", try {number}" if number > 1 else ""
-        self._progress.update(self._bar, description=f"{describe_trial(spec)}{again}", left=self._left())
-        if not self._console.is_terminal:
-            self._say(f"{self._place()} {describe_trial(spec)}{again} ({self._left()})")
+        self._progress.current = f"{describe_trial(spec)}{again}"
+        self._progress.update(self._bar, left=self._left())
+        takes_s = self._times.of(spec)
+        if not self._console.is_terminal and takes_s >= ANNOUNCED_S:
+            self._say(f"{describe_trial(spec)}{again}: takes about {format_duration(takes_s)}")
 
     def repeated(self, record: TrialRecord) -> None:
         """Take note that a trial ended disturbed, and waits behind all others for another try."""
-        self._tell(record, then="; disturbed, so once more at the end")
+        self._times.learn(record)
+        self._say(f"{describe_trial(record.spec)}: disturbed, to be tried again{_codes(record)}")
         self._waiting[record.trial_id] = record
         self._remaining.remove(record.spec)
         self._remaining.append(record.spec)
@@ -67,32 +92,48 @@ class SweepProgress:
 
     def finished(self, record: TrialRecord) -> None:
         """Take note that a trial ended for good, or was skipped; of a try that was told before it says nothing."""
-        if record is not self._waiting.pop(record.trial_id, None):
-            self._tell(record)
         self._num_finished += 1
         self._remaining.remove(record.spec)
+        if record is not self._waiting.pop(record.trial_id, None):
+            self._times.learn(record)
+            self._say(
+                f"[{self._num_finished}/{self._total}] {describe_trial(record.spec)}: {describe_outcome(record)}"
+                f"{self._as_best(record)}{_codes(record)}{self._left_told()}"
+            )
         self._progress.update(self._bar, advance=1, left=self._left())
 
     def noted(self, message: str) -> None:
         """Take note of something about the sweep as a whole."""
         self._say(f"warning: {message}")
 
-    def _tell(self, record: TrialRecord, *, then: str = "") -> None:
-        self._times.learn(record)
-        self._say(f"{self._place()} {describe_trial(record.spec)}: {describe_outcome(record)}{then}")
-        for warning in record.warnings:
-            self._say(f"    warning: {warning.message}")
-
-    def _place(self) -> str:
-        return f"[{self._num_finished + 1}/{self._total}]"
+    def _as_best(self, record: TrialRecord) -> str:
+        """Take note of a training trial; return what to say of it where it is the fastest so far."""
+        if record.status != "ok" or record.kind != "training" or record.block is None:
+            return ""
+        speed = record.block.valid_pixels / record.block.wall_time_s
+        is_first, self._best = not self._best, max(speed, self._best)
+        if speed < self._best:
+            return ""
+        self._progress.best = f"{mpx(speed):.3g} valid Mpx/s with {describe_trial(record.spec).partition(': ')[2]}"
+        return "" if is_first else ", the fastest so far"
 
     def _left(self) -> str:
         if not self._remaining:
             return ""
         return f"about {format_duration(self._times.total(self._remaining))} left"
 
+    def _left_told(self) -> str:
+        """Return the time that is left where no bar shows it."""
+        return f" ({self._left()})" if self._remaining and not self._console.is_terminal else ""
+
     def _say(self, line: str) -> None:
         say(self._console, line)
+
+
+def _codes(record: TrialRecord) -> str:
+    """Return the codes of a trial's warnings, whose words stand under the table."""
+    codes = dict.fromkeys(warning.code for warning in record.warnings)
+    return f"; {', '.join(codes)}" if codes else ""
 
 
 def describe_trial(spec: TrialSpec) -> str:

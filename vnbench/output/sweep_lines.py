@@ -2,49 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vnbench.output.progress import describe_trial
-from vnbench.output.words.commands import Options, same_command
 from vnbench.records.machine_keys import Environment
+from vnbench.records.spec.axes import AXES
+from vnbench.records.spec.lever import LeverValue
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.spec.words import TrialKind
+from vnbench.records.spec.words import REDUCED_PRECISIONS, TrialKind
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.budget import SweepEstimate
+from vnbench.sweep.cells import ORDER_OF_WORTH, Cell
 from vnbench.sweep.design import Design
 from vnbench.sweep.estimate import TrialTimes
 from vnbench.units import count, format_bytes, format_duration
 
+CPU_NOTE = "A CPU's figures compare configurations on this machine; they do not predict a GPU."
+"""Stands under the name of a CPU."""
+
+COMMAND_FOLLOWS = "; measure with: "
+"""Stands between why a figure is left out and the command that would measure it."""
+
+MAX_VALUES = 16
+"""Changes that are named one by one before a sweep."""
+
 
 def device_line(config: SweepConfig, environment: Environment) -> str:
-    """Return where the sweep runs, and on the CPU what its figures are not."""
+    """Return where the sweep runs, and of a CPU what its figures are not."""
     memory = environment["device_memory_bytes"]
     size = f", {format_bytes(memory)}" if memory else ""
     name = f"{environment['device_name']}{size}, torch {environment['torch_version']}"
-    if config.device == "cuda":
-        return f"device: {name}"
-    return (
-        f"device: CPU, {name}. These are CPU figures ({config.model}, {config.design}): "
-        "they show how the levers work here, not what a GPU would do."
-    )
+    return f"device: {name}" if config.device == "cuda" else f"device: CPU, {name}. {CPU_NOTE}"
 
 
 def plan_lines(
-    design: Design, *, num_due: int, out: Path, estimate: SweepEstimate, budget_s: float | None
+    design: Design, config: SweepConfig, *, num_due: int, out: Path, estimate: SweepEstimate, budget_s: float | None
 ) -> Iterator[str]:
-    """Yield how much there is to do, how long it will take, and what was left out."""
+    """Yield what will be measured, how long it will take, why these are chosen, and what was left out."""
+    yield f"measuring: {_measured(design, config)}"
     done = len(design.trials) - num_due
     already = f", {done} of them finished before" if done else ""
-    yield (
-        f"{count(len(design.cells), 'configuration')} in {count(len(design.trials), 'trial')}{already}; records: {out}"
-    )
+    trials = f"{count(len(design.cells), 'configuration')} in {count(len(design.trials), 'trial')}{already}"
     if num_due:
         is_cut = budget_s is not None and estimate.total_s > budget_s
         within = f"; the time budget ends it after {format_duration(budget_s)}" if budget_s and is_cut else ""
-        yield f"estimated time: {format_duration(estimate.total_s)}{within}"
+        yield f"estimated time: {format_duration(estimate.total_s)} for {trials}{within}"
+    else:
+        yield f"nothing is left to measure: {trials}"
+    yield from _why_lines(config)
     for line in design.left_out:
         yield f"left out: {line}"
+    yield f"records: {out}"
+
+
+def _measured(design: Design, config: SweepConfig) -> str:
+    """Return the network, and which configurations of it are measured, from the centre or the axes."""
+    if not design.cells:
+        return config.model
+    centre = design.cells[0]
+    if config.design == "one-at-a-time":
+        changes = [_change(cell, centre) for cell in design.cells[1:]]
+        more = f"; and {count(len(changes) - MAX_VALUES, 'other')}" if len(changes) > MAX_VALUES else ""
+        varied = f"; then one change at a time: {'; '.join(changes[:MAX_VALUES])}{more}" if changes else ""
+        return f"{config.model} in {_phrase(centre, ORDER_OF_WORTH)}{varied}"
+    axes = {name: values for name, values in config.axes.items() if len(values) > 1}
+    varied = "; ".join(f"{AXES[name].option} {', '.join(map(_value, values))}" for name, values in axes.items())
+    how = "computing and loading apart, to forecast" if config.design == "factored" else "every combination"
+    return f"{config.model}, {how} of {varied or 'one value of each lever'}"
+
+
+def _change(cell: Cell, centre: Cell) -> str:
+    """Return in what a cell differs from the centre; a micro-batch that is the batch follows it."""
+    names = [name for name in AXES if getattr(cell, name) != getattr(centre, name)]
+    if len(names) > 1 and cell.precision not in REDUCED_PRECISIONS:
+        names = [name for name in names if name != "norm_precision"]  # which is that of the precision
+    return _phrase(cell, names)
+
+
+def _phrase(cell: Cell, names: Iterable[str]) -> str:
+    return ", ".join(AXES[name].phrase(_level(cell, name)) for name in AXES if name in names)
+
+
+def _level(cell: Cell, name: str) -> LeverValue:
+    value: LeverValue = getattr(cell, name)
+    return "any" if name == "shapes" and value is None else value
+
+
+def _value(value: object) -> str:
+    return "same" if value is None else str(value)
+
+
+def _why_lines(config: SweepConfig) -> Iterator[str]:
+    """Yield what a sweep of this machine chose by itself, and which options choose otherwise."""
+    if config.chooses_size and config.time_budget_s is not None:
+        yield (
+            f"chosen to fit {format_duration(config.time_budget_s)} (--time-budget): "
+            f"{count(config.subset_size, 'image')}, {count(config.max_epochs, 'epoch')}, "
+            f"{count(config.replicates, 'process')} per configuration (--subset {config.subset_size} "
+            f"--max-epochs {config.max_epochs} --replicates {config.replicates} "
+            f"--reference-runs {config.reference_runs}; any of these options fixes them all)"
+        )
 
 
 def dry_run_lines(due: Sequence[TrialSpec], *, times: TrialTimes) -> Iterator[str]:
@@ -55,30 +113,22 @@ def dry_run_lines(due: Sequence[TrialSpec], *, times: TrialTimes) -> Iterator[st
 
 def interrupted_line(num_finished: int, *, out: Path) -> str:
     """Return what is left after an interruption, and how to go on."""
-    return f"interrupted: {count(num_finished, 'finished trial')} kept in {out}; run the same command again to go on"
+    return f"interrupted: {count(num_finished, 'finished trial')} kept in {out}; run the same command again to continue"
 
 
 def result_lines(
     *,
     out: Path,
-    statuses: Mapping[str, int],
     missing_kinds: Mapping[TrialKind, str],
-    is_ended_by_image: bool,
     not_started: Sequence[TrialSpec],
-    num_repetitions: int,
     time_budget_s: float | None,
-    replicates: int,
-    kinds: Sequence[TrialKind],
     plots: Sequence[Path],
     plots_left_out: Sequence[str],
-    options: Options,
 ) -> Iterator[str]:
-    """Yield what was not measured, where everything lies, and the next command to try.
+    """Yield what was not measured, and where everything lies.
 
-    ``missing_kinds`` are kinds of trials of which nothing was measured, with the reason; ``is_ended_by_image`` tells
-    that the sweep ended at a file that cannot be used. ``not_started`` are trials of configurations that got no figure
-    at all, ``num_repetitions`` further processes of the others that found no time. ``options`` are those of this sweep,
-    as they were written.
+    ``missing_kinds`` are kinds of trials of which nothing was measured, with the reason. ``not_started`` are trials of
+    configurations that got no figure at all. ``plots_left_out`` has a line per figure, which begins with its name.
     """
     if not_started:
         budget = f" within the time budget of {format_duration(time_budget_s)}" if time_budget_s else ""
@@ -86,33 +136,12 @@ def result_lines(
         yield from (f"    {describe_trial(spec)}" for spec in not_started)
     for kind, reason in missing_kinds.items():
         yield f"nothing was measured of {kind}: {reason}"
+    # Of figures that need trials of another kind the names are enough here: few sweeps measure every kind.
+    lacking = [line.partition(":")[0] for line in plots_left_out if COMMAND_FOLLOWS in line]
     for line in plots_left_out:
-        yield f"not drawn: {line}"
+        if COMMAND_FOLLOWS not in line:
+            yield f"not drawn: {line}"
+    lack = f" (not measured for: {', '.join(lacking)}; vnbench plot says what would)" if lacking else ""
     if plots:
-        yield f"plots: {plots[0].parent}"
+        yield f"figures: {plots[0].parent}{lack}"
     yield f"records: {out}"
-    if is_ended_by_image:
-        yield f"next: mend the images, or take out what cannot be used, and measure anew: {same_command(options, {})}"
-        return
-    is_timed = any(kind != "memory" for kind in kinds)
-    if not_started:
-        yield f"next: the same command again measures the rest, its time counted anew: {same_command(options, {})}"
-        return
-    if num_repetitions:
-        repetitions = count(num_repetitions, "repetition")
-        yield f"next: {repetitions} found no time, and would narrow the intervals: {same_command(options, {})}"
-        return
-    asked = _next_options(statuses, replicates=replicates, is_timed=is_timed)
-    if asked is not None:
-        reason, changes = asked
-        yield f"next: {reason}: {same_command(options, changes)}"
-
-
-def _next_options(statuses: Mapping[str, int], *, replicates: int, is_timed: bool) -> tuple[str, Options] | None:
-    """Return why to run the sweep once more, and with which options; None where nothing would be gained."""
-    again = sorted(statuses.keys() & {"crashed", "timeout"})
-    if again:
-        return "to try those that failed again", {"retry": ",".join(again)}
-    if not is_timed:
-        return None
-    return "more processes narrow the intervals", {"replicates": str(3 if replicates < 3 else 2 * replicates)}

@@ -123,7 +123,7 @@ def _measure(
         return how.checkouts[side].run(task, timeout_s=how.trial_timeout_s)
 
     times = TrialTimes(workload=_workload(specs, corpus_directory), pace=Pace.rough(specs[0]))
-    with SweepProgress([spec for _, spec in turns], times=times, console=console) as progress:
+    with SweepProgress([spec for _, spec in turns], times=times, console=console, is_ranked=False) as progress:
         for side, record in run_in_turn(
             turns,
             run=run,

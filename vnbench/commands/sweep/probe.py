@@ -26,7 +26,7 @@ from vnbench.sweep.choices import choose, chosen_config, precisions_to_sweep
 from vnbench.sweep.design import Design, probe_spec
 from vnbench.sweep.estimate import Pace, TrialTimes, Workload
 from vnbench.sweep.loop import DueTrial
-from vnbench.units import format_duration, mpx
+from vnbench.units import mpx
 
 PROBE_CANVASES = ((128, 512), (256, 1280), (480, 3200), (640, 6400))
 """Height and width in pixels: from little enough for a precision that is emulated to half a worst-case image."""
@@ -205,10 +205,9 @@ def _lines(config: SweepConfig, record: TrialRecord, pace: Pace) -> Iterator[str
         yield f"warning: the probe of this machine failed ({record.status}: {reason}): times are a rough guess"
     else:
         center = chosen[0]
-        yield f"probe: {significant(pace.s_per_mpx[center], digits=2)} s per megapixel of training in {center}"
+        speed = significant(pace.s_per_mpx[center], digits=2)
+        yield f"speed: about {speed} s per megapixel of training in {center}, from a few small steps"
         yield from _slow_precisions(probe, chosen, is_chosen=config.chooses_precision)
-    if config.chooses_size:
-        yield _size_line(config, record.choices)
 
 
 def _slow_precisions(probe: ProbeReading, chosen: Sequence[Precision], *, is_chosen: bool) -> Iterator[str]:
@@ -222,12 +221,3 @@ def _slow_precisions(probe: ProbeReading, chosen: Sequence[Precision], *, is_cho
             yield f"left out: {slow}; --precision {','.join((*chosen, precision))} measures it"
         elif not is_chosen:
             yield f"warning: {slow}"
-
-
-def _size_line(config: SweepConfig, choices: SweepChoices) -> str:
-    assert config.time_budget_s is not None
-    return (
-        f"chosen for this machine and {format_duration(config.time_budget_s)}: --subset {choices.subset_size} "
-        f"--max-epochs {choices.max_epochs} --replicates {choices.replicates} "
-        f"--reference-runs {choices.reference_runs} (any of these flags fixes them all)"
-    )

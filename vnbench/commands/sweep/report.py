@@ -18,6 +18,7 @@ from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeArray
 from vnbench.output.answer import answer_lines
+from vnbench.output.answer_sentence import answer_sentence
 from vnbench.output.console import stdout_console
 from vnbench.output.tables.certification import certification_table
 from vnbench.output.tables.compute import compute_table
@@ -121,11 +122,13 @@ def print_tables(
     *,
     centre: TrialSpec | None = None,
 ) -> None:
-    """Print the tables of everything that some records hold, the forecasts of a factored sweep, and its answer.
+    """Print the answer in a sentence, the tables of everything that some records hold, and the answer's figures.
 
     ``centre`` is the training trial that the sweep was varied from.
     """
     stdout = stdout_console()
+    if sentence := answer_sentence(records, centre=centre):
+        stdout.print(Text(f"{sentence}\n"))
     if of_kind(records, TrainingSpec) or not records:
         stdout.print(summary_table(records, price_per_hour=config.price_per_hour, centre=centre))
     if config.kinds == ("memory",) or any(record.spec.soak is not None for record in of_kind(records, MemorySpec)):

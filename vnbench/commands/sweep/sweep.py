@@ -21,6 +21,7 @@ from vnbench.commands.sweep.report import SweepReport, find_missing_kinds, print
 from vnbench.commands.sweep.run import SweepRun
 from vnbench.commands.sweep.search import SearchReport, run_search_command
 from vnbench.output.console import say, stderr_console
+from vnbench.output.next_steps import next_steps
 from vnbench.output.plots.figures import Drawn, Subject, draw_figures
 from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
 from vnbench.output.words.commands import Options
@@ -88,7 +89,8 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         times = TrialTimes(workload=workload_of(corpus), pace=settled.pace, finished=results.records)
         budget = Budget(total_s=config.time_budget_s, start=start)
         estimate = estimate_sweep(corpus, due, times, elapsed_s=budget.elapsed_s())
-        _say_all(console, plan_lines(design, num_due=len(due), out=out, estimate=estimate, budget_s=budget.total_s))
+        story = plan_lines(design, config, num_due=len(due), out=out, estimate=estimate, budget_s=budget.total_s)
+        _say_all(console, story)
         budget.check(estimate)
         if settled.is_new:
             results.append(settled.probe)
@@ -134,19 +136,25 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     )
     lines = result_lines(
         out=out,
-        statuses=report.statuses,
         missing_kinds=report.missing_kinds,
-        is_ended_by_image=report.is_ended_by_image,
         not_started=unmeasured,
-        num_repetitions=sum(spec not in unmeasured for spec in not_started),
         time_budget_s=config.time_budget_s,
-        replicates=config.replicates,
-        kinds=config.kinds,
         plots=drawn.files,
         plots_left_out=drawn.left_out,
+    )
+    steps = next_steps(
+        records,
+        centre=centre,
+        out=out,
+        statuses=report.statuses,
+        is_ended_by_image=report.is_ended_by_image,
+        num_unmeasured=len(unmeasured),
+        num_repetitions=sum(spec not in unmeasured for spec in not_started),
+        replicates=config.replicates,
+        kinds=config.kinds,
         options=request.texts,
     )
-    _say_all(console, lines)
+    _say_all(console, (*lines, *steps))
     return report
 
 
@@ -227,7 +235,8 @@ def _show_plan(
     due = due_trials(design.trials, records=records, retry=config.retry)
     times = TrialTimes(workload=workload_of(corpus), pace=settled.pace, finished=records)
     estimate = estimate_sweep(corpus, due, times, elapsed_s=time.monotonic() - start)
-    _say_all(console, plan_lines(design, num_due=len(due), out=out, estimate=estimate, budget_s=config.time_budget_s))
+    story = plan_lines(design, config, num_due=len(due), out=out, estimate=estimate, budget_s=config.time_budget_s)
+    _say_all(console, story)
     specs = [trial.planned.spec for trial in due]
     _say_all(console, dry_run_lines(specs, times=times))
     say(console, f"corpus: {corpus.describe(corpus.measured_examples(specs))}")

@@ -11,6 +11,7 @@ from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.spec.words import USUAL_GROUPS
 from vnbench.request.options import OPTIONS
+from vnbench.request.reading import NOT_OF_A_SEARCH
 from vnbench.units import PixelRange
 
 Options = Mapping[str, str]
@@ -42,6 +43,12 @@ def sweep_command(options: Options, asked: Options) -> str:
     """Return the command of another sweep of the same network and images; ``asked`` is what it is to measure."""
     kept = {name: text for name, text in options.items() if name not in NOT_OF_ANOTHER_SWEEP}
     return _command("sweep", {**kept, **asked})
+
+
+def search_command(options: Options) -> str:
+    """Return the command that searches the largest micro-batch of the same network and images."""
+    kept = {name: text for name, text in options.items() if name not in {*NOT_OF_A_SEARCH, "time-budget"}}
+    return sweep_command(kept, {"find-max-batch": "yes"})
 
 
 def same_command(options: Options, asked: Options) -> str:

@@ -12,7 +12,7 @@ from vnbench.records.record import Status, TrialWarning, WarningCode
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import count
 
-MAX_EQUAL_WARNINGS = 2
+MAX_EQUAL_WARNINGS = 1
 """Rows with the same warning that get a line each; more of them share one, and where they are more than half of the
 rows the warning is one of the whole table and marks none of them."""
 

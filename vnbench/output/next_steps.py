@@ -1,0 +1,110 @@
+"""What to do after a sweep: up to three commands, each with its reason, apt to what was found."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from vnbench.output.answer import found_answer
+from vnbench.output.answer_sentence import listed, undecided
+from vnbench.output.words.commands import Options, same_command, search_command, sweep_command
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import TrialKind
+from vnbench.units import count
+
+MAX_STEPS = 3
+
+MAX_UNDECIDED = 3
+"""Changes that are named as those which more processes would decide."""
+
+MUCH_WAITING = 0.1
+"""Share of its time that the fastest configuration waits for its loader, above which the loader is looked at next."""
+
+
+def next_steps(
+    records: Sequence[TrialRecord],
+    *,
+    centre: TrialSpec | None,
+    out: Path,
+    statuses: Mapping[str, int],
+    is_ended_by_image: bool,
+    num_unmeasured: int,
+    num_repetitions: int,
+    replicates: int,
+    kinds: Sequence[TrialKind],
+    options: Options,
+) -> Iterator[str]:
+    """Yield a line per step. ``options`` are those of the sweep, as they were written; ``records`` its own.
+
+    ``num_unmeasured`` configurations got no figure at all, ``num_repetitions`` further processes found no time.
+    """
+    if is_ended_by_image:
+        yield _line(
+            "mend the images, or remove those that cannot be used, and measure again", same_command(options, {})
+        )
+        return
+    rest = tuple(_to_finish(statuses, num_unmeasured=num_unmeasured, num_repetitions=num_repetitions, options=options))
+    steps = (
+        *(rest or _to_decide(records, centre=centre, kinds=kinds, replicates=replicates, options=options)),
+        *_to_look_closer(records, centre=centre, options=options),
+        *_to_use(statuses, out=out, kinds=kinds),
+    )
+    yield from steps[:MAX_STEPS]
+
+
+def _line(reason: str, command: str) -> str:
+    return f"next: {reason}: {command}"
+
+
+def _to_finish(
+    statuses: Mapping[str, int], *, num_unmeasured: int, num_repetitions: int, options: Options
+) -> Iterator[str]:
+    """Yield what measures the rest of the sweep."""
+    failed = sorted(statuses.keys() & {"crashed", "timeout"})
+    if num_unmeasured:
+        yield _line("measure the rest; the time budget starts again", same_command(options, {}))
+    elif num_repetitions:
+        repetitions = count(num_repetitions, "repetition")
+        yield _line(f"run the {repetitions} that found no time, for narrower intervals", same_command(options, {}))
+    elif failed:
+        yield _line("try again what failed", same_command(options, {"retry": ",".join(failed)}))
+
+
+def _to_look_closer(records: Sequence[TrialRecord], *, centre: TrialSpec | None, options: Options) -> Iterator[str]:
+    """Yield what measures that which limits the fastest configuration."""
+    answer, rows, _ = found_answer(records, centre=centre)
+    if answer is None:
+        return
+    fastest = answer.fastest
+    if (fastest.data_wait_ratio or 0.0) >= MUCH_WAITING:
+        yield _line("find out how many workers feed it", sweep_command(options, {"kind": "compute,loader"}))
+    if fastest.spec.device == "cuda" and fastest.spec.batch_size == max(row.spec.batch_size for row in rows):
+        yield _line("find the largest micro-batch that fits", search_command(options))
+
+
+def _to_decide(
+    records: Sequence[TrialRecord],
+    *,
+    centre: TrialSpec | None,
+    kinds: Sequence[TrialKind],
+    replicates: int,
+    options: Options,
+) -> Iterator[str]:
+    """Yield what narrows the intervals."""
+    if all(kind == "memory" for kind in kinds):
+        return
+    open_changes = undecided(records, centre=centre)[:MAX_UNDECIDED]
+    reason = f"decide the effect of {listed(open_changes)} on the time" if open_changes else "narrow the intervals"
+    yield _line(reason, same_command(options, {"replicates": str(3 if replicates < 3 else 2 * replicates)}))
+
+
+def _to_use(statuses: Mapping[str, int], *, out: Path, kinds: Sequence[TrialKind]) -> Iterator[str]:
+    """Yield what the records are good for."""
+    if not statuses.get("ok"):
+        return
+    file = shlex.quote(str(out))
+    if {"training", "compute"} & set(kinds):
+        yield _line("plan a run of your length", f"vnbench plan {file} --examples 15000 --epochs 50 --window 12h")
+    yield _line("make a report to share", f"vnbench report {file} --out report")
