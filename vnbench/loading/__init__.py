@@ -1,1 +1,1 @@
-"""Batches from image files, in the training process or in workers."""
+"""Loading of batches from image files, in the training process or in workers."""

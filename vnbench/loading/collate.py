@@ -1,4 +1,4 @@
-"""From ragged examples to one batch of tensors: padded on the host in uint8, widened on the device.
+"""Collation of examples into a batch: padded as uint8 on the host, converted to float and int64 on the device.
 
 Shape suffixes: B examples, C channels (one), H rows and W columns of the canvas.
 
@@ -32,36 +32,36 @@ BACKGROUND = 0
 
 
 class Batch(NamedTuple):
-    """A micro-batch as it leaves the loader: three tensors, whatever the number of examples."""
+    """A micro-batch from the loader: three tensors for any number of examples."""
 
     images_BHW: Tensor
     """uint8, WHITE beyond each example's size."""
     masks_BHW: Tensor
     """uint8 classes, BACKGROUND beyond each example's size."""
     sizes_B2: Tensor
-    """int32: height and width of each example in pixels."""
+    """int32, height and width of each example in pixels."""
 
 
 class DeviceTensors(NamedTuple):
-    """A micro-batch as model and loss take it."""
+    """A micro-batch as input of model and loss."""
 
     images_BCHW: Tensor
     """float32, one channel: 0 for white, 1 for black."""
     targets_BHW: Tensor
     """int64 classes."""
     valid_BHW: Tensor
-    """bool: whether the pixel belongs to its example and not to the padding."""
+    """bool, True for pixels of an example and False for padding."""
 
 
 def collate(examples: Sequence[Example], *, canvas: tuple[int, int] | None = None, pin_memory: bool = False) -> Batch:
-    """Return the batch of some examples, padded at the bottom and on the right.
+    """Return a batch of examples, padded at the bottom and on the right.
 
-    The canvas is the largest height and width among them, aligned; or the (height, width) given. In a loader's worker
-    process images and masks lie in shared memory; elsewhere ``pin_memory`` puts all three tensors into memory that a
-    GPU copies from.
+    The canvas is the given (height, width), or the aligned maximum height and width of the examples. In a loader's
+    worker process, images and masks are in shared memory; elsewhere ``pin_memory`` puts all three tensors into pinned
+    memory.
 
     Raises:
-        ValueError: no examples, or a canvas that is not aligned or is smaller than an example.
+        ValueError: there are no examples, or the canvas is not aligned or is smaller than an example.
     """
     if not examples:
         raise ValueError("a batch holds at least one example")
@@ -74,7 +74,7 @@ def collate(examples: Sequence[Example], *, canvas: tuple[int, int] | None = Non
         )
     images_BHW, masks_BHW = (_empty_bytes((len(examples), height, width), pin_memory=pin_memory) for _ in range(2))
     for index, (image_HW, mask_HW) in enumerate(examples):
-        # Through numpy, because decoded pixels are read-only and torch warns of such arrays.
+        # Use numpy: decoded pixels are read-only, and torch warns about such arrays.
         _fill(images_BHW[index].numpy(), image_HW, padding=WHITE)
         _fill(masks_BHW[index].numpy(), mask_HW, padding=BACKGROUND)
     return Batch(images_BHW=images_BHW, masks_BHW=masks_BHW, sizes_B2=_sizes(sizes_B2, pin_memory=pin_memory))
@@ -90,19 +90,19 @@ def blank_batch(num_examples: int, *, height: int, width: int) -> Batch:
 
 
 def to_device(batch: Batch, device: torch.device, *, non_blocking: bool) -> Batch:
-    """Return the batch on a device. From pinned memory, a ``non_blocking`` copy lets the host run on."""
+    """Return the batch on a device. A ``non_blocking`` copy from pinned memory does not block the host."""
     return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in batch))
 
 
 def device_tensors(batch: Batch) -> DeviceTensors:
-    """Return what model and loss take, computed on the device of the batch.
+    """Return the inputs of model and loss, computed on the device of the batch.
 
-    Ink is 1 and white is exactly 0, so padded pixels are what the convolutions' own zero padding is, and a canvas may
-    end anywhere. There is no mean to subtract and no scale to fit: a norm follows the first convolution.
+    Ink is 1 and white is exactly 0, so padded pixels equal the convolutions' zero padding, and a canvas may end
+    anywhere. Images are not standardised: a norm follows the first convolution.
     """
     device = batch.images_BHW.device
     _, height, width = batch.images_BHW.shape
-    # Inverted as bytes: one pass over a quarter of the memory, and no rounding near white.
+    # Invert bytes: one pass over a quarter of the memory, and no rounding near white.
     images_BHW = (WHITE - batch.images_BHW).to(torch.float32).div_(WHITE)
     heights_B11, widths_B11 = batch.sizes_B2[:, :, None, None].unbind(dim=1)
     rows_H1 = torch.arange(height, dtype=torch.int32, device=device)[:, None]
@@ -115,20 +115,20 @@ def device_tensors(batch: Batch) -> DeviceTensors:
 
 
 def _empty_bytes(shape: tuple[int, ...], *, pin_memory: bool) -> Tensor:
-    """Return an uninitialised uint8 tensor that reaches another process without a copy if it is made in a worker."""
+    """Return an uninitialised uint8 tensor; one made in a worker reaches another process without a copy."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8, pin_memory=pin_memory)
-    # torch's default_collate allocates in the same way. There is no public one that makes no copy: share_memory_()
-    # would write the batch a second time, which halves the throughput of two workers.
+    # torch's default_collate allocates in the same way. The public share_memory_() would write the batch a second
+    # time, which halves the throughput of two workers.
     new_shared = getattr(torch.UntypedStorage, "_new_shared", None)
     if new_shared is None:
-        # Slower, but right: torch moves the tensor into shared memory when it is sent.
+        # Slower but correct: torch moves the tensor into shared memory when it is sent.
         return torch.empty(shape, dtype=torch.uint8)
     return torch.empty(0, dtype=torch.uint8).set_(new_shared(math.prod(shape))).view(shape)
 
 
 def _sizes(sizes_B2: NDArray[np.int32], *, pin_memory: bool) -> Tensor:
-    """Return the sizes as a tensor; where they are not pinned as the images are, their copy holds the host up."""
+    """Return the sizes as a tensor, pinned like the images: copying unpinned sizes would block the host."""
     if not pin_memory or get_worker_info() is not None:
         return torch.from_numpy(sizes_B2)
     return torch.empty(sizes_B2.shape, dtype=torch.int32, pin_memory=True).copy_(torch.from_numpy(sizes_B2))

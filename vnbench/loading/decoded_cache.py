@@ -1,4 +1,4 @@
-"""Decoded images and masks kept for later epochs, in memory or in a file, up to a limit."""
+"""A cache of decoded images and masks for later epochs, in memory or in a file, up to a limit."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ Pixels = NDArray[np.uint8]
 
 
 class DecodedCache:
-    """Room for the decoded pixels of some examples, shared with every process forked after it was made.
+    """Decoded pixels of some examples, shared with every process that is forked after the cache was made.
 
-    Which examples have room is settled beforehand: those first in order, until the limit is reached. So no process has
-    to ask another, and two that decode the same example write the same bytes. A file is unlinked as soon as it is
-    opened: nothing is left of it, however the process ends.
+    The examples with room are fixed in advance: the first in order, up to the limit. So processes need no locks, and
+    two
+    that decode the same example write the same bytes. The file is unlinked as soon as it is open, so that it disappears
+    however the process ends.
     """
 
     def __init__(
         self, sizes_N2: SizeArray, *, examples: Iterable[int], limit_bytes: int, folder: Path | None = None
     ) -> None:
-        """Make room for ``examples``, rows of ``sizes_N2``; ``folder`` keeps them in a file there, None in memory.
+        """Make room for ``examples``, indices into ``sizes_N2``, in a file in ``folder`` or, if it is None, in memory.
 
         Raises:
-            LoaderError: the folder cannot be written to, or has not so much space left.
+            LoaderError: the folder is not writable or lacks the space.
         """
         self._sizes_N2 = sizes_N2
         self._places: dict[int, tuple[int, int]] = {}
@@ -44,8 +45,8 @@ class DecodedCache:
             self._places[index] = (slot, num_bytes)
             num_bytes += needed
         self.num_bytes = num_bytes
-        """Bytes of pixels that there is room for."""
-        # A mapping cannot be empty.
+        """Capacity in bytes of pixels."""
+        # An empty mapping is not allowed.
         self._is_filled = np.frombuffer(mmap.mmap(-1, max(1, len(self._places))), dtype=np.uint8)
         self._pixels = np.frombuffer(_map(max(1, num_bytes), folder), dtype=np.uint8)
 
@@ -55,11 +56,11 @@ class DecodedCache:
 
     @property
     def num_filled(self) -> int:
-        """Examples that are kept so far."""
+        """Number of examples in the cache so far."""
         return int(np.count_nonzero(self._is_filled))
 
     def get(self, index: int) -> tuple[Pixels, Pixels] | None:
-        """Return image and mask of an example, uint8 (H, W), as views of the cache; None while they are not there."""
+        """Return image and mask of an example, uint8 (H, W), as views of the cache; None if they are not in it yet."""
         place = self._places.get(index)
         if place is None or not self._is_filled[place[0]]:
             return None
@@ -67,15 +68,15 @@ class DecodedCache:
         return image_HW, mask_HW
 
     def put(self, index: int, image_HW: Pixels, mask_HW: Pixels) -> None:
-        """Keep an example, if there is room for it."""
+        """Store an example if there is room for it."""
         place = self._places.get(index)
         if place is None or self._is_filled[place[0]]:
             return
         image_view_HW, mask_view_HW = self._views(index, place[1])
         image_view_HW[...] = image_HW
         mask_view_HW[...] = mask_HW
-        # Last, so that nobody takes half an example: stores become visible in their order on x86, and elsewhere a
-        # process switch lies between.
+        # Last, so that no process reads half an example: on x86 stores become visible in order, and elsewhere a process
+        # switch comes between.
         self._is_filled[place[0]] = 1
 
     def _views(self, index: int, start: int) -> tuple[Pixels, Pixels]:
@@ -90,7 +91,7 @@ def _map(num_bytes: int, folder: Path | None) -> mmap.mmap:
         return mmap.mmap(-1, num_bytes)
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            # Taken at once: a mapping of a file on a disk that fills up later ends in a bus error.
+            # Allocate now: if the disk fills up later, access to the mapping ends in a bus error.
             os.posix_fallocate(file.fileno(), 0, num_bytes)
             return mmap.mmap(file.fileno(), num_bytes)
     except OSError as error:

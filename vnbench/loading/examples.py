@@ -1,4 +1,4 @@
-"""The examples and micro-batches of a corpus as a loader's workers ask for them: decoded, checked, padded."""
+"""Datasets of a corpus's examples and micro-batches, decoded, checked and padded on access."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vnbench.loading.worker_watch import WorkerWatch
 
 
 class RasterDataset(Dataset[Example]):
-    """The examples of a corpus, decoded when they are asked for. It holds file names and sizes, no pixels."""
+    """The examples of a corpus, decoded on access. It holds file names and sizes, but no pixels."""
 
     def __init__(
         self,
@@ -28,9 +28,9 @@ class RasterDataset(Dataset[Example]):
         cache: DecodedCache | None = None,
         watch: WorkerWatch | None = None,
     ) -> None:
-        """``classes`` tell what the numbers in masks mean, None leaves them unchecked.
+        """``classes`` says what the numbers in masks mean; None leaves them unchecked.
 
-        ``cache`` keeps what is decoded, ``watch`` is told which example a worker is at.
+        ``cache`` stores decoded examples; ``watch`` notes which example each worker is at.
         """
         self._corpus = corpus
         self._classes = classes
@@ -41,10 +41,10 @@ class RasterDataset(Dataset[Example]):
         return len(self._corpus)
 
     def __getitem__(self, index: int) -> Example:
-        """Return image and mask of one example, both uint8 (H, W), not to be written to.
+        """Return image and mask of one example, both uint8 (H, W); treat them as read-only.
 
         Raises:
-            CorpusError: a file cannot be used, or the mask holds a number that is no class.
+            CorpusError: a file cannot be used, or the mask holds a number that is not a class.
         """
         with self._noted(index):
             kept = None if self._cache is None else self._cache.get(index)
@@ -68,7 +68,7 @@ class RasterDataset(Dataset[Example]):
         mask_HW = read_mask(mask_path, expected_size=(height, width))
         if self._classes is None:
             return image_HW, mask_HW
-        # On a GPU an unknown class is an assertion somewhere in a kernel, after which the process is lost.
+        # On a GPU an unknown class would fail an assertion in some kernel and make the process unusable.
         try:
             return image_HW, self._classes.decode(mask_HW)
         except CorpusError as error:
@@ -76,21 +76,21 @@ class RasterDataset(Dataset[Example]):
 
 
 class MicroBatchDataset(Dataset[Batch]):
-    """The micro-batches of a plan, decoded and padded to their canvas when they are asked for."""
+    """The micro-batches of a plan, decoded and padded to their canvas on access."""
 
     def __init__(self, examples: RasterDataset, *, pin_memory: bool = False) -> None:
-        """``pin_memory`` collates into pinned memory, which a worker process cannot."""
+        """``pin_memory`` collates into pinned memory, which a worker process cannot do."""
         self._examples = examples
         self._pin_memory = pin_memory
 
     def __getitem__(self, micro_batch: MicroBatch) -> Batch:
-        """Return the batch of a micro-batch."""
+        """Return a micro-batch as tensors."""
         examples = [self._examples[index] for index in micro_batch.examples]
         return collate(examples, canvas=micro_batch.canvas, pin_memory=self._pin_memory)
 
 
 def worker_number() -> int | None:
-    """Return which loader worker this process or thread is, from 0; None where it is none."""
+    """Return the number of this loader worker, a process or thread, from 0; None outside of workers."""
     info = get_worker_info()
     if info is not None:
         return info.id

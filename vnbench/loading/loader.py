@@ -1,4 +1,4 @@
-"""The loader of a trial: decodes and collates given micro-batches, in workers or in its own process."""
+"""The loader of a trial, which decodes and collates given micro-batches in workers or in its own process."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from vnbench.loading.worker_watch import WorkerWatch
 from vnbench.records.spec.words import DEFAULT_PREFETCH_FACTOR, NUM_CLASSES, WorkerKind
 
 WORKER_TIMEOUT_S = 120.0
-"""Silence after which a worker is taken to hang: a batch of the largest images takes it a second or two."""
+"""Silence after which a worker counts as hanging: a batch of the largest images takes a second or two."""
 
 WORKER_FAILURES = ("DataLoader worker (pid", "DataLoader timed out")
-"""How torch's messages begin that tell of a worker's death or silence."""
+"""Start of torch's messages about a worker's death or silence."""
 
 
 SEVERED = (EOFError, ConnectionError, FileNotFoundError)
-"""What asking for the memory of a batch raises whose worker has died: it is handed over by a socket of the worker."""
+"""Errors on receiving a batch whose worker has died: a socket of the worker hands over its memory."""
 
 
 class RasterLoader(DataLoader[Batch]):
@@ -58,18 +58,18 @@ def make_loader(
     watch: WorkerWatch | None = None,
     seed: int = 0,
 ) -> Loader:
-    """Return a loader that yields the batches of the given micro-batches, in their order, once per iteration.
+    """Return a loader that yields the given micro-batches as tensors, in order, once per iteration.
 
-    ``classes`` tell what the numbers in masks mean; where they are None the corpus's task does, and a corpus without a
-    task goes unchecked. ``cache`` keeps decoded pixels; ``watch`` tells afterwards which example a worker was at.
+    ``classes`` says what the numbers in masks mean. If it is None, the corpus's task decides; without a task, masks are
+    not checked. ``cache`` stores decoded pixels; ``watch`` notes which example each worker is at.
 
-    A CorpusError of a worker process is raised in this process as a CorpusError whose message is the worker's
-    traceback: its last line names the file. Otherwise it comes as it is.
+    A CorpusError in a worker process is raised here as a CorpusError whose message is the worker's traceback, with the
+    file in its last line. In a thread or in this process it is raised unchanged.
     """
     if classes is None and corpus.task is not None:
         classes = MaskClasses(num_classes=NUM_CLASSES[corpus.task])
     examples = RasterDataset(corpus, classes=classes, cache=cache, watch=watch)
-    # Without CUDA torch pins nothing, and warns.
+    # Without CUDA, torch only warns and pins nothing.
     pin_memory = pin_memory and torch.cuda.is_available()
     if num_workers and worker_kind == "threads":
         return ThreadLoader(
@@ -80,7 +80,7 @@ def make_loader(
             timeout_s=timeout_s,
         )
     return process_loader(
-        # The dataset makes whole batches: torch's own batching knows no canvas.
+        # The dataset makes whole batches, because torch's batching has no canvas.
         MicroBatchDataset(examples),
         micro_batches,
         num_workers=num_workers,
@@ -101,30 +101,31 @@ def process_loader(
     timeout_s: float,
     seed: int,
 ) -> RasterLoader:
-    """Return a loader of a dataset of whole batches, in worker processes or, with 0 of them, in this one."""
+    """Return a loader for a dataset of whole batches, in ``num_workers`` worker processes or, if 0, in this one."""
     return RasterLoader(
         dataset,
         batch_size=None,
         sampler=micro_batches,
         num_workers=num_workers,
-        # Forked workers start in milliseconds; spawned ones would each import torch first, 1.4 s and 200 MB. It is safe
-        # here although the process may hold a CUDA context: a worker touches neither CUDA nor a thread pool.
+        # Forked workers start in milliseconds; spawned ones would import torch first (1.4 s and 200 MB each). Forking
+        # is
+        # safe here even with a CUDA context: a worker uses neither CUDA nor a thread pool.
         multiprocessing_context="fork" if num_workers else None,
         prefetch_factor=prefetch_factor if num_workers else None,
         timeout=timeout_s if num_workers else 0,
         worker_init_fn=_init_worker,
         pin_memory=pin_memory,
-        # Seeds of the workers are drawn from this one, and not from the global generator of the trial, whose state
-        # would depend on the number of loaders made before.
+        # Workers get their seeds from this generator: the state of the trial's global generator would depend on the
+        # number of loaders made before.
         generator=torch.Generator().manual_seed(seed),
     )
 
 
 @contextmanager
 def naming_examples(corpus: Corpus, watch: WorkerWatch) -> Iterator[None]:
-    """Turn torch's word of a worker's death or silence into one that names the examples which it was at.
+    """Turn torch's error about a worker's death or silence into one that names the examples in progress.
 
-    torch may raise it anywhere in this process, not only where a batch is waited for.
+    torch may raise its error anywhere in this process, not only while it waits for a batch.
 
     Raises:
         LoaderError: a worker died or hangs.
@@ -137,7 +138,7 @@ def naming_examples(corpus: Corpus, watch: WorkerWatch) -> Iterator[None]:
             message = f"{WORKER_FAILURES[0]} unknown) ended while it handed over a batch"
         if not any(start in message for start in WORKER_FAILURES):
             raise
-        # The death that is told may be that of another worker, which torch ended because of the first one.
+        # The message may name another worker, which torch ended because of the first death.
         found = watch.examples_of(message) or watch.examples_of("")
         at = [f"example {index} ({corpus.image_files[index]})" for index in found]
         told = f"at {' and '.join(at)}" if at else "between two examples"
@@ -145,16 +146,16 @@ def naming_examples(corpus: Corpus, watch: WorkerWatch) -> Iterator[None]:
 
 
 def _release_on_error(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Yield what ``batches`` yields, and let go of it before an exception of its goes on."""
+    """Yield from ``batches``; if it raises an exception, end its workers and release it first."""
     try:
         yield from batches
     except Exception as error:
-        # The exception is a local of a frame of its own traceback (torch 2.13). That cycle would keep the iterator
-        # until the garbage collector comes, which then waits 5 s for each worker.
+        # The exception is a local variable in a frame of its own traceback (torch 2.13). That cycle would keep the
+        # iterator alive until garbage collection, which then waits 5 s for each worker.
         traceback.clear_frames(error.__traceback__)
         end_workers = getattr(batches, "_shutdown_workers", None)
         if end_workers is not None:
-            # torch's signal handler tells of a worker's death wherever it is heard, so perhaps here, once more.
+            # torch's signal handler may report a worker's death again here.
             with suppress(RuntimeError):
                 end_workers()
         del batches
@@ -162,8 +163,8 @@ def _release_on_error(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def _init_worker(worker_id: int) -> None:
-    """Leave a forked worker one thread: OpenMP's pool does not survive a fork, and a parallel region would wait for it.
+    """Limit a forked worker to one thread: OpenMP's pool does not survive a fork, and a parallel region would hang.
 
-    torch does the same today, but does not promise it. It also seeds Python, numpy and torch in each worker.
+    torch does this, too, but does not promise it. torch also seeds Python, numpy and torch in each worker.
     """
     torch.set_num_threads(1)

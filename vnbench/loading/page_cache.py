@@ -1,4 +1,4 @@
-"""The operating system's copies of files in memory: whether they are there, and how to let go of them."""
+"""The operating system's page cache: dropping files from it, and asking whether files are in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 def drop_from_page_cache(paths: Iterable[Path]) -> None:
     """Ask the operating system to forget the contents of files, so that the next read comes from the disk.
 
-    It keeps what is not written yet, so that is written first. A file system without such a cache ignores it.
+    It would keep data that is not written yet, so that is written first. File systems without a page cache ignore this.
 
     Raises:
         OSError: a file cannot be opened.
@@ -23,10 +23,10 @@ def drop_from_page_cache(paths: Iterable[Path]) -> None:
 
 
 def cached_ratio(paths: Iterable[Path]) -> float | None:
-    """Return the share of files whose first bytes are in memory; None where the system does not tell, or without files.
+    """Return the share of files whose first byte is in memory; None if there are no files or the system cannot tell.
 
-    A read that must not wait (RWF_NOWAIT of Linux) succeeds on what is in memory. It may start to read ahead, so ask
-    about files that are not to be measured cold any more.
+    A read that must not wait (RWF_NOWAIT on Linux) succeeds only from memory. It may start reading ahead, so do not ask
+    about files that are still to be measured cold.
     """
     answers: list[bool] = []
     for path in paths:

@@ -1,4 +1,4 @@
-"""A loader whose workers are threads: no batch crosses processes, and decoders let go of the interpreter's lock."""
+"""A loader whose workers are threads: no batch crosses processes, and decoders release the GIL."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from vnbench.loading.collate import Batch
 Result: TypeAlias = "Batch | Exception"
 
 Tasks: TypeAlias = "queue.SimpleQueue[tuple[MicroBatch, queue.SimpleQueue[Result]] | None]"
-"""What threads are to load, each with where its result goes; None ends one of them."""
+"""Micro-batches to load, each with a queue for its result; None ends one thread."""
 
 
 class ThreadLoader:
-    """Yields the batches of given micro-batches in their order, once per iteration."""
+    """Yields given micro-batches as tensors, in order, once per iteration."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class ThreadLoader:
         tasks: Tasks = queue.SimpleQueue()
         for number in range(self._num_workers):
             _Worker(self._dataset, tasks, number=number).start()
-        # As many are asked for as are to be ahead; each one taken asks for the next.
+        # Request as many batches as to prefetch; each batch taken requests another.
         promised = [self._ask(tasks, micro_batch) for micro_batch in self._micro_batches[: self._num_ahead]]
         return self._batches(tasks, promised)
 
@@ -86,7 +86,7 @@ class _Worker(threading.Thread):
         *,
         number: int,
     ) -> None:
-        # A daemon: one that hangs must not keep the process from ending.
+        # A daemon, because a hanging thread must not keep the process alive.
         super().__init__(daemon=True, name=f"loader-{number}")
         self.worker_number = number
         self._dataset = dataset
@@ -97,5 +97,5 @@ class _Worker(threading.Thread):
             micro_batch, answer = task
             try:
                 answer.put(self._dataset[micro_batch])
-            except Exception as error:  # handed to whoever waits for the batch
+            except Exception as error:  # re-raised by the consumer
                 answer.put(error)

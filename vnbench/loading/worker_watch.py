@@ -1,4 +1,4 @@
-"""Which example each loader worker is at, readable after a worker died or while it hangs."""
+"""Notes of which example each loader worker is at, readable after a worker died or while it hangs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from contextlib import contextmanager
 import numpy as np
 
 NOTHING = 0
-"""Stands where a worker is at no example; examples are counted from 1 here."""
+"""Marks a worker without an example; in the notes, examples are counted from 1."""
 
 
 class WorkerWatch:
-    """A line of notes per worker, in memory shared with every process forked after it was made."""
+    """One note per worker, in memory shared with every process that is forked after it was made."""
 
     def __init__(self, num_workers: int) -> None:
         notes = np.frombuffer(mmap.mmap(-1, 16 * max(1, num_workers)), dtype=np.int64)
@@ -23,15 +23,15 @@ class WorkerWatch:
 
     @contextmanager
     def at(self, index: int, *, worker: int) -> Iterator[None]:
-        """Note that a worker of this process is at an example; left standing where an exception or death ends it."""
+        """Note that a worker in this process is at an example. The note remains after an exception or death."""
         self._notes_W2[worker] = (os.getpid(), index + 1)
         yield
         self._notes_W2[worker, 1] = NOTHING
 
     def examples_of(self, message: str) -> tuple[int, ...]:
-        """Return the examples at which the workers are that a message of torch names by pid; of all if it names none.
+        """Return the examples of the workers whose pids a message of torch names; of all workers if it names none.
 
-        A worker that is at no example is left out.
+        Workers without an example are left out.
         """
         pids = {
             int(digits) for group in re.findall(r"\(pid(?:\(s\))? ([\d, ]+)\)", message) for digits in group.split(",")

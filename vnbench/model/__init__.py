@@ -1,1 +1,1 @@
-"""The network under test: VeerNet, its normalization and its loss."""
+"""The network under test, VeerNet, with its normalization and its loss."""

@@ -1,7 +1,7 @@
 """Self-attention at the bottleneck of VeerNet.
 
-The accounts speak of two layers on the flattened map. Ours: pre-norm transformer blocks with heads of HEAD_DIM numbers
-and an MLP of MLP_RATIO, no dropout, and fixed sinusoidal positions.
+The published accounts mention two layers on the flattened map. Our choices: pre-norm transformer blocks with heads of
+HEAD_DIM features and an MLP of MLP_RATIO, no dropout, and fixed sinusoidal positions.
 
 Shape suffixes:
     B  examples of the micro-batch
@@ -9,7 +9,7 @@ Shape suffixes:
     H  height, in pixels of the map
     W  width, in pixels of the map
     N  tokens, one per pixel of the bottleneck map, row by row
-    D  numbers per token: the channels of the bottleneck
+    D  features per token: the channels of the bottleneck
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from vnbench.model.positions import token_positions
 NUM_ATTENTION_LAYERS = 2
 
 HEAD_DIM = 32
-"""Numbers per attention head: four heads for 128 channels; a multiple of 8, as fused attention kernels want it."""
+"""Features per attention head: four heads for 128 channels. Fused attention kernels need a multiple of 8."""
 
 MLP_RATIO = 2
-"""Hidden numbers of a transformer block's MLP, per number of a token."""
+"""Hidden features of a transformer block's MLP per feature of a token."""
 
 
 class BottleneckAttention(nn.Module):
@@ -39,25 +39,25 @@ class BottleneckAttention(nn.Module):
         self.blocks = nn.ModuleList(TransformerBlock(dim, norm=norm) for _ in range(NUM_ATTENTION_LAYERS))
 
     def forward(self, x_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
-        """Return a map of the shape of ``x_BCHW``."""
+        """Return a map with the shape of ``x_BCHW``."""
         height, width = x_BCHW.shape[2:]
         positions_ND = token_positions(height, width, dim=self.dim, device=x_BCHW.device, dtype=x_BCHW.dtype)
         x_BND = x_BCHW.flatten(2).transpose(1, 2) + positions_ND
-        # Keys that any query may look at, (B, 1, 1, N): every image has at least one.
+        # Keys that queries may attend to, (B, 1, 1, N): every image has at least one.
         keys_B11N = None if mask_B1HW is None else mask_B1HW.flatten(2)[:, :, None]
         for block in self.blocks:
             x_BND = block(x_BND, keys_B11N)
         if mask_B1HW is not None:
             x_BND = torch.where(mask_B1HW.flatten(1)[:, :, None], x_BND, 0)
-        # A mere view would be laid out channels last, and every layer of the decoder would inherit that.
+        # A view would be channels last, and every layer of the decoder would inherit that layout.
         return x_BND.transpose(1, 2).contiguous().view(-1, self.dim, height, width)
 
 
 class TransformerBlock(nn.Module):
     """Pre-norm self-attention and MLP, each added to the tokens (Xiong et al. 2020, arXiv 2002.04745).
 
-    One product makes queries, keys and values, without bias: the true gradient of a key's bias is zero, and
-    rounding would leave noise in it.
+    One matrix product makes queries, keys and values. It has no bias: the true gradient of a key's bias is zero, and
+    rounding would turn it into noise.
     """
 
     def __init__(self, dim: int, *, norm: NormConfig) -> None:
@@ -77,7 +77,7 @@ class TransformerBlock(nn.Module):
         return refined_BND
 
     def _attend(self, x_BND: Tensor, keys_B11N: Tensor | None) -> Tensor:
-        """Return what each token gathers from all tokens, or those that may be keys, (B, N, D), heads side by side."""
+        """Return the attention output for each token over all allowed keys, (B, N, D), with heads concatenated."""
         # (B, N, 3 * D) to three tensors of shape (B, heads, N, HEAD_DIM).
         query, key, value = self.query_key_value(x_BND).unflatten(2, (3, -1, HEAD_DIM)).permute(2, 0, 3, 1, 4)
         gathered: Tensor = F.scaled_dot_product_attention(query, key, value, attn_mask=keys_B11N)

@@ -1,8 +1,8 @@
-"""Normalization whose compute precision and number of groups are explicit, whatever autocast would do.
+"""Normalization with an explicit compute precision and number of groups, independent of autocast.
 
-CUDA autocast runs GroupNorm and LayerNorm in fp32 and hands fp32 on, CPU autocast leaves them in the precision of
-their input, and a trace on fake tensors follows whichever rules it finds. The layers here switch autocast off around
-the norm and convert by themselves, so that all three agree and the choice is a lever that can be measured.
+CUDA autocast runs GroupNorm and LayerNorm in fp32 and returns fp32, CPU autocast keeps the precision of their input,
+and a trace on fake tensors may follow either. The layers here disable autocast around the norm and
+convert explicitly, so that all three agree and the precision is a lever that can be measured.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from vnbench.records.spec.words import NormKernel, NormPrecision
 HALF_OR_16 = "half-or-16"
 
 EPSILON = 1e-5
-"""Added to the variance: PyTorch's default for both norms. Kernels add it before they round to a reduced precision."""
+"""Added to the variance; PyTorch's default for both norms. Kernels add it before they round to a reduced precision."""
 
 
 def num_groups(channels: int, rule: str) -> int:
-    """Return the number of groups into which GroupNorm divides ``channels``, a divisor of ``channels``.
+    """Return the number of groups for a GroupNorm over ``channels``; it divides ``channels``.
 
-    ``half-or-16`` puts ``max(channels / 2, 16)`` channels into a group, and never more than there are: one group below
-    32 channels, two from there on. Digits are the wanted number of groups, clamped to ``channels``. Where the wanted
-    number does not divide ``channels``, the largest divisor below it is taken.
+    ``half-or-16`` puts ``max(channels / 2, 16)`` channels into a group, but never more than there are: one group below
+    32 channels, two from 32 on. A number is the desired number of groups, limited to ``channels``. If the desired
+    number does not divide ``channels``, the largest smaller divisor is used.
 
     Raises:
         ValueError: ``channels`` is not positive, or ``rule`` is neither ``half-or-16`` nor a positive number.
@@ -35,7 +35,7 @@ def num_groups(channels: int, rule: str) -> int:
     if channels < 1:
         raise ValueError(f"channels {channels}: must be at least 1")
     if rule == HALF_OR_16:
-        # channels / max(channels / 2, 16), in whole groups.
+        # channels / max(channels / 2, 16), rounded down to at least one group.
         wanted = max(min(2, channels // 16), 1)
     elif rule.isdecimal() and int(rule) > 0:
         wanted = min(int(rule), channels)
@@ -45,19 +45,19 @@ def num_groups(channels: int, rule: str) -> int:
 
 
 def compute_dtype(input_dtype: torch.dtype, precision: NormPrecision) -> torch.dtype:
-    """Return the dtype in which a norm computes and which it returns: ``fp32`` means fp32 or, for float64, more."""
+    """Return the dtype that a norm computes in and returns: ``fp32`` means at least fp32, so float64 stays float64."""
     return input_dtype if precision == "input" else torch.promote_types(input_dtype, torch.float32)
 
 
 class ExplicitGroupNorm(nn.Module):
-    """GroupNorm (Wu and He 2018, arXiv 1803.08494) in a stated precision, with a weight and a bias per channel.
+    """GroupNorm (Wu and He 2018, arXiv 1803.08494) in a given precision, with a weight and a bias per channel.
 
-    ``fp32`` does what CUDA autocast does: the input is converted to fp32, kept so for the backward pass, and the output
-    is fp32. ``input`` computes in the dtype of its input, to which the parameters are converted because the CUDA kernel
-    wants one dtype throughout; kernels still accumulate in fp32, but mean and variance are rounded to that dtype.
+    ``fp32`` does the same as CUDA autocast: the input is converted to fp32 and kept in fp32 for the backward pass, and
+    the output is fp32. ``input`` computes in the dtype of its input. The parameters are converted to it, because the
+    CUDA kernel takes a single dtype; kernels still accumulate in fp32, but round mean and variance to that dtype.
 
-    The kernel ``split`` is vnbench.model.split_norm: statistics and parameters are in fp32 there whatever the precision
-    is, which says what comes out, and the input is kept as it was given.
+    The kernel ``split`` is vnbench.model.split_norm: its statistics and parameters are always in fp32, ``precision``
+    only sets the dtype of the output, and the input is kept unconverted.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ExplicitGroupNorm(nn.Module):
     def forward(self, x_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
         """Return the normalized map, (B, C, H, W), in the dtype of ``compute_dtype``.
 
-        With a mask its statistics are of the pixels where it is true, and all others come out as 0.
+        With a mask, statistics are those of the pixels where the mask is True, and all other pixels become 0.
         """
         dtype = compute_dtype(x_BCHW.dtype, self.precision)
         with torch.autocast(x_BCHW.device.type, enabled=False):
@@ -95,12 +95,13 @@ class ExplicitGroupNorm(nn.Module):
             return F.group_norm(x_BCHW.to(dtype), self.num_groups, self.weight.to(dtype), self.bias.to(dtype), EPSILON)
 
     def _masked(self, x_BCHW: Tensor, mask_B1HW: Tensor) -> Tensor:
-        """Return the same from valid pixels alone, in fp32 or float64 whatever the precision is.
+        """Return the map normalized over valid pixels alone, always in fp32 or float64.
 
-        In two passes, as the difference of large sums would lose the variance. Every image has a valid pixel.
+        It takes two passes, because the difference of large sums would lose the variance. Every image has a valid
+        pixel.
         """
         wide = torch.promote_types(x_BCHW.dtype, torch.float32)
-        # A convolution has written beyond the border of its image; from here on nothing stands there again.
+        # The convolution before wrote beyond the image's border; clear that again.
         x_BCHW = torch.where(mask_B1HW, x_BCHW.to(wide), 0)
         shape = x_BCHW.shape
         counts_B11 = mask_B1HW.sum((1, 2, 3)).to(wide)[:, None, None] * (self.num_channels // self.num_groups)
@@ -114,7 +115,7 @@ class ExplicitGroupNorm(nn.Module):
         return torch.where(mask_B1HW, centred_BCHW * weight_BC11 + self.bias.to(wide)[:, None, None], 0)
 
     def extra_repr(self) -> str:
-        """Return what ``print(module)`` shows between the parentheses."""
+        """Return the text that ``print(module)`` shows in parentheses."""
         kernel = "" if self.kernel == "native" else f", kernel={self.kernel}"
         return f"{self.num_channels}, num_groups={self.num_groups}, precision={self.precision}{kernel}"
 
@@ -136,20 +137,20 @@ class ExplicitLayerNorm(nn.Module):
             return F.layer_norm(x_BND.to(dtype), (self.dim,), self.weight.to(dtype), self.bias.to(dtype), EPSILON)
 
     def extra_repr(self) -> str:
-        """Return what ``print(module)`` shows between the parentheses."""
+        """Return the text that ``print(module)`` shows in parentheses."""
         return f"{self.dim}, precision={self.precision}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NormConfig:
-    """How every norm of a network is made."""
+    """Settings of all norms in a network."""
 
     groups: str
     """Rule for the groups of GroupNorm: ``half-or-16``, or a number of groups."""
     precision: NormPrecision
-    """Whether norms compute in fp32 or in the precision of their input."""
+    """Precision in which norms compute: ``fp32`` or that of their ``input``."""
     kernel: NormKernel = "native"
-    """Whether GroupNorm is torch's kernel or made of reductions."""
+    """Implementation of GroupNorm: torch's ``native`` kernel, or ``split`` into reductions."""
 
     def group_norm(self, num_channels: int) -> ExplicitGroupNorm:
         """Return a GroupNorm over ``num_channels``."""
@@ -157,5 +158,5 @@ class NormConfig:
         return ExplicitGroupNorm(num_channels, num_groups=groups, precision=self.precision, kernel=self.kernel)
 
     def layer_norm(self, dim: int) -> ExplicitLayerNorm:
-        """Return a LayerNorm over tokens of ``dim`` numbers."""
+        """Return a LayerNorm over tokens of ``dim`` features."""
         return ExplicitLayerNorm(dim, precision=self.precision)

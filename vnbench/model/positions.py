@@ -6,22 +6,23 @@ import torch
 from torch import Tensor
 
 POSITION_BASE = 10_000.0
-"""Wavelengths of the positions grow geometrically from 2 pi towards this times 2 pi, as in their source."""
+"""Wavelengths grow geometrically from 2 pi towards 2 pi times this, as in Vaswani et al."""
 
 
 def token_positions(height: int, width: int, *, dim: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return positions_ND, the position of each token of a ``height`` x ``width`` map, row by row.
 
-    The first half of the ``dim`` numbers tells the row, the second half the column, each as sines, then cosines of the
-    index (Vaswani et al. 2017, arXiv 1706.03762, section 3.5, once per axis). A token's position depends on its own
-    row and column only: it is the same on every canvas that holds the token.
+    The first half of the ``dim`` features encodes the row, the second half the column, each as sines, then cosines of
+    the index (Vaswani et al. 2017, arXiv 1706.03762, section 3.5, once per axis). A token's position depends only on
+    its
+    row and column, so it is the same on every canvas that holds the token.
 
     Raises:
         ValueError: ``dim`` is not a multiple of 4.
     """
     if dim % 4:
         raise ValueError(f"dim {dim}: must be a multiple of 4, for a sine and a cosine per axis")
-    # Indices above 256 are not all whole numbers in bf16: compute in fp32 at least, convert last.
+    # bf16 cannot represent every integer above 256: compute in at least fp32, convert last.
     wide = torch.promote_types(dtype, torch.float32)
     exponents = torch.arange(dim // 4, device=device, dtype=wide) / (dim // 4)
     frequencies = POSITION_BASE**-exponents

@@ -1,4 +1,4 @@
-"""What the backward pass recomputes: nothing, a part from its input, or all of a part but its costly operators."""
+"""Activation checkpointing: recompute nothing, whole parts, or all but the costly operators of a part."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ COSTLY = {
     aten._scaled_dot_product_efficient_attention.default,
     aten._scaled_dot_product_cudnn_attention.default,
 }
-"""Operators whose results ``selective`` keeps: convolutions, matrix products, and the kernels that attention has on
-CUDA and on the CPU."""
+"""Operators whose results ``selective`` keeps: convolutions, matrix products, and the attention kernels of CUDA and
+CPU."""
 
 
 def run_part(part: Callable[..., Tensor], *inputs: Tensor | None, checkpointing: Checkpointing) -> Tensor:
-    """Return ``part(*inputs)``; with ``stages`` and ``selective`` the inputs are kept, and recomputed what is inside.
+    """Return ``part(*inputs)``. With ``stages`` and ``selective`` the inputs are kept and the part is recomputed.
 
-    Nothing that is kept may be changed in place: torch raises where it was.
+    Kept tensors must not be changed in place; torch raises an error if they were.
     """
     if checkpointing == "none" or not torch.is_grad_enabled():
         return part(*inputs)
     contexts: dict[str, Any] = {}
     if checkpointing == "selective":
         contexts["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
-    # Nothing here draws random numbers, so the generators' states need not be saved and restored.
+    # No part draws random numbers, so generator states need not be saved and restored.
     output: Tensor = checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False, **contexts)
     return output
 
@@ -49,5 +49,5 @@ def _policy(context: Any, operator: Any, *args: Any, **kwargs: Any) -> Checkpoin
 
 
 def recomputed(part: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
-    """Return ``part(*inputs)``, whose costly results are kept and the others recomputed."""
+    """Return ``part(*inputs)``, keeping the results of costly operators and recomputing the others."""
     return run_part(part, *inputs, checkpointing="selective")

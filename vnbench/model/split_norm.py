@@ -1,9 +1,8 @@
-"""GroupNorm made of torch's reductions: all multiprocessors share its statistics, whatever its groups are.
+"""GroupNorm from torch's reductions, which spreads its statistics over all multiprocessors for any number of groups.
 
-CUDA's own kernel reduces each group of an example in one block of threads, so that one image in one or two groups keeps
-one or two multiprocessors at work. Here every row of a map is reduced by itself, then what is left of it, a number per
-row; one pointwise pass normalizes. The backward pass goes the same way. It keeps the input as it was given, in its own
-precision, and two numbers per group.
+torch's CUDA kernel reduces each group of an example in one thread block, so that one image with one or two groups uses
+one or two multiprocessors. Here each row of a map is reduced separately, then the one number per row; a pointwise pass
+normalizes. The backward pass works in the same way. It keeps the input in its own precision, and two numbers per group.
 
 Shape suffixes:
     B  examples of the micro-batch
@@ -33,9 +32,10 @@ def split_group_norm(
     dtype: torch.dtype,
     mask_B1HW: Tensor | None = None,
 ) -> Tensor:
-    """Return the normalized map in ``dtype``, laid out as ``x_BCHW`` is. Statistics are in fp32, of float64 in float64.
+    """Return the normalized map in ``dtype``, with the memory layout of ``x_BCHW``.
 
-    With a mask they are of the pixels where it is true, and all others come out as 0. Every example has such a pixel.
+    Statistics are in fp32, or in float64 for a float64 map. With a mask, they are those of the pixels where the mask is
+    True, and all other pixels become 0. Every example needs such a pixel.
     """
     y_BCHW: Tensor = _SplitGroupNorm.apply(  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
         x_BCHW, weight_C, bias_C, mask_B1HW, num_groups, epsilon, dtype
@@ -60,7 +60,7 @@ class _SplitGroupNorm(torch.autograd.Function):
         if mask_B1HW is None:
             mean_BG1, variance_BG1 = _moments(x_BCHW, num_groups)
             slope_BGK = torch.rsqrt(variance_BG1 + epsilon) * weight_GK
-            # With ``out`` a reduced map is read and written once: the result of both dtypes would be a wide map.
+            # ``out`` reads and writes a reduced map once; without it the result would be a wide map.
             y_BCHW = torch.empty_like(x_BCHW, dtype=dtype)
             torch.addcmul(_on_maps(bias_GK - mean_BG1 * slope_BGK), x_BCHW, _on_maps(slope_BGK), out=y_BCHW)
         else:
@@ -77,8 +77,9 @@ class _SplitGroupNorm(torch.autograd.Function):
     def backward(ctx: Any, dy_BCHW: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the map and of the parameters.
 
-        With the statistics of a group as functions of its pixels, the gradient of a pixel is one number times that of
-        its output, one times the pixel and a constant (Ioffe and Szegedy 2015, arXiv 1502.03167, section 3, sorted).
+        The statistics of a group depend on its pixels, so the gradient of a pixel is a factor times the gradient of its
+        output, plus a factor times the pixel, plus a constant (Ioffe and Szegedy 2015, arXiv 1502.03167, section 3,
+        rearranged).
         """
         x_BCHW, weight_C, mean_BG1, rstd_BG1, mask_B1HW = ctx.saved_tensors
         wide, num_groups = mean_BG1.dtype, mean_BG1.shape[1]
@@ -92,7 +93,7 @@ class _SplitGroupNorm(torch.autograd.Function):
             sum_BGK = _sums(dy_BCHW.masked_fill(~mask_B1HW, 0), num_groups, wide)
             product_BCHW.masked_fill_(~mask_B1HW, 0)
         product_sum_BGK = _sums(product_BCHW, num_groups, wide)
-        del product_BCHW  # a whole map, which would lie beside the result
+        del product_BCHW  # free a whole map before the result is allocated
         weighted_BG1 = (sum_BGK * weight_GK).sum(2, keepdim=True)
         weighted_product_BG1 = (product_sum_BGK * weight_GK).sum(2, keepdim=True)
         of_x_BG1 = (weighted_BG1 * mean_BG1 - weighted_product_BG1) * rstd_BG1**3 / count
@@ -113,17 +114,17 @@ class _SplitGroupNorm(torch.autograd.Function):
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype of statistics: that of the map where it is not reduced."""
+    """Return the dtype of the statistics: fp32 for a reduced precision, else that of the map."""
     return torch.promote_types(dtype, torch.float32)
 
 
 def _moments(x_BCHW: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-    """Return mean_BG1 and variance_BG1, the biased one.
+    """Return mean_BG1 and the biased variance_BG1.
 
-    Of a map in fp32 or more in one pass that loses nothing to a large mean (Chan et al. 1979, equation 1.5, the mean
-    variance of the rows and the variance of their means). Of a reduced one, whose variance in that pass would be
-    rounded to its precision, from sums of numbers and of squares in fp32: where a large mean costs the difference of
-    the two its last bits, rounding the map itself has cost the variance as many.
+    A map in fp32 or more takes one pass that stays accurate for a large mean: the mean of the rows' variances plus the
+    variance of their means (Chan et al. 1979, equation 1.5). That pass would round the variance of a reduced map to its
+    precision, so there sums and sums of squares in fp32 are used. With a large mean their difference loses its last
+    bits, but rounding the map itself has already cost the variance as many.
     """
     wide = _wide(x_BCHW.dtype)
     if x_BCHW.dtype == wide:
@@ -138,7 +139,7 @@ def _moments(x_BCHW: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
 
 
 def _masked_moments(x_BCHW: Tensor, mask_B1HW: Tensor, num_groups: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean_BG1 and variance_BG1 of the pixels in the mask, and the map less that mean, 0 outside of it."""
+    """Return mean_BG1 and variance_BG1 of the pixels in the mask, and the map minus the mean, 0 outside the mask."""
     wide = _wide(x_BCHW.dtype)
     outside_B1HW = ~mask_B1HW
     num_channels = x_BCHW.shape[1] // num_groups
@@ -151,10 +152,10 @@ def _masked_moments(x_BCHW: Tensor, mask_B1HW: Tensor, num_groups: int) -> tuple
 
 
 def _product(dy_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
-    """Return the product of two maps, in fp32 where a gradient would become 0 in it, as in fp16.
+    """Return the product of two maps, in fp32 if a gradient could underflow to 0, as in fp16.
 
-    bf16 has the exponents of fp32, and its rounding is of the size of the gradient's own, times the mean over the
-    deviation of the map.
+    bf16 has the exponents of fp32. Its rounding error is that of the gradient times the ratio of the map's mean to its
+    standard deviation.
     """
     if dy_BCHW.dtype == x_BCHW.dtype and torch.finfo(x_BCHW.dtype).tiny > torch.finfo(torch.float32).tiny:
         return torch.addcmul(dy_BCHW.new_zeros((1, 1, 1, 1), dtype=torch.float32), dy_BCHW, x_BCHW)
@@ -162,20 +163,20 @@ def _product(dy_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
 
 
 def _sums(x_BCHW: Tensor, num_groups: int, dtype: torch.dtype) -> Tensor:
-    """Return the sum of each channel, sum_BGK: row by row, then of the rows."""
+    """Return the sum of each channel, sum_BGK, first within rows, then over rows."""
     return x_BCHW.sum(3, dtype=dtype).sum(2).reshape(len(x_BCHW), num_groups, -1)
 
 
 def _counts(mask_B1HW: Tensor, num_channels: int, dtype: torch.dtype) -> Tensor:
-    """Return counts_B11, the numbers of a group that the mask lets count, of so many channels."""
+    """Return counts_B11, the number of values inside the mask in a group of ``num_channels`` channels."""
     return mask_B1HW.sum((1, 2, 3))[:, None, None].to(dtype) * num_channels
 
 
 def _by_group(x_BCH: Tensor, num_groups: int) -> Tensor:
-    """Return one number per channel and row as x_BGN, those of a group side by side."""
+    """Return one number per channel and row as x_BGN, with those of a group together."""
     return x_BCH.reshape(len(x_BCH), num_groups, -1)
 
 
 def _on_maps(x_BGK: Tensor) -> Tensor:
-    """Return one number per channel as x_BC11, which goes with every pixel of a map."""
+    """Return one number per channel as x_BC11, which broadcasts over a map."""
     return x_BGK.flatten(1)[:, :, None, None]

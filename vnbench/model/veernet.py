@@ -1,24 +1,23 @@
 """The network under test: VeerNet, a residual U-Net with self-attention at its bottleneck.
 
-A re-implementation from prose, not the authors' code: none was published, and the published accounts leave most sizes
-out. From those accounts: one grayscale channel in, five stride-2 stages of residual blocks down, five upsampling stages
-up with concatenated skips, a bottleneck of 128 channels refined by two self-attention layers on the flattened map, and
-GroupNorm. Ours: a stem at full resolution, the channels of the other levels, one basic residual block per encoder stage
-(two 3x3 convolutions), DECODER_CONVS 3x3 convolutions per decoder stage, nearest upsampling, ReLU, no dropout, and what
-vnbench.model.attention says of its blocks.
+This is a re-implementation from descriptions: the authors published no code, and the published accounts leave out most
+sizes. From those accounts: one grayscale channel in, five stride-2 stages of residual blocks down, five upsampling
+stages up with concatenated skips, a bottleneck of 128 channels refined by two self-attention layers on the flattened
+map, and GroupNorm. Our choices: a stem at full resolution, the channels of the other levels, one basic residual block
+per encoder stage (two 3x3 convolutions), DECODER_CONVS 3x3 convolutions per decoder stage, nearest upsampling, ReLU, no
+dropout, and the attention blocks described in vnbench.model.attention.
 
-Three of our choices keep padding out of the arithmetic as far as a layer can: convolutions before a norm have no bias,
-so that zeros stay zeros; nearest upsampling mixes no pixels; positions come from the row and column of a token, never
-from the size of its canvas. Norms and attention still see padding, unless it is kept out of them too
-(``padding="exact"``): norms count valid pixels alone and make the others zero again, attention has no key there. What
-the network makes of an image then does not depend on its canvas. A pixel of a level is valid where any pixel of the
-level above that it stands for is.
+Three of our choices limit the effect of padding: convolutions before a norm have no bias, so that zeros stay zeros;
+nearest upsampling mixes no pixels; positions depend on the row and column of a token, never on the size of its canvas.
+Norms and attention still see padding, except with ``padding="exact"``: then norms use only valid pixels and set the
+others to zero, and attention has no keys in the padding, so that the output for an image does not depend on its canvas.
+A pixel of a level is valid if any pixel that it covers in the level above is valid.
 
 Shape suffixes:
     B  examples of the micro-batch
     C  channels
-    H  height, in pixels of the map at hand
-    W  width, in pixels of the map at hand
+    H  height, in pixels of the current map
+    W  width, in pixels of the current map
     K  classes
 """
 
@@ -60,10 +59,10 @@ def build_model(
     padding: Padding = "plain",
     norm_kernel: NormKernel = "native",
 ) -> VeerNet:
-    """Return the preset ``name`` on the CPU in fp32, its weights drawn from torch's global generator.
+    """Return the preset ``name`` on the CPU in fp32, with weights from torch's global generator.
 
     Raises:
-        ValueError: ``num_classes`` below 2, or a ``norm_groups`` that is no rule.
+        ValueError: ``num_classes`` is below 2, or ``norm_groups`` is not a rule.
     """
     return VeerNet(
         PRESETS[name],
@@ -75,12 +74,12 @@ def build_model(
 
 
 class VeerNet(nn.Module):
-    """Residual encoder, self-attention at the bottleneck, decoder with skips: an image to the logits of its pixels.
+    """Residual encoder, self-attention at the bottleneck, and decoder with skips: maps an image to logits per pixel.
 
-    With ``checkpointing="stages"`` the backward pass recomputes each stage from its input instead of keeping what is
-    inside. The head belongs to the last decoder stage then: its input, a full-resolution map, need not be kept either.
-    With ``selective`` it recomputes what lies between one convolution and the next, and keeps what convolutions and
-    matrix products return.
+    With ``checkpointing="stages"`` the backward pass recomputes each stage from its input instead of keeping its
+    activations. The head then belongs to the last decoder stage, so that its input, a full-resolution map, is not kept
+    either. With ``selective`` it recomputes the operators between convolutions, and keeps the results of convolutions
+    and matrix products.
     """
 
     def __init__(
@@ -113,7 +112,7 @@ class VeerNet(nn.Module):
 
     @property
     def stages(self) -> dict[str, nn.Module]:
-        """The parts that run one after the other, by name, in the order of the forward pass."""
+        """The parts of the network by name, in the order of the forward pass."""
         return {
             "stem": self.stem,
             **{f"encoder {level}": stage for level, stage in enumerate(self.encoder, start=1)},
@@ -123,13 +122,15 @@ class VeerNet(nn.Module):
         }
 
     def forward(self, images_BCHW: Tensor, valid_BHW: Tensor | None = None) -> Tensor:
-        """Return logits, (B, K, H, W), of images, (B, 1, H, W), floating point.
+        """Return logits, (B, K, H, W), for images, (B, 1, H, W), floating point.
 
-        ``valid_BHW``, bool, tells which pixels belong to an image; exact padding needs it, plain padding ignores it.
-        Under autocast logits are in its dtype, else in that of the images.
+        ``valid_BHW``, bool, is True for pixels of an image; exact padding needs it, plain padding ignores it. The
+        logits'
+        dtype is autocast's, or that of the images without autocast.
 
         Raises:
-            ValueError: not one channel, H or W not a positive multiple of ALIGNMENT, or no mask where one is needed.
+            ValueError: there is not exactly one channel, H or W is not a positive multiple of ALIGNMENT, or a mask is
+                needed and missing.
         """
         shape = tuple(images_BCHW.shape)
         if len(shape) != 4 or shape[1] != 1 or any(side < 1 or side % ALIGNMENT for side in shape[2:]):
@@ -148,9 +149,10 @@ class VeerNet(nn.Module):
         return self._run(self._last_stage_and_head, x_BCHW, skips.pop(), masks[0])
 
     def _masks(self, valid_BHW: Tensor | None) -> list[Tensor | None]:
-        """Return the mask of each level, (B, 1, H, W), views of that of the images; None where padding is plain.
+        """Return the mask of each level, (B, 1, H, W), as views of the images' mask; None for plain padding.
 
-        An image lies at the top left, so a pixel of a level stands for a valid one where its first one is valid.
+        An image is at the top left of its canvas, so a pixel of a level covers a valid pixel if the first one it covers
+        is.
         """
         if self.padding == "plain":
             return [None] * (NUM_STAGES + 1)
@@ -166,10 +168,11 @@ class VeerNet(nn.Module):
         return logits_BKHW
 
     def _run(self, stage: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
-        """Return ``stage(*inputs)``, recomputed in the backward pass where the network checkpoints its stages.
+        """Return ``stage(*inputs)``, recomputed in the backward pass if the network checkpoints its stages.
 
-        With ``selective`` encoder and decoder recompute their parts by themselves, so that the maps of a whole stage
-        are not there at once.
+        With ``selective``, encoder and decoder stages recompute their parts themselves, so that the maps of a whole
+        stage
+        never exist at once.
         """
         if self.checkpointing == "selective" and stage not in (self.stem, self.attention):
             return stage(*inputs)
@@ -177,7 +180,7 @@ class VeerNet(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias (the norm brings one), then GroupNorm."""
+    """A convolution without bias (the norm has one), then GroupNorm."""
 
     def __init__(
         self, in_channels: int, out_channels: int, *, kernel_size: int = 3, stride: int = 1, norm: NormConfig
@@ -189,11 +192,11 @@ class ConvNorm(nn.Module):
         self.norm = norm.group_norm(out_channels)
 
     def forward(self, x_BCHW: Tensor, mask_B1HW: Tensor | None = None) -> Tensor:
-        """Return a map of ``out_channels`` channels, its sides divided by the stride, as the mask has them."""
+        """Return a map of ``out_channels`` channels whose sides are divided by the stride; the mask has these sides."""
         return self.finished(self.conv(x_BCHW), mask_B1HW)
 
     def finished(self, y_BCHW: Tensor, mask_B1HW: Tensor | None) -> Tensor:
-        """Return what follows of what the convolution returned."""
+        """Return the output of this module, given that of its convolution."""
         normalized_BCHW: Tensor = self.norm(y_BCHW, mask_B1HW)
         return normalized_BCHW
 
@@ -202,13 +205,13 @@ class ConvNormReLU(ConvNorm):
     """ConvNorm, then ReLU."""
 
     def finished(self, y_BCHW: Tensor, mask_B1HW: Tensor | None) -> Tensor:
-        """Return what follows of what the convolution returned."""
+        """Return the output of this module, given that of its convolution."""
         # In place: the norm's backward pass needs its input, not its output, so one map less stays alive.
         return super().finished(y_BCHW, mask_B1HW).relu_()
 
 
 def after(done: ConvNorm, following: nn.Module | None) -> Callable[[Tensor, Tensor | None], Tensor]:
-    """Return the way from what a ConvNorm's convolution returned to what a module makes of its output."""
+    """Return a function from the output of ``done``'s convolution to the output of the module that follows ``done``."""
 
     def way(y_BCHW: Tensor, mask_B1HW: Tensor | None) -> Tensor:
         y_BCHW = done.finished(y_BCHW, mask_B1HW)
@@ -236,12 +239,12 @@ class EncoderStage(nn.Module):
             y_BCHW = recomputed(after(self.conv1, self.conv2.conv), y_BCHW, mask_B1HW)
             return recomputed(self._sum, y_BCHW, recomputed(self.shortcut.conv, x_BCHW), mask_B1HW)
         sum_BCHW: Tensor = self.conv2(self.conv1(x_BCHW, mask_B1HW), mask_B1HW)
-        # In place, twice: neither a norm nor a sum needs its output in the backward pass.
+        # Twice in place: neither a norm nor a sum needs its output in the backward pass.
         sum_BCHW += self.shortcut(x_BCHW, mask_B1HW)
         return sum_BCHW.relu_()
 
     def _sum(self, y_BCHW: Tensor, shortcut_BCHW: Tensor, mask_B1HW: Tensor | None) -> Tensor:
-        """Return what follows of what the last convolutions of both branches returned."""
+        """Return the block's output from the outputs of the last convolutions of both branches."""
         y_BCHW = self.conv2.finished(y_BCHW, mask_B1HW)
         y_BCHW += self.shortcut.finished(shortcut_BCHW, mask_B1HW)
         return y_BCHW.relu_()
@@ -250,9 +253,8 @@ class EncoderStage(nn.Module):
 class DecoderStage(nn.Module):
     """Nearest upsampling by two, concatenation with the encoder's map of that size, and convolutions.
 
-    Both maps stay in the precision in which the norms hand them on, on every device: CUDA's autocast would upsample in
-    fp32 whatever it is given, the CPU's leaves maps as they are, and of the two only the CPU's has a rule for
-    concatenation.
+    Both maps keep the precision of the norms' output on every device. Without this, CUDA autocast would always upsample
+    in fp32, CPU autocast would not, and only CPU autocast has a rule for concatenation.
     """
 
     def __init__(
@@ -273,9 +275,9 @@ class DecoderStage(nn.Module):
         *,
         head: nn.Module | None = None,
     ) -> Tensor:
-        """Return a map of the shape of ``skip_BCHW``, whose sides are twice those of ``x_BCHW``.
+        """Return a map with the shape of ``skip_BCHW``, whose sides are twice those of ``x_BCHW``.
 
-        A selective stage may be given the head: it returns what the head makes of that map, which is not kept then.
+        A selective stage can take the head: it then returns the head's output, and the map before it is not kept.
         """
         if self.is_selective:
             convs = [cast(ConvNorm, conv) for conv in self.convs]
