@@ -209,7 +209,7 @@ def build(*, num_classes):
         ("return nn.Conv2d(1, num_classes, 1, stride=2)", "plain", "it returned shape (2, 3, 32, 48)"),
         ("return num_classes", "plain", "returned int, not a torch.nn.Module"),
         ("raise RuntimeError('no weights')", "plain", "RuntimeError: no weights"),
-        ("return nn.Identity()", "plain", "no parameter to train"),
+        ("return nn.Identity()", "plain", "no trainable parameter"),
         ("return nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, num_classes, 1))", "exact", "first at 0 (BatchNorm2d)"),
         ("return nn.Conv2d(1, num_classes, 1)", "exact", "needs none"),
     ],
@@ -255,10 +255,10 @@ def build(*, num_classes):
     ("text", "told"),
     [
         ("def build(*, num_classes):\n    return nn.Conv2d(1, num_classes, 1)\n", None),
-        (LOOKING, "the network reads a number from a map (aten._local_scalar_dense.default), which a CUDA graph"),
+        (LOOKING, "the network reads a value from a map (aten._local_scalar_dense.default), which a CUDA graph"),
         (SELECTING.format(index="x > 0"), "the network indexes by a mask (aten.index.Tensor), which a CUDA graph"),
         (SELECTING.format(index="torch.zeros(1, dtype=torch.int64)"), None),
-        (UNUSED, "no gradient reaches idle.weight, and a CUDA graph needs that of each parameter"),
+        (UNUSED, "no gradient reaches idle.weight, and a CUDA graph needs the gradient of every parameter"),
     ],
 )
 def test_a_network_that_no_cuda_graph_can_hold_is_refused_where_one_is_asked_for(

@@ -215,15 +215,15 @@ def test_a_process_forked_after_a_question_to_cuda_is_told(
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
     told = json.loads(answer(run_one, factory.memory_spec(training(), height=64, width=160), tmp_path))
     assert told["status"] == "crashed"
-    assert "CUDA was asked something before this process was forked" in told["cause"]["message"]
+    assert "CUDA was used before this process was forked" in told["cause"]["message"]
 
 
 def test_before_a_sweep_a_process_forked_after_a_question_to_cuda_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(RuntimeError, match="CUDA was asked something before this process was forked"):
+    with pytest.raises(RuntimeError, match="CUDA was used before this process was forked"):
         environment.probe("auto")
-    with pytest.raises(RuntimeError, match="CUDA was asked something before this process was forked"):
+    with pytest.raises(RuntimeError, match="CUDA was used before this process was forked"):
         probe_trial.convolution_times('{"device": "cuda", "precisions": ["fp32"]}')
 
 

@@ -82,9 +82,9 @@ def test_a_chain_that_masks_everything_is_exact() -> None:
         (lambda: Chain(norm=nn.BatchNorm2d(8)), "norm (BatchNorm2d)", "its statistics count padded pixels"),
         (lambda: Chain(norm=nn.GroupNorm(2, 8)), "norm (GroupNorm)", "its statistics count padded pixels"),
         (lambda: Chain(norm=nn.InstanceNorm2d(8)), "norm (InstanceNorm2d)", "its statistics count padded pixels"),
-        (lambda: Chain(bias=True), "second (Conv2d)", "padding that first (Conv2d) left other than zero (its bias)"),
+        (lambda: Chain(bias=True), "second (Conv2d)", "padding that first (Conv2d) left nonzero (its bias)"),
         (lambda: Chain(up=nn.Upsample(scale_factor=2, mode="bilinear")), "up (Upsample)", "across the border"),
-        (lambda: Chain(up=Bilinear()), "up.after (Conv2d)", "its input differs already"),
+        (lambda: Chain(up=Bilinear()), "up.after (Conv2d)", "its input already differs"),
     ],
 )
 def test_the_module_that_leaks_is_named_with_its_reason(make: Callable[[], nn.Module], where: str, why: str) -> None:

@@ -173,7 +173,7 @@ def test_a_wrong_large_pass_keeps_its_figures_and_is_told_apart_from_memory(monk
     assert record.status == "wrong"
     assert record.cause is not None
     assert record.cause.kind == "large-tensor"
-    assert "is not what the same examples are in 2 parts" in record.cause.message
+    assert "differs from the same examples in 2 parts" in record.cause.message
     assert record.memory is not None
     assert record.memory.peak_allocated_bytes is not None
     assert record.large_tensors is not None

@@ -118,7 +118,7 @@ def test_no_allocator_of_the_gpu_is_set_on_the_cpu(settings_made: list[str]) -> 
 @pytest.mark.parametrize("allocator", ["native", "expandable-segments"])
 def test_another_backend_of_the_allocator_is_refused(monkeypatch: pytest.MonkeyPatch, allocator: Allocator) -> None:
     monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "cudaMallocAsync")
-    with pytest.raises(RuntimeError, match=f"backend:cudaMallocAsync, which --allocator {allocator} is not"):
+    with pytest.raises(RuntimeError, match=f"backend:cudaMallocAsync, which conflicts with --allocator {allocator}"):
         set_switches(training_spec(device="cuda", allocator=allocator))
 
 

@@ -203,7 +203,7 @@ def test_a_peak_above_the_memory_of_the_machine_is_out_of_memory(monkeypatch: py
     *_, record = trace_memory(task_of(spec), record_of(spec))
     assert record.status == "oom"
     assert record.cause is not None
-    assert record.cause.message.endswith("of tensors at its peak, and there are 1000 B")
+    assert record.cause.message.endswith("of tensors at its peak, but only 1000 B are available")
 
 
 UNTRACEABLE = {

@@ -1,1 +1,1 @@
-"""What runs in the process of a trial, where torch is."""
+"""Code that runs in the process of a trial, with torch."""

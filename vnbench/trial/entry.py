@@ -1,4 +1,4 @@
-"""One trial, inside its own process: a task in, a record out, whatever happens."""
+"""The entry point of a trial's process: a task in, a record out, even after a failure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vnbench.trial.kinds.training import measure_training
 from vnbench.trial.step.switches import set_switches
 
 Measure = Callable[[TrialTask[Any], TrialRecord], Iterator[TrialRecord]]
-"""Yields the record as it grows: after a failure the last one stands, with what had been observed by then."""
+"""Yields the growing record; after a failure the last one is kept, with everything observed so far."""
 
 MEASURES: Mapping[type[TrialSpec], Measure] = {
     MemorySpec: measure_memory,
@@ -35,7 +35,7 @@ MEASURES: Mapping[type[TrialSpec], Measure] = {
     TrainingSpec: measure_training,
     ProbeSpec: measure_probe,
 }
-"""What each kind of trial runs."""
+"""Function that measures each kind of trial."""
 
 
 def run(payload: str) -> str:
@@ -44,10 +44,11 @@ def run(payload: str) -> str:
 
 
 def run_all(payload: str) -> str:
-    """Run the trials of a list of TrialTasks in turn in this process, and return the list of their TrialRecords.
+    """Run a list of TrialTasks in turn in this process and return the list of their TrialRecords.
 
-    Both are JSON lists of JSON texts. For trials that leave nothing behind in their process, as a trace does; one that
-    fails does not keep the others from running.
+    Both are JSON lists of JSON texts. Use it only for trials that leave nothing behind in their process, such as
+    traces.
+    If one fails, the others still run.
     """
     return json.dumps([_run(TrialTask.from_json(text)).to_json() for text in json.loads(payload)])
 
@@ -71,7 +72,7 @@ def _run(task: TrialTask) -> TrialRecord:
         for grown in _measure_of(task.spec)(task, record):
             record = grown
         record = checked_large_tensors(checked_equality(record))
-    except Exception as error:  # the outermost frame of the child: whatever happened becomes the record
+    except Exception as error:  # the outermost frame of the child: every failure becomes a record
         status, cause = classify(
             error,
             num_device_ooms=num_cuda_ooms(),
@@ -88,7 +89,7 @@ def _measure_of(spec: TrialSpec) -> Measure:
 
 
 def _within_limit(record: TrialRecord) -> TrialRecord:
-    """Return the record with the memory that the trial could have had as the capacity."""
+    """Return the record with the memory limit, if there is one, as an upper bound of the capacity."""
     limit_bytes, memory = record.spec.memory_limit_bytes, record.memory
     if limit_bytes is None or memory is None:
         return record

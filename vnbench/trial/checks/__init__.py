@@ -1,1 +1,1 @@
-"""What a step is held against before its time counts."""
+"""Checks that a step computes correctly before its time counts."""

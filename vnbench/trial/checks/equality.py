@@ -1,14 +1,13 @@
-"""Whether a configuration computes the same step as the plain one: its loss and its whole gradient.
+"""The check that a configuration computes the same step as the plain one: loss and full gradient.
 
-A fast wrong configuration would win every comparison, so each is held, before it is timed, against fp32 without
-checkpointing, in plain layout and in a single pass, on the same canvas, weights and examples. What reduced precision
-may be off by is not guessed but measured in the same run: the plain step once more, with its weights and images rounded
-to the precision of the configuration. Arithmetic that rounds everywhere is off by 1.0 to 1.7 times that in the
-gradient (veernet and veernet-tiny on a CPU, bf16 and fp16), so three times is tolerated. fp32 is held against eleven
-bits, those of TF32, which must not pass for it. Where a ReLU lies at its kink, an error of one part in ten million
-flips it, so that even fp32 differs from itself: in channels-last by more than 0.15 times what rounding to eleven bits
-does in two of 60 draws, by 0.31 times at most. So half of it is tolerated. Bits and multiples are those of
-vnbench.records.spec.precisions.
+A fast but wrong configuration would win every comparison. So before it is timed, each is compared with fp32 without
+checkpointing, in plain layout and in a single pass, on the same canvas, weights and examples. The tolerance for reduced
+precision is measured in the same run: the plain step runs again, with weights and images rounded to the precision of
+the configuration. Rounding everywhere gives gradient errors of 1.0 to 1.7 times that (veernet and veernet-tiny on a
+CPU, bf16 and fp16), so three times is tolerated. fp32 is compared with rounding to eleven bits, those of TF32, so that
+TF32 does not pass as fp32. At its kink, a ReLU flips after an error of one part in ten million, so that even fp32
+differs from itself: with channels-last by more than 0.15 times the error of rounding to eleven bits in two of 60 draws,
+and by 0.31 at most. So half of that error is tolerated. Bits and multiples come from vnbench.records.spec.precisions.
 """
 
 from __future__ import annotations
@@ -35,36 +34,36 @@ from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
 from vnbench.trial.step.switches import set_arithmetic
 
 CANVAS = (64, 160)
-"""Height and width in pixels: small enough to cost little, with ten tokens in the bottleneck."""
+"""Height and width in pixels: cheap, but with ten tokens in the bottleneck."""
 
 NUM_PASSES = 2
-"""Passes of the configuration's step; the plain one has a single pass, so that accumulation is held against it."""
+"""Passes in the configuration's step. The plain step has one, so that accumulation is checked, too."""
 
 MAX_EXAMPLES = 2
-"""Examples of a pass, at most, unless compiled code is bound to the micro-batch."""
+"""Maximum number of examples per pass, unless compiled code depends on the micro-batch."""
 
 SHORTER = 7
-"""Pixels by which each example is shorter and narrower than the one before it, so that there is padding."""
+"""Pixels by which each example is shorter and narrower than the one before, so that there is padding."""
 
 NUM_DRAWS = 2
-"""Draws of examples on one of which a configuration is to be equal: a flipped ReLU is chance, a wrong step is not."""
+"""Draws of examples, of which one must be equal: a flipped ReLU is chance, a wrong step is not."""
 
 
 class _Computed(NamedTuple):
     loss: float
     gradient_P: Tensor
-    """float64, all parameters in their order."""
+    """float64, all parameters in order."""
 
 
 def check_equality(spec: TrialSpec) -> EqualityReading:
-    """Return how far the step of a spec is from the plain one, and how far it may be; sets the process's arithmetic.
+    """Return the differences between a spec's step and the plain one, with tolerances; set the process's arithmetic.
 
-    Of NUM_DRAWS draws of examples the first that is equal counts, or else the last.
+    The first of NUM_DRAWS draws that is equal counts, else the last.
     """
     start = time.monotonic()
     for draw in range(NUM_DRAWS):
         reading = _compare(spec, draw=draw)
-        # Only now that nothing of it is held: it would stay in the reserved peak of the trial.
+        # Nothing holds this memory now; without this, it would stay in the trial's reserved peak.
         free_unheld_memory(torch.device(spec.device))
         if reading.is_equal:
             break
@@ -72,7 +71,7 @@ def check_equality(spec: TrialSpec) -> EqualityReading:
 
 
 def _compare(spec: TrialSpec, *, draw: int) -> EqualityReading:
-    """Return how far the step is from the plain one on one draw of examples."""
+    """Return the differences between the step and the plain one on one draw of examples."""
     device = torch.device(spec.device)
     examples_per_pass = spec.micro_batch_size if spec.compile != "none" else min(spec.micro_batch_size, MAX_EXAMPLES)
     num_examples = NUM_PASSES * examples_per_pass
@@ -93,7 +92,7 @@ def _compare(spec: TrialSpec, *, draw: int) -> EqualityReading:
     arithmetic = PRECISIONS[spec.precision]
     set_arithmetic("fp32")
     plain = _still_step(_plain(spec), device)
-    # Where examples of a pass see each other, as under BatchNorm, accumulation is another computation by its nature.
+    # If examples of a pass affect each other, as with BatchNorm, accumulation is a different computation.
     whole = passes if mixes_examples(plain.model) else [collate(examples, canvas=CANVAS)]
     reference = _computed(plain, whole)
     rounded = _rounded(_still_step(_plain(spec), device), whole, bits=arithmetic.significant_bits)
@@ -101,14 +100,14 @@ def _compare(spec: TrialSpec, *, draw: int) -> EqualityReading:
     found = _computed(_still_step(spec, device), passes)
     rounding_loss, rounding_gradient = _difference(rounded, reference)
     if rounding_loss is None or rounding_gradient is None:
-        raise ArithmeticError("the plain step itself is not finite: nothing can be held against it")
+        raise ArithmeticError("the plain step itself is not finite: nothing can be compared with it")
     loss_error, gradient_error = _difference(found, reference)
     return EqualityReading(
         loss_error=loss_error,
         gradient_error=gradient_error,
         rounding_loss_error=rounding_loss,
         rounding_gradient_error=rounding_gradient,
-        # Errors of single pixels cancel in a loss, more or less by chance: half a unit of the last bit is never wrong.
+        # Errors of single pixels cancel in a loss by chance, so half a unit of the last bit is always tolerated.
         loss_tolerance=arithmetic.tolerance * max(rounding_loss, 2.0**-arithmetic.significant_bits),
         gradient_tolerance=arithmetic.tolerance * rounding_gradient,
         height=CANVAS[0],
@@ -120,7 +119,7 @@ def _compare(spec: TrialSpec, *, draw: int) -> EqualityReading:
 
 
 def checked_equality(record: TrialRecord) -> TrialRecord:
-    """Return the record, marked ``wrong`` where its step was not equal to the plain one; its figures are kept."""
+    """Return the record, marked ``wrong`` if its step was not equal to the plain one; its figures are kept."""
     reading = record.equality
     if reading is None or record.status != "ok" or reading.is_equal:
         return record
@@ -133,7 +132,7 @@ def checked_equality(record: TrialRecord) -> TrialRecord:
 
 
 def _plain(spec: TrialSpec) -> TrialSpec:
-    """Return the spec without any lever that changes how a step is computed, but not what."""
+    """Return the spec without the levers that change how, but not what, a step computes."""
     return replace(
         spec,
         precision="fp32",
@@ -148,7 +147,7 @@ def _plain(spec: TrialSpec) -> TrialSpec:
 
 
 def _still_step(spec: TrialSpec, device: torch.device) -> OptimizerStep:
-    """Return the step of a spec with nothing in it that is drawn anew in each pass."""
+    """Return the step of a spec without dropout, so that passes are reproducible."""
     step = build_step(spec, device=device)
     without_dropout(step.model)
     return step
@@ -160,7 +159,7 @@ def _computed(step: OptimizerStep, batches: Sequence[Batch]) -> _Computed:
 
 
 def _rounded(step: OptimizerStep, batches: Sequence[Batch], *, bits: int) -> _Computed:
-    """Return what the step computes from rounded weights and images, everything else as it was."""
+    """Return the step's result with weights and images rounded and everything else unchanged."""
     with torch.no_grad():
         for parameter in step.model.parameters():
             parameter.copy_(round_to(parameter, bits))
@@ -171,14 +170,14 @@ def _rounded(step: OptimizerStep, batches: Sequence[Batch], *, bits: int) -> _Co
 
 
 def round_to(values: Tensor, bits: int) -> Tensor:
-    """Return fp32 values rounded to so many significant bits, to nearest, ties to even."""
+    """Return fp32 values rounded to ``bits`` significant bits, to nearest, ties to even."""
     mantissa, exponent = torch.frexp(values)
-    # A product with a Python number, for a number of bits that is a tensor would have to lie on the device.
+    # Multiply by a Python number: as a tensor, the power of two would have to be on the device.
     return torch.ldexp(torch.round(mantissa * 2.0**bits), exponent - bits)
 
 
 def _difference(found: _Computed, reference: _Computed) -> tuple[float | None, float | None]:
-    """Return the relative difference of loss and gradient; None where one is no number."""
+    """Return the relative differences of loss and gradient; None for one that is not finite."""
     loss = abs(found.loss - reference.loss) / abs(reference.loss)
     gradient = float((found.gradient_P - reference.gradient_P).norm() / reference.gradient_P.norm())
     return (loss if math.isfinite(loss) else None), (gradient if math.isfinite(gradient) else None)

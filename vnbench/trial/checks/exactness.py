@@ -1,7 +1,7 @@
-"""Whether padding is neutral for a network: the same image on two canvases, layer by layer, in float64.
+"""The check that padding does not change a network's output: one image on two canvases, layer by layer, in float64.
 
-An exact network makes the same of an image's own pixels on every canvas. Where it does not, the first module whose
-output differs is the one to mend, or the one before it that left something in the padding for it to read.
+An exact network gives the same output for an image's own pixels on every canvas. If not, the first module whose output
+differs is at fault, or an earlier one that left nonzero values in the padding.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from vnbench.images.drawing.raster import draw_example
 from vnbench.loading.collate import collate, device_tensors
 
 IMAGES = ((64, 160), (50, 150))
-"""Heights and widths in pixels: one that fills its own canvas, so that on the other it borders on padding alone, and
-one whose border lies inside a pixel of every level."""
+"""Heights and widths in pixels: one image fills the first canvas and has padding only on the other; the border of the
+other image lies inside a pixel of every level."""
 
 CANVASES = ((64, 160), (96, 256))
-"""The images' own, and one with more padding on both sides, in pixels."""
+"""Heights and widths in pixels: the images' own canvas, and one with more padding on both sides."""
 
 TOLERANCE = 1e-10
-"""Relative difference that rounding in float64 stays far below: exact networks reach 1e-14."""
+"""Relative difference far above rounding in float64: exact networks reach 1e-14."""
 
 READS_PADDING: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.modules.batchnorm._BatchNorm, "its statistics count padded pixels"),
@@ -35,19 +35,19 @@ READS_PADDING: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.modules.instancenorm._InstanceNorm, "its statistics count padded pixels"),
     (nn.Upsample, "it mixes pixels across the border of the image"),
     (nn.AdaptiveAvgPool2d, "it averages over padded pixels"),
-    (nn.MultiheadAttention, "its queries look at padded tokens"),
+    (nn.MultiheadAttention, "its queries attend to padded tokens"),
 )
-"""Modules that are not exact by their nature, and why."""
+"""Modules that cannot be exact, and why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Leak:
-    """What padding changes on an image's own pixels. Differences are norms, relative to the norm."""
+    """Effect of padding on an image's own pixels."""
 
     logits_error: float
-    """Of the logits."""
+    """Norm of the logits' difference, relative to the norm of the logits."""
     where: str
-    """The module where it begins, and why, as far as that can be told."""
+    """The module where the difference starts, and why, if that can be determined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What a network made of an image on one canvas."""
+    """Outputs of a network for an image on one canvas."""
 
     image: tuple[int, int]
     canvas: tuple[int, int]
@@ -70,12 +70,12 @@ class _Run:
     logits_KHW: Tensor
 
     def real(self, map_CHW: Tensor) -> Tensor:
-        """Return the part of a map that stands for pixels of the image."""
+        """Return the part of a map that covers pixels of the image."""
         rows, columns = self._real_sides(map_CHW)
         return map_CHW[:, :rows, :columns]
 
     def has_padding(self, map_CHW: Tensor) -> bool:
-        """Return whether anything but zero stands in the rest."""
+        """Return whether the rest of a map has nonzero values."""
         rows, columns = self._real_sides(map_CHW)
         return bool(map_CHW[:, rows:].any()) or bool(map_CHW[:, :rows, columns:].any())
 
@@ -86,9 +86,10 @@ class _Run:
 
 
 def find_leak(network: nn.Module, *, takes_mask: bool = True) -> Leak | None:
-    """Return what padding changes in a network of images, and of their masks if it takes them; None if it is neutral.
+    """Return the effect of padding on a network's output; None if there is none.
 
-    The network is converted to float64. Weights are as they are, training mode too.
+    The network is converted to float64; its weights and mode are used unchanged. ``takes_mask`` says whether it takes
+    the images' masks, too.
     """
     network = network.double()
     for image in IMAGES:
@@ -111,7 +112,7 @@ def _run(network: nn.Module, image: tuple[int, int], canvas: tuple[int, int], *,
 
 @contextmanager
 def _listened(network: nn.Module, canvas: tuple[int, int], calls: list[_Call]) -> Iterator[None]:
-    """Add each call of a module without children to ``calls``, in order."""
+    """Append each call of a module without children to ``calls``, in order."""
 
     def listen(name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -133,7 +134,7 @@ def _listened(network: nn.Module, canvas: tuple[int, int], calls: list[_Call]) -
 
 
 def _as_map(value: Any, canvas: tuple[int, int]) -> Tensor | None:
-    """Return a copy of a map, or of tokens as the map that they are of, (C, H, W); None for anything else."""
+    """Return a copy of a map, or of tokens reshaped to their map, (C, H, W); None for anything else."""
     value = value[0] if isinstance(value, tuple) and value else value
     if not isinstance(value, Tensor) or value.shape[0] != 1:
         return None
@@ -141,7 +142,7 @@ def _as_map(value: Any, canvas: tuple[int, int]) -> Tensor | None:
         return value[0].clone()
     if value.dim() != 3:
         return None
-    # Tokens, row by row, of a map that is smaller than the canvas by some power of two.
+    # Tokens, row by row, of a map that is the canvas divided by a power of two.
     for level in range(min(canvas).bit_length()):
         height, width = canvas[0] >> level, canvas[1] >> level
         if height * width == value.shape[1]:
@@ -158,14 +159,14 @@ def _where(alone: _Run, padded: _Run) -> str:
             continue
         told = f"first at {_called(one)}, whose output differs by {100 * error:.2g} %"
         return f"{told}: {_why(alone, padded, index)}"
-    return "behind the last module, in a function that is no module"
+    return "after the last module, in a function that is not a module"
 
 
 def _why(alone: _Run, padded: _Run, index: int) -> str:
     one, other = alone.calls[index], padded.calls[index]
     if one.input_CHW is not None and other.input_CHW is not None:
         if _difference(padded.real(other.input_CHW), alone.real(one.input_CHW)) > TOLERANCE:
-            return "its input differs already, by a function between it and the module before (interpolate?)"
+            return "its input already differs, because of a function between it and the module before (interpolate?)"
         known = next((why for kind, why in READS_PADDING if isinstance(one.module, kind)), None)
         if known is not None:
             return known
@@ -176,7 +177,7 @@ def _why(alone: _Run, padded: _Run, index: int) -> str:
             )
             if writer is not None:
                 bias = " (its bias)" if getattr(writer.module, "bias", None) is not None else ""
-                return f"it reads padding that {_called(writer)} left other than zero{bias}"
+                return f"it reads padding that {_called(writer)} left nonzero{bias}"
     return "it is not exact"
 
 

@@ -1,8 +1,8 @@
-"""Whether a pass with tensors of more than 2^31 elements computes what its examples do in smaller ones.
+"""The check that a pass with tensors of more than 2^31 elements computes the same as smaller passes.
 
-Such tensors lie inside the operating range (a map of 48 channels in a pass of six images of 640 x 12,800), and kernels
-that count elements in 32 bits have returned zeros there without a word (github.com/pytorch/pytorch/issues/141831), or
-failed. Zeros cost next to nothing, so such a pass would look fast.
+Such tensors occur in normal operation (a map of 48 channels in a pass of six images of 640 x 12,800), and kernels that
+count elements in 32 bits have failed there or silently returned zeros (github.com/pytorch/pytorch/issues/141831). Zeros
+cost next to nothing, so such a pass would look fast.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
 from vnbench.units import count
 
 INDEX_LIMIT = 2**31
-"""Elements of a tensor from which on 32 bits with a sign no longer count them."""
+"""Number of elements from which signed 32-bit integers overflow."""
 
 MAX_ELEMENTS_PER_PIXEL = 256
-"""No tensor of a preset holds more, per pixel of its input: passes that cannot reach the limit are not traced."""
+"""Upper bound of a preset's largest tensor per input pixel: passes that cannot reach the limit are not traced."""
 
 MIN_TOLERANCE = 0.01
-"""What counts as equal in any precision: zeros are whole strips, and where rounding flips a ReLU even fp32 differs from
-itself by a thousandth."""
+"""Relative difference that counts as equal in any precision: wrong zeros fill whole strips, and where rounding flips a
+ReLU, even fp32 differs from itself by a thousandth."""
 
 STRIP_ROWS = 32
-"""Rows of the logits that are compared at a time: zeros at the end of a map must not drown in the rest of it."""
+"""Rows of the logits to compare at a time, so that zeros at the end of a map are not averaged away."""
 
 
 def find_large_tensors(spec: TrialSpec, *, num_examples: int, height: int, width: int) -> LargeTensorReading | None:
-    """Return the largest tensor of a pass if it is beyond INDEX_LIMIT, not yet compared; None if it is not.
+    """Return the size of a pass's largest tensor, without a comparison, if it reaches INDEX_LIMIT; else None.
 
-    ``height`` and ``width`` are those of the examples, in pixels. No memory is taken and nothing is computed.
+    ``height`` and ``width`` are those of the examples, in pixels. No memory is used and nothing is computed.
     """
     num_pixels = num_examples * int(align(height)) * int(align(width))
     if spec.model_id is None and num_pixels * MAX_ELEMENTS_PER_PIXEL < INDEX_LIMIT:
@@ -61,10 +61,10 @@ def find_large_tensors(spec: TrialSpec, *, num_examples: int, height: int, width
 
 
 def largest_tensor(spec: TrialSpec, *, num_examples: int, height: int, width: int) -> int:
-    """Return the elements of the largest tensor in the forward pass of some examples.
+    """Return the number of elements of the largest tensor in the forward pass of some examples.
 
-    Shapes alone are followed. A user's own network that looks at its numbers is run on a small canvas instead, whose
-    largest tensor is taken to grow with the pixels.
+    Only shapes are traced. A user's own network that depends on values is run on a small canvas instead, and its
+    largest tensor is assumed to grow with the pixels.
     """
     canvas = (int(align(height)), int(align(width)))
     with torch.random.fork_rng(devices=[]):
@@ -90,7 +90,7 @@ def _largest_in(spec: TrialSpec, network: nn.Module, *images_BHW: int) -> int:
 
 
 class _LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
-    """Notes the largest tensor that any operation returns."""
+    """Records the size of the largest tensor that any operation returns."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -108,11 +108,11 @@ class _LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]  # tor
 def compare_with_parts(
     spec: TrialSpec, reading: LargeTensorReading, *, equality: EqualityReading
 ) -> LargeTensorReading:
-    """Return the reading with how far a pass is from its own examples in parts whose tensors are small.
+    """Return the reading with the differences between a pass and the same examples in parts with small tensors.
 
-    Two halves, or as many parts as it takes. What counts as equal is what does for a step on a small canvas. A pass
-    that finds no room for the comparison, that no division makes small enough, or whose examples see each other (as
-    under BatchNorm), is left as not compared.
+    There are two halves, or as many parts as needed. The tolerance is that of a step on a small canvas. No comparison
+    is made if it does not fit into memory, if no division makes tensors small enough, or if examples affect each other
+    (as with BatchNorm).
     """
     part_size = INDEX_LIMIT // math.ceil(reading.num_elements / reading.num_examples)
     part_size = min(part_size, math.ceil(reading.num_examples / 2))
@@ -132,7 +132,7 @@ def compare_with_parts(
             raise
         return reading
     finally:
-        # What was compared is held by nobody any more: else it would stay in the reserved peak of the trial.
+        # Nothing holds the compared tensors now; without this, they would stay in the trial's reserved peak.
         free_unheld_memory(device)
 
 
@@ -140,7 +140,7 @@ def _compared(
     spec: TrialSpec, reading: LargeTensorReading, device: torch.device, *, part_size: int, equality: EqualityReading
 ) -> LargeTensorReading:
     start = time.monotonic()
-    # The network is looked into from outside, so that it is compiled alone, without the loss, and never replayed.
+    # The check wraps the network, so it is compiled without the loss and never replayed.
     compiled = "default" if spec.compile == "step" else spec.compile
     step = build_step(replace(spec, compile=compiled, cuda_graphs="off"), device=device)
     if mixes_examples(step.model):
@@ -158,16 +158,16 @@ def _compared(
 
 
 def checked_large_tensors(record: TrialRecord) -> TrialRecord:
-    """Return the record, marked ``wrong`` where large tensors made a pass another one; its figures are kept."""
+    """Return the record, marked ``wrong`` if large tensors changed a pass's result; its figures are kept."""
     reading = record.large_tensors
     if reading is None or record.status != "ok" or reading.is_equal is not False:
         return record
     assert reading.tolerance is not None
     message = (
         f"a pass of {count(reading.num_examples, 'example')} of {reading.height} x {reading.width} px, whose largest "
-        f"tensor has {reading.num_elements / 1e9:.2f} billion elements (2^31 are 2.15), is not what the same examples "
-        f"are in {count(reading.num_parts or 0, 'part')}: logits of the last one are off by "
-        f"{error_told(reading.logits_error)}, the gradient on its image by "
+        f"tensor has {reading.num_elements / 1e9:.2f} billion elements (2^31 is 2.15), differs from the same examples "
+        f"in {count(reading.num_parts or 0, 'part')}: the logits of the last one are off by "
+        f"{error_told(reading.logits_error)}, the gradient of its image by "
         f"{error_told(reading.image_gradient_error)}, the whole gradient by {error_told(reading.gradient_error)} "
         f"(tolerated {error_told(reading.tolerance)})"
     )
@@ -175,7 +175,7 @@ def checked_large_tensors(record: TrialRecord) -> TrialRecord:
 
 
 class _LastExample(nn.Module):
-    """A network that keeps what its last example came to: its logits, and the gradient on its image."""
+    """A network that keeps the logits of its last example and the gradient of its image."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class _LastExample(nn.Module):
 
 
 class _Outcome(NamedTuple):
-    """What a step leaves of its last example, and of all together."""
+    """Result of a step: for its last example, and the gradient of all together."""
 
     logits_KHW: Tensor
     image_gradient_1HW: Tensor
@@ -208,9 +208,9 @@ class _Outcome(NamedTuple):
 def _errors(
     step: OptimizerStep, spec: TrialSpec, reading: LargeTensorReading, *, part_size: int
 ) -> dict[str, float | None]:
-    """Return by how much a pass differs from its parts, by field of the reading; None for what is no number."""
+    """Return the differences between a pass and its parts, by field of the reading; None if not finite."""
     step.model = _LastExample(without_dropout(step.model))
-    # The last example is one of its kind, so that another in its place would be seen.
+    # The last example is unique, so that another one in its place is noticed.
     first, last = (
         draw_example(seed=spec.seed, index=index, height=reading.height, width=reading.width, task=spec.task)
         for index in range(2)
@@ -230,7 +230,7 @@ def _outcome(step: OptimizerStep, batches: Sequence[Batch]) -> _Outcome:
     assert isinstance(step.model, _LastExample)
     _, gradients = step.gradient([to_device(batch, step.device, non_blocking=False) for batch in batches])
     logits_KHW, image_gradient_1HW = step.model.maps()
-    # The step has divided its own gradients by the scale of the loss, which an overflow may have changed.
+    # The step has already divided its gradients by the loss scale, which an overflow may have changed.
     return _Outcome(
         logits_KHW,
         image_gradient_1HW / step.loss_scale,
@@ -239,14 +239,14 @@ def _outcome(step: OptimizerStep, batches: Sequence[Batch]) -> _Outcome:
 
 
 def _largest_difference(found_CHW: Tensor, expected_CHW: Tensor) -> float:
-    """Return the root mean square of the difference in a strip of rows over that of the map, where it is largest."""
+    """Return the largest root mean square of the difference in a strip of rows, relative to that of the whole map."""
     return float(_root_mean_squares(found_CHW - expected_CHW).max() / expected_CHW.square().mean().sqrt())
 
 
 def _largest_loss(found_CHW: Tensor, expected_CHW: Tensor) -> float:
-    """Return by how much a strip's root mean square is off, relatively, where that is most.
+    """Return the largest relative error of a strip's root mean square.
 
-    Pixel by pixel the gradient on an image is no stable number: where rounding flips a ReLU it is another one.
+    Single pixels of an image's gradient are not stable, because rounding may flip a ReLU.
     """
     return float((_root_mean_squares(found_CHW) / _root_mean_squares(expected_CHW) - 1).abs().max())
 

@@ -1,4 +1,4 @@
-"""Whether a user's own network can be trained, and is exact where that is asked of it, in a process of its own."""
+"""The check of a user's own network, in its own process: it can be trained and, if required, is exact."""
 
 from __future__ import annotations
 
@@ -24,45 +24,45 @@ CANVAS = (SMALLEST_SIDE, SMALLEST_SIDE + 32)
 aten = torch.ops.aten
 
 WAITING = {
-    aten._local_scalar_dense.default: "reads a number from a map",
-    aten.nonzero.default: "asks where a map is not zero",
+    aten._local_scalar_dense.default: "reads a value from a map",
+    aten.nonzero.default: "looks for nonzero values of a map",
     aten.masked_select.default: "selects by a mask",
     aten.index.Tensor: "indexes by a mask",
     aten.equal.default: "asks whether maps are equal",
 }
-"""Operators whose results have a size or a value that the host waits for, which nothing that is captured may do."""
+"""Operators for whose result the host waits, which a captured pass must not do."""
 
 
 def run(payload: str) -> str:
     """Return ``{"problem": text or null, "remedy": text or null}`` (JSON) for a TrialSpec (JSON)."""
     spec = TrialSpec.from_dict(json.loads(payload))
-    remedy = "mend the network"
+    remedy = "repair the network"
     try:
         problem = _problem(spec)
         if problem is None and spec.cuda_graphs == "on":
-            problem, remedy = _why_not_captured(spec), "mend the network, or leave --cuda-graphs out"
+            problem, remedy = _why_not_captured(spec), "repair the network, or omit --cuda-graphs"
         if problem is None and spec.padding == "exact":
             problem, remedy = _inexactness(spec)
     except VnbenchError as error:
         problem = str(error)
-    except Exception as error:  # whatever the user's code raises is told, not shown as a traceback
+    except Exception as error:  # the user's errors become a message, not a traceback
         problem = _place(error, spec) + summary_line(error)
     return json.dumps({"problem": problem, "remedy": remedy})
 
 
 def _place(error: Exception, spec: TrialSpec) -> str:
-    """Return the last line of the user's own code that an error came through, nothing where it came through none."""
+    """Return the last line of the user's code in an error's traceback; empty if there is none."""
     folder = Path(spec.model.rpartition(":")[0]).resolve().parent
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
     return f"{Path(lines[-1].filename).name}:{lines[-1].lineno}, in {lines[-1].name}: " if lines else ""
 
 
 def _problem(spec: TrialSpec) -> str | None:
-    """Return what is wrong with a network's logits or gradient; None if nothing is."""
+    """Return what is wrong with a network's logits or gradient; None if they are fine."""
     torch.manual_seed(spec.seed)
     network = build_network(spec).train()
     if not any(parameter.requires_grad for parameter in network.parameters()):
-        return "the network has no parameter to train"
+        return "the network has no trainable parameter"
     logits = _logits(network, spec)
     expected = (2, spec.num_classes, *CANVAS)
     if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
@@ -78,12 +78,12 @@ def _logits(network: nn.Module, spec: TrialSpec) -> Any:
 
 
 class _NothingWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
-    """Refuses what the host would wait for."""
+    """Refuses operators for which the host would wait."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        # An index of numbers says how much it takes; a mask has to be counted.
+        # An integer index has a known size; the True values of a mask have to be counted.
         is_counted = func is not aten.index.Tensor or any(
             one is not None and one.dtype == torch.bool for one in args[1]
         )
@@ -93,25 +93,29 @@ class _NothingWaits(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
 
 def _why_not_captured(spec: TrialSpec) -> str | None:
-    """Return why no CUDA graph can be made of a network's passes, as far as the CPU tells; None where one can."""
+    """Return why a network's passes cannot become a CUDA graph, as far as the CPU can tell; None if they can."""
     network = build_network(spec).train()
     with _NothingWaits():  # type: ignore[no-untyped-call]
         logits = _logits(network, spec)
     logits.sum().backward()
     unused = [name for name, one in network.named_parameters() if one.requires_grad and one.grad is None]
-    return f"no gradient reaches {unused[0]}, and a CUDA graph needs that of each parameter" if unused else None
+    return (
+        f"no gradient reaches {unused[0]}, and a CUDA graph needs the gradient of every parameter" if unused else None
+    )
 
 
 def _inexactness(spec: TrialSpec) -> tuple[str | None, str]:
-    """Return by how much and where padding leaks through a network that is to be exact, and what to do about it."""
+    """Return how much and where padding leaks through a network that should be exact, and the remedy."""
     torch.manual_seed(spec.seed)
     leak = find_leak(without_dropout(build_network(spec).train()), takes_mask=takes_mask(spec))
     if leak is None:
-        told = None if takes_mask(spec) else "it takes no padding, and needs none: padding changes nothing in it"
-        return told, "leave --padding out"
+        told = (
+            None if takes_mask(spec) else "it does not take padding and does not need it: padding changes nothing in it"
+        )
+        return told, "omit --padding"
     share = f"{100 * leak.logits_error:.2g} %"
     mask = "" if takes_mask(spec) else ", take the mask of valid pixels (a parameter padding)"
     return (
         f"padding changes the logits of an image's own pixels by {share}, {leak.where}",
-        f"mend that module{mask}, or write --padding plain",
+        f"repair that module{mask}, or write --padding plain",
     )

@@ -1,4 +1,4 @@
-"""What a configuration is held against before it is timed, and what of it goes into the record."""
+"""Comparisons of a configuration with its references before it is timed, and their place in the record."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from vnbench.trial.checks.large_tensors import compare_with_parts, find_large_te
 
 
 def expected_large_tensors(record: TrialRecord, *, num_examples: int, height: int, width: int) -> TrialRecord:
-    """Return the record with the largest tensor of a pass of some examples, where it has more than 2^31 elements.
+    """Return the record with the largest tensor of a pass if it has at least 2^31 elements.
 
-    Nothing is computed: a pass that then fails has this beside it.
+    Nothing is computed, so that the record has this even if the pass fails.
     """
     found = find_large_tensors(record.spec, num_examples=num_examples, height=height, width=width)
     return replace(record, large_tensors=found)
 
 
 def checked_against_references(record: TrialRecord) -> TrialRecord:
-    """Return the record with its step held against the plain one, and a pass of large tensors against smaller ones."""
+    """Return the record with its step compared with the plain one, and a pass with large tensors with smaller ones."""
     equality, large = check_equality(record.spec), record.large_tensors
     if large is not None:
         large = compare_with_parts(record.spec, large, equality=equality)

@@ -1,4 +1,4 @@
-"""Whether what a trial observed can be believed: its status, and its warnings."""
+"""Soundness of a trial's observations: its status and its warnings."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
 from vnbench.units import count, format_percent
 
 MIN_MEASURED_STEPS = 5
-"""Fewer measured steps than this say little about their own spread; the record then warns."""
+"""Fewer measured steps than this say little about their spread, so the record warns."""
 
 MAX_DATA_WAIT = 0.1
-"""Share of the steps' time that the training process may wait for its loader: an accelerator is held to be fed at 90 %
+"""Share of the steps' time that the training process may wait for its loader: an accelerator counts as fed at 90 %
 utilisation (MLPerf Storage)."""
 
 
 def checked_loss(record: TrialRecord, losses: Sequence[float], *, is_skipped: Sequence[bool]) -> TrialRecord:
-    """Return the record, marked ``wrong`` if a step that counted had a loss that is no number.
+    """Return the record, marked ``wrong`` if the loss of a step was not finite.
 
-    A step that the gradient scaler left out may overflow; that is what the scaler is for.
+    Steps that the gradient scaler skipped may overflow; that is what the scaler is for.
     """
     bad = [i for i, loss in enumerate(losses) if not is_skipped[i] and not math.isfinite(loss)]
     if not bad:
         return record
     message = (
-        f"the loss was not finite in step {bad[0]} (warm-up included), {len(bad)} of {count(len(losses), 'step')} in "
-        "all"
+        f"the loss was not finite in step {bad[0]} (warm-up included), in {len(bad)} of {count(len(losses), 'step')} "
+        "in all"
     )
     return replace(record, status="wrong", cause=Cause(kind="non-finite-loss", message=message))
 
 
 def error_told(ratio: float | None) -> str:
-    """Return a relative error in words; None is one that was no number."""
-    return "no number" if ratio is None else f"{100 * ratio:.2g} %"
+    """Return a relative error in words; None means that it was not finite."""
+    return "not finite" if ratio is None else f"{100 * ratio:.2g} %"
 
 
 def warnings_of(record: TrialRecord) -> tuple[TrialWarning, ...]:
-    """Return what a trial's own readings say against its figures."""
+    """Return the warnings about a trial's figures from its own readings."""
     measured = _measured(record.steps or {})
     return (
         *worker_warnings(record.spec, num_cores=len(os.sched_getaffinity(0))),
@@ -59,15 +59,15 @@ def warnings_of(record: TrialRecord) -> tuple[TrialWarning, ...]:
 
 
 def loader_warnings(record: TrialRecord) -> tuple[TrialWarning, ...]:
-    """Return what a loader trial's own readings say against its figures."""
+    """Return the warnings about a loader trial's figures from its own readings."""
     return (*worker_warnings(record.spec, num_cores=len(os.sched_getaffinity(0))), *_noise_warnings(record))
 
 
 def worker_warnings(spec: TrialSpec, *, num_cores: int) -> Iterator[TrialWarning]:
-    """Yield a warning where loader workers have to share cores."""
+    """Yield a warning if loader workers have to share cores."""
     if spec.num_workers is not None and spec.num_workers > num_cores:
         message = (
-            f"{count(spec.num_workers, 'loader worker')} on {count(num_cores, 'core')}: they take turns, and hold "
+            f"{count(spec.num_workers, 'loader worker')} on {count(num_cores, 'core')}: they take turns and use "
             f"memory for nothing; try --num-workers {num_cores} or fewer"
         )
         figures = {"num_workers": float(spec.num_workers), "num_cores": float(num_cores)}
@@ -75,7 +75,7 @@ def worker_warnings(spec: TrialSpec, *, num_cores: int) -> Iterator[TrialWarning
 
 
 def memory_warnings(memory: MemoryReading) -> Iterator[TrialWarning]:
-    """Yield what a memory reading says against the trial's times."""
+    """Yield a warning if a memory reading makes the trial's times invalid."""
     if memory.num_alloc_retries:
         message = (
             f"the allocator ran full {count(memory.num_alloc_retries, 'time')} and flushed its cache: times are not "
@@ -85,13 +85,13 @@ def memory_warnings(memory: MemoryReading) -> Iterator[TrialWarning]:
 
 
 def large_tensor_warnings(record: TrialRecord) -> Iterator[TrialWarning]:
-    """Yield a warning where a pass has tensors beyond 2^31 elements and was not held against smaller ones."""
+    """Yield a warning if a pass has tensors of at least 2^31 elements and was not compared with smaller passes."""
     reading = record.large_tensors
     if reading is not None and reading.is_equal is None:
         message = (
             f"a tensor of {reading.num_elements / 1e9:.2f} billion elements (kernels have returned zeros beyond "
-            f"2^31), and {count(reading.num_examples, 'example')} not held against smaller passes, for want of room "
-            "or because they see each other: try a smaller micro-batch"
+            f"2^31), and {count(reading.num_examples, 'example')} not compared with smaller passes, because they do "
+            "not fit into memory or affect each other: try a smaller micro-batch"
         )
         figures = {"num_elements": reading.num_elements, "num_examples": reading.num_examples}
         yield TrialWarning(code="large-tensor-unchecked", message=message, figures=figures)
@@ -110,7 +110,7 @@ def _clock_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarn
     if num_unknown:
         message = (
             f"the clock stepped backwards in {num_unknown} of {count(len(measured['step_time_s']), 'measured step')}: "
-            "the trial has no valid times; mend the machine's clock source and use --retry ok"
+            "the trial has no valid times; repair the machine's clock source and use --retry ok"
         )
         yield TrialWarning(code="clock-stepped", message=message, figures={"num_steps": num_unknown})
 
@@ -119,8 +119,8 @@ def _scaler_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWar
     is_skipped = measured.get("is_skipped_by_scaler", ())
     if any(is_skipped):
         message = (
-            f"the gradient scaler left out {sum(is_skipped)} of {count(len(is_skipped), 'measured step')}, "
-            "which times do not count: try more --warm-up-steps or bf16"
+            f"the gradient scaler skipped {sum(is_skipped)} of {count(len(is_skipped), 'measured step')}, "
+            "whose times do not count: try more --warm-up-steps or bf16"
         )
         yield TrialWarning(code="scaler-skipped-steps", message=message, figures={"num_steps": sum(is_skipped)})
 
@@ -134,7 +134,7 @@ def _number_warnings(record: TrialRecord, measured: Mapping[str, Sequence[Any]])
 
 
 def _noise_warnings(record: TrialRecord) -> Iterator[TrialWarning]:
-    """Yield a warning where a cap ended measuring long before the target was reached."""
+    """Yield a warning if a limit ended measuring long before the target was reached."""
     parts = record.canvases or [one for one in record.stages if one.name in SUPPLYING and not one.is_cold]
     stops = [record.stop] if record.stop else [part.stop for part in parts]
     figures = [StoppedFigure(stop=stop, relative_half_width=stop.relative_half_width) for stop in stops]
@@ -151,8 +151,8 @@ def _outlier_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWa
     times = [value or 0.0 for value in measured["step_time_s"]]
     share = sum(seconds for seconds, flag in zip(times, flags, strict=True) if flag) / (sum(times) or 1.0)
     message = (
-        f"{sum(flags)} of {count(len(flags), 'measured step')} far from the others, with {format_percent(share)} of "
-        "the time, and kept: see is_outlier in the record, and vnbench env for what disturbs this machine"
+        f"{sum(flags)} of {count(len(flags), 'measured step')} are outliers, with {format_percent(share)} of "
+        "the time, and are kept: see is_outlier in the record, and vnbench env for disturbances of this machine"
     )
     yield TrialWarning(code="outliers", message=message, figures={"num_steps": sum(flags), "share_of_time": share})
 

@@ -1,1 +1,1 @@
-"""Instruments that read torch: memory, times, what the device says of itself."""
+"""Instruments that need torch: memory, times and a description of the device."""

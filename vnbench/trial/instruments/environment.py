@@ -1,4 +1,4 @@
-"""What a measurement ran on: device, driver, versions, flags, settings of the machine, source revision, load."""
+"""The environment of a measurement: device, driver, versions, flags, machine settings, source revision and load."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from vnbench.trial.instruments.memory import host_memory_bytes
 
 
 def describe_environment(device: DeviceType) -> Environment:
-    """Return the machine and software as they are now, for trials on ``device``.
+    """Return the current state of machine and software for trials on ``device``.
 
     Raises:
-        RuntimeError: ``device`` is cuda and there is none.
+        RuntimeError: ``device`` is cuda and there is no CUDA device.
     """
     facts = {
         "vnbench_version": _installed_version(),
@@ -54,9 +54,9 @@ def describe_environment(device: DeviceType) -> Environment:
 
 
 def probe(payload: str) -> str:
-    """Return, as JSON, the environment on the device that ``payload`` asks for: auto, cuda or cpu.
+    """Return, as JSON, the environment on the device that ``payload`` names: auto, cuda or cpu.
 
-    ``auto`` takes CUDA where there is one. Where CUDA is asked for and absent the answer is ``{"error": reason}``.
+    ``auto`` means CUDA if there is a device. If ``cuda`` is asked for and absent, the answer is ``{"error": reason}``.
     """
     available = torch.cuda.is_available()
     if payload == "cuda" and not available:
@@ -68,15 +68,15 @@ def probe(payload: str) -> str:
 
 
 def check_fork() -> None:
-    """Refuse a process in which CUDA cannot be used, before torch says of it only how to start processes.
+    """Refuse a process in which CUDA cannot be used; torch's own error would only say how to start processes.
 
     Raises:
-        RuntimeError: the process that this one was forked from had asked CUDA something.
+        RuntimeError: the process that this one was forked from had already used CUDA.
     """
     if torch.cuda._is_in_bad_fork():
         raise RuntimeError(
-            "CUDA was asked something before this process was forked, so it cannot be used here: a module that starts "
-            "with Python or is imported with torch does so (sitecustomize, a plug-in of torch); take it away"
+            "CUDA was used before this process was forked, so it cannot be used here: a module that starts "
+            "with Python or is imported with torch uses it (sitecustomize, a plug-in of torch); remove that module"
         )
 
 
@@ -112,10 +112,10 @@ def _cpu_device() -> dict[str, Any]:
 
 
 def _cpu_has_instructions(one: Arithmetic) -> bool:
-    """Return whether oneDNN has instructions for a precision on this processor, as far as ONEDNN_MAX_CPU_ISA lets it.
+    """Return whether oneDNN supports a precision on this processor, within ONEDNN_MAX_CPU_ISA.
 
-    They are no promise of speed: with plain AVX-512, oneDNN says yes to bf16 and is slower there than in fp32. A torch
-    built without oneDNN does not know the questions.
+    Support does not mean speed: with plain AVX-512, oneDNN supports bf16 but is slower than in fp32. A torch without
+    oneDNN lacks these queries.
     """
     if one.onednn_question is None:
         return not one.is_cuda_only
@@ -134,9 +134,9 @@ def _cpu_name() -> str:
 
 @functools.cache
 def source_revision() -> str:
-    """Return the revision of vnbench's own source: the commit of its checkout, or its version.
+    """Return the revision of vnbench's source: the commit of its checkout, or its version.
 
-    A digest of the source files follows where they differ from the commit, or where there is no checkout.
+    A digest of the source files is appended if they differ from the commit or there is no checkout.
     """
     package = Path(__file__).parents[2]
     commit = _git(package, "rev-parse", "--short=12", "HEAD")
@@ -175,6 +175,6 @@ def _source_digest(package: Path) -> str:
     return content.hexdigest()[:8]
 
 
-# Asked at once: children are forked from a process that has read the source, and run what it read then. One that asked
-# for itself would tell of what was edited while a sweep runs, and a file would hold records of two revisions.
+# Determine it on import: children are forked from a process that has read the source, and run what it read. If each
+# child looked itself, edits during a sweep would give one file records of two revisions.
 source_revision()

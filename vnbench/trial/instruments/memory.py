@@ -1,4 +1,4 @@
-"""Peak memory: the caching allocator's counters on CUDA, live tensor bytes by storage on the CPU."""
+"""Peak memory: the caching allocator's counters on CUDA, the bytes of live tensor storages on the CPU."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ M_TRIM_THRESHOLD = -1
 """Parameters of glibc's mallopt(3), from malloc.h."""
 
 FULL_BELOW_BYTES = 512 * 2**20
-"""Memory that a device has to have left for a library to start: loading cuDNN's kernels took about 500 MB of it before
-cuDNN 8.5, and 150 MB since (pytorch#81620); a handle of cuBLAS takes some tens of MB."""
+"""Free device memory that a library needs to start: loading cuDNN's kernels took about 500 MB before cuDNN 8.5 and
+takes 150 MB since (pytorch#81620); a cuBLAS handle takes some tens of MB."""
 
 
 def keep_freed_memory() -> bool:
-    """Make glibc keep freed buffers in the process; return whether it took the settings.
+    """Make glibc keep freed buffers in the process; return whether it accepted the settings.
 
-    By default glibc hands each large buffer back to the system and page faults dominate a CPU step: 4 x 480 x 3,200 px
-    took 11.8 s, and 4.8 s with these settings. Other C libraries are left as they are.
+    By default glibc returns each large buffer to the system, and page faults dominate a CPU step: 4 x 480 x 3,200 px
+    took 11.8 s, and 4.8 s with these settings. Other C libraries are not changed.
     """
     try:
         libc = ctypes.CDLL("libc.so.6")
@@ -42,13 +42,13 @@ def keep_freed_memory() -> bool:
 
 
 def limit_memory(limit_bytes: int, *, device: torch.device) -> None:
-    """Let this process take no more memory than this from now on: an allocation beyond it fails.
+    """Limit this process's memory from now on: allocations beyond the limit fail.
 
-    On CUDA the limit is of the caching allocator, without the context. On the CPU it is of the process's own writable
-    memory (RLIMIT_DATA) beyond what it has now, oneDNN's workspace included; a machine without /proc has none.
+    On CUDA the limit applies to the caching allocator, without the context. On the CPU it applies to the process's
+    private writable memory (RLIMIT_DATA) beyond its present size, including oneDNN's workspace.
 
     Raises:
-        RuntimeError: the operating system does not tell how much memory the process has.
+        RuntimeError: there is no /proc to show the process's present memory.
     """
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
@@ -56,36 +56,36 @@ def limit_memory(limit_bytes: int, *, device: torch.device) -> None:
         return
     held_bytes = _process_status("VmData")
     if held_bytes is None:
-        raise RuntimeError("--memory-limit needs /proc to tell how much memory the process has")
+        raise RuntimeError("--memory-limit needs /proc to read how much memory the process has")
     _, hard_limit = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (held_bytes + limit_bytes, hard_limit))
 
 
 class LiveTensorTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
-    """Counts the bytes of live tensor storages, and their peak, while it is entered.
+    """Context manager that counts the bytes of live tensor storages and their peak.
 
-    A storage counts once, from the operation that returns it until it is freed, however many tensors view it. What
-    existed before (parameters, gradients, optimizer state, inputs) has to be named to ``track``. Memory that never
-    becomes a tensor is invisible: oneDNN's workspace above all.
+    A storage counts once, from the operation that returns it until it is freed, no matter how many tensors view it.
+    Pass tensors that exist before (parameters, gradients, optimizer state, inputs) to ``track``. Memory that never
+    becomes a tensor is not seen, above all oneDNN's workspace.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.live_bytes = 0
-        """Bytes of the live storages now."""
+        """Bytes of the storages that are live now."""
         self.peak_bytes = 0
-        """Most bytes live at once since the tracker was made."""
+        """Maximum of ``live_bytes`` since the tracker was made."""
         self.num_operators = 0
-        """Operations dispatched since the tracker was made."""
+        """Number of operations dispatched since the tracker was made."""
         self._storages: dict[int, weakref.finalize[Any, Any]] = {}
 
     def track(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Count the storages of tensors that exist already."""
+        """Count the storages of existing tensors."""
         for tensor in tensors:
             self._count(tensor)
 
     def close(self) -> None:
-        """Forget every storage without waiting for its end."""
+        """Forget every storage without waiting until it is freed."""
         for finalizer in self._storages.values():
             finalizer.detach()
         self._storages.clear()
@@ -93,8 +93,8 @@ class LiveTensorTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run the operation, and count it and the storages of what it returns."""
-        if func.namespace == "prim":  # a fake tensor is asked for its device
+        """Run the operation; count it and the storages of its results."""
+        if func.namespace == "prim":  # a query of a fake tensor's device
             return func(*args, **(kwargs or {}))
         self.num_operators += 1
         result = func(*args, **(kwargs or {}))
@@ -120,7 +120,7 @@ class LiveTensorTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # 
 
 
 def reset_cuda_peaks(device: torch.device) -> int:
-    """Let the peaks start anew; return the allocator's retries so far, which no reset touches."""
+    """Reset the peaks; return the allocator's retries so far, which a reset does not clear."""
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     num_retries: int = torch.cuda.memory_stats(device)["num_alloc_retries"]
@@ -128,9 +128,9 @@ def reset_cuda_peaks(device: torch.device) -> int:
 
 
 def num_cuda_ooms() -> int:
-    """Return how often the caching allocator found no memory, also where a library hid it behind another error.
+    """Return how often the caching allocator ran out of memory, even if a library hid it behind another error.
 
-    It is asked where something failed, and after some faults CUDA answers every question with the fault: then 0.
+    It is called after failures. After some faults every CUDA call raises the fault again; then the result is 0.
     """
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
         return 0
@@ -142,10 +142,10 @@ def num_cuda_ooms() -> int:
 
 
 def free_unheld_memory(device: torch.device) -> None:
-    """Give back to the driver what the caching allocator keeps and no tensor holds; nothing on the CPU.
+    """Return cached memory that no tensor holds from the caching allocator to the driver; do nothing on the CPU.
 
-    Tensors that a caller still holds stay, and their blocks with them: let go of them first. After a fault of CUDA
-    nothing can be given back, and the fault is told elsewhere.
+    Release tensors first: those that a caller holds stay, with their blocks. After a CUDA fault nothing can be
+    returned, and the fault is reported elsewhere.
     """
     gc.collect()
     if device.type == "cuda":
@@ -154,9 +154,9 @@ def free_unheld_memory(device: torch.device) -> None:
 
 
 def is_cuda_full() -> bool:
-    """Return whether the device has less than FULL_BELOW_BYTES free, or the caching allocator once found it full.
+    """Return whether the device has less than FULL_BELOW_BYTES free, or the caching allocator has found it full before.
 
-    After an error that sticks CUDA answers nothing any more; such a device is not called full.
+    After a sticky error CUDA does not answer; then the result is False.
     """
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
         return False
@@ -185,7 +185,7 @@ def cuda_memory(device: torch.device, *, num_retries_before: int) -> MemoryReadi
 
 
 def tracked_memory(tracker: LiveTensorTracker) -> MemoryReading:
-    """Return what the live-tensor tracker read on the CPU."""
+    """Return the live-tensor tracker's reading on the CPU."""
     return MemoryReading(
         instrument="live-tensor-tracker",
         peak_allocated_bytes=tracker.peak_bytes,
@@ -198,7 +198,7 @@ def tracked_memory(tracker: LiveTensorTracker) -> MemoryReading:
 
 
 def process_memory() -> MemoryReading:
-    """Return what the operating system says of this process, where no other instrument ran."""
+    """Return the operating system's reading of this process, for trials without another instrument."""
     return MemoryReading(
         instrument="process",
         peak_allocated_bytes=None,
@@ -210,19 +210,19 @@ def process_memory() -> MemoryReading:
 
 
 def process_peak_rss_bytes() -> int | None:
-    """Return the largest resident set of this process, or None where /proc does not tell it."""
+    """Return the peak resident set of this process, or None without /proc."""
     return _process_status("VmHWM")
 
 
 def process_rss_bytes() -> int | None:
-    """Return the resident set of this process now, or None where /proc does not tell it."""
+    """Return the current resident set of this process, or None without /proc."""
     return _process_status("VmRSS")
 
 
 def processes_bytes(pids: Iterable[int]) -> int | None:
-    """Return the memory of some processes of this machine, what they share counted once; None where unknown.
+    """Return the memory of some processes, counting shared memory once; None if unknown.
 
-    That is the sum of their proportional set sizes; one that has ended takes none.
+    It is the sum of their proportional set sizes; a process that has ended counts as 0.
     """
     total = 0
     for pid in pids:
@@ -245,9 +245,9 @@ def _process_status(name: str) -> int | None:
 
 
 def host_memory_bytes(*, root: Path = Path("/")) -> int | None:
-    """Return the memory of the machine, or of the control groups of this process where that is less.
+    """Return the memory of the machine, or the limit of this process's control groups if that is less.
 
-    ``root`` holds proc and sys.
+    ``root`` is the folder that holds proc and sys.
     """
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,7 +1,7 @@
-"""Live tensor bytes of a training step by stage of the network and by kind, along the step.
+"""Bytes of live tensors during a training step, by stage of the network and by kind.
 
-A storage belongs to the stage that ran when it was made, in the forward pass or in the backward pass. What is measured
-is the sum of live tensors, from which the allocator's own account is independent.
+A storage belongs to the stage that was running, forward or backward, when it was made. The sum of live tensors is
+independent of the allocator's own counters.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from vnbench.trial.instruments.memory import LiveTensorTracker
 
 Kind = Literal["parameters", "gradients", "optimizer state", "inputs", "activations", "backward"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""``activations`` were made in the forward pass, ``backward`` in the backward pass and the optimizer's update, but for
+"""``activations`` are made in the forward pass; ``backward`` in the backward pass and the optimizer's update, except
+for
 gradients of parameters and optimizer state."""
 
 Phase = Literal["forward", "backward", "optimizer"]
 
 OUTSIDE = "loss"
-"""Stage of what is made outside of the network's stages."""
+"""Stage of storages that are made outside of the network's stages."""
 
 Cell = tuple[str, Kind]
 """Stage and kind."""
@@ -34,22 +35,22 @@ Cell = tuple[str, Kind]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageMemory:
-    """Where the memory of one step was."""
+    """Memory of one step by stage, kind and time."""
 
     peak_bytes: int
-    """Most bytes live at once."""
+    """Peak of the live bytes."""
     at_peak: Mapping[Cell, int]
-    """Live bytes by stage and kind at that moment."""
+    """Live bytes by stage and kind at the peak."""
     peak_phase: Phase
-    """Phase in which it came."""
+    """Phase of the peak."""
     peak_stage: str
-    """Stage that ran when it came."""
+    """Stage that was running at the peak."""
     timeline: tuple[tuple[Phase, Mapping[Cell, int]], ...]
-    """Live bytes by stage and kind after every change of the stage that runs, with the phase."""
+    """Phase, and live bytes by stage and kind, at every change of the running stage."""
 
 
 class StageTracker(LiveTensorTracker):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
-    """Counts live tensors by stage and kind while it is entered."""
+    """Context manager that counts the bytes of live tensors by stage and kind."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ class StageTracker(LiveTensorTracker):  # type: ignore[no-untyped-call]  # torch
         self._phase_kind: Kind | None = None
 
     def result(self) -> StageMemory:
-        """Return what was seen."""
+        """Return the readings so far."""
         self._mark()
         return StageMemory(
             peak_bytes=self.peak_bytes,
@@ -75,7 +76,7 @@ class StageTracker(LiveTensorTracker):  # type: ignore[no-untyped-call]  # torch
         )
 
     def track_as(self, tensors: Sequence[Tensor], *, kind: Kind, stage: str) -> None:
-        """Count the storages of tensors that exist already, or move those that are counted to another kind."""
+        """Count the storages of existing tensors, or move those already counted to another stage and kind."""
         for tensor in tensors:
             key = tensor.untyped_storage()._cdata
             if key in self._cells:
@@ -86,14 +87,14 @@ class StageTracker(LiveTensorTracker):  # type: ignore[no-untyped-call]  # torch
                 self._stage, self._default_kind = before, None
 
     def begin(self, phase: Phase, *, kind: Kind | None = None) -> None:
-        """Take note that a phase of the step begins, outside of all stages; ``kind`` is of what is made in it."""
+        """Start a phase of the step, outside of all stages; ``kind`` is that of the tensors made in it."""
         self._mark()
         self._phase_kind = kind
         self.phase = phase
         self._stage = OUTSIDE
 
     def enter_stage(self, stage: str) -> str:
-        """Take note that a stage runs; return the one that ran before."""
+        """Set the running stage; return the previous one."""
         self._mark()
         before, self._stage = self._stage, stage
         return before
@@ -127,7 +128,7 @@ class StageTracker(LiveTensorTracker):  # type: ignore[no-untyped-call]  # torch
 
 @contextmanager
 def watched_stages(tracker: StageTracker, stages: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Tell the tracker which of some modules runs, forward and backward, and which storages are gradients."""
+    """Return a context in which the tracker knows the running stage and which storages are gradients."""
     handles: list[Any] = []
     running: list[str] = []
 
@@ -140,7 +141,7 @@ def watched_stages(tracker: StageTracker, stages: Mapping[str, nn.Module]) -> It
     def leaving(stage: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
             if output.requires_grad:
-                # Its gradient is there: the backward pass reaches this stage.
+                # Once this gradient exists, the backward pass reaches this stage.
                 output.register_hook(reaching(stage))  # type: ignore[no-untyped-call]
             tracker.enter_stage(running.pop())
 

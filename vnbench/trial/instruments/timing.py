@@ -1,8 +1,8 @@
-"""Phase times of optimizer steps: CUDA events on a GPU, a monotonic clock on the CPU.
+"""Phase times of optimizer steps, from CUDA events on a GPU and from a monotonic clock on the CPU.
 
-A timer covers one block of steps. Nothing in it waits for the device between the block's edges: events are read after
-one synchronisation at the end. ``data_wait`` is the host's waiting on both devices; on CUDA the host may run ahead of
-the device, so that part of it can hide behind kernels already queued.
+A timer covers one block of steps. Within a block nothing waits for the device: events are read after one
+synchronisation at the end. ``data_wait`` is the host's waiting time on both devices; on CUDA the host may run ahead of
+the device, so that part of the wait can overlap with queued kernels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Clock = Callable[[], float]
 """Returns monotonic seconds."""
 
 PhaseTimes = dict[str, list[float]]
-"""``step_time_s`` and one ``<phase>_s`` for each phase: seconds, one value per step."""
+"""``step_time_s`` and a ``<phase>_s`` for each phase, in seconds, one value per step."""
 
 
 class StepTimer(Protocol):
@@ -32,7 +32,7 @@ class StepTimer(Protocol):
         """Wait for the device and start the block's wall clock."""
 
     def begin_step(self) -> None:
-        """Mark the start of a step, which is the end of the one before."""
+        """Mark the start of a step, which is the end of the previous one."""
 
     def phase(self, name: Phase) -> AbstractContextManager[None]:
         """Return a context whose duration is added to a phase of the current step."""
@@ -42,7 +42,7 @@ class StepTimer(Protocol):
 
 
 class WallTimer:
-    """Times by a host clock; for the CPU, where every operation has ended when its call returns."""
+    """Times from the host's clock; for the CPU, where an operation has ended when its call returns."""
 
     def __init__(self, *, clock: Clock = time.perf_counter) -> None:
         self._clock = clock
@@ -77,7 +77,7 @@ class WallTimer:
 
 
 class CudaTimer:
-    """Times by CUDA events on the current stream, except ``data_wait``, which is the host's."""
+    """Times from CUDA events on the current stream, except ``data_wait``, which comes from the host's clock."""
 
     def __init__(self, *, clock: Clock = time.perf_counter) -> None:
         self._clock = clock

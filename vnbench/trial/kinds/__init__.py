@@ -1,1 +1,1 @@
-"""What each kind of trial measures."""
+"""The kinds of trials: what each one measures."""

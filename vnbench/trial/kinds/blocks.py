@@ -1,4 +1,4 @@
-"""Blocks of steps, run between two synchronised edges and kept as the columns of a record."""
+"""Blocks of steps: run between two synchronisations and stored as columns of a record."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from vnbench.trial.instruments.timing import PHASES, make_timer
 from vnbench.trial.step.optimizer_step import OptimizerStep
 
 CANVAS = ("num_examples", "canvas_height", "canvas_width", "padded_pixels")
-"""Columns in which steps agree that compute the same."""
+"""Columns that are equal for steps with the same work."""
 
 DURATIONS = ("step_time_s", *(f"{name}_s" for name in PHASES))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepShape:
-    """What a step trains on."""
+    """Size of a step's work."""
 
     num_examples: int
-    """Examples of the step."""
+    """Number of examples in the step."""
     num_micro_batches: int
-    """Forward and backward passes."""
+    """Number of forward and backward passes."""
     valid_pixels: int
     """Sum of height x width of the examples."""
     padded_pixels: int
@@ -43,19 +43,19 @@ class StepShape:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockTimes:
-    """What one block took."""
+    """Times of one block."""
 
     step_times_s: tuple[float, ...]
-    """Seconds of each step; on CUDA the device's."""
+    """Seconds of each step, on CUDA as measured by the device."""
     wall_time_s: float
-    """Wall clock of the block."""
+    """Wall-clock seconds of the block."""
 
 
 class BlockLog:
-    """Runs blocks of steps and keeps what each step showed, for the record."""
+    """Runs blocks of steps and collects each step's readings for the record."""
 
     def __init__(self, step: OptimizerStep, *, num_updates: float = 0.0) -> None:
-        """``num_updates`` is the optimizer's own count before the first block."""
+        """``num_updates`` is the optimizer's update count before the first block."""
         self._step = step
         self._columns: dict[str, list[Any]] = {name: [] for name in STEP_COLUMNS if name != "is_outlier"}
         self._losses: list[float] = []
@@ -65,7 +65,7 @@ class BlockLog:
         self._span: tuple[float, float] | None = None
 
     def run(self, batches: Iterator[Batch], shapes: Sequence[StepShape], *, is_warm_up: bool) -> BlockTimes:
-        """Train on the next micro-batches of an iterator, one step for each shape, and return the block's times."""
+        """Run one step for each shape on the next micro-batches of an iterator, and return the block's times."""
         timer = make_timer(self._step.device)
         start = time.monotonic()
         timer.begin_block()
@@ -77,7 +77,7 @@ class BlockLog:
             self._measured_s += wall_time_s
         for row, (shape, result) in enumerate(zip(shapes, results, strict=True)):
             loss, num_updates = float(result.loss), float(result.num_updates)
-            # A clock that stepped backwards made a duration negative: what is not known is null.
+            # A duration is negative if the clock stepped backwards: the record has null for unknown values.
             durations = {name: times[name][row] if times[name][row] >= 0 else None for name in DURATIONS}
             values: dict[str, Any] = {
                 "is_warm_up": is_warm_up,
@@ -100,11 +100,11 @@ class BlockLog:
         return BlockTimes(step_times_s=tuple(times["step_time_s"]), wall_time_s=wall_time_s)
 
     def observed(self, record: TrialRecord, *, memory: MemoryReading, is_per_canvas: bool) -> TrialRecord:
-        """Return the record with the steps so far, their totals, and what they say against themselves.
+        """Return the record with the steps so far, their totals and their warnings.
 
-        Steps are outliers against others on the same canvas: with ``is_per_canvas`` each canvas has a spread of its
-        own, otherwise all share one, relative to the typical step of each. A canvas that was measured once tells
-        nothing.
+        A step is an outlier relative to others on the same canvas. With ``is_per_canvas`` each canvas has its own
+        spread; otherwise all canvases share one spread of times relative to each canvas's typical step, and canvases
+        that were measured once are ignored.
         """
         columns = self._columns | {"is_outlier": self._outliers(is_per_canvas=is_per_canvas)}
         record = replace(
@@ -118,7 +118,7 @@ class BlockLog:
         return checked_loss(record, self._losses, is_skipped=columns["is_skipped_by_scaler"])
 
     def _block(self) -> Block | None:
-        """Return the totals of the measured steps; None where the clock cannot be believed."""
+        """Return the totals of the measured steps; None if the clock is unreliable."""
         rows = self._measured_rows()
         if not rows or self._measured_s < 0 or any(self._columns["step_time_s"][row] is None for row in rows):
             return None
@@ -152,7 +152,7 @@ class BlockLog:
         return flags
 
     def _relative_times(self, rows: Sequence[int]) -> list[tuple[int, float]]:
-        """Return the times of steps on one canvas over their median, the lower one of two."""
+        """Return (row, time / low median) for steps on one canvas."""
         times_s = [self._columns["step_time_s"][row] for row in rows]
         typical_s = median_low(times_s)
         return [(row, seconds / typical_s) for row, seconds in zip(rows, times_s, strict=True)] if typical_s else []

@@ -1,4 +1,4 @@
-"""Steps on batches that lie on the device already, canvas by canvas, largest first: computing and nothing else."""
+"""The compute trial: steps on batches that are already on the device, canvas by canvas, the largest first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
 from vnbench.trial.step.tracked_step import run_tracked
 
 CPU_BLOCK_STEPS = 1
-"""Steps of a block on the CPU, where an edge costs nothing and a step may take seconds."""
+"""Steps per block on the CPU, where a synchronisation costs nothing and a step may take seconds."""
 
 
 def measure_compute(task: TrialTask[ComputeSpec], record: TrialRecord) -> Iterator[TrialRecord]:
@@ -40,7 +40,7 @@ def measure_compute(task: TrialTask[ComputeSpec], record: TrialRecord) -> Iterat
     record = checked_against_references(record)
     flops = FlopModel(spec)
     step = build_step(spec, device=device)
-    # What a process pays once (libraries, optimizer state) is no cost of the first canvas.
+    # Pay the process's one-time costs (libraries, optimizer state) before the first canvas.
     smallest = _resident_batch(spec, (SMALLEST_SIDE, SMALLEST_SIDE), device)
     first = step.run(iter([smallest]), num_examples=spec.batch_size, timer=make_timer(device))
     log = BlockLog(step, num_updates=float(first.num_updates))
@@ -88,9 +88,9 @@ def _measure_canvas(
 
 
 def _cpu_memory(step: OptimizerStep, batch: Batch, spec: ComputeSpec) -> MemoryReading:
-    """Return the peak of a step of its own, after the timed ones: the tracker slows what it watches."""
+    """Return the peak memory of a separate step after the timed ones, because the tracker slows the step."""
     if spec.compile != "none":
-        # What compiled code allocates never passes the tracker.
+        # The tracker does not see allocations in compiled code.
         return process_memory()
     timer = make_timer(step.device)
     _, memory = run_tracked(step, [batch], lambda: step.run(iter([batch]), num_examples=spec.batch_size, timer=timer))
@@ -110,7 +110,7 @@ def _measure_until_known(
         stop = stopping.decide()
         if stop is not None:
             return stop
-        # A block's edge empties the device's queue, so on CUDA the later blocks are as long as the first.
+        # A synchronisation empties the device's queue, so on CUDA later blocks are as long as the first.
         num_steps = min(spec.min_steps if is_cuda else CPU_BLOCK_STEPS, spec.max_steps - num_measured)
 
 
@@ -133,7 +133,7 @@ def _shape(spec: ComputeSpec, size: tuple[int, int]) -> StepShape:
 
 
 def _whole(readings: list[MemoryReading]) -> MemoryReading:
-    """Return the largest peaks and the sum of the retries of several readings of one process."""
+    """Return one reading with the largest peaks and the sum of retries of several readings in one process."""
     last = readings[-1]
 
     def largest(name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Floating-point operations of a training step, by torch's own counter."""
+"""Floating-point operations of a training step, counted by torch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from vnbench.trial.step.network import SMALLEST_SIDE, build_network
 class FlopModel:
     """Operations of forward and backward passes of one example, for a canvas of any size.
 
-    Convolutions and projections grow with the pixels, attention with their square, and nothing else is counted: two
-    small canvases settle both coefficients exactly, and no large one has to be computed. The optimizer is not counted.
-    Recomputation under checkpointing is left out, as is usual for the operations of a model (MLPerf Training rules).
+    Convolutions and projections grow linearly with the pixels, attention with their square, and nothing else is
+    counted,
+    so two small canvases give both coefficients exactly. The optimizer is not counted, nor is recomputation under
+    checkpointing, as is usual for a model's operations (MLPerf Training rules).
     """
 
     def __init__(self, spec: TrialSpec) -> None:
@@ -29,7 +30,7 @@ class FlopModel:
         """Operations per pixel of the canvas."""
 
     def per_example(self, *, height: int, width: int) -> int:
-        """Return the operations on a canvas, its sides in pixels and multiples of ALIGNMENT."""
+        """Return the operations on a canvas with sides in pixels that are multiples of ALIGNMENT."""
         pixels = height * width
         return round(self.per_pixel * pixels + self.per_squared_pixel * pixels**2)
 
@@ -40,7 +41,7 @@ def _count(spec: TrialSpec, *, width: int) -> int:
         plain = replace(spec, norm_precision="fp32", norm_kernel="native", checkpointing="none", padding="plain")
         model = build_network(plain)
     images_BCHW = torch.zeros(1, 1, SMALLEST_SIDE, width)
-    # The counter does not know the CPU's fused attention; as matrix products the same operations are seen.
+    # The counter does not know the CPU's fused attention, but counts the same operations as matrix products.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model(images_BCHW).sum().backward()
     return int(counter.get_total_flops())

@@ -1,4 +1,4 @@
-"""The loader alone, stage by stage: planning, decoding, padding, workers, copies to the device; nothing is trained."""
+"""The loader trial: planning, decoding, padding, workers and copies to the device, stage by stage, without training."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from vnbench.trial.kinds.loading import Loading
 from vnbench.trial.kinds.stopping import Stopping
 
 NUM_PLANS = 5
-"""Plans of an epoch whose times are measured; each takes milliseconds."""
+"""Number of epoch plans to time; each takes milliseconds."""
 
 Open = Callable[[Sequence[MicroBatch]], Iterable[object]]
-"""Returns what a stage yields for each of some micro-batches."""
+"""Returns a stage's output for each of the given micro-batches."""
 
 Use = Callable[[Batch], None]
-"""What is done with a batch before the next one is asked for."""
+"""Processes a batch before the next one is requested."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,16 +47,16 @@ class _Stage:
     open: Open
     use: Use | None = None
     num_ahead: int = 0
-    """Batches that its workers have ahead."""
+    """Number of batches that its workers prefetch."""
     has_payload: bool = False
-    """Whether its batches come from other processes."""
+    """Whether its batches come from worker processes."""
 
 
 def measure_loader(task: TrialTask[LoaderSpec], record: TrialRecord) -> Iterator[TrialRecord]:
     """Yield the record after each stage, with all stages so far.
 
-    The files are read first from the disk, then from the operating system's copies in memory, as in every later epoch
-    of a training whose files fit there.
+    The files are read first from the disk, then from the page cache, as in every later epoch of training if the files
+    fit into memory.
     """
     spec = task.spec
     corpus = load_the_corpus(task)
@@ -64,7 +64,7 @@ def measure_loader(task: TrialTask[LoaderSpec], record: TrialRecord) -> Iterator
     epoch = [one for step in steps_of_epoch(spec, corpus, chosen, epoch=MEASURED_EPOCH) for one in step]
     record = replace(record, batching=account_for_epoch(corpus.sizes_N2[corpus.train_indices], plan_config(spec)))
     if spec.device == "cpu":
-        # As in training, whose workers inherit it.
+        # Workers inherit this, as in training.
         keep_freed_memory()
     loading = Loading(task, corpus, chosen)
     start_s = time.monotonic()
@@ -92,7 +92,7 @@ def _measured_stages(
 
 
 def _stages(spec: LoaderSpec, corpus: Corpus, loading: Loading) -> Iterator[_Stage]:
-    """Yield the stages of a trial in the order of a batch's way, each with all that comes before it."""
+    """Yield the stages in the order that a batch passes them; each includes all stages before it."""
     device = torch.device(spec.device)
     examples = RasterDataset(corpus, classes=MaskClasses.of(spec), cache=loading.cache)
     plain = _Stage(
@@ -117,7 +117,7 @@ def _stages(spec: LoaderSpec, corpus: Corpus, loading: Loading) -> Iterator[_Sta
 
 
 class _NoPixels(Dataset[Batch]):
-    """Batches of no pixels: what is left of a loader without decoding and payload."""
+    """Batches without pixels, which show the loader's cost without decoding and payload."""
 
     def __getitem__(self, micro_batch: MicroBatch) -> Batch:
         nothing = torch.empty((0, 0, 0), dtype=torch.uint8)
@@ -146,7 +146,7 @@ def _convert(batch: Batch, device: torch.device) -> None:
 
 
 def _measure_plans(spec: LoaderSpec, corpus: Corpus) -> LoaderStage:
-    """Return what planning epochs of all training examples takes; each plan counts as one wait."""
+    """Return the time to plan epochs of all training examples; each plan counts as one wait."""
     sizes_N2 = corpus.sizes_N2[corpus.train_indices]
     config = plan_config(spec)
     log = _Log(spec, max_epochs=NUM_PLANS)
@@ -159,13 +159,13 @@ def _measure_plans(spec: LoaderSpec, corpus: Corpus) -> LoaderStage:
 
 
 def _measure_cold(stage: _Stage, epoch: Sequence[MicroBatch], corpus: Corpus) -> LoaderStage:
-    """Return what a stage takes for one epoch whose files lie on the disk alone."""
+    """Return a stage's times for one epoch whose files are on disk but not in the page cache."""
     files = [
         path for one in epoch for index in one.examples for path in (corpus.image_path(index), corpus.mask_path(index))
     ]
     drop_from_page_cache(files)
     ratio = cached_ratio(files)
-    # Asking may have made the system read ahead.
+    # cached_ratio may have made the system read ahead.
     drop_from_page_cache(files)
     log = _Log(None, max_epochs=1)
     log.run(iter(stage.open(epoch)), epoch, corpus, stage, is_new=True)
@@ -174,7 +174,7 @@ def _measure_cold(stage: _Stage, epoch: Sequence[MicroBatch], corpus: Corpus) ->
 
 
 def _measure(stage: _Stage, epoch: Sequence[MicroBatch], spec: LoaderSpec, corpus: Corpus) -> LoaderStage:
-    """Return what a stage takes, epoch after epoch, until that is known well enough."""
+    """Return a stage's times, measured epoch after epoch until they are known well enough."""
     max_epochs = spec.max_epochs
     log = _Log(spec, max_epochs=max_epochs)
     if spec.persistent_workers == "off":
@@ -182,8 +182,9 @@ def _measure(stage: _Stage, epoch: Sequence[MicroBatch], spec: LoaderSpec, corpu
             log.run(iter(stage.open(epoch)), epoch, corpus, stage, is_new=True)
             log.end_epoch()
         return log.stage(stage.name)
-    # Before the first measured batch the workers have as many ahead as they may, and as many again come after the last:
-    # neither a head start nor a rest without new work is measured.
+    # Warm up until the workers have prefetched as much as they may, and add as many batches after the last measured
+    # one:
+    # so neither a head start nor idle workers are measured.
     warm_up = [epoch[i % len(epoch)] for i in range(max(1, 2 * stage.num_ahead))]
     rest = [epoch[i % len(epoch)] for i in range(stage.num_ahead)]
     batches = iter(stage.open([*warm_up, *list(epoch) * max_epochs, *rest]))
@@ -195,10 +196,10 @@ def _measure(stage: _Stage, epoch: Sequence[MicroBatch], spec: LoaderSpec, corpu
 
 
 class _Log:
-    """What the batches of a stage showed so far."""
+    """Measurements of a stage so far."""
 
     def __init__(self, spec: LoaderSpec | None, *, max_epochs: int) -> None:
-        """``spec`` has the noise target and the cap on time; None measures ``max_epochs``."""
+        """``spec`` has the noise target and the time limit; with None, exactly ``max_epochs`` are measured."""
         self._stopping = Stopping(
             noise_target=spec.noise_target if spec else None,
             max_measuring_s=spec.max_measuring_s if spec else None,
@@ -215,7 +216,7 @@ class _Log:
         self.is_enough = False
 
     def warm_up(self, batches: Iterator[object], count: int, stage: _Stage) -> None:
-        """Take some batches that do not count."""
+        """Take ``count`` batches that are not measured."""
         start = time.perf_counter()
         for number in range(count):
             batch = next(batches)
@@ -227,7 +228,7 @@ class _Log:
     def run(
         self, batches: Iterator[object], epoch: Sequence[MicroBatch], corpus: Corpus, stage: _Stage, *, is_new: bool
     ) -> None:
-        """Take the batches of an epoch; ``is_new`` where their workers start with it."""
+        """Measure the batches of an epoch; ``is_new`` means that its workers start now."""
         for number, micro_batch in enumerate(epoch):
             start = time.perf_counter()
             batch = next(batches)
@@ -243,7 +244,7 @@ class _Log:
         self._host_bytes = processes_bytes([os.getpid(), *workers])
 
     def add_wait(self, wait_s: float, micro_batches: Iterable[MicroBatch], sizes_N2: SizeArray) -> None:
-        """Take the time that some micro-batches took together."""
+        """Record the time that some micro-batches took together."""
         examples = [index for one in micro_batches for index in one.examples]
         self._waits_s.append(wait_s)
         self._padded_pixels.append(sum(one.padded_pixels for one in micro_batches))
@@ -251,7 +252,7 @@ class _Log:
         self._num_examples += len(examples)
 
     def end_epoch(self) -> None:
-        """Settle whether that is enough."""
+        """Decide whether enough has been measured."""
         new = slice(self._num_told, None)
         waits_s = self._waits_s[new]
         self._stopping.add_block(waits_s, self._padded_pixels[new], wall_time_s=sum(waits_s))
@@ -259,7 +260,7 @@ class _Log:
         self.is_enough = self._stopping.decide() is not None
 
     def stage(self, name: LoaderStageName) -> LoaderStage:
-        """Return the reading."""
+        """Return the reading of the stage."""
         stop = self._stopping.decide()
         assert stop is not None
         return LoaderStage(

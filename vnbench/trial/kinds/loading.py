@@ -1,4 +1,4 @@
-"""The loader of a trial as its spec asks for it, with the cache and the notes on its workers that go with it."""
+"""The loader that a trial's spec asks for, with its cache and worker notes."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from vnbench.records.task import TrialTask
 from vnbench.units import count, format_bytes
 
 SHARED_MEMORY = "/dev/shm"
-"""Where batches of worker processes lie."""
+"""Mount point of the shared memory that holds the batches of worker processes."""
 
 OPEN_FILES = "/proc/self/fd"
-"""A name for each file that this process has open."""
+"""Directory with one entry for each file that this process has open."""
 
 FILES_PER_WORKER = 5
-"""Pipes, and what tells of a worker's end."""
+"""Files per worker: pipes and the sentinel of its process."""
 
 FILES_BESIDE = 8
-"""For images that are being read and what torch opens; with 1 to 4 workers and 2 to 24 batches ahead none were used."""
+"""Spare files for images and for torch; with 1 to 4 workers and 2 to 24 batches prefetched, none were needed."""
 
 
 class Loading:
-    """Makes the loaders of one trial, which share a cache."""
+    """Makes the loaders of one trial; they share a cache."""
 
     def __init__(self, task: TrialTask[ImagesSpec], corpus: Corpus, chosen: NDArray[np.int64]) -> None:
-        """``chosen`` are the examples that the trial measures, indices of the corpus.
+        """``chosen`` holds the examples that the trial measures, as indices into the corpus.
 
         Raises:
             LoaderError: there is no room for the cache.
@@ -63,20 +63,20 @@ class Loading:
 
     @property
     def uses_processes(self) -> bool:
-        """Whether batches come from other processes."""
+        """Whether batches come from worker processes."""
         return self._num_workers > 0 and self._spec.worker_kind == "processes"
 
     @property
     def num_ahead(self) -> int:
-        """Batches that workers have ahead."""
+        """Number of batches that workers prefetch."""
         return self._num_workers * self._spec.prefetch_factor
 
     def loader(self, micro_batches: Sequence[MicroBatch], *, pin_memory: bool) -> Loader:
-        """Return a loader of these micro-batches.
+        """Return a loader for these micro-batches.
 
         Raises:
-            LoaderError: /dev/shm has no room for as many batches as its workers have ahead, or the process may not
-                open as many files.
+            LoaderError: /dev/shm has too little room for the prefetched batches, or the process may not open enough
+                files.
         """
         if self.uses_processes:
             check_shared_memory(
@@ -97,27 +97,27 @@ class Loading:
         )
 
     def epochs(self, *epochs: Sequence[MicroBatch], pin_memory: bool) -> Iterator[Batch]:
-        """Return the batches of some epochs in turn; the workers start anew for each unless they are to persist."""
+        """Return the batches of several epochs in turn; unless workers persist, each epoch starts new ones."""
         if self._spec.persistent_workers == "on":
             return iter(self.loader([one for epoch in epochs for one in epoch], pin_memory=pin_memory))
         return (batch for epoch in epochs for batch in self.loader(epoch, pin_memory=pin_memory))
 
     def naming_examples(self) -> AbstractContextManager[None]:
-        """Return a context in which a worker's death or silence is told with the example that it was at."""
+        """Return a context that adds the example in progress to errors about a worker's death or silence."""
         return naming_examples(self._corpus, self._watch)
 
 
 def check_shared_memory(micro_batches: Sequence[MicroBatch], *, num_workers: int, prefetch_factor: int) -> None:
-    """Refuse to start workers whose queues or batches /dev/shm has no room for; the latter die of a bus error.
+    """Refuse to start workers if /dev/shm has no room for their queues or batches; they would die of a bus error.
 
     Raises:
-        LoaderError: it has too little room, is missing, or lets nobody in.
+        LoaderError: /dev/shm is too small, missing or not accessible.
     """
     try:
         multiprocessing.get_context("fork").Lock()
     except OSError as error:
         raise LoaderError(
-            f"{SHARED_MEMORY} has no place for the queues of worker processes ({error.strerror}); "
+            f"{SHARED_MEMORY} cannot hold the queues of worker processes ({error.strerror}); "
             "write --num-workers 0 or --worker-kind threads, or mount it"
         ) from error
     padded_pixels_M = np.array([one.padded_pixels for one in micro_batches], dtype=np.int64)
@@ -136,14 +136,14 @@ def check_shared_memory(micro_batches: Sequence[MicroBatch], *, num_workers: int
 
 
 def allow_open_files(*, num_workers: int, prefetch_factor: int) -> None:
-    """Let this process open as many files as the batches of worker processes take, one for each of their tensors.
+    """Raise the limit of open files to what worker processes need: one file for each tensor of a batch.
 
-    Beyond its limit a worker is told to hang or to have died, or the exchange waits without an end.
+    Beyond the limit, a worker seems to hang or to have died, or the exchange blocks forever.
 
     Raises:
-        LoaderError: the limit that cannot be raised is lower; a system that does not tell is not asked.
+        LoaderError: the hard limit is too low. Without /proc nothing is checked.
     """
-    num_batches = num_workers * prefetch_factor + 2  # one is trained on, another just taken
+    num_batches = num_workers * prefetch_factor + 2  # one in training, another one just received
     try:
         num_open = len(os.listdir(OPEN_FILES))
     except OSError:
@@ -154,7 +154,7 @@ def allow_open_files(*, num_workers: int, prefetch_factor: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise LoaderError(
-            f"this process may have {hard:,} files open (ulimit -Hn), and --num-workers {num_workers} with "
+            f"this process may open only {hard:,} files (ulimit -Hn), and --num-workers {num_workers} with "
             f"--prefetch-factor {prefetch_factor} needs {needed:,}; write fewer --num-workers, a smaller "
             "--prefetch-factor or --worker-kind threads, or raise the limit"
         )

@@ -1,4 +1,4 @@
-"""Worst-case memory: one real training step on a micro-batch made only of worst-case examples."""
+"""The memory trial: one real training step on a micro-batch of worst-case examples."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def measure_memory(task: TrialTask[MemorySpec], record: TrialRecord) -> Iterator
     record = replace(record, memory=memory, warnings=tuple(memory_warnings(memory)))
     yield checked_loss(record, [loss], is_skipped=[False])
     if record.large_tensors is not None and math.isfinite(loss):
-        # Only now: what the comparison takes is no part of the peak.
+        # Only now, so that the comparison's memory is not part of the peak.
         record = checked_against_references(record)
         yield replace(record, warnings=(*record.warnings, *large_tensor_warnings(record)))
 
@@ -54,12 +54,12 @@ def _measure(spec: MemorySpec) -> tuple[MemoryReading, float]:
 def _worst_case_on_cuda(
     step: OptimizerStep, spec: MemorySpec, *, smallest: Batch, worst_case: Batch
 ) -> tuple[StepResult, MemoryReading]:
-    """Return the same as ``track_worst_case`` by the caching allocator, whose peaks are cold and warm ones."""
+    """Return the same as ``track_worst_case``, with cold and warm peaks from the caching allocator."""
     device = step.device
     train(step, smallest)
     num_retries_before = reset_cuda_peaks(device)
     soak_bytes = _soak_on_cuda(step, spec) if spec.soak_passes else None
-    # Cold, then warm: in the first step on a shape libraries choose their algorithms, and may try them.
+    # Cold, then warm: in the first step on a shape, libraries choose and perhaps try their algorithms.
     reset_cuda_peaks(device)
     train(step, smallest, worst_case)
     torch.cuda.synchronize()
@@ -73,7 +73,7 @@ def _worst_case_on_cuda(
 
 
 def _soak_on_cuda(step: OptimizerStep, spec: MemorySpec) -> int:
-    """Train on the passes before the worst case; return the most bytes that tensors held meanwhile."""
+    """Train on the soak's passes and return the peak of the bytes that tensors held meanwhile."""
     num_retries_before = reset_cuda_peaks(step.device)
     for count, height, width in spec.soak_passes or ():
         train(step, blank_batch(count, height=height, width=width))
@@ -82,6 +82,6 @@ def _soak_on_cuda(step: OptimizerStep, spec: MemorySpec) -> int:
 
 
 def drawn_batch(spec: TrialSpec, *, height: int, width: int, num_examples: int) -> Batch:
-    """Return a batch of so many examples of a size, drawn from the spec's seed."""
+    """Return a batch of ``num_examples`` examples of one size, drawn from the spec's seed."""
     example = draw_example(seed=spec.seed, index=0, height=height, width=width, task=spec.task)
     return collate([example] * num_examples)

@@ -1,8 +1,8 @@
-"""How fast this machine computes: a convolution in each precision, then a few small training steps.
+"""The probe of a machine's speed: a convolution in each precision, then a few small training steps.
 
-Flags do not tell it. oneDNN calls bf16 supported on processors that compute it three times slower than fp32, and
-emulates it elsewhere, thirty times slower, under the same name. So each precision is timed, on little, before hours are
-planned with it.
+CPU flags do not reveal the speed. oneDNN reports bf16 as supported on processors that compute it three times slower
+than fp32, and elsewhere emulates it thirty times slower under the same name. So each precision is timed on a small
+input before hours are planned with it.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ from vnbench.trial.step.optimizer_step import autocast_dtype, build_step
 from vnbench.trial.step.switches import set_arithmetic
 
 CHANNELS = 16
-"""Of the convolution: those of the full network's first stage."""
+"""Channels of the convolution, as in the full network's first stage."""
 
 CONVOLUTION_CANVAS: dict[DeviceType, tuple[int, int]] = {"cpu": (64, 160), "cuda": (640, 3200)}
-"""Height and width in pixels: on a CPU little enough for bf16 that is emulated (0.1 s where fp32 takes 4 ms), on a GPU
+"""Height and width in pixels: on a CPU small enough for emulated bf16 (0.1 s where fp32 takes 4 ms), on a GPU large
 enough to fill it."""
 
 NUM_ROUNDS = 25
-"""Times that the convolution is tried in each precision in turn after a first time that is not counted; the fastest
-counts, which others disturb least, and in turn they disturb all alike."""
+"""Number of rounds over all precisions after an uncounted first one. The fastest convolution counts, since it is
+disturbed the least, and in rounds any disturbance affects all precisions alike."""
 
 LONG_CONVOLUTION_S = 0.05
-"""A first convolution that takes longer counts itself: its precision is slow, whatever the first time adds."""
+"""A first convolution slower than this counts as the result: its precision is slow in any case."""
 
 MIN_CANVASES = 2
-"""Canvases that get a step whatever it takes: two tell what a step costs from what its pixels do."""
+"""Number of canvases that always get a step: two separate the cost of a step from that of its pixels."""
 
 LONGEST_STEP_S = 3.0
-"""Seconds of a step that a probe does not try: what an emulated precision costs is then told by its convolution."""
+"""A precision whose step would take longer gets no step: its convolution shows its cost."""
 
 LONG_STEP_S = 1.0
-"""A first step that takes longer is not repeated: beside a busy core it would cost more than it tells."""
+"""A first step slower than this is not repeated: with a busy core it would cost more than it tells."""
 
 
 def measure_probe(task: TrialTask[ProbeSpec], record: TrialRecord) -> Iterator[TrialRecord]:
-    """Yield the record with what the probe read, once when it is all there.
+    """Yield the record once, with the complete reading of the probe.
 
-    The centre of a sweep will be in the fastest precision, so the steps of that one go through MIN_CANVASES, and all
-    more that ``max_measuring_s`` leaves room for; those of the others through the smallest alone, and not at all where
-    by their convolution one would take longer than LONGEST_STEP_S.
+    The centre of a sweep will use the fastest precision, so its steps cover MIN_CANVASES canvases and as many more as
+    fit into ``max_measuring_s``. Other precisions get steps on the smallest canvas only, and none if their convolution
+    predicts a step longer than LONGEST_STEP_S.
     """
     spec = task.spec
     device = torch.device(spec.device)
@@ -73,9 +73,9 @@ def measure_probe(task: TrialTask[ProbeSpec], record: TrialRecord) -> Iterator[T
 
 
 def convolution_times(payload: str) -> str:
-    """Return, as JSON, the seconds of one convolution by precision on the device and in the precisions of a payload.
+    """Return the seconds of one convolution by precision (JSON).
 
-    That is ``{"device": "cpu", "precisions": ["fp32", "bf16"]}``.
+    The payload (JSON) names device and precisions: ``{"device": "cpu", "precisions": ["fp32", "bf16"]}``.
     """
     asked = json.loads(payload)
     if asked["device"] == "cuda":
@@ -88,9 +88,10 @@ def _in_precision(spec: ProbeSpec, precision: Precision) -> ProbeSpec:
 
 
 def _convolutions_s(precisions: Sequence[Precision], *, device: torch.device) -> dict[Precision, float]:
-    """Return the seconds of one convolution by precision, forward and backward; on a CPU on one thread.
+    """Return the seconds of one convolution by precision, forward and backward, on one CPU thread.
 
-    Several threads wait for each other, beside a busy core for longer than they compute, and all precisions look alike.
+    Several threads wait for each other. With a busy core they wait longer than they compute, and all precisions look
+    alike.
     """
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -132,7 +133,7 @@ def _timed(convolution: torch.nn.Module, images_BCHW: torch.Tensor) -> float:
 def _steps(
     spec: ProbeSpec, canvases: tuple[tuple[int, int], ...], *, device: torch.device, start: float
 ) -> Iterator[ProbeStep]:
-    """Yield two steps on each canvas, one where it is long, as long as two more will end within the probe's time."""
+    """Yield two steps per canvas, or one if it is long, while two more fit into the probe's time."""
     step = build_step(spec, device=device)
     rate_s_per_pixel = 0.0
     for number, (height, width) in enumerate(canvases, start=1):

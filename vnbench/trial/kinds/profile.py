@@ -1,4 +1,4 @@
-"""One worst-case training step with its memory told apart by stage and kind, inside its own process."""
+"""The memory profile of one worst-case training step by stage and kind, in its own process."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ PHASES: dict[timing.Phase, tuple[Phase, Kind | None]] = {
     "backward": ("backward", None),
     "optimizer": ("optimizer", None),
 }
-"""Phase that a tracker knows, and the kind of what is made in it where the phase does not tell."""
+"""Tracker's phase for each phase of a step, and the kind of the tensors made in it if the phase does not decide."""
 
 SNAPSHOT_NAME = "memory_snapshot.pickle"
-"""File of torch's own account of the allocator, for its viewer (CUDA)."""
+"""File of torch's allocator history, for torch's viewer (CUDA)."""
 
 
 class PhaseTimer:
-    """Tells a tracker of a step's phases, and measures no time."""
+    """Reports a step's phases to a tracker; measures no time."""
 
     def __init__(self, tracker: StageTracker) -> None:
         self._tracker = tracker
@@ -62,7 +62,7 @@ class PhaseTimer:
         """Do nothing."""
 
     def phase(self, name: timing.Phase) -> AbstractContextManager[None]:
-        """Tell the tracker that a phase begins."""
+        """Report the start of a phase to the tracker."""
         phase, kind = PHASES[name]
         self._tracker.begin(phase, kind=kind)
         return nullcontext()
@@ -75,7 +75,7 @@ class PhaseTimer:
 def run(payload: str) -> str:
     """Run the step of a TrialTask (JSON) and return its memory (JSON). No exception leaves this function.
 
-    ``corpus_directory`` of the task is the folder for torch's snapshot on CUDA; without it none is written.
+    The task's ``corpus_directory`` is the folder for torch's snapshot on CUDA; if it is None, no snapshot is written.
     """
     task = TrialTask.from_json(payload)
     answer: dict[str, Any] = {"spec": task.spec.canonical(), "status": "ok", "cause": None, "environment": {}}
@@ -84,7 +84,7 @@ def run(payload: str) -> str:
         answer["environment"] = describe_environment(task.spec.device)
         assert isinstance(task.spec, MemorySpec)
         answer |= _profile(task.spec, task.corpus_directory)
-    except Exception as error:  # the outermost frame of the child: whatever happened becomes the answer
+    except Exception as error:  # the outermost frame of the child: every failure becomes an answer
         status, cause = classify(
             error,
             num_device_ooms=num_cuda_ooms(),
@@ -102,7 +102,7 @@ def _profile(spec: MemorySpec, directory: str | None) -> dict[str, Any]:
     batch = drawn_batch(
         spec, height=spec.worst_case_height, width=spec.worst_case_width, num_examples=spec.micro_batch_size
     )
-    # The optimizer's state is there before, as in every step of a training but the first.
+    # Make the optimizer's state first, as in every step of training except the first.
     step.run(iter([smallest]), num_examples=1, timer=timing.make_timer(device))
     step.optimizer.zero_grad(set_to_none=True)
 
@@ -132,7 +132,7 @@ def _measured(device: torch.device, held_bytes: int | None) -> tuple[int | None,
 
 
 def _reset_peak_rss() -> int | None:
-    """Let the process's peak start anew and return what it holds now; None where the kernel does not offer it."""
+    """Reset the process's peak and return its resident bytes; None if the kernel does not offer it."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:
@@ -142,16 +142,16 @@ def _reset_peak_rss() -> int | None:
 
 @contextmanager
 def _snapshot(device: torch.device, directory: str | None) -> Iterator[None]:
-    """Write torch's own history of the allocator for its viewer, pytorch.org/memory_viz (CUDA)."""
+    """Write torch's allocator history for its viewer, pytorch.org/memory_viz (CUDA)."""
     if device.type != "cuda" or directory is None:
         yield
         return
-    # By default torch resolves C++ frames too when it writes: 461 s instead of 4 for 100,000 entries (torchtitan#3628).
+    # By default torch also resolves C++ frames: 461 s instead of 4 s for 100,000 entries (torchtitan#3628).
     torch.cuda.memory._record_memory_history(stacks="python", max_entries=100_000)
     try:
         yield
     except Exception:
-        # After some faults CUDA answers nothing any more, and the fault is what is to be told.
+        # After some faults CUDA stops answering; report the fault itself.
         with suppress(RuntimeError):
             _write_snapshot(Path(directory))
         raise

@@ -1,4 +1,4 @@
-"""When to stop measuring: a noise target with a floor and caps, asked at the edge of each block."""
+"""The rule for when to stop measuring: a noise target with limits, checked after each block."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from vnbench.records.readings import Stop, StopRule
 
 @dataclass(kw_only=True, slots=True)
 class Stopping:
-    """Collects the measured steps of one canvas or trial and says when they are enough.
+    """Collects the measured steps of one canvas or trial and decides when they are enough.
 
-    What must be known to ``noise_target`` is seconds per padded pixel.
+    ``noise_target`` applies to the seconds per padded pixel.
     """
 
     noise_target: float | None
-    """Relative half-width of the 95 % interval at which measuring ends; None leaves it to the caps."""
+    """Relative half-width of the 95 % interval at which measuring ends; None leaves only the limits."""
     max_measuring_s: float | None
-    """Seconds in blocks after which none follows; None for no cap."""
+    """Measured seconds after which no further block starts; None for no limit."""
     max_epochs: int | None = None
-    """Blocks at most, where each is an epoch; None for no cap."""
+    """Maximum number of blocks, each an epoch; None for no limit."""
     max_steps: int | None = None
-    """Steps at most; None for no cap."""
+    """Maximum number of steps; None for no limit."""
     is_by_canvas: bool = False
-    """Whether only steps of equal padded pixels count as repetitions of each other: the canvases are fixed beforehand,
-    so that they cost different times per pixel is no noise. Nothing is known before one was repeated."""
+    """Whether only steps with equal padded pixels count as repetitions: the canvases are fixed in advance, so different
+    costs per pixel are not noise. There is no estimate until a canvas was repeated."""
     _times_s: list[float] = field(default_factory=list)
     _padded_pixels: list[float] = field(default_factory=list)
     _num_blocks: int = 0
@@ -35,9 +35,9 @@ class Stopping:
     _measuring_s: float = 0.0
 
     def add_block(self, times_s: Sequence[float], padded_pixels: Sequence[int], *, wall_time_s: float) -> None:
-        """Take the steps of one more block: seconds and padded pixels of each, and the block's wall clock.
+        """Add the steps of a block: seconds and padded pixels of each, and the block's wall-clock time.
 
-        Steps whose time is not positive count as measured and say nothing: a clock that steps backwards makes them.
+        Steps whose time is not positive, because the clock stepped backwards, count as steps but not for the estimate.
         """
         timed = [(seconds, pixels) for seconds, pixels in zip(times_s, padded_pixels, strict=True) if seconds > 0]
         self._times_s += [seconds for seconds, _ in timed]
@@ -47,7 +47,7 @@ class Stopping:
         self._measuring_s += wall_time_s
 
     def decide(self) -> Stop | None:
-        """Return why measuring ends here, or None if another block is due."""
+        """Return why measuring ends now, or None if another block is needed."""
         estimate = self._estimate() if self._times_s else None
         half_width = estimate.relative_half_width if estimate else None
         rule: StopRule | None = None

@@ -1,4 +1,4 @@
-"""Worst-case memory from a trace: the step of a memory trial on fake tensors, in seconds and without its memory."""
+"""Worst-case memory from a trace: a memory trial's step on fake tensors, which takes seconds and almost no memory."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from vnbench.units import format_bytes
 def trace_memory(task: TrialTask[MemorySpec], record: TrialRecord) -> Iterator[TrialRecord]:
     """Yield the record with the traced peak of one training step on worst-case examples.
 
-    A peak above the memory limit, or above the memory of the machine where there is none, makes the record ``oom``, as
-    the step itself would: no trial of that size can run here. Its reading is kept. Since nothing was computed, there is
-    no loss to look at, and nothing to hold against the reference; a tensor of more than 2^31 elements is told of.
+    If the peak exceeds the memory limit or, without a limit, the machine's memory, the record is ``oom``, as after the
+    real step: no trial of that size can run here. The reading is kept. Nothing is computed, so there is no loss to
+    check and no comparison with the reference; a tensor of more than 2^31 elements is noted.
     """
     spec = task.spec
     record = expected_large_tensors(
@@ -34,10 +34,10 @@ def trace_memory(task: TrialTask[MemorySpec], record: TrialRecord) -> Iterator[T
 
 
 def traced_memory(spec: MemorySpec) -> MemoryReading:
-    """Return the peak of a memory spec's step on the CPU, and of its soak if it has one; the step is not run.
+    """Return the peak of a memory spec's step on the CPU, and of its soak if it has one, without running it.
 
-    It is what the live-tensor tracker reads in the real step. Where torch's rules for shapes differ from its kernels
-    it is off by that: BatchNorm on bf16 keeps its statistics in fp32, and is taken to keep them in bf16.
+    It equals the live-tensor tracker's peak in the real step, except where torch's shape rules differ from its kernels:
+    BatchNorm on bf16 keeps its statistics in fp32, but a trace sees bf16.
 
     Raises:
         ModelError: a user's own network cannot be traced.
@@ -52,7 +52,7 @@ def traced_memory(spec: MemorySpec) -> MemoryReading:
 
 
 def checked_room(record: TrialRecord) -> TrialRecord:
-    """Return the record, marked ``oom`` where the traced peak is more than the memory that a trial has."""
+    """Return the record, marked ``oom`` if the traced peak exceeds the memory that a trial has."""
     memory = record.memory
     assert memory is not None
     peak_bytes = memory.peak_allocated_bytes
@@ -61,6 +61,7 @@ def checked_room(record: TrialRecord) -> TrialRecord:
     if peak_bytes is None or room_bytes is None or peak_bytes <= room_bytes:
         return record
     message = (
-        f"the step holds {format_bytes(peak_bytes)} of tensors at its peak, and there are {format_bytes(room_bytes)}"
+        f"the step holds {format_bytes(peak_bytes)} of tensors at its peak, but only {format_bytes(room_bytes)} "
+        "are available"
     )
     return replace(record, status="oom", cause=Cause(kind="traced-peak", message=message))

@@ -1,4 +1,4 @@
-"""Training on image files, timed: warm-up steps, then whole epochs of the subset that all trials share."""
+"""The training trial: timed training on image files, with warm-up steps, then whole epochs of the shared subset."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
 
 
 def measure_training(task: TrialTask[TrainingSpec], record: TrialRecord) -> Iterator[TrialRecord]:
-    """Yield the record after each measured epoch of the subset; warm-up steps come before the first."""
+    """Yield the record after each measured epoch of the subset; warm-up steps come first."""
     spec = task.spec
     corpus = load_the_corpus(task)
     device = torch.device(spec.device)
@@ -86,7 +86,7 @@ def _planned_steps(
 ) -> tuple[tuple[PlannedStep, ...], tuple[PlannedStep, ...]]:
     """Return the warm-up steps and those of one measured epoch.
 
-    Each measured epoch has the same plan: its canvases are then known beforehand, and epochs differ by noise alone.
+    Each measured epoch has the same plan, so that its canvases are known in advance and epochs differ only by noise.
     """
     first_epoch = steps_of_epoch(spec, corpus, chosen, epoch=0)
     warm_up = _warm_up_steps(first_epoch, count=spec.num_warm_up_steps, is_cold=spec.shape_visits == "cold")
@@ -94,10 +94,10 @@ def _planned_steps(
 
 
 def _visit_shapes(step: OptimizerStep, steps: Sequence[PlannedStep]) -> None:
-    """Run one pass over each canvas of some steps, largest first, on blank paper and without an update.
+    """Run one pass over each canvas of some steps, the largest first, on blank images and without an update.
 
-    On CUDA the first pass over a shape pays for its plans: a quarter of a second and more. Which share of the measured
-    steps would be a first one depends on batch and sampler, so without this they could not be compared.
+    On CUDA the first pass over a shape makes its plans, which takes a quarter of a second or more. The share of such
+    first passes depends on batch and sampler, so without these visits the trials could not be compared.
     """
     shapes = {(len(examples), *canvas) for micro_batches in steps for examples, canvas in micro_batches}
     timer = make_timer(step.device)
@@ -106,10 +106,10 @@ def _visit_shapes(step: OptimizerStep, steps: Sequence[PlannedStep]) -> None:
 
 
 def _warm_up_steps(steps: Sequence[PlannedStep], *, count: int, is_cold: bool) -> tuple[PlannedStep, ...]:
-    """Return ``count`` of some steps, the one with the largest canvas first; where shapes stay cold that one alone.
+    """Return ``count`` steps, the largest canvas first; if shapes are to stay cold, only that step, repeated.
 
-    The largest canvas makes the allocator (or the heap) take at once what it will need; ascending ones would make it
-    ask again and again, inside the measured block too.
+    The largest canvas makes the allocator (or the heap) reserve all it will need; ascending canvases would make it grow
+    again and again, even during the measured block.
     """
 
     def largest_canvas(step: PlannedStep) -> int:

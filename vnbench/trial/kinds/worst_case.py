@@ -1,4 +1,4 @@
-"""The step on the worst case as training meets it, under the live-tensor tracker: on real tensors or on fake ones."""
+"""The worst-case step under the live-tensor tracker, on real or fake tensors."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from vnbench.trial.step.tracked_step import run_tracked
 def track_worst_case(
     step: OptimizerStep, spec: MemorySpec, *, smallest: Batch, worst_case: Batch
 ) -> tuple[StepResult, MemoryReading]:
-    """Return what the step of a memory trial leaves behind, and its peak.
+    """Return the result of a memory trial's step, and its peak memory.
 
-    A first step makes the optimizer's state. In the measured one a smallest micro-batch goes first, so that the worst
-    case meets what it meets in training: optimizer state and, under accumulation, gradients of an earlier pass. Passes
-    of a soak lie between the two steps.
+    A first step makes the optimizer's state. The measured step starts with the smallest micro-batch, so that the worst
+    case runs as in training: with optimizer state and, under accumulation, gradients of an earlier pass. The passes of
+    a soak come between the two steps.
     """
     train(step, smallest)
     soak_bytes = _soak(step, spec)
@@ -30,15 +30,15 @@ def track_worst_case(
 
 
 def train(step: OptimizerStep, *batches: Batch) -> StepResult:
-    """Run one step on some micro-batches."""
+    """Run one step on some micro-batches and return its result."""
     num_examples = sum(len(batch.sizes_B2) for batch in batches)
     return step.run(iter(batches), num_examples=num_examples, timer=make_timer(step.device))
 
 
 def _soak(step: OptimizerStep, spec: MemorySpec) -> int | None:
-    """Train on the passes before the worst case; return the most bytes that tensors held meanwhile, None without any.
+    """Train on the soak's passes and return the peak of the bytes that tensors held; None without a soak.
 
-    Each pass is a step of its own.
+    Each pass is a separate step.
     """
     peaks = []
     for count, height, width in spec.soak_passes or ():

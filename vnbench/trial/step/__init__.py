@@ -1,1 +1,1 @@
-"""The training step: network, precision, layout, compilation, and the same on fake tensors."""
+"""The training step, on real and on fake tensors: network, precision, layout and compilation."""

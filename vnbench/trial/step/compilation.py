@@ -1,4 +1,4 @@
-"""torch.compile of a network or a pass for canvases of any size, so that equal trials pay the same for it."""
+"""Compilation of a network or a pass for canvases of any size, at the same cost in equal trials."""
 
 from __future__ import annotations
 
@@ -16,36 +16,37 @@ from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.words import Precision
 
 MAX_GRAPHS = 16
-"""Graphs that a trial may compile. Sizes are symbols in a graph, so one serves nearly all canvases; a batch of one
-example has its own, and so have canvases so small that torch takes other kernels. Past its limit torch would go on
-without compilation and say nothing; here the trial fails."""
+"""Maximum number of graphs that a trial may compile. Sizes are symbols in a graph, so one graph serves nearly all
+canvases; a batch of one example has its own, and so do canvases so small that torch uses other kernels. Beyond the
+limit torch would silently continue without compilation; here the trial fails."""
 
 
 HOW: dict[str, Any] = {"fullgraph": True, "dynamic": True, "options": {"layout_optimization": False}}
-"""How all is compiled. A part that cannot be is an error (fullgraph), not a part that runs uncompiled. Without
-layout_optimization=False torch 2.13 lays maps out channels-last on the CPU, and makes their sizes constants."""
+"""Settings of torch.compile. A part that cannot be compiled is an error (fullgraph) and does not run uncompiled.
+Without
+layout_optimization=False, torch 2.13 makes maps channels-last on the CPU and their sizes constants."""
 
 LossOfPass = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Takes images, targets and valid pixels and returns the sum of their losses."""
+"""Takes images, targets and valid pixels; returns the sum of the examples' losses."""
 
 
 def compile_model(model: nn.Module, *, precision: Precision, device: torch.device) -> None:
-    """Make calls of ``model`` run compiled, from the next one on; its parameters and their names stay as they are.
+    """Compile ``model`` from its next call on; its parameters and their names do not change.
 
-    This sets torch's compiler up for the whole process. Each process compiles anew and in itself: what an earlier trial
-    left in a cache would make equal trials differ, and compiling processes would stay beside the one that is measured.
+    This configures torch's compiler for the whole process. Each process compiles afresh and within itself: an earlier
+    trial's cache would make equal trials differ, and compiler processes would disturb the measured one.
 
     Raises:
-        RuntimeError: the CPU's kernels are compiled from C++, and there is no compiler.
+        RuntimeError: kernels for the CPU are compiled from C++, and there is no compiler.
     """
     _prepare(precision, device=device)
     model.compile(**HOW)
 
 
 def compile_pass(loss_of_pass: LossOfPass, *, precision: Precision, device: torch.device) -> LossOfPass:
-    """Return a pass forward, loss included, compiled as one: passes over pixels that meet at its edge become one.
+    """Return the forward pass with its loss, compiled together, so that pointwise operators fuse across the boundary.
 
-    It sets torch's compiler up as ``compile_model`` does, and raises as that does.
+    This configures torch's compiler, and raises errors, like ``compile_model``.
     """
     _prepare(precision, device=device)
     compiled: LossOfPass = torch.compile(loss_of_pass, **HOW)
@@ -61,15 +62,15 @@ def _prepare(precision: Precision, *, device: torch.device) -> None:
 
 
 def _use_own_cache() -> None:
-    """Point the compiler's caches to an empty directory; a trial's own is removed with its log.
+    """Point the compiler's caches to an empty directory, which is removed with the trial's log.
 
     Raises:
-        RuntimeError: nothing in the temporary folder may be run.
+        RuntimeError: the temporary folder does not allow execution.
     """
     directory = tempfile.mkdtemp(prefix="vnbench-compile-")
     if os.statvfs(directory).f_flag & os.ST_NOEXEC:
         raise RuntimeError(
-            f"--compile needs a temporary folder from which programs may be run, and that of {directory} is mounted "
+            f"--compile needs a temporary folder that allows execution, and that of {directory} is mounted "
             "noexec: name another in TMPDIR, or write --compile none"
         )
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = directory
@@ -81,14 +82,14 @@ def _set_up_compiler(precision: Precision) -> None:
     dynamo_config.recompile_limit = MAX_GRAPHS
     dynamo_config.fail_on_recompile_limit_hit = True
     dynamo_config.suppress_errors = False
-    # Constants of our modules are none of the compiler's symbols. With them, two checkpointed stages that use the same
-    # one do not compile together (torch 2.13: "lift_tracked_freevar_to_input should not be called on root").
+    # Keep floats of our modules constant. As symbols, two checkpointed stages that share one do not compile together
+    # (torch 2.13: "lift_tracked_freevar_to_input should not be called on root").
     dynamo_config.specialize_float = True
     inductor_config: Any = importlib.import_module("torch._inductor.config")
     inductor_config.compile_threads = 1
     if PRECISIONS[precision].fp32_products == "tf32":
-        # The compiler reads the older name of the setting too, and torch 2.11 and 2.13 raise if the two disagree. The
-        # older name speaks for oneDNN as well, which is put back.
+        # The compiler also reads the setting's older name, and torch 2.11 and 2.13 raise an error if the two disagree.
+        # The older name also sets oneDNN, which is restored.
         onednn: Any = torch.backends.mkldnn
         onednn_precision = onednn.matmul.fp32_precision
         torch.set_float32_matmul_precision("high")
@@ -107,10 +108,10 @@ def _check_for_cpp_compiler() -> None:
 
 
 def _keep_sizes_symbolic() -> None:
-    """Lower the gradient of a convolution as torch 2.11 does, to a call of the library with sizes that stay symbols.
+    """Lower a convolution's gradient as torch 2.11 does, to a library call whose sizes stay symbols.
 
-    torch 2.13 decides between that call and kernels of its own (not made unless asked for), and for this turns the
-    sizes of each canvas into constants: each would be compiled anew, a minute or more.
+    torch 2.13 chooses between that call and its own kernels (made only on request), and for this it turns the sizes of
+    each canvas into constants: each canvas would be compiled anew, for a minute or more.
     """
     lowering: Any = importlib.import_module("torch._inductor.lowering")
     if hasattr(importlib.import_module("torch._inductor.kernel.conv"), "convolution_backward_lowering"):

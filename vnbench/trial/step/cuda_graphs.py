@@ -1,7 +1,7 @@
-"""CUDA graphs of passes: each canvas is captured once, forward and backward, and replayed from then on.
+"""CUDA graphs of passes: each canvas is captured once, forward and backward, and then replayed.
 
-A replay launches a pass's kernels at once. What it saves is the host's time, which a small canvas waits for; what it
-costs is memory of its own, kept between passes, and a copy of each batch into it.
+A replay launches all kernels of a pass at once. This saves the host's time, which limits small canvases. It costs
+memory, which is kept between passes, and a copy of each batch into it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from vnbench.trial.step.compilation import LossOfPass
 
 MakeGraphed = Callable[..., Any]
-"""What ``torch.cuda.make_graphed_callables`` does: takes a module, tensors like its inputs and a memory pool."""
+"""Function like ``torch.cuda.make_graphed_callables``: takes a module, sample inputs and a memory pool."""
 
 
 class GraphedPasses:
-    """Passes forward, captured with their gradients the first time that a shape comes up, and replayed every time.
+    """Forward passes, captured with their gradients when a shape first occurs, and replayed from then on.
 
-    All graphs share one pool of memory: a pass is over, its gradient too, before the next one begins. The gradient of a
-    replay lies where the next replay writes, so parameters must have gradients of their own that it is added to.
+    All graphs share one memory pool: a pass and its gradient are finished before the next pass starts. The next replay
+    overwrites a replay's gradient, so parameters need their own gradient tensors to add it to.
     """
 
     def __init__(self, loss_of_pass: LossOfPass, model: nn.Module, *, make_graphed: MakeGraphed | None = None) -> None:
@@ -36,11 +36,11 @@ class GraphedPasses:
                 parameter.grad = torch.zeros_like(parameter)
 
     def __call__(self, images_BCHW: Tensor, targets_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
-        """Return the sum of the losses of some examples.
+        """Return the sum of the examples' losses.
 
         Raises:
-            RuntimeError: a pass waits for the device or copies from the host, so that it cannot be captured, or has
-                parameters that it does not use.
+            RuntimeError: the pass cannot be captured because it waits for the device, copies from the host or does not
+                use all its parameters.
         """
         key = images_BCHW.shape
         if key not in self._graphed:
@@ -49,7 +49,7 @@ class GraphedPasses:
         return loss
 
     def _captured(self, batch: tuple[Tensor, ...]) -> nn.Module:
-        """Return a pass over batches of one shape, captured on a copy of one: replays write over what they read."""
+        """Return a pass over batches of one shape, captured on a copy, because replays overwrite their inputs."""
         if self._pool is None and torch.cuda.is_available():
             self._pool = torch.cuda.graph_pool_handle()
         inputs = tuple(tensor.clone() for tensor in batch)
@@ -58,7 +58,7 @@ class GraphedPasses:
 
 
 class _Pass(nn.Module):
-    """A pass with its parameters, which torch has to know: one for each shape, as torch changes what it captures."""
+    """A pass with its parameters, which torch needs to know; one per shape, because capturing changes the module."""
 
     def __init__(self, loss_of_pass: LossOfPass, model: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A network on fake tensors: shapes, dtypes and lifetimes as they are, and no numbers."""
+"""A network on fake tensors, which have shapes, dtypes and lifetimes but no values."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 @contextmanager
 def faked(network: nn.Module) -> Iterator[nn.Module]:
-    """Enter a context in which every new tensor is a fake one, with a copy of a network that holds such tensors.
+    """Return a context with a fake copy of a network, in which every new tensor is fake.
 
-    The network is one that was made for real, whatever its constructor and its file do. An operator that tells no
-    shapes raises: it would otherwise be run, on as much memory as it takes.
+    The network itself is built for real, so its constructor and its file may do anything. An operator without a shape
+    rule raises an error: otherwise it would run for real and use real memory.
     """
     mode = FakeTensorMode(allow_fallback_kernels=False)
     with FakeCopyMode(mode):

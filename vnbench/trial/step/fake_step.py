@@ -1,7 +1,6 @@
-"""The optimizer step of a spec on fake tensors: the operators of the real one on the CPU, and no numbers.
+"""The optimizer step of a spec on fake tensors: the real step's operators on the CPU, without values.
 
-The parameters, of which a copy is made, are all the memory that is taken. Nothing is computed, so that a step of any
-size takes seconds.
+It needs memory only for the parameters and a copy of them. Nothing is computed, so a step of any size takes seconds.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from vnbench.trial.step.optimizer_step import OptimizerStep, drawn_network, step
 CPU = torch.device("cpu")
 
 UNTOLD = {torch.ops.aten.mkldnn_rnn_layer.default}
-"""Operators that keep more than torch 2.13 says of them on fake tensors: an LSTM its workspace, all of its gates."""
+"""Operators that keep more memory than torch 2.13 shows on fake tensors: an LSTM keeps its gates in a workspace."""
 
 
 @contextmanager
 def fake_step(spec: TrialSpec) -> Iterator[OptimizerStep]:
-    """Enter a context with the step of a spec, in which every new tensor is a fake one; batches are made in it too.
+    """Return a context with the step of a spec, in which every new tensor is fake; batches must be made in it, too.
 
-    The device of the spec does not count. The gradient scaler (fp16) finds every gradient finite.
+    The device of the spec is ignored. The gradient scaler (fp16) sees every gradient as finite.
 
     Raises:
-        ModelError: a user's own network cannot be copied, runs only on numbers, or has operators whose shapes torch
-            does not tell, or tells wrong.
+        ModelError: a user's own network cannot be copied, needs values, or has operators with missing or wrong shape
+            rules in torch.
     """
     reads = _Reads()
     try:
@@ -47,16 +46,16 @@ def fake_step(spec: TrialSpec) -> Iterator[OptimizerStep]:
         if spec.model_id is None or isinstance(error, ModelError):
             raise
         raise ModelError(
-            f"{spec.model} cannot be traced on fake tensors, which hold no numbers; write --memory-by step, which runs "
+            f"{spec.model} cannot be traced on fake tensors, which hold no values; write --memory-by step, which runs "
             f"the step ({summary_line(error)})"
         ) from error
 
 
 class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
-    """Answers reads of a tensor's number where the optimizer or the gradient scaler makes them; refuses UNTOLD.
+    """Answers reads of a tensor's value by the optimizer and the gradient scaler; refuses UNTOLD.
 
-    Both look at scalars of their own: how many updates there were, and whether a gradient overflowed. Reads by a
-    network are left to the fake tensors, which refuse them.
+    Both read their own scalars: the number of updates, and whether a gradient overflowed. A network's reads go to the
+    fake tensors, which refuse them.
     """
 
     def __init__(self) -> None:
@@ -64,7 +63,7 @@ class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 
         self._answer: float | None = None
 
     def answer_with(self, answer: float | None) -> None:
-        """Answer every read with this number from now on; with None, none."""
+        """Answer every read with this number from now on; None stops answering."""
         self._answer = answer
 
     def __torch_dispatch__(
@@ -78,7 +77,7 @@ class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 
 
 
 class _FiniteScaler(torch.amp.GradScaler):
-    """A gradient scaler that reads whether a gradient overflowed, and goes on as if none had."""
+    """A gradient scaler that reads whether a gradient overflowed, and always continues as if none had."""
 
     def __init__(self, reads: _Reads, device: str, *, enabled: bool) -> None:
         super().__init__(device, enabled=enabled)

@@ -1,4 +1,4 @@
-"""The order of the numbers of a map in memory, for a network and the images that go into it."""
+"""Memory layout of a network's maps and of its input images."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from vnbench.records.spec.words import MemoryFormat
 
 ONEDNN_BLOCK_CHANNELS = 16
-"""Channels that oneDNN takes at a time where it has AVX-512; with AVX2 it takes 8."""
+"""Channels that oneDNN processes at a time with AVX-512; with AVX2 it is 8."""
 
 
 def lay_out(model: nn.Module, memory_format: MemoryFormat, *, device: torch.device) -> nn.Module:
-    """Return the model on a device, its convolutions' weights in ``memory_format``.
+    """Return the model on a device with its convolutions' weights in ``memory_format``.
 
-    The maps take the order of the weights. The model may be changed in place.
+    The maps follow the layout of the weights. The model may be changed in place.
     """
     if memory_format == "contiguous":
         return model.to(device)
@@ -26,10 +26,10 @@ def lay_out(model: nn.Module, memory_format: MemoryFormat, *, device: torch.devi
 
 
 def lay_out_images(images_BCHW: Tensor, memory_format: MemoryFormat) -> Tensor:
-    """Return images of one channel with the strides of ``memory_format``, a view.
+    """Return a view of one-channel images with the strides of ``memory_format``.
 
-    With one channel both orders are the same bytes, and only the strides tell them apart: ``contiguous`` sees nothing
-    to do, and ``to`` copies.
+    With one channel both layouts have the same bytes and differ only in strides: ``contiguous`` would do nothing, and
+    ``to`` would copy.
     """
     if memory_format == "contiguous":
         return images_BCHW
@@ -37,26 +37,26 @@ def lay_out_images(images_BCHW: Tensor, memory_format: MemoryFormat) -> Tensor:
 
 
 class _SubsampledConv2d(nn.Conv2d):
-    """A 1x1 convolution that drops the pixels that its stride skips, and then goes over the rest with stride 1."""
+    """A 1x1 convolution that drops the pixels that its stride skips, then runs with stride 1."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return what the strided convolution returns."""
+        """Return the output of the strided convolution."""
         rows, columns = self.stride
         return F.conv2d(input[:, :, ::rows, ::columns], self.weight, self.bias)
 
 
 def _replace_strided_pointwise_convolutions(model: nn.Module) -> None:
-    """Keep oneDNN from strided 1x1 convolutions of few channels in channels-last, all parameters staying as they are.
+    """Replace strided 1x1 convolutions of few channels, which oneDNN gets wrong in channels-last; parameters are kept.
 
-    Their weight gradient is written past the end of a workspace (github.com/uxlfoundation/oneDNN/issues/6035): with
-    torch 2.11 and 2.13 the step corrupts the heap, and mostly dies of it. Only veernet-tiny has such convolutions.
+    oneDNN writes their weight gradient past the end of a workspace (github.com/uxlfoundation/oneDNN/issues/6035): with
+    torch 2.11 and 2.13 the step corrupts the heap and usually crashes. Only veernet-tiny has such convolutions.
     """
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if not isinstance(child, nn.Conv2d) or child.in_channels >= ONEDNN_BLOCK_CHANNELS:
                 continue
             if child.kernel_size == (1, 1) and child.stride != (1, 1):
-                # Made on the meta device: it draws no random numbers for weights that it will not keep.
+                # Made on the meta device, so that no random numbers are drawn for weights that will be replaced.
                 replacement = _SubsampledConv2d(
                     child.in_channels,
                     child.out_channels,

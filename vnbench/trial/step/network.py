@@ -1,4 +1,4 @@
-"""The network that a spec asks for: a preset, or a user's own."""
+"""Construction of a spec's network, a preset or a user's own."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from vnbench.records.spec.words import ALIGNMENT, ModelName
 from vnbench.request.own_model import read_own_model
 
 SMALLEST_SIDE = 2 * ALIGNMENT
-"""Pixels of the smallest canvas that a network is run on: a map of 1/32 of it still has more than one value per channel
-there, without which BatchNorm refuses to train on one example."""
+"""Side in pixels of the smallest canvas for a network: at 1/32, a map still has more than one value per channel, which
+BatchNorm needs to train on one example."""
 
 
 def build_network(spec: TrialSpec) -> nn.Module:
-    """Return the network of a spec on the CPU in fp32, its weights drawn from torch's global generator.
+    """Return the network of a spec on the CPU in fp32, with weights from torch's global generator.
 
     Raises:
-        ModelError: a user's file is another than when the trial was planned, or what it makes is no network.
+        ModelError: a user's file changed since the trial was planned, or does not return a network.
     """
     if spec.model_id is not None:
         return _own_network(spec)
@@ -53,7 +53,7 @@ def _own_network(spec: TrialSpec) -> nn.Module:
 
 
 def takes_mask(spec: TrialSpec) -> bool:
-    """Return whether the network of a spec takes the masks of valid pixels beside the images."""
+    """Return whether the network of a spec takes the masks of valid pixels besides the images."""
     if spec.padding == "plain":
         return False
     return spec.model_id is None or "padding" in read_own_model(spec.model, where="--model").levers
@@ -61,7 +61,7 @@ def takes_mask(spec: TrialSpec) -> bool:
 
 @cache
 def _module(path: Path) -> ModuleType:
-    """Return the module in a file, which is run once per process and finds its neighbours as a script would."""
+    """Return the module in a file. It runs once per process and can import its neighbours, as a script can."""
     sys.path.insert(0, str(path.parent))
     found = importlib.util.spec_from_file_location(path.stem, path)
     assert found is not None
@@ -73,9 +73,9 @@ def _module(path: Path) -> ModuleType:
 
 
 def parts_of(network: nn.Module) -> dict[str, nn.Module]:
-    """Return the parts of a network that run one after the other, by name: its stages, or its children if it has none.
+    """Return the sequential parts of a network by name: its stages or, if it has none, its children.
 
-    A list of modules is no part, as nobody calls it; its modules are.
+    A list of modules is never called, so its modules are parts instead.
     """
     stages = getattr(network, "stages", None)
     if isinstance(stages, dict):
@@ -90,12 +90,12 @@ def parts_of(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def mixes_examples(network: nn.Module) -> bool:
-    """Return whether what comes of an example depends on the others of its pass, as under BatchNorm."""
+    """Return whether the output for an example depends on the others in its pass, as with BatchNorm."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
 def without_dropout(network: nn.Module) -> nn.Module:
-    """Return the network with dropout switched off: two computations are to draw the same, namely nothing."""
+    """Return the network with dropout off, so that computations can be compared."""
     for module in network.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0

@@ -1,4 +1,4 @@
-"""One optimizer step over its micro-batches: zero, forward, backward, step, in that order."""
+"""One optimizer step over its micro-batches: zero gradients, forward, backward, step."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from vnbench.trial.step.layout import lay_out, lay_out_images
 from vnbench.trial.step.network import build_network
 
 MIN_SCALE = 1.0
-"""Scale of a loss below which a gradient that overflows is wrong, and not merely large."""
+"""Scale of a loss below which an overflowing gradient is wrong rather than just large."""
 
 OVERFLOW_STRIDE = 16
-"""What the scale of a loss is divided by after an overflow, while a gradient alone is wanted."""
+"""Divisor of a loss's scale after an overflow, when only a gradient is computed."""
 
 LEARNING_RATE = 1e-4
-"""Small enough that no precision diverges in the few steps of a trial; it has no influence on time or memory."""
+"""Learning rate: small enough that no precision diverges in a trial's few steps; irrelevant to time and memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
-    """What one step leaves behind, still on the device, so that reading it waits for nothing inside a block."""
+    """Result of one step, still on the device, so that a block does not wait for it."""
 
     loss: Tensor
-    """Scalar: the step's loss, per example."""
+    """Scalar, the step's loss per example."""
     num_updates: Tensor
-    """Scalar: the optimizer's own count of updates; it stands still when the gradient scaler left one out."""
+    """Scalar, the optimizer's count of updates; it does not change if the gradient scaler skips an update."""
 
 
 class OptimizerStep:
     """A model with its optimizer, precision and gradient scaler.
 
-    The loss of a step is the sum over all its examples of their own losses, divided by the number of examples of the
-    whole step: it does not depend on how they were grouped into micro-batches.
+    The loss of a step is the sum of its examples' losses, divided by the number of examples in the whole step, so it
+    does not depend on their grouping into micro-batches.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class OptimizerStep:
         ignores_pixels: bool = False,
         make_scaler: Callable[..., torch.amp.GradScaler] | None = None,
     ) -> None:
-        """``ignores_pixels``: targets hold IGNORED_CLASS where the loss leaves pixels out, which the network sees."""
+        """``ignores_pixels``: targets hold IGNORED_CLASS at pixels that the loss ignores but the network sees."""
         self.model = model
         self.device = device
         self.optimizer = torch.optim.AdamW(
@@ -74,22 +74,22 @@ class OptimizerStep:
         self._first_parameter = next(iter(model.parameters()))
 
     def compile_passes(self, *, precision: Precision) -> None:
-        """Make forward pass and loss run compiled as one, from the next pass on; for the rest as compile_model."""
+        """Compile forward pass and loss together from the next pass on; otherwise like ``compile_model``."""
         self._loss_of_pass = compile_pass(self._loss_sum, precision=precision, device=self.device)
 
     def graph_passes(self, *, make_graphed: MakeGraphed | None = None) -> None:
-        """Make passes be captured as CUDA graphs, one of each canvas, and replayed, from the next pass on."""
+        """Capture passes as CUDA graphs, one per canvas, and replay them, from the next pass on."""
         self._loss_of_pass = GraphedPasses(self._loss_sum, self.model, make_graphed=make_graphed)
 
     @property
     def is_replayed(self) -> bool:
-        """Whether passes are replays, which allocate nothing: their memory was taken when they were captured."""
+        """Whether passes are replays, which allocate nothing: their memory was reserved at capture."""
         return isinstance(self._loss_of_pass, GraphedPasses)
 
     def run(self, micro_batches: Iterator[Batch], *, num_examples: int, timer: StepTimer) -> StepResult:
-        """Train on the next micro-batches of an iterator until they hold ``num_examples`` examples.
+        """Train on the next ``num_examples`` examples of an iterator of micro-batches, and return the result.
 
-        ``num_examples`` is known from the plan before the first pass, so each pass can be divided by it.
+        The plan gives ``num_examples`` before the first pass, so that each pass's loss can be divided by it.
         """
         timer.begin_step()
         with timer.phase("optimizer"):
@@ -107,15 +107,15 @@ class OptimizerStep:
         return StepResult(loss=loss, num_updates=self._num_updates())
 
     def visit(self, batch: Batch, *, timer: StepTimer) -> None:
-        """Run one pass over a batch and drop its gradient: what a shape costs when it is first seen is paid here."""
+        """Run one pass over a batch and drop its gradient, to pay the one-time cost of a new shape."""
         timer.begin_step()
         self._accumulate(batch, num_examples=len(batch.sizes_B2), timer=timer)
         self._drop_gradient()
 
     def gradient(self, batches: Sequence[Batch]) -> tuple[float, list[Tensor]]:
-        """Return the loss of one step over some micro-batches, and its gradient by parameter; nothing is updated.
+        """Return the loss of one step over some micro-batches and its gradient by parameter, without an update.
 
-        It goes the same way as a step that trains. A loss that is scaled is scaled as much as it can be.
+        The computation is that of a training step. A scaled loss is scaled as much as possible.
         """
         num_examples = sum(len(batch.sizes_B2) for batch in batches)
         timer = make_timer(self.device)
@@ -132,27 +132,27 @@ class OptimizerStep:
             if is_finite or not self._scaler.is_enabled() or scale < MIN_SCALE:
                 self._drop_gradient()
                 return loss, gradients
-            # As the scaler does in training where a gradient overflows, in longer strides.
+            # The scaler does the same in training after an overflow, in smaller steps.
             scale /= OVERFLOW_STRIDE
             self._scaler = torch.amp.GradScaler(self.device.type, init_scale=scale)
 
     @property
     def loss_scale(self) -> float:
-        """What the loss of a pass was last multiplied by; 1 where the precision needs no scaling."""
+        """Last scale of the loss; 1 if the precision needs no scaling."""
         return float(self._scaler.get_scale())
 
     def _drop_gradient(self) -> None:
-        # A gradient that is None would become the very memory that a replay writes into, and be added to itself.
+        # If the gradient were None, it would become the memory that a replay writes to, and be added to itself.
         self.optimizer.zero_grad(set_to_none=not self.is_replayed)
 
     def _num_updates(self) -> Tensor:
-        """Return a copy of the optimizer's count, which lies on the host unless it is fused; 0 before any update."""
+        """Return a copy of the optimizer's update count, on the host unless it is fused; 0 before any update."""
         state = self.optimizer.state[self._first_parameter]
         num_updates: Tensor = state["step"] if "step" in state else torch.zeros(())
         return num_updates.clone()
 
     def _accumulate(self, batch: Batch, *, num_examples: int, timer: StepTimer) -> Tensor:
-        """Add one micro-batch's share of the step's gradient; return its share of the loss."""
+        """Add a micro-batch's share to the step's gradient; return its share of the loss."""
         with timer.phase("h2d"):
             images_BCHW, targets_BHW, valid_BHW = device_tensors(to_device(batch, self.device, non_blocking=True))
         with timer.phase("forward"):
@@ -162,7 +162,7 @@ class OptimizerStep:
         return loss.detach()
 
     def _loss_sum(self, images_BCHW: Tensor, targets_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
-        """Return the sum of the losses of some examples: the network's pass forward, and the loss."""
+        """Return the sum of the examples' losses, from the network's forward pass and the loss."""
         with torch.autocast(self.device.type, dtype=self._autocast_dtype, enabled=self._autocast_dtype is not None):
             images_BCHW = lay_out_images(images_BCHW, self._memory_format)
             logits_BKHW = self.model(images_BCHW, valid_BHW) if self._is_exact else self.model(images_BCHW)
@@ -176,9 +176,9 @@ def autocast_dtype(precision: Precision) -> torch.dtype | None:
 
 
 def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
-    """Return the optimizer step of a spec, its model on the device with weights drawn from the spec's seed.
+    """Return the optimizer step of a spec with its model on the device and weights drawn from the spec's seed.
 
-    What holds for a whole process (vnbench.trial.step.switches) is set before.
+    Set the switches of the whole process (vnbench.trial.step.switches) first.
     """
     if device.type == "cpu":
         keep_freed_memory()
@@ -206,7 +206,7 @@ def step_of(
     device: torch.device,
     make_scaler: Callable[..., torch.amp.GradScaler] | None = None,
 ) -> OptimizerStep:
-    """Return the optimizer step of a spec with a network; its gradient scaler is torch's own if none is given."""
+    """Return the optimizer step of a spec with a given network; the gradient scaler is torch's unless given."""
     return OptimizerStep(
         model,
         precision=spec.precision,

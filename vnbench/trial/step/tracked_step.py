@@ -1,4 +1,4 @@
-"""The peak memory of one step on the CPU, by the live-tensor tracker."""
+"""Peak memory of one step on the CPU, measured by the live-tensor tracker."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from vnbench.trial.step.optimizer_step import OptimizerStep, StepResult
 def run_tracked(
     step: OptimizerStep, batches: Sequence[Batch], run_step: Callable[[], StepResult]
 ) -> tuple[StepResult, MemoryReading]:
-    """Return what ``run_step`` returns, and the most bytes of tensors that were live meanwhile.
+    """Return the result of ``run_step`` and the peak of the bytes of live tensors meanwhile.
 
-    Model, gradients, optimizer state and ``batches`` exist before and count from the start.
+    Model, gradients, optimizer state and ``batches`` exist before, and count from the start.
     """
     tracker = LiveTensorTracker()
     existing = [*step.model.parameters(), *step.model.buffers()]
