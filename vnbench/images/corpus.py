@@ -99,8 +99,8 @@ def load_corpus(directory: Path | str, *, is_partial: bool = False, on_progress:
     ``on_progress`` is told how many of these files are done.
 
     Without a manifest, images and masks are paired by name and their sizes are read from headers. A directory that
-    holds ``corpus.json`` needs its manifest: without it, an unfinished build would pass for a folder of images.
-    With ``is_partial``, files may be missing: a cached synthetic corpus holds only the examples that some sweep needed.
+    holds ``corpus.json`` needs its manifest: without it, an unfinished build would pass for a folder of images. With
+    ``is_partial``, files may be missing: a cached synthetic corpus holds only the examples that some sweep needed.
 
     Raises:
         InputError: the manifest or ``corpus.json`` cannot be used, or a file is missing or has an unusable header; the

@@ -37,8 +37,7 @@ def pair_folder(root: Path) -> tuple[tuple[ManifestRow, ...], Found]:
 
     Raises:
         InputError: no image can be read, an image has no mask or a mask of another size, a header cannot be read, or
-            the
-            folder's layout is ambiguous; the message names the files.
+            the folder's layout is ambiguous; the message names the files.
     """
     found = find_pairs(root)
     lost = [pair.image for pair in found.pairs if pair.mask is None]

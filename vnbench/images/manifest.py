@@ -53,8 +53,7 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
 
     Raises:
         InputError: the file is missing or is not CSV text, a column is missing, there are no rows or none to train on,
-            a
-            row is wrong, or a file is named twice; the message names the file, its line (the header is 1) and the
+            a row is wrong, or a file is named twice; the message names the file, its line (the header is 1) and the
             value.
     """
     if not path.is_file():

@@ -118,8 +118,8 @@ def _empty_bytes(shape: tuple[int, ...], *, pin_memory: bool) -> Tensor:
     """Return an uninitialised uint8 tensor; one made in a worker reaches another process without a copy."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8, pin_memory=pin_memory)
-    # torch's default_collate allocates in the same way. The public share_memory_() would write the batch a second
-    # time, which halves the throughput of two workers.
+    # torch's default_collate allocates in the same way. The public share_memory_() would write the batch a second time,
+    # which halves the throughput of two workers.
     new_shared = getattr(torch.UntypedStorage, "_new_shared", None)
     if new_shared is None:
         # Slower but correct: torch moves the tensor into shared memory when it is sent.

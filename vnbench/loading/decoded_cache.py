@@ -22,9 +22,8 @@ class DecodedCache:
     """Decoded pixels of some examples, shared with every process that is forked after the cache was made.
 
     The examples with room are fixed in advance: the first in order, up to the limit. So processes need no locks, and
-    two
-    that decode the same example write the same bytes. The file is unlinked as soon as it is open, so that it disappears
-    however the process ends.
+    two that decode the same example write the same bytes. The file is unlinked as soon as it is open, so that it
+    disappears however the process ends.
     """
 
     def __init__(

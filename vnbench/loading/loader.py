@@ -108,8 +108,7 @@ def process_loader(
         sampler=micro_batches,
         num_workers=num_workers,
         # Forked workers start in milliseconds; spawned ones would import torch first (1.4 s and 200 MB each). Forking
-        # is
-        # safe here even with a CUDA context: a worker uses neither CUDA nor a thread pool.
+        # is safe here even with a CUDA context: a worker uses neither CUDA nor a thread pool.
         multiprocessing_context="fork" if num_workers else None,
         prefetch_factor=prefetch_factor if num_workers else None,
         timeout=timeout_s if num_workers else 0,

@@ -70,8 +70,7 @@ def tversky_loss_sum(
         # Replace before the softmax rather than multiply after it: 0 * NaN is NaN, in the loss and in the gradient.
         p_BKHW = torch.where(valid_BHW[:, None], logits_BKHW, 0).softmax(dim=1, dtype=dtype)
         # One class at a time, with masks that select (torch.where) rather than multiply: besides the probabilities,
-        # only
-        # one byte per pixel and class is kept for the backward pass, whose peak is 36 bytes per pixel for three
+        # only one byte per pixel and class is kept for the backward pass, whose peak is 36 bytes per pixel for three
         # classes.
         for class_index, p_BHW in enumerate(p_BKHW.unbind(dim=1)):
             is_class_BHW = (targets_BHW == class_index).logical_and_(valid_BHW)

@@ -1,8 +1,8 @@
 """Normalization with an explicit compute precision and number of groups, independent of autocast.
 
 CUDA autocast runs GroupNorm and LayerNorm in fp32 and returns fp32, CPU autocast keeps the precision of their input,
-and a trace on fake tensors may follow either. The layers here disable autocast around the norm and convert
-explicitly, so that all three agree and the precision is a lever that can be measured.
+and a trace on fake tensors may follow either. The layers here disable autocast around the norm and convert explicitly,
+so that all three agree and the precision is a lever that can be measured.
 """
 
 from __future__ import annotations

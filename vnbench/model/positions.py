@@ -14,8 +14,7 @@ def token_positions(height: int, width: int, *, dim: int, device: torch.device, 
 
     The first half of the ``dim`` features encodes the row, the second half the column, each as sines, then cosines of
     the index (Vaswani et al. 2017, arXiv 1706.03762, section 3.5, once per axis). A token's position depends only on
-    its
-    row and column, so it is the same on every canvas that holds the token.
+    its row and column, so it is the same on every canvas that holds the token.
 
     Raises:
         ValueError: ``dim`` is not a multiple of 4.

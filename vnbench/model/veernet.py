@@ -125,8 +125,7 @@ class VeerNet(nn.Module):
         """Return logits, (B, K, H, W), for images, (B, 1, H, W), floating point.
 
         ``valid_BHW``, bool, is True for pixels of an image; exact padding needs it, plain padding ignores it. The
-        logits'
-        dtype is autocast's, or that of the images without autocast.
+        logits' dtype is autocast's, or that of the images without autocast.
 
         Raises:
             ValueError: there is not exactly one channel, H or W is not a positive multiple of ALIGNMENT, or a mask is
@@ -171,8 +170,7 @@ class VeerNet(nn.Module):
         """Return ``stage(*inputs)``, recomputed in the backward pass if the network checkpoints its stages.
 
         With ``selective``, encoder and decoder stages recompute their parts themselves, so that the maps of a whole
-        stage
-        never exist at once.
+        stage never exist at once.
         """
         if self.checkpointing == "selective" and stage not in (self.stem, self.attention):
             return stage(*inputs)

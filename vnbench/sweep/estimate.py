@@ -140,10 +140,8 @@ class Pace:
         """Return the pace from a probe: a line through the last steps on the smallest and on the largest canvas.
 
         Only the fastest precision ran on both canvases. For the others, the slope is scaled by the ratio of their step
-        time
-        to the fastest one's on the smallest canvas or, if they were too slow for a step, by the ratio of convolution
-        times.
-        Without a warm step, the first step counts.
+        time to the fastest one's on the smallest canvas or, if they were too slow for a step, by the ratio of
+        convolution times. Without a warm step, the first step counts.
         """
         last_s = {(step.precision, step.padded_pixels): step.seconds for step in probe.steps}
         base = probe.steps[0].precision

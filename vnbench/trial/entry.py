@@ -47,8 +47,7 @@ def run_all(payload: str) -> str:
     """Run a list of TrialTasks in turn in this process and return the list of their TrialRecords.
 
     Both are JSON lists of JSON texts. Use it only for trials that leave nothing behind in their process, such as
-    traces.
-    If one fails, the others still run.
+    traces. If one fails, the others still run.
     """
     return json.dumps([_run(TrialTask.from_json(text)).to_json() for text in json.loads(payload)])
 

@@ -21,8 +21,7 @@ from vnbench.trial.instruments.memory import LiveTensorTracker
 Kind = Literal["parameters", "gradients", "optimizer state", "inputs", "activations", "backward"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """``activations`` are made in the forward pass; ``backward`` in the backward pass and the optimizer's update, except
-for
-gradients of parameters and optimizer state."""
+for gradients of parameters and optimizer state."""
 
 Phase = Literal["forward", "backward", "optimizer"]
 

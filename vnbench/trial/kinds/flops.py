@@ -16,9 +16,8 @@ class FlopModel:
     """Operations of forward and backward passes of one example, for a canvas of any size.
 
     Convolutions and projections grow linearly with the pixels, attention with their square, and nothing else is
-    counted,
-    so two small canvases give both coefficients exactly. The optimizer is not counted, nor is recomputation under
-    checkpointing, as is usual for a model's operations (MLPerf Training rules).
+    counted, so two small canvases give both coefficients exactly. The optimizer is not counted, nor is recomputation
+    under checkpointing, as is usual for a model's operations (MLPerf Training rules).
     """
 
     def __init__(self, spec: TrialSpec) -> None:

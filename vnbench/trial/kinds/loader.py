@@ -183,8 +183,7 @@ def _measure(stage: _Stage, epoch: Sequence[MicroBatch], spec: LoaderSpec, corpu
             log.end_epoch()
         return log.stage(stage.name)
     # Warm up until the workers have prefetched as much as they may, and add as many batches after the last measured
-    # one:
-    # so neither a head start nor idle workers are measured.
+    # one: so neither a head start nor idle workers are measured.
     warm_up = [epoch[i % len(epoch)] for i in range(max(1, 2 * stage.num_ahead))]
     rest = [epoch[i % len(epoch)] for i in range(stage.num_ahead)]
     batches = iter(stage.open([*warm_up, *list(epoch) * max_epochs, *rest]))

@@ -23,8 +23,7 @@ limit torch would silently continue without compilation; here the trial fails.""
 
 HOW: dict[str, Any] = {"fullgraph": True, "dynamic": True, "options": {"layout_optimization": False}}
 """Settings of torch.compile. A part that cannot be compiled is an error (fullgraph) and does not run uncompiled.
-Without
-layout_optimization=False, torch 2.13 makes maps channels-last on the CPU and their sizes constants."""
+Without layout_optimization=False, torch 2.13 makes maps channels-last on the CPU and their sizes constants."""
 
 LossOfPass = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Takes images, targets and valid pixels; returns the sum of the examples' losses."""

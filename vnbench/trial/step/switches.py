@@ -22,8 +22,8 @@ PRIMITIVE_CACHE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 PRIMITIVE_CACHE_CAPACITY = "16384"
 """A step on one canvas needs about two hundred kernels, so oneDNN's default of 1,024 is full after a few canvases. Each
 step on another canvas then prepares its kernels anew and takes a quarter longer (suites/bench_canvases.py). The cache
-takes memory: a soak of 38 canvases at micro-batch 4 claimed 4.5 GiB instead of 2.4 GiB (VmData). So oneDNN's default
-is kept where memory is measured or limited."""
+takes memory: a soak of 38 canvases at micro-batch 4 claimed 4.5 GiB instead of 2.4 GiB (VmData). So oneDNN's default is
+kept where memory is measured or limited."""
 
 PLAN_CACHE = "TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT"
 """torch's limit on cuDNN plans per thread, an LRU cache; read at the first convolution. 0 means no limit, a negative
