@@ -9,8 +9,9 @@ from vnbench.output.progress import describe_trial
 from vnbench.records.machine_keys import Environment
 from vnbench.records.spec.axes import AXES
 from vnbench.records.spec.lever import LeverValue
+from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.spec.words import REDUCED_PRECISIONS, TrialKind
+from vnbench.records.spec.words import TrialKind
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.budget import SweepEstimate
 from vnbench.sweep.cells import ORDER_OF_WORTH, Cell
