@@ -18,6 +18,7 @@ from vnbench.commands.plan.asked import plan_values
 from vnbench.commands.plan.plan import plan_records
 from vnbench.commands.report.planner_tables import EXAMPLES, MAX_INTERRUPTIONS
 from vnbench.errors import PlanError
+from vnbench.output.answer_sentence import answer_sentence
 from vnbench.records.store import load_all
 
 if TYPE_CHECKING:
@@ -122,10 +123,18 @@ def test_the_page_agrees_with_the_command_at_random_settings(page: Page, shipped
         assert (ours["verdict"], ours["evidence"]) == (expected.verdict, expected.evidence)
 
 
-def test_the_page_opens_with_the_answer_of_the_report(page: Page, shipped: str) -> None:
+def test_the_page_opens_with_the_answer_of_the_sweep_and_that_of_the_planner_is_in_sight(
+    page: Page, shipped: str, found: Findings
+) -> None:
     page.goto(shipped)
-    told, planner = (page.locator(f"{place} p").first.text_content() or "" for place in (".answer", "#planner-answer"))
-    assert planner.removesuffix(".") in told
+    answered = page.locator(".answer p").first
+    assert answered.text_content() == answer_sentence(found.records)
+    planned = page.locator("#planner-answer p").first
+    for one in (answered, planned):
+        box = one.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] < 900
+    assert (planned.text_content() or "").removesuffix(".") in (page.locator("#plan p").first.text_content() or "")
 
 
 def test_a_control_is_moved_by_key_and_the_address_keeps_it(page: Page, shipped: str) -> None:
@@ -184,7 +193,7 @@ def test_without_a_window_no_probability_is_told(page: Page, shipped: str, windo
 def test_the_planner_offers_the_interruptions_of_its_report(page: Page, tmp_path: Path) -> None:
     address = page_of(SHIPPED, tmp_path, "--examples", "2000", "--epochs", "20", "--interruptions", "20")
     page.goto(address)
-    told = page.locator(".answer p").first.text_content() or ""
+    told = page.locator("#plan p").first.text_content() or ""
     assert (page.locator("#planner-answer p").first.text_content() or "").removesuffix(".") in told
 
 
@@ -233,11 +242,11 @@ def test_nothing_runs_over_the_edge(browser: Browser, shipped: str, width: int, 
 
 def test_the_table_of_trials_sorts_by_number_and_back(page: Page, shipped: str) -> None:
     page.goto(shipped)
-    heading = page.locator("#trials th", has_text="took, s")
+    heading = page.locator("#trials th", has_text="trial, s")
     for direction in ("ascending", "descending"):
         heading.locator("button").click()
         assert heading.get_attribute("aria-sort") == direction
-        times = [float(cell.text_content() or "") for cell in page.locator("#trials tbody td:nth-child(8)").all()]
+        times = [float(cell.text_content() or "") for cell in page.locator("#trials tbody td:nth-child(9)").all()]
         assert times == sorted(times, reverse=direction == "descending")
 
 

@@ -20,7 +20,7 @@ from vnbench.output.plots.style import new_figure
 from vnbench.output.words.commands import sweep_command
 from vnbench.output.words.provenance import Provenance
 from vnbench.records.readings import EqualityReading
-from vnbench.records.record import Cause, TrialRecord
+from vnbench.records.record import Cause, TrialRecord, TrialWarning
 from vnbench.units import count
 
 HOSTILE = "<script>alert(1)</script> | [x](javascript:y) `z`\n# heading"
@@ -63,7 +63,9 @@ def test_a_report_is_markdown_html_and_figures(folder: Path) -> None:
         assert (folder / figure).is_file()
     names = {path.name for path in folder.iterdir()}
     assert {"wall_clock.png", "pareto.png", "interruptions.png", "peak_memory.svg"} <= names
-    assert page.index("The answer") < page.index("<h2>Figures") < page.index("<h2>All trials")
+    parts = ("The answer", "Planner</h2>", "<h2>Levers", "<h2>The planned run", "<h2>Figures", "<h2>All trials")
+    assert sorted(parts, key=page.index) == list(parts)
+    assert markdown.index("Answer: ") < markdown.index("(effects.png)") < markdown.index("## The planned run")
 
 
 def test_the_page_loads_nothing_from_elsewhere(folder: Path) -> None:
@@ -83,7 +85,7 @@ def test_every_trial_is_a_row_with_its_status_and_cause(folder: Path) -> None:
     body = page.split('id="trials"')[1].split("<tbody>")[1].split("</tbody>")[0]
     assert body.count("<tr") == len(records)
     assert "torch-out-of-memory" in body
-    lines = (folder / "report.md").read_text().split("## All trials")[1].split("## Environment")[0]
+    lines = (folder / "report.md").read_text().split("## All trials")[1].split("## Machine and software")[0]
     rows = [line for line in lines.splitlines() if line.startswith("|")]
     assert len(rows) == len(records) + 2
     assert len({line.replace(r"\|", "").count("|") for line in rows}) == 1
@@ -138,6 +140,34 @@ def test_bad_input_is_refused(results: str, tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.usefixtures("_no_figures")
+def test_the_notes_say_which_kinds_of_trial_are_in_doubt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    busy = TrialWarning(code="busy-cores", message="other programs used 1.3 of 2 cores")
+    records = [
+        factory.measured_training_record(factory.training_spec(batch_size=size), warnings=(busy,)) for size in (1, 2, 4)
+    ]
+    written = report([write(tmp_path / "r.jsonl", records), "--out", str(tmp_path / "o")], capsys)
+    for page in written["html"], written["markdown"]:
+        notes = Path(page).read_text(encoding="utf-8").split("Notes")[1].split("Figures")[0]
+        assert "Training trials: 3 of 3 configurations" in notes
+        assert "other programs used 1.3 of 2 cores" in notes
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_a_time_stands_in_the_column_of_its_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [
+        factory.measured_training_record(factory.training_spec()),
+        factory.measured_compute_record(factory.compute_spec()),
+    ]
+    page = Path(report([write(tmp_path / "r.jsonl", records), "--out", str(tmp_path / "o")], capsys)["html"])
+    table = page.read_text(encoding="utf-8").split('id="trials"')[1]
+    headings = re.findall(r'<button type="button">(.*?)</button>', table)
+    rows = [re.findall(r"<td[^>]*>([^<]*)", row) for row in table.split("<tbody>")[1].split("<tr")[1:3]]
+    per_mpx, per_step = headings.index("s per Mpx"), headings.index("s per step")
+    filled = [(row[0], bool(row[per_mpx].strip()), bool(row[per_step].strip())) for row in rows]
+    assert filled == [("training", True, False), ("compute", False, True)]
+
+
+@pytest.mark.usefixtures("_no_figures")
 def test_a_comparison_is_told_only_of_trials_that_were_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,7 +188,7 @@ def test_a_comparison_is_told_only_of_trials_that_were_compared(
     compared = [dataclasses.replace(record, equality=reading) for record in plain]
     for records, is_told in ((plain, False), (compared, True), ([plain[0], compared[1]], False)):
         page = Path(report([write(tmp_path / "r.jsonl", records), "--out", str(tmp_path / "o")], capsys)["html"])
-        assert ("held against fp32" in page.read_text(encoding="utf-8")) == is_told
+        assert ("compared with plain fp32 on the same canvas" in page.read_text(encoding="utf-8")) == is_told
         assert ("were not compared with it" in page.read_text(encoding="utf-8")) != is_told
 
 

@@ -13,6 +13,7 @@ from vnbench.commands.plan.answer import PlanReport
 from vnbench.commands.plan.asked import run_values
 from vnbench.commands.report.planner_tables import planner_view
 from vnbench.commands.report.plot import new_files, subject_of
+from vnbench.output.answer_sentence import answer_sentence
 from vnbench.output.console import say, stderr_console
 from vnbench.output.page.model import (
     COLUMNS,
@@ -22,6 +23,7 @@ from vnbench.output.page.model import (
     NOT_COMPARED,
     are_compared,
     breakdown_view,
+    doubts,
     environment_rows,
     figure_rows,
     fits_view,
@@ -34,6 +36,9 @@ from vnbench.output.words.provenance import provenance
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.store import uncollected
 from vnbench.units import count
+
+LEVERS_FIGURE = "effects"
+"""The figure that comes first in a report."""
 
 
 # Figures alone leave cycles, and all of them together 25 MB.
@@ -99,17 +104,22 @@ def _model(
     chosen = [] if corpus_id is None else ["--corpus-id", corpus_id]
     command = shlex.join(["vnbench", "report", *map(str, results), "--out", str(out), *options, *chosen])
     is_compared = are_compared(found.latest)
+    lines = list(answer_lines(plan)) if plan else []
+    figures = figure_rows(drawn)
     asked_for = ("validation", "model", "memory", "widths", "heights", "sizes")
     plan_options = [part for name in asked_for if flags.get(name) for part in (f"--{name}", flags[name] or "")]
     plan_command = shlex.join(["vnbench", "plan", *map(str, results), *plan_options, *chosen])
     return {
         "title": f"What training costs on {origin.device_name or 'an unknown device'}",
         "origin": origin.line(count(len(found.records), "trial")),
-        "answer": list(answer_lines(plan)) if plan else [f"No plan: {subject.plan}"],
+        "answer": [*filter(None, [answer_sentence(found.records)]), *([] if plan else [f"No plan: {subject.plan}"])]
+        or lines[:1],
+        "plan": lines,
         "paste": Verbatim("\n".join(lines_to_paste(plan))) if plan else "",
-        "warnings": list(plan.warnings) if plan else [],
+        "warnings": [line[0].upper() + line[1:] for line in (*(plan.warnings if plan else ()), *doubts(found))],
         "planner": planner_view(plan, found.latest, command=plan_command) if plan else None,
-        "figures": figure_rows(drawn),
+        "levers": next((figure for figure in figures if figure["name"] == LEVERS_FIGURE), None),
+        "figures": [figure for figure in figures if figure["name"] != LEVERS_FIGURE],
         "left_out": list(drawn.left_out),
         "breakdown": breakdown_view(_breakdown(found, plan)) if plan else None,
         "fits": fits_view(found.families),

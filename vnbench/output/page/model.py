@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vnbench.analysis.comparison.sides import figures_of
+from vnbench.analysis.findings import Findings
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.planning.spread import NUM_DRAWS
 from vnbench.analysis.trials.process import why_not_timed
@@ -18,6 +19,7 @@ from vnbench.output.plots.style import NO_BREAK_SPACE
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, kind_told, varying, worth_naming
 from vnbench.output.words.numbers import significant
+from vnbench.output.words.row_notes import Row, row_notes
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.axes import COMPUTING_LEVERS
 from vnbench.records.spec.trial_spec import TrialSpec
@@ -29,33 +31,35 @@ COLUMNS = (
     "process",
     "try",
     "status",
-    "time, s",
-    "peak",
-    "took, s",
-    "started",
+    "s per Mpx",
+    "s per step",
+    "peak memory",
+    "trial, s",
+    "started (UTC)",
     "warnings",
     "cause",
 )
 
 TIME_NOTE = (
-    "Time of a training or loader trial: seconds per megapixel of valid pixels; of a compute trial: the geometric mean "
-    "over its canvases of the mean step."
+    "Training and loader trials are told in seconds per megapixel of images, padding not counted; compute trials in "
+    "seconds per step, as the geometric mean over their canvases."
 )
 
 HOW = (
-    "Each trial ran in a process of its own, one after the other, in a drawn order; GPU phases by CUDA events, blocks "
-    "by the wall clock, synchronised at the edges of a block and nowhere inside.",
-    "Warm-up steps come first on every canvas and are not counted; measuring ends at a noise target, or where a cap "
-    "says so in the record.",
-    "Worst-case memory comes from trials of their own, on a micro-batch made only of the largest images.",
+    "Each trial ran alone in a process of its own, in random order. CUDA events time the phases of a step on a GPU, "
+    "and the wall clock times blocks of steps, with no synchronisation inside a block.",
+    "Warm-up steps on every canvas are not counted. A trial ends when its interval is narrow enough, or at a limit "
+    "that its record names.",
+    "Worst-case memory comes from separate trials, on a micro-batch of the largest images alone.",
     TIME_NOTE,
-    "Wall clock of a run: each pass of the sampler's own plan through the fitted step time, beside the loader's "
-    f"supply, with validation, start-up and shapes met for the first time; its spread from {NUM_DRAWS:,} even draws.",
+    "The wall clock of a run takes every pass of the sampler's plan through the fitted step time, beside what the "
+    "loader supplies, and adds validation, start-up and first steps on new shapes. Its range comes from "
+    f"{NUM_DRAWS:,} draws.",
 )
 
 COMPARED = (
-    "Before it is timed, one step of each configuration is held against fp32 without any lever, on the same canvas, "
-    "weights and examples; where its loss or gradient is further off than rounding explains, the trial is wrong: its "
+    "Before timing, one step of each configuration is compared with plain fp32 on the same canvas, weights and "
+    "examples. Where its loss or gradient differs by more than rounding explains, the trial is marked wrong: its "
     "figures are kept, and it is never recommended."
 )
 """Of trials whose records hold that comparison."""
@@ -63,10 +67,13 @@ COMPARED = (
 NOT_COMPARED = "Whether each configuration computes what plain fp32 does: these trials were not compared with it."
 
 LIMITS = (
-    "How good the trained network is, and how many epochs it needs: configurations are compared at equal epochs.",
-    "What another machine does: figures hold for the device, driver and versions that are named here.",
-    "How images decode that are not like those measured.",
+    "How good the trained network is, or how many epochs it needs: all configurations are compared at equal epochs.",
+    "What another machine does: the figures hold for the device, driver and versions named here.",
+    "How your images decode, where they are not like those measured.",
 )
+
+MAX_DOUBTS = 4
+"""Lines of notes on one kind of trial; the table of trials has the others."""
 
 MAX_CAUSE_CHARACTERS = 160
 
@@ -118,10 +125,10 @@ def breakdown_view(concerns: Iterable[Concern]) -> View[Concern]:
     return View(
         concerns,
         (
-            Column("concern", lambda one: one.name, align="left"),
-            Column("whose", lambda one: one.owner, align="left"),
+            Column("part of the loop", lambda one: one.name, align="left"),
+            Column("provided by", lambda one: one.owner, align="left"),
             Column(
-                "per example",
+                "time per example",
                 lambda one: one.per_example and _milliseconds(one.per_example.value, one.per_example.half_width),
             ),
             Column("share", share),
@@ -159,16 +166,20 @@ def _memory(one: FamilyFit) -> str | None:
     return f"{format_bytes(law.bytes_fixed)} + {format_bytes(1e6 * law.bytes_per_pixel)} per Mpx"
 
 
+def _run_to_run(one: FamilyFit) -> str:
+    told = f"{100 * one.fit.between:.1f} %"
+    if not one.fit.is_between_measured:
+        return f"{told} (assumed)"
+    return "none beyond step noise" if told == "0.0 %" else told
+
+
 FIT: tuple[Column[FamilyFit], ...] = (
-    Column("per step", lambda one: _milliseconds(one.fit.model.overhead_s)),
-    Column("per Mpx", _per_mpx),
-    Column("sizes", lambda one: one.fit.num_sizes),
-    Column("off at sizes left out", _left_out),
-    Column(
-        "between processes",
-        lambda one: f"{100 * one.fit.between:.1f} %{'' if one.fit.is_between_measured else ' (assumed)'}",
-    ),
-    Column("memory", _memory),
+    Column("time per step", lambda one: _milliseconds(one.fit.model.overhead_s)),
+    Column("and per padded Mpx", _per_mpx),
+    Column("sizes timed", lambda one: one.fit.num_sizes),
+    Column("error at a size left out", _left_out),
+    Column("run-to-run difference", _run_to_run),
+    Column("peak memory", _memory),
 )
 """What is told of a fit."""
 
@@ -188,6 +199,22 @@ def are_compared(records: Iterable[TrialRecord]) -> bool:
     """Return whether the steps of all trials that ended were compared with the plain one; older records were not."""
     timed = [record for record in records if record.kind in ("compute", "training") and record.status == "ok"]
     return bool(timed) and all(record.equality is not None for record in timed)
+
+
+def doubts(found: Findings) -> tuple[str, ...]:
+    """Return what gives reason to doubt the timed trials, kind by kind: disturbances, noise and failed processes."""
+    told: list[str] = []
+    kinds: Sequence[tuple[str, Sequence[Row]]] = (
+        ("training", found.training),
+        ("compute", found.compute),
+        ("loader", found.loading),
+    )
+    for kind, rows in kinds:
+        lines = [line.removeprefix("! ") for line in row_notes([row for row in rows if row.num_processes])]
+        more = len(lines) - MAX_DOUBTS
+        lines = [*lines[:MAX_DOUBTS], *([f"{more} more, in the table of trials"] if more > 0 else [])]
+        told += [f"{kind} trials: {line}" for line in lines]
+    return tuple(told)
 
 
 def environment_rows(records: Sequence[TrialRecord]) -> tuple[tuple[str, str], ...]:
@@ -219,7 +246,7 @@ def _names(records: Sequence[TrialRecord]) -> Mapping[str, str]:
 
 def _row(record: TrialRecord, *, name: str) -> TrialRow:
     figures = figures_of(record, notes=[]) if record.status == "ok" else {}
-    time_s = figures.get("time")
+    time_s, is_compute = figures.get("time"), record.kind == "compute"
     peak = figures.get("reserved") or figures.get("memory")
     cause = "" if record.cause is None else f"{record.cause.kind}: {record.cause.message}"
     if record.status == "ok" and record.kind != "memory":
@@ -232,12 +259,13 @@ def _row(record: TrialRecord, *, name: str) -> TrialRow:
         str(record.replicate + 1),
         str(record.attempt + 1),
         record.status,
-        "" if time_s is None else significant(time_s, digits=4),
+        "" if time_s is None or is_compute else significant(time_s, digits=4),
+        "" if time_s is None or not is_compute else significant(time_s, digits=4),
         "" if peak is None else format_bytes(peak),
         significant(record.elapsed_s),
         record.started_at.replace("T", " ")[:19],
         ", ".join(sorted({warning.code for warning in record.warnings})),
         cause,
     )
-    keys: dict[int, float] = {} if peak is None else {COLUMNS.index("peak"): peak}
+    keys: dict[int, float] = {} if peak is None else {COLUMNS.index("peak memory"): peak}
     return TrialRow(cells=cells, keys=keys, is_bad=record.status != "ok")

@@ -63,7 +63,10 @@ function drawChart(figure, chart) {
   });
   svg.append(
     shape("text", { x: left + inner / 2, y: height - 5, "text-anchor": "middle" }, chart.xTitle),
-    shape("text", { transform: `translate(12 ${(height - bottom + top) / 2}) rotate(-90)`, "text-anchor": "middle" }, `wall clock, ${unit}`));
+    shape("text", { transform: `translate(12 ${(height - bottom + top) / 2}) rotate(-90)`, "text-anchor": "middle" }, `wall clock (${unit})`));
+  // Marks that share a tick stand side by side in its band.
+  if (chart.series.filter(one => !one.isPlain && !one.isBand).length > 1) svg.prepend(...chart.labels.map((_, index) =>
+    shape("rect", { x: x(index - 0.42), y: top, width: x(index + 0.42) - x(index - 0.42), height: height - bottom - top, class: "tick" })));
   if (hasLine) svg.append(shape("line", { x1: left, x2: width - right, y1: y(chart.line.y), y2: y(chart.line.y), class: "window" }));
   chart.series.forEach((one, place) => {
     const shift = one.isBand || one.isPlain || chart.series.length === 1 ? 0 : 5 * (place - (chart.series.length - 1) / 2);

@@ -158,12 +158,12 @@ function drawBatches(planned, settings, best) {
   // Only the work counts steps: interruptions cost what they cost.
   const countedS = batch => first.y - first.workS * (1 - batches[first.x] / batch);
   const counted = {
-    name: "counting steps alone", className: "counting", style: 1, isPlain: true,
+    name: `if a step took what it does at batch ${batches[first.x]}`, className: "counting", style: 1, isPlain: true,
     points: batches.map((batch, x) => ({ x, y: countedS(batch) })).filter(point => point.x >= first.x),
   };
   const shown = fastest.points.length > 1 ? [...series, counted] : series;
   drawChart(figure, {
-    labels: batches.map(String), xTitle: "batch size, examples per optimizer step", series: shown,
+    labels: batches.map(String), xTitle: "batch size (examples per optimizer step)", series: shown,
     unit: timeUnit(Math.max(...series.flatMap(one => one.points.map(point => point.high)))),
     line: { y: settings.windowS, name: "window" },
     summary: `Wall clock against batch size; the table below holds the numbers`,
@@ -180,7 +180,7 @@ function drawInterruptions(settings, best) {
     points: rows.map((row, x) => ({ x, y: row[which].p50, low: row[which].p10, high: row[which].p90, isChosen: which === "with" && x === settings.interruptions })),
   });
   drawChart(figure, {
-    labels: rows.map((_, k) => `${k}`), xTitle: "interruptions", series: [curve("with", "with snapshots", 0), curve("without", "without", 1)],
+    labels: rows.map((_, k) => `${k}`), xTitle: "interruptions (number)", series: [curve("with", "with snapshots", 0), curve("without", "without snapshots", 1)],
     unit: timeUnit(rows.at(-1).without.p90), line: { y: settings.windowS, name: "window" },
     summary: "Wall clock against interruptions, with snapshots and without; the table below holds the numbers",
   });
