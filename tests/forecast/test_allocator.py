@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vnbench.forecast.allocator import CachingAllocator, OutOfMemory, Range
-from vnbench.forecast.blocks import Block
+from vnbench.forecast.allocator import CachingAllocator, OutOfMemory
+from vnbench.forecast.blocks import Block, Range
 from vnbench.forecast.settings import AllocatorSettings
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
@@ -112,11 +112,12 @@ def test_streams_share_no_block() -> None:
 def test_a_block_that_another_stream_uses_is_not_taken_before_that_is_done() -> None:
     allocator = native()
     block = allocator.allocate(12 * MIB)
-    allocator.request_free(block)
+    ticket = allocator.request_free(block)
+    assert allocator.request_free(block) == ticket
     assert allocator.allocated_bytes == 0
     allocator.allocate(12 * MIB)
     assert allocator.num_segments == 2
-    allocator.complete_free(block)
+    allocator.complete_free(block, ticket)
     allocator.allocate(12 * MIB)
     assert allocator.num_segments == 2
 
@@ -124,13 +125,25 @@ def test_a_block_that_another_stream_uses_is_not_taken_before_that_is_done() -> 
 def test_memory_that_runs_out_waits_for_other_streams_and_what_they_used_is_freed_once() -> None:
     allocator = CachingAllocator(NATIVE, capacity=20 * MIB)
     block = allocator.allocate(12 * MIB)
-    allocator.request_free(block)
+    ticket = allocator.request_free(block)
     again = allocator.allocate(14 * MIB)
     assert (allocator.num_retries, allocator.reserved_bytes) == (1, 14 * MIB)
+    allocator.complete_free(block, ticket)
     allocator.request_free(again)
-    allocator.complete_free(block)
-    with pytest.raises(OutOfMemory):
-        allocator.allocate(30 * MIB)
+    allocator.empty_cache()
+    assert allocator.reserved_bytes == 0
+
+
+def test_a_late_ticket_does_not_free_a_block_that_another_tensor_has_now() -> None:
+    allocator = native()
+    block, _ = allocator.allocate(4 * MIB), allocator.allocate(4 * MIB)
+    ticket = allocator.request_free(block)
+    allocator.empty_cache()
+    later = allocator.allocate(4 * MIB)
+    assert later is block
+    allocator.request_free(later)
+    allocator.complete_free(block, ticket)
+    assert later.is_in_use
 
 
 def test_peaks_are_the_largest_totals() -> None:
@@ -389,7 +402,7 @@ def test_blocks_tile_their_segments_and_every_byte_is_accounted_for(
 ) -> None:
     allocator = CachingAllocator(settings, capacity=capacity)
     live: list[Block] = []
-    asked_back: list[Block] = []
+    asked_back: list[tuple[Block, int]] = []
     for action, size, stream in steps:
         if action == "alloc":
             try:
@@ -404,8 +417,7 @@ def test_blocks_tile_their_segments_and_every_byte_is_accounted_for(
         elif live:
             block = live.pop(size % len(live))
             if action == "request":
-                allocator.request_free(block)
-                asked_back.append(block)
+                asked_back.append((block, allocator.request_free(block)))
             else:
                 allocator.free(block)
         assert allocator.allocated_bytes == sum(block.size for block in live) <= allocator.peak_allocated_bytes
@@ -414,8 +426,10 @@ def test_blocks_tile_their_segments_and_every_byte_is_accounted_for(
         assert all(end <= start for (_, end), (start, _) in pairwise(spans))
         for block in live:
             assert list(tiling_faults(block)) == []
-    for block in [*live, *asked_back]:
-        allocator.free(block) if block in live else allocator.complete_free(block)
+    for block, ticket in asked_back:
+        allocator.complete_free(block, ticket)
+    for block in live:
+        allocator.free(block)
     allocator.empty_cache()
     assert (allocator.allocated_bytes, allocator.reserved_bytes) == (0, 0)
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from vnbench.forecast.blocks import Block, Pool
+from vnbench.forecast.blocks import Block, Pool, Range
 from vnbench.forecast.settings import MIN_BLOCK_BYTES, AllocatorSettings
 
 SMALL_BYTES = 2**20
@@ -28,15 +27,6 @@ OWN_SEGMENT_STEP = 2 * 2**20
 
 ENDLESS = 2**60
 """Stands for the memory of a card that nobody named."""
-
-
-class Range(NamedTuple):
-    """A part of a segment that was there before."""
-
-    address: int
-    size: int
-    is_mapped: bool = True
-    is_in_use: bool = False
 
 
 class OutOfMemory(Exception):
@@ -60,7 +50,8 @@ class CachingAllocator:
         self._small = Pool(is_small=True, page=SMALL_SEGMENT_BYTES)
         self._large = Pool(is_small=False, page=settings.large_segment_bytes)
         self._next_address = first_address
-        self._waiting: dict[Block, None] = {}  # freed, but another stream may still use them
+        self._waiting: dict[Block, int] = {}  # freed, but another stream may still use them: their tickets
+        self._num_tickets = 0
 
     def allocate(self, requested: int, *, stream: int = 0) -> Block:
         """Return a block that holds ``requested`` bytes, at least one.
@@ -88,14 +79,17 @@ class CachingAllocator:
         self._count_allocated(block.size)
         return block
 
-    def request_free(self, block: Block) -> None:
-        """Count a block as freed, which is kept until another stream is done with it."""
-        self.allocated_bytes -= 0 if block in self._waiting else block.size
-        self._waiting[block] = None
+    def request_free(self, block: Block) -> int:
+        """Count a block as freed, which is kept until another stream is done with it; return a ticket for that."""
+        if block not in self._waiting:
+            self.allocated_bytes -= block.size
+            self._num_tickets += 1
+            self._waiting[block] = self._num_tickets
+        return self._waiting[block]
 
-    def complete_free(self, block: Block) -> None:
-        """Make a block free whose freeing was asked for; one that was made free already stays so."""
-        if block in self._waiting:
+    def complete_free(self, block: Block, ticket: int) -> None:
+        """Make a block free; nothing where its freeing was completed before, whoever has the block now."""
+        if self._waiting.get(block) == ticket:
             del self._waiting[block]
             block.is_in_use = False
             block.pool.merge(block)
@@ -103,13 +97,12 @@ class CachingAllocator:
 
     def free(self, block: Block) -> None:
         """Free a block that no other stream uses."""
-        self.request_free(block)
-        self.complete_free(block)
+        self.complete_free(block, self.request_free(block))
 
     def empty_cache(self) -> None:
         """Give back every segment that holds nothing in use, and of an expandable one the whole pages."""
-        for block in list(self._waiting):
-            self.complete_free(block)
+        for block, ticket in list(self._waiting.items()):
+            self.complete_free(block, ticket)
         for pool in (self._large, self._small):
             for block in [block for blocks in pool.free.values() for _, _, block in blocks]:
                 if block.pages_from is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 @dataclass(eq=False, slots=True)
@@ -106,3 +107,12 @@ class Pool:
             if room >= size:
                 return first
         return None
+
+
+class Range(NamedTuple):
+    """A part of a segment that was there before."""
+
+    address: int
+    size: int
+    is_mapped: bool = True
+    is_in_use: bool = False

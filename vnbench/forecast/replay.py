@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vnbench.forecast.allocator import ENDLESS, SMALL_BYTES, SMALL_SEGMENT_BYTES, CachingAllocator, OutOfMemory, Range
-from vnbench.forecast.blocks import Block
+from vnbench.forecast.allocator import ENDLESS, SMALL_BYTES, SMALL_SEGMENT_BYTES, CachingAllocator, OutOfMemory
+from vnbench.forecast.blocks import Block, Range
 from vnbench.forecast.settings import MIN_BLOCK_BYTES, AllocatorSettings
 from vnbench.forecast.trace import AllocationTrace, LiveBlock, Segment
 
@@ -55,6 +55,7 @@ def replay(
         first_address=-(-max(ends, default=0) // ADDRESS_STEP) * ADDRESS_STEP,
     )
     lost, at, requested = 0, -1, 0
+    tickets: dict[int, int] = {}
     try:
         blocks = _begin(trace, allocator)
         allocator.num_segments = 0
@@ -72,9 +73,9 @@ def replay(
             elif action == "free":
                 allocator.free(blocks.pop(address))
             elif action == "free_requested":
-                allocator.request_free(blocks[address])
+                tickets[address] = allocator.request_free(blocks[address])
             else:
-                allocator.complete_free(blocks.pop(address))
+                allocator.complete_free(blocks.pop(address), tickets.pop(address, 0))
     except OutOfMemory:
         fits = False
     else:
@@ -129,6 +130,8 @@ def _begin(trace: AllocationTrace, allocator: CachingAllocator) -> dict[int, Blo
 def _by_segment(trace: AllocationTrace) -> tuple[list[tuple[Segment, list[LiveBlock]]], list[LiveBlock]]:
     """Return each segment with what is alive in it, both in the order of addresses, and what is in none."""
     segments = sorted(trace.segments_at_start, key=lambda segment: segment.address)
+    if trace.settings.expandable_segments:
+        segments = list(_whole_ranges(segments))
     starts = [segment.address for segment in segments]
     members: list[list[LiveBlock]] = [[] for _ in segments]
     elsewhere: list[LiveBlock] = []
@@ -137,6 +140,26 @@ def _by_segment(trace: AllocationTrace) -> tuple[list[tuple[Segment, list[LiveBl
         is_inside = at >= 0 and one.address < segments[at].address + segments[at].size
         (members[at] if is_inside else elsewhere).append(one)
     return list(zip(segments, members, strict=True)), elsewhere
+
+
+def _whole_ranges(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """Yield mapped ranges, those that follow each other in a pool and a stream as one: a block may lie in both."""
+    last: Segment | None = None
+    for one in segments:
+        if last is None or last.address + last.size < one.address or not _is_alike(last, one):
+            if last is not None:
+                yield last
+            last = one
+        else:
+            is_small = last.is_small if one.is_small is None else one.is_small
+            last = replace(last, size=one.address + one.size - last.address, is_small=is_small)
+    if last is not None:
+        yield last
+
+
+def _is_alike(one: Segment, other: Segment) -> bool:
+    pools = {one.is_small, other.is_small}
+    return one.stream == other.stream and (len(pools) == 1 or None in pools)
 
 
 def _is_small(segment: Segment, live: Iterable[LiveBlock], settings: AllocatorSettings) -> bool:
