@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from vnbench.errors import InputError
+from vnbench.forecast.rows import BLOCKS, GIVEN_BACK, TAKEN, joined, refuse, whole
 from vnbench.forecast.settings import EXPANDABLE, NAMED, NATIVE
-from vnbench.forecast.trace import AllocationTrace, Event, LiveBlock, Segment
+from vnbench.forecast.trace import AllocationTrace, LiveBlock, Segment
 from vnbench.texts import decoded
-
-LARGEST = 2**63
-"""No address and no number of bytes reaches it."""
-
-GIVEN_BACK = ("segment_free", "segment_unmap")
-"""Those that follow each other are one emptying of the cache."""
-
-TAKEN = ("segment_alloc", "segment_map")
-"""What a replay has to bring about by itself."""
-
-BLOCKS = ("alloc", "free", "free_requested", "free_completed")
-"""What the run did."""
 
 
 def trace_of_events(content: bytes, path: Path) -> AllocationTrace:
@@ -41,7 +30,7 @@ def trace_of_events(content: bytes, path: Path) -> AllocationTrace:
             str(path), allowed=f"this is no JSON ({error})", remedy="write it anew, or copy it again"
         ) from error
     if not isinstance(value, dict):
-        _refuse(path, "the file", "must be an object with a list under 'events'")
+        refuse(path, "the file", "must be an object with a list under 'events'")
     rows = _rows(value, "events", path, is_needed=True)
     segments = [
         _segment(row, f"segments_at_start[{i}]", path) for i, row in _numbered(value, "segments_at_start", path)
@@ -62,17 +51,6 @@ def trace_of_events(content: bytes, path: Path) -> AllocationTrace:
     )
 
 
-def joined(rows: Iterable[tuple[str, int, int, int]]) -> Iterator[Event]:
-    """Yield what a replay is given: what the run did, and an emptying where segments were given back in a row."""
-    last = ""
-    for action, address, size, stream in rows:
-        if action in BLOCKS:
-            yield action, address, size, stream  # type: ignore[misc]
-        elif action in GIVEN_BACK and last not in GIVEN_BACK:
-            yield "empty_cache", 0, 0, 0
-        last = action
-
-
 def _numbered(value: dict[str, Any], key: str, path: Path) -> Iterable[tuple[int, Any]]:
     return enumerate(_rows(value, key, path))
 
@@ -82,58 +60,48 @@ def _rows(value: dict[str, Any], key: str, path: Path, *, is_needed: bool = Fals
     if rows is None and not is_needed:
         return []
     if not isinstance(rows, list):
-        _refuse(path, repr(key), "must be a list" if key in value else "is missing")
+        refuse(path, repr(key), "must be a list" if key in value else "is missing")
     return rows
 
 
 def _event(row: Any, place: str, path: Path) -> tuple[str, int, int, int]:
     action, *numbers = row if isinstance(row, list) and row else [None]
     if action not in (*BLOCKS, *GIVEN_BACK, *TAKEN):
-        _refuse(path, place, f"must begin with one of {', '.join((*BLOCKS, *GIVEN_BACK, *TAKEN))}")
+        refuse(path, place, f"must begin with one of {', '.join((*BLOCKS, *GIVEN_BACK, *TAKEN))}")
     if action in GIVEN_BACK or action in TAKEN:
         return action, 0, 0, 0
     needed = 2 if action == "alloc" else 1
     if len(numbers) < needed:
-        _refuse(path, place, "is too short: alloc has an address, bytes and a stream, others an address")
-    address = _whole(numbers[0], place, path)
+        refuse(path, place, "is too short: alloc has an address, bytes and a stream, others an address")
+    address = whole(numbers[0], place, path)
     if action != "alloc":
         return action, address, 0, 0
     stream = _optional(numbers[2] if len(numbers) > 2 else None, place, path)
-    return action, address, _whole(numbers[1], place, path), stream or 0
+    return action, address, whole(numbers[1], place, path), stream or 0
 
 
 def _segment(row: Any, place: str, path: Path) -> Segment:
     if not isinstance(row, list) or len(row) < 2:
-        _refuse(path, place, "must be [address, bytes, whether it is small or null, stream]")
+        refuse(path, place, "must be [address, bytes, whether it is small or null, stream]")
     is_small, stream, *_ = [*row[2:], None, None]
     if is_small is not None and not isinstance(is_small, bool):
-        _refuse(path, place, "has in its third place neither true, false nor null")
-    address, size = _whole(row[0], place, path), _whole(row[1], place, path)
+        refuse(path, place, "has in its third place neither true, false nor null")
+    address, size = whole(row[0], place, path), whole(row[1], place, path)
     return Segment(address=address, size=size, is_small=is_small, stream=_optional(stream, place, path) or 0)
 
 
 def _live(row: Any, place: str, path: Path) -> LiveBlock:
     if not isinstance(row, list) or len(row) < 2:
-        _refuse(path, place, "must be [address, requested bytes, bytes of the block or null]")
+        refuse(path, place, "must be [address, requested bytes, bytes of the block or null]")
     size = _optional(row[2] if len(row) > 2 else None, place, path)
-    return LiveBlock(address=_whole(row[0], place, path), requested=_whole(row[1], place, path), size=size)
+    return LiveBlock(address=whole(row[0], place, path), requested=whole(row[1], place, path), size=size)
 
 
 def _optional(value: Any, place: str, path: Path) -> int | None:
-    return None if value is None else _whole(value, place, path)
-
-
-def _whole(value: Any, place: str, path: Path) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < LARGEST:
-        _refuse(path, place, f"holds {str(value)[:40]} where a whole number from 0 on is needed")
-    return value
+    return None if value is None else whole(value, place, path)
 
 
 def _refuse_overlaps(ranges: list[tuple[int, int]], place: str, path: Path) -> None:
     for (start, size), (behind, _) in pairwise(sorted(ranges)):
         if start + size > behind:
-            _refuse(path, place, f"has two ranges that overlap at address {behind}")
-
-
-def _refuse(path: Path, place: str, allowed: str) -> NoReturn:
-    raise InputError(str(path), place, allowed=allowed, remedy="mend the file, or make it anew")
+            refuse(path, place, f"has two ranges that overlap at address {behind}")

@@ -81,14 +81,14 @@ def parse_allocators(text: str, where: str) -> tuple[tuple[str, AllocatorSetting
     """Return the settings that a comma list names, each with what it is called.
 
     An entry is ``native``, ``expandable-segments``, or a text of ``PYTORCH_ALLOC_CONF``, whose ``key:value`` parts
-    that follow each other are one entry.
+    that follow each other are one entry; a semicolon ends one.
 
     Raises:
         InputError: a name or a key that there is not, or a value that torch refuses.
     """
     chosen: dict[str, AllocatorSettings] = {}
     conf: list[str] = []
-    for part in [*_parts(text), None]:
+    for part in [part for entry in text.split(";") for part in (*_parts(entry), None)]:
         if part is not None and ":" in part:
             conf.append(part)
             continue
