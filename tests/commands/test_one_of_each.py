@@ -60,6 +60,7 @@ def results(tmp_path: Path) -> str:
         "batching --widths 640:640 --examples 1 --batch-size 1 --sampler random --shapes 1",
         "batching --widths 640:640 --examples 1 --batch-size 1 --sampler random --ranks 1",
         "report RESULTS --out FOLDER/report",
+        f"forecast --snapshot {Path(__file__).parents[2]}/benchmarks/recordings/linear.json --card 5GiB",
     ],
 )
 def test_one_of_anything_is_told_as_one(

@@ -24,7 +24,14 @@ from vnbench.errors import VnbenchError
 from vnbench.meant import closest
 from vnbench.processes.interrupts import INTERRUPTED, Interrupts
 from vnbench.request.option import parsed
-from vnbench.request.options import BATCHING_OPTIONS, CORPUS_OPTIONS, OF_MASKS, OPTIONS, PROFILE_OPTIONS
+from vnbench.request.options import (
+    BATCHING_OPTIONS,
+    CORPUS_OPTIONS,
+    FORECAST_OPTIONS,
+    OF_MASKS,
+    OPTIONS,
+    PROFILE_OPTIONS,
+)
 from vnbench.units import count
 
 
@@ -125,6 +132,23 @@ def batching(*, as_json: bool, **given: Any) -> int:
         print_json(account)
     else:
         tell([describe_account(account)])
+    return 0
+
+
+@app.command(
+    "forecast",
+    cls=Command,
+    short_help="Tell what a card would take that is not at hand.",
+    params=taken(FORECAST_OPTIONS),
+)
+@as_json
+def forecast(*, as_json: bool, **given: Any) -> int:
+    """Tell what a run would take on a card that is not at hand, from a recording of its allocations."""
+    from vnbench.commands.forecast.asked import run_forecast_command
+
+    report = run_forecast_command(texts_of(FORECAST_OPTIONS, given), as_json=as_json)
+    if as_json:
+        print_json(report.to_json())
     return 0
 
 

@@ -88,10 +88,16 @@ def taken(options: Mapping[str, Option], *, needed: Iterable[str] = ()) -> list[
 
 def texts_of(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, str | None]:
     """Return the texts of some options by name, None where they were not given; ``given`` is by parameter."""
-    return {
-        name: ("yes" if given[option.parameter] else None) if option.is_switch else given[option.parameter]
-        for name, option in options.items()
-    }
+    return {name: _text_of(option, given[option.parameter]) for name, option in options.items()}
+
+
+def _text_of(option: Option, value: Any) -> str | None:
+    if option.is_switch:
+        return "yes" if value else None
+    if option.is_repeatable:
+        return ";".join(value) if value else None
+    text: str | None = value
+    return text
 
 
 def _parameter(option: Option, *, is_needed: bool) -> click.Parameter:
@@ -99,7 +105,13 @@ def _parameter(option: Option, *, is_needed: bool) -> click.Parameter:
     if option.is_switch:
         return PanelOption(flags, is_flag=True, help=option.help_line, panel=option.panel)
     return PanelOption(
-        flags, metavar=option.metavar, help=option.help_line, panel=option.panel, required=is_needed, type=str
+        flags,
+        metavar=option.metavar,
+        help=option.help_line,
+        panel=option.panel,
+        required=is_needed,
+        type=str,
+        multiple=option.is_repeatable,
     )
 
 

@@ -8,7 +8,14 @@ from itertools import groupby
 
 from vnbench.parsers import word
 from vnbench.request.option import PANELS, Option
-from vnbench.request.options import BATCHING_OPTIONS, GATE_OPTIONS, OPTIONS, PROFILE_OPTIONS, RUN_OPTIONS
+from vnbench.request.options import (
+    BATCHING_OPTIONS,
+    FORECAST_OPTIONS,
+    GATE_OPTIONS,
+    OPTIONS,
+    PROFILE_OPTIONS,
+    RUN_OPTIONS,
+)
 
 PAGES = (
     "table",
@@ -38,6 +45,7 @@ OPTIONS_OF: Mapping[str, Mapping[str, Option]] = {
     "batching": BATCHING_OPTIONS,
     "profile": PROFILE_OPTIONS,
     "gate": GATE_OPTIONS,
+    "forecast": FORECAST_OPTIONS,
 }
 """Options of each command that has more than a few."""
 

@@ -52,6 +52,8 @@ class Option:
     """What it means not to give it, in a few words, where no default says so."""
     panel: str = OTHER
     """Which of PANELS it stands in."""
+    is_repeatable: bool = False
+    """Whether it may be given more than once; its texts are joined with semicolons."""
     field: str = ""
     """Field of a sweep's configuration that it fills; empty where that is called as its parameter is."""
 

@@ -734,10 +734,54 @@ GATE_OPTIONS: Mapping[str, Option] = by_name(
 )
 """Options of ``vnbench gate`` that are read as values; the others are files and switches."""
 
+FORECAST_OPTIONS: Mapping[str, Option] = by_name(
+    Option(
+        name="snapshot",
+        parse=_path,
+        metavar="FILE",
+        help="Recording of a run to take again: a memory snapshot of torch, or plain events",
+        panel=RESULTS,
+    ),
+    Option(
+        name="device-index",
+        parse=whole(0, 1023),
+        metavar="N",
+        help="Device of the recording, where it holds several",
+        unset="the only one with events",
+        panel=RESULTS,
+    ),
+    Option(
+        name="card",
+        parse=lambda text, where: split_list(text, where=where),
+        metavar="NAME|24GiB,...",
+        help="Cards that are not at hand, or sizes of memory",
+        unset="memory without an end",
+        panel=PLANNING,
+    ),
+    Option(
+        name="cards",
+        parse=_path,
+        metavar="FILE.toml",
+        help="Cards of your own, in [[card]] tables",
+        panel=PLANNING,
+    ),
+    Option(
+        name="allocator",
+        parse=lambda text, where: text,
+        metavar="NAME,...",
+        help="native, expandable-segments, or a text of PYTORCH_ALLOC_CONF; may be given again",
+        unset="as recorded",
+        panel=PLANNING,
+        is_repeatable=True,
+    ),
+)
+"""Options of ``vnbench forecast``."""
+
 ALL_OPTIONS: Mapping[str, Option] = {
     **RUN_OPTIONS,
     **BATCHING_OPTIONS,
     **GATE_OPTIONS,
+    **FORECAST_OPTIONS,
     **OPTIONS,
 }
 """Every option by its name, as a sweep asks for it where it does."""

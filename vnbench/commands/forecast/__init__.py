@@ -1,0 +1,1 @@
+"""``vnbench forecast``: what a card would take that is not at hand."""
