@@ -72,6 +72,12 @@ def test_a_card_leaves_its_memory_less_the_largest_context(tmp_path: Path, capsy
     assert answer["reserved_bytes_without_limit"] == GIB
 
 
+def test_a_fraction_is_of_all_that_torch_sees_of_the_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, ["alloc", 0, 2 * GIB, 0])
+    half = ["--card", "4GiB", "--allocator", "per_process_memory_fraction:0.5"]
+    assert forecast("--snapshot", path, *half, capsys=capsys)["fits"]
+
+
 def test_a_run_that_does_not_fit_is_an_answer_that_says_where_and_what_it_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

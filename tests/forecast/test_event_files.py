@@ -139,6 +139,31 @@ def test_a_recording_of_mapped_pages_is_replayed_as_expandable_and_goes_on_in_it
     assert (again.peak_reserved_bytes, again.num_segments) == (60 * MIB, 1)
 
 
+def test_pages_come_first_below_those_that_a_segment_had_where_it_begins_there() -> None:
+    run = trace(
+        segments_at_start=[[0, 20 * MIB, False, 1], [560 * MIB, 20 * MIB, False, 0]],
+        live_at_start=[[560 * MIB, 20 * MIB, None]],
+        events=[
+            ["segment_map", 520 * MIB, 40 * MIB],
+            ["alloc", 520 * MIB, 30 * MIB, 0],
+            ["segment_map", 580 * MIB, 60 * MIB],  # behind the segment, which does not begin there
+            ["alloc", 580 * MIB, 50 * MIB, 0],
+        ],
+    )
+    again = replay(run, run.settings)
+    assert (again.peak_reserved_bytes, again.num_segments) == ((20 + 20 + 40 + 60) * MIB, 2)
+
+
+def test_a_block_may_lie_in_two_mapped_ranges() -> None:
+    run = trace(
+        segments_at_start=[[0, 20 * MIB, False, 0], [20 * MIB, 20 * MIB, None, 0]],
+        live_at_start=[[10 * MIB, 25 * MIB, None]],
+        events=[["segment_map", 40 * MIB, 20 * MIB], ["alloc", 40 * MIB, 15 * MIB, 0]],
+    )
+    again = replay(run, run.settings)
+    assert (again.peak_allocated_bytes, again.peak_reserved_bytes) == (40 * MIB, 60 * MIB)
+
+
 def test_a_run_that_does_not_fit_says_where_it_ends() -> None:
     run = trace(events=[["alloc", 0, 12 * MIB, 0], ["free", 0], ["alloc", 0, 30 * MIB, 0], ["alloc", 40 * MIB, 1, 0]])
     again = replay(run, NATIVE, capacity=31 * MIB)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import resource
 import struct
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from vnbench.forecast.trace import AllocationTrace
 MIB = 2**20
 NATIVE, EXPANDABLE = NAMED["native"], NAMED["expandable-segments"]
 BASE = 0x7F0000000000
+LIMITS = resource.getrlimit(resource.RLIMIT_AS)
 
 
 def event(action: str, at: int = 0, size: int = 0, **more: Any) -> dict[str, Any]:
@@ -119,12 +121,34 @@ def test_a_free_that_waits_for_another_stream_is_two_events(tmp_path: Path) -> N
             [trace],
             segment(0, 12 * MIB, (12 * MIB, 12 * MIB, "active_pending_free")),
             segment(20 * MIB, 12 * MIB, (12 * MIB, 12 * MIB, "active_allocated"), stream=7),
+            segment(40 * MIB, 12 * MIB, (12 * MIB, 12 * MIB, "active_awaiting_free")),  # before, and not yet done
         ),
     )
-    assert [one[0] for one in run.events] == ["free_requested", "free_completed", "alloc", "free_requested", "alloc"]
+    assert [(action, address - BASE) for action, address, *_ in run.events] == [
+        ("free_requested", 0),
+        ("free_requested", 40 * MIB),
+        ("free_completed", 0),
+        ("alloc", 0),
+        ("free_requested", 0),
+        ("alloc", 20 * MIB),
+    ]
     assert run.events[-1][3] == 7
     again = replay(run, NATIVE)
-    assert (again.num_segments, again.num_lost_events, again.peak_allocated_bytes) == (0, 0, 12 * MIB)
+    assert (again.num_segments, again.num_lost_events, again.peak_allocated_bytes) == (0, 0, 24 * MIB)
+
+
+def test_the_completion_of_another_free_does_not_end_one_that_waits(tmp_path: Path) -> None:
+    sizes = {0: 12 * MIB, 20 * MIB: 14 * MIB}
+    allocs = [event("alloc", at, size) for at, size in sizes.items()]
+    trace = [
+        *allocs,
+        event("free_requested", 0, 12 * MIB),
+        event("free_requested", 20 * MIB, 14 * MIB),
+        event("free_completed", 0, 12 * MIB),
+        event("free_completed", 20 * MIB, 14 * MIB),
+    ]
+    run = read(tmp_path, snapshot([trace]))
+    assert [one[0] for one in run.events[2:]] == ["free_requested"] * 2 + ["free_completed"] * 2
 
 
 def test_mapped_ranges_are_what_they_were_before_pages_came_and_went(tmp_path: Path) -> None:
@@ -146,10 +170,29 @@ def test_mapped_ranges_are_what_they_were_before_pages_came_and_went(tmp_path: P
         ),
     )
     assert (run.settings, run.settings_text) == (EXPANDABLE, "expandable-segments")
+    assert [(one.address - BASE, one.size, one.is_small) for one in run.segments_at_start] == [
+        (0, page, False),
+        (page, 2 * page, False),
+    ]
     assert run.peak_reserved_bytes == 3 * page
     again = replay(run, run.settings)
     assert (again.peak_reserved_bytes, again.num_segments, again.num_lost_events) == (3 * page, 1, 0)
     assert again.peak_allocated_bytes == 3 * page
+
+
+def test_the_pool_of_pages_that_went_is_told_by_their_number_or_by_the_nearest_block(tmp_path: Path) -> None:
+    page, far = 20 * MIB, 2**40
+    trace = [
+        event("alloc", far, 100),
+        *freed(far, 100),
+        event("alloc", 2 * far, page),
+        *freed(2 * far, page),
+        event("segment_unmap", far, page),
+        event("segment_unmap", 2 * far, page),
+        event("segment_unmap", 2 * far + 2 * page, 2 * MIB),
+    ]
+    run = read(tmp_path, snapshot([trace]))
+    assert [one.is_small for one in run.segments_at_start] == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -265,6 +308,13 @@ def test_nothing_in_a_snapshot_is_run(tmp_path: Path, protocol: int) -> None:
 def test_a_hostile_or_torn_file_ends_in_a_message(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InputError):
         read(tmp_path, content)
+
+
+def test_a_file_that_asks_for_far_more_memory_than_it_can_need_gets_none_of_it(tmp_path: Path) -> None:
+    memo_of_2_gib = b"\x80\x04N" + b"r" + struct.pack("<I", 2**27) + b"."
+    with pytest.raises(InputError, match="far more memory than a recording of its size"):
+        read(tmp_path, memo_of_2_gib)
+    assert resource.getrlimit(resource.RLIMIT_AS) == LIMITS
 
 
 @pytest.mark.parametrize(

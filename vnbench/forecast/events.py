@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vnbench.errors import InputError
-from vnbench.forecast.rows import BLOCKS, GIVEN_BACK, TAKEN, joined, refuse, whole
+from vnbench.forecast.rows import BLOCKS, GIVEN_BACK, TAKEN, joined, refuse, whole, with_first_pages
 from vnbench.forecast.settings import EXPANDABLE, NAMED, NATIVE
 from vnbench.forecast.trace import AllocationTrace, LiveBlock, Segment
 from vnbench.texts import decoded
@@ -38,12 +38,12 @@ def trace_of_events(content: bytes, path: Path) -> AllocationTrace:
     live = [_live(row, f"live_at_start[{i}]", path) for i, row in _numbered(value, "live_at_start", path)]
     _refuse_overlaps([(one.address, one.size) for one in segments], "segments_at_start", path)
     _refuse_overlaps([(one.address, max(one.requested, 1)) for one in live], "live_at_start", path)
-    is_expandable = any(row[:1] == ["segment_map"] for row in rows if isinstance(row, list))
-    name = EXPANDABLE if is_expandable else NATIVE
+    mapped = [row[1] for row in rows if isinstance(row, list) and row[:1] == ["segment_map"] and len(row) > 1]
+    name = EXPANDABLE if mapped else NATIVE
     return AllocationTrace(
         events=tuple(joined(_event(row, f"events[{i}]", path) for i, row in enumerate(rows))),
         live_at_start=tuple(live),
-        segments_at_start=tuple(segments),
+        segments_at_start=tuple(with_first_pages(segments, (whole(one, "segment_map", path) for one in mapped))),
         settings=NAMED[name],
         settings_text=name,
         peak_reserved_bytes=_optional(value.get("peak_reserved_bytes"), "peak_reserved_bytes", path),

@@ -104,12 +104,14 @@ def _begin(trace: AllocationTrace, allocator: CachingAllocator) -> dict[int, Blo
             groups[*key, 0 if trace.settings.expandable_segments else number].append((segment, live))
         for (is_small, stream, _), members in groups.items():
             ranges: list[Range] = []
+            end = members[0][0].address
             for segment, live in members:
-                end = ranges[-1].address + ranges[-1].size if ranges else segment.address
                 if segment.address > end:
                     ranges.append(Range(end, segment.address - end, is_mapped=False))
                 ranges += _ranges(segment, live, settings=trace.settings, is_small=is_small)
-            blocks |= allocator.adopt(ranges, is_small=is_small, stream=stream)
+                end = segment.address + segment.size
+            if ranges:
+                blocks |= allocator.adopt(ranges, is_small=is_small, stream=stream)
         if allocator.reserved_bytes > allocator.capacity:
             # A run with this memory would have given its cache back before.
             allocator.empty_cache()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from vnbench.errors import InputError
-from vnbench.forecast.trace import Event
+from vnbench.forecast.trace import Event, Segment
 
 LARGEST = 2**64
 """No address, no number of bytes and no stream reaches it."""
@@ -31,6 +33,24 @@ def joined(rows: Iterable[tuple[str, int, int, int]]) -> Iterator[Event]:
         elif action in GIVEN_BACK and last not in GIVEN_BACK:
             yield "empty_cache", 0, 0, 0
         last = action
+
+
+def with_first_pages(segments: Iterable[Segment], mapped: Iterable[int]) -> list[Segment]:
+    """Return mapped ranges with an empty one where pages of their segment came later, before the first that it had.
+
+    Pages are mapped at the lowest address that there is. An address that was ``mapped`` is of the segment to which it
+    lies nearest: the driver keeps segments apart by more than they can grow.
+    """
+    ranges = sorted(segments, key=lambda one: one.address)
+    starts = [one.address for one in ranges]
+    for address in mapped:
+        at = bisect_right(starts, address)
+        above = ranges[at] if at < len(ranges) else None
+        below = ranges[at - 1] if at else None
+        if above is not None and (below is None or above.address - address < address - below.address - below.size):
+            ranges.insert(at, replace(above, address=address, size=0))
+            starts.insert(at, address)
+    return ranges
 
 
 def whole(value: Any, place: str, path: Path) -> int:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from vnbench.errors import InputError
 from vnbench.forecast.allocator import SMALL_BYTES
-from vnbench.forecast.rows import BLOCKS, GIVEN_BACK, TAKEN, joined, refuse, whole
+from vnbench.forecast.rows import BLOCKS, GIVEN_BACK, TAKEN, joined, refuse, whole, with_first_pages
 from vnbench.forecast.settings import EXPANDABLE, NAMED, NATIVE, AllocatorSettings, parse_conf
 from vnbench.forecast.trace import AllocationTrace, LiveBlock, Segment
 from vnbench.units import count, format_bytes
@@ -92,7 +92,12 @@ def trace_of_snapshot(content: bytes, path: Path, *, device_index: int | None) -
     return AllocationTrace(
         events=tuple(joined(_rows(entries, state))),
         live_at_start=tuple(state.live.values()),
-        segments_at_start=tuple(_with_pools(state, entries, settings)),
+        segments_at_start=tuple(
+            with_first_pages(
+                _with_pools(state, entries, settings),
+                (entry.address for entry in entries if entry.action == "segment_map"),
+            )
+        ),
         settings=settings,
         settings_text=text,
         peak_reserved_bytes=max(reserved),
