@@ -26,6 +26,14 @@ STYLES: Mapping[Phase, tuple[str, str]] = {
 }
 """Colour and hatch of each phase, from light to dark."""
 
+PHASE_WORDS: Mapping[Phase, str] = {
+    "data_wait": "waiting for data",
+    "h2d": "to the device",
+    "forward": "forward",
+    "backward": "backward",
+    "optimizer": "update",
+}
+
 EDGE = "#222222"
 BAR: dict[str, Any] = {"width": 0.5, "edgecolor": EDGE, "linewidth": 0.6}
 AS_DRAWN: dict[str, Any] = {
@@ -46,10 +54,13 @@ def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
     spec = rows[0].summary.spec
     names = ("model", "precision", "norm_precision", "checkpointing")
     figure, (time_axes, memory_axes, padding_axes) = new_panels(
-        title=f"{spec.batch_size} examples per optimizer step, in ever smaller passes",
-        caption=f"{describe(spec, names=names)}. The same examples in all; bars: micro-batches grouped by size, "
-        f"diamonds: as drawn. Whiskers: 95 % intervals of the step over processes. {told_small(rows)}Peak: one step on "
-        "a micro-batch of the largest images.",
+        title=f"{spec.batch_size} examples per step, in ever smaller passes",
+        caption="Bars: micro-batches grouped by size; diamonds: as drawn. Whiskers: 95 % interval of the step.",
+        remarks=[
+            f"All: {describe(spec, names=names)}, the same examples.",
+            told_small(rows),
+            "Peak: one step on a micro-batch of the largest images.",
+        ],
         origin=origin,
         trials=count(sum(row.summary.num_processes for row in rows), "training trial"),
         ratios=(1.0, 0.42, 0.42),
@@ -63,13 +74,14 @@ def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
     time_axes.set_ylabel("time of a step (s)")
     memory_axes.set_ylabel("peak (GiB)")
     padding_axes.set_ylabel("padding (%)")
-    padding_axes.set_xlabel("micro-batch (examples per forward and backward pass)")
+    padding_axes.set_xlabel("micro-batch (examples per pass)")
     padding_axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     for axes in (time_axes, memory_axes, padding_axes):
         axes.grid(visible=False, axis="x")
         axes.set_ylim(bottom=0)
     patches = [
-        Patch(facecolor=colour, hatch=hatch, edgecolor=EDGE, label=name) for name, (colour, hatch) in STYLES.items()
+        Patch(facecolor=colour, hatch=hatch, edgecolor=EDGE, label=PHASE_WORDS[name])
+        for name, (colour, hatch) in STYLES.items()
     ]
     legend_below(padding_axes, handles=[*patches, Line2D([], [], **AS_DRAWN, label="as drawn")])
     return figure
@@ -79,7 +91,11 @@ def told_small(rows: Sequence[Row]) -> str:
     """Return which phases are too short to be seen, as a sentence."""
     timed = [row.figures for row in rows if row.figures]
     small = [phase for phase in PHASES if all(one[phase].value < SMALL_SHARE * one[STEP].value for one in timed)]
-    return f"Under {100 * SMALL_SHARE:g} % of every step: {', '.join(small)}. " if small else ""
+    return (
+        f"Under {100 * SMALL_SHARE:g} % of every step: {', '.join(PHASE_WORDS[phase] for phase in small)}."
+        if small
+        else ""
+    )
 
 
 def draw_time(axes: Axes, place: int, row: Row) -> None:

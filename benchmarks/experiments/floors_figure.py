@@ -9,15 +9,18 @@ from typing import Any
 from floors_rows import Row, configuration, shared
 from matplotlib.figure import Figure
 
-from vnbench.output.plots.style import decades, legend_below, new_figure
+from vnbench.output.plots.style import decades, legend_below, new_columns
 from vnbench.output.words.provenance import Provenance
 from vnbench.units import count
 
 MAX_ROWS = 24
 """Configurations that one figure shows, the fastest; the table has all."""
 
-LABEL_COLUMNS = 36
+LABEL_COLUMNS = 32
 """Characters of a configuration before its label breaks."""
+
+LINES = 2
+"""Rows of height for each configuration, whose label takes two lines."""
 
 POINT: dict[str, Any] = {"color": "#222222", "linestyle": "none"}
 BAR: dict[str, Any] = {"color": "#D55E00", "linestyle": "none", "marker": "|", "markersize": 11, "markeredgewidth": 2.5}
@@ -26,13 +29,15 @@ DIAMOND: dict[str, Any] = {"color": "#0072B2", "linestyle": "none", "marker": "d
 
 def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
     shown = list(rows)[:MAX_ROWS]
-    left_out = f" The {MAX_ROWS} fastest of {len(rows)}." if len(shown) < len(rows) else ""
-    figure, axes = new_figure(
+    left_out = f"The {MAX_ROWS} fastest of {len(rows)}." if len(shown) < len(rows) else ""
+    figure, (axes,) = new_columns(
         title="A training step beside the floors of its machine",
-        caption=f"{shared(rows)}, on the largest canvas measured, ordered by valid pixels per second. Whiskers: 95 % "
-        f"intervals.{left_out}",
+        caption="Steps on the largest canvas measured, ordered by valid pixels per second. Whiskers: 95 % interval.",
+        remarks=[f"{shared(rows)}.", left_out],
         origin=origin,
         trials=count(sum(row.num_processes for row in rows), "compute trial"),
+        ratios=(1,),
+        num_rows=LINES * len(shown),
     )
     places = range(len(shown))
     steps_ms = [1e3 * row.step_time.value for row in shown]
@@ -45,12 +50,15 @@ def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
     counted = [(1e3 * row.traffic_s, place) for place, row in enumerate(shown) if row.traffic_s is not None]
     if counted:
         axes.plot(*zip(*counted, strict=True), **DIAMOND, label="memory traffic")
-    labels = ["\n".join(textwrap.wrap(configuration(row, rows), LABEL_COLUMNS)) for row in shown]
-    axes.set_yticks(places, labels, fontsize=7)
+    labels = [
+        "\n".join(textwrap.wrap(configuration(row, rows), LABEL_COLUMNS, break_on_hyphens=False)) for row in shown
+    ]
+    axes.set_yticks(places, labels, fontsize=7.5)
     axes.invert_yaxis()
     axes.set_xscale("log")
     decades(axes.xaxis)
+    axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel("time per step (ms)")
     axes.grid(visible=False, axis="y")
-    legend_below(axes, num_columns=3)
+    legend_below(axes, num_columns=2)
     return figure

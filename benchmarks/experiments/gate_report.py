@@ -45,6 +45,7 @@ COLOURS = {
     "rank test": "#009E73",
     "rank + 10%": "#888888",
 }
+DASHES = {"gate": "-", "mean 5%": "--", "min 5%": ":", "rank test": "-.", "rank + 10%": (0, (6, 2))}
 MARKERS = {"gate": "o", "mean 5%": "s", "min 5%": "^", "rank test": "D", "rank + 10%": "v"}
 
 
@@ -129,9 +130,9 @@ def single_row_lines() -> Iterator[str]:
 
 def power_figure() -> Figure:
     """Return two panels: the share found by the slowdown of all rows, and of a single one; noise alone is at zero."""
-    figure = Figure(figsize=(WIDTH_INCHES, 4.1), dpi=DOTS_PER_INCH, layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, 4.2), dpi=DOTS_PER_INCH, layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    titles = (("all configurations slower", simulation.NUM_ROWS), ("one of 50 slower", 1))
+    titles = ((f"all {simulation.NUM_ROWS} slower", simulation.NUM_ROWS), (f"one of {simulation.NUM_ROWS} slower", 1))
     for axes, (title, rows) in zip(panels, titles, strict=True):
         shares = [
             simulation.found(CURVE_NOISE, slow_rows=rows, slowdown=slowdown, num_runs=CURVE_RUNS, seed=10 + i)
@@ -144,20 +145,20 @@ def power_figure() -> Figure:
                 marker=MARKERS[name],
                 markersize=4.5,
                 color=COLOURS[name],
+                linestyle=DASHES[name],
                 linewidth=2.2 if name == "gate" else 1.2,
                 label=name,
             )
         axes.set_title(title)
-        axes.set_xlabel("true slowdown, %")
+        axes.set_xlabel("true slowdown (%)")
         axes.set_ylim(-3, 103)
-    panels[0].set_ylabel("comparisons that find a regression, %")
+    panels[0].set_ylabel("regressions found (% of comparisons)")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     margin = 100 * 1.96 * math.sqrt(0.25 / CURVE_RUNS)
     figure.suptitle(
-        f"Simulated: {simulation.NUM_ROWS} configurations, {simulation.NUM_PROCESSES} processes a side, 2 % noise "
-        "between processes;\n"
-        f"at zero nothing changed. {CURVE_RUNS} comparisons a point: ± {margin:.0f} points at most (95 %)",
+        f"Simulated: {simulation.NUM_ROWS} configurations, {simulation.NUM_PROCESSES} processes a side, 2 % noise.\n"
+        f"{CURVE_RUNS} comparisons a point: ± {margin:.0f} percentage points at most (95 %).",
         fontsize=8.5,
     )
     return figure

@@ -300,10 +300,11 @@ def waterfall(recipe: Choice, cost: Cost, levers: Sequence[LeverCost], *, origin
     """Draw the recipe's memory per example, and on top what it takes more without each lever."""
     figure, axes = new_figure(
         title="What each lever saves",
-        caption=f"Memory that one more worst-case example takes: {told(recipe)}, and the same without one lever at a "
-        "time. Slopes of laws fitted to the probes that fitted.",
+        caption="Memory of one more of the largest images, with the recipe and without one of its levers. Beside: the "
+        "largest micro-batch that fits, and its step of one image.",
         origin=origin,
-        trials="beside the bars: largest micro-batch, step of one example",
+        trials="slopes of fitted laws",
+        remarks=[f"Recipe: {told(recipe)}."],
     )
     names = ["the recipe", *(f"without {lever.lever}" for lever in levers)]
     base = gib(cost.bytes_per_example)
@@ -315,11 +316,11 @@ def waterfall(recipe: Choice, cost: Cost, levers: Sequence[LeverCost], *, origin
         time = "" if one.step_time_s is None else f", {figures(one)[2]} s"
         label = f"fits {one.largest_micro_batch}{time}"
         axes.annotate(label, (base + more, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.set_yticks(list(places), names)
+    axes.set_yticks(list(places), names, fontsize=8.5)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.45 * (base + max(saved)))
+    axes.set_xlim(0, 1.9 * (base + max(saved)))
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("memory per example (GiB)")
+    axes.set_xlabel("memory per image (GiB)")
     legend_below(axes)
     return figure
 

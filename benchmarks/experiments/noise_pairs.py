@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from markdown_page import records_page_name, write_page
-from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
 from vnbench.analysis.statistics.estimate import Estimate, student_t
@@ -26,7 +25,8 @@ from vnbench.analysis.statistics.process_spread import Spread, pair_half_width, 
 from vnbench.analysis.trials.noise import process_figure
 from vnbench.analysis.trials.process import measured_at_s
 from vnbench.analysis.trials.summary import latest_attempts
-from vnbench.output.words.provenance import provenance
+from vnbench.output.plots.style import legend_below, new_figure, save, styled
+from vnbench.output.words.provenance import Provenance, provenance
 from vnbench.records.placement import placed
 from vnbench.records.record import DISTURBANCES, TrialRecord
 from vnbench.records.store import load_all
@@ -77,10 +77,10 @@ def main(arguments: Sequence[str]) -> int:
 
     name = records_page_name("noise", records)
     options.out.mkdir(parents=True, exist_ok=True)
-    figure_path = options.out / f"{name}.png"
     origin = provenance(records)
-    draw(pairs, figure_path, footer=origin.line(f"{len(records)} trials"))
-    text = describe(records, by_spec, spread, pairs, options.calibration, figure_path.name)
+    with styled():
+        draw(pairs, options.out, name=name, origin=origin, trials=f"{len(records)} trials")
+    text = describe(records, by_spec, spread, pairs, options.calibration, f"{name}.png")
     definition = "noise_pairs.toml" if origin.is_cpu else "noise_pairs_cuda.toml"
     sweep = f"vnbench sweep --config benchmarks/definitions/{definition} --out {options.results}"
     write_page([text], options.out / f"{name}.md", script=__file__, arguments=arguments, before=[sweep])
@@ -161,11 +161,16 @@ def median(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def draw(pairs: Sequence[Pair], path: Path, *, footer: str) -> None:
+def draw(pairs: Sequence[Pair], directory: Path, *, name: str, origin: Provenance, trials: str) -> None:
     ordered = sorted(pairs, key=lambda pair: pair.time_s)
     minutes = [pair.time_s / 60 for pair in ordered]
-    figure = Figure(figsize=(6.5, 3.9), layout="constrained")
-    axes = figure.subplots()
+    inside = [abs(pair.difference) <= pair.half_width for pair in ordered]
+    figure, axes = new_figure(
+        title="Identical trials, pair by pair",
+        caption=f"The 95 % interval that was stated holds {sum(inside)} of {len(inside)} pairs.",
+        origin=origin,
+        trials=trials,
+    )
     for half_widths, style, label in (
         ([pair.half_width for pair in ordered], "-", "95 % interval, processes included"),
         ([pair.half_width_of_steps for pair in ordered], ":", "95 % interval from steps alone"),
@@ -179,7 +184,6 @@ def draw(pairs: Sequence[Pair], path: Path, *, footer: str) -> None:
                 linewidth=1,
                 label=label if sign == 1 else None,
             )
-    inside = [abs(pair.difference) <= pair.half_width for pair in ordered]
     for is_inside, marker, colour, label in ((True, "o", "#0072B2", "inside"), (False, "X", "#D55E00", "outside")):
         chosen = [i for i, flag in enumerate(inside) if flag == is_inside]
         axes.plot(
@@ -190,12 +194,10 @@ def draw(pairs: Sequence[Pair], path: Path, *, footer: str) -> None:
             markersize=5,
             label=f"pair, {label} ({len(chosen)})",
         )
-    axes.set_xlabel("minutes since the first trial")
-    axes.set_ylabel("difference of two identical trials (%)")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
-    figure.supxlabel(footer, fontsize=7.5)
-    figure.savefig(path, dpi=200)
+    axes.set_xlabel("time since the first trial (min)")
+    axes.set_ylabel("difference of a pair (%)")
+    legend_below(axes)
+    save(figure, directory, name=name)
 
 
 if __name__ == "__main__":

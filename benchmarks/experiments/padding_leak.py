@@ -10,6 +10,7 @@ the loss that leaks. Weights are drawn, not trained; the order of things is the 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
-from markdown_page import page_name, write_document, write_page
+from markdown_page import REPORT_ONLY, page_name, write_document, write_page
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -84,18 +85,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--results", type=Path, required=True, help="file for what was measured")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(REPORT_ONLY, action="store_true", help="draw the report anew from the results")
     options = parser.parse_args(arguments)
 
-    set_arithmetic("fp32")
-    leaks = [leak for padding in PADDINGS for seed in SEEDS for leak in measure(padding, seed, options.device)]
-    environment = describe_environment(options.device)
-    document: dict[str, Any] = {
-        "environment": environment,
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "padding_of_samplers": {sampler: padding_of(sampler) for sampler in SAMPLERS},
-        "leaks": [asdict(leak) for leak in leaks],
-    }
-    write_document(document, options.results)
+    if not options.report_only:
+        write_document(measured(options.device), options.results)
+    document = json.loads(options.results.read_text(encoding="utf-8"))
+    leaks = [Leak(**leak) for leak in document["leaks"]]
+    environment = document["environment"]
     origin = measured_on(environment, date=str(document["date"]))
     name = page_name("padding", machine=options.results.parent.name, date=document["date"])
     options.out.mkdir(parents=True, exist_ok=True)
@@ -104,6 +101,17 @@ def main(arguments: Sequence[str]) -> int:
     text = report_text(leaks, document["padding_of_samplers"], name=name, origin=origin)
     write_page([text], options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0
+
+
+def measured(device: DeviceType) -> dict[str, Any]:
+    set_arithmetic("fp32")
+    leaks = [leak for padding in PADDINGS for seed in SEEDS for leak in measure(padding, seed, device)]
+    return {
+        "environment": describe_environment(device),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "padding_of_samplers": {sampler: padding_of(sampler) for sampler in SAMPLERS},
+        "leaks": [asdict(leak) for leak in leaks],
+    }
 
 
 def measure(padding: Padding, seed: int, device: DeviceType) -> list[Leak]:
@@ -161,8 +169,8 @@ def padding_of(sampler: SamplerName) -> float:
 def figure_of(leaks: Sequence[Leak], samplers: dict[str, float], *, origin: Provenance) -> Figure:
     figure, axes = new_figure(
         title="What padding does to real pixels",
-        caption=f"An image of {IMAGE[0]} x {IMAGE[1]} px alone and padded: difference on its own pixels over the "
-        f"norm. Points: mean over {len(SEEDS)} images and weights, drawn, not trained; bars: smallest and largest.",
+        caption=f"An image of {IMAGE[0]} x {IMAGE[1]} px padded, against itself alone. Points: mean of {len(SEEDS)} "
+        "images and weights, untrained; bars: smallest and largest.",
         origin=origin,
         trials=f"{len(leaks)} comparisons",
     )
@@ -195,13 +203,13 @@ def figure_of(leaks: Sequence[Leak], samplers: dict[str, float], *, origin: Prov
             xytext=(3, 0),
             textcoords="offset points",
             va="center",
-            fontsize=7.5,
+            fontsize=8.5,
             color="#666666",
         )
     axes.set_yscale("log")
     axes.set_xlim(0, 80)
-    axes.set_xlabel("share of the canvas that is padding, %")
-    axes.set_ylabel("relative difference")
+    axes.set_xlabel("padding (% of the canvas)")
+    axes.set_ylabel("difference (ratio to the norm)")
     legend_below(axes)
     return figure
 
