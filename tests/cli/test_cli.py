@@ -67,7 +67,7 @@ def refuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--corpus", "missing"], ["missing", "no such folder", "vnbench corpus"]),
         ([*WIDTHS, "--config", "missing.toml"], ["--config missing.toml", "No such file"]),
         ([*WIDTHS, "--out", "."], ["--out .", "folder", "write"]),
-        ([*WIDTHS, "--out", "/proc/vnbench/r.jsonl"], ["--out /proc/vnbench/r.jsonl", "cannot be made"]),
+        ([*WIDTHS, "--out", "/proc/vnbench/r.jsonl"], ["--out /proc/vnbench/r.jsonl", "cannot be created"]),
         ([*WIDTHS, "--time-budget", "soon"], ["--time-budget soon", "10m"]),
     ],
 )

@@ -65,8 +65,8 @@ def test_trials_that_may_be_of_another_corpus_are_left_out_with_a_note(tmp_path:
     loaded = load_one_corpus([mixed], corpus_id=LARGE)
     assert [record.corpus_id for record in loaded.records] == [LARGE]
     assert loaded.notes == (
-        f"{mixed}: 2 compute or memory trials left out: the file holds several corpora, and such a trial does not "
-        "tell which one it is of; a sweep into a file of its own measures it anew",
+        f"{mixed}: 2 compute or memory trials left out: the file holds several corpora, and these trials do not "
+        "name theirs; to measure them again, sweep this corpus into its own file",
     )
 
 

@@ -94,7 +94,7 @@ def memory_with(**changes: object) -> dict[str, object]:
         ({"replicate": 1.5}, "replicate: expected `int`"),
         ({"attempt": -1}, "attempt: expected `int` >= 0"),
         ({"status": "fine"}, "status: invalid enum value 'fine'"),
-        ({"started_at": "yesterday"}, "started_at 'yesterday' is no time"),
+        ({"started_at": "yesterday"}, "started_at 'yesterday' is not an ISO 8601 time"),
         ({"environment": []}, "environment: expected `object`"),
         ({"environment": {"num_cpus": "4"}}, "environment.num_cpus: expected `int`, got `str`"),
         ({"environment": {"isa_variables": {"A": 1}}}, "environment.isa_variables[...]: expected `str`"),

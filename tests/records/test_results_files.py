@@ -69,7 +69,7 @@ def test_an_archive_that_was_cut_is_refused(tmp_path: Path) -> None:
 def test_no_sweep_writes_into_a_file_of_another_form(content: bytes, form: str, tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=f"this is {form}, which is read but not written"):
+    with pytest.raises(InputError, match=f"is {form}, which is read but not written"):
         ResultsFile(path, environment=ENVIRONMENT)
     assert path.read_bytes() == content
 

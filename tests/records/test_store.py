@@ -119,7 +119,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "r.jsonl", Path("/proc/vnbench/r.jsonl")):
-        with pytest.raises(InputError, match=r"--out .* cannot be made"):
+        with pytest.raises(InputError, match=r"--out .* cannot be created"):
             ResultsFile(path, environment=ENVIRONMENT)
 
 
@@ -210,7 +210,7 @@ def test_a_file_system_without_locks_is_told_once_and_written_all_the_same(
 def test_a_file_of_something_else_is_neither_cut_nor_written_into(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "key.txt"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="something else than records"):
+    with pytest.raises(InputError, match="data other than records"):
         ResultsFile(path, environment={})
     assert path.read_bytes() == content
 

@@ -1,1 +1,1 @@
-"""What is asked, what was observed, and the files that hold both."""
+"""Specs of trials, records of trials, and the files that hold both."""

@@ -1,4 +1,4 @@
-"""What an exception inside a trial means: its status and its cause."""
+"""Classify an exception that ended a trial: status and cause."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ TEXTS: Sequence[tuple[CauseKind, Status, tuple[str, ...]]] = (
         "oom",
         (
             "CUDNN_STATUS_ALLOC_FAILED",
-            "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",  # cuDNN 9's name of the one before
+            "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",  # the same in cuDNN 9
             "CUBLAS_STATUS_ALLOC_FAILED",
             "CUDA error: out of memory",
-            "CUDA driver error: out of memory",  # expandable segments map memory by the driver's own calls
+            "CUDA driver error: out of memory",  # expandable segments map memory with calls of the driver
         ),
     ),
     (
@@ -25,13 +25,13 @@ TEXTS: Sequence[tuple[CauseKind, Status, tuple[str, ...]]] = (
         "oom",
         (
             "DefaultCPUAllocator",
-            "std::bad_alloc",  # of C++, from whatever a library allocates for itself
+            "std::bad_alloc",  # C++, from allocations inside a library
             "Cannot allocate memory",
             "not enough memory: you tried to allocate",
             "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
         ),
     ),
-    # Before the death of a worker, which torch tells in the same message.
+    # Must precede worker-died: torch reports the death of the worker in the same message.
     ("shared-memory", "crashed", ("out of shared memory", "/dev/shm has")),
     ("open-files", "crashed", ("oo many open files", "files open (ulimit", "received 0 items of ancdata")),
     ("worker-died", "crashed", ("DataLoader worker (pid",)),
@@ -42,15 +42,15 @@ TEXTS: Sequence[tuple[CauseKind, Status, tuple[str, ...]]] = (
         ("canUse32BitIndexMath", "INT_MAX", "integer out of range", "too many elements", "index out of 32 bit"),
     ),
 )
-"""Messages of torch and its libraries that an exception's type alone does not tell apart."""
+"""Texts in messages of torch and its libraries, for exceptions whose type alone does not give the cause."""
 
 MAX_MESSAGE_CHARACTERS = 400
 MAX_DETAIL_CHARACTERS = 8000
-"""Longest message and traceback that go into a record: C++ stacks run to tens of thousands of characters."""
+"""Longest message and traceback in a record: C++ stacks can have tens of thousands of characters."""
 
 
 NO_ENGINE = "unable to find an engine"
-"""What cuDNN's front end says when every engine failed: for want of memory, or because none takes so large a tensor."""
+"""Message of the cuDNN front end when every engine failed: out of memory, or none supports so large a tensor."""
 
 
 LIBRARY_ERRORS = (
@@ -59,8 +59,8 @@ LIBRARY_ERRORS = (
     "CUDNN_STATUS_NOT_INITIALIZED",
     "CUDNN_STATUS_INTERNAL_ERROR",
 )
-"""What cuBLAS and cuDNN say when they find no room for their handles and kernels, among other reasons; only on a full
-device they mean that (pytorch#81620)."""
+"""Messages of cuBLAS and cuDNN when they lack memory for handles and kernels, but also for other reasons. They count as
+out of memory only if the device is full (pytorch#81620)."""
 
 
 NO_PRIMITIVE = (
@@ -69,12 +69,12 @@ NO_PRIMITIVE = (
     "could not create a memory",
     "can't start new thread",
 )
-"""What oneDNN says when it cannot make its workspace, and Python when a thread gets no stack, among other reasons; only
-under a memory limit they mean that."""
+"""Messages of oneDNN when it cannot create its workspace, and of Python when a thread gets no stack, but also for other
+reasons. They count as out of memory only under a memory limit."""
 
 
 ADDRESS_ERRORS = ("illegal memory access", "invalid configuration argument", "misaligned address")
-"""What CUDA says of a kernel that left its tensor; where a tensor has 2^31 elements or more, its index overflowed."""
+"""CUDA's messages about a kernel outside its tensor; with tensors of 2^31 elements or more, an index overflowed."""
 
 
 def classify(
@@ -87,11 +87,14 @@ def classify(
 ) -> tuple[Status, Cause]:
     """Return the status and cause of a trial that ``error`` ended.
 
-    The type decides first, by name, so that this module needs no torch; then the texts of TEXTS. ``num_device_ooms``
-    tells how often the device's allocator found no memory, which an error of cuDNN does not say; ``is_device_full``
-    whether the device was full, which neither cuDNN nor cuBLAS says where it cannot start; ``has_memory_limit`` whether
-    the process has one, which an error of oneDNN does not say; ``has_large_tensors`` whether a tensor had 2^31 elements
-    or more, which no error of CUDA says.
+    The type of the exception decides first, by name, so that this module needs no torch; then the texts in TEXTS.
+
+    Args:
+        error: the exception.
+        num_device_ooms: how often the device's allocator found no memory; errors of cuDNN do not say.
+        is_device_full: whether the device was full; cuDNN and cuBLAS do not say so when they cannot start.
+        has_memory_limit: whether the process has a memory limit; errors of oneDNN do not say.
+        has_large_tensors: whether a tensor had 2^31 elements or more; errors of CUDA do not say.
     """
     kind: CauseKind = "exception"
     status: Status = "crashed"
@@ -119,14 +122,14 @@ def classify(
     detail = "".join(traceback.format_exception(error))
     message = summary_line(error)
     if kind == "unusable-image":
-        message = message.rpartition("CorpusError: ")[2]  # what is wrong is the file, and its name comes first
+        message = message.rpartition("CorpusError: ")[2]  # the name of the file comes first
     return status, Cause(kind=kind, message=message, detail=detail[-MAX_DETAIL_CHARACTERS:])
 
 
 def summary_line(error: BaseException) -> str:
-    """Return an error in one line: its type and the first line that says something.
+    """Return an error in one line: its type and the first non-empty line of its message.
 
-    An error from a loader worker carries the worker's traceback, whose last line is the one that says something.
+    An error of a loader worker carries the worker's traceback; its last line is returned.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:

@@ -1,4 +1,4 @@
-"""What a record tells of its machine, which of these facts say what machine it is, and where those of two differ."""
+"""Describe the machine of a record, and compare two machines."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from vnbench.records.values.strict import Bytes, Count, Number, Ratio, Seconds, 
 
 
 class Environment(TypedDict, total=False):
-    """The machine and software of a trial; earlier records lack some facts, and null is unknown or does not apply.
+    """The machine and software of a trial. Older records lack some facts; null means unknown or not applicable.
 
-    A fact of a later version, which has no type here, is kept as it was read.
+    Facts of later versions, which have no type here, are kept as read.
     """
 
     vnbench_version: str | None
     revision: str
-    """Commit of vnbench's source, or a digest of it."""
+    """Commit of vnbench's source, or a digest of the source."""
     python_version: str
     platform: str
     torch_version: str
@@ -26,14 +26,14 @@ class Environment(TypedDict, total=False):
     device_type: DeviceType
     device_name: str
     device_uuid: str | None
-    """The GPU, as ``GPU-...``."""
+    """Identity of the GPU, such as ``GPU-...``."""
     device_memory_bytes: Bytes | None
     device_capability: str | None
-    """Of CUDA, as ``9.0``."""
+    """CUDA compute capability, such as ``9.0``."""
     native_precisions: list[str] | None
     """Precisions that the device has instructions for."""
     convolution_s: dict[str, Seconds]
-    """Seconds of one convolution by precision; only ``vnbench env`` tells them."""
+    """Seconds of one convolution by precision; only ``vnbench env`` measures them."""
     num_multiprocessors: Count | None
     cudnn_plan_cache_limit: str | None
     """Execution plans that torch keeps (TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT)."""
@@ -48,10 +48,10 @@ class Environment(TypedDict, total=False):
     is_mig_enabled: bool | None
     is_ecc_enabled: bool | None
     nvml_notes: list[str] | None
-    """What NVML did not tell, and why."""
+    """What NVML did not report, and why."""
     cpu_name: str
     cpu_capability: str | None
-    """The instructions that torch's own kernels use, as ``AVX512``."""
+    """Instructions that torch's own kernels use, such as ``AVX512``."""
     num_cpus: Count
     """CPUs that the process may use."""
     num_threads: Count
@@ -59,7 +59,7 @@ class Environment(TypedDict, total=False):
     host_memory_bytes: Bytes | None
     load_average_1min: Number
     allocator_settings: str | None
-    """Of the caching allocator (PYTORCH_ALLOC_CONF)."""
+    """Settings of the caching allocator (PYTORCH_ALLOC_CONF)."""
     cudnn_benchmark: bool
     deterministic: bool
     anomaly_detection: bool
@@ -68,7 +68,7 @@ class Environment(TypedDict, total=False):
     cpu_model: int | None
     cpu_stepping: int | None
     isa_variables: dict[str, str] | None
-    """Environment variables that keep oneDNN and torch from instructions of the CPU."""
+    """Environment variables that keep oneDNN and torch from using instructions of the CPU."""
     cpu_governor: str | None
     is_cpu_turbo: bool | None
     cpu_quota_cores: Number | None
@@ -76,15 +76,15 @@ class Environment(TypedDict, total=False):
     shared_memory_bytes: Bytes | None
     shared_memory_free_bytes: Bytes | None
     debugging_variables: dict[str, str] | None
-    """Environment variables that make programs slower or compute something else."""
+    """Environment variables that slow programs down or change what they compute."""
     thread_variables: dict[str, str] | None
     """Environment variables that limit threads."""
     wait_variables: dict[str, str] | None
-    """Environment variables that say how threads wait for each other."""
+    """Environment variables that set how threads wait for each other."""
 
 
 class Spread(TypedDict, total=False):
-    """A counter over the readings of a measured span."""
+    """Smallest, mean and largest value of a counter over the readings of a measured span."""
 
     min: Number
     mean: Number
@@ -92,7 +92,7 @@ class Spread(TypedDict, total=False):
 
 
 class DeviceTelemetry(TypedDict, total=False):
-    """What NVML saw of the GPU (vnbench.measure.nvml)."""
+    """NVML's readings of the GPU (vnbench.measure.nvml)."""
 
     num_readings: Count
     period_s: Seconds
@@ -105,14 +105,14 @@ class DeviceTelemetry(TypedDict, total=False):
     sm_utilisation_percent: Spread | None
     num_processes: Spread | None
     throttle_shares: dict[str, Ratio] | None
-    """Share of the readings under each harmful reason that was seen."""
+    """Share of the readings with each harmful throttle reason that occurred."""
     max_sm_clock_mhz: Number | None
     notes: list[str]
-    """What NVML did not tell, and why."""
+    """What NVML did not report, and why."""
 
 
 class HostTelemetry(TypedDict, total=False):
-    """Who used the CPU cores (vnbench.measure.host)."""
+    """Use of the CPU cores (vnbench.measure.host)."""
 
     num_cpus: Count
     num_readings: Count
@@ -129,7 +129,7 @@ class HostTelemetry(TypedDict, total=False):
 
 
 class Telemetry(TypedDict, total=False):
-    """What was seen of the machine from outside while a trial measured."""
+    """Readings of the machine, taken by the parent process while a trial measured."""
 
     device: DeviceTelemetry | None
     host: HostTelemetry | None
@@ -145,17 +145,17 @@ SPEED_KEYS = (
     "num_cpus",
     "num_threads",
 )
-"""Facts that times depend on beside the names of device and torch. Processors of one name differ in speed: in what they
-compute natively above all. The stepping is not among them: it mends faults."""
+"""Facts that affect times, besides the names of device and torch. Processors of the same name differ in speed, above
+all by the instructions that they have. The stepping is left out, because it only fixes faults."""
 
 FILE_KEYS = ("device_name", *SPEED_KEYS, "torch_version", "revision")
 """Facts that all records of one results file share."""
 
 
 def differences(there: Mapping[str, object], here: Mapping[str, object]) -> tuple[str, ...]:
-    """Return which of FILE_KEYS two environments tell differently, as ``num_cpus 2 there, 4 here``.
+    """Return the differences of two environments in FILE_KEYS, such as ``num_cpus 2 there, 4 here``.
 
-    What one of them does not tell, as records of earlier versions do not, is not compared.
+    A fact that one of them lacks, as in records of earlier versions, is not compared.
     """
     return tuple(
         f"{key} {fact_text(there[key])} there, {fact_text(here[key])} here"

@@ -1,4 +1,4 @@
-"""Records of one corpus out of some results files: what small images take says nothing of large ones."""
+"""Load the records of one corpus from results files: times of small images say nothing about large ones."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from vnbench.units import count
 
 
 def load_one_corpus(paths: Sequence[Path], *, corpus_id: str | None = None) -> LoadedResults:
-    """Return the records of some results files, or of folders of them.
+    """Return the records in results files or folders of them.
 
-    They have to be of one corpus unless ``corpus_id`` chooses one.
-    Compute and memory trials name no corpus: they belong to that of their file. Where a file holds several, nobody
-    can tell to which, and a choice leaves them out with a note.
+    All must belong to one corpus, unless ``corpus_id`` chooses one. Compute and memory trials name no corpus; they
+    belong to the corpus of their file. If a file holds several corpora, theirs is unknown: if one corpus is chosen,
+    these trials are left out with a note.
 
     Raises:
-        InputError: a file cannot be read, none holds a record, they hold several corpora and none was chosen, or the
-            chosen one is not among them.
+        InputError: a file cannot be read, no file holds a record, the files hold several corpora and none was chosen,
+            or they do not hold the chosen one.
     """
     paths = results_files(paths)
     parts = load_each(paths)
@@ -33,7 +33,7 @@ def load_one_corpus(paths: Sequence[Path], *, corpus_id: str | None = None) -> L
             raise InputError(
                 ", ".join(map(str, paths)),
                 f"({'; '.join(_described(one, files, loaded.records) for one, files in found.items())})",
-                allowed="a forecast or figure is of the images of one corpus",
+                allowed="a forecast or figure needs the records of one corpus",
                 remedy=f"give the files of one corpus at a time, or choose one with --corpus-id {next(iter(found))}",
             )
         return loaded
@@ -48,7 +48,7 @@ def load_one_corpus(paths: Sequence[Path], *, corpus_id: str | None = None) -> L
 
 
 def _corpora(records: Sequence[TrialRecord]) -> tuple[str, ...]:
-    """Return the corpora that some records name, in their order."""
+    """Return the corpora that the records name, in order of appearance."""
     return tuple(dict.fromkeys(record.corpus_id for record in records if record.corpus_id is not None))
 
 
@@ -61,7 +61,7 @@ def _files_by_corpus(parts: Sequence[LoadedResults], paths: Sequence[Path]) -> d
 
 
 def _described(corpus_id: str, files: Sequence[Path], records: Sequence[TrialRecord]) -> str:
-    """Return a corpus with the files that hold it, and the largest canvas that was trained on it."""
+    """Return a description of a corpus: its files, and the largest canvas of its training trials."""
     canvases = [
         size
         for record in records
@@ -76,7 +76,7 @@ def _described(corpus_id: str, files: Sequence[Path], records: Sequence[TrialRec
 
 
 def _of_corpus(part: LoadedResults, path: Path, corpus_id: str) -> LoadedResults:
-    """Return what a file says of one corpus: all records that name none too, unless they may be of another one."""
+    """Return the part of a file that belongs to one corpus; records without a corpus only if the file has no other."""
     corpora = _corpora(part.records)
     if set(corpora) <= {corpus_id}:
         return part
@@ -85,7 +85,7 @@ def _of_corpus(part: LoadedResults, path: Path, corpus_id: str) -> LoadedResults
     if corpus_id in corpora and num_unnamed:
         notes += (
             f"{path}: {count(num_unnamed, 'compute or memory trial')} left out: the file holds several corpora, and "
-            "such a trial does not tell which one it is of; a sweep into a file of its own measures it anew",
+            "these trials do not name theirs; to measure them again, sweep this corpus into its own file",
         )
     records = tuple(record for record in part.records if record.corpus_id == corpus_id)
     return replace(part, records=records, notes=notes)

@@ -1,4 +1,4 @@
-"""Which results file a sweep goes on with: one file holds the records of one machine, one version and one corpus."""
+"""Choose the results file of a sweep: one file holds the records of one machine, one version and one corpus."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ class Placement:
     """Where the records of a sweep go."""
 
     path: Path
-    """The file that was asked for, or one beside it."""
+    """The requested file, or a numbered file beside it."""
     notes: tuple[str, ...]
-    """One line for each file that holds other records, and what differs; it names the file that is taken."""
+    """One line for each file that holds other records: what differs, and which file is used instead."""
 
 
 def place_results(path: Path, *, environment: Environment, corpus_id: str | None = None) -> Placement:
-    """Return the first of FILE.jsonl, FILE.2.jsonl, FILE.3.jsonl and so on that these records may go to.
+    """Return the first of FILE.jsonl, FILE.2.jsonl, FILE.3.jsonl and so on that can take these records.
 
-    That is one that is not there yet, or that holds no record of another machine, version or corpus. So the same
-    command goes on with the same file, wherever it is given. Nothing is written.
+    This is the first file that does not exist or holds no record of another machine, version or corpus. So the same
+    command continues the same file on each machine. Nothing is written.
 
     Raises:
-        InputError: one of them cannot be read.
+        InputError: one of the files cannot be read.
     """
     passed: list[tuple[Path, str]] = []
     for number in itertools.count(1):
         candidate = _numbered(path, number)
-        # What is no regular file is left to whoever opens it, and says what is wrong with it.
+        # A path that is not a regular file is passed on: the code that opens it reports what is wrong.
         loaded = load_results(candidate) if candidate.is_file() else None
         records = (*loaded.probes, *loaded.records) if loaded else ()
         difference = _difference(records, environment, corpus_id)
@@ -46,7 +46,7 @@ def place_results(path: Path, *, environment: Environment, corpus_id: str | None
 
 
 def placed(path: Path) -> tuple[Path, ...]:
-    """Return a results file and those beside it that ``place_results`` began, as far as they are there, or it alone."""
+    """Return the results file and its numbered files of ``place_results`` that exist; if none, the path alone."""
     first = (path,) if path.is_file() else ()
     beside = itertools.takewhile(Path.is_file, (_numbered(path, number) for number in itertools.count(2)))
     return (*first, *beside) or (path,)
@@ -57,9 +57,9 @@ def _numbered(path: Path, number: int) -> Path:
 
 
 def _difference(records: Sequence[TrialRecord], environment: Environment, corpus_id: str | None) -> str | None:
-    """Return in what the first record that does not belong with others differs from them; None where all belong."""
+    """Return how the first foreign record differs from the environment and corpus; None if there is none."""
     for record in records:
-        # A trial that died before it could look at its machine has the environment that its sweep saw.
+        # A trial that died before it could read its environment has the environment of its sweep.
         found = [*differences(record.environment, environment)]
         there = record.corpus_id
         if corpus_id is not None and there is not None and there != corpus_id:

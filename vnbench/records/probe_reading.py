@@ -1,4 +1,4 @@
-"""What a probe reads of a machine, and what a sweep chooses by it: parts of the probe's record."""
+"""Define the parts of a probe's record: the speed of a machine, and the choices of a sweep."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ class ProbeStep:
     """One training step of a probe."""
 
     precision: Precision
-    """Its arithmetic."""
+    """Arithmetic of the step."""
     padded_pixels: Pixels
     """Pixels of its canvas."""
     seconds: SignedSeconds
-    """What it took."""
+    """Its duration in seconds."""
     is_first: bool
-    """Whether it was the first of its precision on this canvas, which makes kernels and takes memory."""
+    """Whether it was the first step of its precision on this canvas, which also creates kernels and takes memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeReading:
-    """How fast a machine computes, from a few seconds of it."""
+    """The speed of a machine, from a few seconds of measuring."""
 
     convolution_s: Mapping[Precision, SignedSeconds]
     """Seconds of one 3 x 3 convolution, forward and backward, by precision."""
@@ -35,17 +35,17 @@ class ProbeReading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepChoices:
-    """What a sweep chose for the machine before its first trial, and keeps when it is continued."""
+    """The choices of a sweep for its machine, made before the first trial and kept when the sweep continues."""
 
     precision: tuple[Precision, ...]
-    """Values of the precision axis, the centre's first."""
+    """Values of the precision axis; the first is that of the centre."""
     subset_size: Count
     """Training examples of one measured epoch."""
     max_epochs: Count
-    """Measured epochs of a training trial, at most."""
+    """Most measured epochs of a training trial."""
     replicates: Count
     """Processes of each configuration."""
     reference_runs: Count | None
-    """Processes of the centre; None where that was not chosen."""
+    """Processes of the centre; None if not chosen."""
     memory_by: MemoryBy
-    """How the memory of worst-case steps is told."""
+    """How the memory of worst-case steps is measured."""

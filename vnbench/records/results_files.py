@@ -1,4 +1,4 @@
-"""Results files as they are named: files, folders of them, and patterns that no shell has expanded."""
+"""Find results files by path, folder or pattern."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path, PurePath
 from vnbench.errors import InputError, readable
 
 SUFFIXES = (".jsonl", *(f".jsonl.{packed}" for packed in ("gz", "zst", "xz", "bz2", "zip")))
-"""Ends of their names; what is not read is refused where it is opened, and not left out of a folder without a word."""
+"""Suffixes of results files. Unsupported compressions are included: they are refused when opened, not ignored."""
 
 
 def results_files(paths: Iterable[Path], *, suffixes: tuple[str, ...] = SUFFIXES) -> tuple[Path, ...]:
-    """Return the files that some paths name: of a folder those that end so, and of a pattern those that match it.
+    """Return the files that the paths name: all with a suffix in a folder, all that match a pattern.
 
     Raises:
-        InputError: a folder holds none, or nothing matches a pattern.
+        InputError: a folder holds no such file or cannot be read, or nothing matches a pattern.
     """
     found = [file for path in paths for one in _matching(path) for file in _files_of(one, suffixes)]
     return tuple(dict.fromkeys(found))
 
 
 def in_folder(folder: Path, *, suffixes: tuple[str, ...] = SUFFIXES) -> tuple[Path, ...]:
-    """Return the files of a folder that end so, sorted; neither hidden ones, nor packed ones beside what was packed."""
+    """Return the files of a folder with a suffix, sorted, without hidden files and without x.gz if x is there too."""
     names = sorted(path.name for path in folder.iterdir() if path.name.endswith(suffixes) and path.is_file())
-    # A Mac writes the resources of x.jsonl into ._x.jsonl where a file system has no room for them.
+    # macOS writes metadata of x.jsonl into ._x.jsonl on file systems that cannot hold it.
     shown = [name for name in names if not name.startswith(".")]
     return tuple(folder / name for name in shown if PurePath(name).stem not in shown)
 
@@ -34,7 +34,7 @@ def _matching(path: Path) -> Iterator[Path]:
     if path.exists() or not glob.has_magic(str(path)):
         yield path
         return
-    # Of a folder that is there, brackets are a part of the name.
+    # In the name of an existing folder, brackets are not a pattern.
     folder = next(one for one in path.parents if one.is_dir())
     found = sorted(glob.glob(str(path.relative_to(folder)), root_dir=folder, recursive=True))
     if not found:

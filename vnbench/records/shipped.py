@@ -1,4 +1,4 @@
-"""The records that ship with the project."""
+"""Find the records that ship with vnbench."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 from vnbench.errors import PlanError
 
 RESULTS = Path(__file__).parents[1] / "shipped"
-"""In a source tree the folder results/, of which an installation has the files named below."""
+"""Folder of the shipped records: results/ in a source tree; an installation has only the files named below."""
 
 PREFERRED = ("wallclock.jsonl", "default_axes.jsonl")
-"""Campaigns that time computing and loading apart, the best first."""
+"""Results files that time computing and loading separately, the best first."""
 
 
 def shipped_results() -> tuple[Path, ...]:
-    """Return the results files to plan from where none is named: those of a GPU before those of a CPU.
+    """Return the results files to plan from by default; files of a GPU come before those of a CPU.
 
     Raises:
-        PlanError: this installation has none.
+        PlanError: this installation has no records.
     """
     root = RESULTS.resolve()
     folders = sorted(root.iterdir(), key=lambda path: (path.name.startswith("cpu"), path.name)) if root.is_dir() else []

@@ -1,4 +1,4 @@
-"""Results files: one JSON record per line, appended and flushed to disk when a trial ends."""
+"""Read and write results files: one JSON record per line, appended and flushed to disk when a trial ends."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from vnbench.units import count
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedResults:
-    """What a results file holds."""
+    """The content of one or several results files."""
 
     records: tuple[TrialRecord, ...]
-    """Its records of trials that a sweep measures, in the order of the file."""
+    """Records of all trials except probes, in the order of the file."""
     probes: tuple[TrialRecord, ...]
-    """Its records of probes, which say what sweeps chose for the machine."""
+    """Records of probes, which hold the choices of sweeps for the machine."""
     notes: tuple[str, ...]
-    """Lines that could not be read, each named with its number and what is wrong."""
+    """One note for each line that could not be read: its number and what is wrong."""
     torn_bytes: int
-    """Bytes of an unfinished last line: 0 in a file that was not cut short."""
+    """Bytes of an incomplete last line; 0 if the last line is complete."""
 
 
 def load_results(path: Path) -> LoadedResults:
-    """Return the records of a results file and what could not be read of it.
+    """Return the records of a results file, with notes on lines that could not be read.
 
     Raises:
-        InputError: the file is missing, a folder, not readable, or of another schema version.
+        InputError: the file is missing, not a regular file, unreadable, or of another schema version.
     """
     if path.is_dir():
         raise InputError(str(path), allowed="this is a folder, not a results file", remedy="name a .jsonl file")
@@ -77,7 +77,7 @@ def load_results(path: Path) -> LoadedResults:
 
 
 def _is_whole(line: bytes) -> bool:
-    """Return whether a last line lacks nothing but its end, as after an editor that does not write it."""
+    """Return whether a last line lacks only its newline, which some editors do not write."""
     try:
         msgspec.json.decode(line)
     except (msgspec.DecodeError, RecursionError):
@@ -86,10 +86,10 @@ def _is_whole(line: bytes) -> bool:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file with their ends, one at a time: all at once, those of 10,000 records take 250 MB.
+    """Yield the lines of a file with their newlines, one at a time; all lines of 10,000 records would take 250 MB.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         yield from lines_of(path)
@@ -100,34 +100,34 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def load_all(paths: Sequence[Path]) -> LoadedResults:
-    """Return the records of several results files together, or of folders of them.
+    """Return the joint content of several results files or folders of them.
 
     Raises:
-        InputError: one of them cannot be read, or none of them holds a record.
+        InputError: a file cannot be read, or no file holds a record.
     """
     files = results_files(paths)
     return together(load_each(files), paths=files)
 
 
 def load_each(paths: Sequence[Path]) -> list[LoadedResults]:
-    """Return what each of some results files holds.
+    """Return the content of each results file.
 
     Raises:
-        InputError: one of them cannot be read.
+        InputError: a file cannot be read.
     """
     with uncollected():
         return [load_results(path) for path in paths]
 
 
 def together(parts: Sequence[LoadedResults], *, paths: Sequence[Path]) -> LoadedResults:
-    """Return what some results files hold together.
+    """Return the joint content of several results files; ``paths`` are named in the error.
 
     Raises:
-        InputError: none of them holds a record.
+        InputError: no file holds a record.
     """
     records = tuple(record for part in parts for record in part.records)
     if not records:
-        # What holds something else is not to be written over.
+        # Do not suggest writing to a file that holds something else.
         notes = [note for part in parts for note in part.notes]
         is_empty = not notes
         sweep = f"run vnbench sweep --widths 3200:12800 --out {paths[0]}"
@@ -146,7 +146,7 @@ def together(parts: Sequence[LoadedResults], *, paths: Sequence[Path]) -> Loaded
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Pause garbage collection: thousands of records hold no cycles, and each collection goes through all of them."""
+    """Pause garbage collection: thousands of records hold no cycles, and each collection would scan all of them."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -157,18 +157,19 @@ def uncollected() -> Iterator[None]:
 
 
 START = b'{"schema_version"'
-"""How the line of a record begins."""
+"""First bytes of a record's line."""
 
 
 class ResultsFile:
-    """A results file open for appending, held by this process alone until it is closed."""
+    """A results file open for appending, locked by this process until it is closed."""
 
     def __init__(self, path: Path, *, environment: Environment, where: str = "--out") -> None:
-        """Open a results file, or make a new one with its folders, and repair a torn last line.
+        """Open a results file, or create it with its folders, and remove an incomplete last line.
 
         Raises:
-            InputError: the path is a folder or cannot be written; another process holds the file; it has another schema
-                version, or records of another machine or version: see placement. Nothing is written then.
+            InputError: the path is a folder or cannot be written; another process holds the file; or the file has
+                another schema version, or records of another machine or version (see placement). The file is then left
+                unchanged.
         """
         self.path = path
         self.records: tuple[TrialRecord, ...] = ()
@@ -190,10 +191,10 @@ class ResultsFile:
             raise
 
     def append(self, record: TrialRecord) -> None:
-        """Write a record and wait until it is on the disk.
+        """Write a record and wait until it is on disk.
 
         Raises:
-            InputError: the disk does not take it; an unfinished line is taken back.
+            InputError: the record cannot be written; an incomplete line is removed.
         """
         size = os.fstat(self._descriptor).st_size
         line = memoryview(record.to_json().encode() + b"\n")
@@ -214,7 +215,7 @@ class ResultsFile:
             self.records += (record,)
 
     def close(self) -> None:
-        """Close the file and release its lock; a new one that got no record goes away again."""
+        """Close the file and release its lock; delete a new file that got no record."""
         if self._descriptor >= 0:
             if self._is_new and os.fstat(self._descriptor).st_size == 0:
                 self.path.unlink(missing_ok=True)
@@ -234,8 +235,8 @@ class ResultsFile:
             raise InputError(
                 where,
                 self.path,
-                allowed=f"this is {form}, which is read but not written",
-                remedy="name another file, or bring it into UTF-8",
+                allowed=f"is {form}, which is read but not written",
+                remedy="name another file, or convert this one to UTF-8 text",
             )
         loaded = load_results(self.path)
         for record in (*loaded.records, *loaded.probes):
@@ -252,9 +253,7 @@ class ResultsFile:
         torn = os.pread(self._descriptor, min(len(START), loaded.torn_bytes), size - loaded.torn_bytes)
         is_record = bool(torn) and (START.startswith(torn) or not torn.strip(b"\0"))
         if size and not is_record and not loaded.records and not loaded.probes:
-            raise InputError(
-                where, self.path, allowed="it holds something else than records", remedy="name another file"
-            )
+            raise InputError(where, self.path, allowed="holds data other than records", remedy="name another file")
         if is_record:
             os.ftruncate(self._descriptor, size - loaded.torn_bytes)
             notes[-1] += "; removed"
@@ -264,10 +263,10 @@ class ResultsFile:
 
 
 def _lock(descriptor: int, path: Path, *, where: str) -> tuple[str, ...]:
-    """Take the lock of a results file; return what is to be told where there is none to take.
+    """Take the lock of a results file; return a note if the file system has no locks.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds the lock.
     """
     try:
         is_ours = try_lock(descriptor)
@@ -285,7 +284,7 @@ def _make_parent(path: Path, *, where: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            where, path, allowed=f"its folder cannot be made ({error.strerror})", remedy="name a writable folder"
+            where, path, allowed=f"its folder cannot be created ({error.strerror})", remedy="name a writable folder"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What a trial's process is told."""
+"""Define the task that a trial's process receives."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from vnbench.records.spec.trial_spec import Spec, TrialSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialTask(Generic[Spec]):
-    """One execution of a spec, and where its image files lie. Only the spec is part of what is measured."""
+    """One execution of a spec, with the folder of its image files. Only the spec determines what is measured."""
 
     spec: Spec
     """What to measure."""
     replicate: int
-    """Which repetition of the spec, from 0."""
+    """Repetition of the spec, from 0."""
     attempt: int
-    """Which try at this repetition, from 0."""
+    """Attempt at this repetition, from 0."""
     corpus_directory: str | None
-    """Folder of the image files; None for a kind that reads none."""
+    """Folder of the image files; None for a kind that reads no image files."""
     worker_timeout_s: float = 120.0
-    """Silence after which a loader worker is taken to hang."""
+    """Seconds without a batch after which a loader worker counts as hung."""
 
     def to_json(self) -> str:
-        """Return the task as JSON, fields of its spec at their defaults left out, so that older versions read it."""
+        """Return the task as JSON, without spec fields at their defaults, so that older versions can read it."""
         return json.dumps(asdict(self) | {"spec": self.spec.canonical()})
 
     @staticmethod

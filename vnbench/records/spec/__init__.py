@@ -1,1 +1,1 @@
-"""What is asked: the specification of a trial, of each kind, and what a sweep can vary in it."""
+"""Specs of each kind of trial, and the levers that a sweep can vary."""

@@ -1,4 +1,4 @@
-"""The levers by name, as the fields of a class declare them, and in groups."""
+"""Collect the levers that fields declare, by name and in groups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vnbench.records.spec.levers import Levers
 
 
 def words_by_field(cls: type) -> dict[str, tuple[str, ...]]:
-    """Return what each field of a class may hold that holds one of some words."""
+    """Return the allowed words of each field of a class whose type is a Literal."""
     return {
         name: get_args(one)
         for name, hint in get_type_hints(cls).items()
@@ -21,7 +21,7 @@ def words_by_field(cls: type) -> dict[str, tuple[str, ...]]:
 
 
 def declared_levers(cls: Any) -> Iterator[Lever]:
-    """Yield the levers that the fields of a dataclass declare, in their order."""
+    """Yield the levers that the fields of a dataclass declare, in field order."""
     hints = get_type_hints(cls, include_extras=True)
     words = words_by_field(cls)
     for field in fields(cls):
@@ -31,16 +31,16 @@ def declared_levers(cls: Any) -> Iterator[Lever]:
 
 
 AXES: Mapping[str, Lever] = {lever.name: lever for lever in declared_levers(Levers)}
-"""Levers that a sweep can vary, by the name of their field."""
+"""Levers that a sweep can vary, by field name."""
 
 COMPUTING_LEVERS = tuple(name for name, lever in AXES.items() if lever.part == "computing")
-"""Fields of levers that act on computing, the batch apart."""
+"""Field names of the levers that act on computing, except the batch and micro-batch."""
 
 LOADING_LEVERS = tuple(name for name, lever in AXES.items() if lever.part == "loading")
-"""Fields of levers that act on loading, the batch apart."""
+"""Field names of the levers that act on loading, except the batch and micro-batch."""
 
 FLAG_FIELDS = tuple(name for name in COMPUTING_LEVERS if AXES[name].is_switch)
-"""Fields of switches of torch and its libraries, each at its default unless asked for."""
+"""Field names of the switches of torch and its libraries."""
 
 LOADER_FIELDS = tuple(name for name in LOADING_LEVERS if AXES[name].is_switch)
-"""Fields of the loader's switches, each at its default unless asked for."""
+"""Field names of the switches of the loader."""

@@ -1,7 +1,7 @@
-"""A lever: one thing that a sweep can vary, declared once, in the annotation of its field of a spec.
+"""Define a lever: a setting that a sweep can vary, declared once, in the annotation of its field in a spec.
 
-From the declaration follow the option and its default, the axis, the family of trials that it makes, its column in
-tables and the phrase that names its value. What it does is left to the trial.
+The declaration gives the option and its default, the axis, the part in a trial's family, the table column and the
+phrase for a value. The trial implements the effect.
 """
 
 from __future__ import annotations
@@ -14,54 +14,54 @@ from typing import Any, Literal
 from vnbench.parsers import Parser, words
 
 LeverValue = str | int | None
-"""Value of a lever as people read it; None where the kind of trial has no such lever."""
+"""Value of a lever, for people; None if the kind of trial has no such lever."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lever:
-    """What a field of a spec says of itself beside its type. ``bound`` adds what the field says already."""
+    """The properties of a spec's field beyond its type. ``bound`` adds the name, words and default of the field."""
 
     header: str
-    """Heading of its column; a line break where a narrow column may break it."""
+    """Column heading; a line break marks where a narrow column may break."""
     phrased: str
-    """Names a value, which stands for ``{}``, so that it stands on its own: ``batch {}``."""
+    """Phrase for a value, which replaces ``{}``: ``batch {}``."""
     as_phrase: Mapping[LeverValue, str] = field(default_factory=dict)
-    """Phrases of values that ``phrased`` does not name well."""
+    """Phrases for values that do not fit ``phrased``."""
     read: Callable[[Any], LeverValue] | None = None
-    """Reads it from a spec as people read it; None where that is the field's value."""
+    """Reads the value for people from a spec; None for the value of the field."""
     quiet: LeverValue = None
-    """Value, as people read it, at which it is left out unless another trial has another; None names every value."""
+    """Value that is named only if trials differ; None to name every value."""
     help: str = ""
-    """What ``vnbench sweep --help`` says of it, without its words and its default; empty where it is no axis."""
+    """Text of ``vnbench sweep --help``, without words and default; empty if the lever is not an axis."""
     metavar: str = "NAME,..."
-    """What the option takes."""
+    """Placeholder of the option's value in the help."""
     parse_axis: Parser | None = None
-    """Parser of the axis; None takes a comma list of the field's words."""
+    """Parser of the axis; None for a comma list of the field's words."""
     swept: str | Mapping[str, str] = ""
-    """Values that a sweep takes unless asked for others, by device where that matters; empty for the field's default.
-    The first one is that of the centre."""
+    """Default values of the axis in a sweep, by device if they differ; empty for the field's default. The first value
+    is that of the centre."""
     centre: Mapping[str, LeverValue] = field(default_factory=dict)
-    """Value of the centre by device, where it is another, and on the axis."""
+    """Value of the centre by device, if it is not the first; only if the axis holds it."""
     part: Literal["computing", "loading"] | None = None
-    """Which part of training it acts on, as trials of that part alone show."""
+    """The part of training that it acts on, if trials of that part alone can show its effect."""
     is_switch: bool = False
-    """Whether it is a switch of a library, which is at its default unless asked for, and named only then."""
+    """Whether it is a switch of a library: at its default unless set, and named only if set."""
     is_cuda_only: bool = False
-    """Whether it says nothing on a CPU."""
+    """Whether it has no effect on a CPU."""
     needs: Literal["workers", "several examples"] | None = None
-    """Without what it says nothing: loader workers, or passes of more than one example."""
+    """Condition without which it has no effect: loader workers, or passes of more than one example."""
     neutral: str | None = None
-    """Value that a network of one's own has unless its function takes a parameter of this name; None where the lever is
-    not of the network's making."""
+    """Value for a user's own network whose function has no parameter of this name; None if the lever does not belong to
+    the network."""
     name: str = ""
-    """Field of the spec."""
+    """Name of the field in the spec."""
     words: tuple[str, ...] = ()
-    """Values that it may have, in their order; empty where they are no fixed words."""
+    """Allowed values, in order; empty if any value is allowed."""
     default: Any = None
-    """Value of the field unless it is given."""
+    """Default value of the field."""
 
     def bound(self, name: str, *, words: tuple[str, ...], default: Any) -> Lever:
-        """Return the lever with what its field says: its name, its words and its default, None for none."""
+        """Return the lever with the name, words and default of its field; ``default`` is None if there is none."""
         return dataclasses.replace(
             self,
             name=name,
@@ -77,34 +77,34 @@ class Lever:
 
     @property
     def option(self) -> str:
-        """Name of its option, without dashes."""
+        """The name of its option, without dashes."""
         return self.name.replace("_", "-")
 
     def parse(self, text: str, where: str) -> tuple[Any, ...]:
         """Return the values of its axis.
 
         Raises:
-            InputError: one that it does not take.
+            InputError: the text holds a value that is not allowed.
         """
         values: tuple[Any, ...] = (self.parse_axis or words(self.words))(text, where)
         return values
 
     def swept_on(self, device: str) -> str:
-        """Return the values that a sweep on a device takes unless asked for others, as one writes them."""
+        """Return the default values of the axis for a sweep on a device, as text of the option."""
         text = self.swept if isinstance(self.swept, str) else self.swept[device]
         return text or str(self.default)
 
     def value(self, spec: Any) -> LeverValue:
-        """Return its value in a spec, as people read it; None where the kind of trial has no such field."""
+        """Return its value in a spec, for people; None if the kind of trial has no such field."""
         value: LeverValue = getattr(spec, self.name, None) if self.read is None else self.read(spec)
         return value
 
     def phrase(self, value: LeverValue) -> str:
-        """Name a value so that it stands on its own: ``batch 4``, ``random sampler``."""
+        """Return a phrase that names a value: ``batch 4``, ``random sampler``."""
         return self.as_phrase.get(value, self.phrased.format(value))
 
     def rank(self, value: LeverValue) -> tuple[int, int, str]:
-        """Return the place of a value among others: none, then numbers by size, then words in their order."""
+        """Return the sort key of a value: None first, then numbers by size, then words in their order."""
         if value is None:
             return 0, 0, ""
         if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""Everything that a sweep can vary, declared field by field."""
+"""Declare all levers of a sweep, one per field."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from vnbench.records.spec.words import (
 
 
 def _read_micro_batch(spec: Any) -> LeverValue:
-    """Return the micro-batch, or None where it is the whole batch: it then varies with the batch and is no lever."""
+    """Return the micro-batch; None if it equals the batch, because it then varies with the batch."""
     return spec.micro_batch_size if spec.accumulation_steps > 1 else None
 
 
@@ -54,10 +54,10 @@ def _parse_groups(text: str, where: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Levers:
-    """One value of everything that a sweep can vary.
+    """One value of each lever.
 
-    A new lever is a field here, and what it does in the trial. Fields with a default are at it unless asked for, so
-    that the identity of older specs stays as it is.
+    A new lever needs a field here and its effect in the trial. Give it a default, so that the identity of older specs
+    does not change.
     """
 
     batch_size: Annotated[
@@ -168,7 +168,7 @@ class Levers:
             part="loading",
         ),
     ] = None
-    """Different canvases, at most; None for as many as come up (``loader``, ``training``)."""
+    """Most distinct canvases; None for no limit (``loader``, ``training``)."""
     shape_visits: Annotated[
         ShapeVisits,
         Lever(
@@ -179,7 +179,7 @@ class Levers:
             help="warm: each canvas is seen before it is timed; cold: it is not; auto: warm on CUDA or compiled",
         ),
     ] = "auto"
-    """Whether a pass over each canvas comes before it is timed: TrialSpec.visits_shapes (``training``)."""
+    """Whether a pass over each canvas precedes its timing; see TrialSpec.visits_shapes (``training``)."""
     num_workers: Annotated[
         int | None,
         Lever(
@@ -205,7 +205,7 @@ class Levers:
             is_switch=True,
         ),
     ] = "contiguous"
-    """Order of the numbers of a map in memory."""
+    """Memory layout of feature maps."""
     compile: Annotated[
         Compile,
         Lever(
@@ -276,7 +276,7 @@ class Levers:
             neutral="native",
         ),
     ] = "native"
-    """Whether GroupNorm is torch's kernel or made of reductions that many multiprocessors share (``split``)."""
+    """GroupNorm by torch's kernel (``native``), or by reductions that use many multiprocessors (``split``)."""
     cuda_graphs: Annotated[
         OnOff,
         Lever(
@@ -288,7 +288,7 @@ class Levers:
             is_cuda_only=True,
         ),
     ] = "off"
-    """Whether the kernels of a pass are launched one by one, or replayed as a graph captured on each canvas."""
+    """Whether a pass is replayed as a graph captured on each canvas; if off, its kernels are launched one by one."""
     worker_kind: Annotated[
         WorkerKind,
         Lever(
@@ -300,7 +300,7 @@ class Levers:
             needs="workers",
         ),
     ] = "processes"
-    """What the loader's workers are (``loader``, ``training``)."""
+    """Whether the loader's workers are processes or threads (``loader``, ``training``)."""
     prefetch_factor: Annotated[
         int,
         Lever(
@@ -326,7 +326,7 @@ class Levers:
             is_switch=True,
         ),
     ] = "on"
-    """Whether batches go to the device through pinned memory; without CUDA nothing does (``loader``, ``training``)."""
+    """Whether batches go to the device through pinned memory; no effect without CUDA (``loader``, ``training``)."""
     persistent_workers: Annotated[
         OnOff,
         Lever(
@@ -361,4 +361,4 @@ class Levers:
             is_switch=True,
         ),
     ] = "png"
-    """Which files of the images are read, of a synthetic corpus (``loader``, ``training``)."""
+    """Format of the image files of a synthetic corpus (``loader``, ``training``)."""

@@ -1,4 +1,4 @@
-"""The frozen specification of a trial: what every trial has, and for each kind what it has beside."""
+"""Define the frozen specs of trials: a base class and one class for each kind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vnbench.records.values.strict import refusal
 from vnbench.units import format_bytes
 
 OF_THE_TASK = "of the task"
-"""How the number of classes reads that nobody gave."""
+"""Text for a number of classes that was not given."""
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -51,22 +51,22 @@ def _read_mask_values(spec: TrialSpec) -> LeverValue:
 
 @dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class TrialSpec(Levers):
-    """One trial, completely: two runs of equal specs on one machine measure the same thing.
+    """The complete specification of one trial: two runs of equal specs on one machine measure the same thing.
 
-    Here stands what the trials of all kinds have. Each kind is a class of its own.
+    This class has the fields of all trials; each kind has its own subclass.
     """
 
     kind: ClassVar[TrialKind]
-    """What is measured."""
+    """The kind of trial."""
     lacks: ClassVar[Mapping[str, LeverValue]] = {}
-    """Levers that say nothing of this kind, and the value at which they have to be."""
+    """Levers that do not apply to this kind, and the value that they must have."""
 
     device: DeviceType
-    """Where it runs."""
+    """Device that it runs on."""
     model: Annotated[str, Lever(header="model", phrased="model {}", words=MODEL_NAMES)]
-    """Preset of the network, or FILE.py:FUNCTION of a user's own."""
+    """Preset of the network, or FILE.py:FUNCTION of a user's own network."""
     task: Annotated[Task, Lever(header="task", phrased="{} task")]
-    """Which masks are learnt: three classes, or curve against background."""
+    """Masks to learn: three classes, or curve against background."""
     micro_batch_size: int
     """Examples per forward and backward pass; divides batch_size."""
     seed: int
@@ -76,7 +76,7 @@ class TrialSpec(Levers):
     classes: Annotated[
         int | None, Lever(header="classes", phrased="{} classes", read=_read_classes, quiet=OF_THE_TASK)
     ] = None
-    """Classes that the network tells apart, background included; None for those of the task."""
+    """Classes of the network, background included; None for those of the task."""
     memory_limit_bytes: Annotated[
         int | None,
         Lever(
@@ -86,7 +86,7 @@ class TrialSpec(Levers):
             quiet="none",
         ),
     ] = None
-    """Memory that there is: for the caching allocator (CUDA), for the process's own data (CPU); None for all."""
+    """Memory limit of the caching allocator (CUDA) or of the process's own data (CPU); None for no limit."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.micro_batch_size < 1 or self.batch_size % self.micro_batch_size:
@@ -108,29 +108,28 @@ class TrialSpec(Levers):
         self._check_kind()
 
     def _check_kind(self) -> None:
-        """Refuse fields of a kind that do not go together, by a ValueError."""
+        """Raise a ValueError if fields of the kind contradict each other."""
 
     @property
     def is_traced(self) -> bool:
-        """Whether it computes nothing: its step is traced on fake tensors."""
+        """Whether its step is traced on fake tensors, which computes nothing."""
         return False
 
     @property
     def num_classes(self) -> int:
-        """Classes that the network tells apart, background included."""
+        """The number of classes of the network, background included."""
         return NUM_CLASSES[self.task] if self.classes is None else self.classes
 
     @property
     def visits_shapes(self) -> bool:
         """Whether training runs a pass over each canvas before it is timed.
 
-        The first pass over a canvas pays for what libraries prepare and keep by shape: plans of cuDNN, kernels of
-        oneDNN, graphs of a compiler. ``warm`` runs a pass over each canvas of the measured steps before they begin:
-        what a step costs in the long run where canvases are few, or what is kept is enough for all. ``cold`` measures
-        one epoch in which no canvas was seen before it comes up, but for the single one of the warm-up: what each step
-        costs in a training whose canvases are more than what is kept. ``auto`` is warm on CUDA and for compiled code,
-        where a first pass costs many times another; on the CPU it runs no such passes, and its later epochs find what
-        the first one prepared.
+        The first pass over a canvas pays for what libraries prepare and cache per shape: cuDNN plans, oneDNN kernels,
+        compiled graphs. ``warm`` runs a pass over each canvas of the measured steps before they begin. It measures the
+        long-run cost of a step if canvases are few, or if the caches hold all of them. ``cold`` measures one epoch
+        without such passes, so each canvas is new, except the one of the warm-up. It measures the cost of a step if
+        there are more canvases than the caches hold. ``auto`` is warm on CUDA and for compiled code, where a first pass
+        costs many times a later one. On the CPU it runs no such passes; later epochs reuse what the first one prepared.
         """
         if self.shape_visits == "auto":
             return self.device == "cuda" or self.compile != "none"
@@ -138,12 +137,12 @@ class TrialSpec(Levers):
 
     @property
     def accumulation_steps(self) -> int:
-        """Forward and backward passes per optimizer step."""
+        """The number of forward and backward passes per optimizer step."""
         return self.batch_size // self.micro_batch_size
 
     @property
     def lever_key(self) -> str:
-        """The family without its micro-batch: members differ in memory by micro_batch_size alone."""
+        """The family without its micro-batch: the memory of trials with one key differs only by micro_batch_size."""
         canonical = self.canonical()
         return "/".join(
             (
@@ -163,21 +162,21 @@ class TrialSpec(Levers):
     @property
     @once_per_object
     def family(self) -> str:
-        """Name of the trials that share memory behaviour."""
+        """The name of the family: the trials that share memory behaviour."""
         return f"{self.lever_key}/micro-{self.micro_batch_size}"
 
     @property
     @once_per_object
     def spec_id(self) -> str:
-        """Hash of the canonical spec, 12 hexadecimal digits."""
+        """The hash of the canonical spec, 12 hexadecimal digits."""
         return digest(self.canonical())
 
     def canonical(self) -> dict[str, Any]:
         """Return the kind and the fields that differ from their defaults, sorted by name.
 
-        Defaults are left out so that a field added in a later version leaves the identity of older specs as it is.
+        Defaults are left out so that fields added by later versions do not change the identity of older specs.
         """
-        # Fields are plain values and tuples of them, so that nothing has to be copied, as asdict would at length.
+        # Fields are plain values and tuples of them, so the slow copying of asdict is not needed.
         values = {
             one.name: getattr(self, one.name)
             for one in fields(self)
@@ -186,15 +185,15 @@ class TrialSpec(Levers):
         return dict(sorted((values | {"kind": self.kind}).items()))
 
     def flat(self) -> dict[str, Any]:
-        """Return the kind and the fields of all kinds, as records hold them: None for one that this kind lacks."""
+        """Return the kind and the fields of all kinds, as in records; fields that this kind lacks are as in ABSENT."""
         return {"kind": self.kind} | {name: getattr(self, name, absent) for name, absent in ABSENT.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the spec that ``flat`` or ``canonical`` wrote, of whichever kind of this class it is.
+        """Return the spec that ``flat`` or ``canonical`` wrote, of this class or the right subclass.
 
         Raises:
-            ValueError: an unknown kind or field, a missing one, or a value of another type or outside its domain.
+            ValueError: the kind or a field is unknown, a field is missing, or a value has a wrong type or is invalid.
         """
         kinds = {name: one for name, one in KINDS.items() if issubclass(one, cls)}
         kind = kinds.get(values.get("kind", ""))
@@ -210,7 +209,7 @@ class TrialSpec(Levers):
             spec = msgspec.convert({name: values[name] for name in values.keys() & own}, kind)
         except msgspec.ValidationError as error:
             raise ValueError(refusal(error, where="spec")) from error
-        # 60 and 60.0 are one duration and two texts, and the id is of the text.
+        # 60 and 60.0 are the same duration but different texts, and the id is a hash of the text.
         written: dict[str, Any] = {
             name: values[name]
             for name in values.keys() & own
@@ -221,7 +220,7 @@ class TrialSpec(Levers):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemorySpec(TrialSpec):
-    """One step on a micro-batch made of worst-case examples alone."""
+    """One step on a micro-batch of worst-case examples only."""
 
     kind: ClassVar[TrialKind] = "memory"
     lacks: ClassVar[Mapping[str, LeverValue]] = {
@@ -232,38 +231,38 @@ class MemorySpec(TrialSpec):
     }
 
     worst_case_height: int
-    """Height in pixels of the examples."""
+    """Height of the examples in pixels."""
     worst_case_width: int
-    """Width in pixels of the examples."""
+    """Width of the examples in pixels."""
     soak: Soak | None = None
-    """Order of the passes before the worst case; None for none of them."""
+    """Order of the passes before the worst case; None without such passes."""
     soak_passes: tuple[tuple[int, int, int], ...] | None = None
-    """Examples, height and width in pixels of the canvas of each pass before the worst case."""
+    """(examples, height, width) of each pass before the worst case, sides of the canvas in pixels."""
     memory_by: MemoryBy = "step"
     """Whether the step is run, or traced on fake tensors, which takes no memory."""
 
     @property
     def is_traced(self) -> bool:
-        """Whether its step is traced on fake tensors, and not run."""
+        """Whether its step is traced on fake tensors instead of run."""
         return self.memory_by == "trace"
 
     def _check_kind(self) -> None:
         if (self.soak is None) != (not self.soak_passes) or self.soak == "none":
             raise ValueError(f"soak {self.soak!r} and its passes: give both or neither")
         if self.memory_by == "trace" and (self.device, self.compile) != ("cpu", "none"):
-            raise ValueError("memory_by 'trace': only memory trials on the CPU are traced, and no compiled code")
+            raise ValueError("memory_by 'trace': only uncompiled memory trials on the CPU can be traced")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _ResidentSpec(TrialSpec):
-    """Steps on batches that lie on the device already, canvas by canvas."""
+    """Steps on batches that are already on the device, canvas by canvas."""
 
     lacks: ClassVar[Mapping[str, LeverValue]] = {**MemorySpec.lacks, "sampler": None}
 
     canvas_sizes: tuple[Size, ...]
-    """Height and width in pixels of the examples of each canvas, in the order measured."""
+    """Height and width of the examples of each canvas in pixels, in the order measured."""
     max_measuring_s: float
-    """Seconds after which no block is measured: per canvas (``compute``), in all (``probe``)."""
+    """Seconds after which no new block starts: per canvas (``compute``), in total (``probe``)."""
 
     def _check_kind(self) -> None:
         if not self.canvas_sizes:
@@ -277,25 +276,25 @@ class ComputeSpec(_ResidentSpec):
     kind: ClassVar[TrialKind] = "compute"
 
     num_warm_up_steps: int
-    """Optimizer steps on each canvas before the measured ones, marked."""
+    """Optimizer steps on each canvas before the measured ones; records mark them."""
     noise_target: float
-    """Half-width of the mean's 95 % interval, relative, that ends measuring."""
+    """Relative half-width of the mean's 95 % interval at which measuring ends."""
     min_steps: int
-    """Measured steps per canvas, at least."""
+    """Fewest measured steps per canvas."""
     max_steps: int
-    """Measured steps per canvas, at most."""
+    """Most measured steps per canvas."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeSpec(_ResidentSpec):
-    """A few small steps before a sweep is planned, which tell how long its trials will take."""
+    """A few small steps before a sweep is planned, from which the time of its trials is estimated."""
 
     kind: ClassVar[TrialKind] = "probe"
 
     precisions: tuple[Precision, ...]
-    """Precisions that are tried, the one to be preferred first."""
+    """Precisions to try, the preferred one first."""
     sweep_id: str | None = None
-    """Digest of what the sweep was asked for that the probe comes before."""
+    """Digest of the request of the sweep that the probe belongs to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -307,58 +306,58 @@ class ImagesSpec(TrialSpec):
     num_workers: int
     """Loader workers; 0 decodes in the training process."""
     corpus_id: Annotated[str, Lever(header="corpus", phrased="corpus {}")]
-    """Digest of the corpus: what its image files hold."""
+    """Digest of the corpus, from the content of its image files."""
     subset_size: int
     """Examples of one measured epoch."""
     mask_values: Annotated[
         tuple[int, ...] | None, Lever(header="mask\nvalues", phrased="mask values {}", read=_read_mask_values)
     ] = None
-    """Numbers in the masks that are the classes 0, 1, ...; None where they are that already."""
+    """Mask values of the classes 0, 1, ...; None if the values are the class numbers."""
     ignore_value: Annotated[int | None, Lever(header="ignored\nvalue", phrased="ignored value {}")] = None
-    """Number in the masks of pixels that the loss leaves out; None for none."""
+    """Mask value of pixels that the loss ignores; None for no such value."""
     pixel_budget: int | None = None
-    """Padded pixels of a pass, at most, where the sampler is ``pixel-budget``."""
+    """Most padded pixels of a pass, for the sampler ``pixel-budget``."""
     cache_limit_bytes: int | None = None
-    """Bytes of decoded images and masks that the cache keeps, at most."""
+    """Most bytes of decoded images and masks that the cache keeps."""
     noise_target: float | None = None
-    """Half-width of the mean's 95 % interval, relative, that ends measuring."""
+    """Relative half-width of the mean's 95 % interval at which measuring ends."""
     max_epochs: int | None = None
-    """Measured epochs of the subset, at most; None, as in the first records, for one."""
+    """Most measured epochs of the subset; None, as in the first records, for one."""
     max_measuring_s: float | None = None
-    """Seconds after which no block is measured."""
+    """Seconds after which no new block starts."""
 
     def _check_kind(self) -> None:
         if (self.cache == "none") != (self.cache_limit_bytes is None):
             raise ValueError("cache and cache_limit_bytes: give both or neither")
         if self.shape_visits == "cold" and (self.max_epochs or 1) > 1:
-            raise ValueError("shape_visits 'cold': only one epoch is, so max_epochs must be 1")
+            raise ValueError("shape_visits 'cold': only the first epoch is cold, so max_epochs must be 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoaderSpec(ImagesSpec):
-    """Loading without training, stage by stage of a batch's way."""
+    """Loading without training, measured up to each stage."""
 
     kind: ClassVar[TrialKind] = "loader"
     lacks: ClassVar[Mapping[str, LeverValue]] = {"shape_visits": "auto"}
 
     max_epochs: int
-    """Measured epochs of the subset, at most."""
+    """Most measured epochs of the subset."""
     max_measuring_s: float
-    """Seconds after which no block of a stage is measured."""
+    """Seconds after which no new block of a stage starts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSpec(ImagesSpec):
-    """Training on image files, timed."""
+    """Timed training on image files."""
 
     kind: ClassVar[TrialKind] = "training"
 
     num_warm_up_steps: int
-    """Optimizer steps before the measured ones, marked."""
+    """Optimizer steps before the measured ones; records mark them."""
 
 
 Spec = TypeVar("Spec", bound=TrialSpec, default=TrialSpec, covariant=True)
-"""Of which kind a task or a record is; of any where it is not said."""
+"""Class of the spec in a task or record; any class by default."""
 
 KINDS: Mapping[str, type[TrialSpec]] = {
     cls.kind: cls for cls in (MemorySpec, ComputeSpec, LoaderSpec, TrainingSpec, ProbeSpec)
@@ -368,17 +367,17 @@ KINDS: Mapping[str, type[TrialSpec]] = {
 ABSENT: Mapping[str, Any] = {
     one.name: None if one.default is MISSING else one.default for cls in KINDS.values() for one in fields(cls)
 }
-"""Every field that some kind has, and what stands for it in the record of a kind that lacks it."""
+"""Fields of all kinds, and the value in records of kinds that lack the field."""
 
 
 @functools.cache
 def _words_of(kind: TrialKind) -> dict[str, tuple[str, ...]]:
-    """Return the allowed values of each field of a kind that holds a word."""
+    """Return the allowed words of each field of a kind whose type is a Literal."""
     return words_by_field(KINDS[kind])
 
 
 def _levers() -> Iterator[Lever]:
-    """Yield what the fields declare: network and task, then all that a sweep can vary, then the rest."""
+    """Yield all levers: first network and task, then those that a sweep can vary, then the others."""
     others = {lever.name: lever for cls in KINDS.values() for lever in declared_levers(cls) if lever.name not in AXES}
     first = ("model", "task")
     yield from (others[name] for name in first)
@@ -387,7 +386,7 @@ def _levers() -> Iterator[Lever]:
 
 
 LEVERS: Mapping[str, Lever] = {lever.name: lever for lever in _levers()}
-"""Every lever by the name of its field, in the order in which columns and phrases stand.
+"""Every lever by field name, in the order of columns and phrases.
 
-Seeds, subset sizes and warm-up counts are no levers: they choose how a thing is measured, not what.
+Seeds, subset sizes and warm-up counts are not levers: they set how to measure, not what to measure.
 """

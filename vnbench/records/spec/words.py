@@ -1,4 +1,4 @@
-"""The words that a spec may hold, and the limits of its numbers."""
+"""Define the words that a spec may hold, and the limits of its numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SizeLaw = Literal["uniform", "log-uniform"]
 DEVICE_TYPES: tuple[DeviceType, ...] = get_args(DeviceType)
 TRIAL_KINDS: tuple[TrialKind, ...] = get_args(TrialKind)
 SWEPT_KINDS: tuple[TrialKind, ...] = tuple(kind for kind in TRIAL_KINDS if kind != "probe")
-"""Kinds that a sweep measures; a probe comes before it and tells how long they will take."""
+"""Kinds that a sweep measures; a probe runs before them to estimate their time."""
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 TASKS: tuple[Task, ...] = get_args(Task)
 NORM_KERNELS: tuple[NormKernel, ...] = get_args(NormKernel)
@@ -42,11 +42,11 @@ IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 SOAKS: tuple[Soak, ...] = get_args(Soak)
 MEMORY_BYS: tuple[MemoryBy, ...] = get_args(MemoryBy)
 SIZE_LAWS: tuple[SizeLaw, ...] = get_args(SizeLaw)
-"""How the sides of synthetic images are distributed."""
+"""Distributions of the sides of synthetic images."""
 
 DEFAULT_PREFETCH_FACTOR = 2
-"""Micro-batches ahead per worker: one in work, one waiting, which evens out the unequal times of ragged batches. Each
-more would hold up to 262 MB of shared memory (16 examples of 640 x 12,800)."""
+"""Prefetched micro-batches per worker: one in work and one waiting, which evens out the different times of ragged
+batches. Each further one would hold up to 262 MB of shared memory (16 examples of 640 x 12,800)."""
 
 ALIGNMENT = 32
 """Canvas sides are rounded up to this many pixels: the encoder halves the map in five stages."""
@@ -55,19 +55,19 @@ NUM_CLASSES: Mapping[Task, int] = {"multiclass": 3, "binary": 2}
 """Classes of each task, background included."""
 
 MAX_CLASSES = 254
-"""Most classes of a network: masks are bytes, of which two are kept for what is no class."""
+"""Most classes of a network: masks are bytes, and two values are reserved for pixels without a class."""
 
 IGNORED_CLASS = 255
-"""What stands in a decoded mask for pixels that the loss leaves out."""
+"""Value in a decoded mask for pixels that the loss ignores."""
 
 MAX_BATCH_SIZE = 4096
-"""Largest batch that is taken for one: on these images a larger number is a typing error."""
+"""Largest batch accepted: for these images a larger number is probably a mistake."""
 
 MAX_SHAPES = 4096
-"""Most canvases that training may be held to: more than an epoch of logs has without being held to any."""
+"""Largest limit on the number of canvases: more than an epoch of logs has without a limit."""
 
 MAX_EPOCH = 2**32 - 1
 """Largest epoch: the lower half of the second word of the Philox key from which its plan is drawn."""
 
 USUAL_GROUPS = "half-or-16"
-"""Rule for the groups of GroupNorm: half of the channels, or 16 where that is less."""
+"""Rule for the groups of GroupNorm: half of the channels in each group, or 16 if half is less."""

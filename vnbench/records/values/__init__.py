@@ -1,1 +1,1 @@
-"""What the values of specs and records may be, and what they are known by."""
+"""Types, identities and caching of the values in specs and records."""

@@ -1,4 +1,4 @@
-"""Short names for things that are the same wherever they are: hashes of what they consist of."""
+"""Compute identities that are the same on every machine: hashes of the content."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-"""Made once: ``json.dumps`` makes one for each text."""
+"""The encoder of canonical JSON, created once; ``json.dumps`` would create one per call."""
 
 
 def digest(value: object) -> str:

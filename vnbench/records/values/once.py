@@ -1,4 +1,4 @@
-"""Cache a function of an object that never changes."""
+"""Cache a function of an immutable object."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ R = TypeVar("R")
 
 
 def once_per_object(function: Callable[[T], R]) -> Callable[[T], R]:
-    """Keep what a function returned of an object for as long as the object lives.
+    """Return the function with a cache: it keeps the result for each object for as long as the object lives.
 
-    By identity, as a record's columns have no hash. The object must never change, nor what is returned of it.
+    The key is the identity of the object, because a record's columns cannot be hashed. Neither the object nor the
+    result may change.
     """
     known: dict[int, tuple[weakref.ref[T], R]] = {}
 
