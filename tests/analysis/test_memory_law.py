@@ -102,5 +102,5 @@ def test_the_largest_micro_batch_is_rounded_down(memory: float, largest: int) ->
 def test_a_law_without_a_cost_per_pixel_bounds_nothing() -> None:
     flat = fit_memory_law(points_of((1, 9e9), (2, 3e9)))
     assert flat is not None
-    with pytest.raises(ValueError, match="bounds no micro-batch"):
+    with pytest.raises(ValueError, match="does not limit the micro-batch"):
         flat.largest_micro_batch(memory_bytes=1e9, pixels_per_example=1)

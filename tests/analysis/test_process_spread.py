@@ -135,7 +135,7 @@ def test_processes_that_agree_exactly_have_an_interval_of_no_width() -> None:
 
 
 def test_no_processes_are_refused() -> None:
-    with pytest.raises(ValueError, match="no processes"):
+    with pytest.raises(ValueError, match="at least one process"):
         pooled([], spread=None)
 
 

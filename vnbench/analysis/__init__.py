@@ -1,1 +1,1 @@
-"""Pure functions of records: statistics and summaries."""
+"""Analyse records with pure functions: statistics, summaries, models, plans and comparisons."""

@@ -1,4 +1,4 @@
-"""What the records of one sweep say, each part worked out when it is first asked for, and once."""
+"""Collect the results of one sweep; each part is computed at first use and cached."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vnbench.records.record import TrialRecord
 
 
 class Findings:
-    """What records say."""
+    """The summaries and fits of the records."""
 
     def __init__(self, records: Sequence[TrialRecord]) -> None:
-        """Look at some records; repeats stand for the attempts that they repeat."""
+        """Take the records; a repeated attempt replaces the earlier one."""
         self.records = tuple(records)
 
     @cached_property
@@ -30,27 +30,27 @@ class Findings:
 
     @cached_property
     def noise(self) -> Noise:
-        """What repeated trials say."""
+        """The noise between repeated trials."""
         return measure_noise(self.latest)
 
     @cached_property
     def training(self) -> tuple[TrialSummary, ...]:
-        """One per training spec."""
+        """The summary of each training spec."""
         return summarize(self.latest, noise=self.noise)
 
     @cached_property
     def sides(self) -> SideBySide:
-        """The training specs beside the centre."""
+        """The training specs compared with the centre."""
         return side_by_side(self.latest, noise=self.noise)
 
     @cached_property
     def memory(self) -> tuple[MemorySummary, ...]:
-        """One per family with memory trials."""
+        """The summary of each family with memory trials."""
         return summarize_memory(self.latest)
 
     @cached_property
     def compute(self) -> tuple[ComputeSummary, ...]:
-        """One per compute spec."""
+        """The summary of each compute spec."""
         return summarize_compute(self.latest, noise=self.noise)
 
     @cached_property
@@ -60,7 +60,7 @@ class Findings:
 
     @cached_property
     def loading(self) -> tuple[LoaderSummary, ...]:
-        """One per loader spec."""
+        """The summary of each loader spec."""
         return summarize_loading(self.latest, noise=self.noise)
 
     @cached_property
@@ -69,15 +69,15 @@ class Findings:
 
     @property
     def families(self) -> tuple[FamilyFit, ...]:
-        """One per family that could be fitted, if only roughly."""
+        """The fit of each family that has one, rough fits included."""
         return self._fitted[0]
 
     @property
     def fits(self) -> tuple[FamilyFit, ...]:
-        """Those that rest on enough sizes."""
+        """The fits that rest on enough sizes."""
         return tuple(family for family in self.families if not family.is_rough)
 
     @property
     def unfitted(self) -> Mapping[str, str]:
-        """Why the other families that were timed have no fit."""
+        """Why each other timed family has no fit."""
         return self._fitted[1]

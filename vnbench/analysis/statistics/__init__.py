@@ -1,1 +1,1 @@
-"""Means, variances and their intervals, of plain numbers."""
+"""Compute means, variances and their intervals from plain numbers."""

@@ -1,9 +1,9 @@
-"""Means and ratios of sums over the steps of one process, with their 95 % intervals.
+"""Compute means and ratios of sums over the steps of one process, with their 95 % intervals.
 
-An interval from here covers the variation between the steps of one process: the mix of image sizes and the noise from
-step to step. It does not cover what differs between processes, such as memory layout, clocks and neighbours on the
-machine; only replicates show that. Steps are taken as independent draws, and nothing is subtracted for an epoch being
-finite. Where neighbours are alike, ``correlated_ratio_of_sums`` takes groups of them instead.
+These intervals cover the variation between the steps of one process: the mix of image sizes and the noise from step to
+step. They do not cover differences between processes, such as memory layout, clocks and other programs; only replicates
+show those. Steps count as independent draws, without a correction for a finite epoch. If consecutive steps are
+correlated, ``correlated_ratio_of_sums`` uses groups of them instead.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from statistics import quantiles
 from vnbench.analysis.statistics.estimate import Estimate
 
 CORRELATION_BOUND = 1.645
-"""Lag-1 correlations of n independent values exceed this over sqrt(n) once in twenty times (one-sided normal)."""
+"""The lag-1 correlation of n independent values exceeds this over sqrt(n) once in twenty times (one-sided normal)."""
 
 MIN_GROUPS = 5
-"""Fewer groups than this say too little of their own spread: t for four degrees of freedom is 2.8, for two 4.3."""
+"""Fewest groups that show their own spread well enough: Student's t is 2.8 with 4 degrees of freedom, 4.3 with 2."""
 
 MIN_FOR_FENCES = 5
-"""Values below which quartiles are mostly the outlier itself."""
+"""Fewest values for quartiles that are not dominated by an outlier."""
 
 OUTLIER_FLOOR = 0.1
-"""Share of the median within which nothing is called an outlier, however still the others lie."""
+"""Deviation from the median, as a share of it, up to which no value is an outlier, however close the others are."""
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """Return the arithmetic mean, with s / sqrt(n) as its standard error; one value has none.
+    """Return the arithmetic mean, with s / sqrt(n) as its standard error; a single value has no error.
 
     Raises:
-        ValueError: no values, or one that is not finite.
+        ValueError: there are no values, or a value is not finite.
     """
     return ratio_of_sums(values, [1.0] * len(values))
 
@@ -42,12 +42,13 @@ def ratio_of_sums(numerators: Sequence[float], denominators: Sequence[float]) ->
 
     The standard error is that of the linearised ratio, sqrt(sum((y - R x)^2) / (n (n - 1))) / mean(x), without the
     correction for a finite population: Cochran, Sampling Techniques (3rd edition, 1977), section 2.11 and chapter 6.
-    One pair has none. It holds to first order and tends to be too small with few pairs: Cochran's working rule
-    (chapter 6) asks for n > 30 and coefficients of variation of both means below 10 %. The relative half-width of x per
-    y equals that of y per x.
+    A single pair has no error. The error is correct to first order and tends to be too small with few pairs: Cochran's
+    working rule (chapter 6) asks for n > 30 and coefficients of variation of both means below 10 %. The relative
+    half-width of x per y equals that of y per x.
 
     Raises:
-        ValueError: no pairs, unpaired values, a value that is not finite, or denominators that sum to zero or less.
+        ValueError: there are no pairs, the lengths differ, a value is not finite, or the denominators sum to zero or
+            less.
     """
     n = len(numerators)
     if n == 0 or len(denominators) != n:
@@ -65,15 +66,15 @@ def ratio_of_sums(numerators: Sequence[float], denominators: Sequence[float]) ->
 
 
 def correlated_ratio_of_sums(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
-    """Return ``ratio_of_sums`` of observations in the order in which they were made, neighbours not taken as draws.
+    """Return ``ratio_of_sums`` of observations in time order, with an error that allows for correlation.
 
-    Where neighbouring residuals y - R x are alike (lag-1 correlation above CORRELATION_BOUND / sqrt(n)), neighbours are
-    summed into groups of two, four, eight and so on until the groups' residuals are not, or fewer than twice MIN_GROUPS
-    are left: the method of batch means (Law, Simulation Modeling and Analysis, 5th edition, 2015, section 9.5.3).
-    ``dof`` tells on how many groups, less one, the interval rests.
+    If consecutive residuals y - R x are correlated (lag-1 correlation above CORRELATION_BOUND / sqrt(n)), consecutive
+    observations are summed into groups of two, four, eight and so on, until the groups' residuals are not correlated or
+    fewer than twice MIN_GROUPS groups are left. This is the method of batch means (Law, Simulation Modeling and
+    Analysis, 5th edition, 2015, section 9.5.3). ``dof`` is the number of groups minus one.
 
     Raises:
-        ValueError: as ratio_of_sums.
+        ValueError: as for ratio_of_sums.
     """
     estimate = ratio_of_sums(numerators, denominators)
     y, x = list(numerators), list(denominators)
@@ -82,7 +83,7 @@ def correlated_ratio_of_sums(numerators: Sequence[float], denominators: Sequence
         is_alike = _lag_1_correlation(y, x, estimate.value) > CORRELATION_BOUND / math.sqrt(len(y))
         if not is_alike and len(y) == len(numerators):
             break
-        # Correlation that is left but too weak to be seen still narrows the interval: one step further.
+        # A remaining correlation that is too weak to detect still narrows the interval, so go one step further.
         is_last = not is_alike
         y, x = _pair_sums(y), _pair_sums(x)
         estimate = ratio_of_sums(y, x)
@@ -92,14 +93,14 @@ def correlated_ratio_of_sums(numerators: Sequence[float], denominators: Sequence
 def repeated_ratio_of_sums(
     numerators: Sequence[float], denominators: Sequence[float], *, kinds: Sequence[Hashable]
 ) -> Estimate:
-    """Return the ratio of sums with the error that repetitions tell: by how much observations of one kind differ.
+    """Return the ratio of sums, with an error from the differences between observations of the same kind.
 
-    Residuals are taken around the mean of the observations of the same kind, as correlated_ratio_of_sums takes them;
-    that kinds differ is no error. Each kind costs a degree of freedom. No error is known without an observation that
-    was repeated.
+    The residual of an observation is its difference from the mean of its kind, with correlation handled as in
+    correlated_ratio_of_sums. Differences between kinds are not part of the error. Each kind costs a degree of freedom.
+    The error is None if no observation was repeated.
 
     Raises:
-        ValueError: as ratio_of_sums, or kinds that are not as many.
+        ValueError: as for ratio_of_sums, or the number of kinds differs.
     """
     estimate = ratio_of_sums(numerators, denominators)
     values_of: dict[Hashable, list[float]] = {}
@@ -111,17 +112,17 @@ def repeated_ratio_of_sums(
     expected = [math.fsum(values_of[kind]) / len(values_of[kind]) for kind in kinds]
     residual = correlated_ratio_of_sums(numerators, expected)
     assert residual.se is not None
-    # Groups of neighbours leave fewer degrees of freedom, in proportion.
+    # Grouping reduces the degrees of freedom in proportion.
     left = max(1, round(freedom * (residual.dof + 1) / n))
     se = estimate.value * residual.se * math.sqrt((n - 1) / freedom)
     return Estimate(value=estimate.value, se=se, dof=left)
 
 
 def find_outliers(values: Sequence[float]) -> tuple[bool, ...]:
-    """Return which values lie far from the others: outside Tukey's outer fences, and off the median by OUTLIER_FLOOR.
+    """Return for each value whether it is an outlier: outside Tukey's outer fences, and beyond OUTLIER_FLOOR.
 
     The outer fences lie three interquartile ranges outside the quartiles (Tukey, Exploratory Data Analysis, 1977,
-    section 2E). Below MIN_FOR_FENCES values nothing can be told, and nothing is an outlier.
+    section 2E). With fewer than MIN_FOR_FENCES values, none is an outlier.
     """
     if len(values) < MIN_FOR_FENCES:
         return (False,) * len(values)
@@ -140,7 +141,7 @@ def _lag_1_correlation(y: Sequence[float], x: Sequence[float], ratio: float) -> 
 
 
 def _pair_sums(values: Sequence[float]) -> list[float]:
-    """Return the sums of neighbouring pairs; an odd last value joins the last pair."""
+    """Return the sums of consecutive pairs; an odd last value joins the last pair."""
     sums = [values[i] + values[i + 1] for i in range(0, len(values) - 1, 2)]
     if len(values) % 2:
         sums[-1] += values[-1]

@@ -1,10 +1,10 @@
-"""What differs between processes of one spec: its size, and the intervals that hold it.
+"""Estimate the spread between processes of one spec, and intervals that include it.
 
-The steps of a process say nothing of what the next process would measure: memory layout, clocks and neighbours on the
-machine stay the same while it runs. So the variance of a figure has two parts, taken relative to the figure and the
-same for every spec of a sweep: w^2 within a process (the squared standard error of its own mean) and sigma_b^2 between
-processes. Drift of the machine is part of the second; nothing is subtracted for it. The mean of m processes has the
-variance (sigma_b^2 + w^2) / m, the difference of two processes 2 (sigma_b^2 + w^2).
+The steps of a process do not show what the next process would measure: memory layout, clocks and other programs stay
+the same while it runs. So the variance of a figure has two parts, relative to the figure: w^2 within a process (the
+squared standard error of its own mean) and sigma_b^2 between processes. Both are assumed equal for every spec of a
+sweep. Drift of the machine counts as a part of sigma_b^2. The mean of m processes has the variance
+(sigma_b^2 + w^2) / m, and the difference of two processes 2 (sigma_b^2 + w^2).
 """
 
 from __future__ import annotations
@@ -19,49 +19,49 @@ from vnbench.analysis.statistics.estimate import Estimate, student_t, sum_of_var
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """How much a figure differs from process to process of one spec, pooled over the specs that ran several times."""
+    """The spread of a figure between processes of one spec, pooled over the specs that ran several times."""
 
     relative: float
-    """Standard deviation between processes, relative to their mean, as observed."""
+    """Observed standard deviation between processes, relative to their mean."""
     relative_within: float
-    """Root mean square of the processes' own standard errors: the part of it that their steps explain."""
+    """Root mean square of the processes' own standard errors: the part of ``relative`` that their steps explain."""
     degrees_of_freedom: int
-    """Processes less specs: on how much ``relative`` rests."""
+    """Degrees of freedom of ``relative``: number of processes minus number of specs."""
     num_specs: int
-    """Specs with two processes or more."""
+    """Number of specs with at least two processes."""
     num_processes: int
-    """Their processes."""
+    """Number of processes of these specs."""
 
     @property
     def relative_between(self) -> float:
-        """The part that the steps do not explain: sqrt(relative^2 - relative_within^2), 0 where that is negative."""
+        """The part that steps do not explain: sqrt(relative^2 - relative_within^2), or 0 if that is not real."""
         return math.sqrt(max(0.0, self.relative**2 - self.relative_within**2))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PooledFigure(Estimate):
-    """Mean of a figure over the processes of one spec.
+    """The mean of a figure over the processes of one spec.
 
-    What differs between processes is in its error where ``relative_between`` is known.
+    Its error includes the spread between processes if ``relative_between`` is known.
     """
 
     num_processes: int
-    """Processes that it rests on."""
+    """Number of processes in the mean."""
     relative_within: float | None
-    """Root mean square of the processes' standard errors, relative to the figure; None where none is known."""
+    """Root mean square of the processes' standard errors, relative to the figure; None if unknown."""
     within_dof: float
-    """Degrees of freedom of relative_within; infinite for plenty."""
+    """Degrees of freedom of relative_within; infinite if there are plenty."""
     relative_between: float | None
-    """Standard deviation between processes beyond that, relative; None where no spec ran in two processes."""
+    """Further relative standard deviation between processes; None if no spec ran in two processes."""
 
 
 def spread_of(specs: Iterable[Sequence[Sequence[Estimate]]]) -> Spread | None:
-    """Return the spread over specs, each given as its figures and each figure as its processes; None without repeats.
+    """Return the pooled spread; None without repeats. ``specs`` holds for each spec its figures, each by process.
 
-    A spec has one figure (time per pixel of a training trial) or several (one per canvas of a compute trial). Those of
-    one process are not independent of each other, so a spec counts n - 1 degrees of freedom for n processes, however
-    many figures it has; the squares of the figures are averaged. An unknown error within a process counts as none,
-    which leaves all of its spread between processes.
+    A spec has one figure (time per pixel of a training trial) or several (one per canvas of a compute trial). The
+    figures of one process are not independent, so a spec with n processes has n - 1 degrees of freedom for any number
+    of figures, and the squares of its figures are averaged. An unknown error within a process counts as zero, so all of
+    its spread counts as spread between processes.
     """
     squares: list[float] = []
     freedoms: list[int] = []
@@ -91,13 +91,13 @@ def spread_of(specs: Iterable[Sequence[Sequence[Estimate]]]) -> Spread | None:
 
 
 def pooled(processes: Sequence[Estimate], *, spread: Spread | None) -> PooledFigure:
-    """Return the mean over the processes of one spec, with an interval that holds what the spread says.
+    """Return the mean over the processes of one spec, with an error that includes the spread.
 
     Raises:
-        ValueError: no processes.
+        ValueError: there are no processes.
     """
     if not processes:
-        raise ValueError("no processes have no mean")
+        raise ValueError("a mean needs at least one process")
     known = [process for process in processes if process.se is not None]
     square, dof = _combined([(1 / len(known), process) for process in known])
     value = fmean(process.value for process in processes)
@@ -106,13 +106,13 @@ def pooled(processes: Sequence[Estimate], *, spread: Spread | None) -> PooledFig
 
 
 def mean_of_processes(within: Estimate, *, spread: Spread | None, num_processes: int = 1) -> PooledFigure:
-    """Return the mean of some processes, from its error within one of them.
+    """Return the mean of several processes, given the mean with its error within one process.
 
-    Without a spread its error covers the steps of these processes only.
+    Without a spread, the error covers only the steps of these processes.
     """
     relative, dof = within.relative_error, within.dof
     if relative is None and spread is not None and num_processes > 1:
-        # Without an error of its own, what the spread explains by steps is left in.
+        # If the error within a process is unknown, take the spread's own.
         relative, dof = spread.relative_within, math.inf
     if relative is not None and spread is not None:
         relative, dof = _one_process(spread, relative, dof)
@@ -128,10 +128,10 @@ def mean_of_processes(within: Estimate, *, spread: Spread | None, num_processes:
 
 
 def pair_half_width(spread: Spread, within: Estimate) -> float:
-    """Return by how much two further trials of one spec differ at most in 95 % of cases, relative to their mean.
+    """Return the largest difference of two new trials of one spec in 95 % of cases, relative to their mean.
 
-    It is sqrt(2) times the half-width of one, whose error ``within`` a process is known: a prediction interval, for
-    trials that the spread does not rest on.
+    It is sqrt(2) times the half-width of one trial, whose error ``within`` a process must be known. It is a prediction
+    interval for trials that are not part of the spread.
     """
     assert within.relative_error is not None
     deviation, dof = _one_process(spread, within.relative_error, within.dof)
@@ -139,14 +139,14 @@ def pair_half_width(spread: Spread, within: Estimate) -> float:
 
 
 def _one_process(spread: Spread, within: float, within_dof: float) -> tuple[float, float]:
-    """Return the standard deviation of one process's figure, relative, and its degrees of freedom.
+    """Return the relative standard deviation of one process's figure, and its degrees of freedom.
 
-    The variance sigma_b^2 + w^2 is estimated as s^2 + max(0, w^2 - v^2), with the spread's s^2 as observed and the v^2
-    in it that steps explain: a spec with noisier steps than those of the spread is less certain by the difference. For
-    quieter ones nothing is taken off. Their variance would be the small difference of uncertain numbers, and its few
-    degrees of freedom would widen the interval by more than it narrows; without it, s is the standard deviation of
-    Student's t itself where w = v. Simulated with three to twenty-one processes and noise within them from a tenth to
-    ten times that between: 93.5 to 99 % of such intervals hold the truth.
+    The variance sigma_b^2 + w^2 is estimated as s^2 + max(0, w^2 - v^2), where s^2 is the observed variance of the
+    spread and v^2 the part of it that steps explain. So a spec with noisier steps than those of the spread has a larger
+    variance by the difference. For quieter steps nothing is subtracted: the small difference of uncertain numbers has
+    few degrees of freedom, which would widen the interval by more than the subtraction narrows it. Without subtraction,
+    s is exactly the standard deviation of Student's t if w = v. In simulations with three to twenty-one processes, and
+    noise within them from a tenth to ten times the noise between them, 93.5 to 99 % of these intervals hold the truth.
     """
     added = max(0.0, within**2 - spread.relative_within**2)
     variance, dof = sum_of_variances([(spread.relative**2, spread.degrees_of_freedom), (added, within_dof)])
@@ -160,7 +160,7 @@ def _relative_variance(processes: Sequence[Estimate]) -> float:
 
 
 def _combined(parts: Iterable[tuple[float, Estimate]]) -> tuple[float, float]:
-    """Return the weighted sum of squared relative errors, an unknown one as 0, and its degrees of freedom."""
+    """Return the weighted sum of squared relative errors (0 if unknown) and its degrees of freedom."""
     return sum_of_variances(
         [
             (weight * process.relative_error**2, process.dof)

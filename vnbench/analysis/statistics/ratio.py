@@ -1,4 +1,4 @@
-"""How many times one figure another is: an estimate of the logarithm, and what its interval says."""
+"""Define the ratio of two figures, as an estimate of its logarithm."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from vnbench.analysis.statistics.estimate import CONFIDENCE, Estimate, student_t
 
 LARGEST_LOG = 700.0
-"""Above 709 a ratio is no floating-point number any more: two wild processes say no more."""
+"""Largest logarithm of a ratio: above 709 the ratio is not a finite float, and only wildly noisy processes reach it."""
 
 POWER = 0.95
-"""Chance with which a change of the smallest detectable size is found."""
+"""Probability of finding a change of the smallest detectable size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,39 +30,40 @@ class Ratio:
 
     @property
     def half_width(self) -> float | None:
-        """Half-width of the interval of the logarithm: relative to the ratio, to first order."""
+        """Half-width of the interval of the logarithm; to first order, relative to the ratio."""
         return self.log.margin(self.level)
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Ends of the interval of the ratio; None where nothing tells its error."""
+        """Ends of the interval of the ratio; None without an error."""
         ends = self.log.interval(self.level)
         return None if ends is None else (_exp(ends[0]), _exp(ends[1]))
 
     @property
     def is_told_apart(self) -> bool:
-        """Whether the interval leaves 1 out."""
+        """Whether the interval excludes 1."""
         return self.interval is not None and not self.interval[0] <= 1 <= self.interval[1]
 
     @property
     def inverse(self) -> Ratio:
-        """The other figure over this one."""
+        """The inverse ratio, with the same error."""
         return replace(self, log=self.log * -1)
 
     def is_slower(self, tolerance: float) -> bool:
-        """Return whether the interval excludes 1 to the slow side and the ratio is at least 1 plus the tolerance."""
+        """Return whether the interval lies above 1 and the ratio is at least 1 plus the tolerance."""
         log, half_width = self.log.value, self.half_width
         return half_width is not None and log > half_width and log >= math.log1p(tolerance)
 
     def smallest_detectable(self, tolerance: float) -> float | None:
-        """Return the least true slowdown that is called worse with POWER, relative; None without an interval.
+        """Return the smallest true slowdown, relative, that is called worse with probability POWER.
 
-        It has to carry the interval clear of 1 and the estimate beyond the tolerance, noise to the other side included.
+        It must move the interval above 1 and the estimate beyond the tolerance even against the noise. None without an
+        interval.
         """
         if self.half_width is None or self.log.se is None:
             return None
         needed = max(self.half_width, math.log1p(tolerance))
-        # Student's t at POWER to one side.
+        # One-sided Student's t at POWER.
         return _exp(needed + student_t(self.log.dof, 2 * POWER - 1) * self.log.se) - 1
 
 

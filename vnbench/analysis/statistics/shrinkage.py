@@ -1,10 +1,10 @@
-"""Variances of many rows, each lent some of what the others say: few processes per row, yet an honest interval.
+"""Estimate the variances of many rows together, so that rows with few processes get reliable intervals.
 
-The empirical Bayes estimate of Smyth (Linear models and empirical Bayes methods for assessing differential expression,
-Statistical Applications in Genetics and Molecular Biology 3, 2004, article 3, section 6.2): the rows' variances are
-taken as draws from one scaled inverse chi-squared distribution, whose scale and weight follow from how much the rows
-differ. Where all rows are equally noisy a row with three processes gains the certainty of the others; where they are
-not, next to nothing is lent.
+This is the empirical Bayes estimate of Smyth (Linear models and empirical Bayes methods for assessing differential
+expression, Statistical Applications in Genetics and Molecular Biology 3, 2004, article 3, section 6.2). The variances
+of the rows are taken as draws from one scaled inverse chi-squared distribution. Its scale and weight follow from the
+differences between the rows. If all rows are equally noisy, a row with three processes gains the certainty of the
+others; if they are not, it gains almost nothing.
 """
 
 from __future__ import annotations
@@ -18,32 +18,33 @@ from scipy.optimize import brentq
 from scipy.special import polygamma, psi
 
 MIN_ROWS = 5
-"""Rows below which the spread of their variances is not known well enough to lend anything."""
+"""Fewest rows from which the spread of their variances can be estimated."""
 
 MAX_WEIGHT = 4.0
-"""Most that the prior counts against a row's own degrees of freedom. Without it two processes of a noisy row beside
-many quiet ones raise a false alarm in 2 % of comparisons where a process in thirty is slowed (simulated)."""
+"""Largest weight of the prior, as a multiple of a row's own degrees of freedom. Without this limit, two processes of a
+noisy row beside many quiet rows give a false alarm in 2 % of comparisons if one process in thirty is slowed
+(simulated)."""
 
 SMALLEST_SHARE = 1e-5
-"""Of the median variance; rows whose processes agree by chance to the last digit say no more than this."""
+"""Smallest variance of a row as a share of the median: processes may agree to the last digit by chance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prior:
-    """What the other rows say of the variance of one."""
+    """The prior of a row's variance, from all rows."""
 
     variance: float
-    """Their typical variance."""
+    """Typical variance of the rows."""
     degrees_of_freedom: float
-    """On how many observations of the row's own this counts; infinite where the rows do not differ."""
+    """Weight of the prior in degrees of freedom; infinite if the variances of the rows do not differ."""
     observed: float
-    """Degrees of freedom of all rows together."""
+    """Total degrees of freedom of all rows."""
 
 
 def fit_prior(variances: Sequence[float], degrees_of_freedom: Sequence[float]) -> Prior | None:
-    """Return the prior of rows' variances (Smyth 2004, equations of section 6.2); None with too few rows.
+    """Return the prior of the rows' variances (Smyth 2004, section 6.2); None with fewer than MIN_ROWS rows.
 
-    All degrees of freedom are positive.
+    All degrees of freedom must be positive.
     """
     median = float(np.median(variances)) if variances else 0.0
     if len(variances) < MIN_ROWS or median <= 0:
@@ -62,10 +63,10 @@ def fit_prior(variances: Sequence[float], degrees_of_freedom: Sequence[float]) -
 
 
 def shrink(prior: Prior | None, *, variance: float, degrees_of_freedom: float) -> tuple[float, float]:
-    """Return a row's variance with what the prior lends it, never below its own, and its degrees of freedom.
+    """Return a row's variance after shrinkage towards the prior, never below its own, and its degrees of freedom.
 
-    A row that is noisier than the others keeps its noise: the plain average would take a process that hung for a while
-    for a change of the code.
+    A row that is noisier than the others keeps its variance: with the plain average, a process that hung for a while
+    would look like a change of the code.
     """
     if prior is None:
         return variance, degrees_of_freedom
@@ -76,7 +77,7 @@ def shrink(prior: Prior | None, *, variance: float, degrees_of_freedom: float) -
 
 
 def _inverse_trigamma(value: float) -> float:
-    """Return the x at which the trigamma function, which falls from infinity to 0, has this value."""
-    # x lies between 1 / value and 1 / value + 1 / sqrt(value), as 1/x < trigamma(x) < 1/x + 1/x^2.
+    """Return the x with trigamma(x) = value; the trigamma function falls from infinity to 0."""
+    # x lies between 1 / value and 1 / value + 1 / sqrt(value), because 1/x < trigamma(x) < 1/x + 1/x^2.
     low, high = 1 / value, 1 / value + 1 / math.sqrt(value) + 1
     return float(brentq(lambda x: float(polygamma(1, x)) - value, low, high))

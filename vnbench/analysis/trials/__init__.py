@@ -1,1 +1,1 @@
-"""What the records of trials say by themselves."""
+"""Summarise the records of trials, kind by kind."""

@@ -1,4 +1,4 @@
-"""One line per canvas of every compute spec from its raw records: step time and its phases, throughput, first step."""
+"""Summarise compute trials, per spec and canvas: step time and its phases, throughput, first step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vnbench.records.spec.trial_spec import ComputeSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CanvasSummary:
-    """Steps on one canvas over the processes of one compute spec. What was not measured is None."""
+    """The steps on one canvas over the processes of one compute spec. Values that were not measured are None."""
 
     height: int
     """Height of the canvas in pixels."""
@@ -33,13 +33,13 @@ class CanvasSummary:
     padded_pixels: float
     """Padded pixels per step."""
     step_time: PooledFigure
-    """Mean seconds per step, with its interval; throughputs have the same one, relative to them."""
+    """Mean seconds per step, with its interval; throughputs have the same relative interval."""
     phases_s: Mapping[str, float]
-    """Mean seconds per step of ``forward``, ``backward`` and ``optimizer``, those that are known."""
+    """Mean seconds per step of ``forward``, ``backward`` and ``optimizer``, as far as known."""
     num_steps: int
     """Measured steps of all processes."""
     first_seen_s: float | None
-    """Mean over the processes of the first step on this canvas, in seconds."""
+    """Seconds of the first step on this canvas, mean over the processes."""
     peak_allocated_bytes: int | None
     """Largest peak of bytes held by tensors."""
     peak_reserved_bytes: int | None
@@ -49,7 +49,7 @@ class CanvasSummary:
     flop_per_step: int | None
     """Floating-point operations of one step, without recomputation."""
     stop_rules: tuple[StopRule, ...]
-    """What ended measuring, each rule once."""
+    """The rules that ended measuring, without repeats."""
 
     @property
     def valid_px_per_s(self) -> float:
@@ -68,12 +68,12 @@ class CanvasSummary:
 
     @property
     def flop_per_s(self) -> float | None:
-        """Floating-point operations of the model per second, recomputation not counted as work."""
+        """Floating-point operations of the model per second, without recomputation."""
         return None if self.flop_per_step is None else self.flop_per_step / self.step_time.value
 
     @property
     def first_seen_ratio(self) -> float | None:
-        """The first step on this canvas over the mean of the measured ones."""
+        """Time of the first step on this canvas over the mean of the measured steps."""
         return None if self.first_seen_s is None else self.first_seen_s / self.step_time.value
 
 
@@ -82,27 +82,27 @@ class ComputeSummary:
     """One compute spec over its processes."""
 
     spec: ComputeSpec
-    """What was asked."""
+    """The spec."""
     status: Status
-    """``ok`` if any process ended so, else how the first one ended."""
+    """``ok`` if any process ended ``ok``, else the status of the first process."""
     cause: str | None
-    """Why it has no figures, in one line; None where it has."""
+    """Why there are no figures, in one line; None if there are."""
     warnings: tuple[TrialWarning, ...]
-    """Reasons for doubt, from the records of all processes; equal ones once."""
+    """Warnings of all processes, without repeats."""
     num_processes: int
-    """Processes with a valid timing."""
+    """Number of processes with valid times."""
     failures: tuple[str, ...]
-    """How each process without one ended, as ``oom: CUDA out of memory``."""
+    """How each other process ended, such as ``oom: CUDA out of memory``."""
     canvases: tuple[CanvasSummary, ...]
-    """What was seen of each canvas, in the order measured; empty without a valid timing."""
+    """Summary of each canvas, in the order measured; empty without valid times."""
     spread: Spread | None
-    """Run-to-run spread that the intervals hold; None where no spec ran in two processes."""
+    """Run-to-run spread in the intervals; None if no spec ran in two processes."""
     power_w: float | None
-    """Mean power of the device while it measured, over all canvases, in watts."""
+    """Mean power of the device during measuring, over all canvases, in watts."""
 
     @property
     def peaks(self) -> tuple[PeakPoint, ...]:
-        """Bytes held by tensors at the peak of a step, canvas by canvas."""
+        """Peak bytes held by tensors in a step, by canvas."""
         return tuple(
             PeakPoint(padded_pixels=round(canvas.padded_pixels), peak_bytes=canvas.peak_allocated_bytes)
             for canvas in self.canvases
@@ -113,7 +113,7 @@ class ComputeSummary:
 def summarize_compute(records: Iterable[TrialRecord], *, noise: Noise | None = None) -> tuple[ComputeSummary, ...]:
     """Return one summary per compute spec, in the order of first appearance.
 
-    ``noise`` is that of the records, where it is known already.
+    Pass the ``noise`` of the records if it is already known.
     """
     latest = latest_attempts(records)
     spread = (noise or measure_noise(latest)).spread_for("compute")
@@ -147,7 +147,7 @@ def _summarize(processes: Sequence[TrialRecord[ComputeSpec]], spread: Spread | N
 def _canvas(
     canvas: Canvas, timed: Sequence[tuple[TrialRecord, Mapping[Canvas, StepFigures]]], spread: Spread | None
 ) -> CanvasSummary | None:
-    """Return the summary of one canvas; None where its pixels are not known."""
+    """Return the summary of one canvas; None if its pixels or times are unknown."""
     figures = [by_canvas[canvas] for _, by_canvas in timed if canvas in by_canvas]
     step_times = [one.step_time for one in figures if one.step_time is not None]
     first = figures[0]
@@ -178,11 +178,11 @@ def _canvas(
 
 
 def _stop(processes: Sequence[TrialRecord], canvas: Canvas) -> Stop | None:
-    """Return what ended measuring a canvas, of several processes a cap if there was one; None where nothing tells."""
+    """Return why measuring a canvas ended: a limit if any process reached one; None if unknown."""
     stops = [reading.stop for record in processes if (reading := _reading(record, canvas)) is not None]
     return capped_stop(stops)
 
 
 def _reading(record: TrialRecord, canvas: Canvas) -> CanvasReading | None:
-    """Return what a record holds of a canvas; of readings of one canvas the first, which saw it first."""
+    """Return the first reading of a canvas in a record, which holds its first step; None without one."""
     return next((reading for reading in record.canvases if (reading.height, reading.width) == canvas), None)

@@ -1,4 +1,4 @@
-"""What an epoch costs: money and energy from its time, and its time from the step times of measured canvases."""
+"""Compute the cost of an epoch: its time from the step times of measured canvases, then money and energy."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ JOULES_PER_KWH = 3.6e6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Epoch:
-    """One epoch of training. What cannot be told is None."""
+    """One epoch of training. Unknown values are None."""
 
     time: Estimate
-    """Its wall clock in seconds."""
+    """Wall-clock time in seconds."""
     cost: Estimate | None
-    """Its price, in the currency of the price per hour."""
+    """Price, in the currency of the price per hour."""
     energy_kwh: Estimate | None
-    """Energy of the device in kWh. How exact the device's own power meter is stands in no interval."""
+    """Energy of the device in kWh. The interval does not include the error of the device's power meter."""
 
 
 def cost_of_epoch(time: Estimate, *, price_per_hour: float | None, power_w: float | None) -> Epoch:
-    """Return what an epoch costs that takes some seconds.
+    """Return the cost of an epoch from its ``time`` in seconds.
 
-    ``price_per_hour`` is in any currency, ``power_w`` the mean power.
+    ``price_per_hour`` is in any currency; ``power_w`` is the mean power in watts.
     """
     return Epoch(
         time=time,
@@ -42,7 +42,7 @@ def cost_of_epoch(time: Estimate, *, price_per_hour: float | None, power_w: floa
 
 
 def split_by_range(canvases: Sequence[CanvasSummary], passes: Iterable[int]) -> tuple[list[int], list[int]]:
-    """Return the passes whose padded pixels lie between those of measured canvases, ends included, and the others.
+    """Return the passes within the padded pixels of the measured canvases, ends included, and the other passes.
 
     The short last pass of an epoch may be smaller than every full micro-batch.
     """
@@ -55,16 +55,16 @@ def split_by_range(canvases: Sequence[CanvasSummary], passes: Iterable[int]) -> 
 
 
 def time_of_passes(canvases: Iterable[CanvasSummary], passes: Sequence[int], *, spread: Spread | None) -> PooledFigure:
-    """Return the seconds of an epoch's forward and backward passes, each of so many padded pixels.
+    """Return the seconds of an epoch's forward and backward passes; ``passes`` holds the padded pixels of each.
 
-    The step time between two measured canvases is taken on the straight line between them over padded pixels; canvases
-    of equal pixels and different shape count with their mean. A measured step holds an optimizer's update, so under
-    accumulation the time is too long by the updates that are left out. The epoch is a weighted sum of the canvases'
-    times: their errors within a process are independent, what differs between processes is taken to shift all alike.
-    How far the truth is from the straight lines stands in no interval.
+    Step times are interpolated linearly over padded pixels between measured canvases; canvases of equal pixels and
+    different shape count with their mean. A measured step includes an optimizer update, so with accumulation the time
+    is too long by the updates that do not happen. The epoch is a weighted sum of the canvases' times. Their errors
+    within a process are taken as independent; the spread between processes is taken to shift all of them alike. The
+    interval does not include the error of the interpolation.
 
     Raises:
-        ValueError: no canvas, no pass, or passes that are smaller or larger than every canvas: nothing is extrapolated.
+        ValueError: there are no canvases or passes, or a pass is smaller or larger than every canvas.
     """
     points = _points(canvases)
     if not points or not passes:
@@ -79,7 +79,7 @@ def time_of_passes(canvases: Iterable[CanvasSummary], passes: Sequence[int], *, 
         right = bisect_left(areas, pixels)
         share = (pixels - areas[right - 1]) / (areas[right] - areas[right - 1]) if right else 1.0
         weights[right] += share
-        weights[right - 1] += 1 - share  # of nothing where right is 0
+        weights[right - 1] += 1 - share  # adds 0 if right is 0
     used = [(weight, point) for weight, point in zip(weights, points, strict=True) if weight]
     errors = [weight * point.within.se for weight, point in used if point.within.se is not None]
     within = Estimate(

@@ -1,4 +1,4 @@
-"""Whether a machine got slower or faster in the course of a sweep, from the trials that it ran several times."""
+"""Estimate whether a machine became slower or faster during a sweep, from its repeated trials."""
 
 from __future__ import annotations
 
@@ -14,45 +14,44 @@ SECONDS_PER_HOUR = 3600.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimedFigure:
-    """One figure of one process, and when it was measured."""
+    """One figure of one process, with the time of its measurement."""
 
     time_s: float
-    """Middle of the measured span, in seconds after the sweep's start."""
+    """Middle of the measured span, in seconds after the start of the sweep."""
     figure: Estimate
-    """The figure, with its error over the steps of the process: of a whole trial a time, so that more is slower."""
+    """The figure, with its error over the steps of the process. It is a duration, so larger means slower."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drift:
-    """A straight line through the deviations of repeated trials from their own means, against time."""
+    """A straight line over time through the relative deviations of repeated trials from the mean of their spec."""
 
     reference_index: int
-    """Which of the given specs ran most often."""
+    """Index of the spec that ran most often, the reference."""
     reference: tuple[TimedFigure, ...]
-    """Its processes, in the order of time, each over the mean of their spec, less one."""
+    """Deviations of the reference's processes in time order: figure / mean of the spec - 1."""
     others: tuple[TimedFigure, ...]
-    """Processes of the other repeated specs, in the order of time, each over the mean of its spec, less one."""
+    """The same for the processes of the other repeated specs."""
     per_hour: Estimate
-    """Slope: share by which a step takes longer after an hour; without an error where the points leave no degree of
-    freedom for one."""
+    """Slope: relative increase of step time per hour; without an error if the points leave no degree of freedom."""
     length_s: float
-    """Seconds from the sweep's start to the last measurement."""
+    """Seconds from the start of the sweep to the last measurement."""
     residual: float | None
-    """Standard deviation of the points about the line, relative; None where the slope has no error."""
+    """Relative standard deviation of the points about the line; None if the slope has no error."""
 
     @property
     def change(self) -> Estimate:
-        """Share by which a step takes longer after length_s."""
+        """Relative increase of step time over length_s."""
         return self.per_hour * self.length_s / SECONDS_PER_HOUR
 
     @property
     def is_told_apart(self) -> bool:
-        """Whether the slope's interval leaves zero out."""
+        """Whether the slope's interval excludes zero."""
         half_width = self.per_hour.half_width
         return half_width is not None and abs(self.per_hour.value) > half_width
 
     def line_at(self, time_s: float) -> Estimate:
-        """Return the reference's deviation on the line at a time."""
+        """Return the value of the reference's line at a time."""
         hours = (time_s - fmean(point.time_s for point in self.reference)) / SECONDS_PER_HOUR
         tilted = self.per_hour * hours
         if self.residual is None or tilted.se is None:
@@ -61,11 +60,10 @@ class Drift:
 
 
 def fit_drift(specs: Sequence[Sequence[TimedFigure]], *, length_s: float) -> Drift | None:
-    """Return the line that fits the repeated specs best, each about its own mean; None where nothing was repeated.
+    """Return the line that fits the repeated specs best, each about its own mean; None without repetitions over time.
 
-    Ordinary least squares with a level of its own for every spec and one slope. Specs of one process say nothing and
-    are left out; so is everything where all repetitions were measured at one time. Of equally often repeated specs the
-    first is the reference.
+    This is ordinary least squares with one slope and a separate level for each spec. Specs with one process are left
+    out. If several specs ran equally often, the first is the reference.
     """
     repeated = [index for index, figures in enumerate(specs) if len(figures) > 1]
     repeated.sort(key=lambda index: len(specs[index]), reverse=True)
@@ -98,6 +96,6 @@ def _deviations(figures: Sequence[TimedFigure]) -> tuple[TimedFigure, ...]:
 
 
 def _centred(points: Sequence[TimedFigure]) -> list[tuple[float, float]]:
-    """Return hours about the mean hour of one spec, with the deviations."""
+    """Return (hours after the mean hour of the spec, deviation) for each point."""
     mean_s = fmean(point.time_s for point in points)
     return [((point.time_s - mean_s) / SECONDS_PER_HOUR, point.figure.value) for point in points]

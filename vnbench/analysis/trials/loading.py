@@ -1,4 +1,4 @@
-"""One line per stage of every loader spec from its raw records: supply, waits, bytes, memory."""
+"""Summarise loader trials, per spec and stage: supply, waits, bytes, memory."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class StageSummary:
     """One stage over the processes of a loader spec."""
 
     name: LoaderStageName
-    """How far the way of a batch goes."""
+    """The last stage that is included."""
     is_cold: bool
-    """Whether the files came from the disk."""
+    """Whether the files were read from disk."""
     time_per_example: PooledFigure
-    """Seconds per example, with its interval; supplies have the same one, relative to them."""
+    """Seconds per example, with its interval; rates have the same relative interval."""
     valid_pixels_per_example: float
     """Mean valid pixels of an example."""
     waits_s: tuple[float, ...]
-    """PERCENTILES of the seconds that a batch was waited for."""
+    """PERCENTILES of the seconds of waiting for a batch."""
     num_batches: int
     """Measured batches of all processes."""
     payload_bytes_per_example: float
     """Bytes per example that came from worker processes."""
     start_up_s: float | None
-    """Mean seconds from asking for the workers to the first batch; None without workers."""
+    """Mean seconds from the start of the workers to the first batch; None without workers."""
     host_bytes: int | None
-    """Most memory of a process and its workers; None where unknown."""
+    """Largest memory of a process and its workers; None if unknown."""
 
     @property
     def examples_per_s(self) -> float:
@@ -59,42 +59,42 @@ class LoaderSummary:
     """One loader spec over its processes."""
 
     spec: LoaderSpec
-    """What was asked."""
+    """The spec."""
     status: Status
-    """``ok`` if any process ended so, else how the first one ended."""
+    """``ok`` if any process ended ``ok``, else the status of the first process."""
     cause: str | None
-    """Why it has no figures, in one line; None where it has."""
+    """Why there are no figures, in one line; None if there are."""
     warnings: tuple[TrialWarning, ...]
-    """Reasons for doubt, from the records of all processes; equal ones once."""
+    """Warnings of all processes, without repeats."""
     num_processes: int
-    """Processes with a valid timing."""
+    """Number of processes with valid times."""
     failures: tuple[str, ...]
-    """How each process without one ended."""
+    """How each other process ended, such as ``oom: CUDA out of memory``."""
     stages: tuple[StageSummary, ...]
-    """In the order measured; empty without a valid timing."""
+    """Summary of each stage, in the order measured; empty without valid times."""
     batching: BatchingAccount | None
-    """Padding accounts of the plan of all training examples."""
+    """Padding account of the plan of all training examples."""
 
     def stage(self, name: LoaderStageName, *, is_cold: bool = False) -> StageSummary | None:
-        """Return a stage; None where it was not measured."""
+        """Return a stage; None if it was not measured."""
         return next((one for one in self.stages if (one.name, one.is_cold) == (name, is_cold)), None)
 
     @property
     def supply(self) -> StageSummary | None:
-        """The stage whose end is a batch that training can take."""
+        """The last measured stage of SUPPLYING, which delivers batches that training can use; None without one."""
         return next((stage for name in SUPPLYING if (stage := self.stage(name)) is not None), None)
 
 
 def summarize_loading(records: Iterable[TrialRecord], *, noise: Noise | None = None) -> tuple[LoaderSummary, ...]:
     """Return one summary per loader spec, in the order of first appearance.
 
-    ``noise`` is that of the records, where it is known already.
+    Pass the ``noise`` of the records if it is already known.
     """
     latest = latest_attempts(records)
     specs = by_spec(latest, LoaderSpec)
     if not specs:
         return ()
-    # The noise of all kinds takes a second of a thousand records; it is asked for only where loaders tell none.
+    # The noise of all kinds takes a second for a thousand records, so compute it only if no loader spec was repeated.
     own = measure_noise(of_kind(latest, LoaderSpec)).spread_for("loader")
     spread = own if own is not None else (noise or measure_noise(latest)).spread_for("loader")
     return tuple(_summarize(processes, spread) for processes in specs)

@@ -1,4 +1,4 @@
-"""Which sizes of images some records were measured for."""
+"""Find the ranges of image sizes that records cover."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from vnbench.units import PixelRange
 
 
 def measured_ranges(latest: Sequence[TrialRecord]) -> dict[str, PixelRange]:
-    """Return the widths and heights that the records were measured for; empty where nothing tells.
+    """Return the ``heights`` and ``widths`` that the records cover; empty if unknown.
 
-    Those of compute trials' canvases; without any, from the smallest canvas of a training step to the worst case.
+    These are the sides of the compute trials' canvases; without compute trials, the range from the smallest canvas of a
+    training step to the worst case.
     """
     specs = [record.spec for record in latest]
     trained = {
@@ -25,7 +26,7 @@ def measured_ranges(latest: Sequence[TrialRecord]) -> dict[str, PixelRange]:
 
 
 def asked_ranges(specs: Sequence[TrialSpec]) -> dict[str, PixelRange]:
-    """Return the widths and heights that some specifications name; empty where none does."""
+    """Return the ``heights`` and ``widths`` that the specs name; empty if none does."""
     return _ranges(_canvas_sizes(specs) or _worst_cases(specs))
 
 

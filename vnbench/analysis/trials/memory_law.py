@@ -1,8 +1,8 @@
-"""The law of worst-case memory: a fixed part, and bytes per padded pixel of the micro-batch.
+"""Fit the law of worst-case memory: a fixed part, plus bytes per padded pixel of the micro-batch.
 
-Fitted to the peaks of trials that differ in their padded pixels alone. Activations of a convolutional network grow in
-proportion to the pixels, and what does not (parameters, optimizer state, workspaces of fixed size) is the fixed part. A
-trial that ran out of memory has no peak, but says that its peak would have been above the memory that there was.
+The law is fitted to the peaks of trials that differ only in padded pixels. Activations of a convolutional network are
+proportional to the pixels; the rest (parameters, optimizer state, workspaces of fixed size) is the fixed part. A trial
+that ran out of memory has no peak, but shows that its peak would have exceeded the available memory.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy as np
 from scipy.optimize import nnls
 
 CARD_SIZES_GIB = (16, 24, 40, 48, 80, 141)
-"""Memory of common cards, in GiB as they are named."""
+"""Nominal memory of common cards, in GiB."""
 
 USABLE = 0.9
-"""Share of a card up to which a configuration is said to fit with margin: the allocator's fragmentation under changing
-widths, and what other programs and the driver hold, come out of the rest."""
+"""Share of a card's memory that a configuration may use to fit with margin. The rest is for fragmentation at
+changing widths, for other programs and for the driver."""
 
 MIN_SIZES = 3
-"""Different padded sizes from which on each can be left out in turn."""
+"""Fewest different padded sizes for leave-one-out errors."""
 
 NEAR_LIMIT = (0.01, 0.02, 0.05)
-"""How far from a peak the memory lies in the cells near the limit, relative to it."""
+"""Relative distances between a peak and a memory limit at which the law is tested."""
 
 MAX_ROUNDS = 10
-"""Fits after which the censored points that count are left at that: one that alternates is as good in as out."""
+"""Most fits that choose the censored points; after that, a point that still alternates makes no difference."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,59 +36,63 @@ class PeakPoint:
     """One measured peak."""
 
     padded_pixels: int
-    """Examples x canvas pixels of the micro-batch."""
+    """Padded pixels of the micro-batch: examples x canvas."""
     peak_bytes: int
-    """Its peak."""
+    """Peak in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CensoredPoint:
-    """A peak that was not reached, because memory ran out before."""
+    """A lower bound on a peak, from a trial that ran out of memory."""
 
     padded_pixels: int
-    """Examples x canvas pixels of the micro-batch."""
+    """Padded pixels of the micro-batch: examples x canvas."""
     more_than_bytes: int
-    """What its peak exceeds."""
+    """Bytes that the peak would exceed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryLaw:
-    """peak = bytes_fixed + bytes_per_pixel x padded pixels."""
+    """The law: peak = bytes_fixed + bytes_per_pixel x padded pixels."""
 
     bytes_fixed: float
-    """What does not depend on the micro-batch."""
+    """Bytes that do not depend on the micro-batch."""
     bytes_per_pixel: float
-    """What each padded pixel adds."""
+    """Bytes per padded pixel."""
     smallest_pixels: int
-    """Fewest padded pixels of a point; below lies extrapolation."""
+    """Fewest padded pixels of a point; below this the law extrapolates."""
     largest_pixels: int
-    """Most padded pixels of a point; above lies extrapolation."""
+    """Most padded pixels of a point; above this the law extrapolates."""
     largest_residual: float
     """Largest relative difference of a point from the law."""
     loo_error_median: float | None
-    """Median relative error at a size that the law was fitted without; None below MIN_SIZES sizes."""
+    """Median relative leave-one-out error over the sizes; None with fewer than MIN_SIZES sizes."""
     loo_error_max: float | None
-    """Largest such error."""
+    """Largest relative leave-one-out error; None with fewer than MIN_SIZES sizes."""
     num_raising: int = 0
-    """Trials that ran out of memory where the peaks alone let them fit: the law is held up to what they exceed."""
+    """Number of trials out of memory that raise the law: by the measured peaks alone they would have fitted."""
 
     def peak_bytes(self, padded_pixels: float) -> float:
-        """Return the peak in bytes that the law gives to a micro-batch of so many padded pixels."""
+        """Return the peak in bytes of a micro-batch with this number of padded pixels."""
         return self.bytes_fixed + self.bytes_per_pixel * padded_pixels
 
     def largest_micro_batch(self, *, memory_bytes: float, pixels_per_example: float) -> int:
-        """Return how many examples of a canvas fit into some memory; 0 where not even one does."""
+        """Return how many examples of a canvas fit into the memory; 0 if none fits.
+
+        Raises:
+            ValueError: bytes_per_pixel is 0, so that any number fits.
+        """
         if self.bytes_per_pixel <= 0:
-            raise ValueError("a law without a cost per pixel bounds no micro-batch")
+            raise ValueError("a law with 0 bytes per pixel does not limit the micro-batch")
         room = memory_bytes - self.bytes_fixed
         return max(0, int(room / (self.bytes_per_pixel * pixels_per_example)))
 
 
 def fit_memory_law(points: Sequence[PeakPoint], *, censored: Sequence[CensoredPoint] = ()) -> MemoryLaw | None:
-    """Return the law of least squares of relative residuals, both terms at least 0; None below two different sizes.
+    """Return the law with the least squares of relative residuals, both terms at least 0; None below two sizes.
 
-    A censored point counts, with what it exceeds as its peak, where the law would lie below that, and not otherwise.
-    Residuals and errors are those of ``points``.
+    A censored point counts only if the law would lie below its bound; its bound then counts as its peak. Residuals and
+    errors are those of ``points``.
     """
     pixels = sorted({point.padded_pixels for point in points})
     if len(pixels) < 2:
@@ -110,9 +114,10 @@ def fit_memory_law(points: Sequence[PeakPoint], *, censored: Sequence[CensoredPo
 
 
 def fits_right_ratio(points: Sequence[PeakPoint], *, margins: Sequence[float] = NEAR_LIMIT) -> float | None:
-    """Return how often a law fitted without a size is right on whether that fits a memory near its peak.
+    """Return how often a law fitted without a size correctly tells whether that size fits a memory near its peak.
 
-    For every point and margin the memory is the peak less and plus that share of it. None below MIN_SIZES sizes.
+    The memory is the peak of each point, minus and plus each of ``margins`` as a share of it. None with fewer than
+    MIN_SIZES sizes.
     """
     pixels = sorted({point.padded_pixels for point in points})
     if len(pixels) < MIN_SIZES:
@@ -128,7 +133,7 @@ def fits_right_ratio(points: Sequence[PeakPoint], *, margins: Sequence[float] = 
 
 
 def _raising(points: Sequence[PeakPoint], censored: Sequence[CensoredPoint]) -> list[PeakPoint]:
-    """Return the censored points above the law, as points at what they exceed."""
+    """Return the censored points that lie above the law, with their bounds as peaks."""
     raising: list[PeakPoint] = []
     for _ in range(MAX_ROUNDS):
         fixed, per_pixel = _fit([*points, *raising])
@@ -146,10 +151,10 @@ def _raising(points: Sequence[PeakPoint], censored: Sequence[CensoredPoint]) -> 
 def _fit(points: Sequence[PeakPoint]) -> tuple[float, float]:
     pixels = np.array([point.padded_pixels for point in points], dtype=np.float64)
     peaks = np.array([point.peak_bytes for point in points], dtype=np.float64)
-    # Each row divided by its peak makes the residuals relative; pixels in units of the largest keep both terms alike.
+    # Dividing each row by its peak makes residuals relative; dividing pixels by the largest scales both terms alike.
     scale = pixels.max()
     rows = np.stack([np.ones_like(pixels), pixels / scale], axis=1) / peaks[:, np.newaxis]
-    # In units of the largest peak, so that the solver works with numbers near one.
+    # Peaks in units of the largest keep the solver's numbers near one.
     (fixed, slope), _ = nnls(rows * peaks.max(), np.ones_like(peaks))
     return float(fixed * peaks.max()), float(slope * peaks.max() / scale)
 

@@ -1,4 +1,4 @@
-"""What the repeated trials of a sweep say of its machine: run-to-run spread, and drift."""
+"""Measure the noise of a machine from the repeated trials of a sweep: run-to-run spread and drift."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ TIMED_KINDS: tuple[TrialKind, ...] = ("training", "compute", "loader")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Noise:
-    """How much the trials of a sweep differ when they are repeated."""
+    """The differences between repeated trials of a sweep."""
 
     spreads: Mapping[TrialKind, Spread]
-    """Run-to-run spread by kind of trial, for the kinds that have a repeated spec."""
+    """Run-to-run spread by kind of trial, for the kinds with a repeated spec."""
     drift: Drift | None
-    """Drift over the sweep; None where nothing was repeated."""
+    """Drift over the sweep; None without repeated trials."""
     reference: TrialSpec | None
-    """The spec that ran most often, of which ``drift`` holds the course; None where nothing was repeated."""
+    """The spec that ran most often, the reference of ``drift``; None without repeated trials."""
 
     def spread_kind(self, kind: TrialKind) -> TrialKind | None:
-        """Return the kind whose spread holds for ``kind``: its own, or else the one that was measured."""
+        """Return the kind whose spread to use for ``kind``: its own if measured, else the first that was."""
         return kind if kind in self.spreads else next(iter(self.spreads), None)
 
     def spread_for(self, kind: TrialKind) -> Spread | None:
-        """Return the spread to use for a kind of trial; None where no spec ran in two processes."""
+        """Return the spread to use for a kind of trial; None if no spec ran in two processes."""
         chosen = self.spread_kind(kind)
         return None if chosen is None else self.spreads[chosen]
 
 
 def measure_noise(latest: Sequence[TrialRecord]) -> Noise:
-    """Return the noise between the timed trials of one machine with a valid timing.
+    """Return the noise between the trials of one machine that have valid times.
 
-    ``latest`` holds the last attempt of each trial only (summary.latest_attempts): an attempt that was made again
-    because its machine was disturbed is no repetition.
+    ``latest`` must hold only the last attempt at each trial (summary.latest_attempts): a new attempt after a
+    disturbance is not a repetition.
     """
     spreads = {
         kind: spread for kind in TIMED_KINDS if (spread := spread_of(_figures_by_spec(latest, kind))) is not None
@@ -61,10 +61,10 @@ def measure_noise(latest: Sequence[TrialRecord]) -> Noise:
 
 @once_per_object
 def process_figure(record: TrialRecord) -> Estimate | None:
-    """Return one figure of a whole trial, in seconds per padded pixel; None where it has no valid timing.
+    """Return one figure for a whole trial, in seconds per padded pixel; None without valid times.
 
-    For a training trial that of its block; for a compute trial the sum of its canvases' mean step times over the sum of
-    their pixels, which does not depend on how many steps each of them got.
+    For a training trial this is the figure of its block. For a compute trial it is the sum of the canvases' mean step
+    times over the sum of their pixels, which does not depend on the number of steps on each canvas.
     """
     if record.kind == "training":
         trained = training_figures(record)
@@ -84,7 +84,7 @@ def process_figure(record: TrialRecord) -> Estimate | None:
 
 
 def _figures_by_spec(latest: Iterable[TrialRecord], kind: TrialKind) -> list[list[list[Estimate]]]:
-    """Return the figures of every spec of a kind, each with its processes."""
+    """Return, for each spec of a kind, its figures, each as a list over processes."""
     specs: dict[str, dict[object, list[Estimate]]] = {}
     for record in latest:
         if record.kind != kind:
@@ -95,7 +95,7 @@ def _figures_by_spec(latest: Iterable[TrialRecord], kind: TrialKind) -> list[lis
                 found.setdefault(None, []).append(figure)
             continue
         for (name, is_cold), figure in stage_figures(record).items():
-            # Those that training waits for: plans of a millisecond and cold disks have a noise of their own.
+            # Only stages that training waits for: short plans and cold disks have different noise.
             if name in SUPPLYING and not is_cold:
                 found.setdefault(name, []).append(figure)
         for canvas, figures in compute_figures(record).items():
@@ -105,7 +105,7 @@ def _figures_by_spec(latest: Iterable[TrialRecord], kind: TrialKind) -> list[lis
 
 
 def _drift(latest: Sequence[TrialRecord]) -> tuple[Drift | None, TrialSpec | None]:
-    """Return the drift of the timed trials, and the spec of its reference."""
+    """Return the drift of the timed trials and its reference spec; None and None without repetitions."""
     timed = [(record, figure) for record in latest if (figure := process_figure(record)) is not None]
     if not timed:
         return None, None

@@ -1,4 +1,4 @@
-"""The warning of a cap that ended measuring while its figure was noisy: by one interval, wherever it is told."""
+"""Warn if a limit ended measuring while a figure was still noisy; every report uses the same interval."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from vnbench.records.spec.trial_spec import ComputeSpec, ImagesSpec, TrialSpec
 from vnbench.units import count, format_percent
 
 NOISY_HALF_WIDTH = 0.05
-"""Relative half-width above which a cap that ended measuring is warned of: of two configurations a tenth apart neither
-could then be said to be faster."""
+"""Relative half-width above which a limit causes a warning: two configurations that differ by a tenth could then not be
+ranked."""
 
 MIN_FREEDOM = 4
-"""Degrees of freedom of a spread between processes from which on an interval rests on it: Student's t is 2.8 there, and
-12.7 with the two steps of one process."""
+"""Fewest degrees of freedom of a spread between processes that can replace the spread of few steps: Student's t is 2.8
+with 4 degrees of freedom, and 12.7 with the two steps of one process."""
 
 FACTOR = 4
-"""By how much a cap is raised in what is suggested: four times as many steps halve an interval."""
+"""Factor by which the suggestion raises a limit: four times as many steps halve an interval."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoppedFigure:
-    """A figure whose measuring ended, with the interval that is told of it."""
+    """A figure with its reported interval, and why its measuring ended."""
 
     stop: Stop
-    """Why it ended."""
+    """Why measuring ended."""
     relative_half_width: float | None
-    """Half-width of the interval, relative to the figure; None where it cannot be told."""
+    """Half-width of the interval, relative to the figure; None if unknown."""
 
 
 def noise_warning(spec: TrialSpec, figures: Sequence[StoppedFigure], *, part: str | None) -> TrialWarning | None:
-    """Return a warning of the figures that a cap left noisy; None where there are none.
+    """Return a warning about the figures that a limit left noisy; None if there are none.
 
-    ``part`` is what each figure is of, as ``canvas``, where a trial has several.
+    ``part`` names what a figure belongs to, such as ``canvas``, if a trial has several figures.
     """
     noisy = [
         (figure.relative_half_width, figure.stop)
@@ -58,7 +58,7 @@ def noise_warning(spec: TrialSpec, figures: Sequence[StoppedFigure], *, part: st
 
 
 def capped_stop(stops: Sequence[Stop]) -> Stop | None:
-    """Return why measuring a figure ended in several processes: by a cap if it was so in any; None without any."""
+    """Return why measuring a figure ended in several processes: a limit if any process reached one; None for none."""
     return next((stop for stop in stops if stop.rule != "noise-target"), stops[0] if stops else None)
 
 
@@ -70,11 +70,11 @@ def settled_warnings(
     part: str | None,
     spread: Spread | None = None,
 ) -> tuple[TrialWarning, ...]:
-    """Return the warnings of a spec's processes, with one of noise at most, which tells the intervals of the figures.
+    """Return the warnings of a spec's processes, with at most one about noise, which uses the reported intervals.
 
-    A process knows its own steps alone, and with few of them its interval is wide. The figure over all processes knows
-    from the other trials how much steps and processes differ: its interval may be narrower or wider. Where the
-    ``spread`` between processes rests on MIN_FREEDOM, few steps are no doubt of their own: it holds their differences.
+    The interval of a process uses only its own steps, and is wide if they are few. The figure over all processes also
+    uses the other trials' differences between steps and processes, so its interval may be narrower or wider. If the
+    ``spread`` between processes has MIN_FREEDOM, the warning about few steps is dropped: the spread covers them.
     """
     if spread is not None and spread.degrees_of_freedom >= MIN_FREEDOM:
         warnings = [warning for warning in warnings if warning.code != "few-steps"]
@@ -85,7 +85,7 @@ def settled_warnings(
 
 
 def _larger_cap(spec: TrialSpec, rule: StopRule) -> str:
-    """Return the option that raises a cap, as it is written."""
+    """Return the option that raises a limit, such as ``--max-steps 400``."""
     if rule == "max-epochs" and isinstance(spec, ImagesSpec):
         return f"--max-epochs {FACTOR * (spec.max_epochs or 1)}"
     if rule == "max-steps" and isinstance(spec, ComputeSpec):

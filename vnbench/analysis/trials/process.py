@@ -1,4 +1,4 @@
-"""The figures of one process from its raw record: times per pixel of a training trial, step times of canvases."""
+"""Compute the figures of one process from its raw record, such as times per pixel and step times."""
 
 from __future__ import annotations
 
@@ -16,29 +16,26 @@ from vnbench.records.values.once import once_per_object
 from vnbench.units import count
 
 SUPPLYING: tuple[LoaderStageName, ...] = ("pinned", "workers", "collate")
-"""Stages whose end is a batch that training can take, the furthest first. Copy and conversion are the device's work."""
+"""Stages that deliver a batch for training, the last stage first. Copy and conversion are work of the device."""
 
 Stage = tuple[LoaderStageName, bool]
-"""A stage of a loader trial, and whether its files came from the disk."""
+"""A stage of a loader trial, and whether its files were read from disk."""
 
 
 class StepFigures:
-    """What some steps of one process that count say, each figure worked out when it is first asked for.
-
-    What a missing value leaves unknown is None.
-    """
+    """Figures of counted steps of one process, each computed at first use; None if a value is missing."""
 
     def __init__(self, steps: Steps, *, block: Block | None = None) -> None:
-        """Look at some steps; ``block`` are the wall clock and the pixels of all of them, where that is known."""
+        """Take the steps, and ``block``, the wall clock and pixels of exactly these steps, if known."""
         self._steps = steps
         self._block = block
         self.num_steps = len(steps)
 
     @cached_property
     def step_time(self) -> Estimate | None:
-        """Mean seconds per step; its error is that of the seconds per padded pixel.
+        """Mean seconds per step, with the relative error of the seconds per padded pixel.
 
-        The canvases are fixed, so that steps on them take different times is no uncertainty.
+        The canvases are fixed, so differences between them are not an uncertainty.
         """
         mean_s = self._mean("step_time_s")
         return _with_error_of(self._time_per("padded_pixels"), mean_s) if mean_s else None
@@ -67,7 +64,7 @@ class StepFigures:
 
     @cached_property
     def phases_s(self) -> Mapping[str, float]:
-        """Mean seconds per step of ``forward``, ``backward`` and ``optimizer``, those that are known."""
+        """Mean seconds per step of ``forward``, ``backward`` and ``optimizer``, as far as known."""
         found = {name: self._mean(f"{name}_s") for name in ("forward", "backward", "optimizer")}
         return {name: seconds for name, seconds in found.items() if seconds is not None}
 
@@ -87,7 +84,7 @@ class StepFigures:
         return self._mean("num_examples")
 
     def _time_per(self, name: str) -> Estimate | None:
-        """Return the seconds per one of a column, from the steps' own times."""
+        """Return the seconds per unit of a column, from the times of the steps."""
         numerators, denominators = self._steps.known("step_time_s"), self._steps.known(name)
         if len(numerators) != len(denominators) or not sum(denominators) > 0:
             return None
@@ -101,21 +98,21 @@ class StepFigures:
 
 @once_per_object
 def why_not_timed(record: TrialRecord) -> str | None:
-    """Return why the times of a trial are not to be used, in one line; None where they are."""
+    """Return why the times of a trial are not valid, in one line; None if they are valid."""
     if record.status != "ok":
         return record.cause.message if record.cause else "no cause recorded"
     if record.memory and record.memory.num_alloc_retries:
-        # A retry gives the cache back to the driver in the middle of a step.
+        # A retry returns the cache to the driver in the middle of a step.
         return f"the allocator retried {count(record.memory.num_alloc_retries, 'time')}: its timing is not valid"
     if record.kind == "memory":
-        return "a memory trial times nothing"
+        return "a memory trial measures no times"
     if record.kind == "loader":
         return None if record.stages else "no measured stage in the record"
     steps = steps_of(record)
     if not len(steps.measured):
         return "no measured step in the record"
     if not steps.measured.known("step_time_s"):
-        # It may have gone unnoticed in other steps, whose times are too short then.
+        # Other steps may be too short without being negative.
         return "the clock stepped backwards: its timing is not valid"
     if not len(steps.counted):
         return "the gradient scaler skipped every measured step"
@@ -124,25 +121,25 @@ def why_not_timed(record: TrialRecord) -> str | None:
 
 @once_per_object
 def training_figures(record: TrialRecord) -> StepFigures | None:
-    """Return what the measured steps of a training trial say; None where its times are not to be used.
+    """Return the figures of the measured steps of a training trial; None if its times are not valid.
 
-    Times per pixel are those of the block's wall clock where every step of it counts.
+    If every step counts, times per pixel come from the wall clock of the block.
     """
     if record.kind != "training" or why_not_timed(record) is not None:
         return None
     steps = steps_of(record)
     block = record.block
     if steps.num_skipped or block is None or min(block.wall_time_s, block.valid_pixels) <= 0:
-        # The block's wall clock holds steps that do not count, so only the steps' own times are of use.
+        # The wall clock of the block includes steps that do not count, so use only the times of the steps.
         block = None
     return StepFigures(steps.counted, block=block)
 
 
 @once_per_object
 def compute_figures(record: TrialRecord) -> dict[Canvas, StepFigures]:
-    """Return what the measured steps of a compute trial say of each canvas, in the order measured.
+    """Return the figures of a compute trial's measured steps by canvas, in the order measured.
 
-    Empty where its times are not to be used; a canvas without a step that counts is left out.
+    Empty if its times are not valid. A canvas without a counted step is left out.
     """
     if record.kind != "compute" or why_not_timed(record) is not None:
         return {}
@@ -154,7 +151,7 @@ def compute_figures(record: TrialRecord) -> dict[Canvas, StepFigures]:
 def stage_figures(record: TrialRecord) -> dict[Stage, Estimate]:
     """Return the seconds per padded pixel of each stage of a loader trial, in the order measured.
 
-    Empty where its times are not to be used; a stage without a time is left out.
+    Empty if its times are not valid. A stage without a time is left out.
     """
     if record.kind != "loader" or why_not_timed(record) is not None:
         return {}
@@ -166,16 +163,16 @@ def stage_figures(record: TrialRecord) -> dict[Stage, Estimate]:
 
 
 def mean_power_w(record: TrialRecord) -> float | None:
-    """Return the mean power of the device in the measured span, in watts; None where nothing told it."""
+    """Return the mean power of the device in the measured span, in watts; None if unknown."""
     device = (record.telemetry or {}).get("device") or {}
     mean = (device.get("power_w") or {}).get("mean")
     return None if mean is None else float(mean)
 
 
 def weighted_power_w(timed: Iterable[tuple[TrialRecord, Estimate | None]]) -> float | None:
-    """Return the mean power of processes in watts, weighted by the time that each took for the same thing.
+    """Return the mean power of processes in watts, weighted by the time that each took for the same work.
 
-    Times the mean of these times it is the mean of their energies. None where no process knew its power.
+    Multiplied by the mean time, it gives the mean energy. None if no process has a power reading.
     """
     known = [
         (power_w, figure.value) for record, figure in timed if figure and (power_w := mean_power_w(record)) is not None
@@ -185,13 +182,13 @@ def weighted_power_w(timed: Iterable[tuple[TrialRecord, Estimate | None]]) -> fl
 
 
 def started_s(record: TrialRecord) -> float:
-    """Return when the process started, in seconds since 1970; records hold whole seconds."""
+    """Return the start of the process in seconds since 1970; records hold whole seconds."""
     started = datetime.fromisoformat(record.started_at)
     return (started if started.tzinfo else started.replace(tzinfo=UTC)).timestamp()
 
 
 def measured_at_s(record: TrialRecord) -> float:
-    """Return the middle of the measured span, or else of the process, in seconds since 1970."""
+    """Return the middle of the measured span (of the whole process if unknown), in seconds since 1970."""
     start_s, end_s = record.measured_span_s or (0.0, record.elapsed_s)
     return started_s(record) + (start_s + end_s) / 2
 
@@ -205,5 +202,5 @@ def _with_error_of_waits(stage: LoaderStage) -> Estimate:
 
 
 def _with_error_of(steps: Estimate | None, value: float) -> Estimate:
-    """Return a figure with the relative error that its steps give another one."""
+    """Return a figure with the relative error of ``steps``; without an error if that is None."""
     return Estimate(value=value) if steps is None else steps.at(value)

@@ -1,4 +1,4 @@
-"""The steps of a trial as arrays: the columns of its record, and which of its rows are measured, and count."""
+"""Give access to the steps of a trial as arrays, and select the measured and counted steps."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Canvas = tuple[int, int]
 """Height and width in pixels."""
 
 Column = NDArray[Any]
-"""One value per step; a missing one is nan."""
+"""One value per step; a missing value is nan."""
 
 
 class _Columns(dict[str, Column]):
-    """The columns of a record, each made an array when it is first asked for."""
+    """The columns of a record, each converted to an array at first use."""
 
     def __init__(self, raw: Mapping[str, tuple[Any, ...]]) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class _Columns(dict[str, Column]):
         except ValueError:  # a list among numbers
             values_S = np.array(None)
         if values_S.dtype.kind not in "biuf" or np.count_nonzero(np.isnan(values_S)) != num_missing:
-            raise TypeError(f"column {name} holds what is no number")
+            raise TypeError(f"column {name} holds a value that is not a number")
         if num_missing:
             self.with_holes.add(name)
         self[name] = values_S
@@ -44,10 +44,10 @@ class _Columns(dict[str, Column]):
 
 
 class Steps:
-    """Some steps of a trial, in the order in which they were made."""
+    """A selection of the steps of a trial, in their order."""
 
     def __init__(self, columns: _Columns, rows_S: NDArray[np.intp] | None = None) -> None:
-        """``rows_S`` are those that are taken of the steps of ``columns``; None for all."""
+        """Select the rows ``rows_S`` of ``columns``; None selects all."""
         self._columns = columns
         self._rows_S = rows_S
 
@@ -55,49 +55,49 @@ class Steps:
         """Return a column.
 
         Raises:
-            KeyError: the record lacks it.
-            TypeError: something in it is no number.
+            KeyError: the record lacks the column.
+            TypeError: the column holds a value that is not a number.
         """
         values_S = self._columns[name]
         return values_S if self._rows_S is None else values_S[self._rows_S]
 
     def __len__(self) -> int:
-        """Return how many steps there are."""
+        """Return the number of steps."""
         return len(self["is_warm_up"] if self._rows_S is None else self._rows_S)
 
     def where(self, is_chosen_S: Column) -> Steps:
-        """Return the steps at which something is true."""
+        """Return the steps for which the mask is true."""
         chosen_S = np.flatnonzero(is_chosen_S)
         return Steps(self._columns, chosen_S if self._rows_S is None else self._rows_S[chosen_S])
 
     @functools.cached_property
     def warm_up(self) -> Steps:
-        """Those before the measured ones."""
+        """The warm-up steps."""
         return self.where(self["is_warm_up"])
 
     @functools.cached_property
     def measured(self) -> Steps:
-        """Those after warm-up."""
+        """The steps after warm-up."""
         return self.where(self["is_warm_up"] == 0)
 
     @functools.cached_property
     def counted(self) -> Steps:
-        """The measured ones whose update the gradient scaler did not leave out."""
+        """The measured steps without those that the gradient scaler skipped."""
         return self.measured.where(self.measured["is_skipped_by_scaler"] == 0)
 
     @property
     def num_skipped(self) -> int:
-        """How many of the measured ones the gradient scaler left the update out of."""
+        """The number of measured steps that the gradient scaler skipped."""
         return len(self.measured) - len(self.counted)
 
     @functools.cached_property
     def by_canvas(self) -> Mapping[Canvas, Steps]:
-        """The steps on each canvas, in the order of the first."""
+        """The steps on each canvas, in the order of first appearance."""
         return dict(self._groups("canvas_height", "canvas_width"))
 
     @property
     def by_block(self) -> tuple[Steps, ...]:
-        """The steps of each synchronised block, in their order; the first records lack the column, and measured one."""
+        """The steps of each synchronised block, in order; the first records lack the column and have one block."""
         try:
             return tuple(steps for _, steps in self._groups("block"))
         except KeyError:
@@ -111,11 +111,11 @@ class Steps:
         return ((key, Steps(self._columns, rows_S[places])) for key, places in places_of.items())
 
     def rows(self, *names: str) -> list[tuple[Any, ...]]:
-        """Return some columns step by step."""
+        """Return the values of several columns, one tuple per step."""
         return list(zip(*(self[name].tolist() for name in names), strict=True))
 
     def known(self, name: str) -> list[float]:
-        """Return the values of a column; none of them where one is missing, as nothing sums over a hole."""
+        """Return the values of a column; an empty list if any value is missing, because a sum would be wrong."""
         values_S = self[name]
         is_whole = name not in self._columns.with_holes or not np.isnan(values_S).any()
         return values_S.tolist() if is_whole else []
@@ -127,5 +127,5 @@ class Steps:
 
 @once_per_object
 def steps_of(record: TrialRecord) -> Steps:
-    """Return the steps of a record, warm-up included; none where none ended."""
+    """Return the steps of a record, warm-up included; empty if no step ended."""
     return Steps(_Columns(record.steps or {}))

@@ -1,7 +1,7 @@
-"""The measured steps of processes, epoch after epoch, and what their repetitions say of the noise within a process.
+"""Estimate the noise of steps within a process from steps that were repeated.
 
-Steps on different canvases are no repetition: that a large image costs more per pixel is no noise. A step is repeated
-where another epoch or another process of the same spec made it again.
+A step is repeated if another epoch, or another process of the same spec, ran it again. Steps on different canvases are
+not repetitions: a different cost per pixel is not noise.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from vnbench.records.record import TrialRecord
 from vnbench.records.values.once import once_per_object
 
 SHAPE = ("num_examples", "valid_pixels", "padded_pixels", "canvas_height", "canvas_width")
-"""Columns in which two steps agree that trained on the same examples in the same canvases."""
+"""Columns that are equal for two steps on the same examples and canvases."""
 
 Shapes = tuple[tuple[int, ...], ...]
-"""SHAPE of every step of an epoch."""
+"""Values of the SHAPE columns, for every step of an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeenProcess:
-    """What one process of a training spec measured."""
+    """The measurements of one process of a training spec."""
 
     time: Estimate
-    """Seconds per valid pixel; its error takes the steps as draws, canvases of different cost included."""
+    """Seconds per valid pixel; its error treats steps as draws, so it includes differences between canvases."""
     shapes: Shapes = ()
-    """Of the steps of one epoch; empty where some step has no time that counts, or epochs differ."""
+    """Shapes of the steps of one epoch; empty if a step has no valid time or epochs differ."""
     epochs_s: tuple[tuple[float, ...], ...] = ()
-    """Seconds of each step, epoch by epoch; empty with ``shapes``."""
+    """Seconds of each step, epoch by epoch; empty if ``shapes`` is empty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepNoise:
-    """How far steps on the same examples differ within a process."""
+    """The noise of repeated steps within a process."""
 
     relative: float
-    """Standard deviation of one step's time, relative to it."""
+    """Relative standard deviation of the time of one step."""
     degrees_of_freedom: float
-    """On how much ``relative`` rests."""
+    """Degrees of freedom of ``relative``."""
 
 
 @once_per_object
 def seen_process(record: TrialRecord) -> SeenProcess | None:
-    """Return what a training trial measured; None where its times are not to be used."""
+    """Return the measurements of a training trial; None if its times are not valid."""
     figures = training_figures(record)
     if figures is None or figures.valid_time is None:
         return None
@@ -66,27 +66,27 @@ def seen_process(record: TrialRecord) -> SeenProcess | None:
 
 
 def mean_steps_s(processes: Sequence[SeenProcess]) -> tuple[float, ...]:
-    """Return the mean seconds of each step of an epoch, over epochs, then over processes that have the same shapes."""
+    """Return the mean seconds of each step of an epoch: over epochs, then over processes, all of the same shapes."""
     by_process = [[fmean(times) for times in zip(*one.epochs_s, strict=True)] for one in processes]
     return tuple(fmean(times) for times in zip(*by_process, strict=True))
 
 
 def equal_steps(shapes: Shapes) -> float:
-    """Return how many steps of equal size are as uneven as an epoch: its relative noise falls with their square root.
+    """Return the effective number of equal steps in an epoch; the epoch's relative noise falls with its square root.
 
-    Each step's noise is taken as relative to its padded pixels: (sum x)^2 / sum x^2.
+    It is (sum x)^2 / sum x^2 over the padded pixels x of the steps, if each step's noise is proportional to x.
     """
     pixels = [float(shape[SHAPE.index("padded_pixels")]) for shape in shapes]
     return math.fsum(pixels) ** 2 / math.fsum(value * value for value in pixels)
 
 
 def step_noise(processes: Sequence[SeenProcess]) -> StepNoise | None:
-    """Return the noise of the steps of one spec; None where no step was made twice, or epochs are of unlike shapes.
+    """Return the noise of the steps of one spec; None if no step was repeated or the shapes of epochs differ.
 
-    Residuals are taken around the mean of the same step over all epochs and processes, each process first brought to
-    the same level, so that what differs between processes as wholes is not in it. Where residuals of neighbouring steps
-    are alike, sums of neighbours are taken (stats.correlated_ratio_of_sums). A mean for every step and a level for
-    every process but one cost a degree of freedom each.
+    The times of each process are first divided by its level, so that differences between whole processes do not count.
+    The residual of a step is its difference from its mean over all epochs and processes. If residuals of consecutive
+    steps are correlated, groups of steps are used (statistics.means.correlated_ratio_of_sums). The mean of each step,
+    and the level of each process except one, cost a degree of freedom.
     """
     shapes = processes[0].shapes if processes else ()
     if not shapes or any(one.shapes != shapes for one in processes):
@@ -104,15 +104,15 @@ def step_noise(processes: Sequence[SeenProcess]) -> StepNoise | None:
     estimate = correlated_ratio_of_sums([share for epoch in levelled for share in epoch], expected * num_epochs)
     assert estimate.se is not None
     uneven = equal_steps(shapes)
-    # The standard error is that of the mean over all epochs, and takes one degree of freedom only for the means.
+    # The standard error is that of the mean over all epochs, and counts only one degree of freedom for all means.
     square = estimate.se**2 * num_epochs * uneven * (num_observations - 1) / freedom
     groups = (estimate.dof + 1) / num_observations
-    # Large steps weigh most: a sum of unequal variances rests on fewer observations (Satterthwaite).
+    # Large steps weigh most, so the sum has fewer degrees of freedom (Satterthwaite).
     return StepNoise(relative=math.sqrt(square), degrees_of_freedom=max(1.0, freedom * groups * uneven / num_steps))
 
 
 def pooled_noise(parts: Sequence[StepNoise]) -> StepNoise | None:
-    """Return the noise over several specs, each weighted by its degrees of freedom; None for none."""
+    """Return the noise over several specs, weighted by degrees of freedom; None without specs."""
     total = math.fsum(part.degrees_of_freedom for part in parts)
     if not parts:
         return None

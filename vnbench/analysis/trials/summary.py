@@ -1,4 +1,4 @@
-"""One line per configuration from its raw records: throughput, step time, padding, waiting, memory, epoch time."""
+"""Summarise training and memory trials, per spec or family: throughput, padding, waiting, memory, epoch time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vnbench.records.record import Kind, Status, TrialRecord, TrialWarning, of_k
 from vnbench.records.spec.trial_spec import MemorySpec, TrainingSpec
 
 SAYING_NOTHING: tuple[Status, ...] = ("timeout", "crashed", "skipped")
-"""How a repeat may end without a word against an earlier attempt that measured: those that got no figures."""
+"""Statuses of attempts without figures, which never replace an earlier attempt that measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,100 +26,99 @@ class MemorySummary:
     spec: MemorySpec
     """Spec of the trial that the figures come from."""
     status: Status
-    """``oom`` if any replicate ran out of memory, else ``ok`` if any ended so, else how the first one ended."""
+    """``oom`` if any replicate ran out of memory, else ``ok`` if any ended ``ok``, else that of the first."""
     cause: str | None
-    """Why, unless ``ok``; one line."""
+    """Why it did not end ``ok``, in one line; None if it did."""
     peak_bytes: int | None
-    """Largest peak of the replicates, None unless ``ok``: reserved by the allocator (CUDA), held by tensors (CPU)."""
+    """Largest peak of the replicates: reserved by the allocator (CUDA) or held by tensors (CPU); None unless ``ok``."""
     capacity_bytes: int | None
-    """Memory of the device; of the host, or its container, on the CPU."""
+    """Memory of the device; on the CPU, memory of the host or container."""
 
     @property
     def family(self) -> str:
-        """Name of the trials that the figures hold for."""
+        """Name of the family."""
         return self.spec.family
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialSummary:
-    """One training spec over its processes. A figure that was not measured, or must not be used, is None.
+    """One training spec over its processes. A figure that was not measured, or is not valid, is None.
 
-    Times and throughputs are None unless a process ended ``ok`` and its caching allocator never had to retry. They are
-    means of times over such processes, a throughput the inverse of such a mean. Half-widths are of two-sided 95 %
-    intervals; what differs between processes is in them where relative_between is known
-    (analysis.statistics.process_spread), and otherwise they cover the steps of one process only (statistics.means).
+    Times and throughputs come only from processes that ended ``ok`` and whose caching allocator never retried. Times
+    are means over these processes; a throughput is the inverse of such a mean. Half-widths are those of two-sided 95 %
+    intervals. If relative_between is known, they include the spread between processes
+    (analysis.statistics.process_spread); otherwise they cover only the steps of one process (statistics.means).
     """
 
     spec: TrainingSpec
-    """What was asked."""
+    """The spec."""
     status: Status
-    """``ok`` if any process ended so, else how the first one ended."""
+    """``ok`` if any process ended ``ok``, else the status of the first process."""
     cause: str | None
-    """Why it has no figures, in one line; None where it has."""
+    """Why there are no figures, in one line; None if there are."""
     warnings: tuple[TrialWarning, ...]
-    """Reasons for doubt, from the records of all processes; equal ones once."""
+    """Warnings of all processes, without repeats."""
     num_processes: int = 0
-    """Processes with a valid timing."""
+    """Number of processes with valid times."""
     failures: tuple[str, ...] = ()
-    """How each process without one ended, as ``oom: CUDA out of memory``."""
+    """How each other process ended, such as ``oom: CUDA out of memory``."""
     relative_within: float | None = None
-    """Standard error of padded_px_per_s over the steps of a process, relative, root mean square of the processes."""
+    """Relative standard error of padded_px_per_s over the steps of a process, root mean square over the processes."""
     relative_between: float | None = None
-    """Standard deviation between processes beyond that, relative, pooled over the sweep's repeated specs; None where no
-    spec ran in two processes."""
+    """Further relative standard deviation between processes, pooled over the sweep's repeated specs; None if no spec
+    ran in two processes."""
     num_steps: int | None = None
-    """Measured optimizer steps of all processes, those that the gradient scaler skipped left out."""
+    """Measured optimizer steps of all processes, without those that the gradient scaler skipped."""
     num_skipped_steps: int | None = None
-    """Measured steps whose update the gradient scaler left out."""
+    """Measured steps that the gradient scaler skipped."""
     valid_px_per_s: Estimate | None = None
-    """Valid pixels of the measured blocks per second of their wall clock, skipped steps left out."""
+    """Valid pixels per second of wall clock in the measured blocks, without skipped steps."""
     padded_px_per_s: Estimate | None = None
-    """Padded pixels of the measured blocks per second of their wall clock, skipped steps left out."""
+    """Padded pixels per second of wall clock in the measured blocks, without skipped steps."""
     step_time: Estimate | None = None
-    """Mean seconds per optimizer step, skipped steps left out.
+    """Mean seconds per optimizer step, without skipped steps.
 
-    Its error is that of the seconds per padded pixel: the canvases of the subset are fixed, so that steps on them take
-    different times is no uncertainty.
+    It has the relative error of the seconds per padded pixel: the canvases of the subset are fixed, so differences
+    between them are not an uncertainty.
     """
     data_wait_ratio: float | None = None
     """Share of the measured steps' time that the training process waited for the loader."""
     power_w: float | None = None
-    """Mean power of the device while it measured, in watts, each process by its time; energy is this times time."""
+    """Mean power of the device during measuring, in watts, weighted by time; energy is this times time."""
     padding_ratio: float | None = None
-    """Padding waste of the plan of all training examples."""
+    """Padding ratio of the plan of all training examples."""
     lower_bound_padding_ratio: float | None = None
-    """No grouping of all training examples into as many micro-batches pads less than this."""
+    """Lower bound of padding_ratio for any grouping into the same number of micro-batches."""
     repeated_pair_ratio: float | None = None
-    """Share of the pairs within a step that one of the two epochs before had too, the larger of both."""
+    """Share of the pairs within a step that also shared a step one or two epochs before; the larger of the two."""
     num_passes: int | None = None
     """Forward and backward passes of the plan of all training examples."""
     largest_padded_pixels: int | None = None
     """Padded pixels of the largest micro-batch of that plan."""
     subset_padding_ratio: float | None = None
-    """Padding waste of the measured blocks."""
+    """Padding ratio of the measured blocks."""
     num_examples: int | None = None
     """Training examples of the whole plan."""
     num_valid_pixels: int | None = None
-    """Valid pixels of all of them, the same in every configuration of a corpus."""
+    """Valid pixels of these examples, equal for all configurations on a corpus."""
     epoch_time: Estimate | None = None
     """Seconds per epoch of all training examples: seconds per padded pixel of the blocks times the plan's pixels.
 
-    Taken as proportional to padded pixels: it is off where the canvases of the blocks are not those of the plan.
+    Assumes proportionality to padded pixels, so it is wrong if the blocks have other canvases than the plan.
     """
     worst_case_status: Status | None = None
-    """How the worst-case step of the family ended; None where no memory trial covers it."""
+    """Status of the worst-case step of the family; None without a memory trial."""
     worst_case_peak_bytes: int | None = None
     """Peak of the worst-case step of the family (MemorySummary.peak_bytes)."""
     capacity_bytes: int | None = None
-    """Memory of the device; of the host, or its container, on the CPU."""
+    """Memory of the device; on the CPU, memory of the host or container."""
 
 
 def latest_attempts(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
-    """Return the last attempt of every (spec_id, replicate) that says something, in the order of first appearance.
+    """Return the last attempt at every (spec_id, replicate), in the order of first appearance.
 
-    A failed repeat never replaces a measurement.
-    Of two records with the same attempt the later one counts. A spec does not name the machine: records of several
-    machines have to be told apart before.
+    A failed repeat never replaces a measurement. Of two records with the same attempt, the later one counts. A spec
+    does not name the machine, so separate the records of several machines first.
     """
     latest: dict[tuple[str, int], TrialRecord] = {}
     for record in records:
@@ -138,9 +137,9 @@ def _displaces(record: TrialRecord, other: TrialRecord) -> bool:
 
 
 def summarize_memory(records: Iterable[TrialRecord]) -> tuple[MemorySummary, ...]:
-    """Return one summary per family that has memory trials, in the order of first appearance.
+    """Return one summary per family with memory trials, in the order of first appearance.
 
-    Where a family was tried at several sizes, only the largest (height x width) is its worst case.
+    If a family was tried at several sizes, the largest (height x width) is its worst case.
     """
     families: dict[str, list[TrialRecord[MemorySpec]]] = {}
     for record in of_kind(latest_attempts(records), MemorySpec):
@@ -152,7 +151,7 @@ def summarize(records: Iterable[TrialRecord], *, noise: Noise | None = None) -> 
     """Return one summary per training spec, in the order of first appearance.
 
     Worst-case memory comes from the memory trials of the same family, run-to-run spread from every repeated spec.
-    ``noise`` is that of the records, where it is known already.
+    Pass the ``noise`` of the records if it is already known.
     """
     latest = latest_attempts(records)
     memory = {summary.family: summary for summary in summarize_memory(latest)}
@@ -164,7 +163,7 @@ def summarize(records: Iterable[TrialRecord], *, noise: Noise | None = None) -> 
 
 
 def by_spec(latest: Iterable[TrialRecord], kind: type[Kind]) -> tuple[tuple[TrialRecord[Kind], ...], ...]:
-    """Return the records of each spec of a kind, in the order of first appearance."""
+    """Return the records of one kind, grouped by spec, in the order of first appearance."""
     specs: dict[str, list[TrialRecord[Kind]]] = {}
     for record in of_kind(latest, kind):
         specs.setdefault(record.spec_id, []).append(record)
@@ -172,7 +171,7 @@ def by_spec(latest: Iterable[TrialRecord], kind: type[Kind]) -> tuple[tuple[Tria
 
 
 def distinct_warnings(processes: Iterable[TrialRecord]) -> tuple[TrialWarning, ...]:
-    """Return the warnings of all processes, equal ones once."""
+    """Return the warnings of all processes, without repeats."""
     distinct: list[TrialWarning] = []
     for warning in (warning for record in processes for warning in record.warnings):
         if warning not in distinct:
@@ -199,7 +198,7 @@ def _summarize_family(records: Sequence[TrialRecord[MemorySpec]]) -> MemorySumma
 
 
 def peak_bytes(reading: MemoryReading | None) -> int | None:
-    """Return the peak that has to fit, in bytes; None where the instrument saw only the whole process."""
+    """Return the peak that the device must hold, in bytes; None if the instrument saw only the whole process."""
     if reading is None or reading.instrument == "process":
         return None
     if reading.instrument == "cuda-caching-allocator":
@@ -250,7 +249,7 @@ def _with_times(
     *,
     padded_pixels: int | None,
 ) -> TrialSummary:
-    """Return the summary with every time and throughput that its processes support."""
+    """Return the summary with the times and throughputs of its processes."""
     figures = [one for _, one in timed]
 
     def over_processes(choose: Callable[[StepFigures], Estimate | None]) -> PooledFigure | None:

@@ -1,6 +1,7 @@
-"""The training loop, concern by concern: whose code it is, and what it costs an example where that was measured.
+"""Break the time of a training loop down by concern: whose code it is, and its seconds per example if measured.
 
-The loader's stages hold those before them, so a concern costs the difference of two; phases of a step are its own.
+Each loader stage includes those before it, so the time of a loading concern is the difference of two stages. The phases
+of a step are measured separately.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from vnbench.analysis.trials.loading import LoaderSummary, StageSummary
 from vnbench.records.readings import LoaderStageName
 
 Owner = Literal["project", "library", "framework"]
-"""``project``: code that nobody else can write, as it knows the images; ``library``: planning and measuring, as vnbench
-does; ``framework``: what every training loop has, as torch or a trainer on top of it does."""
+"""``project``: code that knows the images, which nobody else can write; ``library``: planning and measuring, as in
+vnbench; ``framework``: parts of every training loop, as in torch or a trainer on top of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Concern:
-    """One thing that a training loop has to see to."""
+    """One task of a training loop."""
 
     name: str
-    """What it is."""
+    """Name of the task."""
     owner: Owner
     """Whose code it is."""
     per_example: Estimate | None
-    """Seconds of it per example; None where it was not measured apart."""
+    """Seconds per example; None if not measured separately."""
     note: str
-    """What is to be known of it."""
+    """A remark for people."""
 
 
 UNMEASURED: Sequence[tuple[str, Owner, str]] = (
@@ -39,13 +40,13 @@ UNMEASURED: Sequence[tuple[str, Owner, str]] = (
     ("placing the network on its device, mixed precision, checkpointing", "framework", "inside forward and backward"),
     ("metrics, logging, stopping early", "framework", "not in a trial: it is to stay off the device's way"),
 )
-"""What no trial times apart."""
+"""Concerns that no trial times separately."""
 
 
 def time_breakdown(
     loading: Sequence[LoaderSummary], computing: Sequence[ComputeSummary], *, family: str, sampler: str
 ) -> tuple[Concern, ...]:
-    """Return the concerns of a configuration, those of an example's way first."""
+    """Return the concerns of a configuration: loading first, then computing, then those not measured."""
     summary = next((one for one in computing if one.spec.family == family and one.canvases), None)
     rows = [] if summary is None else [row for row in loading if _loads(row, summary, sampler)]
     inside = next((row for row in rows if row.spec.num_workers == 0 and row.stages), None)
@@ -113,7 +114,7 @@ def _computing(summary: ComputeSummary | None) -> Iterator[Concern]:
 
 
 def _mean_of_one_process(times: Sequence[Estimate]) -> Estimate:
-    """Return the mean of times that are off together, by the mean of what they are off by."""
+    """Return the mean of times with fully correlated errors; its error is the mean of their errors."""
     errors = [one.se for one in times if one.se is not None]
     return Estimate(
         value=fmean(one.value for one in times),
