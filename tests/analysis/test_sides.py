@@ -97,7 +97,7 @@ def test_figures_that_are_none_are_left_out_and_noted(times: tuple[Any, ...]) ->
     side = side_of([with_steps(record, step_time_s=times)])
     (configuration,) = side.configurations.values()
     assert "time" not in configuration.figures
-    assert side.notes == (f"trial {record.trial_id}: its time is no figure",)
+    assert side.notes == (f"trial {record.trial_id}: its time is not a valid number",)
 
 
 def test_columns_that_are_not_there_are_noted() -> None:
@@ -111,7 +111,7 @@ def test_columns_that_are_not_there_are_noted() -> None:
 def test_a_trial_that_stands_there_twice_is_noted() -> None:
     record = factory.measured_training_record(factory.training_spec())
     side = side_of([record, record])
-    assert side.notes == (f"trial {record.trial_id} stands there more than once",)
+    assert side.notes == (f"trial {record.trial_id} occurs more than once",)
     (configuration,) = side.configurations.values()
     assert configuration.figures["time"].num_processes == 1
 

@@ -1,1 +1,1 @@
-"""Sides compared with an interval: two revisions, or configurations of one sweep."""
+"""Compare two revisions, or configurations of one sweep, with intervals."""

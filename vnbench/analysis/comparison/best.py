@@ -1,4 +1,4 @@
-"""Which of several configurations may be the fastest, all comparisons together."""
+"""Decide which of several configurations may be the fastest, with one error rate for all comparisons."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from vnbench.analysis.statistics.estimate import CONFIDENCE
 from vnbench.analysis.statistics.ratio import Ratio
 
 NUM_NODES = 2_000
-"""Equal shares of probability over which the spread's own uncertainty is averaged."""
+"""Number of equal shares of probability over which the uncertainty of the spread is averaged."""
 
 
 @functools.lru_cache(maxsize=256)
 def best_quantile(num_others: int, degrees_of_freedom: float) -> float:
-    """Return the factor d at which no other is taken for slower than the best by mistake, in 95 % of cases.
+    """Return the factor d with which, in 95 % of cases, the truly best is not called slower than any other.
 
-    One-sided comparisons of ``num_others`` means with another one of equal variance, where all share one estimate of
-    the standard error: P(max((Z_k - Z_0) / sqrt(2)) <= d S) = 0.95, with S^2 distributed as chi^2_f / f (Dunnett, A
-    multiple comparison procedure for comparing several treatments with a control, Journal of the American Statistical
-    Association 50, 1955; for the best: Hsu, Multiple Comparisons, 1996, chapter 4).
+    It is for one-sided comparisons of ``num_others`` means with another mean of equal variance, if all share one
+    estimate of the standard error: P(max((Z_k - Z_0) / sqrt(2)) <= d S) = 0.95, with S^2 distributed as chi^2_f / f
+    (Dunnett, A multiple comparison procedure for comparing several treatments with a control, Journal of the American
+    Statistical Association 50, 1955; for the best: Hsu, Multiple Comparisons, 1996, chapter 4).
     """
     shares = (np.arange(NUM_NODES) + 0.5) / NUM_NODES
     freedom = degrees_of_freedom
-    # chdtri takes the upper tail.
+    # The argument of chdtri is the probability of the upper tail.
     scales_S = np.ones(1) if math.isinf(freedom) else np.sqrt(chdtri(freedom, shares) / freedom)
     nodes_Z, weights_Z = np.polynomial.hermite_e.hermegauss(60)
     weights_Z = weights_Z / weights_Z.sum()
@@ -40,9 +40,9 @@ def best_quantile(num_others: int, degrees_of_freedom: float) -> float:
 
 
 def may_be_fastest(ratio: Ratio, *, num_others: int) -> bool:
-    """Return whether a configuration may be as fast as the one that came out fastest.
+    """Return whether a configuration may be as fast as the one that was measured fastest.
 
-    ``ratio`` is its speed over that one's, ``num_others`` the number of configurations so compared.
+    ``ratio`` is its speed over the fastest one's; ``num_others`` is the number of configurations compared this way.
     """
     log = ratio.log
     return log.se is None or -log.value <= best_quantile(num_others, log.dof) * log.se

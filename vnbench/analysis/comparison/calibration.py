@@ -1,7 +1,7 @@
-"""What a machine's own noise makes of the gate: sweeps of one revision compared with each other (A/A).
+"""Calibrate the gate on a machine: compare sweeps of one revision with each other (A/A).
 
-How often the gate is wrong where nothing changed, how far whole sweeps lie apart, and how many processes it takes to
-see a change of a wanted size.
+This gives the rate of false alarms, the spread between whole sweeps, and the number of processes needed to find a
+change of a given size.
 """
 
 from __future__ import annotations
@@ -22,48 +22,48 @@ from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.analysis.statistics.shrinkage import MAX_WEIGHT, Prior, fit_prior
 
 NUM_RELABELLINGS = 1000
-"""Times that the processes of one revision are dealt to two sides: 10 false alarms among them are 1 %."""
+"""Number of random splits of one revision's processes into two sides; 10 false alarms among them are 1 %."""
 
 MAX_PROCESSES = 10_000
-"""Processes beyond which the answer is that it cannot be done."""
+"""Largest number of processes that is considered; beyond it a change counts as impossible to find."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """What sweeps of one revision say of the gate on this machine."""
+    """The behaviour of the gate on this machine, from sweeps of one revision."""
 
     num_rows: int
-    """Configurations with a time in every sweep and two processes a side or more."""
+    """Configurations with a time in every sweep and at least two processes per side."""
     num_processes: int
-    """Processes a side in the relabelled comparisons, of the row that had fewest."""
+    """Processes per side in the relabelled comparisons, for the row with the fewest."""
     num_comparisons: int
     """Relabelled comparisons."""
     num_false_alarms: int
-    """Those that found a regression."""
+    """Relabelled comparisons that found a regression."""
     num_sweep_pairs: int
     """Ordered pairs of whole sweeps."""
     num_sweep_alarms: int
-    """Those that found a regression, with sweep_spread left out."""
+    """Pairs of sweeps that found a regression, without sweep_spread in the intervals."""
     process_spread: float
-    """Standard deviation between processes of one configuration in one sweep, relative, median over the rows."""
+    """Relative standard deviation between processes of one configuration in one sweep, median over the rows."""
     largest_process_spread: float
-    """The same of the noisiest row."""
+    """The same for the noisiest row."""
     sweep_spread: float | None
-    """Standard deviation between whole sweeps beyond what their processes explain, relative; None with one sweep."""
+    """Relative standard deviation between whole sweeps that their processes do not explain; None with one sweep."""
     spreads: Mapping[str, float]
-    """Spread between processes by configuration."""
+    """Relative standard deviation between processes, by configuration."""
     detect: float
-    """The slowdown that is to be found."""
+    """Slowdown to find."""
     processes_all_rows: int | None
-    """Processes a side that find it in all rows together with POWER; None where no number does."""
+    """Processes per side that find it in the mean of all rows with probability POWER; None if no number does."""
     processes_one_row: int | None
-    """Processes a side that find it in a single row of median noise."""
+    """The same for a single row of median noise."""
     processes_noisiest_row: int | None
-    """The same of the noisiest row."""
+    """The same for the noisiest row."""
 
     @property
     def false_alarm_interval(self) -> tuple[float, float]:
-        """95 % interval of the share of false alarms (Clopper and Pearson, Biometrika 26, 1934)."""
+        """The 95 % interval of the share of false alarms (Clopper and Pearson, Biometrika 26, 1934)."""
         found, total = self.num_false_alarms, self.num_comparisons
         low = float(betaincinv(found, total - found + 1, 0.025)) if found else 0.0
         high = float(betaincinv(found + 1, total - found, 0.975)) if found < total else 1.0
@@ -71,10 +71,10 @@ class Calibration:
 
 
 def calibrate(sweeps: Sequence[Side], *, detect: float, tolerances: Tolerances, seed: int) -> Calibration | None:
-    """Return the calibration of some sweeps; None where no configuration has four processes together.
+    """Return the calibration from sweeps of one revision; None if no configuration has enough processes.
 
-    Processes are dealt to two equal sides at random, those of each sweep by themselves as far as they go, so that what
-    sets whole sweeps apart does not enter the relabelled comparisons.
+    The processes of each sweep are split at random into two equal sides; an odd one is left out. So differences between
+    whole sweeps do not enter the relabelled comparisons. A configuration needs at least two processes per side.
     """
     rows = _common_rows(sweeps)
     usable = {name: parts for name, parts in rows.items() if sum(len(part) // 2 for part in parts) >= 2}
@@ -126,7 +126,7 @@ def calibrate(sweeps: Sequence[Side], *, detect: float, tolerances: Tolerances, 
 
 
 def is_alarm(pairs: Sequence[tuple[SideFigure, SideFigure]], *, tolerance: float) -> bool:
-    """Return whether the gate finds a regression in some pairs of times."""
+    """Return whether the gate finds a regression in pairs of times (baseline, candidate)."""
     rows, overall = compare_times(pairs)
     found = [*rows, *([] if overall is None else [overall])]
     return any(ratio.is_slower(tolerance) for ratio in found)
@@ -142,10 +142,10 @@ def processes_needed(
     num_averaged: int = 1,
     sweep_spread: float = 0.0,
 ) -> int | None:
-    """Return the processes a side with which a slowdown of ``detect`` is found with POWER; None where no number does.
+    """Return the processes per side that find a slowdown of ``detect`` with probability POWER; None if none do.
 
-    ``num_averaged`` rows are averaged: 1 for a single row, all for their geometric mean. The error rate is shared by
-    ``num_rows`` rows and their mean.
+    ``num_averaged`` is the number of rows that are averaged: 1 for a single row, all for their geometric mean. The
+    ``num_rows`` rows and their mean share the error rate.
     """
     level = 1 - FAMILY_ERROR / (num_rows + (num_rows > 1))
     lent = 0.0 if prior is None else prior.degrees_of_freedom
@@ -162,7 +162,7 @@ def processes_needed(
 
 
 def _common_rows(sweeps: Sequence[Side]) -> dict[str, list[tuple[float, ...]]]:
-    """Return the times of each configuration that every sweep has, sweep by sweep."""
+    """Return the times of each configuration that all sweeps have, sweep by sweep."""
     first, *others = sweeps
     return {
         name: [side.configurations[name].figures["time"].values for side in sweeps]
@@ -186,14 +186,14 @@ def _whole(parts: Sequence[Sequence[float]], i: int, j: int) -> tuple[SideFigure
 
 
 def _within(parts: Sequence[Sequence[float]]) -> float:
-    """Return the variance of the logarithm between the processes of one sweep, pooled over the sweeps."""
+    """Return the variance of the logarithm between processes of one sweep, pooled over the sweeps."""
     repeated = [[math.log(value) for value in part] for part in parts if len(part) > 1]
     freedom = sum(len(part) - 1 for part in repeated)
     return sum((len(part) - 1) * statistics.variance(part) for part in repeated) / freedom
 
 
 def _sweep_spread(rows: Sequence[Sequence[Sequence[float]]]) -> float:
-    """Return the standard deviation between sweeps of the mean over all rows, less what their processes explain."""
+    """Return the standard deviation between sweeps of the mean over all rows, without the part of their processes."""
     num_sweeps = len(rows[0])
     means = [
         statistics.fmean(statistics.fmean(map(math.log, parts[sweep])) for parts in rows) for sweep in range(num_sweeps)

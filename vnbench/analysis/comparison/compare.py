@@ -1,4 +1,4 @@
-"""The comparison of a candidate with its baseline, row by row, and what follows from all rows together."""
+"""Compare a candidate with its baseline, row by row, and decide the outcome."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from vnbench.records.readings import METRICS, Metric
 Outcome = Literal["pass", "regression", "undecided"]
 
 SUMMARY_PRECISION = 1e-3
-"""Summaries are kept with four digits, which are right to 0.05 %."""
+"""Relative tolerance for equal summaries: they are kept with four digits, which are right to 0.05 %."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """What a comparison found."""
+    """The result of a comparison."""
 
     rows: tuple[Row, ...]
     """All rows, in the order of the baseline; the geometric mean comes first."""
     differing: tuple[str, ...] = ()
-    """Keys that do not agree, each with both values: nothing was compared then."""
+    """Keys that differ, each with both values; if there are any, nothing was compared."""
     notes: tuple[str, ...] = ()
-    """What could not be read on either side."""
+    """Notes on what could not be read on either side."""
     sweep_spread: float = 0.0
-    """Relative standard deviation between whole sweeps that was put into the intervals of times."""
+    """Relative standard deviation between whole sweeps, included in the intervals of times."""
     is_in_turn: bool = False
-    """Whether what was decided last rests on both sides measured in turn."""
+    """Whether the last decision rests on both sides measured in turn."""
     not_in_baseline: tuple[str, ...] = ()
-    """Configurations that only the candidate has: nothing was compared with them."""
+    """Configurations that only the candidate has, which were not compared."""
 
     @property
     def outcome(self) -> Outcome:
-        """Regression with a row that is worse, pass where every row was decided, undecided otherwise."""
+        """``regression`` if a row is worse, ``pass`` if every row was decided, otherwise ``undecided``."""
         verdicts = {row.verdict for row in self.rows}
         if "worse" in verdicts:
             return "regression"
@@ -55,7 +55,7 @@ class Comparison:
 
     @property
     def is_blunt_only(self) -> bool:
-        """Whether noise alone leaves it undecided: everything was there, could be read and compared."""
+        """Whether only noise leaves it undecided: nothing was missing or unreadable."""
         return (
             self.outcome == "undecided"
             and bool(self.rows)
@@ -73,12 +73,12 @@ def compare(
     family_error: float = FAMILY_ERROR,
     sweep_spread: float = 0.0,
 ) -> Comparison:
-    """Return the comparison of two sides in some metrics, all unless told otherwise.
+    """Return the comparison of two sides in the given metrics, by default all.
 
     ``family_error`` and ``sweep_spread`` are those of ratios.compare_times.
 
-    The names of device, processor and threads have to agree only where times are compared: everything else depends on
-    the type of the device alone.
+    Device name, processor and threads must agree only if times are compared; all other metrics depend only on the type
+    of the device.
     """
     tolerances = tolerances or Tolerances()
     notes = tuple(dict.fromkeys((*baseline.notes, *candidate.notes)))
@@ -107,11 +107,11 @@ def compare(
 
 
 def differing_keys(baseline: Side, candidate: Side, *, has_times: bool) -> tuple[str, ...]:
-    """Return the keys that do not agree, each with both values.
+    """Return the keys that differ, each with both values.
 
-    Processor and threads matter to times alone, and are not compared where one side does not tell them.
-    Corpora are told only where no configuration is common: a specification names its corpus, so that rows of different
-    ones are never compared with each other.
+    Device name, processor and threads matter only for times; processor and threads are skipped if one side lacks them.
+    Corpora are compared only if the sides have no common configuration: a spec names its corpus, so rows of different
+    corpora are never compared.
     """
     has_common = bool(baseline.configurations.keys() & candidate.configurations.keys())
     found = []
@@ -134,7 +134,7 @@ def _rows(
     tolerances: Tolerances,
     metrics: Collection[Metric],
 ) -> list[Row]:
-    """Return the rows of one configuration, those of time still without an interval and a verdict."""
+    """Return the rows of one configuration; rows of time have no interval and no verdict yet."""
     rows = [status_row(identity, before, after)] if "status" in metrics and (before.statuses or after is None) else []
     for metric in METRICS:
         there = before.figures.get(metric)
@@ -166,7 +166,7 @@ def _with_times(
     *,
     tolerance: float,
 ) -> list[Row]:
-    """Return the rows with the verdicts of their times, and the geometric mean before them."""
+    """Return the rows with verdicts for times, after a row for the geometric mean."""
     timed = [row for row in rows if row.metric == "time" and row.spec_id in pairs]
     ratios, overall = compared
     decided = {
@@ -194,7 +194,7 @@ def _with_times(
 
 
 def _is_identical(before: SideFigure, after: SideFigure) -> bool:
-    """Return whether both sides hold the same figures, as far as their digits go where only a summary was kept."""
+    """Return whether both sides hold the same figures; summaries are compared within SUMMARY_PRECISION."""
     if before.values and after.values:
         return before.values == after.values
     names = ("value", "smallest", "largest")

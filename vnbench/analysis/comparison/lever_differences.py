@@ -1,4 +1,4 @@
-"""In which levers two specs differ, and which spec another was varied from."""
+"""Find the levers in which specs differ, and the spec that another was varied from."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ LEVER_FIELDS = (
     "shape_visits",
     "sampler",
 )
-"""Fields that say what is measured; the others say how, or follow from these."""
+"""Fields that say what is measured; other fields say how, or follow from these."""
 
 
 def differing_levers(one: TrialSpec, other: TrialSpec) -> tuple[str, ...]:
     """Return the levers in which two specs differ, in the order of LEVER_FIELDS.
 
-    A micro-batch that is the whole batch follows it, and so does the norm where one side's precision is not a reduced
-    one: both settings of the norm then compute in fp32.
+    Two differences do not count. A micro-batch that equals the batch on both sides follows the batch. A norm precision
+    follows the precision unless both precisions are reduced: otherwise both settings of the norm compute in fp32.
     """
     names = [name for name in LEVER_FIELDS if getattr(one, name) != getattr(other, name)]
     if "micro_batch_size" in names and one.accumulation_steps == other.accumulation_steps == 1:
@@ -47,10 +47,10 @@ def is_comparable(one: TrialSpec, other: TrialSpec) -> bool:
 
 
 def centre_among(specs: Sequence[TrialSpec], *, num_processes: Sequence[int]) -> TrialSpec | None:
-    """Return the spec that a sweep was varied from, as far as its trials tell; None for no specs.
+    """Return the spec that a sweep was probably varied from; None without specs.
 
-    It is the one with the most processes, as the reference trial is repeated; of those the one that most others differ
-    from in one lever, then the first.
+    It is the spec with the most processes, because a sweep repeats its reference trial. Among several, it is the spec
+    from which most others differ in one lever, then the first.
     """
     if not specs:
         return None
@@ -64,9 +64,10 @@ def centre_among(specs: Sequence[TrialSpec], *, num_processes: Sequence[int]) ->
 
 
 def varied_from(spec: TrialSpec, specs: Sequence[TrialSpec], *, centre: TrialSpec) -> TrialSpec | None:
-    """Return the spec from which one differs in a single lever and that is nearer to the centre; None where none is.
+    """Return the spec nearer to the centre from which ``spec`` differs in a single lever; None without one.
 
-    Samplers differ only where a pass holds several examples, so that around a batch of 1 they are varied at batch 2.
+    It need not be the centre: samplers differ only if a pass holds several examples, so around a batch of 1 they are
+    varied at batch 2.
     """
     distance = len(differing_levers(spec, centre))
     bases = [

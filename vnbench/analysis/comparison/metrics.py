@@ -1,4 +1,4 @@
-"""What a candidate is compared with its baseline in: a new metric is its word in records.readings and an entry here."""
+"""Define the metrics of a comparison; a new metric needs its name in records.readings.Metric and an entry here."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from vnbench.records.record import TrialRecord
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """How a metric is read and told. The larger figure is the worse one."""
+    """The definition of a metric. Larger figures are worse."""
 
     unit: str
     """Unit of its figures."""
     read: Callable[[TrialRecord], float | None]
-    """Reads the figure of a trial that ended ``ok``; None where it has none."""
+    """Reads the figure of a trial that ended ``ok``; returns None if it has no figure."""
     digits: int | None = None
-    """Significant digits that a baseline file keeps; None for a whole number, which is kept as it is."""
+    """Significant digits in a baseline file; None keeps a whole number unchanged."""
     tolerance: Literal["time", "memory", "padding"] | None = None
-    """Which of the tolerances it has; None for none: it is a count."""
+    """Name of its tolerance; None for a count, which has no tolerance."""
 
 
 def _time_s(record: TrialRecord) -> float | None:
-    """Return one figure of the time that a process took, which only ever is compared with itself.
+    """Return one figure for the time of a process, comparable only with the same spec; None without valid times.
 
-    Training: seconds per megapixel of valid pixels. Computing: the geometric mean over the canvases of the mean step,
-    in seconds, so that a cost per step shows as well as one per pixel. Loading: seconds per megapixel of valid pixels
-    at the last stage that training waits for.
+    Training: seconds per megapixel of valid pixels. Compute: seconds of the mean step, as geometric mean over the
+    canvases, so that costs per step show as well as costs per pixel. Loader: seconds per megapixel of valid pixels, at
+    the last stage that training waits for.
     """
     if record.kind == "memory" or why_not_timed(record) is not None:
         return None
@@ -63,7 +63,7 @@ def _epoch_padding(record: TrialRecord) -> float | None:
 
 
 def _peak_bytes(record: TrialRecord, name: str) -> float | None:
-    """Return the largest peak of a trial: of its own step, or of a compute trial's canvases."""
+    """Return the largest peak of a trial, over its step and the canvases of a compute trial; None if unknown."""
     peaks = [getattr(canvas, name) for canvas in record.canvases]
     if record.memory is not None and record.memory.instrument != "process":
         peaks.append(getattr(record.memory, name))
@@ -86,4 +86,4 @@ COMPARED: Mapping[Metric, Compared] = {
     ),
     "operators": Compared(unit="operators", read=lambda record: record.memory.num_operators if record.memory else None),
 }
-"""Every metric but the status, which is no figure."""
+"""Every metric except the status, which is not a number."""

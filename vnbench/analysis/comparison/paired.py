@@ -1,23 +1,24 @@
-"""Ratios between configurations that trained on the same examples, with the interval of the paired ratio.
+"""Compute ratios between configurations that trained on the same examples, with paired intervals.
 
-All training trials of a sweep train on the same examples, so what images cost is the same on both sides and cancels:
-large images that take longer per pixel are no noise. What is left has two parts, both relative: sigma_b^2 between
-processes, the same for every spec of a sweep (analysis.statistics.process_spread), and w^2 within them. The variance
-of the logarithm of a ratio of means over m and n processes is (1/m + 1/n) sigma_b^2 + w^2, with w^2 the sum of both.
+All training trials of a sweep train on the same examples, so the cost of the images is the same on both sides and
+cancels: a higher cost per pixel of large images is not noise. Two relative parts remain: sigma_b^2 between processes,
+equal for every spec of a sweep (analysis.statistics.process_spread), and w^2 within processes. The variance of the
+logarithm of a ratio of means over m and n processes is (1/m + 1/n) sigma_b^2 + w^2, with w^2 summed over both sides.
 
-w^2 comes, in this order, from
+w^2 comes from the first of these sources that is available:
 
-1. repeated steps of both sides (other epochs, other processes): residuals around each step's own mean, pooled over the
-   specs of the sweep where a side's own are few;
-2. steps that are the same groups of examples in the same canvases on both sides, paired one by one: residuals of
-   y - R x (stats.correlated_ratio_of_sums), in which is what the sides do to one canvas more than to another; together
-   with the noise of steps of those specs that repeat theirs;
-3. where examples are grouped otherwise, the whole epoch is what both have in common, and the noise of a step is that of
-   the specs that repeat theirs, relative to its length: fewer and longer steps are noisier together;
-4. with nothing repeated anywhere, each side's steps as draws, canvases of different cost included: too wide.
+1. Both sides repeated steps (in other epochs or processes): residuals around the mean of each step, pooled over the
+   specs of the sweep if a side has few of its own.
+2. Both sides have the same steps (equal examples and canvases), paired one by one: residuals of y - R x
+   (statistics.means.correlated_ratio_of_sums). These include differences between canvases in the ratio of the sides.
+   They are pooled with the noise of steps of the specs that repeat theirs.
+3. The sides group examples differently: only the whole epoch is common. The noise of a step is that of the specs that
+   repeat theirs, relative to its length, so fewer and longer steps are noisier in sum.
+4. Nothing was repeated: the steps of each side count as draws, including differences between canvases. These intervals
+   are too wide.
 
-The spread between processes is pooled over all repeated specs of the sweep. Moderation by a prior (analysis.moderation)
-would not help: it needs five repeated specs with a spread of their own each.
+The spread between processes is pooled over all repeated specs of the sweep. Shrinkage (analysis.statistics.shrinkage)
+would not help: it needs five repeated specs, each with its own spread.
 """
 
 from __future__ import annotations
@@ -43,50 +44,50 @@ from vnbench.analysis.trials.steps_seen import (
 )
 
 MAX_EXPLAINED = 0.7
-"""Share of what steps explain below which a spread, squared, counts as explained by them. At 1 the spread is taken for
-explained too often where it is not, and 92 % of the intervals hold the truth (simulated)."""
+"""A squared spread of at most this share of what steps explain counts as explained by the steps. With 1 instead, too
+many spreads count as explained, and only 92 % of the intervals hold the truth (simulated)."""
 
 OWN_FREEDOM = 6
-"""Degrees of freedom from which on the noise of a spec's own steps is taken, and not that of all specs: Student's t is
-2.4 there, and 12.7 with two images in two processes."""
+"""Fewest degrees of freedom with which the noise of a spec's own steps is used instead of that of all specs: Student's
+t is 2.4 with 6 degrees of freedom, and 12.7 with two images in two processes."""
 
 MIN_FREEDOM = 2
-"""Degrees of freedom of a spread below which what steps say lends it none: two processes often agree by chance."""
+"""Fewest degrees of freedom of a spread that may gain any from steps: two processes often agree by chance."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
-    """The processes of one spec with a valid timing."""
+    """The processes of one spec that have valid times."""
 
     processes: tuple[SeenProcess, ...]
-    """At least one."""
+    """The processes, at least one."""
 
     @property
     def time(self) -> float:
-        """Mean over the processes of the seconds per valid pixel."""
+        """Seconds per valid pixel, mean over the processes."""
         return fmean(one.time.value for one in self.processes)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of an epoch's steps, the same in all processes; empty where they are not known, or differ."""
+        """Shapes of an epoch's steps, if equal in all processes; empty if unknown or different."""
         shapes = self.processes[0].shapes
         return shapes if all(one.shapes == shapes for one in self.processes) else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepNoise:
-    """What the repetitions of a sweep say of all of its training trials."""
+    """The noise of all training trials of a sweep, from its repetitions."""
 
     spread: Spread | None
-    """Between processes; None where no spec ran in two."""
+    """Spread between processes; None if no spec ran in two processes."""
     steps: StepNoise | None
-    """Of steps within a process, pooled over the specs that repeat theirs; None where none does."""
+    """Noise of steps within a process, pooled over the specs with repeated steps; None without any."""
 
 
 def sweep_noise(sides: Sequence[Side], *, borrowed: Spread | None = None) -> SweepNoise:
-    """Return what the repeated trials among some specs say of all of them.
+    """Return the noise of a sweep's training trials from those that were repeated.
 
-    ``borrowed`` is the spread of another kind of trial, for a sweep whose training trials are not repeated.
+    ``borrowed`` is the spread of another kind of trial, used if no training trial was repeated.
     """
     own = [(side, step_noise(side.processes)) for side in sides]
     spread = spread_of([[_figures(side, noise)] for side, noise in own])
@@ -97,7 +98,7 @@ def sweep_noise(sides: Sequence[Side], *, borrowed: Spread | None = None) -> Swe
 
 
 def compare_speed(side: Side, reference: Side, *, noise: SweepNoise) -> Ratio:
-    """Return the valid pixels per second of one side over those of another that trained on the same examples."""
+    """Return the speed (valid pixels per second) of one side over that of another on the same examples."""
     within = _within(side, reference, noise.steps)
     variance, freedom = _variance(within, noise.spread, share=1 / len(side.processes) + 1 / len(reference.processes))
     se = None if variance is None else math.sqrt(variance)
@@ -105,7 +106,7 @@ def compare_speed(side: Side, reference: Side, *, noise: SweepNoise) -> Ratio:
 
 
 def _figures(side: Side, noise: StepNoise | None) -> list[Estimate]:
-    """Return the processes' times with the errors that repeated steps give them."""
+    """Return the times of the processes, with errors from repeated steps."""
     if noise is None:
         return [Estimate(value=one.time.value) for one in side.processes]
     error = noise.relative / math.sqrt(equal_steps(side.shapes))
@@ -120,7 +121,7 @@ def _figures(side: Side, noise: StepNoise | None) -> list[Estimate]:
 
 
 def _within(side: Side, reference: Side, steps: StepNoise | None) -> tuple[float, float] | None:
-    """Return the variance of the logarithm of the ratio that steps explain, and its degrees of freedom."""
+    """Return the part w^2 of the variance of the logarithm of the ratio, and its degrees of freedom."""
     sides = (side, reference)
     own = [step_noise(one.processes) for one in sides]
     known = [
@@ -139,7 +140,7 @@ def _within(side: Side, reference: Side, steps: StepNoise | None) -> tuple[float
 
 
 def _better_known(own: StepNoise | None, pooled: StepNoise | None) -> StepNoise | None:
-    """Return the noise of a side's own steps, or where they say little that of all specs of the sweep."""
+    """Return the noise of a side's own steps; the pooled noise of the sweep if the side has few or none."""
     if own is None or (pooled is not None and own.degrees_of_freedom < OWN_FREEDOM):
         return pooled
     return own
@@ -161,13 +162,13 @@ def _pooled(one: tuple[float, float], other: tuple[float, float] | None) -> tupl
 
 
 def _of_mean(side: Side, noise: StepNoise) -> tuple[float, float]:
-    """Return the variance of a side's mean, relative, from the noise of its steps."""
+    """Return the relative variance of a side's mean from the noise of its steps, and its degrees of freedom."""
     share = math.fsum(1 / len(one.epochs_s) for one in side.processes) / len(side.processes) ** 2
     return share * noise.relative**2 / equal_steps(side.shapes), noise.degrees_of_freedom
 
 
 def _of_draws(side: Side) -> tuple[float, float] | None:
-    """Return the variance of a side's mean, relative, where its steps are taken as draws."""
+    """Return the relative variance of a side's mean with its steps as draws, and its degrees of freedom."""
     known = [
         (one.time.relative_error**2 / len(side.processes) ** 2, one.time.dof)
         for one in side.processes
@@ -179,11 +180,11 @@ def _of_draws(side: Side) -> tuple[float, float] | None:
 def _variance(within: tuple[float, float] | None, spread: Spread | None, *, share: float) -> tuple[float | None, float]:
     """Return the variance of the logarithm of a ratio, and its degrees of freedom.
 
-    ``share`` is 1/m + 1/n for m and n processes. The spread s as observed holds what its own steps explain, v. Where
-    the steps of this pair explain more than that, the difference is added, as between.mean_of_processes does; where
-    they explain all of the spread and more, their own error is the better known and the larger one, and it is taken.
-    Simulated with one to three processes a side, one epoch or two, and spreads of 0 to 3 times the noise of an epoch:
-    93 to 98 % of the intervals hold the truth (tests/analysis/test_paired.py).
+    ``share`` is 1/m + 1/n for m and n processes. The observed spread s includes the part v that its own steps explain.
+    If the steps of this pair explain more than v, the difference is added, as in process_spread.mean_of_processes. If
+    steps explain the whole spread and more, the error of the steps is larger and better known, and it is used instead.
+    In simulations with one to three processes per side, one or two epochs, and spreads of 0 to 3 times the noise of an
+    epoch, 93 to 98 % of the intervals hold the truth (tests/analysis/test_paired.py).
     """
     if spread is None:
         return within or (None, math.inf)
@@ -203,9 +204,9 @@ def _variance(within: tuple[float, float] | None, spread: Spread | None, *, shar
 
 
 def _freedom_of_sum(*parts: tuple[float, float]) -> float:
-    """Return degrees of freedom at which the half-width of a sum is the parts' own, added in squares.
+    """Return the degrees of freedom with which the squared half-width of a sum is the sum of those of its parts.
 
-    Welch's and Satterthwaite's are too many where a spread of two degrees of freedom came out small by chance.
+    Welch's and Satterthwaite's formula gives too many if a spread with two degrees of freedom is small by chance.
     """
     total = math.fsum(variance for variance, _ in parts)
     squares = math.fsum(variance * student_t(freedom) ** 2 for variance, freedom in parts)

@@ -1,8 +1,8 @@
-"""Ratios of times between two sides with intervals that hold for all rows together, and what they could have seen.
+"""Compute ratios of times between two sides, with intervals that hold for all rows together.
 
-Differences of means of logarithms, on Student's t: variances between processes are shrunk over the rows
-(analysis.statistics.shrinkage), and the error rate is shared evenly by the rows and their geometric mean (Bonferroni),
-so that FAMILY_ERROR is the chance that any interval misses its ratio.
+The ratios are differences of means of logarithms, with intervals from Student's t. Variances between processes are
+shrunk over the rows (analysis.statistics.shrinkage). The rows and their geometric mean share the error rate evenly
+(Bonferroni), so FAMILY_ERROR is the probability that any interval misses its ratio.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.analysis.statistics.shrinkage import fit_prior, shrink
 
 FAMILY_ERROR = 0.01
-"""Chance that any of a comparison's intervals misses its ratio, to either side."""
+"""Probability that any interval of a comparison misses its ratio, on either side."""
 
 
 def compare_times(
     pairs: Sequence[tuple[SideFigure, SideFigure]], *, family_error: float = FAMILY_ERROR, sweep_spread: float = 0.0
 ) -> tuple[tuple[Ratio, ...], Ratio | None]:
-    """Return the ratio of every pair (baseline, candidate), and their geometric mean; None for it below two pairs.
+    """Return the ratio of every pair (baseline, candidate), and their geometric mean, or None with under two pairs.
 
-    ``sweep_spread`` is the relative standard deviation between sweeps as wholes, which all rows share: a warm room, a
-    neighbour on the machine. No repetition within a sweep shows it (vnbench.analysis.comparison.calibration).
+    ``sweep_spread`` is the relative standard deviation between whole sweeps, which all rows share, for example because
+    of a warm room or another program. Repetitions within a sweep do not show it; see comparison.calibration.
 
-    The geometric mean weighs all rows alike. Where each row's own noise is known its error follows from theirs;
-    otherwise from how much the rows' ratios differ, which needs no repetition and takes unequal effects for noise.
+    All rows have equal weight in the geometric mean. If the noise of every row is known, the error of the mean follows
+    from it. Otherwise it follows from the differences between the rows' ratios, which needs no repetition but counts
+    different effects as noise.
     """
     logs = [math.log(candidate.value / baseline.value) for baseline, candidate in pairs]
     freedoms = [baseline.num_processes + candidate.num_processes - 2 for baseline, candidate in pairs]
@@ -51,14 +52,14 @@ def compare_times(
 
 
 def _pooled_variance(baseline: SideFigure, candidate: SideFigure) -> float:
-    """Return the variance within the two sides together; 0 where neither has two processes."""
+    """Return the variance within the two sides, pooled; 0 if neither has two processes."""
     parts = [(side.num_processes - 1, side.log_variance) for side in (baseline, candidate)]
     total = sum(freedom for freedom, variance in parts if variance is not None)
     return sum(freedom * variance for freedom, variance in parts if variance is not None) / total if total else 0.0
 
 
 def _overall(logs: Sequence[float], errors: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
-    """Return the squared standard error of the mean over the rows, and its degrees of freedom."""
+    """Return the squared standard error of the mean over the rows, and its degrees of freedom; None for one row."""
     count = len(logs)
     if count < 2:
         return None

@@ -1,7 +1,7 @@
-"""Rows of a comparison: one metric of one configuration on both sides, and what follows from it.
+"""Decide the rows of a comparison: one metric of one configuration on both sides, with a verdict.
 
-Nothing passes that was not shown: what is missing, and what is too noisy to show a change of the tolerance, has a
-verdict of its own.
+A row passes only if the data show it: missing rows, and rows too noisy to show a change of the tolerance, have their
+own verdicts.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ Verdict = Literal["better", "worse", "same", "ambiguous", "missing"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 ALL_ROWS = "all"
-"""Identity of the row that stands for all configurations together: the geometric mean of their time ratios."""
+"""Identity of the row for all configurations together: the geometric mean of their time ratios."""
 
 OUT_OF_ROOM = frozenset({"oom", "skipped"})
-"""Statuses of a configuration that does not fit: which of the two it has depends on the order of the trials."""
+"""Statuses of a configuration that does not fit into memory; the order of the trials decides which of the two."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tolerances:
-    """Changes for the worse that are allowed, relative. Counts have none."""
+    """Allowed relative changes for the worse. Counts have no tolerance."""
 
     time: float = 0.015
-    """Of a time."""
+    """Allowed increase of a time."""
     memory: float = 0.005
-    """Of a peak."""
+    """Allowed increase of a memory peak."""
     padding: float = 0.001
-    """Of the padded pixels per valid pixel."""
+    """Allowed increase of padded pixels per valid pixel."""
 
     def of(self, metric: Metric) -> float:
-        """Return the tolerance of a metric."""
+        """Return the tolerance of a metric; 0 for a count."""
         name = COMPARED[metric].tolerance if metric in COMPARED else None
         return 0.0 if name is None else float(getattr(self, name))
 
@@ -48,32 +48,32 @@ class Row:
     """One metric of one configuration on both sides."""
 
     spec_id: str
-    """Identity of the configuration; ALL_ROWS for the geometric mean over all of them."""
+    """Identity of the configuration; ALL_ROWS for the geometric mean over all configurations."""
     spec: TrialSpec | None
-    """What was measured; None for the geometric mean, and for a benchmark of another tool."""
+    """The spec; None for the geometric mean and for a benchmark of another tool."""
     metric: Metric
-    """Which metric."""
+    """The metric."""
     baseline: float | None
-    """Figure of the baseline in the metric's unit (metrics.COMPARED); None where it has none."""
+    """Figure of the baseline, in the metric's unit (metrics.COMPARED); None without one."""
     candidate: float | None
-    """Figure of the candidate."""
+    """Figure of the candidate; None without one."""
     ratio: float | None
-    """Candidate over baseline: above 1 is worse."""
+    """Candidate over baseline; above 1 is worse."""
     interval: tuple[float, float] | None
-    """Of a time the interval of the ratio, corrected for the number of rows; of everything else the ratios of the
-    extremes of the processes; None where nothing tells it."""
+    """For a time, the interval of the ratio, corrected for the number of rows; for other metrics, the ratios of the
+    extremes of the processes; None if unknown."""
     smallest_detectable: float | None
-    """Least change for the worse, relative, that would have been found: of a time in 95 % of cases."""
+    """Smallest relative change for the worse that would have been found (for a time, in 95 % of cases)."""
     verdict: Verdict
-    """What follows."""
+    """The verdict."""
     reason: str
-    """Why, in one line for people."""
+    """The reason for the verdict, in one line for people."""
     num_processes: tuple[int, int] = (0, 0)
-    """Processes of the baseline and of the candidate; of the geometric mean the fewest of any row."""
+    """Processes of baseline and candidate; for the geometric mean, the fewest of any row."""
 
 
 def status_row(identity: str, before: Configuration, after: Configuration | None) -> Row:
-    """Return the row of how a configuration's processes ended; any failure that the baseline did not have is worse."""
+    """Return the row that compares the statuses of a configuration's processes; any new failure is worse."""
     verdict: Verdict = "missing"
     reason = why_missing(after)
     if after is not None and after.statuses:
@@ -114,7 +114,7 @@ def _statuses(configuration: Configuration) -> str:
 
 
 def why_missing(after: Configuration | None) -> str:
-    """Return why the candidate has no figure where the baseline has one, in one line."""
+    """Return in one line why the candidate has no figure although the baseline has one."""
     if after is None:
         return "the candidate does not have this configuration"
     if after.cause is not None and "ok" not in after.statuses:
@@ -123,7 +123,7 @@ def why_missing(after: Configuration | None) -> str:
 
 
 def near_exact_row(row: Row, before: SideFigure, after: SideFigure, *, tolerance: float) -> Row:
-    """Return a row whose figures hardly differ between processes: their largest values are compared as they are."""
+    """Return the row of a metric that hardly differs between processes: compare the largest values directly."""
     ratio = after.largest / before.largest
     low, high = after.smallest / before.largest, after.largest / before.smallest
     spread = max(before.largest / before.smallest, after.largest / after.smallest) - 1
@@ -145,7 +145,7 @@ def near_exact_row(row: Row, before: SideFigure, after: SideFigure, *, tolerance
 
 
 def time_row(row: Row, ratio: Ratio, *, is_identical: bool, tolerance: float) -> Row:
-    """Return a row with the ratio of its times and what it says; identical figures are the same whatever that is."""
+    """Return a row with the ratio of its times and the verdict, which is ``same`` for identical figures."""
     verdict, reason = _time_verdict(ratio, tolerance=tolerance, num_processes=row.num_processes)
     if is_identical:
         verdict, reason = "same", "identical"
@@ -160,17 +160,17 @@ def time_row(row: Row, ratio: Ratio, *, is_identical: bool, tolerance: float) ->
 
 
 def _time_verdict(ratio: Ratio, *, tolerance: float, num_processes: tuple[int, int]) -> tuple[Verdict, str]:
-    """Return what the ratio of a time says, and why.
+    """Return the verdict on a ratio of times, and the reason.
 
-    Worse: the interval excludes 1 and the estimate is at least the tolerance; better the same to the other side. Same:
-    no slowdown of the tolerance, either because the interval ends below it, or because the interval is narrow enough to
-    have shown one. Ambiguous: neither.
+    Worse: the interval excludes 1 and the estimate is at least the tolerance; better: the same on the other side. Same:
+    there is no slowdown of the tolerance, because the interval ends below it or is narrow enough to have shown one.
+    Ambiguous: all other cases.
     """
     limit = math.log1p(tolerance)
     if ratio.interval is None or ratio.half_width is None:
         return (
             "ambiguous",
-            "one process on each side: nothing tells how far processes differ; measure with --replicates",
+            "one process on each side: the spread between processes is unknown; measure with --replicates",
         )
     low, high = ratio.interval
     text = f"{_change(ratio.value)} ({_change(low)} to {_change(high)})"
@@ -180,7 +180,7 @@ def _time_verdict(ratio: Ratio, *, tolerance: float, num_processes: tuple[int, i
         return "better", f"faster: {text}"
     if high < 1 + tolerance or (ratio.half_width <= limit and ratio.log.value < limit):
         return "same", f"no slowdown of {_share(tolerance)}: {text}"
-    # The half-width falls with the square root of the processes.
+    # The half-width falls with the square root of the number of processes.
     needed = math.ceil(min(num_processes) * (ratio.half_width / limit) ** 2)
     more = f"; about {needed:,} processes a side would decide it" if needed > min(num_processes) else ""
     return "ambiguous", f"noise exceeds the tolerance of {_share(tolerance)}: {text}{more}"

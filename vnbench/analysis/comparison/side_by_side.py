@@ -1,4 +1,4 @@
-"""The training trials of a sweep side by side: each configuration against another that trained on the same examples."""
+"""Compare the training trials of a sweep with each other, on the same examples."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ class SideBySide:
     """The timed configurations of a sweep, ready to be compared."""
 
     sides: Mapping[TrialSpec, Side]
-    """The processes of every training spec with a valid timing."""
+    """Processes with valid times of every training spec."""
     noise: SweepNoise
-    """What repetitions say of all of them."""
+    """The noise of all of them, from repetitions."""
     centre: TrialSpec | None
-    """The configuration that the others are compared with; None where nothing is timed."""
+    """The configuration that the others are compared with; None without valid times."""
 
     def speed(self, spec: TrialSpec, over: TrialSpec) -> Ratio | None:
-        """Return the valid pixels per second of a spec over another's; None where they are not to be compared."""
+        """Return the valid pixels per second of a spec over those of another; None if they are not comparable."""
         if spec == over or not {spec, over} <= self.sides.keys() or not is_comparable(spec, over):
             return None
         return compare_speed(self.sides[spec], self.sides[over], noise=self.noise)
 
     def to_centre(self, spec: TrialSpec) -> Ratio | None:
-        """Return the valid pixels per second of a spec over the centre's; None for the centre itself."""
+        """Return the valid pixels per second of a spec over the centre's; None for the centre or if not comparable."""
         return None if self.centre is None else self.speed(spec, self.centre)
 
 
 def side_by_side(latest: Sequence[TrialRecord], *, noise: Noise, centre: TrialSpec | None = None) -> SideBySide:
-    """Return the training trials of one machine side by side.
+    """Return the training trials of one machine, ready to be compared.
 
-    ``latest`` holds the last attempt of each trial only (summary.latest_attempts), ``noise`` is theirs. Without a
-    ``centre``, or where it has no valid timing, the trials tell which spec the others are compared with.
+    ``latest`` must hold only the last attempt at each trial (summary.latest_attempts); ``noise`` is their noise. If
+    ``centre`` is None or has no valid times, the centre is found from the trials.
     """
     sides: dict[TrialSpec, Side] = {}
     for records in by_spec(latest, TrainingSpec):

@@ -1,6 +1,6 @@
-"""One side of a comparison: what a set of records says of each configuration, process by process.
+"""Collect one side of a comparison: the figures of each configuration in a set of records, by process.
 
-The unit is the process: the steps of one are not independent of each other, and each process has its own speed.
+The unit is the process: the steps of a process are not independent, and each process has its own speed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vnbench.records.record import SCHEMA_VERSION, Status, TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 
 SMALLEST, LARGEST = 1e-18, 1e18
-"""Figures outside of these are none: an attosecond, and an exabyte or the age of the universe."""
+"""Limits of plausible figures: an attosecond, and an exabyte or more than the age of the universe."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,35 +27,35 @@ class SideFigure:
     """One metric of one configuration, over its processes."""
 
     value: float
-    """Of time the geometric mean over the processes, of everything else the largest."""
+    """For time, the geometric mean over the processes; for other metrics, the largest value."""
     num_processes: int
-    """Processes that it rests on."""
+    """Number of processes."""
     log_variance: float | None
-    """Variance of the logarithm between processes; None below two."""
+    """Variance of the logarithm between processes; None below two processes."""
     smallest: float
-    """Least of them."""
+    """Smallest value of a process."""
     largest: float
-    """Most of them."""
+    """Largest value of a process."""
     values: tuple[float, ...] = ()
-    """All of them in ascending order; empty where only their summary was kept."""
+    """All values in ascending order; empty if only the summary was kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Configuration:
-    """What one side knows of one configuration."""
+    """The data of one side on one configuration."""
 
     name: str
-    """What it is called where it has no spec, and its spec_id where it has one."""
+    """Its spec_id; its name if it has no spec."""
     spec: TrialSpec | None = None
-    """What was measured; None for a benchmark of another tool."""
+    """The spec; None for a benchmark of another tool."""
     statuses: Mapping[Status, int] = field(default_factory=dict)
-    """Processes by how they ended."""
+    """Number of processes by status."""
     cause: str | None = None
-    """Why the first of those that did not end ``ok`` did not, in one line."""
+    """Why the first failed process did not end ``ok``, in one line; None if all did."""
     figures: Mapping[Metric, SideFigure] = field(default_factory=dict)
-    """What was measured; a metric without a valid figure is left out."""
+    """The figures; metrics without a valid figure are left out."""
     why_no_time: str | None = None
-    """Why a trial that ended ``ok`` has no valid time, in one line."""
+    """Why a trial that ended ``ok`` has no valid time, in one line; None if it has one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,17 +63,17 @@ class Side:
     """One side of a comparison."""
 
     keys: Mapping[str, tuple[str, ...]]
-    """What has to agree with the other side before anything is compared, each key with its values, sorted."""
+    """Facts that must agree with the other side before anything is compared; sorted values by key."""
     configurations: Mapping[str, Configuration]
-    """By identity: the spec_id, or the name of a benchmark."""
+    """Configurations by spec_id, or by the name of a benchmark."""
     notes: tuple[str, ...] = ()
-    """What could not be read, each in one line. A side with notes passes nothing."""
+    """One line for each thing that could not be read. A comparison with notes never passes."""
     about: str = ""
-    """Where it comes from, in a few words; nothing is compared by it."""
+    """Origin of the side in a few words; not compared."""
 
 
 def side_of(records: Sequence[TrialRecord], *, notes: Sequence[str] = ()) -> Side:
-    """Return what some records say. Figures that are no positive finite numbers are left out and noted."""
+    """Return the side that the records make. Figures that are not positive finite numbers are left out and noted."""
     unread = list(notes)
     unread += _repeated(records)
     by_spec: dict[str, list[TrialRecord]] = {}
@@ -88,14 +88,14 @@ def side_of(records: Sequence[TrialRecord], *, notes: Sequence[str] = ()) -> Sid
 
 
 def figure_of(values: Iterable[float], *, metric: Metric) -> SideFigure:
-    """Return the figure of some processes' positive finite values.
+    """Return the figure of the processes' values, which must be positive and finite.
 
     Raises:
-        ValueError: no values.
+        ValueError: there are no values.
     """
     ordered = tuple(sorted(values))
     if not ordered:
-        raise ValueError("no processes have no figure")
+        raise ValueError("a figure needs at least one process")
     logs = [math.log(value) for value in ordered]
     return SideFigure(
         value=math.exp(statistics.fmean(logs)) if metric == "time" else ordered[-1],
@@ -108,7 +108,7 @@ def figure_of(values: Iterable[float], *, metric: Metric) -> SideFigure:
 
 
 def figures_of(record: TrialRecord, *, notes: list[str]) -> dict[Metric, float]:
-    """Return what one trial says that ended ``ok``; what is no positive finite number is left out and noted."""
+    """Return the figures of a trial that ended ``ok``; values that are not positive and finite are noted instead."""
     found = {metric: _read(one.read, record, metric=metric, notes=notes) for metric, one in COMPARED.items()}
     return {metric: value for metric, value in found.items() if value is not None}
 
@@ -134,14 +134,14 @@ def _about(records: Sequence[TrialRecord]) -> str:
 
 
 def _repeated(records: Iterable[TrialRecord]) -> list[str]:
-    """Return a note on every trial that stands there twice: as two processes it would lend a certainty that is none."""
+    """Return a note for every trial that occurs twice: counted as two processes it would give false certainty."""
     seen: set[str] = set()
     twice: dict[str, None] = {}
     for record in records:
         if record.trial_id in seen:
             twice[record.trial_id] = None
         seen.add(record.trial_id)
-    return [f"trial {trial} stands there more than once" for trial in twice]
+    return [f"trial {trial} occurs more than once" for trial in twice]
 
 
 def _configuration(records: Sequence[TrialRecord], notes: list[str]) -> Configuration:
@@ -170,7 +170,7 @@ def _configuration(records: Sequence[TrialRecord], notes: list[str]) -> Configur
 def _read(
     read: Callable[[TrialRecord], float | None], record: TrialRecord, *, metric: Metric, notes: list[str]
 ) -> float | None:
-    """Return one figure of a record; None where it has none, noted where what stands there is no figure."""
+    """Return one figure of a record; None if it has none, with a note if its value is not a valid number."""
     try:
         value = read(record)
         if value is None:
@@ -178,13 +178,13 @@ def _read(
         if isinstance(value, (int, float)) and not isinstance(value, bool) and SMALLEST < value < LARGEST:
             return float(value)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
-        pass  # text for numbers, columns of different lengths, an overflow: a record that somebody wrote by hand
-    notes.append(f"trial {record.trial_id}: its {metric} is no figure")
+        pass  # text instead of numbers, columns of different lengths, an overflow: a record edited by hand
+    notes.append(f"trial {record.trial_id}: its {metric} is not a valid number")
     return None
 
 
 def _why_no_time(record: TrialRecord) -> str:
     try:
-        return why_not_timed(record) or "its figures are no positive numbers"
+        return why_not_timed(record) or "its figures are not positive numbers"
     except (TypeError, LookupError):
-        return "its figures are no positive numbers"
+        return "its figures are not positive numbers"

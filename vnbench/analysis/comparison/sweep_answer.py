@@ -1,4 +1,4 @@
-"""What a sweep answers: the fastest configuration, which others may be as fast, and what each lever costs or saves."""
+"""Answer a sweep: the fastest configuration, others that may be as fast, and the effect of each lever."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from vnbench.records.spec.trial_spec import TrialSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeverEffect:
-    """What one change of one lever does, against the configuration that it was changed in."""
+    """The effect of one change of one lever."""
 
     lever: str
-    """Name of its spec field."""
+    """Name of the spec field."""
     spec: TrialSpec
-    """With the change."""
+    """The spec with the change."""
     base: TrialSpec
-    """Without it."""
+    """The spec without the change."""
     time: Ratio
-    """Time for the same examples, with over without."""
+    """Time for the same examples, with the change over without."""
     memory: float | None
-    """Peak of a worst-case step, with over without; None where one of them was not measured."""
+    """Peak of a worst-case step, with the change over without; None if either was not measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepAnswer:
-    """What a sweep answers."""
+    """The answer of a sweep."""
 
     fastest: TrialSummary
     """The configuration with the most valid pixels per second."""
     over_centre: Ratio | None
-    """Its speed over the centre's; None where it is the centre."""
+    """Its speed over the centre's; None if it is the centre."""
     num_others: int
-    """Configurations that were compared with it."""
+    """Number of configurations compared with it."""
     contenders: tuple[TrialSummary, ...]
-    """Those of them that may be as fast, the fastest first."""
+    """Other configurations that may be as fast, the fastest first."""
     effects: tuple[LeverEffect, ...]
-    """One for each lever and value, in the order of the rows."""
+    """The effect of each value of each lever, the fewest differences from the centre first."""
     has_processes: bool
-    """Whether what differs between processes is in the intervals."""
+    """Whether the intervals include the spread between processes."""
 
 
 def answer_of(rows: Sequence[TrialSummary], sides: SideBySide) -> SweepAnswer | None:
-    """Return the answer of a sweep's rows; None where fewer than two of them can be compared.
+    """Return the answer of a sweep; None if fewer than two rows can be compared.
 
-    Only configurations that trained on the same examples as the centre take part. The chance that the truly fastest
-    is not among the fastest and its contenders is at most 5 %.
+    Only configurations that trained on the same examples as the centre are compared. The probability that the truly
+    fastest is neither ``fastest`` nor among the contenders is at most 5 %.
     """
     centre = sides.centre
     comparable = [row for row in rows if row.spec == centre or sides.to_centre(row.spec) is not None]
@@ -73,7 +73,7 @@ def answer_of(rows: Sequence[TrialSummary], sides: SideBySide) -> SweepAnswer | 
 
 
 def _effects(rows: Sequence[TrialSummary], sides: SideBySide, *, centre: TrialSpec) -> tuple[LeverEffect, ...]:
-    """Return what each value of each lever does where the least else differs from the centre."""
+    """Return the effect of each value of each lever, in the spec that otherwise differs least from the centre."""
     by_spec: dict[TrialSpec, TrialSummary] = {row.spec: row for row in rows}
     specs = list(by_spec)
     effects: dict[tuple[str, object], LeverEffect] = {}
