@@ -83,7 +83,7 @@ def test_an_interval_that_reaches_below_the_appetite_is_not_sure() -> None:
 
 
 def test_no_loader_feeds_nothing() -> None:
-    with pytest.raises(ValueError, match="no loader"):
+    with pytest.raises(ValueError, match="at least one loader"):
         find_saturation([], given(1.0))
 
 

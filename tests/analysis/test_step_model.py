@@ -126,7 +126,7 @@ def test_many_sizes_are_known_better_together_than_each_alone() -> None:
     assert together.relative_error is not None
     assert alone.relative_error is not None
     assert together.relative_error < alone.relative_error
-    with pytest.raises(ValueError, match="no steps"):
+    with pytest.raises(ValueError, match="at least one step"):
         fit.forecast([])
 
 

@@ -1,1 +1,1 @@
-"""Laws and models fitted to records: step time, memory, loading."""
+"""Fit laws and models to records: step time, memory, loading."""

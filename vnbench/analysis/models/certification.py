@@ -1,4 +1,4 @@
-"""What a worst-case memory trial certifies: the memory that has to be there, and which cards have it."""
+"""Certify from worst-case memory trials how much memory a configuration needs, and which cards have it."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ class Certificate:
     """Worst-case memory of one memory spec over its processes: alone, or after passes of mixed widths."""
 
     spec: MemorySpec
-    """What was asked."""
+    """The spec."""
     status: Status
-    """``oom`` if any process ran out of memory, else ``ok`` if any ended so, else how the first one ended."""
+    """``oom`` if any process ran out of memory, else ``ok`` if any ended ``ok``, else the status of the first."""
     cause: Cause | None
-    """Why, unless ``ok``."""
+    """Why it did not end ``ok``; None if it did."""
     reading: MemoryReading | None
-    """Of the process with the largest peak; None where none ended ``ok``."""
+    """Reading of the process with the largest peak; None if no process ended ``ok``."""
     need_bytes: int | None
-    """What the allocator reserved and what lies outside of it (CUDA); what tensors held, and no more is known of, on
-    the CPU; None where there is no reading."""
+    """Memory reserved by the allocator plus memory outside of it (CUDA); memory held by tensors (CPU, where no more is
+    known); None without a reading."""
     capacity_bytes: int | None
-    """Memory that there was."""
+    """Memory that was available; None if unknown."""
 
     def verdict(self, memory_bytes: float) -> Verdict:
-        """Return whether a device with so much memory holds the worst case, as far as this trial tells.
+        """Return whether a device with this memory holds the worst case, by this trial alone.
 
-        ``fits`` leaves a margin of 1 - USABLE, ``tight`` less. A trial whose allocator had to give back its cache and
-        try again is at the edge of the memory that it had.
+        ``fits`` leaves a margin of at least 1 - USABLE, ``tight`` less. A trial whose allocator emptied its cache and
+        retried was at the limit of its memory, so it is ``tight`` on a device without more.
         """
         if self.status == "oom":
             is_certain = self.capacity_bytes is not None and memory_bytes <= self.capacity_bytes
@@ -53,12 +53,12 @@ class Certificate:
 
     @property
     def cards(self) -> dict[int, Verdict]:
-        """The verdict for common cards, by their memory in GiB."""
+        """The verdicts for common cards, by memory in GiB."""
         return {size: self.verdict(size * BYTES_PER_UNIT["GiB"]) for size in CARD_SIZES_GIB}
 
 
 def certify(records: Iterable[TrialRecord]) -> tuple[Certificate, ...]:
-    """Return a certificate per memory spec, in the order of first appearance."""
+    """Return one certificate per memory spec, in the order of first appearance."""
     return tuple(_certify(processes) for processes in by_spec(latest_attempts(records), MemorySpec))
 
 
@@ -81,7 +81,7 @@ def _certify(processes: tuple[TrialRecord[MemorySpec], ...]) -> Certificate:
 
 
 def _capacity_bytes(record: TrialRecord) -> int | None:
-    """Return the memory that a trial had; of one that failed what its environment tells."""
+    """Return the memory that a trial had: its limit, its reading, or (of a failed trial) its environment's value."""
     if record.spec.memory_limit_bytes is not None:
         return record.spec.memory_limit_bytes
     if record.memory is not None and record.memory.capacity_bytes is not None:

@@ -1,6 +1,6 @@
-"""An epoch composed of its parts: each pass through the fitted step model, against what the loader supplies.
+"""Compose the time of measured training steps from their parts: the fitted step model and the loader's supply.
 
-Nothing of a training trial enters its own forecast but its plan: how many padded pixels each of its steps has.
+The only input from the training trial itself is its plan: the padded pixels of each step.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ from vnbench.records.spec.trial_spec import TrainingSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Composition:
-    """The measured steps of one training trial, and what their parts by themselves let expect."""
+    """The measured time of one training trial's steps, and the time expected from their parts."""
 
     spec: TrainingSpec
-    """The training trial's."""
+    """Spec of the training trial."""
     computing: Estimate
-    """Seconds of computing by the family's model, shapes met for the first time included."""
+    """Seconds of computing by the family's model, including first passes over new shapes."""
     new_shapes_s: float
-    """Seconds of it for those shapes, which are taken as exact."""
+    """Seconds in ``computing`` for new shapes, taken as exact."""
     loading_s: float | None
-    """Seconds in which the loader alone supplies the examples; None where it was not measured."""
+    """Seconds that the loader alone needs for the examples; None if not measured."""
     is_extrapolated: bool
-    """Whether some pass lies outside of the sizes that the model was fitted to."""
+    """Whether any pass lies outside the sizes that the model was fitted to."""
     measured_s: float
-    """Wall clock of the measured steps."""
+    """Wall-clock seconds of the measured steps."""
 
     @property
     def expected(self) -> EpochTime[float]:
-        """Both parts together."""
+        """The expected time from computing and loading."""
         return EpochTime(
             computing_s=self.computing.value, loading_s=self.loading_s or 0.0, has_workers=bool(self.spec.num_workers)
         )
 
     @property
     def error(self) -> float:
-        """Expected over measured, less 1."""
+        """Relative error of the expected time: expected / measured - 1."""
         return self.expected.total_s / self.measured_s - 1
 
 
 def compose_measured(
     records: Iterable[TrialRecord], *, families: Sequence[FamilyFit], loading: Sequence[LoaderSummary]
 ) -> tuple[Composition, ...]:
-    """Return the compositions of all training trials whose family was fitted to compute trials."""
+    """Return the compositions of all training trials with valid times whose family was fitted to compute trials."""
     by_family = {family.family: family for family in families if family.source == "compute"}
     loaders = {key_of(row.spec, LOADING): row for row in loading if row.supply is not None}
     found = []
@@ -83,14 +83,14 @@ def compose_measured(
 
 
 def measured_passes(record: TrialRecord) -> list[float]:
-    """Return the padded pixels of each measured pass; those of one step are taken to be alike."""
+    """Return the padded pixels of each measured pass; the passes of one step are taken as equal."""
     steps = steps_of(record).measured
     passes_S = steps["num_micro_batches"]
     return np.repeat(steps["padded_pixels"] / passes_S, passes_S).tolist()
 
 
 def num_new_shapes(record: TrialRecord) -> int:
-    """Return how many shapes the measured steps meet that neither they nor warm-up met before."""
+    """Return the number of shapes that occur in measured steps but not in warm-up."""
     columns = ("canvas_height", "canvas_width", "num_examples", "num_micro_batches")
     steps = steps_of(record)
     return len(set(steps.measured.rows(*columns)) - set(steps.warm_up.rows(*columns)))

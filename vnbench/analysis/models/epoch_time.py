@@ -1,6 +1,6 @@
-"""How computing, loading and validation make an epoch: written here for forecasts, compositions, plans and their draws.
+"""Combine the times of computing, loading and validation into the time of an epoch.
 
-What loads beside computing is hidden behind it or hides it; what loads in the training process adds up.
+Loading in workers overlaps with computing, so the longer of the two counts. Loading in the training process adds to it.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 SecondsT = TypeVar("SecondsT", float, NDArray[np.float64])
-"""Of one epoch, or of each draw of it."""
+"""Seconds of one epoch, or of each of several draws of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochTime(Generic[SecondsT]):
-    """The seconds of an epoch, or of a part of one such as a step, from those of what it is made of."""
+    """The seconds of an epoch, or of a part of it such as a step, and of its parts."""
 
     computing_s: SecondsT
-    """Passes and updates."""
+    """Seconds of passes and updates."""
     loading_s: SecondsT
-    """In which the loader alone supplies the examples; 0 where that was not measured."""
+    """Seconds that the loader alone needs for the examples; 0 if not measured."""
     has_workers: bool
-    """Whether loading goes on beside computing."""
+    """Whether workers load while the training process computes."""
     validation_s: float = 0.0
-    """Forward passes over the validation examples, after the others."""
+    """Seconds of the forward passes over the validation examples, which come last."""
 
     @property
     def bracket_s(self) -> tuple[SecondsT, SecondsT]:
-        """Least and most that computing and loading can take together: the longer one, and their sum."""
+        """Shortest and longest possible time of computing and loading: the longer of the two, and their sum."""
         computing_s, loading_s = self.computing_s, self.loading_s
         if isinstance(computing_s, float) and isinstance(loading_s, float):
             return max(computing_s, loading_s), computing_s + loading_s
@@ -38,6 +38,6 @@ class EpochTime(Generic[SecondsT]):
 
     @property
     def total_s(self) -> SecondsT:
-        """Their sum where the training process loads, the longer one where workers load beside; validation included."""
+        """Total seconds with validation: the longer of computing and loading with workers, else their sum."""
         low, high = self.bracket_s
         return (low if self.has_workers else high) + self.validation_s

@@ -1,4 +1,4 @@
-"""The wall-clock model of every family, fitted to its compute trials, or without any to its training trials."""
+"""Fit the step-time model of every family to its compute trials, or to its training trials if it has no others."""
 
 from __future__ import annotations
 
@@ -25,70 +25,70 @@ from vnbench.units import count
 Source = Literal["compute", "training"]
 
 MIN_FIT_SIZES = 3
-"""Different sizes below which nothing is fitted: a line through two points says nothing of its own error."""
+"""Fewest different sizes for a fit: a line through two points does not show its own error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FamilyFit:
-    """What is known of the step time of one family, the trials that share memory behaviour."""
+    """The models of one family, the trials that share memory behaviour."""
 
     spec: TrialSpec
     """The first spec of the family that was measured."""
     source: Source
-    """Which kind of trial it was fitted to."""
+    """The kind of trial that it was fitted to."""
     points: tuple[StepPoint, ...]
-    """What it was fitted to."""
+    """The points that it was fitted to."""
     fit: StepFit
     """Step time by padded pixels."""
     step_count: StepFit
-    """The same steps, each taken to cost the same, whatever it holds: the model that only counts them."""
+    """Constant step time: the model that only counts steps."""
     memory: MemoryLaw | None
-    """Peak memory by padded pixels; None where fewer than two sizes were measured."""
+    """Peak memory by padded pixels; None if fewer than two sizes were measured."""
     optimizer_s: float | None
-    """Seconds of a step that zero gradients and update parameters; None where unknown."""
+    """Seconds of a step to zero gradients and update parameters; None if unknown."""
     is_rough: bool
-    """Whether it rests on too few sizes to be checked: its errors are assumed."""
+    """Whether it has too few sizes to estimate its errors, which are then assumed."""
     forward_ratio: float | None
-    """Share of a step that its forward pass takes; None where unknown."""
+    """Share of the forward pass in a step; None if unknown."""
     flop_per_s: tuple[tuple[float, float], ...]
-    """Padded pixels, and floating-point operations per second there; empty where unknown."""
+    """Pairs of padded pixels and floating-point operations per second; empty if unknown."""
     first_seen_s: float | None
-    """Seconds that the first step on a canvas takes beyond the others, on average; None where unknown."""
+    """Mean extra seconds of the first step on a canvas; None if unknown."""
 
     @property
     def family(self) -> str:
-        """Its name."""
+        """The name of the family."""
         return self.spec.family
 
     @property
     def s_per_new_shape(self) -> float:
-        """Seconds that training pays where it meets a shape for the first time.
+        """Extra seconds of training when it meets a new shape.
 
-        On CUDA and under a compiler training visits its shapes before it is measured.
+        The value is 0 on CUDA and for compiled code, where training visits its shapes before it is measured.
         """
         return 0.0 if self.spec.visits_shapes or self.first_seen_s is None else self.first_seen_s
 
     def saved_s(self, *, num_passes: int, num_steps: int) -> float:
-        """Return the seconds of the updates that passes of one step do without: a compute trial makes one per pass."""
+        """Return the seconds saved by accumulation: it updates once per step, a compute trial once per pass."""
         return (num_passes - num_steps) * (self.optimizer_s or 0.0)
 
 
 def fit_families(
     records: Iterable[TrialRecord], *, noise: Noise | None = None, is_rough_allowed: bool = False
 ) -> tuple[tuple[FamilyFit, ...], dict[str, str]]:
-    """Return the fits, and why the other families that were timed have none, by family.
+    """Return the fits, and for each other timed family the reason why it has no fit.
 
-    ``noise`` is that of the records, where it is known already. With ``is_rough_allowed`` a family with one or two
-    sizes has a rough one (step_fit.fit_roughly).
+    Pass the ``noise`` of the records if it is already known. With ``is_rough_allowed``, a family with one or two sizes
+    gets a rough fit (step_fit.fit_roughly).
 
-    Training steps of several passes are left out: their canvases are not known pass by pass. Waiting for data is taken
-    off training steps.
+    Training steps of several passes are left out, because the canvas of each pass is unknown. The wait for data is
+    subtracted from training steps.
     """
     latest = latest_attempts(records)
     noise = noise or measure_noise(latest)
     families: dict[str, list[TrialRecord]] = {}
     for record in latest:
-        # Steps on shapes that were visited otherwise than usual are a measurement of its own.
+        # Trials with another shape_visits than the default are a separate experiment.
         if record.kind in ("compute", "training") and record.spec.shape_visits == "auto":
             families.setdefault(record.spec.family, []).append(record)
     laws = _memory_laws(latest)
@@ -133,7 +133,7 @@ def _why_not(members: Sequence[TrialRecord], num_sizes: int) -> str:
 
 
 def _points(record: TrialRecord, *, process: int = 0) -> list[StepPoint]:
-    """Return the mean step time of each size of a record; empty where its times are not to be used."""
+    """Return the mean step time for each size of a record; empty if its times are not valid."""
     if record.kind == "compute":
         by_size: dict[float, list[float]] = {}
         for figures in compute_figures(record).values():
@@ -151,7 +151,7 @@ def _training_times(record: TrialRecord) -> dict[float, list[float]]:
     if record.spec.accumulation_steps > 1 or why_not_timed(record) is not None:
         return {}
     steps = steps_of(record).counted
-    # The short last step of an epoch is a smaller micro-batch, another family. A wait that is missing exceeds nothing.
+    # The short last step of an epoch belongs to another family. A missing wait is nan, so its step is left out.
     is_full_S = steps["num_examples"] == record.spec.batch_size
     chosen = steps.where(is_full_S & (steps["step_time_s"] > steps["data_wait_s"]))
     by_size: dict[float, list[float]] = {}
@@ -161,7 +161,7 @@ def _training_times(record: TrialRecord) -> dict[float, list[float]]:
 
 
 def _memory_law(records: Sequence[TrialRecord]) -> MemoryLaw | None:
-    """Return the law of the peaks on the canvases of compute trials."""
+    """Return the memory law from the peaks on the canvases of compute trials; None below two sizes."""
     peaks = {
         (canvas.height, canvas.width): PeakPoint(
             padded_pixels=record.spec.batch_size * canvas.height * canvas.width, peak_bytes=canvas.peak_allocated_bytes
@@ -174,7 +174,7 @@ def _memory_law(records: Sequence[TrialRecord]) -> MemoryLaw | None:
 
 
 def _memory_laws(latest: Sequence[TrialRecord]) -> Mapping[str, MemoryLaw]:
-    """Return the law of the worst-case peaks of every lever key, over its micro-batches and canvases."""
+    """Return the memory law of each lever key, from worst-case peaks over its micro-batches and canvases."""
     points: dict[str, list[PeakPoint]] = {}
     for record in of_kind(latest, MemorySpec):
         spec, peak = record.spec, peak_bytes(record.memory)
@@ -197,7 +197,7 @@ def _forward_ratio(records: Sequence[TrialRecord]) -> float | None:
 
 
 def _measured(record: TrialRecord, *names: str) -> list[tuple[Any, ...]]:
-    """Return columns of the measured steps row by row, those rows that know all of them."""
+    """Return columns of the measured steps, one tuple per step, without steps that lack a value."""
     steps = steps_of(record).measured
     is_known_S = np.logical_and.reduce([~np.isnan(steps[name]) for name in names])
     return steps.where(is_known_S).rows(*names)

@@ -1,4 +1,4 @@
-"""Where counting steps is enough, where step time bends, and what the measurements say of the cause."""
+"""Describe how step time departs from a constant cost per pixel or per step, and the likely cause."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from vnbench.analysis.models.fit import FamilyFit
 Cause = Literal["overhead", "kernel-efficiency", "quadratic-term", "none"]
 
 NOTICEABLE = 0.05
-"""Change of seconds, or of operations per second, from which on it is spoken of; below it a line through all is as
-good as anybody's."""
+"""Smallest relative change of seconds, or of operations per second, that is reported; below it a straight line is good
+enough."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Linearity:
-    """How the step time of one family departs from a constant cost per pixel, from its smallest canvas on."""
+    """The departure of a family's step time from a constant cost per pixel."""
 
     overhead_ratio_smallest: float
     """Share of the step on the smallest canvas that does not depend on its pixels."""
     overhead_ratio_largest: float
-    """The same on the largest."""
+    """The same for the largest canvas."""
     rate_ratio: float
     """Padded pixels per second on the largest canvas over those on the smallest."""
     flop_ratio: float | None
-    """Operations per second on the largest canvas over those on the smallest; None where unknown."""
+    """Operations per second on the largest canvas over those on the smallest; None if unknown."""
     slope_ratio: float
-    """Seconds per further pixel at the large end over those at the small end: 1 for a line."""
+    """Seconds per further pixel at the large end over those at the small end; 1 for a line."""
     cause: Cause
-    """The largest of what can be told apart: fixed cost per step, kernels that do more per second on larger maps, or a
-    term that grows with the square of the pixels, as attention's."""
+    """The largest cause that can be distinguished: a fixed cost per step, kernels that are more efficient on larger
+    maps, or a term in the square of the pixels, as in attention."""
 
 
 def linearity_of(family: FamilyFit) -> Linearity:
-    """Return how a family's step time bends."""
+    """Return the departure of a family's step time from a constant cost per pixel."""
     model = family.fit.model
     low, high = model.smallest_pixels, model.largest_pixels
     step = (high - low) / 100
@@ -64,30 +64,30 @@ def linearity_of(family: FamilyFit) -> Linearity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepCounting:
-    """What counting steps alone says over micro-batches that differ in nothing else.
+    """The error of counting steps only, over families that differ only in their micro-batch.
 
-    As the accounts have it: wall clock = steps x cost per step, steps = examples / batch, and one cost for all batches.
+    It tests the published model: time = steps x cost per step, steps = examples / batch, one cost for all batches.
     """
 
     families: tuple[FamilyFit, ...]
-    """By micro-batch, ascending."""
+    """The families, by ascending micro-batch."""
     pixels_per_example: float
-    """Padded pixels per example at which they are compared, inside what each of them measured."""
+    """Padded pixels per example at which they are compared, within the measured range of each family."""
     times_per_example_s: tuple[float, ...]
     """Seconds per example of each family by its own model."""
     counted_s: tuple[float, ...]
-    """Seconds per example by the cost per step of the others, their relative mean."""
+    """Seconds per example of each family by the best constant cost per step of the other families."""
 
     @property
     def errors(self) -> tuple[float, ...]:
-        """Counted over measured, less 1, for each family left out in turn."""
+        """Relative error for each family, left out in turn: counted / measured - 1."""
         return tuple(
             counted / measured - 1 for counted, measured in zip(self.counted_s, self.times_per_example_s, strict=True)
         )
 
 
 def count_steps(families: Iterable[FamilyFit]) -> tuple[StepCounting, ...]:
-    """Return the comparison for every lever key that was fitted at two micro-batches or more with a common size."""
+    """Return the comparison for every lever key with fits at two or more micro-batches that share a size."""
     groups: dict[str, list[FamilyFit]] = {}
     for family in families:
         groups.setdefault(family.spec.lever_key, []).append(family)
@@ -108,7 +108,7 @@ def _count(group: Sequence[FamilyFit]) -> StepCounting | None:
     counted = []
     for index, batch in enumerate(batches):
         others = [seconds for number, seconds in enumerate(steps_s) if number != index]
-        # The constant that fits them best in relative terms: least squares of 1 - c / t.
+        # The constant c with the least squares of 1 - c / t.
         cost_s = sum(1 / s for s in others) / sum(1 / s**2 for s in others)
         counted.append(cost_s / batch)
     return StepCounting(

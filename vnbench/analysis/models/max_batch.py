@@ -1,7 +1,7 @@
-"""The search for the largest micro-batch that fits: doubling, then bisection, then both neighbours once more.
+"""Search for the largest micro-batch that fits: double, then bisect, then confirm both neighbours.
 
-On a GPU a forecast from the first three sizes takes the place of most of the doubling. What to try next follows from
-the records so far alone, so a search that was interrupted goes on where it stopped.
+On a GPU, a forecast from the first three sizes replaces most of the doubling. The next trial depends only on the
+records so far, so an interrupted search continues where it stopped.
 """
 
 from __future__ import annotations
@@ -26,74 +26,74 @@ from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.spec.words import ALIGNMENT, SamplerName
 
 NUM_SMALLER = 2
-"""Smaller canvases that tell what the worst case would need: two points of a line."""
+"""Number of smaller canvases from which the need of the worst case is forecast: two points of a line."""
 
 NUM_CONFIRMATIONS = 2
-"""Processes in which the largest micro-batch must fit, and the next one must not."""
+"""Number of processes in which the largest micro-batch must fit, and the next larger one must not."""
 
 MAX_CONFIRMATIONS = 4
-"""Processes after which a micro-batch that now fits and now does not is left at that: unsteady, and not confirmed."""
+"""Most processes for a micro-batch that sometimes fits; after these it stays unconfirmed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
-    """A micro-batch to try, in a process of its own."""
+    """A micro-batch to try, in a separate process."""
 
     micro_batch_size: int
     """Examples of the worst-case micro-batch."""
     replicate: int
-    """Which process of this micro-batch, from 0."""
+    """Number of the process with this micro-batch, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaxBatch:
-    """What a search found."""
+    """The result of a search."""
 
     largest: int
-    """Largest micro-batch that fitted in every process that tried it; 0 where none did."""
+    """Largest micro-batch that fitted in every process that tried it; 0 if none did."""
     blocker: TrialRecord[MemorySpec] | None
-    """How the smallest that did not fit ended; None where all that were tried did."""
+    """Record of the smallest micro-batch that did not fit; None if all fitted."""
     is_exact: bool
-    """Whether the blocker's micro-batch is the next one."""
+    """Whether the blocker's micro-batch is the next larger one."""
     is_confirmed: bool
     """Whether both were seen in NUM_CONFIRMATIONS processes."""
     num_probes: int
-    """Trials that the search took."""
+    """Number of trials in the search."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaxBatchSummary:
-    """The largest micro-batch of one configuration, and what its probes say of its memory."""
+    """The largest micro-batch of one configuration, and its memory by the probes of the search."""
 
     spec: MemorySpec
     """The memory spec of one example."""
     found: MaxBatch
-    """What the search found."""
+    """Result of the search."""
     peak_bytes: int | None
-    """Largest peak of the largest micro-batch; None where none fitted."""
+    """Largest peak of the largest micro-batch; None if none fitted."""
     capacity_bytes: int | None
-    """Memory that there was."""
+    """Memory that was available; None if unknown."""
     law: MemoryLaw | None
-    """Fitted to the probes that fitted; None below two sizes."""
+    """Memory law of the probes; None below two sizes."""
     outside_bytes: int
-    """Most bytes in use outside of the allocator, the context above all; 0 where that is not known (CPU)."""
+    """Most bytes in use outside the allocator, mainly the CUDA context; 0 if unknown (CPU)."""
     ran_out_ratio: float | None
-    """What the law gives to the smallest micro-batch that ran out of memory, over the memory that there was: the part
-    that the peaks can fill; None without such a law or failure."""
+    """Peak, by the law, of the smallest micro-batch that ran out of memory over the memory that was available: the
+    share that peaks can fill; None without a law or such a failure."""
     need_bytes: float | None
-    """Memory that one example needs by the law of smaller canvases; None unless not even one fits."""
+    """Memory that one example needs, by the law; only if not even one example fits, else None."""
     by_mean_size: MeanSizePlan | None
-    """What planning by the mean size would have allowed; None where the search found no next one that does not fit."""
+    """The micro-batch that the mean size would allow; None if the search did not find the exact limit."""
 
     @property
     def pixels_per_example(self) -> int:
-        """Padded pixels of a worst-case example."""
+        """The padded pixels of a worst-case example."""
         return pixels_per_example(self.spec)
 
     def on_card(self, card_bytes: float, *, share: float = USABLE) -> int | None:
-        """Return the largest micro-batch that the law puts into a share of a card, the context beside it.
+        """Return the largest micro-batch that fits a share of a card's memory beside the context, by the law.
 
-        None without a law that bounds it.
+        None without a law that limits it.
         """
         if self.law is None or self.law.bytes_per_pixel <= 0:
             return None
@@ -102,10 +102,10 @@ class MaxBatchSummary:
 
 
 def next_smaller(base: MemorySpec, smaller: Sequence[TrialRecord[MemorySpec]]) -> MemorySpec | None:
-    """Return a spec of one example on a smaller canvas to try, where not even one of the worst case fits.
+    """Return a spec of one example on a smaller canvas to try, for when not even one worst-case example fits.
 
-    Widths are halved until NUM_SMALLER canvases fit, from which the need of the worst case is forecast; None when they
-    do, or at the end of halving.
+    The width is halved until NUM_SMALLER canvases fit, from which the need of the worst case is forecast. None when
+    they do, or when the width cannot be halved further.
     """
     if sum(record.status == "ok" for record in smaller) >= NUM_SMALLER:
         return None
@@ -124,9 +124,9 @@ def summarize_search(
     sampler: SamplerName,
     smaller: Sequence[TrialRecord[MemorySpec]] = (),
 ) -> MaxBatchSummary:
-    """Return what the probes of one configuration say.
+    """Return the summary of the probes of one configuration.
 
-    ``train_sizes_N2`` are the sizes that a training would plan with, ``smaller`` the probes of smaller canvases.
+    ``train_sizes_N2`` holds the sizes of the training examples, ``smaller`` the probes on smaller canvases.
     """
     found = result(records)
     peaks = [(record, peak) for record in records if (peak := peak_bytes(record.memory)) is not None]
@@ -159,11 +159,11 @@ def summarize_search(
 
 
 def next_probe(records: Sequence[TrialRecord[MemorySpec]], *, most: int) -> Probe | None:
-    """Return what to try next, given the memory trials of one configuration so far; None where all is known.
+    """Return the next probe, given the memory trials of one configuration so far; None if the search is finished.
 
-    On a GPU the law of the first sizes says where to look (forecast_probe). No micro-batch above ``most`` is tried. A
-    micro-batch fits if each of its trials ended ``ok``, and what is larger than one that does not fit is not tried:
-    memory grows with the micro-batch.
+    On a GPU, the law of the first sizes gives the next size (forecast_probe). No micro-batch above ``most`` is tried. A
+    micro-batch fits if all its trials ended ``ok``. Sizes above one that does not fit are not tried, because memory
+    grows with the micro-batch.
     """
     found = result(records)
     tried = _counts(records)
@@ -188,7 +188,7 @@ def next_probe(records: Sequence[TrialRecord[MemorySpec]], *, most: int) -> Prob
 
 
 def result(records: Sequence[TrialRecord[MemorySpec]]) -> MaxBatch:
-    """Return what the memory trials of one configuration say about its largest micro-batch."""
+    """Return the largest micro-batch that the memory trials of one configuration show."""
     failing = [record for record in records if record.status != "ok"]
     blocker = min(failing, key=lambda record: record.spec.micro_batch_size, default=None)
     fitting = {
@@ -209,7 +209,7 @@ def result(records: Sequence[TrialRecord[MemorySpec]]) -> MaxBatch:
 
 
 def probes_left(records: Sequence[TrialRecord[MemorySpec]], *, most: int) -> int:
-    """Return about how many trials the search still needs, if the next doubling fails."""
+    """Return the approximate number of trials that the search still needs if the next doubling fails."""
     found = result(records)
     above = found.blocker.spec.micro_batch_size if found.blocker else min(2 * max(found.largest, 1), most)
     bisections = max(above - found.largest - 1, 0).bit_length()
@@ -226,7 +226,7 @@ def _confirmation(records: Sequence[TrialRecord[MemorySpec]], sizes: Sequence[in
 
 
 def _is_confirmed(records: Sequence[TrialRecord[MemorySpec]], size: int) -> bool:
-    """Return whether a micro-batch was ok in NUM_CONFIRMATIONS processes and all others, or failed in so many."""
+    """Return whether NUM_CONFIRMATIONS processes failed with a micro-batch, or as many ran and none failed."""
     statuses = [record.status for record in records if record.spec.micro_batch_size == size]
     num_failed = sum(status != "ok" for status in statuses)
     return len(statuses) >= NUM_CONFIRMATIONS if num_failed == 0 else num_failed >= NUM_CONFIRMATIONS

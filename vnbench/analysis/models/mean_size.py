@@ -1,4 +1,4 @@
-"""What planning a micro-batch by the mean size of the images, and not by the worst case, would lead to."""
+"""Show what happens if a micro-batch is planned by the mean size of the images instead of the worst case."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from vnbench.batching.sizes import SizeArray
 from vnbench.records.spec.words import SamplerName
 
 PLANNED_EPOCH = 1
-"""Epoch whose steps are looked at; the largest of them differ little between epochs."""
+"""Epoch whose steps are examined; the largest steps differ little between epochs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeanSizePlan:
-    """A micro-batch chosen by the mean image, and what becomes of it."""
+    """A micro-batch planned by the mean size, and how often it fails."""
 
     micro_batch_size: int
-    """Images of mean area that fit; no more than there are images."""
+    """Number of images of mean area that fit, at most the number of images."""
     failing_steps_ratio: float
-    """Share of an epoch's steps, of that many images in one pass, that would not fit."""
+    """Share of an epoch's steps, each with this number of images in one pass, that would not fit."""
 
 
 def plan_by_mean_size(sizes_N2: SizeArray, *, too_many_pixels: int, sampler: SamplerName, seed: int) -> MeanSizePlan:
-    """Return what the mean area of some sizes allows, where ``too_many_pixels`` padded pixels in a pass do not fit.
+    """Return the micro-batch that the mean area allows if ``too_many_pixels`` padded pixels in a pass do not fit.
 
-    Memory goes with padded pixels, so what is below that number is taken to fit. Batches are whole micro-batches of
-    ``sampler``, which must be one without a pixel budget.
+    Memory is proportional to padded pixels, so any smaller number is taken to fit. Each batch is one micro-batch of
+    ``sampler``, which must not need a pixel budget.
     """
     mean_pixels = float(align(sizes_N2).prod(axis=1).mean())
     micro_batch_size = min(math.ceil(too_many_pixels / mean_pixels) - 1, len(sizes_N2))

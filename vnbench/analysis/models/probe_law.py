@@ -1,4 +1,4 @@
-"""What the probes of one configuration say of its memory: a law of its peaks, and the micro-batch at which it ends."""
+"""Fit a memory law to the probes of one configuration, and forecast its largest micro-batch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import MemorySpec
 
 NUM_FOR_FORECAST = 3
-"""Sizes whose peaks a forecast of the largest needs: two are a line through anything."""
+"""Fewest sizes with peaks for a forecast of the largest: a line fits any two points."""
 
 NUM_FORECAST_PROBES = 3
-"""Sizes tried on the word of forecasts; then a search goes on by doubling and bisection, whatever the law says."""
+"""Most sizes tried because of a forecast; after that, the search goes on by doubling and bisection."""
 
 
 def pixels_per_example(spec: MemorySpec) -> int:
@@ -23,22 +23,22 @@ def pixels_per_example(spec: MemorySpec) -> int:
 
 
 def capacity_of_probes(records: Sequence[TrialRecord[MemorySpec]]) -> int | None:
-    """Return the memory that some probes had; None where none of them tells."""
+    """Return the memory that the probes had; None if unknown."""
     told = next((record.memory.capacity_bytes for record in records if record.memory), None)
     return told if told is not None or not records else records[0].spec.memory_limit_bytes
 
 
 def outside_of_probes(records: Sequence[TrialRecord[MemorySpec]]) -> int:
-    """Return the most bytes in use outside of the allocator; 0 where that is not known."""
+    """Return the most bytes in use outside the allocator; 0 if unknown."""
     return max((one.memory.outside_allocator_bytes or 0 for one in records if one.memory), default=0)
 
 
 def law_of_probes(
     records: Sequence[TrialRecord[MemorySpec]], *, smaller: Sequence[TrialRecord[MemorySpec]] = ()
 ) -> MemoryLaw | None:
-    """Return the law of the peaks of probes that fitted, bounded by those that ran out of memory on a GPU.
+    """Return the law from the peaks of probes that fitted, with lower bounds from those out of memory on a GPU.
 
-    ``smaller`` are probes of smaller canvases. None below two sizes.
+    ``smaller`` holds the probes on smaller canvases. None below two sizes.
     """
     points = [
         PeakPoint(padded_pixels=one.spec.micro_batch_size * pixels_per_example(one.spec), peak_bytes=peak)
@@ -51,12 +51,12 @@ def law_of_probes(
 def forecast_probe(
     records: Sequence[TrialRecord[MemorySpec]], *, largest: int, smallest_failing: int | None
 ) -> int | None:
-    """Return the micro-batch at which the law of the probes says that memory ends, or one next to it, to be tried next.
+    """Return the micro-batch to try next: the largest that fits by the law of the probes, or one above it.
 
-    ``largest`` fits, ``smallest_failing`` does not; between them lies what is not known. None where the law says
-    nothing: on the CPU, whose memory holds more than tensors, and without enough sizes, or after enough forecasts. The
-    law knows nothing of what the allocator gives back when memory runs short, so some more may fit than it says: what
-    fits against it is followed by a leap of a fourth.
+    ``largest`` fits and ``smallest_failing`` does not; sizes between them are unknown. None if the law gives no
+    forecast: on the CPU, whose memory holds more than tensors; with too few sizes; or after enough forecasts. The law
+    ignores the cache that the allocator frees when memory runs short, so more may fit than it says. If a size fits
+    beyond the forecast, the next size is larger by a quarter.
     """
     sizes = {record.spec.micro_batch_size for record in records}
     is_enough = NUM_FOR_FORECAST <= len(sizes) < NUM_FOR_FORECAST + NUM_FORECAST_PROBES
@@ -67,7 +67,7 @@ def forecast_probe(
         return None
     forecast = law.largest_micro_batch(memory_bytes=room, pixels_per_example=pixels_per_example(records[0].spec))
     if smallest_failing is not None:
-        # A law that what failed contradicts has nothing more to say.
+        # A failure below the forecast contradicts the law, which is then ignored.
         return max(forecast, largest + 1) if forecast < smallest_failing else None
     if forecast > largest:
         return forecast
@@ -75,7 +75,7 @@ def forecast_probe(
 
 
 def _room(records: Sequence[TrialRecord[MemorySpec]]) -> int | None:
-    """Return what the caching allocator could have had of the memory that there was."""
+    """Return the bytes that were available to the caching allocator; None if unknown."""
     capacity = capacity_of_probes(records)
     if capacity is None:
         return None
@@ -83,9 +83,9 @@ def _room(records: Sequence[TrialRecord[MemorySpec]]) -> int | None:
 
 
 def _censored(records: Sequence[TrialRecord[MemorySpec]]) -> list[CensoredPoint]:
-    """Return what the probes that ran out of memory exceed: what the caching allocator could have had.
+    """Return lower bounds on the peaks of probes out of memory: the bytes available to the caching allocator.
 
-    None on the CPU, where the memory of tensors is not all that counts against the limit.
+    Empty on the CPU, where more than tensors counts against the limit.
     """
     room = _room(records)
     if not records or records[0].spec.device == "cpu" or room is None:

@@ -1,6 +1,6 @@
-"""A whole training run composed of its parts: passes, updates, loading, validation, start-up, shapes, snapshots.
+"""Compose the time of a whole training run from its parts: passes, updates, loading, validation, start-up, new shapes.
 
-Each pass of the sampler's own plan goes through the fitted step model.
+The fitted step model gives the time of each pass in the sampler's plan.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from vnbench.batching.plan import BatchPlan
 from vnbench.records.record import TrialRecord
 
 ROUGH_FORWARD_SHARE = 1 / 3
-"""Share of a step that its forward pass takes where no trial told: a backward pass does twice the work of it."""
+"""Share of the forward pass in a step if no trial measured it: a backward pass does twice its work."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochPasses:
-    """What a step model has to know of the passes of an epoch: how many there are of each size."""
+    """The passes of an epoch, counted by size."""
 
     padded_pixels_C: NDArray[np.float64]
-    """Different padded pixels of a pass, rising."""
+    """Distinct padded pixels of passes, ascending."""
     counts_C: NDArray[np.int64]
-    """Passes of each."""
+    """Number of passes of each size."""
     num_shapes: int
-    """Different canvases and lengths."""
+    """Number of distinct shapes: canvas and number of examples."""
     num_steps: int
-    """Optimizer steps."""
+    """Number of optimizer steps."""
     num_examples: int
-    """Examples."""
+    """Number of examples."""
 
     @property
     def num_passes(self) -> int:
-        """Passes of all sizes."""
+        """The number of passes of all sizes."""
         return int(self.counts_C.sum())
 
     @classmethod
     def of(cls, plan: BatchPlan) -> EpochPasses:
         """Return the passes of a plan."""
         sizes_C, counts_C = np.unique(plan.padded_pixels_M, return_counts=True)
-        # A side has fewer than 2**20 pixels, so one number tells a shape.
+        # A side has fewer than 2**20 pixels, so one number identifies a shape.
         shapes_M = (plan.lengths_M << 40) + (plan.canvases_M2[:, 0] << 20) + plan.canvases_M2[:, 1]
         return cls(
             padded_pixels_C=sizes_C.astype(np.float64),
@@ -60,44 +60,44 @@ class EpochPasses:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunTime:
-    """The seconds of a run without interruptions and snapshots."""
+    """The time of a run without interruptions and snapshots."""
 
     num_epochs: int
-    """Passes over the training examples."""
+    """Number of epochs."""
     num_steps: int
     """Optimizer steps of an epoch."""
     computing: ForecastParts
-    """Passes of an epoch, and what they may be off by."""
+    """Forecast of an epoch's passes, with its errors."""
     saved_s: float
-    """Seconds of an epoch's computing that its accumulated passes do without."""
+    """Seconds of an epoch's updates that accumulation saves."""
     loading: Estimate | None
-    """Seconds in which the loader alone supplies an epoch; None where that was not measured."""
+    """Seconds that the loader alone needs for an epoch; None if not measured."""
     has_workers: bool
-    """Whether loading goes on beside computing."""
+    """Whether workers load while the training process computes."""
     validation_s: float
-    """Forward passes over the validation examples, after each epoch."""
+    """Seconds of the forward passes over the validation examples, after each epoch."""
     new_shapes_s: float
-    """Shapes that are met for the first time, once in the run."""
+    """Extra seconds for new shapes, once in the run."""
     start_up_s: float
-    """From the start of the process to its first step, once."""
+    """Seconds from the start of the process to its first step, once in the run."""
     extrapolated_ratio: float
-    """Share of the passes whose padded pixels lie outside of those measured."""
+    """Share of the passes whose padded pixels lie outside the measured range."""
 
     @property
     def epoch(self) -> EpochTime[float]:
-        """An epoch as it is forecast."""
+        """The forecast of an epoch."""
         loading_s = 0.0 if self.loading is None else self.loading.value
         return self.epoch_of(computing_s=self.computing.total_s - self.saved_s, loading_s=loading_s)
 
     def epoch_of(self, *, computing_s: SecondsT, loading_s: SecondsT) -> EpochTime[SecondsT]:
-        """Return an epoch whose computing and loading take so long, as those that are drawn."""
+        """Return the time of an epoch with the given computing and loading, such as draws of them."""
         return EpochTime(
             computing_s=computing_s, loading_s=loading_s, has_workers=self.has_workers, validation_s=self.validation_s
         )
 
     @property
     def once_s(self) -> float:
-        """Seconds of what no epoch repeats: start-up and first shapes."""
+        """Seconds that occur once in the run: start-up and new shapes."""
         return self.start_up_s + self.new_shapes_s
 
     @property
@@ -112,7 +112,7 @@ class RunTime:
 
     @property
     def step_s(self) -> float:
-        """Mean seconds of an optimizer step."""
+        """Mean seconds of an optimizer step, without validation."""
         return (self.epoch.total_s - self.validation_s) / self.num_steps
 
 
@@ -126,9 +126,10 @@ def compose_run(
     num_workers: int,
     start_up_s: float,
 ) -> RunTime:
-    """Return the time of a run whose epochs all have the passes given.
+    """Return the time of a run whose epochs all have the given passes.
 
-    A validation pass takes the forward share of a step on the same canvas: without gradients it takes a little less.
+    A validation pass is taken as the forward share of a step on the same canvas; without gradients it takes a little
+    less.
     """
     fit = family.fit
     validation_s = 0.0
@@ -152,16 +153,17 @@ def compose_run(
 
 
 def measured_start_up_s(records: Iterable[TrialRecord]) -> float | None:
-    """Return the median time that training trials took beside their steps; None where no trial tells.
+    """Return the median seconds that training trials took besides their steps; None without such trials.
 
-    It is the time of the process, its imports, the corpus, the network, and on CUDA the first visit of every shape.
+    This is the time to start the process, import, read the corpus and build the network, and on CUDA to visit every
+    shape.
     """
     found = []
     for record in records:
         if record.kind != "training" or record.status != "ok" or record.steps is None:
             continue
         times = [seconds for seconds in record.steps["step_time_s"] if seconds is not None]
-        # What is compared before anything is timed belongs to the trial, and to no training run.
+        # The comparison before timing belongs to the trial, not to a training run.
         compared_s = 0.0 if record.equality is None else record.equality.elapsed_s
         found.append(max(0.0, record.elapsed_s - compared_s - sum(times)))
     return statistics.median(found) if found else None

@@ -1,4 +1,4 @@
-"""The smallest number of loader workers that feeds what computing takes, and what would help where none does."""
+"""Find the smallest number of loader workers that keeps computing supplied, and the bottleneck if none does."""
 
 from __future__ import annotations
 
@@ -13,51 +13,52 @@ from vnbench.records.spec.trial_spec import ComputeSpec, TrialSpec
 from vnbench.records.spec.words import DEFAULT_PREFETCH_FACTOR
 
 MARGIN = 0.1
-"""What a supply is to exceed an appetite by, relative to it: steps and batches vary, and neither ever catches up."""
+"""Share of the appetite by which a supply must exceed it: steps and batches vary, and lost time is not regained."""
 
 MOSTLY = 0.5
-"""Share of a batch's way from which on a part of it is named as what to shorten."""
+"""Share of a batch's loading time above which a part of it is named as the bottleneck."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Appetite:
-    """What training would take if it never waited."""
+    """The rate at which training would consume examples if it never waited."""
 
     examples_per_s: Estimate
-    """Examples per second; without an error where it was given."""
+    """Examples per second; without an error if given by the user."""
     spec: ComputeSpec | None
-    """The compute spec that it was measured with; None where it was given."""
+    """The compute spec that it was measured with; None if given by the user."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Saturation:
-    """What loaders that differ in their number of workers alone do for an appetite."""
+    """The supply of loaders that differ only in their number of workers, compared with an appetite."""
 
     appetite: Appetite
-    """What is to be fed."""
+    """The appetite."""
     rows: tuple[LoaderSummary, ...]
     """The loaders, by number of workers."""
     enough: LoaderSummary | None
-    """The one with the fewest workers whose supply exceeds the appetite by MARGIN; None where none does."""
+    """The loader with the fewest workers whose supply exceeds the appetite by MARGIN; None if none does."""
     is_sure: bool
-    """Whether the lower end of its supply's interval still exceeds the appetite."""
+    """Whether the lower end of the interval of that supply still exceeds the appetite."""
     best: LoaderSummary
-    """The one with the largest supply."""
+    """The loader with the largest supply."""
     decode_ratio: float | None
-    """Share of decoding in the time of a batch without workers; None where that was not measured."""
+    """Share of decoding in the time of a batch without workers; None if not measured."""
 
     @property
     def lack(self) -> float | None:
-        """By how much the best supply falls short of the appetite with its margin, relative to that; None if enough."""
+        """Relative shortfall of the best supply from the appetite plus margin; None if a supply is enough."""
         if self.enough is not None:
             return None
         return 1 - _supply(self.best) / ((1 + MARGIN) * self.appetite.examples_per_s.value)
 
 
 def appetites(rows: Iterable[ComputeSummary], loaders: Sequence[LoaderSummary]) -> tuple[Appetite, ...]:
-    """Return what compute trials of the loaders' micro-batch take of their plan, the hungriest first.
+    """Return the appetites of compute trials with the loaders' micro-batch, the largest first.
 
-    The time of a pass is that at the plan's mean padded pixels, between measured canvases; others are left out.
+    The time of a pass is interpolated at the mean padded pixels of the loaders' plan. Trials whose canvases do not
+    enclose this size are left out.
     """
     accounts = [row.batching for row in loaders if row.batching is not None]
     if not accounts:
@@ -78,9 +79,9 @@ def appetites(rows: Iterable[ComputeSummary], loaders: Sequence[LoaderSummary]) 
 
 
 def families(rows: Iterable[LoaderSummary]) -> tuple[tuple[LoaderSummary, ...], ...]:
-    """Return the loaders with a supply in groups that differ in their number of workers alone, fewest first.
+    """Return the loaders with a supply in groups that differ only in the number of workers, the fewest first.
 
-    A loader without workers stands at the head of every group that differs from it in what only workers have.
+    A loader without workers is the first of every group that differs from it only in levers of workers.
     """
     groups: dict[TrialSpec, list[LoaderSummary]] = {}
     without: dict[TrialSpec, LoaderSummary] = {}
@@ -99,13 +100,13 @@ def families(rows: Iterable[LoaderSummary]) -> tuple[tuple[LoaderSummary, ...], 
 
 
 def find_saturation(rows: Sequence[LoaderSummary], appetite: Appetite) -> Saturation:
-    """Return what the loaders of one family do for an appetite.
+    """Return the comparison of one group of loaders with an appetite.
 
     Raises:
-        ValueError: no loader.
+        ValueError: there are no loaders.
     """
     if not rows:
-        raise ValueError("no loader feeds anything")
+        raise ValueError("at least one loader is needed")
     wanted = (1 + MARGIN) * appetite.examples_per_s.value
     enough = next((row for row in rows if _supply(row) >= wanted), None)
     alone = next((row for row in rows if row.spec.num_workers == 0), None)
@@ -129,7 +130,7 @@ def _supply(row: LoaderSummary) -> float:
 
 
 def _plain(spec: TrialSpec) -> TrialSpec:
-    """Return a spec with one worker of the default kind."""
+    """Return the spec with one worker and the defaults of all worker levers."""
     return replace(
         spec,
         num_workers=1,

@@ -1,10 +1,10 @@
-"""A step model with its errors: at sizes left out, between processes, and the intervals that follow from both.
+"""Fit a step model with its errors, and forecast with intervals.
 
-A forecast of a size that was not measured, in a process that was not measured, is off by three things: the
-coefficients, what is particular to a size (libraries choose other kernels for other shapes), and what is particular to
-a process. The first two follow from the residuals of the sizes' means, on sizes less coefficients degrees of freedom;
-the third is the spread between processes (analysis.statistics.process_spread). Steps as such say next to nothing:
-resampling them gives intervals that hold one time in ten.
+A forecast for a new size in a new process has three errors: of the coefficients, of the size (libraries choose other
+kernels for other shapes), and of the process. The first two follow from the residuals of the means at each size, with
+(sizes - coefficients) degrees of freedom. The third is the spread between processes
+(analysis.statistics.process_spread). Single steps show almost none of these errors: intervals from resampled steps hold
+the truth one time in ten.
 """
 
 from __future__ import annotations
@@ -32,68 +32,68 @@ from vnbench.analysis.statistics.estimate import Estimate, sum_of_variances
 from vnbench.analysis.statistics.process_spread import Spread
 
 CONFIDENCE = 0.9
-"""Of the intervals of forecasts: from the 5th to the 95th percentile."""
+"""Two-sided coverage of the intervals of forecasts: from the 5th to the 95th percentile."""
 
 ROUGH_SIZE_ERROR = 0.1
-"""What a size is taken to be off by where too few were timed to tell: steps of other canvases were seen to be off by 2
-to 22 % of a line through them."""
+"""Assumed relative error of a size if too few sizes were timed: steps on other canvases were 2 to 22 % off a line
+through them."""
 
 ROUGH_DEGREES_OF_FREEDOM = 4
 
 ASSUMED_BETWEEN = 0.03
-"""Relative standard deviation between processes that is taken where none was measured: 3 to 5 % are common between
-runs of one program on one GPU."""
+"""Assumed relative standard deviation between processes if none was measured: 3 to 5 % are common between runs of one
+program on one GPU."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForecastParts:
-    """Seconds of some steps together, and what they may be off by, part by part: standard deviations, relative."""
+    """The forecast of several steps together, with its errors by source as relative standard deviations."""
 
     total_s: float
-    """The forecast."""
+    """Forecast in seconds."""
     coefficients: float
-    """Of the curve's coefficients."""
+    """Error from the coefficients of the curve."""
     sizes: float
-    """Of what is particular to each size."""
+    """Error from the size of each step."""
     processes: float
-    """Of what is particular to the process, the curve's own processes included."""
+    """Error from the new process and from the processes that the curve was fitted to."""
     dof: float
-    """Degrees of freedom of coefficients and sizes; infinite for plenty, and where their errors are not known."""
+    """Degrees of freedom of ``coefficients`` and ``sizes``; infinite if there are plenty or the errors are unknown."""
     processes_dof: float
-    """Of processes; infinite for plenty, and where it was not measured but assumed."""
+    """Degrees of freedom of ``processes``; infinite if there are plenty or the spread was assumed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepFit:
-    """A fitted step model, and how far it can be believed."""
+    """A fitted step model with its errors."""
 
     model: StepModel
     """The curve."""
     left_out: tuple[LeftOut, ...]
-    """Its error at each size when fitted without it; empty with too few sizes."""
+    """Leave-one-out error at each size; empty with too few sizes."""
     num_sizes: int
-    """Different sizes."""
+    """Number of different sizes."""
     num_processes: int
-    """Processes that measured them."""
+    """Number of processes that measured them."""
     size_error: float | None
-    """Standard deviation of a size's mean about the curve, relative; None without degrees of freedom."""
+    """Relative standard deviation of the mean at a size about the curve; None without degrees of freedom."""
     degrees_of_freedom: int
-    """Sizes less coefficients that are not zero."""
+    """Number of sizes minus number of coefficients that are not zero."""
     covariance: tuple[tuple[float, ...], ...]
-    """Of the coefficients, from size_error; zeros without it."""
+    """Covariance of the coefficients, from size_error; zeros without it."""
     between: float
-    """Standard deviation between processes, relative."""
+    """Relative standard deviation between processes."""
     between_degrees_of_freedom: float | None
-    """On how much it rests; None where it was not measured but assumed."""
+    """Degrees of freedom of ``between``; None if it was assumed, not measured."""
 
     @property
     def loo_error_median(self) -> float | None:
-        """Median size of the errors at sizes left out."""
+        """Median absolute leave-one-out error; None with too few sizes."""
         return statistics.median(abs(one.error) for one in self.left_out) if self.left_out else None
 
     @property
     def loo_error_max(self) -> float | None:
-        """Largest of them."""
+        """Largest absolute leave-one-out error; None with too few sizes."""
         return max((abs(one.error) for one in self.left_out), default=None)
 
     @property
@@ -102,21 +102,21 @@ class StepFit:
         return self.between_degrees_of_freedom is not None
 
     def overhead_ratio(self, padded_pixels: float) -> float:
-        """Return the share of a step that does not depend on its canvas."""
+        """Return the share of a step's time that does not depend on its canvas."""
         return self.model.overhead_s / self.model.time_s(padded_pixels)
 
     def forecast(self, padded_pixels: Sequence[float], *, less_s: float = 0.0) -> Estimate:
-        """Return the seconds of steps of these sizes together, run in one further process.
+        """Return the total seconds of steps of these sizes in one new process.
 
-        What is particular to a size is the same for all steps of it, and independent between sizes. ``less_s`` seconds
-        are taken off, as for updates that accumulated passes do without. Outside of the sizes measured the error is too
+        The error of a size is the same for all steps of that size, and independent between sizes. ``less_s`` seconds
+        are subtracted, for example for updates that accumulation saves. Outside the measured sizes the error is too
         small by an unknown amount.
 
         Raises:
-            ValueError: no steps.
+            ValueError: there are no steps.
         """
         if not padded_pixels:
-            raise ValueError("no steps take no time")
+            raise ValueError("a forecast needs at least one step")
         parts = self.forecast_parts(*np.unique(np.array(padded_pixels, dtype=np.float64), return_counts=True))
         if self.size_error is None:
             return Estimate(value=parts.total_s - less_s)
@@ -125,9 +125,9 @@ class StepFit:
         return Estimate(value=parts.total_s - less_s, se=math.sqrt(variance) * parts.total_s, dof=dof)
 
     def forecast_parts(self, padded_pixels_C: Vector, counts_C: NDArray[np.int64]) -> ForecastParts:
-        """Return the seconds of so many steps of each size in one further process, with their errors part by part.
+        """Return the forecast of ``counts_C`` steps of each size in one new process, with its errors by source.
 
-        Without degrees of freedom the errors of coefficients and sizes are 0, which says that they are not known.
+        Without degrees of freedom, the errors of coefficients and sizes are 0, which means unknown.
         """
         basis = self.model.basis(padded_pixels_C)
         times = basis @ np.array(self.model.coefficients)
@@ -137,7 +137,7 @@ class StepFit:
             total_s=total,
             coefficients=math.sqrt(max(0.0, float(weights @ np.array(self.covariance) @ weights))) / total,
             sizes=(self.size_error or 0.0) * math.sqrt(float(((counts_C * times) ** 2).sum())) / total,
-            # The curve rests on processes that may all have been fast; the next one is off by as much again.
+            # The processes behind the curve may all have been fast, so their mean has an error too.
             processes=self.between * math.sqrt(1 + 1 / self.num_processes),
             dof=self.degrees_of_freedom or math.inf,
             processes_dof=self.between_degrees_of_freedom or math.inf,
@@ -145,12 +145,12 @@ class StepFit:
 
 
 def fit_steps(points: Sequence[StepPoint], *, spread: Spread | None, form: Form | None = None) -> StepFit:
-    """Return the fit of some points, with the form that they bear unless one is given.
+    """Return the fit of the points, with the given form or the simplest that they support.
 
-    ``spread`` is that between processes; without it ASSUMED_BETWEEN is taken.
+    ``spread`` is the spread between processes; if it is None, ASSUMED_BETWEEN is used.
 
     Raises:
-        ValueError: too few sizes for the form.
+        ValueError: there are too few sizes for the form.
     """
     chosen = choose_form(points) if form is None else form
     model = fit_step_model(points, chosen)
@@ -182,13 +182,13 @@ def fit_steps(points: Sequence[StepPoint], *, spread: Spread | None, form: Form 
 
 
 def fit_roughly(points: Sequence[StepPoint], *, spread: Spread | None) -> StepFit:
-    """Return a line through two sizes, or time in proportion to the pixels of one, with errors that are assumed.
+    """Return a line through two sizes, or proportionality to pixels for one size, with assumed errors.
 
     Raises:
-        ValueError: no points.
+        ValueError: there are no points.
     """
     if not points:
-        raise ValueError("no points have no fit")
+        raise ValueError("a fit needs at least one point")
     sizes = sizes_of(points)
     model = (
         fit_step_model(points, "linear")
@@ -208,7 +208,7 @@ def fit_roughly(points: Sequence[StepPoint], *, spread: Spread | None) -> StepFi
         num_processes=len({point.process for point in points}),
         size_error=ROUGH_SIZE_ERROR,
         degrees_of_freedom=ROUGH_DEGREES_OF_FREEDOM,
-        # The slope, and with it every time, is off by as much.
+        # The slope, and so every time, is off by this much.
         covariance=((0.0, 0.0), (0.0, (ROUGH_SIZE_ERROR * model.coefficients[1]) ** 2)),
         between=ASSUMED_BETWEEN if spread is None else spread.relative_between,
         between_degrees_of_freedom=None if spread is None else float(spread.degrees_of_freedom),

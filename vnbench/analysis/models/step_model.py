@@ -1,11 +1,11 @@
-"""Seconds of a step as a function of its padded pixels: the curves that are tried, and which of them the data bear.
+"""Model the seconds of a step as a function of its padded pixels, with the simplest curve that the data support.
 
-Every curve is fitted by least squares of relative residuals with terms that are never negative (scipy.optimize.nnls;
-Ernest, NSDI 2016, fits run times so): each row is divided by its own time, so that small canvases count as much as
-large ones. There is one row per canvas and process.
+Every curve is fitted by least squares of relative residuals with non-negative terms (scipy.optimize.nnls; Ernest, NSDI
+2016, fits run times this way). Each row is divided by its time, so small canvases count as much as large ones. There is
+one row per canvas and process.
 
-At a fixed micro-batch of B the attention term, B x tokens^2, is proportional to the square of the padded pixels: the
-quadratic curve holds it.
+At a fixed micro-batch B, the attention term, B x tokens^2, is proportional to the square of the padded pixels, so the
+quadratic curve includes it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Form = Literal["constant", "linear", "quadratic", "hinge"]
 Vector = NDArray[np.float64]
 
 MIN_SIZES: dict[Form, int] = {"constant": 1, "linear": 2, "quadratic": 4, "hinge": 5}
-"""Different sizes below which a form is not fitted: its terms and one more, and for a hinge two on either side."""
+"""Fewest different sizes for each form: one more than its terms, and for a hinge two on either side."""
 
 MAX_HINGES = 12
 """Most places at which a hinge is tried: the steps of a training may have dozens of sizes."""
 
 BEND_SIGNIFICANCE = 2.0
-"""Standard errors by which a curve's squared errors at sizes left out must fall below the line's to be taken for it."""
+"""Standard errors by which a curve's squared leave-one-out errors must be below the line's for the curve to win."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,27 +39,28 @@ class StepPoint:
     """The mean step time of one canvas in one process."""
 
     padded_pixels: float
-    """Examples x canvas pixels."""
+    """Padded pixels of the step: examples x canvas."""
     step_time_s: float
     """Mean seconds per step."""
     process: int
-    """Which process, from 0; those of one process share what differs between processes."""
+    """Number of the process, from 0; the points of one process share its deviation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepModel:
-    """step time = overhead + cost x padded pixels, perhaps with a bend."""
+    """A model of step time: overhead + cost x padded pixels, with or without a bend."""
 
     form: Form
-    """Which curve."""
+    """Form of the curve."""
     coefficients: tuple[float, ...]
-    """Of the form's basis, in seconds: overhead; per pixel (below a hinge); per squared pixel, or beyond the hinge."""
+    """Coefficients of the basis, in seconds: overhead; per pixel (below a hinge); per squared pixel, or per pixel above
+    the hinge."""
     hinge_pixels: float | None
-    """Where the slope changes; None without a hinge."""
+    """Padded pixels at which the slope changes; None without a hinge."""
     smallest_pixels: float
-    """Fewest padded pixels of a point; below lies extrapolation."""
+    """Fewest padded pixels of a point; below this the model extrapolates."""
     largest_pixels: float
-    """Most padded pixels of a point; above lies extrapolation."""
+    """Most padded pixels of a point; above this the model extrapolates."""
 
     @property
     def overhead_s(self) -> float:
@@ -68,7 +69,7 @@ class StepModel:
 
     @property
     def s_per_pixel(self) -> float:
-        """Seconds that each further padded pixel costs, in the middle of the range where the slope is not constant."""
+        """Seconds per further padded pixel; in the middle of the range if the slope is not constant."""
         middle = (self.smallest_pixels + self.largest_pixels) / 2
         step = (self.largest_pixels - self.smallest_pixels) / 100
         if self.form == "constant":
@@ -78,41 +79,41 @@ class StepModel:
         return (self.time_s(middle + step) - self.time_s(middle - step)) / (2 * step)
 
     def time_s(self, padded_pixels: float) -> float:
-        """Return the seconds of a step of so many padded pixels, inside the range or not."""
+        """Return the seconds of a step with this number of padded pixels, inside the range or not."""
         return float((self.basis(np.array([padded_pixels])) @ np.array(self.coefficients))[0])
 
     def is_extrapolated(self, padded_pixels: float) -> bool:
-        """Return whether a size lies outside of those that the model was fitted to."""
+        """Return whether a size lies outside the sizes that the model was fitted to."""
         return not self.smallest_pixels <= padded_pixels <= self.largest_pixels
 
     def basis(self, pixels_N: Vector) -> Vector:
-        """Return the form's terms at some sizes, (N, number of coefficients)."""
+        """Return the terms of the form at each size, shape (N, number of coefficients)."""
         return _basis(pixels_N, self.form, self.hinge_pixels)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
-    """What a model says of a size that it was fitted without."""
+    """The error of a model at a size that it was fitted without."""
 
     padded_pixels: float
     """The size."""
     error: float
-    """Forecast over measured mean, less 1."""
+    """Relative error: forecast / measured mean - 1."""
 
 
 def fit_step_model(points: Sequence[StepPoint], form: Form) -> StepModel:
-    """Return the curve of a form through some points.
+    """Return the curve of this form that fits the points best.
 
     Raises:
-        ValueError: fewer different sizes than MIN_SIZES of the form.
+        ValueError: there are fewer different sizes than MIN_SIZES of the form.
     """
     return _fit(*_arrays(points), form)
 
 
 def leave_one_size_out(points: Sequence[StepPoint], form: Form) -> tuple[LeftOut, ...]:
-    """Return the error at each size of the curve through all others; empty where those are too few.
+    """Return the error at each size of the curve fitted to all other sizes; empty if there are too few.
 
-    A hinge is looked for anew each time. The ends are left out like any other size, so their forecasts extrapolate.
+    The hinge is chosen again each time. The smallest and largest size are left out too, so their forecasts extrapolate.
     """
     pixels_N, times_N = _arrays(points)
     sizes = np.unique(pixels_N)
@@ -128,10 +129,10 @@ def leave_one_size_out(points: Sequence[StepPoint], form: Form) -> tuple[LeftOut
 
 
 def choose_form(points: Sequence[StepPoint]) -> Form:
-    """Return the simplest form that the data bear: a bend only if it forecasts sizes left out clearly better.
+    """Return the simplest form that the data support: a bend only if its leave-one-out errors are clearly smaller.
 
-    Its squared errors must lie below the line's by BEND_SIGNIFICANCE standard errors of their paired differences. How
-    well a curve goes through the points it was fitted to (R squared) says nothing: it is near 1 for each of them.
+    Its squared errors must be below the line's by BEND_SIGNIFICANCE standard errors of the paired differences. R
+    squared at the fitted points would not help: it is near 1 for every form.
     """
     best: Form = "linear"
     line = leave_one_size_out(points, "linear")
@@ -149,7 +150,7 @@ def choose_form(points: Sequence[StepPoint]) -> Form:
 
 
 def sizes_of(points: Sequence[StepPoint]) -> list[float]:
-    """Return the different sizes of some points, ascending."""
+    """Return the different sizes of the points, ascending."""
     return sorted({point.padded_pixels for point in points})
 
 
@@ -174,7 +175,7 @@ def _arrays(points: Sequence[StepPoint]) -> tuple[Vector, Vector]:
 def _fit(pixels_N: Vector, times_N: Vector, form: Form) -> StepModel:
     sizes: list[float] = np.unique(pixels_N).tolist()
     if len(sizes) < MIN_SIZES[form]:
-        raise ValueError(f"{len(sizes)} sizes are too few for a {form} model, which takes {MIN_SIZES[form]}")
+        raise ValueError(f"{len(sizes)} sizes are too few for a {form} model, which needs {MIN_SIZES[form]}")
     hinges = _hinges(sizes) if form == "hinge" else [None]
     fits = [(_solve(pixels_N, times_N, form, hinge), hinge) for hinge in hinges]
     (coefficients, _), hinge = min(fits, key=lambda fit: fit[0][1])
@@ -188,7 +189,7 @@ def _fit(pixels_N: Vector, times_N: Vector, form: Form) -> StepModel:
 
 
 def _hinges(sizes: Sequence[float]) -> Sequence[float | None]:
-    """Return the sizes at which a hinge is tried: those between the ends, no more than MAX_HINGES of them."""
+    """Return the sizes at which a hinge is tried: at most MAX_HINGES of those between the ends."""
     inner = sizes[1:-1]
     step = max(1, -(-len(inner) // MAX_HINGES))
     return inner[step // 2 :: step]
@@ -197,7 +198,7 @@ def _hinges(sizes: Sequence[float]) -> Sequence[float | None]:
 def _solve(pixels_N: Vector, times_N: Vector, form: Form, hinge: float | None) -> tuple[Vector, float]:
     """Return the coefficients and the root of the sum of squared relative residuals."""
     rows = _basis(pixels_N, form, hinge) / times_N[:, np.newaxis]
-    # Columns of one size, so that the solver works with numbers near one.
+    # Columns are scaled so that the solver works with numbers near one.
     scales = np.abs(rows).max(axis=0)
     coefficients, residual = nnls(rows / scales, np.ones_like(times_N))
     return coefficients / scales, float(residual)
