@@ -1,1 +1,1 @@
-"""What a whole run takes, and which configuration to take for it."""
+"""Plan a whole training run: its time, its memory, and the configuration to choose."""

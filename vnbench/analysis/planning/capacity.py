@@ -1,4 +1,4 @@
-"""The capacity plan: what is asked, what each configuration takes, and which of them to take."""
+"""Define the parts of a capacity plan, and choose among planned configurations."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from vnbench.batching.sizes import SizeArray
 from vnbench.records.spec.axes import FLAG_FIELDS
 
 SnapshotRule = float | Literal["best", "epoch", "none"]
-"""When a run takes snapshots: after so many seconds of work, where it is best in the mean, after every epoch, never."""
+"""When a run takes snapshots: after this many seconds of work, at the best interval on average, after every epoch, or
+never."""
 
 Evidence = Literal["measured", "interpolated", "extrapolated"]
-"""``measured`` where this very configuration was trained, ``interpolated`` where all passes lie inside of the sizes
-that were timed, else ``extrapolated``."""
+"""``measured`` if this configuration was trained itself; ``interpolated`` if its passes lie within the timed sizes,
+except a share of at most configurations.MAX_OUTSIDE; else ``extrapolated``."""
 
 CHEAPEST_FIRST = (
     "num_workers",
@@ -32,76 +33,76 @@ CHEAPEST_FIRST = (
     "micro_batch_size",
     "batch_size",
 )
-"""Levers of a configuration, those first that change least of what is computed: the order in which a change counts as
-cheap."""
+"""Levers of a configuration, from the cheapest change to the most costly: the first ones change least of what is
+computed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """The run that is planned."""
+    """The run to plan."""
 
     train_sizes_N2: SizeArray
-    """Height and width in pixels of the training examples."""
+    """Height and width of the training examples in pixels."""
     validation_sizes_N2: SizeArray | None
-    """Of the examples that each epoch ends with; None for none."""
+    """Height and width of the validation examples in pixels, visited after each epoch; None without validation."""
     worst_case: tuple[int, int]
     """Largest height and width in pixels, aligned."""
     num_epochs: int
-    """Passes over the training examples."""
+    """Number of epochs."""
     batch_sizes: tuple[int, ...] | None
-    """Examples per optimizer step; None for those of the records."""
+    """Allowed examples per optimizer step; None for those of the records."""
     num_workers: tuple[int, ...] | None
-    """Loader workers that there may be; None for as many as were measured."""
+    """Allowed numbers of loader workers; None for all that were measured."""
     memory_bytes: float | None
-    """Memory of the device; None for that of the device that was measured."""
+    """Memory of the device; None for that of the measured device."""
     window_s: float | None
-    """Time that there is; None for any."""
+    """Available time in seconds; None for no limit."""
     interruptions: Interruptions
-    """What the run is interrupted by."""
+    """Interruptions of the run."""
     snapshots: SnapshotRule
-    """When it takes snapshots."""
+    """When to take snapshots."""
     start_up_s: float
-    """From the start of a process to its first step."""
+    """Seconds from the start of a process to its first step."""
     seed: int
-    """Of the sampler's plans and of all draws."""
+    """Seed of the sampler's plans and of all draws."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supply:
-    """A number of loader workers that was measured for the passes of a configuration."""
+    """A measured loader for the passes of a configuration."""
 
     num_workers: int
-    """Workers beside the training process; 0 for none."""
+    """Number of loader workers; 0 loads in the training process."""
     time_per_example: Estimate
-    """Seconds in which they alone supply an example."""
+    """Seconds per example of the loader alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Configuration:
-    """A setting of all levers, and what is known of a run with it, before anything interrupts it."""
+    """A setting of all levers, with the time and memory of a run without interruptions."""
 
     levers: Mapping[str, Any]
-    """Its settings, by the names of spec fields."""
+    """Values of the levers by field name of the spec."""
     family: FamilyFit
-    """The trials that its computing was fitted to."""
+    """Models of its family."""
     run: RunTime
-    """Its parts."""
+    """Time of the run by parts."""
     supplies: tuple[Supply, ...]
-    """What was measured of its loading, the fewest workers first."""
+    """Measured loaders, the fewest workers first."""
     evidence: Evidence
-    """How far it was measured."""
+    """Whether its time was measured, interpolated or extrapolated."""
     worst_case: WorstCaseMemory
-    """Its worst-case memory."""
+    """Worst-case memory."""
     power_w: float | None
-    """Mean power of the device while it was measured; None where nothing told it."""
+    """Mean power of the device during measuring, in watts; None if unknown."""
 
     @property
     def need_bytes(self) -> float | None:
-        """Worst-case memory; None where unknown."""
+        """The worst-case memory in bytes; None if unknown."""
         return self.worst_case.need_bytes
 
     def supplied_by(self, supply: Supply, *, num_examples: int) -> Configuration:
-        """Return the same with another number of loader workers."""
+        """Return the same configuration with another loader."""
         return replace(
             self,
             levers=dict(self.levers) | {"num_workers": supply.num_workers},
@@ -111,27 +112,27 @@ class Configuration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedRun(Configuration):
-    """One configuration, and when the run finishes with it."""
+    """A configuration with the finish of the run."""
 
     verdict: Verdict
     """Whether its worst case fits."""
     interval_s: float | None
-    """Work between snapshots, in seconds; None for none at all."""
+    """Seconds of work between snapshots; None without snapshots."""
     finish: Finish
-    """When it finishes."""
+    """Finish of the run."""
     finish_without_snapshots: Finish
-    """When it would without snapshots."""
+    """Finish without snapshots."""
     finish_per_epoch: Finish
-    """When it would with a snapshot after every epoch."""
+    """Finish with a snapshot after every epoch."""
 
     @property
     def interval_steps(self) -> int | None:
-        """Optimizer steps between snapshots; None for no snapshots."""
+        """The number of optimizer steps between snapshots; None without snapshots."""
         return None if self.interval_s is None else max(1, round(self.interval_s / self.run.step_s))
 
 
 def recommend(runs: Iterable[PlannedRun]) -> PlannedRun | None:
-    """Return the fastest that fits; where none does, the fastest that is tight, or of which nobody knows; or None."""
+    """Return the fastest run that fits; else the fastest that is tight; else the fastest unknown; else None."""
     runs = tuple(runs)
     for verdict in ("fits", "tight", "unknown"):
         able = [one for one in runs if one.verdict == verdict]
@@ -141,9 +142,10 @@ def recommend(runs: Iterable[PlannedRun]) -> PlannedRun | None:
 
 
 def single_changes(runs: Iterable[PlannedRun], current: PlannedRun) -> tuple[tuple[str, PlannedRun], ...]:
-    """Return the configurations that differ from one in a single lever, with its name, those of one lever together.
+    """Return (lever, configuration) for each configuration that differs from ``current`` in a single lever.
 
-    A micro-batch that follows its batch, and the workers that a configuration needs, are no levers of their own.
+    They are sorted by CHEAPEST_FIRST, then by finish. A micro-batch that equals its batch does not count as a separate
+    lever, and neither does the number of workers if another lever differs.
     """
     found = []
     for one in runs:
@@ -159,7 +161,7 @@ def single_changes(runs: Iterable[PlannedRun], current: PlannedRun) -> tuple[tup
 
 
 def pareto_front(runs: Iterable[PlannedRun]) -> tuple[PlannedRun, ...]:
-    """Return the configurations of which no other is both faster and smaller, the fastest first."""
+    """Return the configurations for which no other is both faster and smaller in memory, the fastest first."""
     front: list[PlannedRun] = []
     known = [one for one in runs if one.need_bytes is not None]
     for one in sorted(known, key=lambda one: (one.finish.p50, one.need_bytes or 0.0)):

@@ -1,4 +1,4 @@
-"""Every configuration of a run that measured records let one compose, and what is known of it."""
+"""Compose every configuration of a run for which the records suffice."""
 
 from __future__ import annotations
 
@@ -26,45 +26,45 @@ from vnbench.records.spec.trial_spec import ImagesSpec, TrainingSpec
 from vnbench.records.spec.words import SamplerName
 
 PLANNED_SAMPLERS: tuple[SamplerName, ...] = ("random", "step-sorted", "bucketed")
-"""Samplers whose passes all hold as many examples as the trials that timed them."""
+"""Samplers whose passes have the same number of examples as the trials that timed them."""
 
 PLAN_EPOCH = 1
 
 MAX_OUTSIDE = 0.02
-"""Share of passes outside of the sizes that were timed from which a plan is called extrapolated."""
+"""Share of passes outside the timed sizes above which a plan is called extrapolated."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """What the records of one device say that runs are composed of."""
+    """The measurements of one device from which runs are composed."""
 
     families: Sequence[FamilyFit]
     """Step times and memory."""
     supplies: Mapping[tuple[SamplerName, int], tuple[Supply, ...]]
-    """What loads passes of a sampler and a micro-batch, the fewest workers first."""
+    """Measured loaders by (sampler, micro-batch), the fewest workers first."""
     certificates: Sequence[Certificate]
-    """Worst cases."""
+    """Worst-case memory trials."""
     samplers: tuple[SamplerName, ...]
     """Samplers to plan with."""
     samplers_of_one: tuple[SamplerName, ...]
-    """The same for passes of one example, which are alike whoever chose them: one stands for all."""
+    """The sampler to plan with for passes of one example, for which all samplers are equal."""
     batch_sizes: frozenset[int]
-    """Of training trials."""
+    """Batch sizes of training trials."""
     trained: frozenset[tuple[Any, ...]]
-    """Levers of training trials that ended ok, but for the workers."""
+    """Levers, except the workers, of training trials that ended ok."""
     powers_w: Mapping[str, float]
-    """Mean power of the device, by family."""
+    """Mean power of the device in watts, by family."""
     waits_s: Mapping[str, Estimate]
-    """Seconds per example that training waited for its loader, by family: means over processes."""
+    """Seconds per example that training waited for its loader, by family, mean over processes."""
 
     @classmethod
     def of(
         cls, records: Sequence[TrialRecord], *, families: Sequence[FamilyFit], loading: Sequence[LoaderSummary]
     ) -> Measured:
-        """Return what the latest attempts at some trials say."""
+        """Return the measurements from ``records``, which must hold only the last attempt at each trial."""
         samplers = _samplers(records)
         of_one = {record.spec.sampler for record in records if record.spec.micro_batch_size == 1}
-        # Shapes visited otherwise than usual are a measurement of its own, and no way to train.
+        # Trials with another shape_visits than the default are a separate experiment, not a way to train.
         records = [record for record in records if record.spec.shape_visits == "auto"]
         training = of_kind(records, TrainingSpec)
         return cls(
@@ -86,14 +86,14 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Plans:
-    """The passes of an epoch by sampler, batch and micro-batch, each planned once."""
+    """The passes of an epoch by sampler, batch and micro-batch; each plan is computed once."""
 
     sizes_N2: SizeArray
     seed: int
     known: dict[tuple[SamplerName, int, int], EpochPasses | None] = field(default_factory=dict)
 
     def passes(self, sampler: SamplerName, batch_size: int, micro_batch_size: int) -> EpochPasses | None:
-        """Return the passes; None with fewer examples than a batch."""
+        """Return the passes; None if there are fewer examples than a batch."""
         key = (sampler, batch_size, micro_batch_size)
         if key not in self.known:
             self.known[key] = self._planned(*key) if len(self.sizes_N2) >= batch_size else None
@@ -105,7 +105,7 @@ class _Plans:
 
 
 def compose_configurations(asked: Asked, measured: Measured) -> tuple[Configuration, ...]:
-    """Return every configuration that can be composed, each with the loader workers that it needs."""
+    """Return every configuration that can be composed, each with the fewest loader workers that are fastest."""
     training = _Plans(sizes_N2=asked.train_sizes_N2, seed=asked.seed)
     validation = (
         None if asked.validation_sizes_N2 is None else _Plans(sizes_N2=asked.validation_sizes_N2, seed=asked.seed)
@@ -137,9 +137,9 @@ def _composed(
     sampler: SamplerName,
     batch_size: int,
 ) -> Configuration | None:
-    """Return a configuration; None where it was measured with none of the numbers of workers that there may be."""
+    """Return a configuration; None if no allowed number of workers was measured for it."""
     spec = family.spec
-    # What training waited for is what its loader did not hide, so it adds to computing.
+    # The wait of training is the part of loading that was not hidden, so it adds to computing.
     wait = measured.waits_s.get(family.family) if family.source == "training" else None
     run = compose_run(
         family,
@@ -178,7 +178,7 @@ def _composed(
     ]
     if asked.num_workers is not None and not supplied:
         return None
-    # With all workers that feed computing an epoch takes as long; the fewest of them come first.
+    # All numbers of workers that keep up give the same time; min returns the first, which has the fewest.
     return min(supplied, key=lambda one: one.run.epoch.total_s, default=plain)
 
 
@@ -200,9 +200,9 @@ def _samplers(records: Iterable[TrialRecord]) -> tuple[SamplerName, ...]:
 
 
 def _supplies(loading: Sequence[LoaderSummary], *, sampler: SamplerName, micro_batch_size: int) -> tuple[Supply, ...]:
-    """Return the loaders of such passes that were measured with plain switches, those of the sampler if there are any.
+    """Return the measured loaders with this micro-batch, preferably with default switches and with this sampler.
 
-    How examples are grouped into steps hardly matters to a loader; what a pass holds does, and its sampler's padding.
+    The grouping of examples into steps hardly matters to a loader; the examples per pass and their padding do.
     """
     fitting = [row for row in loading if row.supply is not None and row.spec.micro_batch_size == micro_batch_size]
     fitting = [row for row in fitting if not any(name in row.spec.canonical() for name in LOADER_FIELDS)] or fitting

@@ -1,12 +1,13 @@
-"""What interruptions cost a run, with snapshots and without, and how often to take a snapshot.
+"""Compute the cost of interruptions with and without snapshots, and the best interval between snapshots.
 
-Symbols of the sources, all in seconds: ``work_s`` Ts, the run without any interruption; ``interval_s`` tau, work
-between snapshots; ``snapshot_s`` delta, the cost of one; ``restart_s`` R, from an interruption to the first step after
-it; ``mtbi_s`` M, the mean time between interruptions.
+Symbols in the sources, all in seconds: ``work_s`` is Ts, the run without interruptions; ``interval_s`` is tau, the work
+between snapshots; ``snapshot_s`` is delta, the cost of a snapshot; ``restart_s`` is R, the time from an interruption to
+the next step; ``mtbi_s`` is M, the mean time between interruptions.
 
 Sources: Young, A first order approximation to the optimum checkpoint interval, Communications of the ACM 17 (1974),
 page 530; Daly, A higher order estimate of the optimum checkpoint interval for restart dumps, Future Generation
-Computer Systems 22 (2006), pages 303 to 312. The forms for a number of interruptions are derived where they stand.
+Computer Systems 22 (2006), pages 303 to 312. The formulas for a fixed number of interruptions are derived in their
+functions.
 """
 
 from __future__ import annotations
@@ -22,24 +23,24 @@ from scipy.special import lambertw, ndtri
 Seconds = NDArray[np.float64]
 
 MAX_EXACT = 64
-"""Uniform numbers whose sum is not yet taken for a normal one."""
+"""Most uniform numbers whose sum is computed exactly; above this it is taken as normal."""
 
 NUM_KNOTS = 20_001
-"""Points at which the distribution of a sum of uniform numbers is tabulated."""
+"""Number of points at which the distribution of a sum of uniform numbers is tabulated."""
 
 MAX_INTERRUPTIONS = 100_000
-"""Interruptions of one simulated run beyond which it is taken never to finish."""
+"""Most interruptions of one simulated run; with more it counts as never finishing."""
 
 
 def young_interval_s(*, snapshot_s: float, mtbi_s: float) -> float:
-    """Return sqrt(2 delta M): the result of Young (1974), page 530."""
+    """Return Young's interval, sqrt(2 delta M) (1974, page 530)."""
     return math.sqrt(2 * snapshot_s * mtbi_s)
 
 
 def daly_interval_s(*, snapshot_s: float, mtbi_s: float) -> float:
     """Return Daly's higher-order estimate (2006, equation 37).
 
-    sqrt(2 delta M) (1 + sqrt(delta / 2M) / 3 + (delta / 2M) / 9) - delta for delta < 2M, and M beyond.
+    It is sqrt(2 delta M) (1 + sqrt(delta / 2M) / 3 + (delta / 2M) / 9) - delta if delta < 2M, else M.
     """
     if snapshot_s >= 2 * mtbi_s:
         return mtbi_s
@@ -51,16 +52,16 @@ def best_interval_s(*, snapshot_s: float, mtbi_s: float) -> float:
     """Return the interval that minimises ``expected_time_s``: M (1 + W0(-exp(-delta / M - 1))).
 
     Setting the derivative of exp((tau + delta) / M) / tau - 1 / tau to zero gives (1 - tau / M) exp((tau + delta) / M)
-    = 1, which Lambert's function solves. It does not depend on the work nor on the restart.
+    = 1, which Lambert's W function solves. The interval depends neither on the work nor on the restart.
     """
     return mtbi_s * (1 + float(lambertw(-math.exp(-snapshot_s / mtbi_s - 1)).real))
 
 
 def expected_time_s(*, work_s: float, interval_s: float, snapshot_s: float, restart_s: float, mtbi_s: float) -> float:
-    """Return the mean time of a run that snapshots after every interval: the complete cost function of Daly (2006).
+    """Return the mean time of a run with a snapshot after every interval: the complete cost function of Daly (2006).
 
-    M exp(R / M) (exp((tau + delta) / M) - 1) Ts / tau, for interruptions that come at random, in restarts too.
-    Infinite where it is no number any more.
+    It is M exp(R / M) (exp((tau + delta) / M) - 1) Ts / tau, for random interruptions, which may also hit restarts.
+    Infinity if it overflows.
     """
     try:
         growth = math.exp(restart_s / mtbi_s) * math.expm1((interval_s + snapshot_s) / mtbi_s)
@@ -70,15 +71,16 @@ def expected_time_s(*, work_s: float, interval_s: float, snapshot_s: float, rest
 
 
 def expected_time_without_snapshots_s(*, work_s: float, restart_s: float, mtbi_s: float) -> float:
-    """Return the mean time of a run that starts anew at every interruption: one interval of all work, no snapshot."""
+    """Return the mean time of a run that starts again after every interruption: one interval, without a snapshot."""
     return expected_time_s(work_s=work_s, interval_s=work_s, snapshot_s=0.0, restart_s=restart_s, mtbi_s=mtbi_s)
 
 
 def best_interval_of_count_s(*, work_s: float, snapshot_s: float, num_interruptions: int, is_worst: bool) -> float:
-    """Return the interval that minimises the mean, or the worst, time of a run with so many interruptions.
+    """Return the interval that minimises the mean or the worst-case time of a run with k ``num_interruptions``.
 
-    Of Ts (1 + delta / tau) + k (tau / 2 + R) in the mean, sqrt(2 Ts delta / k); of Ts (1 + delta / tau) + k (tau +
-    delta + R) at worst, sqrt(Ts delta / k). Without any interruption it is all work.
+    The mean time, Ts (1 + delta / tau) + k (tau / 2 + R), is least at tau = sqrt(2 Ts delta / k). The worst-case time,
+    Ts (1 + delta / tau) + k (tau + delta + R), is least at tau = sqrt(Ts delta / k). Without interruptions, the
+    interval is the whole work.
     """
     if num_interruptions == 0:
         return work_s
@@ -86,7 +88,7 @@ def best_interval_of_count_s(*, work_s: float, snapshot_s: float, num_interrupti
 
 
 def rounded_interval_s(interval_s: float, *, step_s: float, work_s: float) -> float:
-    """Return an interval as a whole number of steps, at least one and at most all work."""
+    """Return an interval, in seconds, rounded to a whole number of steps: at least one, at most the whole work."""
     return min(work_s, max(1, round(interval_s / step_s)) * step_s)
 
 
@@ -99,10 +101,10 @@ def simulate_count_s(
     num_interruptions: int,
     probabilities_N: NDArray[np.float64],
 ) -> Seconds:
-    """Return finish times of runs with exactly so many interruptions, at uniformly random moments; (N,), seconds.
+    """Return finish times, (N,) in seconds, of runs with ``num_interruptions`` at uniformly random moments.
 
-    ``interval_s`` None means no snapshots: an interruption then loses all that was done. ``probabilities_N`` tell of
-    each run how lucky it is: the share of runs whose interruptions lose less.
+    ``interval_s`` None means no snapshots: an interruption then loses all work. ``probabilities_N`` gives the luck of
+    each run: the share of runs that lose less by interruptions.
     """
     shares_N = sum_of_uniforms(probabilities_N, num_interruptions)
     if interval_s is None:
@@ -115,10 +117,10 @@ def simulate_count_s(
 
 
 def sum_of_uniforms(probabilities_N: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Return quantiles of the sum of so many uniform numbers between 0 and 1; (N,).
+    """Return quantiles, (N,), of the sum of ``count`` uniform numbers between 0 and 1.
 
-    Their density is the B-spline of degree count - 1 on whole knots (the distribution of Irwin and Hall, 1927); the sum
-    of more than MAX_EXACT is a normal one for all that matters.
+    The density of the sum is the B-spline of degree count - 1 on integer knots (the distribution of Irwin and Hall,
+    1927). The sum of more than MAX_EXACT numbers is taken as normal.
     """
     if count == 0:
         return np.zeros_like(probabilities_N)
@@ -130,7 +132,7 @@ def sum_of_uniforms(probabilities_N: NDArray[np.float64], count: int) -> NDArray
 
 @functools.lru_cache(maxsize=MAX_EXACT)
 def _probabilities_of_sum(count: int) -> NDArray[np.float64]:
-    """Return the probabilities that the sum of uniform numbers is at most each of NUM_KNOTS even steps from 0."""
+    """Return P(sum of uniform numbers <= x) at NUM_KNOTS evenly spaced x from 0 to ``count``."""
     density = BSpline.basis_element(np.arange(count + 1.0), extrapolate=False)
     reached = density.antiderivative()(np.linspace(0, count, NUM_KNOTS))
     probabilities: NDArray[np.float64] = (reached - reached[0]) / (reached[-1] - reached[0])
@@ -148,10 +150,10 @@ def simulate_s(
     random: np.random.Generator,
     give_up_s: float = math.inf,
 ) -> Seconds:
-    """Return finish times of runs that are interrupted at random, exponentially with this mean; (N,), seconds.
+    """Return finish times, (N,) in seconds, of runs with exponentially distributed times between interruptions.
 
-    Restarts can be interrupted too. A run that takes longer than ``give_up_s``, or has more than MAX_INTERRUPTIONS,
-    finishes at infinity. ``interval_s`` None means no snapshots.
+    Restarts can be interrupted too. A run that is interrupted after ``give_up_s``, or has MAX_INTERRUPTIONS, gets an
+    infinite finish time. ``interval_s`` None means no snapshots.
     """
     remaining_N = work_N.astype(np.float64).copy()
     finish_N = np.zeros(len(work_N))
@@ -177,5 +179,5 @@ def simulate_s(
 
 
 def _with_snapshots(work_s: float | Seconds, interval_s: float, snapshot_s: float) -> float | Seconds:
-    """Return the time of some work with its snapshots; none is taken after the last interval."""
+    """Return the time of work with its snapshots; there is no snapshot after the last interval."""
     return work_s + snapshot_s * (np.ceil(work_s / interval_s) - 1)

@@ -1,4 +1,4 @@
-"""The way from the plainest configuration to another, one lever after the other, and what each step buys."""
+"""Find the path from the plainest configuration to a goal, one lever at a time."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ PLAIN: Mapping[str, Any] = {
     "checkpointing": "none",
     "sampler": "random",
 }
-"""What a training script has before anybody thinks of its cost; beside it the smallest batch, and plain switches."""
+"""Values of the levers in a training script without any tuning; it also has the smallest batch and default switches."""
 
 FOLLOWING = ("num_workers",)
-"""Levers that go with every configuration: it has the workers that it needs."""
+"""Levers that do not count as steps: every configuration has the workers that it needs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeverStep:
-    """One step of the way."""
+    """One step of the path."""
 
     changes: Mapping[str, tuple[Any, Any]]
-    """Levers that it changes, each from what to what; several where nothing between was measured. Empty at the
+    """(old, new) value of each lever that changes; several levers if nothing in between was measured; empty at the
     start."""
     run: PlannedRun
-    """Where it leads."""
+    """Configuration after the step."""
 
 
 def lever_path(runs: Sequence[PlannedRun], goal: PlannedRun) -> tuple[LeverStep, ...]:
-    """Return the way from the plainest configuration to one, the largest saving of time first.
+    """Return the path from the plainest configuration to ``goal``, the largest saving of time first.
 
-    Each step is a configuration that can be planned; one that does not fit is no step. Empty where the goal itself is
-    the plainest.
+    Each step is a planned configuration that is not known to exceed the memory. The path is empty if the goal is the
+    plainest configuration.
     """
     able = [one for one in runs if one.verdict != "does not fit"]
     start = min(able, key=_plainness, default=goal)
@@ -53,14 +53,14 @@ def lever_path(runs: Sequence[PlannedRun], goal: PlannedRun) -> tuple[LeverStep,
 
 
 def _plainness(one: PlannedRun) -> tuple[int, int, int, float]:
-    """Return how far a configuration is from plain; the least comes first."""
+    """Return the sort key of a configuration; the plainest has the smallest."""
     unlike = sum(one.levers[name] != value for name, value in PLAIN.items() if name in one.levers)
     switched = sum(name in one.family.spec.canonical() for name in FLAG_FIELDS)
     return unlike + switched, one.levers["batch_size"], one.levers["micro_batch_size"], -one.finish.p50
 
 
 def _differing(one: PlannedRun, other: PlannedRun) -> list[str]:
-    """Return the levers in which two configurations differ; a micro-batch that follows its batch is none."""
+    """Return the levers in which two configurations differ, without a micro-batch that equals the batch on both."""
     found = [name for name in CHEAPEST_FIRST if name not in FOLLOWING and one.levers[name] != other.levers[name]]
     follows = all(run.levers["batch_size"] == run.levers["micro_batch_size"] for run in (one, other))
     if follows and "batch_size" in found:
@@ -69,7 +69,7 @@ def _differing(one: PlannedRun, other: PlannedRun) -> list[str]:
 
 
 def _is_between(one: PlannedRun, here: PlannedRun, goal: PlannedRun) -> bool:
-    """Return whether a configuration leads from one to another: each lever is as it was, or as it shall be."""
+    """Return whether a configuration lies between two: each lever has its value here or at the goal."""
     return one is not here and all(
         one.levers[name] in (here.levers[name], goal.levers[name]) for name in CHEAPEST_FIRST if name not in FOLLOWING
     )

@@ -1,4 +1,4 @@
-"""When a run finishes with every configuration that measured records let one compose."""
+"""Plan a run with every configuration that can be composed from records."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vnbench.analysis.planning.spread import Finish, finish_of
 
 
 def plan_runs(asked: Asked, measured: Measured) -> tuple[PlannedRun, ...]:
-    """Return what the run takes with every configuration, the fastest first."""
+    """Return the run planned with every configuration, the fastest first."""
     runs = [_planned(asked, one) for one in compose_configurations(asked, measured)]
     return tuple(sorted(runs, key=lambda one: one.finish.p50))
 
 
 def worker_changes(asked: Asked, one: PlannedRun) -> tuple[tuple[str, PlannedRun], ...]:
-    """Return a configuration with every other number of loader workers that was measured for its passes."""
+    """Return (``num_workers``, run) for every other measured number of loader workers."""
     num_examples = len(asked.train_sizes_N2)
     others = [supply for supply in one.supplies if supply.num_workers != one.levers["num_workers"]]
     return tuple(
@@ -55,9 +55,9 @@ def _planned(asked: Asked, one: Configuration) -> PlannedRun:
 
 
 def snapshot_interval_s(asked: Asked, run: RunTime) -> float | None:
-    """Return the work between snapshots as whole steps, in seconds; None for none.
+    """Return the seconds of work between snapshots, rounded to whole steps; None without snapshots.
 
-    The best one for what interrupts the run, an epoch where nothing does.
+    For the rule ``best``, this is the interval with the least mean time, or an epoch if nothing interrupts the run.
     """
     if asked.snapshots == "none":
         return None
@@ -65,7 +65,7 @@ def snapshot_interval_s(asked: Asked, run: RunTime) -> float | None:
     inside = asked.interruptions
     if not isinstance(asked.snapshots, str):
         if asked.snapshots >= work_s:
-            # An interval as long as the run is none.
+            # An interval as long as the run means no snapshots.
             return None
         wanted_s = asked.snapshots
     elif asked.snapshots == "epoch" or inside.is_none:

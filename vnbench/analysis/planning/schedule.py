@@ -1,8 +1,8 @@
-"""Several runs on several cards: which goes where, and when each ends.
+"""Schedule several runs on several cards.
 
-The rule: the longest run first, each to the card that is free first (Graham, Bounds on multiprocessing timing
-anomalies, SIAM Journal on Applied Mathematics 17, 1969: at most a third longer than the best there is). A run that
-would most likely end after the window is left out, and the next one tried.
+The rule is longest run first, each on the card that is free first (Graham, Bounds on multiprocessing timing anomalies,
+SIAM Journal on Applied Mathematics 17, 1969: at most a third longer than the optimum). A run whose median end is after
+the window is left out, and the next one is tried.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ class Placed:
     """A run on its card."""
 
     name: str
-    """What it is called."""
+    """Name of the run."""
     card: int
-    """Which card, from 0."""
+    """Number of the card, from 0."""
     start_s: float
-    """When it most likely starts, in seconds from now."""
+    """Expected start in seconds from now, from median durations."""
     end_s: float
-    """When it most likely ends."""
+    """Expected end in seconds from now, from median durations."""
     late_end_s: float
-    """When it and those before it on the card have ended in nine of ten cases, each off by its own chance."""
+    """End that is not exceeded in nine of ten cases, if the durations on a card are independent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
-    """Runs on cards."""
+    """The schedule of all runs."""
 
     placed: tuple[Placed, ...]
-    """Runs that are done, the earliest start first."""
+    """Scheduled runs, the earliest start first."""
     left_out: tuple[str, ...]
-    """Runs for which the window has no room."""
+    """Names of runs that do not end within the window."""
 
 
 def make_schedule(runs: Sequence[tuple[str, Finish]], *, num_cards: int, window_s: float | None) -> Schedule:
-    """Return who runs where; a window of None has room for all that ever finish."""
+    """Return the schedule; without a window, every run that ever finishes is scheduled."""
     free_s = [0.0] * num_cards
     spread_s2 = [0.0] * num_cards
     placed: list[Placed] = []

@@ -1,14 +1,13 @@
-"""The distribution of a run's finish: what is not known of its work, and what interruptions add, by quasi-Monte Carlo.
+"""Compute the distribution of a run's finish time, from forecast errors and interruptions, by quasi-Monte Carlo.
 
-Each part of the uncertainty has a distribution of its own: coefficients and what is particular to sizes Student's t
-with the fit's degrees of freedom, what is particular to the process the same with those of the spread between
-processes, loading the same with those of its own error, interruptions that of the moments at which they come. Draws are
-points of a Sobol sequence, one dimension for each part: in every part each of NUM_DRAWS equal shares of probability is
-drawn once, and any two or more parts meet evenly. The share of a part is the variance with it alone over the sum of
-all.
+Each part of the uncertainty has its own distribution. Errors of coefficients and sizes have Student's t with the
+degrees of freedom of the fit; errors of processes have t with those of the spread between processes; loading has t with
+those of its own error; interruptions come at random moments. Draws are points of a Sobol sequence with one dimension
+per part: each part takes each of NUM_DRAWS equal shares of probability once, and combinations of parts are evenly
+covered. The share of a part is the variance with this part alone over the sum of these variances.
 
 Source: Sobol, On the distribution of points in a cube and the approximate evaluation of integrals, USSR Computational
-Mathematics and Mathematical Physics 7 (1967), pages 86 to 112; shifted digit by digit by the seed.
+Mathematics and Mathematical Physics 7 (1967), pages 86 to 112; with a digital shift from the seed.
 """
 
 from __future__ import annotations
@@ -41,40 +40,40 @@ PARTS: tuple[Part, ...] = get_args(Part)
 LOG2_DRAWS = 13
 
 NUM_DRAWS = 2**LOG2_DRAWS
-"""Draws of a run; with 10 % of spread its median is known to 0.02 % and its 90th percentile to 0.06 %, twice as well as
-from 40,000 random ones."""
+"""Number of draws. With a spread of 10 %, the median is exact to 0.02 % and the 90th percentile to 0.06 %, twice as
+exact as with 40,000 random draws."""
 
 PERCENTILES = (10, 50, 90)
 
 PROBABILITIES: Seconds = (np.arange(NUM_DRAWS) + 0.5) / NUM_DRAWS
-"""Of the draws by rank."""
+"""Probabilities of the draws by rank."""
 
 GIVE_UP = 20.0
-"""Times its work after which a run is taken never to finish."""
+"""Multiple of its time without interruptions after which a run counts as never finishing."""
 
 SMALLEST_FACTOR = 0.2
-"""A run does not take less than this share of its forecast, however wide the tails of its errors are drawn."""
+"""Smallest factor on computing or loading: limits the lower tails of the errors."""
 
 
 RESTART_S = 300.0
-"""Somebody or something has to notice that the machine is back; the start itself takes seconds."""
+"""Default restart time: a person or a job must notice that the machine is back; the start itself takes seconds."""
 
 SNAPSHOT_S = 2.0
-"""Weights and optimizer state of a hundred megabytes on a plain disk, with room to spare."""
+"""Default cost of a snapshot: ample for a hundred megabytes of weights and optimizer state on an ordinary disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interruptions:
-    """What a run is interrupted by, and what that costs."""
+    """The interruptions of a run and their costs."""
 
     count: int | None = None
-    """Exactly so many; None where mtbi_s says how often."""
+    """Exact number of interruptions; None if mtbi_s gives their rate, or without interruptions."""
     mtbi_s: float | None = None
-    """Mean time between interruptions in seconds, at random."""
+    """Mean time between random interruptions in seconds; None if count is given."""
     restart_s: float = RESTART_S
-    """From an interruption to the first step after it."""
+    """Seconds from an interruption to the next step."""
     snapshot_s: float = SNAPSHOT_S
-    """What one snapshot costs."""
+    """Seconds per snapshot."""
 
     @property
     def is_none(self) -> bool:
@@ -84,24 +83,24 @@ class Interruptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finish:
-    """When a run finishes, in seconds after its start."""
+    """The finish of a run, in seconds after its start."""
 
     p10: float
-    """In one of ten cases earlier than this."""
+    """10th percentile."""
     p50: float
-    """As often earlier as later."""
+    """Median."""
     p90: float
-    """In one of ten cases later; infinite where so many never finish."""
+    """90th percentile; infinite if more than a tenth of the draws never finish."""
     mean: float
-    """Expected time; infinite where some never finish."""
+    """Mean; infinite if any draw never finishes."""
     probability: float | None
-    """Share of the draws that finish inside the window; None without a window."""
+    """Share of the draws that finish within the window; None without a window."""
 
 
 def draw_work_s(run: RunTime, *, seed: int, parts: frozenset[Part]) -> Seconds:
-    """Return draws of the seconds of a run without interruptions, with the errors of some parts; (NUM_DRAWS,).
+    """Return draws, (NUM_DRAWS,), of the seconds of a run without interruptions, with the errors of these parts.
 
-    Draw i has the same luck in every configuration, so that they compare alike.
+    Draw i has the same luck in every configuration, so that configurations are compared fairly.
     """
 
     def errors(scale: float, dof: float, part: Part) -> Seconds:
@@ -123,9 +122,9 @@ def draw_work_s(run: RunTime, *, seed: int, parts: frozenset[Part]) -> Seconds:
 
 
 def drawn_loading(run: RunTime) -> Estimate:
-    """Return the seconds of an epoch that loading takes, with the error that it is drawn with; 0 if not measured.
+    """Return the seconds of loading in an epoch, with the error for the draws; 0 if not measured.
 
-    Where nothing tells the error, a tenth is taken, as for a step whose sizes are too few to tell theirs.
+    If the error is unknown, ROUGH_SIZE_ERROR is assumed, as for a step with too few sizes.
     """
     loading = run.loading or Estimate(value=0.0, se=0.0)
     if loading.se is None:
@@ -141,7 +140,7 @@ def finish_of(
     window_s: float | None,
     seed: int,
 ) -> Finish:
-    """Return when a run finishes that snapshots after every interval, or never with ``interval_s`` None."""
+    """Return the finish of a run with a snapshot after every ``interval_s`` of work; None means no snapshots."""
     finish_N = _finish_s(run, interruptions, interval_s, seed=seed, parts=frozenset(PARTS))
     low, middle, high = np.percentile(finish_N, PERCENTILES, method="higher").tolist()
     return Finish(
@@ -154,7 +153,7 @@ def finish_of(
 
 
 def shares_of(run: RunTime, interruptions: Interruptions, *, interval_s: float | None, seed: int) -> dict[Part, float]:
-    """Return the share of each part in the variance of the finish; empty where it has none, or no finite one."""
+    """Return the share of each part in the variance of the finish; empty if the variance is zero or infinite."""
     variances = {
         part: _variance(_finish_s(run, interruptions, interval_s, seed=seed, parts=frozenset({part}))) for part in PARTS
     }
@@ -210,7 +209,7 @@ def _variance(values_N: Seconds) -> float:
 
 @functools.lru_cache(maxsize=4)
 def ranks_of(seed: int) -> dict[Part, NDArray[np.int64]]:
-    """Return of each part the rank of every draw among all draws, from 0 for the luckiest; (NUM_DRAWS,)."""
+    """Return for each part the ranks of the draws, (NUM_DRAWS,), from 0 for the luckiest."""
     points_NP = qmc.Sobol(d=len(PARTS), scramble=False).random_base2(LOG2_DRAWS)
     shifts_P = np.random.Generator(np.random.Philox(seed)).integers(0, NUM_DRAWS, len(PARTS))
     ranks_NP = (points_NP * NUM_DRAWS).astype(np.int64) ^ shifts_P
@@ -219,9 +218,9 @@ def ranks_of(seed: int) -> dict[Part, NDArray[np.int64]]:
 
 @functools.lru_cache(maxsize=64)
 def quantiles_of(freedom: float) -> Seconds:
-    """Return the quantiles of Student's t, or with infinite degrees of the normal distribution, by rank; (NUM_DRAWS,).
+    """Return the quantiles, (NUM_DRAWS,), of Student's t, or of the normal distribution if ``freedom`` is infinite.
 
-    Each stands in the middle of its share of the probability. They are shared, so they are not to be written to.
+    Each quantile is at the middle of its share of probability. The array is shared and read-only.
     """
     quantiles_N: Seconds = ndtri(PROBABILITIES) if math.isinf(freedom) else stdtrit(freedom, PROBABILITIES)
     quantiles_N.setflags(write=False)

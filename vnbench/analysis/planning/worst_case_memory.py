@@ -1,4 +1,4 @@
-"""Whether the worst case of a run fits: by trials on one as large, or else by the law of memory."""
+"""Decide whether the worst case of a run fits into memory, from trials on it or else from the memory law."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from vnbench.records.spec.trial_spec import MemorySpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorstCaseMemory:
-    """What is known of the worst-case memory of a family."""
+    """The worst-case memory of a family."""
 
     need_bytes: float | None
-    """What it needs; None where unknown."""
+    """Bytes that it needs; None if unknown."""
     own: tuple[Certificate, ...]
-    """Trials on a worst case as large; without any the law tells."""
+    """Trials that cover the worst case; if there are none, the memory law decides."""
     capacity_bytes: float | None
-    """Memory of the device that was measured; None where unknown."""
+    """Memory of the measured device; None if unknown."""
 
     def verdict(self, memory_bytes: float | None) -> Verdict:
-        """Return whether it fits into some memory, None for that of the device that was measured."""
+        """Return whether it fits into ``memory_bytes``; None stands for the memory of the measured device."""
         limit = memory_bytes or self.capacity_bytes
         if self.own:
             verdicts = [one.verdict(math.inf if limit is None else limit) for one in self.own]
@@ -41,9 +41,10 @@ class WorstCaseMemory:
 def worst_case_memory(
     family: FamilyFit, *, worst_case: tuple[int, int], certificates: Sequence[Certificate]
 ) -> WorstCaseMemory:
-    """Return the worst-case memory of a family by its own trials, or else by the law.
+    """Return the worst-case memory of a family, from its own trials or else from the memory law.
 
-    ``worst_case`` is the largest aligned height and width in pixels; a trial on a smaller one says nothing of it.
+    ``worst_case`` is the largest aligned height and width in pixels. A successful trial on a smaller worst case does
+    not count.
     """
     own = tuple(
         one
@@ -57,13 +58,13 @@ def worst_case_memory(
     elif family.memory is not None:
         height, width = worst_case
         outside = [one.reading.outside_allocator_bytes or 0 for one in certificates if one.reading is not None]
-        # The law is of what tensors hold; the context and libraries come on top.
+        # The law covers only the allocator's memory; the context and libraries need more.
         need_bytes = family.memory.peak_bytes(family.spec.micro_batch_size * height * width) + max(outside, default=0)
     return WorstCaseMemory(need_bytes=need_bytes, own=own, capacity_bytes=max(capacities, default=None))
 
 
 def _covers(spec: MemorySpec, worst_case: tuple[int, int], *, has_failed: bool) -> bool:
-    """Return whether a memory trial tells of a worst case: on one as large, or where a smaller one failed already."""
+    """Return whether a memory trial covers a worst case: its own is at least as large, or it failed."""
     return has_failed or (
         align(spec.worst_case_height) >= worst_case[0] and align(spec.worst_case_width) >= worst_case[1]
     )
