@@ -55,7 +55,7 @@ class Findings:
 
     @cached_property
     def computing_effects(self) -> tuple[LeverEffect, ...]:
-        """What each lever of computing does alone, about the centre of the training trials where there is one."""
+        """The effect of each computing lever on computing alone, around the centre of the training trials if any."""
         return computing_effects(self.latest, noise=self.noise, memory=self.memory, centre=self.sides.centre)
 
     @cached_property

@@ -1,7 +1,7 @@
-"""What a trace tells of training steps on CUDA: operators, and the order in which they take and return memory.
+"""Define the trace of training steps on CUDA: operators, and the order in which they allocate and free memory.
 
-Nothing ran on CUDA. The steps were followed on fake tensors, which have shapes and dtypes and no numbers, under CUDA's
-rules. What is in here travels as JSON from the process that traces to one that knows nothing of torch.
+Nothing ran on CUDA. The steps were traced on fake tensors, which have shapes and dtypes but no numbers, under CUDA's
+rules. The tracing process sends the trace as JSON to a process without torch.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.values.strict import Bytes, Count, refusal
 
 TracedPhase = Literal["batch", "forward", "backward", "optimizer"]
-"""``batch`` is the copy of a micro-batch to the device, and its conversion there. What checkpointing recomputes is part
-of ``backward``. ``backward`` runs on a thread of autograd's, the others on that of Python, and each has a handle of
-cuBLAS of its own."""
+"""``batch`` is the copy of a micro-batch to the device, and its conversion there. ``backward`` includes recomputation
+by checkpointing. It runs on a thread of autograd, the other phases on the Python thread, and each thread has its own
+cuBLAS handle."""
 
 EventKind = Literal["s", "p", "(", ")", "a", "f"]
-"""What an event is, and what its number says:
+"""Kinds of events, and the meaning of their numbers:
 
-    s  a step begins; its number, from 1. What comes before builds the model
-    p  a pass (forward and backward) of the step begins; its number, from 1
-    (  an operator begins; its place in StepTrace.sequence
-    )  the same operator ends
-    a  a block is allocated; its place in Events.block_bytes
-    f  a block is freed; the same
+    s  a step begins; number of the step, from 1. Events before the first step build the model
+    p  a pass (forward and backward) of the step begins; number of the pass, from 1
+    (  an operator begins; index in StepTrace.sequence
+    )  the same operator ends; the same index
+    a  a block is allocated; index in Events.block_bytes
+    f  a block is freed; index in Events.block_bytes
 
-What an operator returns, and what it takes for itself meanwhile, is allocated between its two marks. A kernel's own
-workspace, where a library decides on it, is not in here: a rule has to put it there.
+The results and temporary blocks of an operator are allocated between its two events. Workspaces that a library chooses
+for a kernel are not included: a rule must add them.
 """
 
 Capability = tuple[int, int]
@@ -41,12 +41,12 @@ Capability = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TraceOrder:
-    """A step that is to be traced."""
+    """A request to trace a step."""
 
     spec: MemorySpec
-    """The step: its levers, and a micro-batch of so many examples of its worst case, all of one size."""
+    """The step: its levers and its micro-batch of worst-case examples, all of one size."""
     capability: Capability
-    """Card whose rules hold: they decide which kernel attention has."""
+    """Compute capability whose rules apply; it decides the kernel of attention."""
 
     def to_json(self) -> str:
         """Return the order as JSON."""
@@ -57,7 +57,7 @@ class TraceOrder:
         """Return the order that ``to_json`` wrote.
 
         Raises:
-            ValueError: it is no order.
+            ValueError: the text is not an order.
         """
         values = msgspec.json.decode(text)
         major, minor = values["capability"]
@@ -66,7 +66,7 @@ class TraceOrder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Convolution:
-    """What decides on the workspace of a convolution."""
+    """The properties of a convolution that determine its workspace."""
 
     input_bytes: Bytes
     """Bytes of its input x, in the dtype of the operator."""
@@ -75,11 +75,11 @@ class Convolution:
     output_bytes: Bytes
     """Bytes of its output y, and of the gradient on it."""
     kernel_size: tuple[Count, ...]
-    """Extents of the kernel, one for each dimension of space."""
+    """Kernel size in each spatial dimension."""
     stride: tuple[Count, ...]
-    """Strides, as kernel_size."""
+    """Stride in each spatial dimension."""
     dilation: tuple[Count, ...]
-    """Dilations, as kernel_size."""
+    """Dilation in each spatial dimension."""
     in_channels: Count
     """Channels of its input."""
     out_channels: Count
@@ -87,51 +87,51 @@ class Convolution:
     groups: Count
     """Groups of channels."""
     is_transposed: bool
-    """Whether it is a transposed one."""
+    """Whether it is a transposed convolution."""
     is_channels_last: bool
-    """Whether the kernel runs on maps that are laid out channels-last."""
+    """Whether the kernel runs on feature maps in channels-last layout."""
     gradients: tuple[Literal["input", "weight"], ...]
-    """Gradients that it computes, each by a kernel of its own; none in the forward pass."""
+    """Gradients that it computes, each in a separate kernel; empty in the forward pass."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Operator:
-    """An operator as it runs, once or often: equal ones are one object."""
+    """An operator of a trace. Equal operators are one object, even if they run often."""
 
     name: str
-    """Its name with the overload: ``aten.convolution.default``."""
+    """Name with the overload, such as ``aten.convolution.default``."""
     phase: TracedPhase
-    """When it runs."""
+    """Phase in which it runs."""
     dtype: str
-    """Dtype that it computes in, the widest floating one of its tensors: ``bfloat16``; that of its result if none."""
+    """Widest floating-point dtype of its tensors, such as ``bfloat16``; without one, the dtype of its result."""
     bytes_read: Bytes
-    """Bytes of the tensors that it is given, each once. 0 for a copy from the host."""
+    """Bytes of its input tensors, each counted once; 0 for a copy from the host."""
     bytes_written: Bytes
     """Bytes of the tensors that it returns or changes; 0 for a view, which moves nothing."""
     flops: Count
     """Floating-point operations of convolutions, matrix products and attention; 0 for all others."""
     num_blocks: Count | None
-    """Blocks of threads that its reduction is divided into, where their number limits it; None for all others."""
+    """Number of thread blocks of its reduction, if that number limits its speed; None for all others."""
     is_gemm: bool
-    """Whether it is a matrix product, for which cuBLAS is asked."""
+    """Whether it is a matrix product, which cuBLAS computes."""
     convolution: Convolution | None
-    """What it is as a convolution; None for all others."""
+    """Properties of a convolution; None for all other operators."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Events:
-    """What happens to memory, in order: columns of one value per event, and one per block.
+    """The memory events in order, as columns with one value per event, and the sizes of the blocks.
 
-    Frees that follow one another are sorted by their block, so that two processes tell the same. A tensor of no bytes
-    has no block, and views have that of their base.
+    Consecutive frees are sorted by block, so that two processes give the same trace. A tensor of 0 bytes has no block;
+    a view shares the block of its base.
     """
 
     kinds: str
-    """A letter for each event: EventKind."""
+    """One letter per event (EventKind)."""
     numbers: tuple[Count, ...]
-    """Its number, as EventKind says."""
+    """One number per event (see EventKind)."""
     block_bytes: tuple[Bytes, ...]
-    """Bytes that were asked for, by block, in the order of their allocation: never 0, and not rounded."""
+    """Requested bytes of each block, in the order of allocation; never 0, and not rounded."""
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         """Yield kind and number of each event."""
@@ -140,29 +140,29 @@ class Events:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepTrace:
-    """Two training steps, so that in the second one the optimizer's state exists."""
+    """The trace of two training steps; in the second step the state of the optimizer exists."""
 
     torch: str
-    """Version of torch whose operators and rules these are."""
+    """Version of torch, which determines operators and rules."""
     capability: Capability
-    """Card whose rules these are."""
+    """Compute capability whose rules apply."""
     notes: tuple[str, ...]
-    """What was traced otherwise than it would run, in words."""
+    """Differences between the trace and a real run, for people."""
     num_parameters: Count
-    """Numbers in the parameters."""
+    """Number of parameters."""
     parameter_bytes: Bytes
     """Bytes of parameters and buffers, which are allocated before the first step."""
     batch_bytes: Bytes
-    """Bytes of one micro-batch as it is copied to the device."""
+    """Bytes of one micro-batch as copied to the device."""
     num_passes: Count
-    """Passes of each step that were traced: one, or two where gradients are accumulated. In a pass after the first one
-    the gradients exist; all later ones are as the second."""
+    """Traced passes per step: one, or two with accumulation. From the second pass on the gradients exist, and all later
+    passes equal the second."""
     operators: tuple[Operator, ...]
-    """The different operators, in the order in which they first ran."""
+    """Distinct operators, in the order of their first run."""
     sequence: tuple[Count, ...]
-    """Which of ``operators`` ran, in order; views are left out."""
+    """Indices in ``operators`` of the operators that ran, in order, without views."""
     events: Events
-    """What happened to memory, in order, from an empty device on."""
+    """Memory events, from an empty device on."""
 
     def to_json(self) -> str:
         """Return the trace as JSON."""
@@ -173,7 +173,7 @@ class StepTrace:
         """Return the trace that ``to_json`` wrote.
 
         Raises:
-            ValueError: it is no trace.
+            ValueError: the text is not a trace.
         """
         try:
             return msgspec.json.decode(text, type=cls)
@@ -181,9 +181,9 @@ class StepTrace:
             raise ValueError(refusal(error, where="trace")) from error
 
     def peak_bytes(self, *, block: int = 1) -> dict[int, int]:
-        """Return the most bytes that were live in each step, by its number; 0 is the time before the first one.
+        """Return the peak of live bytes in each step, by number of the step; 0 stands for the time before step 1.
 
-        Each block counts as a multiple of ``block`` bytes: torch's caching allocator hands out multiples of 512.
+        The size of each block is rounded up to a multiple of ``block`` bytes; torch's caching allocator uses 512.
         """
         live_bytes, step = 0, 0
         peaks: Counter[int] = Counter()

@@ -1,4 +1,4 @@
-"""What one change of a lever does to computing alone, from compute trials that timed the same canvases."""
+"""Compute the effect of one change of a lever on computing alone, from compute trials on the same canvases."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from vnbench.records.spec.trial_spec import ComputeSpec, TrialSpec
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Timed:
-    """A compute spec with what its processes say."""
+    """A compute spec with the times of its processes."""
 
     spec: ComputeSpec
     canvases: frozenset[tuple[int, int]]
-    """Those that every process timed."""
+    """Canvases, equal for all processes."""
     logs: tuple[float, ...]
     """Logarithm of each process's time: the geometric mean over its canvases of the mean step."""
 
@@ -34,10 +34,10 @@ class _Timed:
 def computing_effects(
     latest: Sequence[TrialRecord], *, noise: Noise, memory: Iterable[MemorySummary], centre: TrialSpec | None = None
 ) -> tuple[LeverEffect, ...]:
-    """Return what each value of each lever of computing does where the least else differs from the centre.
+    """Return the effect of each value of each computing lever, in the spec that otherwise is nearest to the centre.
 
-    Without a ``centre``, such as that of the training trials, the compute trials tell it. Only specs that timed the
-    same canvases are compared, and intervals hold the spread between processes alone, in which that within them is.
+    If ``centre`` is None, it is found from the compute trials. Only specs with the same canvases are compared. The
+    intervals come from the observed spread between processes, which includes the noise within them.
     """
     timed = [one for records in by_spec(latest, ComputeSpec) if (one := _timed(records)) is not None]
     middle = centre or centre_among([one.spec for one in timed], num_processes=[len(one.logs) for one in timed])
@@ -75,7 +75,7 @@ def _timed(records: Sequence[TrialRecord[ComputeSpec]]) -> _Timed | None:
 
 
 def _ratio(one: _Timed, base: _Timed, *, spread: Spread | None) -> Ratio:
-    """Return the time of one over the other's."""
+    """Return the ratio of the times, ``one`` over ``base``."""
     value = fmean(one.logs) - fmean(base.logs)
     if spread is None:
         return Ratio(log=Estimate(value=value))

@@ -42,7 +42,7 @@ def differing_levers(one: TrialSpec, other: TrialSpec) -> tuple[str, ...]:
 
 
 def is_comparable(one: TrialSpec, other: TrialSpec) -> bool:
-    """Return whether two specs work on the same examples; what their kind of trial does not have is no difference."""
+    """Return whether two specs use the same examples; fields that both kinds of trial lack count as equal."""
     return all(getattr(one, name, None) == getattr(other, name, None) for name in ("corpus_id", "subset_size", "seed"))
 
 

@@ -1,4 +1,4 @@
-"""The precisions, each declared once: everything that is known of one, and that rooms with and without torch go by."""
+"""Declare the properties of each precision once, for modules with and without torch."""
 
 from __future__ import annotations
 
@@ -11,59 +11,56 @@ from vnbench.records.spec.words import DeviceType, Precision
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arithmetic:
-    """How convolutions and matrix products are computed under a precision, and where."""
+    """The arithmetic of convolutions and matrix products in one precision, and the devices that support it."""
 
     autocast: Literal["bfloat16", "float16"] | None = None
-    """What torch calls the type that autocast converts their inputs to; None without autocast, for fp32."""
+    """torch's name of the type that autocast converts inputs to; None without autocast (fp32, tf32)."""
     scales_loss: bool = False
-    """Whether small gradients would become 0 in it, so that the loss is scaled up."""
+    """Whether the loss must be scaled up, because small gradients would become 0."""
     fp32_products: Literal["ieee", "tf32"] = "ieee"
-    """What ``fp32_precision`` of torch's libraries is set to: the arithmetic of products whose inputs are in fp32."""
+    """Value of ``fp32_precision`` of torch's libraries: the arithmetic of products whose inputs are fp32."""
     significant_bits: int
-    """Bits that the check of a step rounds weights and images to, to see what rounding alone does."""
+    """Bits to which the check of a step rounds weights and images, to measure the effect of rounding alone."""
     tolerance: float = 3.0
-    """Times the error from that rounding by which a step may be off: vnbench.trial.checks.equality says why."""
+    """Largest error of a step, as a multiple of the error from that rounding; see vnbench.trial.checks.equality."""
     capability: tuple[int, int] = (0, 0)
-    """Compute capability from which on NVIDIA GPUs have units for it."""
+    """Lowest compute capability from which all NVIDIA GPUs have units for it."""
     earlier_capabilities: frozenset[tuple[int, int]] = frozenset()
-    """Those before it that have units for it too."""
+    """Lower compute capabilities that also have units for it."""
     onednn_question: str | None = None
-    """Function of ``torch.ops.mkldnn`` that says whether a CPU has instructions for it; None where all have."""
+    """Function of ``torch.ops.mkldnn`` that returns whether a CPU has instructions for it; None if all CPUs do."""
     is_cuda_only: bool = False
-    """Whether no CPU computes it."""
+    """Whether no CPU supports it."""
     swept_on: frozenset[DeviceType]
-    """Devices on which a sweep measures it unless asked for others."""
+    """Devices on which a sweep measures it by default."""
 
     @property
     def is_reduced(self) -> bool:
-        """Whether it runs under autocast: only then can the norm's precision differ from its input's.
+        """Whether it runs under autocast; only under autocast can a norm's precision differ from its input's.
 
-        Without units for it a device emulates such a precision, which is far slower than fp32; another one is computed
-        as fp32 there.
+        A device without units for it emulates a reduced precision, far slower than fp32, and computes any other
+        precision as fp32.
         """
         return self.autocast is not None
 
     @property
     def preference(self) -> tuple[bool, bool, bool]:
-        """Sorts precisions that are equally fast: reduced ones first, of these one that needs no scaling of the loss.
-
-        Full fp32 comes last.
-        """
+        """The sort key among equally fast precisions: reduced first, preferably without loss scaling; fp32 last."""
         return not self.is_reduced, self.scales_loss, self.fp32_products == "ieee"
 
     def has_units(self, capability: tuple[int, int]) -> bool:
         """Return whether an NVIDIA GPU of this compute capability has units for it.
 
-        The others run as well, by converting to fp32 and back. NVIDIA's CUDA C++ Programming Guide, "Compute
-        Capabilities": tf32 and bf16 from 8.0. Its table "Throughput of Native Arithmetic Instructions" (CUDA 12.6) has
-        16-bit multiply-adds from 7.0 and on 5.3, 6.0 (P100) and 6.2; 6.1 (GTX 10, P4, P40) has 2 a clock and
-        multiprocessor, where it does 128 in fp32, which is as good as none.
+        Other GPUs compute it too, by converting to fp32 and back. Source: NVIDIA's CUDA C++ Programming Guide. Section
+        "Compute Capabilities": tf32 and bf16 from 8.0. Table "Throughput of Native Arithmetic Instructions" (CUDA
+        12.6): 16-bit multiply-adds from 7.0 and on 5.3, 6.0 (P100) and 6.2. 6.1 (GTX 10, P4, P40) has 2 per clock and
+        multiprocessor, against 128 in fp32, so it counts as having none.
         """
         return capability >= self.capability or capability in self.earlier_capabilities
 
 
 PRECISIONS: Mapping[Precision, Arithmetic] = {
-    # Rounded to the bits of TF32, which must not pass for it.
+    # The check rounds to the bits of TF32, so that TF32 arithmetic does not pass as fp32.
     "fp32": Arithmetic(significant_bits=11, tolerance=0.5, swept_on=frozenset({"cuda", "cpu"})),
     "tf32": Arithmetic(
         fp32_products="tf32",
@@ -89,18 +86,18 @@ PRECISIONS: Mapping[Precision, Arithmetic] = {
         swept_on=frozenset({"cuda"}),
     ),
 }
-"""Every precision, in the order in which people read them."""
+"""Every precision, in the order for people."""
 
 REDUCED_PRECISIONS: tuple[Precision, ...] = tuple(name for name, one in PRECISIONS.items() if one.is_reduced)
 
 
 def preferred_first(precisions: Iterable[Precision]) -> tuple[Precision, ...]:
-    """Return some precisions in their order, behind the one to be preferred."""
+    """Return the precisions with the preferred one first, the others in their order."""
     names = tuple(precisions)
     first = min(names, key=lambda name: PRECISIONS[name].preference)
     return (first, *(name for name in names if name != first))
 
 
 def swept_precisions(device: DeviceType) -> tuple[Precision, ...]:
-    """Return what a sweep on a device measures unless asked for others, the one to be preferred first."""
+    """Return the precisions that a sweep on a device measures by default, the preferred one first."""
     return preferred_first(name for name, one in PRECISIONS.items() if device in one.swept_on)
