@@ -80,7 +80,7 @@ class Levers:
             phrased="micro-batch {}",
             as_phrase={None: "micro-batch = batch"},
             read=_read_micro_batch,
-            help="Examples per forward and backward pass, or same",
+            help="Examples per forward and backward pass; same: those of the batch",
             metavar="N,...",
             parse_axis=several(word_or("same", None, whole(1, MAX_BATCH_SIZE))),
             swept="same",
@@ -105,7 +105,7 @@ class Levers:
             phrased="norm in {}",
             as_phrase={None: "own norm", "input": "norm in input precision"},
             read=_read_norm_precision,
-            help="Arithmetic of norms: fp32, or input for that of what they get",
+            help="Precision of norms: fp32, or input (that of their input)",
             swept="fp32,input",
             part="computing",
             neutral="fp32",
@@ -161,7 +161,7 @@ class Levers:
             as_phrase={1: "1 shape"},
             read=_read_shapes,
             quiet="any",
-            help="Different canvases, at most, or any",
+            help="Most distinct canvases; any: no limit",
             metavar="N,...",
             parse_axis=several(word_or("any", None, whole(1, MAX_SHAPES))),
             swept="any",
@@ -176,7 +176,7 @@ class Levers:
             phrased="{} shapes",
             as_phrase={"auto": "shapes visited as usual"},
             quiet="auto",
-            help="warm: each canvas is seen before it is timed; cold: it is not; auto: warm on CUDA or compiled",
+            help="warm: visit each canvas before it is timed; cold: do not; auto: warm on CUDA or if compiled",
         ),
     ] = "auto"
     """Whether a pass over each canvas precedes its timing; see TrialSpec.visits_shapes (``training``)."""
@@ -200,7 +200,7 @@ class Levers:
         Lever(
             header="memory\nformat",
             phrased="{} memory",
-            help="Order of the numbers of a map in memory",
+            help="Memory layout of feature maps",
             part="computing",
             is_switch=True,
         ),
@@ -247,18 +247,18 @@ class Levers:
         Lever(
             header="optimizer",
             phrased="{} optimizer",
-            help="How the optimizer goes over the parameters",
+            help="How the optimizer updates the parameters",
             part="computing",
             is_switch=True,
         ),
     ] = "fused"
-    """How the optimizer goes over the parameters."""
+    """How the optimizer updates the parameters."""
     padding: Annotated[
         Padding,
         Lever(
             header="padding",
             phrased="{} padding",
-            help="plain; exact: norms and attention leave padded pixels out",
+            help="plain, or exact: norms and attention ignore padded pixels",
             part="computing",
             is_switch=True,
             neutral="plain",
@@ -270,7 +270,7 @@ class Levers:
         Lever(
             header="norm\nkernel",
             phrased="{} norm kernel",
-            help="GroupNorm: native (that of torch), split (reductions over many blocks)",
+            help="Kernel of GroupNorm: native (torch's), split (reductions over many blocks)",
             part="computing",
             is_switch=True,
             neutral="native",
@@ -282,7 +282,7 @@ class Levers:
         Lever(
             header="CUDA\ngraphs",
             phrased="CUDA graphs {}",
-            help="Whether passes are replayed as graphs captured on each canvas",
+            help="Whether passes are replayed as CUDA graphs, captured once per canvas",
             part="computing",
             is_switch=True,
             is_cuda_only=True,
@@ -294,7 +294,7 @@ class Levers:
         Lever(
             header="worker\nkind",
             phrased="workers are {}",
-            help="What the loader's workers are",
+            help="Kind of loader workers",
             part="loading",
             is_switch=True,
             needs="workers",
@@ -306,7 +306,7 @@ class Levers:
         Lever(
             header="prefetch",
             phrased="prefetch {}",
-            help="Micro-batches ahead per loader worker",
+            help="Micro-batches that each loader worker prefetches",
             metavar="N,...",
             parse_axis=wholes(1, 64),
             part="loading",
@@ -314,7 +314,7 @@ class Levers:
             needs="workers",
         ),
     ] = DEFAULT_PREFETCH_FACTOR
-    """Micro-batches ahead per loader worker (``loader``, ``training``)."""
+    """Micro-batches that each loader worker prefetches (``loader``, ``training``)."""
     pin_memory: Annotated[
         OnOff,
         Lever(
@@ -332,31 +332,31 @@ class Levers:
         Lever(
             header="persist",
             phrased="workers persist {}",
-            help="Whether loader workers live on from epoch to epoch",
+            help="Whether loader workers persist between epochs",
             part="loading",
             is_switch=True,
             needs="workers",
         ),
     ] = "on"
-    """Whether loader workers live on from epoch to epoch (``loader``, ``training``)."""
+    """Whether loader workers persist between epochs (``loader``, ``training``)."""
     cache: Annotated[
         Cache,
         Lever(
             header="cache",
             phrased="cache in {}",
             as_phrase={"none": "no cache"},
-            help="Where decoded images are kept",
+            help="Where decoded images are cached",
             part="loading",
             is_switch=True,
         ),
     ] = "none"
-    """Where decoded images are kept (``loader``, ``training``)."""
+    """Where decoded images are cached (``loader``, ``training``)."""
     image_format: Annotated[
         ImageFormat,
         Lever(
             header="image\nformat",
             phrased="{} files",
-            help="Files of the synthetic images",
+            help="File format of the synthetic images",
             part="loading",
             is_switch=True,
         ),
