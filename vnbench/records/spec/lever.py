@@ -71,11 +71,6 @@ class Lever:
         )
 
     @property
-    def is_axis(self) -> bool:
-        """Whether a sweep can vary it."""
-        return bool(self.help)
-
-    @property
     def option(self) -> str:
         """The name of its option, without dashes."""
         return self.name.replace("_", "-")
