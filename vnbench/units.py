@@ -288,7 +288,7 @@ def gib(num_bytes: float) -> float:
 
 def mpx(num_pixels: float) -> float:
     """Return pixels as megapixels (1e6 pixels)."""
-    return num_pixels / 1e6
+    return num_pixels / PIXELS_PER_MPX
 
 
 def format_percent(ratio: float) -> str:

@@ -17,6 +17,7 @@ from vnbench.records.machine_keys import SPEED_KEYS, fact_text
 from vnbench.records.readings import Metric
 from vnbench.records.record import SCHEMA_VERSION, Status, TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.units import count
 
 SMALLEST, LARGEST = 1e-18, 1e18
 """Limits of plausible figures: an attosecond, and an exabyte or more than the age of the universe."""
@@ -129,7 +130,7 @@ def _about(records: Sequence[TrialRecord]) -> str:
     revisions = sorted({str(found) for record in records if (found := record.environment.get("revision"))})
     dates = sorted({record.started_at[:10] for record in records})
     when = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else ""
-    number = f"{len(records):,} trial{'' if len(records) == 1 else 's'}"
+    number = count(len(records), "trial")
     return ", ".join(filter(None, (f"revision {', '.join(revisions)}" if revisions else "", when, number)))
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from vnbench.analysis.statistics.estimate import Estimate
+from vnbench.units import SECONDS_PER_UNIT
 
-SECONDS_PER_HOUR = 3600.0
+SECONDS_PER_HOUR = SECONDS_PER_UNIT["h"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,6 +16,7 @@ from vnbench.records.spec.levers import Levers
 from vnbench.records.spec.words import (
     MODEL_NAMES,
     NUM_CLASSES,
+    USUAL_GROUPS,
     DeviceType,
     MemoryBy,
     Precision,
@@ -97,8 +98,8 @@ class TrialSpec(Levers):
             value = getattr(self, name)
             if value is not None and value not in allowed:
                 raise ValueError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
-        if self.norm_groups != "half-or-16" and not (self.norm_groups.isdigit() and int(self.norm_groups) > 0):
-            raise ValueError(f"norm_groups {self.norm_groups!r}: must be half-or-16 or a positive number of groups")
+        if self.norm_groups != USUAL_GROUPS and not (self.norm_groups.isdigit() and int(self.norm_groups) > 0):
+            raise ValueError(f"norm_groups {self.norm_groups!r}: must be {USUAL_GROUPS} or a positive number of groups")
         for name in ("prefetch_factor", "memory_limit_bytes"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} {value}: must be positive")
