@@ -149,15 +149,21 @@ def single_changes(runs: Iterable[PlannedRun], current: PlannedRun) -> tuple[tup
     """
     found = []
     for one in runs:
-        different = [name for name in CHEAPEST_FIRST if one.levers[name] != current.levers[name]]
-        follows = all(run.levers["batch_size"] == run.levers["micro_batch_size"] for run in (one, current))
-        if follows and "batch_size" in different:
-            different.remove("micro_batch_size")
+        different = differing_settings(one, current)
         if len(different) > 1 and "num_workers" in different:
             different.remove("num_workers")
         if len(different) == 1:
             found.append((different[0], one))
     return tuple(sorted(found, key=lambda pair: (CHEAPEST_FIRST.index(pair[0]), pair[1].finish.p50)))
+
+
+def differing_settings(one: Configuration, other: Configuration) -> list[str]:
+    """Return the levers in which two configurations differ, without a micro-batch that equals the batch on both."""
+    found = [name for name in CHEAPEST_FIRST if one.levers[name] != other.levers[name]]
+    follows = all(both.levers["batch_size"] == both.levers["micro_batch_size"] for both in (one, other))
+    if follows and "batch_size" in found:
+        found.remove("micro_batch_size")
+    return found
 
 
 def pareto_front(runs: Iterable[PlannedRun]) -> tuple[PlannedRun, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, PlannedRun
+from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, PlannedRun, differing_settings
 from vnbench.records.spec.axes import FLAG_FIELDS
 
 PLAIN: Mapping[str, Any] = {
@@ -60,12 +60,7 @@ def _plainness(one: PlannedRun) -> tuple[int, int, int, float]:
 
 
 def _differing(one: PlannedRun, other: PlannedRun) -> list[str]:
-    """Return the levers in which two configurations differ, without a micro-batch that equals the batch on both."""
-    found = [name for name in CHEAPEST_FIRST if name not in FOLLOWING and one.levers[name] != other.levers[name]]
-    follows = all(run.levers["batch_size"] == run.levers["micro_batch_size"] for run in (one, other))
-    if follows and "batch_size" in found:
-        found.remove("micro_batch_size")
-    return found
+    return [name for name in differing_settings(one, other) if name not in FOLLOWING]
 
 
 def _is_between(one: PlannedRun, here: PlannedRun, goal: PlannedRun) -> bool:
