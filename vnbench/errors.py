@@ -4,7 +4,7 @@ VnbenchError
 ├── InputError          an option or a file is wrong                  exit code 2
 ├── CorpusError         an image file cannot be used                  exit code 2 (in a trial: status ``crashed``)
 ├── ModelError          a user's own network cannot be used           exit code 2 (in a trial: status ``crashed``)
-├── LoaderError         a loader worker failed, or memory is short    (in a trial: status ``crashed``)
+├── LoaderError         a loader worker failed, or memory is short    (in a trial: status ``crashed`` or ``timeout``)
 ├── PlanError           the records do not suffice for a plan         exit code 3
 ├── GateError           there is nothing to compare with              exit code 3
 ├── BudgetError         the time budget is too short for any trial    exit code 3

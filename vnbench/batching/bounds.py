@@ -44,9 +44,9 @@ def _with_bounded_groups(ascending_N: IntArray, num_micro_batches: int, micro_ba
     """Return the cost of the cheapest consecutive groups of at most micro_batch_size examples.
 
     K groups of at most m examples leave K m - N places free: the slack. Let f(d, j) be the least cost of the first j
-    groups if they leave d places free, so that they hold the first j m - d examples. The last of these groups has
-    m - e examples and ends with the largest one, so f(d, j) = min over e of f(d - e, j - 1) + (m - e) x area[j m - d].
-    Full groups (e = 0) form a running sum along j, which turns the recursion into a running minimum.
+    groups if they leave d places free, so that they hold the first j m - d examples. The last of these groups has m - e
+    examples and ends with the largest one, so f(d, j) = min over e of f(d - e, j - 1) + (m - e) x area[j m - d]. Full
+    groups (e = 0) form a running sum along j, which turns the recursion into a running minimum.
 
     All numbers are integers, so the result is exact. The slack of a plan of fixed cuts is below m, so it takes at most
     N x m operations (a million examples in batches of 1,024: 0.2 s).

@@ -17,8 +17,8 @@ def deal_to_ranks(sizes_N2: SizeArray, plan: BatchPlan, config: PlanConfig, *, n
 
     Each step keeps its examples for any number of ranks, so training does not depend on that number. Micro-batches go,
     by descending padded pixels, to the rank with the fewest padded pixels so far. If their number is not a multiple of
-    the number of ranks, the costliest micro-batches of several examples are halved until it is; this gives no rank
-    more passes. A last step with fewer examples than ranks is joined to the step before it.
+    the number of ranks, the costliest micro-batches of several examples are halved until it is; this gives no rank more
+    passes. A last step with fewer examples than ranks is joined to the step before it.
 
     Raises:
         ValueError: ``num_ranks`` is below 1 or above the batch size, or ``plan_epoch`` would refuse the sizes.

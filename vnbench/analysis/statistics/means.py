@@ -41,8 +41,8 @@ def ratio_of_sums(numerators: Sequence[float], denominators: Sequence[float]) ->
     """Return R = sum(y) / sum(x) over paired observations, in the unit of y per unit of x.
 
     The standard error is that of the linearised ratio, sqrt(sum((y - R x)^2) / (n (n - 1))) / mean(x), without the
-    correction for a finite population: Cochran, Sampling Techniques (3rd edition, 1977), section 2.11 and chapter 6.
-    A single pair has no error. The error is correct to first order and tends to be too small with few pairs: Cochran's
+    correction for a finite population: Cochran, Sampling Techniques (3rd edition, 1977), section 2.11 and chapter 6. A
+    single pair has no error. The error is correct to first order and tends to be too small with few pairs: Cochran's
     working rule (chapter 6) asks for n > 30 and coefficients of variation of both means below 10 %. The relative
     half-width of x per y equals that of y per x.
 

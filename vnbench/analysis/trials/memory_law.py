@@ -18,8 +18,8 @@ CARD_SIZES_GIB = (16, 24, 40, 48, 80, 141)
 """Nominal memory of common cards, in GiB."""
 
 USABLE = 0.9
-"""Share of a card's memory that a configuration may use to fit with margin. The rest is for fragmentation at
-changing widths, for other programs and for the driver."""
+"""Share of a card's memory that a configuration may use to fit with margin. The rest is for fragmentation at changing
+widths, for other programs and for the driver."""
 
 MIN_SIZES = 3
 """Fewest different padded sizes for leave-one-out errors."""
