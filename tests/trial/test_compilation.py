@@ -164,7 +164,7 @@ def trace_passes(payload: str) -> str:
         network = nn.Sequential(ConvNormReLU(1, 4, norm=norm), nn.Conv2d(4, 3, kernel_size=1))
         steps.append(OptimizerStep(network, precision="bf16", device=torch.device("cpu")))
         if is_compiled:
-            steps[-1].compile_passes(precision="bf16")
+            steps[-1].compile_passes()
     rows = []
     for canvas in ((2, 64, 160), (3, 96, 128)):
         (plain_loss, plain), (loss, found) = (step.gradient([batch_of(canvas), batch_of(canvas)]) for step in steps)
@@ -199,7 +199,7 @@ class Stages(nn.Module):
 def compile_stages(payload: str) -> str:
     """Run in a child: compile two stages and train them on maps of many sizes; return the number of graphs."""
     model = Stages()
-    compile_model(model, precision="fp32", device=torch.device("cpu"))
+    compile_model(model, device=torch.device("cpu"))
     for height, width in ((256, 320), (288, 352), (320, 256), (352, 288), (384, 512)):
         model(torch.rand(2, 1, height, width)).square().mean().backward()
     return str(torch._dynamo.utils.counters["stats"]["unique_graphs"])
@@ -223,7 +223,7 @@ class Named(nn.Module):
 def exceed_the_limit_of_graphs(payload: str) -> str:
     """Run in a child: return how a model ends that needs a graph for each call."""
     model = Named()
-    compile_model(model, precision="fp32", device=torch.device("cpu"))
+    compile_model(model, device=torch.device("cpu"))
     try:
         for index in range(MAX_GRAPHS + 1):
             model.name = str(index)
@@ -244,7 +244,7 @@ def compile_without_a_compiler(payload: str) -> str:
     os.environ["PATH"] = payload
     os.environ.pop("CXX", None)
     try:
-        compile_model(Stages(), precision="fp32", device=torch.device("cpu"))
+        compile_model(Stages(), device=torch.device("cpu"))
     except RuntimeError as error:
         return str(error)
     return "compiled"
@@ -261,4 +261,4 @@ def test_a_temporary_folder_that_runs_no_programs_is_named_with_its_remedy(monke
     status = os.statvfs_result((*tuple(real)[:8], real.f_flag | os.ST_NOEXEC, real.f_namemax))
     monkeypatch.setattr(os, "statvfs", lambda _: status)
     with pytest.raises(RuntimeError, match="is mounted noexec: name another in TMPDIR, or write --compile none"):
-        compile_model(Stages(), precision="fp32", device=torch.device("cpu"))
+        compile_model(Stages(), device=torch.device("cpu"))

@@ -81,6 +81,20 @@ def test_tf32_is_used_only_where_it_is_asked_for(precision: Precision, expected:
     set_switches(training_spec(precision=precision))
     assert torch.backends.cuda.matmul.fp32_precision == expected
     assert torch.backends.cudnn.conv.fp32_precision == expected  # type: ignore[attr-defined]
+    assert torch.backends.cudnn.rnn.fp32_precision == expected, "of a network of one's own"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp32", "bf16"])
+def test_who_asks_for_tf32_by_its_older_names_is_told_the_same(precision: Precision) -> None:
+    """torch raises where old and new names disagree: in a network that switches cuDNN off for a while, for one."""
+    onednn = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    set_switches(training_spec(precision=precision))
+    assert torch.backends.cuda.matmul.allow_tf32 == (precision == "tf32")
+    assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
+    assert torch.get_float32_matmul_precision() == ("high" if precision == "tf32" else "highest")
+    with torch.backends.cudnn.flags(enabled=False):
+        pass
+    assert torch.backends.mkldnn.matmul.fp32_precision == onednn, "the CPU's stay"  # type: ignore[attr-defined]
 
 
 def test_expandable_segments_join_the_users_settings_and_stand_in_the_environment(

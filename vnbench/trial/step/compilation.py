@@ -12,9 +12,6 @@ import torch
 import torch._dynamo  # noqa: F401  # imported before its parts are asked for by name
 from torch import Tensor, nn
 
-from vnbench.records.spec.precisions import PRECISIONS
-from vnbench.records.spec.words import Precision
-
 MAX_GRAPHS = 16
 """Maximum number of graphs that a trial may compile. Sizes are symbols in a graph, so one graph serves nearly all
 canvases; a batch of one example has its own, and so do canvases so small that torch uses other kernels. Beyond the
@@ -29,7 +26,7 @@ LossOfPass = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Takes images, targets and valid pixels; returns the sum of the examples' losses."""
 
 
-def compile_model(model: nn.Module, *, precision: Precision, device: torch.device) -> None:
+def compile_model(model: nn.Module, *, device: torch.device) -> None:
     """Compile ``model`` from its next call on; its parameters and their names do not change.
 
     This configures torch's compiler for the whole process. Each process compiles afresh and within itself: an earlier
@@ -38,23 +35,23 @@ def compile_model(model: nn.Module, *, precision: Precision, device: torch.devic
     Raises:
         RuntimeError: kernels for the CPU are compiled from C++, and there is no compiler.
     """
-    _prepare(precision, device=device)
+    _prepare(device)
     model.compile(**HOW)
 
 
-def compile_pass(loss_of_pass: LossOfPass, *, precision: Precision, device: torch.device) -> LossOfPass:
+def compile_pass(loss_of_pass: LossOfPass, *, device: torch.device) -> LossOfPass:
     """Return the forward pass with its loss, compiled together, so that pointwise operators fuse across the boundary.
 
     This configures torch's compiler, and raises errors, like ``compile_model``.
     """
-    _prepare(precision, device=device)
+    _prepare(device)
     compiled: LossOfPass = torch.compile(loss_of_pass, **HOW)
     return compiled
 
 
-def _prepare(precision: Precision, *, device: torch.device) -> None:
+def _prepare(device: torch.device) -> None:
     _use_own_cache()
-    _set_up_compiler(precision)
+    _set_up_compiler()
     if device.type == "cpu":
         _check_for_cpp_compiler()
     _keep_sizes_symbolic()
@@ -76,7 +73,7 @@ def _use_own_cache() -> None:
     os.environ["TRITON_CACHE_DIR"] = os.path.join(directory, "triton")
 
 
-def _set_up_compiler(precision: Precision) -> None:
+def _set_up_compiler() -> None:
     dynamo_config: Any = importlib.import_module("torch._dynamo.config")
     dynamo_config.recompile_limit = MAX_GRAPHS
     dynamo_config.fail_on_recompile_limit_hit = True
@@ -86,13 +83,6 @@ def _set_up_compiler(precision: Precision) -> None:
     dynamo_config.specialize_float = True
     inductor_config: Any = importlib.import_module("torch._inductor.config")
     inductor_config.compile_threads = 1
-    if PRECISIONS[precision].fp32_products == "tf32":
-        # The compiler also reads the setting's older name, and torch 2.11 and 2.13 raise an error if the two disagree.
-        # The older name also sets oneDNN, which is restored.
-        onednn: Any = torch.backends.mkldnn
-        onednn_precision = onednn.matmul.fp32_precision
-        torch.set_float32_matmul_precision("high")
-        onednn.matmul.fp32_precision = onednn_precision
 
 
 def _check_for_cpp_compiler() -> None:

@@ -73,9 +73,9 @@ class OptimizerStep:
         self._loss_of_pass: LossOfPass = self._loss_sum
         self._first_parameter = next(iter(model.parameters()))
 
-    def compile_passes(self, *, precision: Precision) -> None:
+    def compile_passes(self) -> None:
         """Compile forward pass and loss together from the next pass on; otherwise like ``compile_model``."""
-        self._loss_of_pass = compile_pass(self._loss_sum, precision=precision, device=self.device)
+        self._loss_of_pass = compile_pass(self._loss_sum, device=self.device)
 
     def graph_passes(self, *, make_graphed: MakeGraphed | None = None) -> None:
         """Capture passes as CUDA graphs, one per canvas, and replay them, from the next pass on."""
@@ -184,10 +184,10 @@ def build_step(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
         keep_freed_memory()
     model = drawn_network(spec, device=device)
     if spec.compile == "default":
-        compile_model(model, precision=spec.precision, device=device)
+        compile_model(model, device=device)
     step = step_of(spec, model, device=device)
     if spec.compile == "step":
-        step.compile_passes(precision=spec.precision)
+        step.compile_passes()
     if spec.cuda_graphs == "on":
         step.graph_passes()
     return step

@@ -61,15 +61,19 @@ def set_switches(spec: TrialSpec) -> None:
 
 
 def set_arithmetic(precision: Precision) -> None:
-    """Set fp32 convolutions and matrix products to TF32 if ``precision`` is made of it, else to full fp32.
+    """Set fp32 convolutions, matrix products and recurrent layers to TF32 if ``precision`` is made of it, else to fp32.
 
     Attention does not use cuDNN, which builds a plan for each new number of tokens, up to half a second per pass:
     ragged canvases rarely have the same number twice.
     """
     torch.backends.cuda.enable_cudnn_sdp(False)
     fp32_precision = PRECISIONS[precision].fp32_products
+    # Older names of the same: torch 2.11 to 2.13 raise an error if a compiler or a network reads them and they disagree.
+    torch.backends.cuda.matmul.allow_tf32 = fp32_precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = fp32_precision == "tf32"
     torch.backends.cuda.matmul.fp32_precision = fp32_precision
     torch.backends.cudnn.conv.fp32_precision = fp32_precision  # type: ignore[attr-defined]  # torch 2.13 types it not
+    torch.backends.cudnn.rnn.fp32_precision = fp32_precision  # type: ignore[attr-defined]
 
 
 def _set_allocator(allocator: Allocator) -> None:
