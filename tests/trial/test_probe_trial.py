@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from record_factory import record_of
 
 from vnbench.records.record import TrialRecord
@@ -10,6 +11,7 @@ from vnbench.records.spec.trial_spec import ProbeSpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import run_trial
 from vnbench.trial.kinds import probe as probe_trial
+from vnbench.trial.step.optimizer_step import OptimizerStep
 
 CANVASES = ((32, 64), (64, 96))
 
@@ -68,6 +70,23 @@ def test_steps_of_a_slower_precision_go_through_the_smallest_canvas_unless_they_
     if bf16_s < math.inf:
         expected += [(other, small, is_first) for is_first in (True, False)]
     assert [(step.precision, step.padded_pixels, step.is_first) for step in record.probe.steps] == expected
+
+
+def test_steps_of_a_probe_are_computed_in_their_own_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_trial, "LONGEST_STEP_S", math.inf)
+    seen: list[str] = []
+    build = probe_trial.build_step
+
+    def built(spec: TrialSpec, *, device: torch.device) -> OptimizerStep:
+        seen.append(torch.backends.cuda.matmul.fp32_precision)
+        return build(spec, device=device)
+
+    monkeypatch.setattr(probe_trial, "build_step", built)
+    task = TrialTask(spec=probe_spec(precisions=("tf32", "bf16")), replicate=0, attempt=0, corpus_directory=None)
+    (record,) = probe_trial.measure_probe(task, record_of(task.spec))
+    assert record.probe is not None
+    order = dict.fromkeys(step.precision for step in record.probe.steps)
+    assert seen == [{"tf32": "tf32", "bf16": "ieee"}[precision] for precision in order]
 
 
 def test_a_probe_whose_time_is_up_ends_after_two_canvases() -> None:

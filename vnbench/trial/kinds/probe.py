@@ -134,6 +134,7 @@ def _steps(
     spec: ProbeSpec, canvases: tuple[tuple[int, int], ...], *, device: torch.device, start: float
 ) -> Iterator[ProbeStep]:
     """Yield two steps per canvas, or one if it is long, while two more fit into the probe's time."""
+    set_arithmetic(spec.precision)
     step = build_step(spec, device=device)
     rate_s_per_pixel = 0.0
     for number, (height, width) in enumerate(canvases, start=1):
