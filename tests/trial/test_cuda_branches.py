@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,16 @@ from vnbench.batching.sizes import SizeDistribution
 from vnbench.images.corpus import Corpus
 from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
 from vnbench.records.task import TrialTask
+from vnbench.sweep.trial_plan import MEASURED_EPOCH, choose_examples, steps_of_epoch
 from vnbench.trial import entry as trial
 from vnbench.trial.checks import large_tensors
 from vnbench.trial.instruments import environment
 from vnbench.trial.kinds import compute as compute_trial
 from vnbench.trial.kinds import probe as probe_trial
 from vnbench.trial.kinds import profile as profile_trial
+from vnbench.trial.kinds.loading import Loading
 from vnbench.trial.step.switches import PLAN_CACHE, PLAN_CACHE_LIMIT
 from vnbench.units import PixelRange
 
@@ -67,7 +70,7 @@ def run(spec: TrialSpec, directory: Path) -> TrialRecord:
     return record
 
 
-def training(**changes: Any) -> TrialSpec:
+def training(**changes: Any) -> TrainingSpec:
     return factory.training_spec(device="cuda", batch_size=2, subset_size=4, **changes)
 
 
@@ -121,6 +124,36 @@ def test_the_memory_of_replays_is_that_of_their_capture(
     memory = factory.memory_spec(trained, height=64, width=160)
     run({"compute": compute, "memory": memory, "training": trained}[kind], corpus.directory)
     assert seen[-2:] == ["reset", "captured"]
+
+
+def test_no_canvas_is_captured_once_a_loader_is_at_work(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warm-up has a canvas that the measured steps have not."""
+    seen: list[str] = []
+    epochs = Loading.epochs
+
+    def begun(loading: Loading, *args: Any, **how: Any) -> Any:
+        seen.append("loader")
+        return epochs(loading, *args, **how)
+
+    def captured(*args: Any, **how: Any) -> Any:
+        seen.append("captured")
+        return make_graphed(*args, **how)
+
+    monkeypatch.setattr(Loading, "epochs", begun)
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", captured)
+    spec = training(shapes=2, num_workers=0, corpus_id=corpus.corpus_id, cuda_graphs="on")
+    examples = choose_examples(spec, corpus)
+    warm_up, measured = (
+        {
+            (len(one.examples), *one.canvas)
+            for one in itertools.chain(*steps_of_epoch(spec, corpus, examples, epoch=epoch))
+        }
+        for epoch in (0, MEASURED_EPOCH)
+    )
+    assert warm_up - measured
+    run(spec, corpus.directory)
+    assert "captured" in seen
+    assert seen[-1] == "loader"
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

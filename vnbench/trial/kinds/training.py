@@ -50,7 +50,8 @@ def measure_training(task: TrialTask[TrainingSpec], record: TrialRecord) -> Iter
     step = build_step(spec, device=device)
     num_retries_before = reset_cuda_peaks(device) if device.type == "cuda" else 0
     if spec.visits_shapes:
-        _visit_shapes(step, measured)
+        # All that is captured is captured now: threads of a loader pin memory, which ends a capture with an error.
+        _visit_shapes(step, (*warm_up, *measured) if step.is_replayed else measured)
     max_epochs = spec.max_epochs or 1
     loading = Loading(task, corpus, chosen)
     epochs = [[micro_batch for planned in steps for micro_batch in planned] for steps in (warm_up, measured)]
