@@ -109,6 +109,16 @@ def test_visiting_a_shape_captures_it_and_leaves_no_gradient() -> None:
     )
 
 
+def test_torch_does_not_warn_that_gradients_are_added_on_the_stream_of_the_capture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tests on a GPU would end at it, as warnings are errors there."""
+    told: list[bool] = []
+    monkeypatch.setattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", told.append)
+    GraphedPasses(lambda *_: torch.zeros(()), torch.nn.Linear(2, 2), make_graphed=make_graphed)
+    assert told == [False]
+
+
 def test_a_frozen_parameter_gets_no_gradient() -> None:
     model = torch.nn.Linear(2, 2)
     model.bias.requires_grad_(False)

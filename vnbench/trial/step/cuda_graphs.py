@@ -31,6 +31,8 @@ class GraphedPasses:
         self._make_graphed: MakeGraphed = make_graphed or torch.cuda.make_graphed_callables
         self._graphed: dict[torch.Size, nn.Module] = {}
         self._pool: Any = None
+        # Gradients are added on the stream of the first capture. torch waits where it has to, and warns once.
+        torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.grad = torch.zeros_like(parameter)
