@@ -116,6 +116,11 @@ def tried(command: str) -> list[str]:
     return arguments
 
 
+def test_beside_the_lever_the_guide_says_what_channels_last_pays_on_cuda() -> None:
+    (entry,) = (one for one in (GUIDE / "sweep.md").read_text().split("\n- ") if "`--memory-format`" in one)
+    assert "two transposes" in " ".join(entry.split())
+
+
 def test_the_loop_of_the_guide_runs() -> None:
     code = "\n".join(lines_of(TEXTS["loop"], "python"))
     seen: list[int] = []

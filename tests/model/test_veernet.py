@@ -133,8 +133,8 @@ def test_checkpointing_keeps_a_fraction_of_the_activations() -> None:
     assert kept_bytes(tiny(checkpointing="stages"), images) < 0.3 * kept_bytes(tiny(), images)
 
 
-def counted(model: VeerNet, operator: object) -> tuple[int, Tensor]:
-    """Return how often an operator runs forward and backward on bf16 autocast, and the gradient."""
+def counted(model: VeerNet, operator: object, precision: str) -> tuple[int, Tensor]:
+    """Return how often an operator runs forward and backward in fp32 or under bf16 autocast, and the gradient."""
 
     class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         count = 0
@@ -144,7 +144,7 @@ def counted(model: VeerNet, operator: object) -> tuple[int, Tensor]:
             return func(*args, **(kwargs or {}))
 
     images, targets, valid = (part[:2] for part in ragged_examples(torch.float32))
-    with Counter() as counter, torch.autocast("cpu", dtype=torch.bfloat16):
+    with Counter() as counter, torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
         logits = model(images)
     with counter:
         tversky_loss_sum(logits, targets, valid).backward()
@@ -152,13 +152,17 @@ def counted(model: VeerNet, operator: object) -> tuple[int, Tensor]:
 
 
 @pytest.mark.parametrize("norm_kernel", NORM_KERNELS)
-@pytest.mark.parametrize("norm_precision", ["fp32", "input"])
+@pytest.mark.parametrize(("precision", "norm_precision"), [("fp32", "fp32"), ("bf16", "fp32"), ("bf16", "input")])
 def test_selective_checkpointing_computes_costly_operators_once_and_the_same_gradient_to_the_bit(
-    norm_precision: NormPrecision, norm_kernel: NormKernel
+    precision: str, norm_precision: NormPrecision, norm_kernel: NormKernel
 ) -> None:
     for operator in (aten.convolution.default, aten._scaled_dot_product_flash_attention_for_cpu.default):
         plain, selective, stages = (
-            counted(tiny(norm_precision=norm_precision, norm_kernel=norm_kernel, checkpointing=checkpointing), operator)
+            counted(
+                tiny(norm_precision=norm_precision, norm_kernel=norm_kernel, checkpointing=checkpointing),
+                operator,
+                precision,
+            )
             for checkpointing in ("none", "selective", "stages")
         )
         assert plain[0] == selective[0] < stages[0]
