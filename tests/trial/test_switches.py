@@ -129,6 +129,15 @@ def test_no_allocator_of_the_gpu_is_set_on_the_cpu(settings_made: list[str]) -> 
     assert settings_made == []
 
 
+@pytest.mark.usefixtures("settings_made")
+def test_a_process_in_which_cuda_cannot_be_used_is_told_before_a_limit_asks_cuda(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    with pytest.raises(RuntimeError, match="CUDA was asked something before this process was forked"):
+        set_switches(training_spec(device="cuda", memory_limit_bytes=2**30))
+
+
 @pytest.mark.parametrize("allocator", ["native", "expandable-segments"])
 def test_another_backend_of_the_allocator_is_refused(monkeypatch: pytest.MonkeyPatch, allocator: Allocator) -> None:
     monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "cudaMallocAsync")
