@@ -109,6 +109,25 @@ def test_visiting_a_shape_captures_it_and_leaves_no_gradient() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("failure", "at_the_end"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "capturing stream has unjoined work"),
+        (RuntimeError("no number is read here"), "operation failed due to a previous error during capture"),
+    ],
+)
+def test_what_failed_in_a_capture_is_told_and_not_that_its_end_failed_too(failure: Exception, at_the_end: str) -> None:
+    def end_a_capture(*_: Any, **__: Any) -> Any:
+        try:
+            raise failure
+        finally:
+            raise RuntimeError(f"CUDA error: {at_the_end}")
+
+    passes = GraphedPasses(lambda *_: torch.zeros(()), torch.nn.Linear(2, 2), make_graphed=end_a_capture)
+    with pytest.raises(type(failure), match=str(failure)):
+        passes(*device_tensors(batch(0, CANVASES[0])))
+
+
 def test_torch_does_not_warn_that_gradients_are_added_on_the_stream_of_the_capture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

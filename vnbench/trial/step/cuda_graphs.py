@@ -55,7 +55,13 @@ class GraphedPasses:
         if self._pool is None and torch.cuda.is_available():
             self._pool = torch.cuda.graph_pool_handle()
         inputs = tuple(tensor.clone() for tensor in batch)
-        captured: nn.Module = self._make_graphed(_Pass(self._loss_of_pass, self._model), inputs, pool=self._pool)
+        try:
+            captured: nn.Module = self._make_graphed(_Pass(self._loss_of_pass, self._model), inputs, pool=self._pool)
+        except RuntimeError as error:
+            # After a failure CUDA refuses to end the capture, and that would be told in place of the failure.
+            if error.__context__ is None or "captur" not in str(error):
+                raise
+            raise error.__context__ from None
         return captured
 
 
