@@ -211,7 +211,7 @@ def build(*, num_classes):
         ("raise RuntimeError('no weights')", "plain", "RuntimeError: no weights"),
         ("return nn.Identity()", "plain", "no trainable parameter"),
         ("return nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, num_classes, 1))", "exact", "first at 0 (BatchNorm2d)"),
-        ("return nn.Conv2d(1, num_classes, 1)", "exact", "needs none"),
+        ("return nn.Conv2d(1, num_classes, 1)", "exact", "does not need it"),
     ],
 )
 def test_a_network_is_tried_before_anything_is_measured(

@@ -1,1 +1,1 @@
-"""Instruments: time, memory, device telemetry, environment."""
+"""Instruments that work without torch: the state and telemetry of the host and its GPU."""

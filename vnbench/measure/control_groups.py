@@ -1,4 +1,4 @@
-"""What the control groups of this process let it use: each of them, and each of their parents, may have a limit."""
+"""Limits from this process's control groups and all their parents."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def cpu_quota_cores(root: Path) -> float | None:
-    """Return the CPU time that this process may use, in cores; None for no limit. ``root`` holds proc and sys."""
+    """Return the CPU quota of this process in cores; None for no limit. ``root`` is the folder with proc and sys."""
     return min(_cpu_quotas(root), default=None)
 
 
 def memory_limit_bytes(root: Path) -> int | None:
-    """Return the memory that this process may use; None for no limit. ``root`` holds proc and sys.
+    """Return the memory limit of this process in bytes; None for no limit. ``root`` is the folder with proc and sys.
 
-    Version 1 writes "no limit" as the largest number of pages, which is more than any machine has.
+    Version 1 writes "no limit" as the largest number of pages, more than any machine has.
     """
     return min(_memory_limits(root), default=None)
 
@@ -39,9 +39,9 @@ def _memory_limits(root: Path) -> Iterator[int]:
 
 
 def _folders(root: Path, *, controller: str) -> Iterator[tuple[int, Path]]:
-    """Yield the version and the folder of each control group with this controller, from its own up to the topmost.
+    """Yield version and folder of each control group with this controller, from the process's own up to the root.
 
-    A container sees its own group as the topmost one, under whatever path the machine outside knows it.
+    A container sees its own group as the root, whatever its path on the host.
     """
     mount = root / "sys/fs/cgroup"
     for line in (_text(root / "proc/self/cgroup") or "").splitlines():

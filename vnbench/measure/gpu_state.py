@@ -1,4 +1,4 @@
-"""How a GPU is set up, and what goes on there now: what can be asked before a measurement."""
+"""Settings and current activity of a GPU, to be queried before a measurement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vnbench.measure.nvml import throttle_reasons
 from vnbench.measure.nvml_calls import ANSWER_TIMEOUT_S, GPU_TEMPERATURE, SM_CLOCK, NvmlClient, answer_within
 
 Facts = dict[str, Any]
-"""JSON values by name; what is unknown is None."""
+"""JSON values by name; unknown values are None."""
 
 SETTINGS = (
     "driver_version",
@@ -21,16 +21,16 @@ SETTINGS = (
     "is_mig_enabled",
     "is_ecc_enabled",
 )
-"""Facts of ``gpu_settings``."""
+"""Keys of ``gpu_settings``."""
 
 ACTIVITY = ("num_gpu_processes", "sm_clock_mhz", "temperature_c", "throttle_reasons")
-"""Facts of ``gpu_activity``."""
+"""Keys of ``gpu_activity``."""
 
 
 def gpu_settings(uuid: str | None) -> Facts:
-    """Return how a GPU is set up (SETTINGS), and in ``nvml_notes`` what NVML does not tell of it.
+    """Return a GPU's settings (SETTINGS), with unanswered queries in ``nvml_notes``.
 
-    All is None for None, which is no GPU.
+    All values are None without a GPU, for which ``uuid`` is None.
     """
 
     def ask(client: NvmlClient, handle: Any, facts: Facts) -> None:
@@ -50,7 +50,7 @@ def gpu_settings(uuid: str | None) -> Facts:
 
 
 def gpu_activity(uuid: str | None) -> Facts:
-    """Return what goes on at a GPU at this moment (ACTIVITY), and ``nvml_notes``; all is None for None."""
+    """Return a GPU's current activity (ACTIVITY) and ``nvml_notes``; all values are None if ``uuid`` is None."""
 
     def ask(client: NvmlClient, handle: Any, facts: Facts) -> None:
         for name, function, arguments, convert in (
@@ -65,7 +65,7 @@ def gpu_activity(uuid: str | None) -> Facts:
 
 
 def is_lost(uuid: str) -> bool:
-    """Return whether NVML says that a GPU is lost; where it does not answer, nothing is known and this is False."""
+    """Return whether NVML reports a GPU as lost; False if NVML does not answer."""
 
     def ask() -> bool:
         client = NvmlClient()
@@ -91,7 +91,7 @@ def _facts(names: tuple[str, ...], uuid: str | None, ask: Callable[[NvmlClient, 
         return True
 
     has_answered = answer_within(ANSWER_TIMEOUT_S, collect)
-    # A copy, because a call that hangs may still come back and write. What came before it counts.
+    # Copy, because a hanging call may still return and write. Earlier answers count.
     known = dict(facts)
     notes = [*client.notes, *([] if has_answered else [f"NVML: no answer within {ANSWER_TIMEOUT_S:.0f} s"])]
     return {**{name: known.get(name) for name in names}, "nvml_notes": notes}

@@ -1,6 +1,6 @@
-"""Who uses the CPU cores while a trial runs: its own processes, others, or another guest of the same machine.
+"""Use of the CPU cores during a trial by its own processes, by other programs and by other guests of the machine.
 
-Read from /proc, from outside the measured process. Without /proc nothing is known.
+It is read from /proc, from outside the measured process. Without /proc nothing is known.
 """
 
 from __future__ import annotations
@@ -16,51 +16,51 @@ from vnbench.measure.sampling import Span, Stamped, readings_in
 from vnbench.records.machine_keys import HostTelemetry
 
 PERIOD_S = 0.2
-"""Time between two readings: a reading costs well under a millisecond, so less than 1 % of a core."""
+"""Seconds between two readings: a reading costs well under a millisecond, so less than 1 % of a core."""
 
 MIN_OBSERVED_S = 0.5
-"""Shortest time between first and last reading that says something: /proc counts in ticks of 10 ms, and fifty of them
-tell a quarter of a core to about an eighth."""
+"""Minimum time between first and last reading: /proc counts in ticks of 10 ms, and fifty ticks give a quarter of a core
+to within about an eighth."""
 
 BUSY_CORES = 0.25
-"""Cores used by others from which a trial counts as disturbed: a single program that computes takes one, an idle
-desktop or server a few percent of one."""
+"""Cores used by others from which a trial counts as disturbed: one busy program takes a core, an idle desktop or server
+a few percent of one."""
 
 BUSY_SHARE = 0.05
-"""Share of all cores from which a trial counts as disturbed where that is more than BUSY_CORES: the daily noise of a
-large machine grows with its cores, and so does the room beside it."""
+"""Share of all cores from which a trial counts as disturbed, if that is more than BUSY_CORES: the background load of a
+large machine grows with its cores, and so does its spare capacity."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HostReading:
-    """Counters of CPU time, in core seconds since some time before the first reading."""
+    """Counters of CPU time in core seconds, from an arbitrary start."""
 
     busy_s: float
-    """Time that the cores which this process may use worked for anyone."""
+    """Busy time of the cores that this process may use, for any program."""
     stolen_s: float
-    """Time that the hypervisor gave those cores to other guests."""
+    """Time for which the hypervisor gave those cores to other guests."""
     own_s: float
-    """CPU time of the watched process and all its descendants, those that have ended and were waited for included."""
+    """CPU time of the watched process and all its descendants, including those that ended and were waited for."""
 
 
 class HostReader:
-    """Reads /proc/stat and the CPU time of a process tree."""
+    """Reads /proc/stat and the CPU times of a process tree."""
 
     def __init__(
         self, *, root_pid: int | None = None, cpus: Set[int] | None = None, proc: Path = Path("/proc")
     ) -> None:
-        """``root_pid`` is the tree's root, by default this process; ``cpus`` those that it may use."""
+        """``root_pid`` is the tree's root, by default this process; ``cpus`` are the CPUs that it may use."""
         self._root_pid = os.getpid() if root_pid is None else root_pid
         self._cpus = os.sched_getaffinity(0) if cpus is None else cpus
         self._proc = str(proc)
         self._ticks_per_s = os.sysconf("SC_CLK_TCK")
         root = f"{self._root_pid}/task/{self._root_pid}/children"
-        # Kernels without CONFIG_PROC_CHILDREN have no such file; then all processes are asked for their parents.
+        # Kernels without CONFIG_PROC_CHILDREN lack this file; then the parent of every process is read.
         self._has_children_files = self._read(root) is not None
 
     @property
     def num_cpus(self) -> int:
-        """Number of CPUs that are watched."""
+        """Number of watched CPUs."""
         return len(self._cpus)
 
     def read(self) -> HostReading | None:
@@ -85,16 +85,16 @@ class HostReader:
         )
 
     def _tree_ticks(self) -> Iterator[int]:
-        """Yield the CPU time of each process of the tree with that of its ended children.
+        """Yield the CPU time of each process in the tree, including its ended children.
 
-        A child's time passes to its parent when the parent waits for it, so the sum neither loses nor doubles it.
+        A child's time moves to its parent when the parent waits for it, so the sum neither loses nor doubles it.
         """
         children = None if self._has_children_files else self._children_by_parent()
         pids = [self._root_pid]
         for pid in pids:
             stat = self._read(f"{pid}/stat")
             if stat is None:
-                continue  # it ended since its parent named it
+                continue  # it has just ended
             fields = stat.rpartition(b")")[2].split()
             yield sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
             pids += self._children_of(pid) if children is None else children.get(pid, [])
@@ -127,15 +127,15 @@ class HostReader:
 def summarise_host(
     readings: Sequence[Stamped[HostReading]], *, num_cpus: int, measured: Span | None
 ) -> HostTelemetry | None:
-    """Return the ``host`` part of a record's telemetry; None where /proc told nothing.
+    """Return the ``host`` part of a record's telemetry; None without readings.
 
-    Mean cores used by the trial's own processes, by other programs and by other guests between the first and the last
-    reading in the ``measured`` span (of all readings where it is None). They are None if those are less than
-    MIN_OBSERVED_S apart.
+    It holds the mean number of cores used by the trial's own processes, by other programs and by other guests between
+    the first and the last reading in the ``measured`` span, or of all readings if that is None. The means are None if
+    these readings are less than MIN_OBSERVED_S apart.
     """
     if not readings:
         return None
-    # A process that its parent never waited for takes its time away with it; time does not run backwards for that.
+    # The time of a process that nobody waited for disappears from the sum: keep the sum from falling.
     own_s = itertools.accumulate((item.reading.own_s for item in readings), max)
     own_s_at = dict(zip((item.at_s for item in readings), own_s, strict=True))
     chosen = readings_in(readings, measured)
@@ -161,12 +161,12 @@ def summarise_host(
 
 
 def busy_threshold(num_cpus: int) -> float:
-    """Return how many cores others may use before a measurement counts as disturbed."""
+    """Return the number of cores that others may use before a measurement counts as disturbed."""
     return max(BUSY_CORES, BUSY_SHARE * num_cpus)
 
 
 def watch_host(duration_s: float) -> HostTelemetry | None:
-    """Watch the cores for a while and return what ``summarise_host`` says of it."""
+    """Watch the cores for ``duration_s`` seconds and return the summary of ``summarise_host``."""
     reader = HostReader()
     readings: list[Stamped[HostReading]] = []
     for pause_s in (0.0, duration_s):

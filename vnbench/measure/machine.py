@@ -1,4 +1,4 @@
-"""What a machine's processor is and how its shell is set up, as far as it changes what a trial takes."""
+"""Properties of the processor, the system and the environment variables that affect a trial's time."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def _is_debug_allocator(value: str) -> bool:
 
 
 DEBUGGING_VARIABLES: Mapping[str, Callable[[str], bool]] = {
-    "CUDA_LAUNCH_BLOCKING": _is_on,  # each kernel is waited for
-    "PYTORCH_NO_CUDA_MEMORY_CACHING": _is_given,  # each tensor is a cudaMalloc; torch looks only whether it is set
-    "TORCH_SHOW_DISPATCH_TRACE": _is_on,  # each operation is printed
+    "CUDA_LAUNCH_BLOCKING": _is_on,  # waits for each kernel
+    "PYTORCH_NO_CUDA_MEMORY_CACHING": _is_given,  # calls cudaMalloc for each tensor; any value counts
+    "TORCH_SHOW_DISPATCH_TRACE": _is_on,  # prints each operation
     "TORCH_LOGS": _is_given,
     "TORCH_SHOW_CPP_STACKTRACES": _is_on,
-    "NVIDIA_TF32_OVERRIDE": _is_given,  # cuBLAS and cuDNN take another precision than the one asked for
+    "NVIDIA_TF32_OVERRIDE": _is_given,  # makes cuBLAS and cuDNN use another precision
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": _is_on,
     "CUBLAS_LOGINFO_DBG": _is_on,
     "CUDNN_LOGINFO_DBG": _is_on,
@@ -37,27 +37,27 @@ DEBUGGING_VARIABLES: Mapping[str, Callable[[str], bool]] = {
     "ONEDNN_VERBOSE": _is_on,
     "DNNL_VERBOSE": _is_on,
     "MKL_VERBOSE": _is_on,
-    "PYTHONDEVMODE": _is_given,  # CPython takes any text for yes
+    "PYTHONDEVMODE": _is_given,  # CPython takes any text as yes
     "PYTHONMALLOC": _is_debug_allocator,
     "PYTHONTRACEMALLOC": _is_on,
     "PYTHONASYNCIODEBUG": _is_given,
     "MALLOC_CHECK_": _is_on,
     "MALLOC_PERTURB_": _is_on,
 }
-"""Environment variables that make programs slower or compute something else, and which of their values do."""
+"""Environment variables that slow programs down or change what they compute, and a test of their values."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Environment variables that limit how many CPUs a computation uses."""
 
 WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""Environment variables that say how the threads of a computation wait for each other."""
+"""Environment variables that control how the threads of a computation wait for each other."""
 
 ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
-"""Environment variables that keep oneDNN (by its new name and its old) and torch from instructions the CPU has."""
+"""Environment variables that keep oneDNN (new and old name) and torch from using some of the CPU's instructions."""
 
 
 def machine_settings(*, variables: Mapping[str, str] = os.environ, root: Path = Path("/")) -> dict[str, Any]:
-    """Return JSON values by name; what is unknown is None. ``root`` holds proc, sys and dev."""
+    """Return JSON values by name; unknown values are None. ``root`` is the folder with proc, sys and dev."""
     total_bytes, free_bytes = _shared_memory(root)
     return {
         **_processor(root),
@@ -76,10 +76,9 @@ def machine_settings(*, variables: Mapping[str, str] = os.environ, root: Path = 
 
 
 def _processor(root: Path) -> dict[str, str | int | None]:
-    """Return who made the first CPU, and its family, model and stepping, as the processor itself numbers them.
+    """Return vendor, family, model and stepping of the first CPU, in the processor's own numbering.
 
-    On ARM these are the fields of its MIDR register: implementer, architecture, part, and variant and revision as
-    16 times the one plus the other.
+    On ARM they come from the MIDR register: implementer, architecture, part, and 16 x variant + revision.
     """
     lines = (_text(root / "proc/cpuinfo") or "").partition("\n\n")[0].splitlines()
     told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -100,11 +99,11 @@ def _processor(root: Path) -> dict[str, str | int | None]:
 
 
 def _number(text: str | None) -> int | None:
-    """Return a number written in decimal or, after 0x, in hexadecimal digits; None where there is none."""
+    """Return a number written in decimal or, with 0x, in hexadecimal digits; None if the text is not a number."""
     try:
         return int(text or "", 0)
     except ValueError:
-        return None  # "unknown", as Linux writes it of old processors
+        return None  # Linux writes "unknown" for old processors
 
 
 def _governor(root: Path) -> str | None:
@@ -115,7 +114,7 @@ def _governor(root: Path) -> str | None:
 
 
 def _turbo(root: Path) -> bool | None:
-    """Return whether the CPUs may go above their base clock."""
+    """Return whether the CPUs may exceed their base clock; None if unknown."""
     no_turbo = _text(root / "sys/devices/system/cpu/intel_pstate/no_turbo")
     if no_turbo is not None:
         return no_turbo == "0"
@@ -124,7 +123,7 @@ def _turbo(root: Path) -> bool | None:
 
 
 def _shared_memory(root: Path) -> tuple[int | None, int | None]:
-    """Return size and free bytes of /dev/shm, through which loader workers hand over their batches."""
+    """Return size and free space of /dev/shm in bytes; loader workers pass their batches through it."""
     try:
         status = os.statvfs(root / "dev/shm")
     except OSError:

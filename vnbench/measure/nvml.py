@@ -1,7 +1,7 @@
-"""What NVML sees of a GPU while a trial runs: clocks, power, temperature, throttling, memory, other processes.
+"""NVML telemetry of a GPU during a trial: clocks, power, temperature, throttling, memory, other processes.
 
-The parent process reads it, so that nothing polls inside the measured process. Each counter that a driver or a virtual
-GPU does not offer is None, and a note says so.
+The parent process reads it, so that nothing polls inside the measured process. A counter that a driver or a virtual GPU
+does not offer is None, and a note says so.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from vnbench.measure.sampling import Span, Stamped, longest_silence_s, readings_
 from vnbench.records.machine_keys import DeviceTelemetry
 
 PERIOD_S = 0.2
-"""Time between two readings: NVML's own power and utilisation figures are renewed every 0.1 s or more slowly."""
+"""Seconds between two readings: NVML updates its power and utilisation figures every 0.1 s or more slowly."""
 
 SILENCE_S = 2.0
-"""A time without a reading that is worth a note: ten periods."""
+"""Seconds without a reading that are worth a note: ten periods."""
 
 POWER_CAP = "software power cap"
 
@@ -29,13 +29,13 @@ SLOWDOWNS: Mapping[str, int] = {
     "hardware thermal slowdown": nvml_calls.HARDWARE_THERMAL_SLOWDOWN,
     "hardware power brake": nvml_calls.HARDWARE_POWER_BRAKE,
 }
-"""Throttle reasons that mean too much heat or too little current."""
+"""Throttle reasons that mean too much heat or too little power."""
 
 HARMFUL_THROTTLE_REASONS: Mapping[str, int] = {
     POWER_CAP: nvml_calls.SOFTWARE_POWER_CAP,
     **SLOWDOWNS,
 }
-"""Throttle reasons that slow a running kernel; idling and application clocks are not among them."""
+"""Throttle reasons that slow a running kernel; idle and application clocks are not among them."""
 
 Counter = tuple[str, tuple[Any, ...], Callable[[Any], float]]
 
@@ -48,21 +48,21 @@ COUNTERS: Mapping[str, Counter] = {
     "sm_utilisation_percent": ("nvmlDeviceGetUtilizationRates", (), lambda rates: float(rates.gpu)),
     "num_processes": ("nvmlDeviceGetComputeRunningProcesses", (), len),
 }
-"""Function of pynvml, arguments after the device, and conversion of each counter that is read."""
+"""For each counter: function of pynvml, arguments after the device, and conversion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceReading:
-    """One look at a GPU."""
+    """One reading of a GPU."""
 
     counters: Mapping[str, float | None]
-    """Values by the names of COUNTERS; None where the driver does not tell."""
+    """Values by the names in COUNTERS; None if the driver does not answer."""
     throttle_bits: int | None
-    """Throttle reasons at this moment, as nvml.h numbers them."""
+    """Current throttle reasons, as bits of nvml.h."""
 
 
 class DeviceReader:
-    """Reads one GPU; made for the thread that alone calls ``read``."""
+    """Reads one GPU; only one thread may call ``read``."""
 
     def __init__(self, uuid: str) -> None:
         """``uuid`` is the device, as ``GPU-...``."""
@@ -73,7 +73,7 @@ class DeviceReader:
         self._handle: Any = None
 
     def read(self) -> DeviceReading | None:
-        """Return a reading, or None where there is no device (any more)."""
+        """Return a reading, or None if there is no device or it was lost."""
         if self._handle is None:
             self._handle = self.client.find_device(self._uuid) if self.client.open() else None
             if self._handle is None:
@@ -101,9 +101,9 @@ def summarise_device(
 ) -> DeviceTelemetry:
     """Return the ``device`` part of a record's telemetry.
 
-    Minimum, mean and maximum of each counter and the share of readings under each harmful throttle reason, over the
-    readings in the ``measured`` span: all of them where it is None, the nearest one where none fell inside. ``watched``
-    is the time that readings were taken in.
+    It holds minimum, mean and maximum of each counter and the share of readings with each harmful throttle reason, over
+    the readings in the ``measured`` span: all of them if it is None, the nearest one if none is inside. ``watched`` is
+    the span in which readings were taken.
     """
     chosen = [item.reading for item in readings_in(readings, measured)]
     silence_s = longest_silence_s(readings, watched)
@@ -126,7 +126,7 @@ def throttle_reasons(bits: int) -> tuple[str, ...]:
 
 
 def _throttle_shares(readings: Sequence[DeviceReading]) -> dict[str, float] | None:
-    """Return the share of readings under each harmful reason that was seen; None where reasons are not told."""
+    """Return the share of readings with each harmful reason that occurred; None if the driver reports no reasons."""
     told = [throttle_reasons(reading.throttle_bits) for reading in readings if reading.throttle_bits is not None]
     if not told:
         return None

@@ -1,4 +1,4 @@
-"""Readings at a fixed period, taken in a thread of their own: what hangs there hangs nothing else."""
+"""Periodic readings in a separate thread, so that a hanging reading blocks nothing else."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Generic, TypeVar
 R = TypeVar("R")
 
 Span = tuple[float, float]
-"""Start and end in seconds of ``time.monotonic()``, a clock that all processes of a machine share; both included."""
+"""Start and end, both included, in seconds of ``time.monotonic()``, a clock that all processes of a machine share."""
 
 MAX_CPU_SHARE = 0.01
-"""Share of one core that readings may use: where they cost more (hundreds of CPUs, a slow driver) they become rarer."""
+"""Share of one core that readings may use; if they cost more (hundreds of CPUs, a slow driver), they become rarer."""
 
 MAX_PERIOD_S = 1.0
-"""Longest period that costly readings are stretched to."""
+"""Maximum period for costly readings."""
 
 STOP_TIMEOUT_S = 1.0
-"""How long the end of a reading under way is waited for; a healthy one takes milliseconds."""
+"""Seconds to wait for the reading in progress to end; a healthy one takes milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,13 +29,13 @@ class Stamped(Generic[R]):
     """A reading and its time."""
 
     at_s: float
-    """``time.monotonic()`` when the reading began."""
+    """``time.monotonic()`` at the start of the reading."""
     reading: R
-    """What was read."""
+    """The reading itself."""
 
 
 class Sampler(Generic[R]):
-    """Calls ``read`` at a period until it is stopped, or until ``read`` returns None: there is nothing to read."""
+    """Calls ``read`` periodically until it is stopped or ``read`` returns None because there is nothing to read."""
 
     def __init__(self, read: Callable[[], R | None], *, period_s: float, name: str) -> None:
         self.is_exhausted = False
@@ -44,22 +44,22 @@ class Sampler(Generic[R]):
         self._read = read
         self._readings: list[Stamped[R]] = []
         self._ended = threading.Event()
-        # A daemon, so that a reading that never returns does not keep the program from ending.
+        # A daemon, because a reading that never returns must not keep the program alive.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         self._thread.start()
 
     def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> threading.Thread | None:
-        """End reading; return the thread if it still hangs in a reading after ``timeout_s`` seconds."""
+        """Stop reading; return the thread if it still hangs in a reading after ``timeout_s`` seconds."""
         self._ended.set()
         self._thread.join(timeout_s)
         return self._thread if self._thread.is_alive() else None
 
     @property
     def readings(self) -> tuple[Stamped[R], ...]:
-        """What was read so far, in order of time."""
+        """Readings so far, in order of time."""
         return tuple(self._readings)
 
     def _run(self) -> None:
@@ -70,22 +70,22 @@ class Sampler(Generic[R]):
                 self.is_exhausted = True
                 return
             self._readings.append(Stamped(at_s=at_s, reading=reading))
-            # The first reading opens what the others find open.
+            # The first reading also pays for opening files and devices.
             cost_s = time.thread_time() - cpu_s if len(self._readings) > 1 else 0.0
             period_s = stretched_period_s(self._period_s, cost_s=cost_s)
             self._ended.wait(max(0.0, at_s + period_s - time.monotonic()))
 
 
 def stretched_period_s(period_s: float, *, cost_s: float) -> float:
-    """Return the seconds between two readings that take so much CPU time each: longer where they cost a lot."""
+    """Return the seconds between readings that take ``cost_s`` of CPU time each: longer if they are costly."""
     return max(period_s, min(cost_s / MAX_CPU_SHARE, MAX_PERIOD_S))
 
 
 def readings_in(readings: Sequence[Stamped[R]], span: Span | None) -> tuple[Stamped[R], ...]:
-    """Return the readings inside a span; all of them where it is None.
+    """Return the readings inside a span; all of them if ``span`` is None.
 
-    Where none fell inside, as with a span shorter than the period, the nearest one stands for it, unless it is more
-    than MAX_PERIOD_S away.
+    If none is inside, for example in a span shorter than the period, the nearest reading is used unless it is more than
+    MAX_PERIOD_S away.
     """
     if span is None or not readings:
         return tuple(readings)
@@ -102,7 +102,7 @@ def readings_in(readings: Sequence[Stamped[R]], span: Span | None) -> tuple[Stam
 
 
 def longest_silence_s(readings: Sequence[Stamped[R]], span: Span) -> float:
-    """Return the longest time without a reading inside a span, in seconds, counted from and to its ends."""
+    """Return the longest time without a reading inside a span, including its ends, in seconds."""
     start_s, end_s = span
     times_s = [start_s, *(item.at_s for item in readings if start_s <= item.at_s <= end_s), end_s]
     return max(after - before for before, after in itertools.pairwise(times_s))
