@@ -39,6 +39,10 @@ Capability = tuple[int, int]
 """Compute capability of a card, major and minor: (9, 0) for Hopper."""
 
 
+MAX_PASSES = 2
+"""Passes of a step that are traced: in the first one there are no gradients, and all later ones are alike."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TraceOrder:
     """A request to trace a step."""

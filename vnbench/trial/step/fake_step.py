@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vnbench.errors import ModelError
@@ -25,11 +26,16 @@ UNTOLD = {torch.ops.aten.mkldnn_rnn_layer.default}
 """Operators that keep more memory than torch 2.13 shows on fake tensors: an LSTM keeps its gates in a workspace."""
 
 
+RUN_IT = "write --memory-by step, which runs the step"
+"""What to do about a network that cannot be traced, where it can be run."""
+
+
 @contextmanager
-def fake_step(spec: TrialSpec) -> Iterator[OptimizerStep]:
+def fake_step(spec: TrialSpec, *, network: nn.Module | None = None, remedy: str = RUN_IT) -> Iterator[OptimizerStep]:
     """Return a context with the step of a spec, in which every new tensor is fake; batches must be made in it, too.
 
-    The device of the spec is ignored. The gradient scaler (fp16) sees every gradient as finite.
+    The device of the spec is ignored. The gradient scaler (fp16) sees every gradient as finite. ``network`` is that of
+    the spec, on the CPU; without one it is drawn.
 
     Raises:
         ModelError: a user's own network cannot be copied, needs values, or has operators with missing or wrong shape
@@ -37,8 +43,8 @@ def fake_step(spec: TrialSpec) -> Iterator[OptimizerStep]:
     """
     reads = _Reads()
     try:
-        with faked(drawn_network(spec, device=CPU)) as network, reads:
-            step = step_of(spec, network, device=CPU, make_scaler=partial(_FiniteScaler, reads))
+        with faked(network or drawn_network(spec, device=CPU)) as fake, reads:
+            step = step_of(spec, fake, device=CPU, make_scaler=partial(_FiniteScaler, reads))
             step.optimizer.register_step_pre_hook(lambda *_: reads.answer_with(1.0))
             step.optimizer.register_step_post_hook(lambda *_: reads.answer_with(None))
             yield step
@@ -46,8 +52,7 @@ def fake_step(spec: TrialSpec) -> Iterator[OptimizerStep]:
         if spec.model_id is None or isinstance(error, ModelError):
             raise
         raise ModelError(
-            f"{spec.model} cannot be traced on fake tensors, which hold no values; write --memory-by step, which runs "
-            f"the step ({summary_line(error)})"
+            f"{spec.model} cannot be traced on fake tensors, which hold no values; {remedy} ({summary_line(error)})"
         ) from error
 
 

@@ -21,7 +21,12 @@ def lay_out(model: nn.Module, memory_format: MemoryFormat, *, device: torch.devi
         return model.to(device)
     if device.type == "cpu":
         _replace_strided_pointwise_convolutions(model)
-    laid_out: nn.Module = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return to_channels_last(model.to(device))
+
+
+def to_channels_last(model: nn.Module) -> nn.Module:
+    """Return the model with its convolutions' weights laid out channels-last, changed in place."""
+    laid_out: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return laid_out
 
 

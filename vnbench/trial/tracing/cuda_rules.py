@@ -1,0 +1,102 @@
+"""The rules of CUDA for tensors on the CPU: autocast, and the ways that torch's operators take on CUDA alone.
+
+They are put in the place of the CPU's in torch's own dispatcher, so a network of anybody's meets them however it calls
+an operator; fake tensors alone can go these ways, as the CPU has no such kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from vnbench.records.step_trace import Capability
+from vnbench.trial.tracing.attention_rules import CudaAttention
+from vnbench.trial.tracing.autocast_rules import cuda_autocast
+from vnbench.trial.tracing.dispatcher import registered
+
+aten = torch.ops.aten
+
+RECURRENT = tuple(
+    f"{layer}.{arguments}" for layer in ("lstm", "gru", "rnn_tanh", "rnn_relu") for arguments in ("input", "data")
+)
+"""Operators that run in cuDNN on CUDA, which keeps a buffer of which nobody knows the size."""
+
+
+@contextmanager
+def cuda_rules(capability: Capability) -> Iterator[None]:
+    """Enter a context in which fake tensors on the CPU are treated as on a card of some compute capability."""
+    ways: Mapping[str, Callable[..., Any]] = {
+        "scaled_dot_product_attention": CudaAttention(capability),
+        "group_norm": _group_norm,
+        "dropout": _dropout,
+        "softmax.int": partial(_softmax, aten._softmax),
+        "log_softmax.int": partial(_softmax, aten._log_softmax),
+        **dict.fromkeys(RECURRENT, _refuse_recurrent),
+    }
+    with registered("AutogradCPU", ways), cuda_autocast():
+        yield
+
+
+def _group_norm(
+    x: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,
+) -> Tensor:
+    """Return a GroupNorm whose kernel takes contiguous maps alone (aten/src/ATen/native/group_norm.cpp)."""
+    pixels = x[0, 0].numel()
+    normalized: Tensor = aten.native_group_norm(
+        x.contiguous(), weight, bias, x.shape[0], x.shape[1], pixels, num_groups, eps
+    )[0]
+    return normalized
+
+
+def _dropout(x: Tensor, p: float, train: bool) -> Tensor:
+    """Return a dropout that keeps a mask of bytes (aten/src/ATen/native/Dropout.cpp)."""
+    if not train or p == 0:
+        return x
+    if p == 1:
+        return x * torch.zeros((), dtype=x.dtype, device=x.device)
+    dropped: Tensor = aten.native_dropout(x, p, train)[0]
+    return dropped
+
+
+def _softmax(kernel: Any, x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a softmax whose kernel widens fp16 by itself (aten/src/ATen/native/SoftMax.cpp)."""
+    if x.dtype == torch.float16 and dtype == torch.float32:
+        return cast(Tensor, kernel(x, dim, True))
+    x = x if dtype is None else x.to(dtype)
+    return cast(Tensor, kernel(x, dim, False))
+
+
+class CudaResults(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
+    """Lets operators on fake tensors return what CUDA's do, where those of the CPU return something else.
+
+    Statistics of LayerNorm and BatchNorm are in fp32 whatever their input is (aten/src/ATen/native/cuda:
+    layer_norm_kernel.cu, Normalization.cu).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Return what the operator returns on CUDA."""
+        result = func(*args, **(kwargs or {}))
+        if func in (aten.native_layer_norm.default, aten.native_batch_norm.default):
+            normalized, *statistics = result
+            result = (normalized, *(one.float() for one in statistics))
+        return result
+
+
+def _refuse_recurrent(*args: Any, **kwargs: Any) -> Any:
+    raise NotImplementedError("a recurrent layer runs in cuDNN on CUDA, which keeps memory of unknown size")

@@ -1,0 +1,30 @@
+"""Traces, inside a process of their own: orders in, traces out, one after the other."""
+
+from __future__ import annotations
+
+import json
+
+from vnbench.errors import VnbenchError
+from vnbench.records.failures import summary_line
+from vnbench.records.step_trace import TraceOrder
+from vnbench.trial.tracing.step_tracing import trace_step
+
+
+def run_all(payload: str) -> str:
+    """Trace the steps of a list of TraceOrders and return ``{"trace": text or null, "problem": text or null}`` of each.
+
+    Both are JSON lists, with the JSON of orders and traces as texts. One that fails does not keep the others from
+    being traced.
+    """
+    return json.dumps([_answer(text) for text in json.loads(payload)])
+
+
+def _answer(text: str) -> dict[str, str | None]:
+    trace, problem = None, None
+    try:
+        trace = trace_step(TraceOrder.from_json(text)).to_json()
+    except VnbenchError as error:
+        problem = str(error)
+    except Exception as error:  # one that cannot be traced must not end the others
+        problem = summary_line(error)
+    return {"trace": trace, "problem": problem}
