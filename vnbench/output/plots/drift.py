@@ -32,7 +32,7 @@ MAX_BAR = 5
 """Times the run-to-run spread, or the largest deviation, up to which a bar is drawn."""
 
 UNIMPORTANT = ("task", "norm_groups", "norm_precision", "corpus_id")
-"""Levers that the subtitle leaves out of the reference's name."""
+"""Levers that are left out of the reference's name."""
 
 
 def drift_figure(noise: Noise, *, origin: Provenance) -> Figure | None:

@@ -79,7 +79,7 @@ def waterfall_figure(path: Sequence[LeverStep], *, asked: Asked, origin: Provena
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
-    axes.set_xlim(0, 1.7 * longest_s / unit_s)  # with room for what stands beside the longest
+    axes.set_xlim(0, 1.85 * longest_s / unit_s)  # with room for what stands beside the longest
     axes.set_xlabel(f"wall clock ({unit})")
     return figure
 

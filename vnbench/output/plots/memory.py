@@ -27,6 +27,9 @@ FAILURE_MARKS: Mapping[str, tuple[str, str]] = {
 }
 """Cross and meaning of a family without a peak, by status."""
 
+LABEL_SHARE = 0.08
+"""Share of the axis that the name of a card takes."""
+
 SAME_CARD = 0.04
 """How far the memory that a driver tells of lies from the size that a card is sold by."""
 
@@ -92,12 +95,17 @@ def peak_memory_figure(families: Sequence[MemorySummary], *, origin: Provenance)
 
 def _draw_cards(axes: Axes, *, up_to: float, capacity: float | None) -> None:
     """Draw a line at the memory of each common card, but for that which is drawn as the capacity."""
-    for size in CARD_SIZES_GIB:
-        if size > up_to or (capacity is not None and abs(size / capacity - 1) < SAME_CARD):
-            continue
+    sizes = [
+        size for size in CARD_SIZES_GIB if size <= up_to and (capacity is None or abs(size / capacity - 1) >= SAME_CARD)
+    ]
+    names: list[str] = []
+    for size, larger in zip(sizes, [*sizes[1:], math.inf], strict=True):
         axes.axhline(size, color="#999999", linestyle=":", linewidth=1.0, zorder=1)
+        names.append(f"{size}")
+        if size + LABEL_SHARE * up_to > larger:
+            continue  # Named with the next, which is too near for two lines of text.
         axes.annotate(
-            f"{size} GiB card",
+            f"{' and '.join(names)} GiB card{'s' if len(names) > 1 else ''}",
             (1.0, size),
             xycoords=axes.get_yaxis_transform(),
             xytext=(-2, 2),
@@ -106,6 +114,7 @@ def _draw_cards(axes: Axes, *, up_to: float, capacity: float | None) -> None:
             fontsize=7.5,
             color="#666666",
         )
+        names.clear()
 
 
 def format_gib(value: float) -> str:

@@ -45,6 +45,7 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
     looks = looks_of(sampler for sampler, *_ in plans)
     handles: list[Line2D] = []
     places = []
+    labels: dict[tuple[float, float], list[str]] = {}
     # The legend may not have room for all: it names the fastest.
     plans = dict(
         sorted(
@@ -69,12 +70,17 @@ def repetition_figure(summaries: Sequence[TrialSummary], *, origin: Provenance) 
         x = max(100 * first.repeated_pair_ratio, FEWEST_REPEATS)
         places.append(x)
         axes.plot(x, 100 * first.padding_ratio, markersize=8, **style)
+        labels.setdefault((x, 100 * first.padding_ratio), []).append(str(batch_size))
         passes = f"{batch_size}" if batch_size == micro_batch_size else f"{batch_size} in passes of {micro_batch_size}"
         if sampler == BUDGETED_SAMPLER:
             passes = f"{batch_size} in passes of {micro_batch_size} largest images' pixels"
         held_to = f", {count(shapes, 'shape')}" if shapes else ""
         label = f"{sampler}, batch {passes}{held_to}: {_throughput(members)} valid Mpx/s"
         handles.append(Line2D([], [], markersize=8, label=label, **style))
+    if len({batch_size for _, batch_size, *_ in plans}) > 1:
+        for place, batch_sizes in labels.items():  # a marker tells the sampler alone
+            told = f"batch {', '.join(batch_sizes)}"
+            axes.annotate(told, place, xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_xscale("log")
     axes.set_xlim(max(min(places) / 3, FEWEST_REPEATS / 1.3), 130)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -8,13 +8,16 @@ from matplotlib.figure import Figure
 
 from vnbench.analysis.planning.schedule import Schedule
 from vnbench.output.plots.looks import CYCLE
-from vnbench.output.plots.style import new_figure
+from vnbench.output.plots.style import legend_below, new_columns
 from vnbench.output.words.numbers import time_unit
 from vnbench.output.words.provenance import Provenance
-from vnbench.units import count
+from vnbench.units import count, format_duration
 
 MAX_ROWS = 20
 """Runs that a figure can name."""
+
+ROWS_PER_RUN = 1.4
+"""Rows of height for each run, whose label takes two lines."""
 
 MAX_NAME_CHARACTERS = 40
 
@@ -29,14 +32,16 @@ def schedule_figure(
     left_out += (
         f" The first {MAX_ROWS} of {count(len(schedule.placed), 'run')}." if len(schedule.placed) > MAX_ROWS else ""
     )
-    figure, axes = new_figure(
+    shown = schedule.placed[:MAX_ROWS]
+    figure, (axes,) = new_columns(
         title=f"{count(len(schedule.placed), 'run')} on {count(num_cards, 'card')}",
         caption="Bars: likely start to likely end. Whiskers: nine runs of ten have ended by then.",
         remarks=[rule, left_out],
         origin=origin,
         trials="planned, not measured",
+        ratios=(1,),
+        num_rows=round(ROWS_PER_RUN * len(shown)),
     )
-    shown = schedule.placed[:MAX_ROWS]
     for row, one in enumerate(shown):
         start, end, late = (seconds / unit_s for seconds in (one.start_s, one.end_s, one.late_end_s))
         colour = CYCLE[one.card % len(CYCLE)].colour  # the number of the card stands beside the run as well
@@ -44,9 +49,15 @@ def schedule_figure(
         axes.plot([end, late], [row, row], color="#222222", linewidth=1.4, marker="|", markersize=9)
     rows = len(shown)
     if window_s is not None:
-        axes.axvline(window_s / unit_s, color="#222222", linestyle="--", linewidth=1.2, label="window")
-        axes.legend(loc="lower right", frameon=True, framealpha=1.0, edgecolor="none")
-    axes.set_yticks(range(rows), [f"{plain(one.name)}\non card {one.card + 1}" for one in shown])
+        axes.axvline(
+            window_s / unit_s,
+            color="#222222",
+            linestyle="--",
+            linewidth=1.2,
+            label=f"window, {format_duration(window_s)}",
+        )
+        legend_below(axes)
+    axes.set_yticks(range(rows), [f"{plain(one.name)}\non card {one.card + 1}" for one in shown], fontsize=8.5)
     axes.set_ylim(rows - 0.4, -0.6)
     axes.set_xlim(0, 1.08 * max(ends) / unit_s)
     axes.set_xlabel(f"time from now ({unit})")

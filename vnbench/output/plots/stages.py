@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from vnbench.output.plots.profile import KEPT, bytes_of, stage_colours
+from vnbench.output.plots.profile import KEPT, bytes_of, stage_colours, unit_of
 from vnbench.output.plots.style import legend_below, new_figure
 from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.output.words.numbers import significant
@@ -38,7 +38,7 @@ def stage_memory_figure(profiles: Sequence[Profile], *, origin: Provenance) -> F
     stages = [KEPT, *dict.fromkeys(stage for profile in known for stage in profile.stages)]
     colours = stage_colours(len(stages) - 1)
     longest = max(profile.tracked_peak_bytes for profile in known)
-    unit = "GiB" if longest >= BYTES_PER_UNIT["GiB"] else "MiB"
+    unit = unit_of(longest)
     scale = BYTES_PER_UNIT[unit]
     for row, profile in enumerate(known):
         start = 0
