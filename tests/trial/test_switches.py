@@ -134,7 +134,7 @@ def test_a_process_in_which_cuda_cannot_be_used_is_told_before_a_limit_asks_cuda
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
-    with pytest.raises(RuntimeError, match="CUDA was asked something before this process was forked"):
+    with pytest.raises(RuntimeError, match="CUDA was used before this process was forked"):
         set_switches(training_spec(device="cuda", memory_limit_bytes=2**30))
 
 

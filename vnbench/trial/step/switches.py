@@ -68,7 +68,7 @@ def set_arithmetic(precision: Precision) -> None:
     """
     torch.backends.cuda.enable_cudnn_sdp(False)
     fp32_precision = PRECISIONS[precision].fp32_products
-    # Older names of the same: torch 2.11 to 2.13 raise an error if a compiler or a network reads them and they disagree.
+    # Older names of the same: torch 2.11 to 2.13 raise an error where they are read and disagree.
     torch.backends.cuda.matmul.allow_tf32 = fp32_precision == "tf32"
     torch.backends.cudnn.allow_tf32 = fp32_precision == "tf32"
     torch.backends.cuda.matmul.fp32_precision = fp32_precision
