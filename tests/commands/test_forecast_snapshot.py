@@ -133,6 +133,7 @@ def test_what_a_reader_should_know_is_said(tmp_path: Path, capsys: pytest.Captur
         tmp_path,
         ["free", 77],
         ["alloc", 0, 30 * MIB, 0],
+        ["segment_free", 900 * MIB, 2 * MIB],
         live_at_start=[[500, 100, None]],
         peak_reserved_bytes=99 * MIB,
     )
@@ -151,6 +152,7 @@ def test_what_a_reader_should_know_is_said(tmp_path: Path, capsys: pytest.Captur
         "1 block that were alive, laid out afresh",
         "takes 32.0 MiB where 99.0 MiB were recorded",
         "1 event of blocks that were never recorded",
+        "gave its cache back 1 time, by itself",
         "torch collects garbage only below a limit",
     ):
         assert part in told_notes

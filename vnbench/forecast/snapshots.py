@@ -6,16 +6,15 @@ when they began is found by undoing them from the end.
 
 from __future__ import annotations
 
-import io
-import pickle
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from vnbench.errors import InputError
 from vnbench.forecast.allocator import SMALL_BYTES
+from vnbench.forecast.plain_pickle import NotPlainError, load_plain
 from vnbench.forecast.rows import BLOCKS, GIVEN_BACK, TAKEN, joined, refuse, whole, with_first_pages
 from vnbench.forecast.settings import EXPANDABLE, NAMED, NATIVE, AllocatorSettings, parse_conf
 from vnbench.forecast.trace import AllocationTrace, LiveBlock, Segment
@@ -31,22 +30,6 @@ PRIVATE_STREAMS = 2**64
 
 OTHERS = ("oom", "snapshot", "user_defined", "workspace_snapshot")
 """Events that change nothing."""
-
-
-class _Code(Exception):
-    """A pickle asked for something that is not data."""
-
-
-class _DataAlone(pickle.Unpickler):
-    """Reads numbers, texts, lists and dictionaries, and refuses what would run anything."""
-
-    def find_class(self, module: str, name: str) -> NoReturn:
-        """Refuse a function or class."""
-        raise _Code(f"{module}.{name}")
-
-    def persistent_load(self, pid: Any) -> NoReturn:
-        """Refuse what lies outside of the file."""
-        raise _Code("something outside of the file")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,19 +91,11 @@ def trace_of_snapshot(content: bytes, path: Path, *, device_index: int | None) -
 
 def _unpickled(content: bytes, path: Path) -> Any:
     try:
-        return _DataAlone(io.BytesIO(content)).load()
-    except _Code as error:
+        return load_plain(content)
+    except NotPlainError as error:
         raise InputError(
             str(path),
-            allowed=f"it asks for {error}, which could run code; a snapshot of torch holds plain data alone",
-            remedy="name a file that torch.cuda.memory._dump_snapshot wrote",
-        ) from error
-    except MemoryError:
-        raise
-    except Exception as error:  # of a file that is none, a pickle raises nearly anything
-        raise InputError(
-            str(path),
-            allowed=f"it is no snapshot of torch, or is cut short ({type(error).__name__}: {error})",
+            allowed=f"it is no snapshot of torch, which holds plain data alone: {error}",
             remedy="copy it again, or write it anew with torch.cuda.memory._dump_snapshot",
         ) from error
 

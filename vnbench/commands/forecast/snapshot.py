@@ -89,6 +89,11 @@ def _notes(
         )
     if lost := max(row.endless.num_lost_events for row in rows):
         yield f"{count(lost, 'event')} of blocks that were never recorded as allocated, or as freed, changed nothing."
+    if emptied := sum(event[0] == "empty_cache" for event in trace.events):
+        yield (
+            f"The recorded run gave its cache back {count(emptied, 'time')}, by itself or where memory ran out; the "
+            "replay does so there too."
+        )
     for name, chosen in settings.items():
         is_limited = CachingAllocator(chosen, capacity=1).limit is not None
         if chosen.garbage_collection_threshold and not is_limited:
