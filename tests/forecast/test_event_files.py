@@ -222,12 +222,12 @@ def value(**changes: Any) -> Any:
         (value(events=[["alloc", 10**400, 1, 0]]), "events[0]: holds what is of type int"),
         (value(live_at_start=5), "'live_at_start': must be a list"),
         (value(live_at_start=[[0]]), "live_at_start[0]: must be [address"),
-        (value(live_at_start=[[0, 5, "x"]]), "live_at_start[0]: holds x"),
+        (value(live_at_start=[[0, 5, "x"]]), "live_at_start[0]: holds 'x'"),
         (value(live_at_start=[[0, 5], [3, 5]]), "live_at_start: has two ranges that overlap at address 3"),
         (value(segments_at_start=[7]), "segments_at_start[0]: must be [address"),
         (value(segments_at_start=[[0, 5, 1, 0]]), "segments_at_start[0]: has in its third place"),
         (value(segments_at_start=[[0, 5], [3, 5]]), "segments_at_start: has two ranges that overlap at address 3"),
-        (value(peak_reserved_bytes="1"), "peak_reserved_bytes: holds 1"),
+        (value(peak_reserved_bytes="1"), "peak_reserved_bytes: holds '1'"),
     ],
 )
 def test_a_file_that_is_no_recording_is_refused_with_the_place(content: Any, told: str) -> None:

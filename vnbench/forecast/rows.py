@@ -62,7 +62,7 @@ def whole(value: Any, place: str, path: Path) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < LARGEST:
         # A list may hold itself, and be told without an end; a number may have more digits than Python tells.
         is_told = isinstance(value, str | float | bool | None) or (isinstance(value, int) and abs(value) < 2**100)
-        told = str(value)[:40] if is_told else f"what is of type {type(value).__name__}"
+        told = repr(value)[:40] if is_told else f"what is of type {type(value).__name__}"
         refuse(path, place, f"holds {told} where a whole number from 0 on is needed")
     return value
 

@@ -277,7 +277,7 @@ def _settings(
     is_expandable = is_expandable or any(row.get("is_expandable") is True for row in segments)
     name = EXPANDABLE if is_expandable else NATIVE
     text = said.get("PYTORCH_CUDA_ALLOC_CONF")
-    if isinstance(text, str) and text.strip() and len(text) < 1000:
+    if isinstance(text, str) and text.strip() and len(text) < 1000 and text.isprintable():
         try:
             settings = parse_conf(text, "")
         except InputError:
