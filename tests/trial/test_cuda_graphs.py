@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -74,6 +76,26 @@ def test_replays_on_a_gpu_are_close_to_kernels_launched_one_by_one(changes: dict
         expected = torch.cat([gradient.flatten() for gradient in gradients])
         found = torch.cat([gradient.flatten() for gradient in found_gradients])
         assert (found - expected).norm() <= 1e-2 * expected.norm()
+
+
+@pytest.mark.parametrize("changes", CONFIGURATIONS, ids=lambda changes: ", ".join(changes.values()) or "plain")
+def test_torchs_own_function_captures_a_pass(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Python runs, and nothing of CUDA: a replay does nothing, so it leaves what the capture did."""
+    for name in ("CUDAGraph", "Stream", "synchronize"):
+        monkeypatch.setattr(torch.cuda, name, MagicMock())
+    for name in ("graph", "stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, **__: nullcontext())
+    monkeypatch.setattr(torch.cuda.graphs, "graph_pool_handle", lambda: (0, 1))
+    # What a capture takes for the gradient of the loss is what lies there; of one example it is 1.
+    monkeypatch.setattr(torch, "empty_like", torch.ones_like)
+    plain, replayed = plain_and_replayed("cpu", **changes)
+    replayed.graph_passes(make_graphed=torch.cuda.graphs.make_graphed_callables)
+    one = [batch(0, CANVASES[0])]
+    loss, gradients = plain.gradient(one)
+    for _ in range(2):
+        found_loss, found_gradients = replayed.gradient(one)
+        assert found_loss == loss
+        assert all(map(torch.equal, found_gradients, gradients))
 
 
 def test_the_gradient_of_replayed_passes_is_the_plain_one_each_time() -> None:
