@@ -13,16 +13,27 @@ from vnbench.batching.alignment import align
 from vnbench.records.readings import (
     BatchingAccount,
     Block,
+    ByteRange,
+    CanvasForecast,
     CanvasReading,
+    CardForecast,
     LoaderStage,
     LoaderStageName,
     MemoryReading,
     Stop,
+    TimeRange,
 )
 from vnbench.records.record import Cause, Status, TrialRecord
 from vnbench.records.spec.axes import FLAG_FIELDS
 from vnbench.records.spec.precisions import PRECISIONS
-from vnbench.records.spec.trial_spec import ComputeSpec, LoaderSpec, MemorySpec, TrainingSpec, TrialSpec
+from vnbench.records.spec.trial_spec import (
+    ComputeSpec,
+    ForecastSpec,
+    LoaderSpec,
+    MemorySpec,
+    TrainingSpec,
+    TrialSpec,
+)
 from vnbench.sweep.estimate import Pace, Workload
 
 GIB = 2**30
@@ -411,6 +422,62 @@ def measured_memory_record(training: TrialSpec, **changes: Any) -> TrialRecord:
         cause = Cause(kind="torch-out-of-memory", message=message)
         return record_of(spec, status="oom", cause=cause, **changes)
     return record_of(spec, memory=reading_of(spec, peak_bytes=peak_bytes), **changes)
+
+
+def forecast_spec(**changes: Any) -> ForecastSpec:
+    """Return the spec of a forecast for an H200; a change of micro_batch_size moves the batch with it."""
+    values: dict[str, Any] = {
+        "device": "cuda",
+        "model": "veernet",
+        "task": "multiclass",
+        "batch_size": changes.get("micro_batch_size", 1),
+        "micro_batch_size": 1,
+        "precision": "bf16",
+        "norm_precision": "input",
+        "checkpointing": "none",
+        "seed": 0,
+        "card": "H200",
+        "smallest_height": 480,
+        "smallest_width": 3_200,
+        "worst_case_height": 640,
+        "worst_case_width": 12_800,
+    }
+    return ForecastSpec(**(values | changes))
+
+
+def forecast_record(spec: ForecastSpec | None = None, *, card_bytes: int = 139 * GIB, **changes: Any) -> TrialRecord:
+    """Return a forecast whose figures grow with the padded pixels: a step of 5 ns per pixel, 0.8 to 3 times that.
+
+    The worst case takes 600 to 720 bytes per pixel, and the context 0.5 GiB. Changes are those of the card's forecast.
+    """
+    spec = spec or forecast_spec()
+    sizes = ((spec.smallest_height, spec.smallest_width), (spec.worst_case_height, spec.worst_case_width))
+    pixels = [spec.micro_batch_size * height * width for height, width in sizes]
+    canvases = tuple(
+        CanvasForecast(
+            height=height,
+            width=width,
+            allocated_bytes=ByteRange(500 * area, 550 * area),
+            reserved_bytes=ByteRange(600 * area, 720 * area),
+            step_time_s=TimeRange(4e-9 * area, 5e-9 * area, 15e-9 * area),
+            reducing_s=TimeRange(1e-9 * area, 2e-9 * area, 9e-9 * area),
+            num_kernels=600,
+            moved_bytes=5_000 * area,
+            flop=300_000 * area,
+        )
+        for (height, width), area in zip(sizes, pixels, strict=True)
+    )
+    device = ByteRange(600 * pixels[-1] + GIB // 2, 720 * pixels[-1] + GIB // 2)
+    values: dict[str, Any] = {
+        "canvases": canvases,
+        "device_bytes": device,
+        "card_bytes": card_bytes,
+        "verdict": "fits" if device.high < card_bytes else "tight" if device.low < card_bytes else "does not fit",
+        "num_retries": 0,
+        "operators": {"aten.convolution.default": 40, "aten.native_group_norm.default": 20},
+    }
+    environment = {"device_type": "cuda", "device_name": "forecast", "torch_version": "2.13.0+cpu", "revision": "1"}
+    return record_of(spec, environment=environment, card=CardForecast(**(values | changes)))
 
 
 def cpu_sweep() -> tuple[TrialRecord, ...]:

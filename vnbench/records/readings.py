@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -273,6 +274,84 @@ class CanvasReading:
     """Why measuring this canvas ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """A number of bytes that is not known, but for what it lies between."""
+
+    low: Bytes
+    """Its lower end."""
+    high: Bytes
+    """Its upper end."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """A time that is not known, but for what it lies between."""
+
+    low: Seconds
+    """Seconds that it cannot fall below."""
+    central: Seconds
+    """Seconds in the middle of what is known of such times."""
+    high: Seconds
+    """Its upper end in seconds."""
+
+    def __add__(self, other: TimeRange) -> TimeRange:
+        """Return both one after the other."""
+        return TimeRange(self.low + other.low, self.central + other.central, self.high + other.high)
+
+
+CardVerdict = Literal["fits", "tight", "does not fit"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CanvasForecast:
+    """What an optimizer step on one canvas is forecast to take."""
+
+    height: Pixels
+    """Height of the canvas in pixels."""
+    width: Pixels
+    """Width of the canvas in pixels."""
+    allocated_bytes: ByteRange
+    """Most bytes of the caching allocator's blocks in use."""
+    reserved_bytes: ByteRange
+    """Most bytes that the caching allocator takes from the driver."""
+    step_time_s: TimeRange | None
+    """The step, reductions included; None for a card of which only the memory is known."""
+    reducing_s: TimeRange | None
+    """What reductions take of it that have fewer blocks than the card has multiprocessors; None likewise."""
+    num_kernels: Count
+    """Operators that move something."""
+    moved_bytes: Bytes
+    """Bytes that they read and write, each tensor once."""
+    flop: Count
+    """Floating-point operations, recomputation included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CardForecast:
+    """What a step is forecast to take on a card: always a bracket, and nothing of it measured."""
+
+    canvases: tuple[CanvasForecast, ...]
+    """The smallest examples' canvas, and last that of the worst case."""
+    device_bytes: ByteRange
+    """Worst case of the card's memory, the context included."""
+    card_bytes: Bytes
+    """Memory of the card."""
+    verdict: CardVerdict
+    """Whether the worst case fits."""
+    num_retries: Count
+    """Times that the allocator would give back its cache on this card to go on, at the upper end."""
+    operators: Mapping[str, Count]
+    """How often each operator runs in a step of the worst case, by name."""
+    notes: tuple[str, ...] = ()
+    """What was traced otherwise than it would run."""
+
+    @property
+    def worst_case(self) -> CanvasForecast:
+        """The forecast of the largest canvas."""
+        return self.canvases[-1]
+
+
 Metric = Literal[
     "status",  # how the trial ended
     "time",  # of a step, a megapixel or a benchmark's round
@@ -282,6 +361,8 @@ Metric = Literal[
     "epoch_padding",  # the same for the plan of all training examples
     "shapes",  # distinct canvases in an epoch's plan
     "operators",  # operations of one step
+    "moved",  # bytes that they read and write, of a forecast
+    "flop",  # floating-point operations, of a forecast
 ]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 """Metrics in which a candidate is compared with its baseline."""

@@ -23,6 +23,7 @@ from vnbench.records.readings import (
     BatchingAccount,
     Block,
     CanvasReading,
+    CardForecast,
     EqualityReading,
     ForecastReading,
     LargeTensorReading,
@@ -208,6 +209,8 @@ class TrialRecord(Generic[Spec]):
     """Error of the largest pass; None unless one of its tensors has more than 2^31 elements."""
     forecast: ForecastReading | None = None
     """Forecast made before the trial ran; None without one."""
+    card: CardForecast | None = None
+    """Forecast for a card that is not at hand (``forecast``)."""
     probe: ProbeReading | None = None
     """Speed of the machine (``probe``)."""
     choices: SweepChoices | None = None

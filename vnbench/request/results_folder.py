@@ -15,5 +15,9 @@ def default_out(environment: Mapping[str, Any], *, corpus_id: str) -> Path:
 def results_folder(environment: Mapping[str, Any]) -> Path:
     """Return ``results/<device>`` for the device that ``environment`` describes."""
     name = f"cpu {environment['device_name']}" if environment["device_type"] == "cpu" else environment["device_name"]
-    slug = "".join(character if character.isalnum() else " " for character in name.lower())
-    return Path("results") / "-".join(slug.split())
+    return Path("results") / slug(name)
+
+
+def slug(name: str) -> str:
+    """Return a name as it stands in a path: lower-case words, with hyphens between them."""
+    return "-".join("".join(character if character.isalnum() else " " for character in name.lower()).split())

@@ -18,6 +18,7 @@ from vnbench.records.spec.axes import AXES, COMPUTING_LEVERS, LOADER_FIELDS
 from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.spec.trial_spec import (
     ComputeSpec,
+    ForecastSpec,
     ImagesSpec,
     LoaderSpec,
     MemorySpec,
@@ -202,6 +203,19 @@ def memory_spec(cell: Cell, config: SweepConfig, worst_case: Size) -> MemorySpec
         worst_case_height=height,
         worst_case_width=width,
         memory_by=config.memory_by,
+        **_shared_fields(cell, config),
+    )
+
+
+def forecast_spec(cell: Cell, config: SweepConfig, *, card: str, smallest: Size, worst_case: Size) -> ForecastSpec:
+    """Return the forecast of a cell for a card, by its name: a whole optimizer step, all of its passes."""
+    return ForecastSpec(
+        batch_size=cell.batch_size,
+        card=card,
+        smallest_height=smallest[0],
+        smallest_width=smallest[1],
+        worst_case_height=worst_case[0],
+        worst_case_width=worst_case[1],
         **_shared_fields(cell, config),
     )
 

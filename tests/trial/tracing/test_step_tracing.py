@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +9,6 @@ import pytest
 import record_factory as factory
 import torch
 
-from vnbench.errors import ModelError
 from vnbench.loading.collate import Batch, blank_batch
 from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.step_trace import StepTrace, TraceOrder

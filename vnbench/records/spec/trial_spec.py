@@ -357,11 +357,39 @@ class TrainingSpec(ImagesSpec):
     """Optimizer steps before the measured ones; records mark them."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForecastSpec(TrialSpec):
+    """One step on a card that is not at hand: traced on fake tensors, and never run."""
+
+    kind: ClassVar[TrialKind] = "forecast"
+    lacks: ClassVar[Mapping[str, LeverValue]] = {**MemorySpec.lacks, "sampler": None}
+
+    card: str
+    """Name of the card, or how much memory it has."""
+    smallest_height: int
+    """Height in pixels of the smallest examples, on which a step is forecast too."""
+    smallest_width: int
+    """Their width in pixels."""
+    worst_case_height: int
+    """Height in pixels of the largest examples."""
+    worst_case_width: int
+    """Their width in pixels."""
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether it computes nothing: always."""
+        return True
+
+    def _check_kind(self) -> None:
+        if self.device != "cuda":
+            raise ValueError(f"device {self.device!r}: cards are forecast, and they are CUDA's")
+
+
 Spec = TypeVar("Spec", bound=TrialSpec, default=TrialSpec, covariant=True)
 """Class of the spec in a task or record; any class by default."""
 
 KINDS: Mapping[str, type[TrialSpec]] = {
-    cls.kind: cls for cls in (MemorySpec, ComputeSpec, LoaderSpec, TrainingSpec, ProbeSpec)
+    cls.kind: cls for cls in (MemorySpec, ComputeSpec, LoaderSpec, TrainingSpec, ProbeSpec, ForecastSpec)
 }
 """The class of each kind's specs."""
 

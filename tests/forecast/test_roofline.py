@@ -1,0 +1,80 @@
+"""Seconds of a step on a card, from what its operators move and compute."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from traces_by_hand import operator
+
+from vnbench.forecast.cards import Card
+from vnbench.forecast.roofline import CENTRAL_FACTOR, HIGHEST_FACTOR, LAUNCH_S, step_times
+from vnbench.records.readings import TimeRange
+from vnbench.records.spec.words import Precision
+from vnbench.records.step_trace import Operator
+
+CARD = Card(
+    name="a card",
+    total_bytes=2**30,
+    bandwidth=1e12,
+    rates={"fp32": 1e13, "tf32": 1e14, "bf16": 2e14, "fp16": 4e14},
+    multiprocessors=50,
+    compute_capability=(8, 0),
+    context_bytes=(0, 0),
+)
+
+
+def times_of(one: Operator, *, count: int = 1, precision: Precision = "fp32") -> tuple[TimeRange, TimeRange]:
+    found = step_times({one: count}, CARD, precision=precision)
+    assert found is not None
+    return found
+
+
+def test_an_operator_takes_at_least_what_its_bytes_take() -> None:
+    moving, reducing = times_of(operator(bytes_read=6 * 10**11, bytes_written=4 * 10**11), count=2)
+    assert moving == TimeRange(2.0, pytest.approx(2 * CENTRAL_FACTOR), pytest.approx(2 * HIGHEST_FACTOR))
+    assert reducing == TimeRange(0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision", "seconds"),
+    [
+        ("float32", "fp32", 10.0),
+        ("float32", "tf32", 1.0),
+        ("float32", "bf16", 10.0),
+        ("bfloat16", "bf16", 0.5),
+        ("float16", "fp16", 0.25),
+    ],
+)
+def test_an_operator_takes_at_least_what_its_operations_take(dtype: str, precision: Precision, seconds: float) -> None:
+    moving, _ = times_of(operator(dtype=dtype, flops=10**14, bytes_read=1), precision=precision)
+    assert moving.low == pytest.approx(seconds)
+
+
+def test_a_small_operator_takes_its_launch_but_for_the_lower_end() -> None:
+    moving, _ = times_of(operator(bytes_read=10), count=1000)
+    assert moving.low == pytest.approx(1e-8)
+    assert moving.central == pytest.approx(1000 * LAUNCH_S, rel=1e-3)
+    assert moving.high == pytest.approx(2000 * LAUNCH_S, rel=1e-3)
+
+
+def test_a_reduction_of_few_blocks_has_as_many_multiprocessors() -> None:
+    """Of 50 with a bandwidth of 20 GB/s each; one reads 10 to 100 GB/s, and 30 in the middle."""
+    _, reducing = times_of(operator(bytes_read=6 * 10**11, num_blocks=2))
+    assert reducing == TimeRange(pytest.approx(3.0), pytest.approx(10.0), pytest.approx(30.0))
+
+
+def test_a_reduction_of_many_blocks_has_the_whole_bandwidth_at_best() -> None:
+    _, reducing = times_of(operator(bytes_read=10**12, num_blocks=1000))
+    assert reducing == TimeRange(pytest.approx(1.0), pytest.approx(1.0), pytest.approx(2.0))
+
+
+def test_a_card_of_which_only_the_memory_is_known_has_no_times() -> None:
+    assert step_times({operator(): 1}, replace(CARD, bandwidth=None), precision="fp32") is None
+
+
+def test_a_precision_without_units_is_computed_as_fp32() -> None:
+    old = replace(CARD, rates={"fp32": 1e13})
+    found = step_times({operator(dtype="bfloat16", flops=10**14): 1}, old, precision="bf16")
+    assert found is not None
+    assert found[0].low == pytest.approx(10.0)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from traces_by_hand import trace
+
+from vnbench.errors import ChildError
+from vnbench.processes.parent import ChildOutcome
+from vnbench.records.spec.trial_spec import MemorySpec
+from vnbench.records.step_trace import StepTrace, TraceOrder
+from vnbench.sweep.forecasts.step_traces import ORDERS_AT_ONCE, canonical, run_step_traces
+
+TRACE = trace([], "s1 p1 a0 f0", [512])
+
+
+def order(**changes: object) -> TraceOrder:
+    values = {
+        "kind": "memory",
+        "device": "cuda",
+        "model": "veernet",
+        "task": "multiclass",
+        "batch_size": changes.get("micro_batch_size", 1),
+        "micro_batch_size": 1,
+        "precision": "fp32",
+        "norm_precision": "fp32",
+        "checkpointing": "none",
+        "seed": 0,
+        "worst_case_height": 640,
+        "worst_case_width": 12_800,
+    }
+    return TraceOrder(spec=MemorySpec.from_dict(values | changes), capability=(9, 0))
+
+
+def outcome(answer: bytes | None) -> ChildOutcome:
+    return ChildOutcome(
+        answer=answer,
+        num_answer_bytes=0,
+        exit_code=1,
+        is_timeout=False,
+        is_oom_killed=False,
+        log_tail="no torch",
+        elapsed_s=0.0,
+    )
+
+
+def answering(entry: str, payload: str, *, timeout_s: float) -> ChildOutcome:
+    """Trace every order but those of three examples."""
+    told = []
+    for text in json.loads(payload):
+        is_good = TraceOrder.from_json(text).spec.micro_batch_size != 3
+        told.append({"trace": TRACE.to_json() if is_good else None, "problem": None if is_good else "no"})
+    return outcome(json.dumps(told).encode())
+
+
+def test_every_order_gets_its_trace_or_why_there_is_none() -> None:
+    orders = [order(micro_batch_size=size) for size in range(1, 3 * ORDERS_AT_ONCE)]
+    found: dict[TraceOrder, StepTrace | str] = dict(run_step_traces(orders, run=answering))
+    assert found.keys() == set(map(canonical, orders))
+    for one, told in found.items():
+        assert told == ("no" if one.spec.micro_batch_size == 3 else TRACE)
+
+
+def test_orders_of_the_same_operators_are_traced_once() -> None:
+    same = [
+        order(),
+        order(precision="tf32"),
+        order(allocator="expandable-segments"),
+        order(seed=3),
+        order(worst_case_width=12_790),
+        replace(order(), capability=(8, 9)),
+    ]
+    assert len(dict(run_step_traces(same, run=answering))) == 1
+    others = [order(), order(precision="bf16"), order(checkpointing="stages"), replace(order(), capability=(7, 0))]
+    assert len(dict(run_step_traces(others, run=answering))) == 4
+
+
+def test_a_process_that_does_not_answer_is_told() -> None:
+    with pytest.raises(ChildError, match="no torch"):
+        list(run_step_traces([order()], run=lambda *_, **__: outcome(None)))

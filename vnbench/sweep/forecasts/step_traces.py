@@ -1,0 +1,104 @@
+"""Traces of steps on CUDA, asked of processes that import torch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from vnbench.batching.alignment import align
+from vnbench.errors import ChildError
+from vnbench.processes.parent import ChildOutcome, run_child
+from vnbench.records.step_trace import MAX_PASSES, Capability, StepTrace, TraceOrder
+
+TRACING_ENTRY = "vnbench.trial.tracing.entry:run_all"
+
+MAX_PROCESSES = 2
+"""Processes that trace at once. Each has torch to itself, 0.4 GiB, and a trace takes one core."""
+
+TIMEOUT_S = 120.0
+"""Seconds that a trace may take, which takes a few: a network may be much larger than those here."""
+
+ORDERS_AT_ONCE = 3
+"""Orders that a process gets: it starts in tenths of a second, and progress is told after each."""
+
+AMPERE: Capability = (8, 0)
+
+Run = Callable[..., ChildOutcome]
+"""What ``run_child`` is."""
+
+
+def run_step_traces(
+    orders: Sequence[TraceOrder], *, num_processes: int = MAX_PROCESSES, run: Run = run_child
+) -> Iterator[tuple[TraceOrder, StepTrace | str]]:
+    """Yield the canonical order of all orders that come to the same steps with their trace, as they are done.
+
+    A text instead of a trace says why there is none. The threads that wait for processes are left behind where the
+    caller stops asking; each process ends when it sees that this one has ended.
+
+    Raises:
+        ChildError: a process did not answer, as when torch does not import.
+    """
+    different = list(dict.fromkeys(map(canonical, orders)))
+    waiting: queue.SimpleQueue[list[TraceOrder]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[list[tuple[TraceOrder, StepTrace | str]] | Exception] = queue.SimpleQueue()
+    shares = [different[start : start + ORDERS_AT_ONCE] for start in range(0, len(different), ORDERS_AT_ONCE)]
+    for share in shares:
+        waiting.put(share)
+
+    def work() -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                share = waiting.get_nowait()
+                try:
+                    done.put(list(zip(share, _traced(share, run=run), strict=True)))
+                except Exception as error:  # raised again in the thread of the caller
+                    done.put(error)
+
+    for _ in range(min(num_processes, len(shares))):
+        threading.Thread(target=work, daemon=True).start()
+    for _ in shares:
+        found = done.get()
+        if isinstance(found, Exception):
+            raise found
+        yield from found
+
+
+def canonical(order: TraceOrder) -> TraceOrder:
+    """Return the one order that stands for all that come to the same trace.
+
+    Canvases are aligned, passes after the second one are as that, and no operator sees TF32, the allocator or a limit
+    of memory. Every card from Ampere on treats heads of the presets' size alike.
+    """
+    spec = order.spec
+    stripped = replace(
+        spec,
+        batch_size=min(spec.accumulation_steps, MAX_PASSES) * spec.micro_batch_size,
+        worst_case_height=int(align(spec.worst_case_height)),
+        worst_case_width=int(align(spec.worst_case_width)),
+        precision="fp32" if spec.precision == "tf32" else spec.precision,
+        allocator="native",
+        cudnn_benchmark="off",
+        memory_limit_bytes=None,
+        memory_by="step",
+        sampler=None,
+        soak=None,
+        soak_passes=None,
+        seed=0,
+    )
+    is_alike = spec.model_id is None and order.capability >= AMPERE
+    return TraceOrder(spec=stripped, capability=AMPERE if is_alike else order.capability)
+
+
+def _traced(orders: Sequence[TraceOrder], *, run: Run) -> list[StepTrace | str]:
+    payload = json.dumps([order.to_json() for order in orders])
+    outcome = run(TRACING_ENTRY, payload, timeout_s=TIMEOUT_S * len(orders))
+    if outcome.answer is None:
+        raise ChildError(f"the step could not be traced: {outcome.log_tail or f'exit code {outcome.exit_code}'}")
+    return [
+        answer["problem"] if answer["trace"] is None else StepTrace.from_json(answer["trace"])
+        for answer in json.loads(outcome.answer)
+    ]

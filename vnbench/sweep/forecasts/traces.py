@@ -1,0 +1,116 @@
+"""The traces that some forecasts rest on: each distinct step traced once, the micro-batches between computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from vnbench.batching.alignment import align
+from vnbench.batching.canvases import Size
+from vnbench.forecast.cards import Card
+from vnbench.forecast.scaling import UnequalTracesError, at_micro_batch
+from vnbench.forecast.step import TracedCanvas
+from vnbench.records.spec.trial_spec import ForecastSpec, MemorySpec
+from vnbench.records.step_trace import Capability, StepTrace, TraceOrder
+from vnbench.sweep.forecasts.step_traces import canonical, run_step_traces
+
+GIVEN_SIZES = (1, 2, 3)
+"""Micro-batches that are traced. Those above follow from the last two; a single example is laid out as it likes."""
+
+USUAL_CAPABILITY: Capability = (8, 0)
+"""Compute capability whose rules hold for a card of which only the memory is known."""
+
+Observe = Callable[[int, int], None]
+"""Is told how many of how many traces are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """Traces by their orders, and why there is none of an order."""
+
+    found: dict[TraceOrder, StepTrace] = field(default_factory=dict)
+    failed: dict[TraceOrder, str] = field(default_factory=dict)
+
+    def add(self, orders: Iterable[TraceOrder], *, observe: Observe) -> None:
+        """Trace those of some orders that were not traced yet."""
+        different = dict.fromkeys(map(canonical, orders))
+        due = [order for order in different if order not in self.found and order not in self.failed]
+        observe(0, len(due))
+        for number, (order, trace) in enumerate(run_step_traces(due), start=1):
+            if isinstance(trace, str):
+                self.failed[order] = trace
+            else:
+                self.found[order] = trace
+            observe(number, len(due))
+
+    def of(self, order: TraceOrder) -> StepTrace | None:
+        """Return the trace of an order, computed from those of other micro-batches where they tell; None for none."""
+        if order in self.found:
+            return self.found[order]
+        size = order.spec.micro_batch_size
+        lower, upper = ((one, self.found.get(_resized(order, one))) for one in GIVEN_SIZES[-2:])
+        if size <= upper[0] or lower[1] is None or upper[1] is None:
+            return None
+        try:
+            self.found[order] = at_micro_batch(size, first=(lower[0], lower[1]), second=(upper[0], upper[1]))
+        except UnequalTracesError:
+            return None
+        return self.found[order]
+
+
+def canvases_of(spec: ForecastSpec) -> tuple[Size, ...]:
+    """Return the canvases that a forecast is of, the worst case last."""
+    smallest = (int(align(spec.smallest_height)), int(align(spec.smallest_width)))
+    worst_case = (int(align(spec.worst_case_height)), int(align(spec.worst_case_width)))
+    return tuple(dict.fromkeys((smallest, worst_case)))
+
+
+def trace_all(specs: Sequence[ForecastSpec], cards: Mapping[str, Card], *, observe: Observe) -> Traces:
+    """Return the traces that some forecasts need, all of them made once; ``cards`` are by the name in a spec."""
+    traces = Traces()
+    orders = [order for spec in specs for order in _orders(spec, cards[spec.card])]
+    traces.add(_given(orders), observe=observe)
+    # What cannot be computed from others is traced after all.
+    traces.add((order for order in orders if traces.of(order) is None), observe=observe)
+    return traces
+
+
+def traced_canvases(
+    traces: Traces, spec: ForecastSpec, card: Card, *, micro_batch_size: int | None = None
+) -> list[TracedCanvas] | str:
+    """Return the traces of a forecast's canvases, or why there are none; of another micro-batch where one is given."""
+    found = []
+    for (height, width), order in zip(canvases_of(spec), _orders(spec, card), strict=True):
+        wanted = order if micro_batch_size is None else _resized(order, micro_batch_size)
+        trace = traces.of(wanted)
+        if trace is None:
+            return traces.failed.get(wanted, "its traces do not tell those of other micro-batches")
+        found.append(TracedCanvas(height=height, width=width, trace=trace))
+    return found
+
+
+def _orders(spec: ForecastSpec, card: Card) -> Iterator[TraceOrder]:
+    for height, width in canvases_of(spec):
+        capability = card.compute_capability or USUAL_CAPABILITY
+        yield canonical(TraceOrder(spec=_traced_spec(spec, height=height, width=width), capability=capability))
+
+
+def _given(orders: Iterable[TraceOrder]) -> Iterator[TraceOrder]:
+    """Yield the orders of GIVEN_SIZES from which some orders follow."""
+    for order in orders:
+        if order.spec.micro_batch_size in GIVEN_SIZES[:-2]:
+            yield order
+        else:
+            yield from (_resized(order, size) for size in GIVEN_SIZES[-2:])
+
+
+def _resized(order: TraceOrder, micro_batch_size: int) -> TraceOrder:
+    batch_size = micro_batch_size * order.spec.accumulation_steps
+    return replace(order, spec=replace(order.spec, micro_batch_size=micro_batch_size, batch_size=batch_size))
+
+
+def _traced_spec(spec: ForecastSpec, *, height: int, width: int) -> MemorySpec:
+    """Return the step of a forecast on one canvas."""
+    own = dict.fromkeys(("card", "smallest_height", "smallest_width"))
+    size = {"worst_case_height": height, "worst_case_width": width}
+    return MemorySpec.from_dict(spec.flat() | own | size | {"kind": "memory"})
