@@ -9,7 +9,7 @@ import pytest
 from vnbench.analysis.models.run_time import RunTime
 from vnbench.analysis.models.step_fit import ForecastParts, StepFit, fit_steps
 from vnbench.analysis.models.step_model import StepPoint
-from vnbench.analysis.planning.spread import NUM_DRAWS, Interruptions, finish_of, ranks_of, shares_of
+from vnbench.analysis.planning.spread import NUM_DRAWS, PARTS, Interruptions, finish_of, ranks_of, shares_of
 from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.process_spread import spread_of
 
@@ -158,3 +158,13 @@ def test_a_stated_probability_of_nine_in_ten_comes_true_in_nine_of_ten(num_proce
         run = run_of(num_epochs=1, computing=fit.forecast_parts(np.sort(passes), np.ones(len(passes), dtype=int)))
         inside += truth_s <= finish_of(run, NONE, interval_s=None, window_s=None, seed=trial).p90
     assert 0.85 <= inside / times <= 0.95
+
+
+def test_nine_draws_of_ten_lie_in_the_bracket_of_a_forecast_and_half_below_its_central_value() -> None:
+    run = run_of(bracket=(0.5, 3.0))
+    finish = finish_of(run, NONE, interval_s=None, window_s=3000.0, seed=0)
+    assert finish.p50 == pytest.approx(1000, rel=0.001)
+    assert finish.p10 == pytest.approx(1000 * (1 - 0.5 * 8 / 9), rel=0.002)
+    assert finish.p90 == pytest.approx(1000 * (1 + 2 * 8 / 9), rel=0.002)
+    assert finish.probability == pytest.approx(0.95, abs=0.001)
+    assert shares_of(run, NONE, interval_s=None, seed=0) == {part: float(part == "forecast") for part in PARTS}

@@ -8,7 +8,7 @@ from functools import cached_property
 from vnbench.analysis.comparison.computing_effects import computing_effects
 from vnbench.analysis.comparison.side_by_side import SideBySide, side_by_side
 from vnbench.analysis.comparison.sweep_answer import LeverEffect
-from vnbench.analysis.models.fit import FamilyFit, fit_families
+from vnbench.analysis.models.fit import FamilyFit, fit_families, forecast_families
 from vnbench.analysis.trials.compute import ComputeSummary, summarize_compute
 from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
 from vnbench.analysis.trials.noise import Noise, measure_noise
@@ -69,13 +69,15 @@ class Findings:
 
     @property
     def families(self) -> tuple[FamilyFit, ...]:
-        """The fit of each family that has one, rough fits included."""
-        return self._fitted[0]
+        """The fit of each family that has one, rough fits included, and of each family that was only forecast."""
+        measured = {family.family for family in self._fitted[0]}
+        forecast = [family for family in forecast_families(self.latest) if family.family not in measured]
+        return (*self._fitted[0], *forecast)
 
     @property
     def fits(self) -> tuple[FamilyFit, ...]:
-        """The fits that rest on enough sizes."""
-        return tuple(family for family in self.families if not family.is_rough)
+        """The fits to measured steps that rest on enough sizes."""
+        return tuple(family for family in self._fitted[0] if not family.is_rough)
 
     @property
     def unfitted(self) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vnbench.analysis.models.forecast_fit import ForecastFit, central_points, fit_forecast, forecast_records
 from vnbench.analysis.models.step_fit import StepFit, fit_roughly, fit_steps
 from vnbench.analysis.models.step_model import StepPoint, sizes_of
 from vnbench.analysis.trials.memory_law import MemoryLaw, PeakPoint, fit_memory_law
@@ -22,7 +23,7 @@ from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.spec.trial_spec import ComputeSpec, MemorySpec, TrialSpec
 from vnbench.units import count
 
-Source = Literal["compute", "training"]
+Source = Literal["compute", "training", "forecast"]
 
 MIN_FIT_SIZES = 3
 """Fewest different sizes for a fit: a line through two points does not show its own error."""
@@ -54,6 +55,8 @@ class FamilyFit:
     """Pairs of padded pixels and floating-point operations per second; empty if unknown."""
     first_seen_s: float | None
     """Mean extra seconds of the first step on a canvas; None if unknown."""
+    forecast: ForecastFit | None = None
+    """The bracket of a family that was forecast; None if it was measured."""
 
     @property
     def family(self) -> str:
@@ -121,6 +124,31 @@ def fit_families(
             )
         )
     return tuple(found), left_out
+
+
+def forecast_families(records: Iterable[TrialRecord]) -> tuple[FamilyFit, ...]:
+    """Return the families that were forecast for a card, the central values of each fitted as if they were measured."""
+    found = []
+    for record in forecast_records(latest_attempts(records)):
+        points = central_points(record)
+        fit, bracket = fit_forecast(record)
+        found.append(
+            FamilyFit(
+                spec=record.spec,
+                source="forecast",
+                points=tuple(points),
+                fit=fit,
+                step_count=fit_steps(points, spread=None, form="constant"),
+                memory=None,
+                optimizer_s=None,
+                is_rough=False,
+                forward_ratio=None,
+                flop_per_s=(),
+                first_seen_s=None,
+                forecast=bracket,
+            )
+        )
+    return tuple(found)
 
 
 def _why_not(members: Sequence[TrialRecord], num_sizes: int) -> str:

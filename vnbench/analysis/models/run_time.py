@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vnbench.analysis.models.epoch_time import EpochTime, SecondsT
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.step_fit import ForecastParts
+from vnbench.analysis.models.step_model import StepModel
 from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.batching.plan import BatchPlan
 from vnbench.records.record import TrialRecord
@@ -82,6 +83,8 @@ class RunTime:
     """Seconds from the start of the process to its first step, once in the run."""
     extrapolated_ratio: float
     """Share of the passes whose padded pixels lie outside the measured range."""
+    bracket: tuple[float, float] = (1.0, 1.0)
+    """Lower and upper end of the computing over its central value, if it was forecast and not measured."""
 
     @property
     def epoch(self) -> EpochTime[float]:
@@ -149,7 +152,19 @@ def compose_run(
         new_shapes_s=training.num_shapes * family.s_per_new_shape,
         start_up_s=start_up_s,
         extrapolated_ratio=float(outside) / training.num_passes,
+        bracket=_bracket(family, training),
     )
+
+
+def _bracket(family: FamilyFit, passes: EpochPasses) -> tuple[float, float]:
+    if family.forecast is None:
+        return 1.0, 1.0
+
+    def seconds(model: StepModel) -> float:
+        return float(passes.counts_C @ (model.basis(passes.padded_pixels_C) @ np.array(model.coefficients)))
+
+    central_s = seconds(family.fit.model)
+    return seconds(family.forecast.low) / central_s, seconds(family.forecast.high) / central_s
 
 
 def measured_start_up_s(records: Iterable[TrialRecord]) -> float | None:

@@ -27,6 +27,7 @@ from vnbench.analysis.models.step_model import (
     fit_step_model,
     leave_one_size_out,
     sizes_of,
+    straight_line,
 )
 from vnbench.analysis.statistics.estimate import Estimate, sum_of_variances
 from vnbench.analysis.statistics.process_spread import Spread
@@ -187,24 +188,11 @@ def fit_roughly(points: Sequence[StepPoint], *, spread: Spread | None) -> StepFi
     Raises:
         ValueError: there are no points.
     """
-    if not points:
-        raise ValueError("a fit needs at least one point")
-    sizes = sizes_of(points)
-    model = (
-        fit_step_model(points, "linear")
-        if len(sizes) > 1
-        else StepModel(
-            form="linear",
-            coefficients=(0.0, statistics.fmean(point.step_time_s / point.padded_pixels for point in points)),
-            hinge_pixels=None,
-            smallest_pixels=sizes[0],
-            largest_pixels=sizes[0],
-        )
-    )
+    model = straight_line(points)
     return StepFit(
         model=model,
         left_out=(),
-        num_sizes=len(sizes),
+        num_sizes=len(sizes_of(points)),
         num_processes=len({point.process for point in points}),
         size_error=ROUGH_SIZE_ERROR,
         degrees_of_freedom=ROUGH_DEGREES_OF_FREEDOM,

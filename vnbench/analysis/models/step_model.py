@@ -110,6 +110,26 @@ def fit_step_model(points: Sequence[StepPoint], form: Form) -> StepModel:
     return _fit(*_arrays(points), form)
 
 
+def straight_line(points: Sequence[StepPoint]) -> StepModel:
+    """Return the line through some points; where all are of one size, time in proportion to its pixels.
+
+    Raises:
+        ValueError: no points.
+    """
+    if not points:
+        raise ValueError("no points have no line")
+    sizes = sizes_of(points)
+    if len(sizes) > 1:
+        return fit_step_model(points, "linear")
+    return StepModel(
+        form="linear",
+        coefficients=(0.0, statistics.fmean(point.step_time_s / point.padded_pixels for point in points)),
+        hinge_pixels=None,
+        smallest_pixels=sizes[0],
+        largest_pixels=sizes[0],
+    )
+
+
 def leave_one_size_out(points: Sequence[StepPoint], form: Form) -> tuple[LeftOut, ...]:
     """Return the error at each size of the curve fitted to all other sizes; empty if there are too few.
 

@@ -19,9 +19,9 @@ SnapshotRule = float | Literal["best", "epoch", "none"]
 """When a run takes snapshots: after this many seconds of work, at the best interval on average, after every epoch, or
 never."""
 
-Evidence = Literal["measured", "interpolated", "extrapolated"]
+Evidence = Literal["measured", "interpolated", "extrapolated", "forecast"]
 """``measured`` if this configuration was trained itself; ``interpolated`` if its passes lie within the timed sizes,
-except a share of at most configurations.MAX_OUTSIDE; else ``extrapolated``."""
+except a share of at most configurations.MAX_OUTSIDE; ``forecast`` if nothing was run; else ``extrapolated``."""
 
 CHEAPEST_FIRST = (
     "num_workers",

@@ -22,7 +22,7 @@ from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeArray
 from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.spec.axes import FLAG_FIELDS, LOADER_FIELDS
-from vnbench.records.spec.trial_spec import ImagesSpec, TrainingSpec
+from vnbench.records.spec.trial_spec import ForecastSpec, ImagesSpec, TrainingSpec
 from vnbench.records.spec.words import SamplerName
 
 PLANNED_SAMPLERS: tuple[SamplerName, ...] = ("random", "step-sorted", "bucketed")
@@ -49,7 +49,7 @@ class Measured:
     samplers_of_one: tuple[SamplerName, ...]
     """The sampler to plan with for passes of one example, for which all samplers are equal."""
     batch_sizes: frozenset[int]
-    """Batch sizes of training trials."""
+    """Batch sizes of training trials and forecasts."""
     trained: frozenset[tuple[Any, ...]]
     """Levers, except the workers, of training trials that ended ok."""
     powers_w: Mapping[str, float]
@@ -67,6 +67,7 @@ class Measured:
         # Trials with another shape_visits than the default are a separate experiment, not a way to train.
         records = [record for record in records if record.spec.shape_visits == "auto"]
         training = of_kind(records, TrainingSpec)
+        asked = {record.spec.batch_size for record in (*training, *of_kind(records, ForecastSpec))}
         return cls(
             families=families,
             supplies={
@@ -77,7 +78,7 @@ class Measured:
             certificates=certify(records),
             samplers=samplers,
             samplers_of_one=tuple(sorted(samplers, key=lambda name: name not in of_one)[:1]),
-            batch_sizes=frozenset(record.spec.batch_size for record in training),
+            batch_sizes=frozenset(asked),
             trained=frozenset(_levers_of_training(record) for record in training if record.status == "ok"),
             powers_w=_powers_w(records),
             waits_s=_waits_s(training),
@@ -167,7 +168,7 @@ def _composed(
         family=family,
         run=run,
         supplies=supplies,
-        evidence="extrapolated" if family.is_rough else _evidence(run.extrapolated_ratio, is_trained=is_trained),
+        evidence=_evidence(family, run.extrapolated_ratio, is_trained=is_trained),
         worst_case=worst_case_memory(family, worst_case=asked.worst_case, certificates=measured.certificates),
         power_w=measured.powers_w.get(family.family),
     )
@@ -182,8 +183,10 @@ def _composed(
     return min(supplied, key=lambda one: one.run.epoch.total_s, default=plain)
 
 
-def _evidence(extrapolated_ratio: float, *, is_trained: bool) -> Evidence:
-    if extrapolated_ratio > MAX_OUTSIDE:
+def _evidence(family: FamilyFit, extrapolated_ratio: float, *, is_trained: bool) -> Evidence:
+    if family.forecast is not None:
+        return "forecast"
+    if family.is_rough or extrapolated_ratio > MAX_OUTSIDE:
         return "extrapolated"
     return "measured" if is_trained else "interpolated"
 

@@ -2,9 +2,10 @@
 
 Each part of the uncertainty has its own distribution. Errors of coefficients and sizes have Student's t with the
 degrees of freedom of the fit; errors of processes have t with those of the spread between processes; loading has t with
-those of its own error; interruptions come at random moments. Draws are points of a Sobol sequence with one dimension
-per part: each part takes each of NUM_DRAWS equal shares of probability once, and combinations of parts are evenly
-covered. The share of a part is the variance with this part alone over the sum of these variances.
+those of its own error; a forecast has straight tails on either side of its central value (BRACKETED); interruptions
+come at random moments. Draws are points of a Sobol sequence with one dimension per part: each part takes each of
+NUM_DRAWS equal shares of probability once, and combinations of parts are evenly covered. The share of a part is the
+variance with this part alone over the sum of these variances.
 
 Source: Sobol, On the distribution of points in a cube and the approximate evaluation of integrals, USSR Computational
 Mathematics and Mathematical Physics 7 (1967), pages 86 to 112; with a digital shift from the seed.
@@ -34,7 +35,7 @@ from vnbench.analysis.statistics.estimate import Estimate
 
 Seconds = NDArray[np.float64]
 
-Part = Literal["coefficients", "sizes", "processes", "loading", "interruptions"]
+Part = Literal["coefficients", "sizes", "processes", "loading", "interruptions", "forecast"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 LOG2_DRAWS = 13
@@ -47,6 +48,10 @@ PERCENTILES = (10, 50, 90)
 
 PROBABILITIES: Seconds = (np.arange(NUM_DRAWS) + 0.5) / NUM_DRAWS
 """Probabilities of the draws by rank."""
+
+BRACKETED = 0.9
+"""Probability with which a forecast's bracket is taken to hold the truth, half of the rest on either side: what is held
+against published figures is to be in the bracket so often."""
 
 GIVE_UP = 20.0
 """Multiple of its time without interruptions after which a run counts as never finishing."""
@@ -114,11 +119,21 @@ def draw_work_s(run: RunTime, *, seed: int, parts: frozenset[Part]) -> Seconds:
         + errors(computing.sizes, computing.dof, "sizes")
         + errors(computing.processes, computing.processes_dof, "processes"),
     )
+    if "forecast" in parts:
+        computing_N = computing_N * _bracketed(run.bracket, ranks_of(seed)["forecast"])
     loading = drawn_loading(run)
     loading_N = loading.value * np.maximum(
         SMALLEST_FACTOR, 1 + errors(loading.relative_error or 0.0, loading.dof, "loading")
     )
     return run.once_s + run.num_epochs * run.epoch_of(computing_s=computing_N, loading_s=loading_N).total_s
+
+
+def _bracketed(bracket: tuple[float, float], ranks_N: NDArray[np.int64]) -> Seconds:
+    """Return factors of a forecast's central value: its median is 1, and the ends of the bracket are percentiles."""
+    low, high = bracket
+    from_middle_N = (PROBABILITIES[ranks_N] - 0.5) / (BRACKETED / 2)
+    factors_N: Seconds = 1 + np.where(from_middle_N < 0, (1 - low) * from_middle_N, (high - 1) * from_middle_N)
+    return np.maximum(SMALLEST_FACTOR, factors_N)
 
 
 def drawn_loading(run: RunTime) -> Estimate:

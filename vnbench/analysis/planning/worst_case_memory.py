@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vnbench.analysis.models.certification import Certificate, Verdict
 from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.models.forecast_fit import ForecastFit
 from vnbench.analysis.trials.memory_law import USABLE
 from vnbench.batching.alignment import align
 from vnbench.records.spec.trial_spec import MemorySpec
@@ -22,10 +23,16 @@ class WorstCaseMemory:
     own: tuple[Certificate, ...]
     """Trials that cover the worst case; if there are none, the memory law decides."""
     capacity_bytes: float | None
-    """Memory of the measured device; None if unknown."""
+    """Memory of the measured device, or of the card of a forecast; None if unknown."""
+    least_bytes: float | None = None
+    """Lower end of a forecast, whose upper end is then need_bytes; None if it was measured."""
+    on_card: Verdict | None = None
+    """Verdict on the card of a forecast, where a replay knows what the allocator can give back."""
 
     def verdict(self, memory_bytes: float | None) -> Verdict:
         """Return whether it fits into ``memory_bytes``; None stands for the memory of the measured device."""
+        if self.on_card is not None and memory_bytes is None:
+            return self.on_card
         limit = memory_bytes or self.capacity_bytes
         if self.own:
             verdicts = [one.verdict(math.inf if limit is None else limit) for one in self.own]
@@ -33,7 +40,7 @@ class WorstCaseMemory:
             return next(one for one in order if one in verdicts)
         if self.need_bytes is None or limit is None:
             return "unknown"
-        if self.need_bytes > limit:
+        if (self.need_bytes if self.least_bytes is None else self.least_bytes) > limit:
             return "does not fit"
         return "fits" if self.need_bytes <= USABLE * limit else "tight"
 
@@ -46,6 +53,8 @@ def worst_case_memory(
     ``worst_case`` is the largest aligned height and width in pixels. A successful trial on a smaller worst case does
     not count.
     """
+    if family.forecast is not None:
+        return _forecast(family.forecast, worst_case)
     own = tuple(
         one
         for one in certificates
@@ -61,6 +70,18 @@ def worst_case_memory(
         # The law covers only the allocator's memory; the context and libraries need more.
         need_bytes = family.memory.peak_bytes(family.spec.micro_batch_size * height * width) + max(outside, default=0)
     return WorstCaseMemory(need_bytes=need_bytes, own=own, capacity_bytes=max(capacities, default=None))
+
+
+def _forecast(family: ForecastFit, worst_case: tuple[int, int]) -> WorstCaseMemory:
+    card = family.card
+    is_covered = all(has >= asked for has, asked in zip(family.worst_case, worst_case, strict=True))
+    return WorstCaseMemory(
+        need_bytes=card.device_bytes.high if is_covered else None,
+        own=(),
+        capacity_bytes=card.card_bytes,
+        least_bytes=card.device_bytes.low if is_covered else None,
+        on_card=card.verdict if is_covered else None,
+    )
 
 
 def _covers(spec: MemorySpec, worst_case: tuple[int, int], *, has_failed: bool) -> bool:

@@ -21,6 +21,7 @@ PART_WORDS: Mapping[Part, str] = {
     "processes": "run-to-run",
     "loading": "loading",
     "interruptions": "interruptions",
+    "forecast": "the forecast",
 }
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from vnbench.errors import InputError
 from vnbench.records.machine_keys import SPEED_KEYS, Environment, fact_text
-from vnbench.records.record import TrialRecord
+from vnbench.records.record import TrialRecord, is_of_kind
+from vnbench.records.spec.trial_spec import ForecastSpec
 from vnbench.records.spec.words import DeviceType
 
 CPU_LABEL = "CPU figures: they rank levers on this machine, not on a GPU"
@@ -63,11 +64,7 @@ def provenance(records: Sequence[TrialRecord]) -> Provenance:
         InputError: they come from more than one device, or from machines that differ in what times depend on; one table
             or figure compares trials of one machine only.
     """
-    devices = {
-        (record.spec.device, record.environment.get("device_name"))
-        for record in records
-        if record.environment.get("device_name")
-    }
+    devices = {(record.spec.device, name) for record in records if (name := _device_name(record))}
     types = {record.spec.device for record in records}
     if len(devices) > 1 or len(types) > 1:
         names = sorted(f"{name} ({kind})" for kind, name in devices) or sorted(types)
@@ -93,6 +90,13 @@ def provenance(records: Sequence[TrialRecord]) -> Provenance:
             sorted({str(version) for record in records if (version := record.environment.get("torch_version"))})
         ),
         dates=tuple(dict.fromkeys((dates[0], dates[-1]))) if dates else (),
+    )
+
+
+def _device_name(record: TrialRecord) -> str | None:
+    """Return the name of a record's device; of a forecast that of its card, and that it is one."""
+    return (
+        f"{record.spec.card} (forecast)" if is_of_kind(record, ForecastSpec) else record.environment.get("device_name")
     )
 
 
