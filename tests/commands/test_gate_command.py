@@ -546,3 +546,30 @@ def test_stored_runs_of_several_machines_are_not_mixed(tmp_path: Path, capsys: p
     assert run(["gate", str(runs), str(runs)]) == 2
     told = capsys.readouterr().err
     assert "(Linux-1, Linux-2): it holds runs of several machines; name a run of one of them, as " in told
+
+
+def test_forecasts_are_compared_exactly_and_changed_operators_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = factory.forecast_record()
+    assert record.card is not None
+    step = record.card.worst_case
+    more = dataclasses.replace(
+        step,
+        num_kernels=step.num_kernels + 1,
+        allocated_bytes=dataclasses.replace(step.allocated_bytes, high=step.allocated_bytes.high + 1),
+    )
+    operators = {"aten.convolution.default": 39, "aten.native_group_norm.default": 20, "aten.copy_.default": 2}
+    card = dataclasses.replace(record.card, canvases=(record.card.canvases[0], more), operators=operators)
+    before = write(tmp_path / "a.jsonl", [record])
+    after = write(tmp_path / "b.jsonl", [dataclasses.replace(record, card=card)])
+    for baseline in (before, str(tmp_path / "baseline.json")):
+        if baseline != before:
+            assert run(["gate", baseline, before, "--update"]) == 0
+        assert run(["gate", baseline, before]) == 0
+        capsys.readouterr()
+        assert run(["gate", baseline, after, "--json"]) == 1
+        rows = {row["metric"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+        assert {metric for metric, row in rows.items() if row["verdict"] == "worse"} == {"memory", "operators"}
+        assert rows["operators"]["reason"].endswith("+2 aten.copy_.default, -1 aten.convolution.default")
+        assert rows["moved"]["verdict"] == rows["flop"]["verdict"] == rows["reserved"]["verdict"] == "same"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vnbench.analysis.comparison.ratios import FAMILY_ERROR, compare_times
@@ -12,6 +12,7 @@ from vnbench.analysis.comparison.rows import (
     ALL_ROWS,
     Row,
     Tolerances,
+    changed_operators,
     near_exact_row,
     status_row,
     time_row,
@@ -154,8 +155,15 @@ def _rows(
             reason=why_missing(after),
             num_processes=(there.num_processes, 0 if here is None else here.num_processes),
         )
-        is_counted = here is not None and metric != "time"
-        rows.append(near_exact_row(bare, there, here, tolerance=tolerances.of(metric)) if is_counted and here else bare)
+        if after is None or here is None or metric == "time":
+            rows.append(bare)
+            continue
+        # Nothing disturbs a forecast.
+        tolerance = 0.0 if before.spec is not None and before.spec.kind == "forecast" else tolerances.of(metric)
+        row = near_exact_row(bare, there, here, tolerance=tolerance)
+        if metric == "operators" and (changes := changed_operators(before.operators, after.operators)):
+            row = replace(row, reason=f"{row.reason}: {changes}")
+        rows.append(row)
     return rows
 
 

@@ -35,7 +35,7 @@ def _time_s(record: TrialRecord) -> float | None:
     canvases, so that costs per step show as well as costs per pixel. Loader: seconds per megapixel of valid pixels, at
     the last stage that training waits for.
     """
-    if record.kind == "memory" or why_not_timed(record) is not None:
+    if record.kind in ("memory", "forecast") or why_not_timed(record) is not None:
         return None
     if record.kind == "loader":
         warm = {stage.name: stage for stage in record.stages if not stage.is_cold}
@@ -67,8 +67,19 @@ def _peak_bytes(record: TrialRecord, name: str) -> float | None:
     peaks = [getattr(canvas, name) for canvas in record.canvases]
     if record.memory is not None and record.memory.instrument != "process":
         peaks.append(getattr(record.memory, name))
+    if record.card is not None:
+        peaks.append(getattr(record.card.worst_case, name.removeprefix("peak_")).high)
     known = [peak for peak in peaks if peak is not None]
     return max(known) if known else None
+
+
+def _of_forecast(record: TrialRecord, name: str) -> float | None:
+    """Return a count of the worst-case step of a forecast."""
+    return None if record.card is None else float(getattr(record.card.worst_case, name))
+
+
+def _num_operators(record: TrialRecord) -> float | None:
+    return _of_forecast(record, "num_kernels") if record.memory is None else record.memory.num_operators
 
 
 COMPARED: Mapping[Metric, Compared] = {
@@ -84,6 +95,8 @@ COMPARED: Mapping[Metric, Compared] = {
     "shapes": Compared(
         unit="canvases", read=lambda record: record.batching.distinct_shapes if record.batching else None
     ),
-    "operators": Compared(unit="operators", read=lambda record: record.memory.num_operators if record.memory else None),
+    "operators": Compared(unit="operators", read=_num_operators),
+    "moved": Compared(unit="bytes", read=lambda record: _of_forecast(record, "moved_bytes")),
+    "flop": Compared(unit="FLOP", read=lambda record: _of_forecast(record, "flop")),
 }
 """Every metric except the status, which is not a number."""

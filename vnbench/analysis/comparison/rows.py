@@ -7,6 +7,7 @@ own verdicts.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -24,6 +25,10 @@ ALL_ROWS = "all"
 
 OUT_OF_ROOM = frozenset({"oom", "skipped"})
 """Statuses of a configuration that does not fit into memory; the order of the trials decides which of the two."""
+
+
+MOST_OPERATORS = 6
+"""Operators that a row names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +147,17 @@ def near_exact_row(row: Row, before: SideFigure, after: SideFigure, *, tolerance
         verdict=verdict,
         reason=reason,
     )
+
+
+def changed_operators(before: Mapping[str, int], after: Mapping[str, int]) -> str:
+    """Return which operators run more or less often, those that changed most first; empty where none is known to."""
+    if not before or not after:
+        return ""
+    changes = {name: after.get(name, 0) - before.get(name, 0) for name in before.keys() | after.keys()}
+    changed = sorted((name for name in changes if changes[name]), key=lambda name: (-abs(changes[name]), name))
+    told = [f"{changes[name]:+d} {name}" for name in changed[:MOST_OPERATORS]]
+    rest = len(changed) - len(told)
+    return ", ".join([*told, f"and {rest} more"] if rest else told)
 
 
 def time_row(row: Row, ratio: Ratio, *, is_identical: bool, tolerance: float) -> Row:

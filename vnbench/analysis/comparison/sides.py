@@ -57,6 +57,8 @@ class Configuration:
     """The figures; metrics without a valid figure are left out."""
     why_no_time: str | None = None
     """Why a trial that ended ``ok`` has no valid time, in one line; None if it has one."""
+    operators: Mapping[str, int] = field(default_factory=dict)
+    """Number of runs of each operator in a forecast step; empty for measured trials."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +157,7 @@ def _configuration(records: Sequence[TrialRecord], notes: list[str]) -> Configur
             continue
         for metric, value in figures_of(record, notes=notes).items():
             values.setdefault(metric, []).append(value)
-        if record.kind != "memory" and "time" not in values:
+        if record.kind not in ("memory", "forecast") and "time" not in values:
             why_no_time = why_no_time or _why_no_time(record)
     failed = next((record for record in records if record.status != "ok"), None)
     return Configuration(
@@ -165,6 +167,7 @@ def _configuration(records: Sequence[TrialRecord], notes: list[str]) -> Configur
         cause=None if failed is None else failed.cause.message if failed.cause else "no cause recorded",
         figures={metric: figure_of(found, metric=metric) for metric, found in values.items()},
         why_no_time=why_no_time,
+        operators=next((record.card.operators for record in records if record.card is not None), {}),
     )
 
 

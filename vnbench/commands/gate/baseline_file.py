@@ -131,6 +131,7 @@ def _configuration(identity: str, values: Mapping[str, Any]) -> Configuration:
         statuses=statuses,
         cause=values.get("cause"),
         figures={metric: _figure(values["figures"][metric]) for metric in METRICS if metric in values["figures"]},
+        operators={str(name): int(number) for name, number in values.get("operators", {}).items()},
     )
 
 
@@ -162,6 +163,7 @@ def _side_json(side: Side) -> dict[str, Any]:
                 "figures": {
                     metric: _figure_json(figure, metric=metric) for metric, figure in configuration.figures.items()
                 },
+                **({"operators": dict(configuration.operators)} if configuration.operators else {}),
             }
             for identity, configuration in side.configurations.items()
         },
