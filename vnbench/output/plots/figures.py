@@ -17,12 +17,13 @@ from vnbench.output.plots.compute import compute_figure
 from vnbench.output.plots.drift import MIN_RUNS, drift_figure
 from vnbench.output.plots.effects import effects_figure
 from vnbench.output.plots.fit import fit_figure
+from vnbench.output.plots.forecast import forecast_figure
 from vnbench.output.plots.levers import waterfall_figure
 from vnbench.output.plots.memory import peak_memory_figure
 from vnbench.output.plots.padding import padding_figure
 from vnbench.output.plots.plan import interruptions_figure, pareto_figure, wall_clock_figure
+from vnbench.output.plots.profile import stage_memory_figure
 from vnbench.output.plots.repetition import repetition_figure
-from vnbench.output.plots.stages import stage_memory_figure
 from vnbench.output.plots.style import save, styled
 from vnbench.output.plots.supply import supply_figure
 from vnbench.output.plots.training import epoch_time_figure, step_time_figure, workers_figure
@@ -30,6 +31,8 @@ from vnbench.output.words.commands import Options, options_of_records, profile_c
 from vnbench.output.words.plan import Report, named
 from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import Provenance, provenance
+from vnbench.records.record import TrialRecord, of_kind
+from vnbench.records.spec.trial_spec import ForecastSpec
 
 Of = TypeVar("Of")
 
@@ -83,6 +86,11 @@ def records_of(subject: Subject) -> Findings:
     return subject.found
 
 
+def forecasts_of(subject: Subject) -> Sequence[TrialRecord] | None:
+    """Return the forecasts among the records; None where there are none."""
+    return of_kind(subject.found.latest, ForecastSpec) or None
+
+
 def plan_of(subject: Subject) -> Report | str | None:
     """Return what figures of a plan are drawn of, or why there is none."""
     return f"no plan: {subject.plan}" if isinstance(subject.plan, str) else subject.plan
@@ -112,6 +120,14 @@ PLOTS = (
         ),
         lack="no two trials differ in one lever alone",
         command=_sweep(kind="memory,training", checkpointing="none,stages"),
+    ),
+    Plot(
+        name="forecast",
+        alt="Forecast memory and step time on a card, a bracket for each setting of the levers",
+        of=forecasts_of,
+        draw=lambda records, origin: forecast_figure(records, origin=origin),
+        lack="no step could be forecast",
+        command=None,
     ),
     Plot(
         name="wall_clock",
