@@ -12,7 +12,7 @@ from vnbench.meant import closest
 from vnbench.parsers import whole, wholes, word, words
 from vnbench.records.readings import METRICS
 from vnbench.records.record import STATUSES
-from vnbench.records.spec.axes import AXES
+from vnbench.records.spec.axes import AXES, COMPUTING_LEVERS
 from vnbench.records.spec.lever import Lever
 from vnbench.records.spec.words import (
     DEVICE_TYPES,
@@ -590,6 +590,13 @@ RUN_OPTIONS: Mapping[str, Option] = {
             panel=PLANNING,
         ),
         Option(
+            name="card",
+            parse=lambda text, where: text,
+            metavar="NAME",
+            help="Card that is not at hand, as h200: the plan is from forecasts",
+            panel=PLANNING,
+        ),
+        Option(
             name="memory",
             parse=parse_bytes,
             metavar="SIZE",
@@ -734,47 +741,62 @@ GATE_OPTIONS: Mapping[str, Option] = by_name(
 )
 """Options of ``vnbench gate`` that are read as values; the others are files and switches."""
 
-FORECAST_OPTIONS: Mapping[str, Option] = by_name(
-    Option(
-        name="snapshot",
-        parse=_path,
-        metavar="FILE",
-        help="Recording of a run to take again: a memory snapshot of torch, or plain events",
-        panel=RESULTS,
+FORECAST_LEVERS = ("batch_size", "micro_batch_size", *(name for name in COMPUTING_LEVERS if name != "allocator"))
+"""Levers that a forecast compares; the allocator has an option of its own."""
+
+FORECAST_OPTIONS: Mapping[str, Option] = {
+    **pick(OPTIONS, ("widths", "heights", "sizes", "task", "classes")),
+    **by_name(
+        OPTIONS["model"].asked_as(OPTIONS["model"].help, default=OPTIONS["model"].default_on("cuda")),
+        *(
+            OPTIONS[lever.option].asked_as(lever.help, default=lever.swept_on("cuda"))
+            for lever in AXES.values()
+            if lever.name in FORECAST_LEVERS
+        ),
+        DRAWN_RUN_OPTIONS["examples"],
+        DRAWN_RUN_OPTIONS["epochs"],
+        OPTIONS["out"].asked_as("Results file for the forecasts", unset="results/forecasts/CARDS.jsonl"),
+        Option(
+            name="snapshot",
+            parse=_path,
+            metavar="FILE",
+            help="Recording of a run to take again: a memory snapshot of torch, or plain events",
+            panel=RESULTS,
+        ),
+        Option(
+            name="device-index",
+            parse=whole(0, 1023),
+            metavar="N",
+            help="Device of the recording, where it holds several",
+            unset="the only one with events",
+            panel=RESULTS,
+        ),
+        Option(
+            name="card",
+            parse=lambda text, where: split_list(text, where=where),
+            metavar="NAME|24GiB,...",
+            help="Cards that are not at hand, or sizes of memory",
+            unset="memory without an end, for --snapshot",
+            panel=PLANNING,
+        ),
+        Option(
+            name="cards",
+            parse=_path,
+            metavar="FILE.toml",
+            help="Cards of your own, in [[card]] tables",
+            panel=PLANNING,
+        ),
+        Option(
+            name="allocator",
+            parse=lambda text, where: text,
+            metavar="NAME,...",
+            help="native, expandable-segments, or a text of PYTORCH_ALLOC_CONF; may be given again",
+            unset="as recorded; native for --widths",
+            panel=PLANNING,
+            is_repeatable=True,
+        ),
     ),
-    Option(
-        name="device-index",
-        parse=whole(0, 1023),
-        metavar="N",
-        help="Device of the recording, where it holds several",
-        unset="the only one with events",
-        panel=RESULTS,
-    ),
-    Option(
-        name="card",
-        parse=lambda text, where: split_list(text, where=where),
-        metavar="NAME|24GiB,...",
-        help="Cards that are not at hand, or sizes of memory",
-        unset="memory without an end",
-        panel=PLANNING,
-    ),
-    Option(
-        name="cards",
-        parse=_path,
-        metavar="FILE.toml",
-        help="Cards of your own, in [[card]] tables",
-        panel=PLANNING,
-    ),
-    Option(
-        name="allocator",
-        parse=lambda text, where: text,
-        metavar="NAME,...",
-        help="native, expandable-segments, or a text of PYTORCH_ALLOC_CONF; may be given again",
-        unset="as recorded",
-        panel=PLANNING,
-        is_repeatable=True,
-    ),
-)
+}
 """Options of ``vnbench forecast``."""
 
 ALL_OPTIONS: Mapping[str, Option] = {

@@ -24,7 +24,9 @@ arXiv 2208.11035)."""
 OTHER_MODEL = 0.25
 """What a time scaled to another model may be off by to either side: nobody has measured it there."""
 
-Tier = Literal["measured", "interpolated", "extrapolated", "same GPU elsewhere", "other GPU", "never measured"]
+Tier = Literal[
+    "measured", "interpolated", "extrapolated", "forecast", "same GPU elsewhere", "other GPU", "never measured"
+]
 """How far a figure was measured; of the last two there are brackets, and no single number."""
 
 MEMORY: Options = {"kind": "memory"}
@@ -206,11 +208,7 @@ def plan_warnings(
     workers asked for, ``samplers_left_out`` samplers that were measured and with which nothing is planned, ``options``
     those of a sweep that would measure more.
     """
-    found = []
-    if is_cpu:
-        found.append("measured on a CPU: no forecast for a GPU")
-    if not any(values.get(name) for name in ("widths", "heights", "sizes")):
-        found.append("the sizes are those that were timed; for yours give --widths and --heights, or --sizes")
+    found = [*_of_evidence(recommended, values, is_cpu=is_cpu, options=options)]
     if recommended.evidence == "extrapolated" and not recommended.family.is_rough:
         found.append(
             f"extrapolated: {100 * recommended.run.extrapolated_ratio:.0f} % of the passes lie outside of the sizes "
@@ -261,6 +259,23 @@ def plan_warnings(
     if "device-scale" in values:
         found.append("scaled to a device that was not measured: a bracket, and no forecast")
     return tuple(found)
+
+
+def _of_evidence(
+    recommended: PlannedRun, values: Mapping[str, Any], *, is_cpu: bool, options: Options
+) -> Iterator[str]:
+    """Yield what a plan rests on, and for which sizes it holds."""
+    is_forecast = recommended.evidence == "forecast"
+    if is_cpu:
+        yield "measured on a CPU: no forecast for a GPU"
+    if is_forecast:
+        yield (
+            "forecast: nothing was measured, and brackets stand for what that leaves open; once the card is at hand: "
+            f"{sweep_command(options, {})}"
+        )
+    if not any(values.get(name) for name in ("widths", "heights", "sizes")):
+        timed = "forecast" if is_forecast else "timed"
+        yield f"the sizes are those that were {timed}; for yours give --widths and --heights, or --sizes"
 
 
 def _of_loading(run: RunTime, options: Options) -> Iterator[str]:

@@ -22,6 +22,7 @@ from vnbench.analysis.planning.run_planning import plan_runs, worker_changes
 from vnbench.analysis.planning.spread import shares_of
 from vnbench.commands.plan.answer import MEMORY, PlanReport, plan_warnings
 from vnbench.commands.plan.asked import asked_of, plan_values
+from vnbench.commands.plan.on_card import forecasts_for, on_one_card
 from vnbench.errors import InputError, PlanError
 from vnbench.images.folder import read_sizes_with_notes
 from vnbench.output.console import say, stderr_console, stdout_console
@@ -54,6 +55,12 @@ def run_plan_command(
         run = f"{int(published['examples']):,} examples, {published['epochs']} epochs"
         say(console, f"no --examples and no --epochs; planning the published run: {run}")
     values = plan_values(flags)
+    if "card" in values and not results:
+        found = forecasts_for(flags, values["card"])
+        report = plan_records(found, {one: value for one, value in values.items() if one != "model"}, sources=())
+        if not as_json:
+            stdout_console().print(plan_table(report))
+        return report
     sources = tuple(results) or shipped_results()
     if not results:
         say(console, f"no RESULTS given; planning from records that ship: {', '.join(map(str, sources))}")
@@ -73,8 +80,9 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
         InputError: the records come from several devices or versions of torch.
         PlanError: the records do not let one plan, or nothing fits.
     """
+    where = ", ".join(map(str, sources)) or "the forecasts"
+    found = on_one_card(found, values.get("card"), where=where)
     origin = provenance(found.records)
-    where = ", ".join(map(str, sources))
     if len(origin.torch_versions) > 1:
         raise InputError(
             where,

@@ -1,0 +1,106 @@
+"""``vnbench forecast --widths``: what cards would take that are not at hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import record_factory as factory
+
+from vnbench.cli.app import run
+
+SMALL = (
+    *("--widths", "64:128", "--heights", "32:64", "--model", "veernet-tiny", "--examples", "50", "--epochs", "2"),
+    *("--precision", "bf16", "--norm-precision", "input", "--checkpointing", "none", "--batch-size", "1,2"),
+)
+
+
+@pytest.mark.processes
+def test_a_forecast_has_brackets_for_every_card_and_a_plan_is_made_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "forecast.jsonl"
+    command = ["forecast", *SMALL, "--card", "h200,24GiB", "--out", str(out), "--json"]
+    assert run(command) == 0
+    captured = capsys.readouterr()
+    answer = json.loads(captured.out)
+    assert "traced (" in captured.err
+    assert [(one["card"], one["spec"]["batch_size"]) for one in answer["cards"]] == [
+        ("h200", 1),
+        ("h200", 2),
+        ("24GiB", 1),
+        ("24GiB", 2),
+    ]
+    for one in answer["cards"]:
+        for name in ("allocated_bytes", "reserved_bytes", "device_bytes"):
+            assert 0 < one[name]["low"] <= one[name]["high"]
+        assert one["reserved_bytes"]["low"] < one["device_bytes"]["low"]
+        assert one["verdict"] == "fits"
+        is_known = one["card"] == "h200"
+        assert (one["step_time_s"] is not None) == (one["wall_clock_s"] is not None) == is_known
+        if is_known:
+            time: dict[str, float] = one["step_time_s"]
+            assert 0 < time["low"] <= time["central"] <= time["high"]
+    lines = out.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["forecast"] * 4
+
+    # What is there already is not written again, and a plan takes one card.
+    assert run(command) == 0
+    assert out.read_text(encoding="utf-8").splitlines() == lines
+    capsys.readouterr()
+    run_asked = ["--examples", "50", "--epochs", "2"]
+    assert run(["plan", str(out), *run_asked]) == 2
+    assert "--card" in capsys.readouterr().err
+    assert run(["plan", str(out), "--card", "h200", *run_asked, "--json"]) == 0
+    plan: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert plan["recommended"]["evidence"] == "forecast"
+    assert plan["device"] == "H200 (forecast)"
+    wall_clock_s = plan["recommended"]["wall_clock_s"]
+    assert wall_clock_s["p10"] < wall_clock_s["p50"] < wall_clock_s["p90"]
+
+
+@pytest.mark.processes
+def test_a_plan_for_a_card_needs_no_records(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--examples", "50", "--epochs", "2", "--widths", "64:128", "--heights", "32:64", "--batch-size", "1"]
+    assert run(["plan", "--card", "rtx-4090", "--model", "veernet-tiny", *asked]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Evidence: forecast." in told
+    assert "forecast: nothing was measured" in told
+    assert "RTX 4090 (forecast)" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--widths", "3200:12800"], "--card: it is needed with --widths; write --card h200, or --card 24GiB"),
+        (["--card", "h200"], "--widths: the sizes of the images are needed, or the recording of a run"),
+        (["--widths", "3200:12800", "--card", "h2000"], "--card h2000: known cards are"),
+        (["--widths", "12800:3200", "--card", "h200"], "--widths 12800:3200: start is greater than stop"),
+        (["--widths", "3200:12800", "--card", "h200", "--device-index", "0"], "--device-index: it is of a --snapshot"),
+        (
+            ["--widths", "3200:12800", "--card", "v100 32gb", "--precision", "tf32", "--checkpointing", "none"],
+            "no combination of the values can be forecast",
+        ),
+    ],
+)
+def test_what_cannot_be_forecast_is_refused(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vnbench.commands.forecast.cards.probe_environment", lambda device: {})
+    assert run(["forecast", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.out == ""
+
+
+def test_a_plan_refuses_a_size_for_a_card_and_a_card_that_records_lack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["plan", "--card", "24GiB", "--examples", "50", "--epochs", "2"]) == 2
+    assert "--card 24GiB: a size says nothing of how fast a card is" in capsys.readouterr().err
+    path = tmp_path / "forecast.jsonl"
+    path.write_text(factory.forecast_record().to_json() + "\n", encoding="utf-8")
+    assert run(["plan", str(path), "--card", "l4", "--examples", "50", "--epochs", "2"]) == 2
+    assert "holds forecasts for H200; write --card H200" in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""``vnbench forecast --widths ... --card ...``: forecasts, their records, and the run that is planned with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from vnbench.commands.forecast.report import ForecastReport
+from vnbench.commands.plan.asked import asked_of, plan_values
+from vnbench.forecast.cards import Card
+from vnbench.output.console import say, stderr_console, stdout_console
+from vnbench.output.tables.forecast import RunAsked, forecast_table
+from vnbench.output.trace_progress import TraceProgress
+from vnbench.records.machine_keys import Environment
+from vnbench.records.placement import place_results
+from vnbench.records.record import of_kind
+from vnbench.records.spec.trial_spec import ForecastSpec
+from vnbench.records.store import ResultsFile
+from vnbench.request.option import pick, with_defaults
+from vnbench.request.options import DRAWN_RUN_OPTIONS
+from vnbench.request.results_folder import slug
+from vnbench.sweep.forecasts.on_cards import Forecasts, forecast_cards
+from vnbench.sweep.runner import probe_environment
+
+OF_THE_RUN = ("examples", "epochs", "widths", "heights", "sizes")
+"""Options that tell of the run whose wall clock is forecast."""
+
+
+def run_cards_command(
+    flags: Mapping[str, str | None], cards: Mapping[str, Card], *, out: Path | None, as_json: bool
+) -> ForecastReport:
+    """Forecast every configuration that the options name on every card, write the records, and tell of it.
+
+    ``cards`` are by what they were asked for as.
+
+    Raises:
+        InputError: an option cannot be used, or the file cannot be written.
+    """
+    console = stderr_console()
+    asked_as = {card.name: text for text, card in cards.items()}
+    environment = probe_environment("cpu")
+    run = plan_values({name: flags.get(name) for name in OF_THE_RUN} | _defaults(flags))
+    asked_for = {name: text for name, text in flags.items() if name not in ("examples", "epochs")}
+    with TraceProgress(console) as progress:
+        forecasts = forecast_cards(asked_for, tuple(cards.values()), environment=environment, observe=progress.observe)
+    path = out or Path("results") / "forecasts" / f"{'+'.join(map(slug, asked_as))}.jsonl"
+    written = _write(forecasts, path)
+    report = ForecastReport.of(
+        forecasts, asked=asked_of(run, forecasts.records, device="cuda"), out=written, asked_as=asked_as
+    )
+    if not as_json:
+        notes = [f"{len(forecasts.left_out)} combinations left out: see --json"] if forecasts.left_out else []
+        asked = RunAsked(num_examples=run["examples"], num_epochs=run["epochs"])
+        stdout_console().print(forecast_table(report.rows(), asked=asked, notes=notes))
+    say(console, f"records: {written}")
+    return report
+
+
+def _defaults(flags: Mapping[str, str | None]) -> dict[str, str | None]:
+    return with_defaults(pick(DRAWN_RUN_OPTIONS, ("examples", "epochs")), flags)
+
+
+def _write(forecasts: Forecasts, path: Path) -> Path:
+    """Write the forecasts that a file does not hold yet, and return the file; see placement for which one it is."""
+    environment: Environment = forecasts.records[0].environment
+    place = place_results(path, environment=environment)
+    for note in place.notes:
+        say(stderr_console(), note)
+    with ResultsFile(place.path, environment=environment) as results:
+        known = {record.trial_id for record in of_kind(results.records, ForecastSpec) if record.status == "ok"}
+        for record in forecasts.records:
+            if record.trial_id not in known:
+                results.append(record)
+    return place.path

@@ -1,0 +1,159 @@
+"""What cards are forecast to take, for the terminal: the answer first, then one row per setting of the levers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from vnbench.analysis.planning.capacity import PlannedRun
+from vnbench.output.fitted_table import FittedTable, paragraphs
+from vnbench.output.tables.lever_columns import lever_columns, shared_levers
+from vnbench.output.view import Column, View
+from vnbench.output.words.levers import varying
+from vnbench.output.words.numbers import significant
+from vnbench.output.words.plan import named
+from vnbench.records.readings import ByteRange, CanvasForecast, CardForecast, TimeRange
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec.trial_spec import ForecastSpec
+from vnbench.units import count, format_bytes, format_duration, gib
+
+OF_NO_ROW = ("batch_size", "micro_batch_size")
+"""Levers that differ within a row: it tells of one batch of several."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One setting of the levers on one card, told of one of its batches."""
+
+    record: TrialRecord[ForecastSpec]
+    """The forecast of that batch: of the fastest that fits, or else of the smallest."""
+    largest: int
+    """Largest micro-batch that fits; 0 for none."""
+    run: PlannedRun | None
+    """The run with it; None where it was not planned."""
+
+    @property
+    def card(self) -> CardForecast | None:
+        """What it takes; None where it could not be traced."""
+        return self.record.card
+
+    @property
+    def step(self) -> CanvasForecast | None:
+        """A step of the worst case; None where it could not be traced."""
+        return None if self.card is None else self.card.worst_case
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunAsked:
+    """The run whose wall clock is told."""
+
+    num_examples: int
+    num_epochs: int
+
+
+def forecast_table(rows: Sequence[Row], *, asked: RunAsked, notes: Sequence[str]) -> RenderableType:
+    """Return what the rows say, those of a card together."""
+    specs = [row.record.spec for row in rows]
+    names = [name for name in varying(specs) if name not in OF_NO_ROW]
+    cards = list(dict.fromkeys(spec.card for spec in specs))
+    starts = {next(at for at, spec in enumerate(specs) if spec.card == card): _title(card, rows) for card in cards}
+    table = FittedTable(
+        view=View(rows, [*lever_columns(names, lambda row: row.record.spec), *_columns()]), titles=starts
+    )
+    return Group(
+        paragraphs(list(answer_lines(rows, asked=asked))),
+        Text(),
+        Text(shared_levers(specs, trials="forecasts")),
+        table,
+        paragraphs([*_notes(rows, asked=asked), *notes]),
+    )
+
+
+def answer_lines(rows: Sequence[Row], *, asked: RunAsked) -> Iterator[str]:
+    """Yield a sentence for each card: how long the run takes on it, with what, and in how much memory."""
+    for card in dict.fromkeys(row.record.spec.card for row in rows):
+        own = [row for row in rows if row.record.spec.card == card]
+        planned = [row for row in own if row.run is not None and row.card is not None and row.card.verdict == "fits"]
+        run = f"{count(asked.num_examples, 'example')} x {count(asked.num_epochs, 'epoch')}"
+        if not planned:
+            smallest = min((row.card.device_bytes.low for row in own if row.card is not None), default=None)
+            needs = "" if smallest is None else f"; the smallest needs at least {format_bytes(smallest)}"
+            yield f"{card}: nothing of this is certain to fit{needs}."
+            continue
+        best = min(planned, key=lambda row: row.run.finish.p50 if row.run else math.inf)
+        assert best.run is not None
+        assert best.card is not None
+        finish = best.run.finish
+        yield (
+            f"{card}: {run} take {format_duration(finish.p50)} (80 %: {format_duration(finish.p10)} to "
+            f"{format_duration(finish.p90)}) with {named(best.run)}, in {_gib(best.card.device_bytes)} GiB of "
+            f"{significant(gib(best.card.card_bytes))}."
+        )
+
+
+def _title(card: str, rows: Sequence[Row]) -> str:
+    sizes = [row.card.card_bytes for row in rows if row.card is not None and row.record.spec.card == card]
+    return f"{card}, {format_bytes(sizes[0])}" if sizes else card
+
+
+def _columns() -> list[Column[Row]]:
+    return [
+        Column("largest\nthat fits", lambda row: row.largest, key="largest_micro_batch", type=int),
+        Column("batch", lambda row: row.record.spec.batch_size, type=int),
+        Column("memory", lambda row: None if row.card is None else row.card.device_bytes, unit="GiB", text=_gib),
+        Column("fits", lambda row: None if row.card is None else row.card.verdict, align="left", style=_style),
+        Column("step", lambda row: None if row.step is None else row.step.step_time_s, unit="ms", text=_ms),
+        Column("run", lambda row: row.run, text=_run, gives_way=1),
+    ]
+
+
+def _gib(num_bytes: ByteRange) -> str:
+    return f"{significant(gib(num_bytes.low))} to {significant(gib(num_bytes.high))}"
+
+
+def _ms(time: TimeRange) -> str:
+    low, central, high = (significant(1000 * seconds, digits=2) for seconds in (time.low, time.central, time.high))
+    return f"{central} ({low} to {high})"
+
+
+def _run(run: PlannedRun) -> str:
+    return f"{format_duration(run.finish.p10)} to {format_duration(run.finish.p90)}"
+
+
+def _style(verdict: str) -> str:
+    return {"fits": "", "tight": "yellow", "does not fit": "red"}[verdict]
+
+
+def _notes(rows: Sequence[Row], *, asked: RunAsked) -> Iterator[str]:
+    yield "Forecast: nothing of this was measured. Each figure is a bracket; what it rests on: vnbench guide no-gpu."
+    spec = rows[0].record.spec
+    yield (
+        f"largest that fits: the largest micro-batch of {spec.worst_case_height} x {spec.worst_case_width} px whose "
+        "upper end fits. batch: the fastest of those asked for that fits, or the smallest."
+    )
+    yield "memory: allocator and CUDA context in the worst case. step: one optimizer step on it, central (low to high)."
+    yield f"run: {count(asked.num_examples, 'example')}, {count(asked.num_epochs, 'epoch')}, the loader keeping up."
+    yield from _widest(rows)
+
+
+def _widest(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield what makes the brackets wide, of the rows together."""
+    cards = [row.card for row in rows if row.card is not None]
+    if not cards:
+        return
+    steps = [card.worst_case for card in cards]
+    workspaces = sum(step.reserved_bytes.high - step.reserved_bytes.low for step in steps)
+    context = sum(card.device_bytes.high - card.device_bytes.low for card in cards) - workspaces
+    memory = "workspaces of convolutions, and what no rule tells" if workspaces > context else "the CUDA context"
+    told = f"Widest for memory: {memory}"
+    timed = [(step.step_time_s, step.reducing_s) for step in steps if step.step_time_s and step.reducing_s]
+    if timed:
+        reducing = sum(part.high - part.low for _, part in timed)
+        others = sum(whole.high - whole.low for whole, _ in timed) - reducing
+        few = "reductions of few blocks, as GroupNorm's"
+        told += f"; for time: {few if reducing > others else 'how near kernels come to the datasheet'}"
+    yield f"{told}."
