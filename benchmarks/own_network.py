@@ -1,4 +1,5 @@
-"""A network of one's own, a small plain U-Net: ``vnbench sweep --model benchmarks/own_network.py:build`` takes it."""
+"""Example of a user's own network, a small plain U-Net, for ``vnbench sweep --model
+benchmarks/own_network.py:build``."""
 
 from __future__ import annotations
 
@@ -7,14 +8,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 CHANNELS = (8, 16, 32)
-"""Of each level, from full resolution down."""
+"""Channels of each level, from full resolution down."""
 
 
 def build(*, num_classes: int, checkpointing: str = "none") -> nn.Module:
     """Return a network that maps images, (B, 1, H, W), to logits, (B, num_classes, H, W).
 
-    A parameter that is named like an option of the sweep makes it an axis for this network: ``checkpointing`` here;
-    ``norm_precision``, ``norm_groups``, ``norm_kernel`` and ``padding`` would be others.
+    A parameter named like an option of the sweep makes that option an axis for this network: here ``checkpointing``;
+    others would be ``norm_precision``, ``norm_groups``, ``norm_kernel`` and ``padding``.
     """
     if checkpointing not in ("none", "stages"):
         raise ValueError(f"checkpointing {checkpointing!r}: this network has none and stages")

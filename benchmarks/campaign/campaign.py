@@ -1,18 +1,19 @@
-"""Run a list of measurements, one after the other, for as long as there is time; the same command again goes on.
+"""Run a list of measurements, one after the other, while time is left; the same command again continues.
 
 Run with: python benchmarks/campaign/campaign.py benchmarks/campaign/campaign_cuda.toml
 and --rehearse, or --results results/nvidia-h200 --minutes 8, or --results results/nvidia-h200 --draw.
 
-For a GPU that is rented by the minute: steps come in the order of what they are worth (campaign_steps.py), none is
-begun that would not end in time, and what a sweep has measured is in its file whatever happens to it. A sweep is told
-the time that it has, draws nothing, and says what it left; it is done when that is nothing, and comes again in the next
-call until then. How steps ended, and what they took, is kept in RESULTS/campaign.json; ``--again NAME`` runs one anew.
-A step that must pass ends the call if a trial of it crashes; ``--go-on`` goes on all the same.
-``--archive FILE.tgz`` keeps all that is worth bringing home in one small file, renewed after every step.
-Ctrl-C ends the step at work, as it ends by itself, and the campaign; so it does if the campaign is killed (on Linux).
-``--rehearse`` needs no GPU and runs nothing: it shows what each call would bring home, at durations that the definition
-assumes. ``--draw`` makes the reports from the records instead, for which no GPU is needed; where records are missing it
-goes on.
+It is made for a GPU that is rented by the minute. Steps run in order of value (campaign_steps.py), a step that would
+not
+end in time does not start, and the measurements of a sweep are in its file whatever happens to the sweep. A sweep gets
+a
+time budget, draws nothing, and reports what is left; it runs in each call until nothing is left. RESULTS/campaign.json
+keeps how steps ended and how long they took; ``--again NAME`` runs a step anew. If a trial of a step that must pass
+crashes, the call ends, unless ``--go-on`` is given. ``--archive FILE.tgz`` keeps everything worth bringing home in one
+small file, which is rewritten after every step. Ctrl-C interrupts the current step and ends the campaign; the step is
+also interrupted if the campaign is killed (on Linux). ``--rehearse`` needs no GPU and runs nothing: it shows what each
+call would bring home, at durations that the definition assumes. ``--draw`` makes the reports from the records instead,
+needs no GPU, and continues if records are missing.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ from vnbench.records.placement import placed
 
 STATE_FILE = "campaign.json"
 LOGS = "campaign"
-"""Folder of what the steps have printed, beside the records."""
+"""Folder of the steps' output, beside the records."""
 
 ARCHIVE_MIB = 12.0
-"""Size of an archive where no other is asked for: what most ways out of a rented machine take."""
+"""Default size of an archive: most ways to copy files from a rented machine allow it."""
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as of vnbench."""
+"""Exit code after Ctrl-C, as in vnbench."""
 
 STOPPED = 1
-"""Exit code where a step failed that must pass."""
+"""Exit code if a step that must pass failed."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -116,13 +117,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def log_of(results: Path, step: Step) -> Path:
-    """Return the file of what a step prints."""
+    """Return the file for a step's output."""
     return results / LOGS / f"{step.name}.txt"
 
 
 def rehearse(campaign: Path, steps: Sequence[Step], *, minutes: float, results: Path | None) -> int:
-    """Show what each call would bring home."""
-    # Alone here vnbench is imported, which need not be installed.
+    """Print what each call would bring home; return the exit code."""
+    # Only this function imports vnbench, which need not be installed.
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from campaign_rehearsal import rehearsal_lines
     from campaign_stand_ins import read_assumptions
@@ -134,7 +135,7 @@ def rehearse(campaign: Path, steps: Sequence[Step], *, minutes: float, results: 
 
 
 def keep(archive: tuple[Path, int] | None, results: Path, *, tells: bool = False) -> None:
-    """Write the archive, where one is asked for."""
+    """Write the archive if one is asked for; with ``tells``, print its size and what it leaves out."""
     if archive is None:
         return
     path, limit_bytes = archive
@@ -145,7 +146,7 @@ def keep(archive: tuple[Path, int] | None, results: Path, *, tells: bool = False
 
 
 def why_stopped(error: MustPassError, log: Path) -> str:
-    """Return what to say where a step failed that must pass."""
+    """Return the message for a step that must pass and failed."""
     name, outcome = error.step.name, error.outcome
     if outcome is None:
         return f"{name} must pass before all others, and needs {error.step.least_minutes:g} minutes"
@@ -156,7 +157,7 @@ def why_stopped(error: MustPassError, log: Path) -> str:
 
 
 def causes(report: Path) -> list[str]:
-    """Return why trials failed of the sweep that left a report, from the records that it names."""
+    """Return why trials of a sweep failed, from the records that its report names."""
     out = Path(str(report_of(report).get("out", "")))
     last: dict[tuple[str, int], dict[str, Any]] = {}
     for line in out.read_text(encoding="utf-8").splitlines() if out.is_file() else ():
@@ -181,7 +182,7 @@ def failures(commands: Sequence[str], folders: Mapping[str, str]) -> Iterator[st
     for text in commands:
         command = command_of(text, folders, budget_s=0)
         if text.startswith("vnbench"):
-            # The scripts of experiments do so themselves.
+            # The scripts in experiments/ do this themselves.
             command = [word for one in command for word in _files_of(one)]
         result = subprocess.run(command, check=False, capture_output=True, encoding="utf-8", env=environment())
         if result.returncode == 0:
@@ -192,7 +193,7 @@ def failures(commands: Sequence[str], folders: Mapping[str, str]) -> Iterator[st
 
 
 def _files_of(word: str) -> Sequence[str]:
-    """Return a word of a command line, or where it is a results file all that sweeps began beside it."""
+    """Return a word of a command line; for a results file, also the files that sweeps started beside it."""
     return [str(path) for path in placed(Path(word))] if word.endswith(".jsonl") else [word]
 
 

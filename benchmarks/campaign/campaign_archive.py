@@ -1,4 +1,4 @@
-"""One small archive of what a campaign brought home: state, logs and records first, and a list of what was left out."""
+"""A small archive of a campaign's files: state, logs and records first, and a list of files that are left out."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LIST_OF_LEFT_OUT = "LEFT_OUT.txt"
-"""Name of the archive's list of what is not in it."""
+"""Name of the archive's list of missing files."""
 
 NEVER = (".png", ".svg", ".html", ".lock", ".part")
-"""Suffixes of what can be drawn again from the records, or is of no use elsewhere."""
+"""Suffixes of files that can be drawn again from the records, or are useless elsewhere."""
 
 HEAVY = (".pickle", ".pkl", ".pt")
-"""Suffixes of memory snapshots and the like: they hold what their JSON beside them sums up."""
+"""Suffixes of memory snapshots and similar files, which the JSON beside them summarises."""
 
 
 def write_archive(folder: Path, out: Path, *, limit_bytes: int) -> list[str]:
-    """Write the files of a results folder into a compressed archive of at most about ``limit_bytes``.
+    """Write the files of a results folder to a compressed archive of at most about ``limit_bytes``.
 
-    State and logs come first, then records and other JSON, the smaller first, then the rest; a file that no longer fits
-    is left out, as are pictures and memory snapshots. The archive replaces an older one when it is whole.
+    State and logs come first, then records and other JSON, small files first, then the rest. Files that do not fit are
+    left out, as are pictures and memory snapshots. The archive replaces an older one once it is complete.
 
     Returns:
-        One line per file left out, which the archive holds too.
+        One line per file left out; the archive holds these lines, too.
     """
     left_out: list[str] = []
     taken: list[tuple[Path, bytes, float]] = []
@@ -54,7 +54,7 @@ def write_archive(folder: Path, out: Path, *, limit_bytes: int) -> list[str]:
 
 
 def _files(folder: Path, *, but: Path) -> Iterator[Path]:
-    """Yield the files that an archive may hold, in the order of what they are worth."""
+    """Yield the files that an archive may hold, in order of value."""
     found = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in NEVER]
 
     def key(path: Path) -> tuple[int, int, str]:

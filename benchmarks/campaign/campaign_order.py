@@ -1,4 +1,4 @@
-"""Which step of a campaign comes next, and which of them fit into a call."""
+"""The order of a campaign's steps, and the choice of those that fit into a call."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from campaign_steps import Outcome, State, Step
 
 GRACE_S = 20.0
-"""What a step that is out of time gets to put its records away."""
+"""Seconds that a step gets to save its records when it runs out of time."""
 
 
 class MustPassError(Exception):
-    """A step failed, or does not fit, that nothing may come before."""
+    """A step that must pass before all others failed, or does not fit into the time."""
 
     def __init__(self, step: Step, outcome: Outcome | None) -> None:
         super().__init__(step.name)
         self.step = step
         self.outcome = outcome
-        """How it ended; None where it was not begun."""
+        """How it ended; None if it was not started."""
 
 
 def run_steps(
@@ -34,14 +34,13 @@ def run_steps(
     clock: Callable[[], float] = time.monotonic,
     tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> None:
-    """Run the steps that end within a time on ``clock``, what is worth most first, and note how each ended.
+    """Run the steps that end within ``seconds`` on ``clock``, the most valuable first, and note how each ended.
 
-    ``run`` runs a step for so many seconds at most, and ``keep`` is called after each. Where time is left when all have
-    had their turn, those that got further and have more to do have another one. Those named in ``again`` run as if they
-    never had.
+    ``run`` runs a step for at most the given seconds; ``keep`` is called after each step. If time is left after all
+    steps, those that advanced and have more to do run again. Steps named in ``again`` run as if they never had.
 
     Raises:
-        MustPassError: a step failed, or does not fit, that must pass before all others.
+        MustPassError: a step that must pass before all others failed, or does not fit.
     """
     deadline = clock() + seconds
     outcomes = {step.name: None if step.name in again else state.of(step.name) for step in steps}
@@ -70,27 +69,27 @@ def run_steps(
 
 
 def is_due(step: Step, last: Outcome | None) -> bool:
-    """Return whether a step is still to be run."""
+    """Return whether a step still has to run."""
     return last is None or not last.is_done or (step.must_pass and is_faulty(last))
 
 
 def is_faulty(outcome: Outcome) -> bool:
-    """Return whether a step ended in a way that a step which must pass may not."""
+    """Return whether a step ended in a way that is not allowed for a step that must pass."""
     return bool(outcome.faults) or outcome.is_cut_short
 
 
 def goes_further(last: Outcome | None) -> bool:
-    """Return whether another turn would bring a step further."""
+    """Return whether another run would advance a step."""
     return last is not None and not last.is_done and not last.exit_code and last.has_advanced
 
 
 def in_order(steps: Iterable[Step], outcomes: Mapping[str, Outcome | None], *, goes_on: bool = False) -> list[Step]:
-    """Return steps in the order in which a call takes them; ``outcomes`` are their last ones by name.
+    """Return steps in the order in which a call runs them; ``outcomes`` holds their last outcomes by name.
 
-    What must pass and has not comes first, unless the campaign ``goes_on`` without it. Then comes what is worth most:
-    among steps of one priority those that never ran, in the order of the definition, then those that got further in
-    their last run, the one that waits longest first. What failed, or ran out of its time without getting further, comes
-    last of all: it may do so again.
+    Steps that must pass and have not come first, unless the campaign ``goes_on`` without them. Then the priority
+    decides. Within a priority, steps that never ran come first, in the order of the definition, then those that
+    advanced in their last run, the one that has waited longest first. Steps that failed, or ran out of time without
+    advancing, come last of all: they may do so again.
     """
 
     def key(step: Step) -> tuple[int, int, int, int]:

@@ -1,4 +1,4 @@
-"""One step of a campaign as a process: its command line, the time that it has, what it answers, and its end."""
+"""One step of a campaign as a process: its command line, its time, its answer and its end."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from campaign_order import GRACE_S
 from campaign_steps import Outcome, Step
 
 START_S = 5.0
-"""What a sweep needs before its own clock starts, and after it has stopped."""
+"""Seconds that a sweep needs before its clock starts and after it stops."""
 
 OVERRUN = 0.06
-"""Share of its budget by which a sweep lets a trial run over it, before it ends the trial."""
+"""Share of its budget by which a sweep lets a trial overrun before it ends the trial."""
 
 PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl: the signal that a process gets when its parent has ended."""
+"""Option of Linux's prctl for the signal that a process gets when its parent ends."""
 
 
 def command_of(text: str, folders: Mapping[str, str], *, budget_s: float) -> list[str]:
-    """Return the words of a command line, run by this very Python; a sweep is told its time and how to answer."""
+    """Return the words of a command line for this Python; a sweep gets its time budget and its output options."""
     words = shlex.split(text.format(**folders))
     if words[0] == "vnbench":
         if is_sweep(words):
@@ -44,18 +44,18 @@ def is_sweep(words: Sequence[str]) -> bool:
 
 
 def budget_of(limit_s: float) -> float:
-    """Return the time budget of a sweep that must have ended within a limit, in seconds."""
+    """Return the time budget in seconds for a sweep that must end within ``limit_s``."""
     return max((limit_s - START_S) / (1 + OVERRUN), 10.0)
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a step: the checkout that this script lies in comes first, installed or not."""
+    """Return the environment of a step, in which this script's checkout comes first, installed or not."""
     root = str(Path(__file__).resolve().parents[2])
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
 
 
 def report_of(path: Path) -> dict[str, Any]:
-    """Return what a sweep answered; nothing where it was ended before."""
+    """Return the answer of a sweep; empty if it was ended before."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -64,7 +64,7 @@ def report_of(path: Path) -> dict[str, Any]:
 
 
 def run_step(step: Step, folders: Mapping[str, str], *, limit_s: float, log: Path) -> Outcome:
-    """Run a step, asked to end when it is out of time, as by Ctrl-C, and killed if it then does not."""
+    """Run a step and return its outcome. Out of time, the step is interrupted as by Ctrl-C, then killed if needed."""
     log.parent.mkdir(parents=True, exist_ok=True)
     command = command_of(step.command, folders, budget_s=budget_of(limit_s))
     answer = log.with_suffix(".json")
@@ -99,15 +99,15 @@ def run_step(step: Step, folders: Mapping[str, str], *, limit_s: float, log: Pat
 
 
 def heed_interrupts() -> None:
-    """Have this process, a step that is about to begin, take interrupts, and get one when the campaign has ended."""
-    # A shell that runs the campaign in the background has it ignore interrupts, and all that it starts.
+    """Make this process, a step before its start, accept interrupts, and get one when the campaign ends."""
+    # If a shell runs the campaign in the background, the campaign and its children ignore interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process, by an interrupt if it takes one, and whatever it has started."""
+    """End a process and everything that it started, by an interrupt if it accepts one."""
     process.send_signal(signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=GRACE_S)

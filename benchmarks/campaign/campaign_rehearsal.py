@@ -1,7 +1,7 @@
-"""What the calls of a campaign would bring home, at durations that its definition assumes: nothing is run or measured.
+"""Rehearsal of a campaign: what its calls would bring home at durations that its definition assumes.
 
-The steps go through the campaign's own order, and the trials of a sweep through the sweep's own design, estimates, time
-budget and search, on a clock that stand-ins for the trials move on (campaign_stand_ins.py).
+Nothing is run or measured. The campaign's real order decides on the steps, and a sweep's real design, estimates, time
+budget and search decide on its trials, with a clock that stand-ins for the trials advance (campaign_stand_ins.py).
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from vnbench.sweep.loop import BudgetSpentError, due_trials, run_sweep
 from vnbench.sweep.search import is_at_its_end, probes_of, search_max_batches
 
 MAX_CALLS = 40
-"""A campaign that is not through by then never is."""
+"""Number of calls after which an unfinished campaign will never finish."""
 
 
 @dataclass(kw_only=True)
 class Call:
-    """What one call brings home."""
+    """Results of one call."""
 
     steps: list[tuple[str, Outcome, Counter[str]]] = field(default_factory=list)
-    """Each step begun, how it ended, and its new records by kind and status."""
+    """Each started step with its outcome and its new records by kind and status."""
     seconds: float = 0.0
-    """What it took."""
+    """Duration of the call."""
 
     @property
     def records(self) -> Counter[str]:
@@ -53,14 +53,15 @@ class Call:
 
     @property
     def num_records(self) -> int:
-        """Their number."""
+        """Number of new records."""
         return self.records.total()
 
 
 def rehearsal_lines(
     steps: Sequence[Step], assumed: Assumptions, *, minutes: float, state: State | None = None
 ) -> Iterator[str]:
-    """Yield what each call would bring home, with what steps took where ``state`` tells of a real campaign."""
+    """Yield lines about what each call would bring home, with real durations if ``state`` is that of a real
+    campaign."""
     yield f"Durations are ASSUMED, not measured ({assumed.source}):"
     yield from (f"  {line}" for line in assumed.lines())
     width = max(len(step.name) for step in steps)
@@ -77,7 +78,7 @@ def rehearsal_lines(
 
 
 def rehearse_calls(steps: Sequence[Step], assumed: Assumptions, *, minutes: float) -> Iterator[Call]:
-    """Yield the calls of a campaign until nothing is left to do, or nothing gets any further."""
+    """Yield the calls of a campaign until nothing is left to do or nothing advances."""
     rehearsal = Rehearsal(assumed)
     with tempfile.TemporaryDirectory() as folder:
         state = State(Path(folder) / "state.json")
@@ -90,7 +91,7 @@ def rehearse_calls(steps: Sequence[Step], assumed: Assumptions, *, minutes: floa
 
 
 class Rehearsal:
-    """A machine on which nothing is run, and the results files that it would fill."""
+    """A pretended machine, with the results files that it would fill."""
 
     def __init__(self, assumed: Assumptions) -> None:
         self._assumed = assumed
@@ -99,7 +100,7 @@ class Rehearsal:
         self._drawn: set[tuple[str, int]] = set()
 
     def call(self, steps: Sequence[Step], state: State, *, seconds: float) -> Call:
-        """Return what a call of so many seconds brings home; ``state`` is what the calls before have left."""
+        """Return the results of a call of ``seconds``; ``state`` is that after the earlier calls."""
         call = Call()
         start_s = self._clock()
 
@@ -108,10 +109,10 @@ class Rehearsal:
             call.steps.append((step.name, outcome, Counter(f"{one.kind} {one.status}" for one in records)))
             return outcome
 
-        with suppress(MustPassError):  # which does not fit then: no stand-in fails
+        with suppress(MustPassError):  # it does not fit; stand-ins never fail
             run_steps(steps, state, run=run, seconds=seconds, clock=self._clock, tell=lambda line: None)
         call.seconds = self._clock() - start_s
-        # As kept: with what the runs before have left.
+        # The outcomes as stored, with the history of earlier runs.
         call.steps = [(name, state.of(name) or outcome, records) for name, outcome, records in call.steps]
         return call
 
@@ -142,7 +143,7 @@ class Rehearsal:
 
 
 class _Sweep:
-    """One ``vnbench sweep`` of a rehearsal."""
+    """One ``vnbench sweep`` in a rehearsal."""
 
     def __init__(self, words: Sequence[str], assumed: Assumptions, clock: Clock, *, budget_s: float) -> None:
         flags, config_path = _flags(words)
@@ -160,11 +161,11 @@ class _Sweep:
         self._wanted: set[tuple[str, int]] = set()
 
     def own_records(self, file: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """Return the records of this sweep, of whatever call."""
+        """Return this sweep's records from all calls."""
         return [one for one in file if (one.spec_id, one.replicate) in self._wanted]
 
     def run(self, file: list[TrialRecord], drawn: set[tuple[str, int]]) -> int:
-        """Run what fits into the budget, append its records to ``file``, and return how much is left."""
+        """Run what fits into the budget, append its records to ``file``, and return the number of trials left."""
         self._clock.pass_s(self._assumed.sweep_s)
         left = self._search(file) if self._config.find_max_batch else self._sweep(file, drawn)
         self._clock.pass_s(self._assumed.end_s)
@@ -228,7 +229,7 @@ class _Sweep:
         return record
 
     def _draw(self, specs: Sequence[TrialSpec], drawn: set[tuple[str, int]]) -> None:
-        """Let the time pass in which images are written that no sweep before has written."""
+        """Advance the clock by the time to write images that no earlier sweep has written."""
         corpus = self._corpus
         if corpus.spec is None:
             return
@@ -239,23 +240,23 @@ class _Sweep:
 
 
 class _Learning:
-    """Lets estimates learn from trials that ended, as the display of a sweep does."""
+    """Lets estimates learn from finished trials, as a sweep's display does."""
 
     def __init__(self, times: TrialTimes) -> None:
         self._times = times
 
     def started(self, spec: TrialSpec, more: object) -> None:
-        """Take note of nothing."""
+        """Do nothing."""
 
     def repeated(self, record: TrialRecord) -> None:
-        """Take note of nothing."""
+        """Do nothing."""
 
     def finished(self, record: TrialRecord) -> None:
-        """Let the estimates learn."""
+        """Let the estimates learn from the record."""
         self._times.learn(record)
 
     def noted(self, message: str) -> None:
-        """Take note of nothing."""
+        """Do nothing."""
 
 
 def _flags(words: Sequence[str]) -> tuple[dict[str, str], Path | None]:

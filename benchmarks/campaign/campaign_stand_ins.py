@@ -1,8 +1,8 @@
-"""Stand-ins for the trials of a GPU: how long each is assumed to take and how much memory, and a clock that they move.
+"""Stand-ins for trials on a GPU: their assumed time and memory, and a clock that they advance.
 
-A pass takes what its pixels take, by precision, and what the statistics of its norms take: CUDA's kernel reduces each
-group of each example in one block, and the examples of a pass side by side, so that this part grows with the canvas and
-not with the batch, as long as there are more multiprocessors than groups.
+The time of a pass is the time for its pixels, by precision, plus the time for its norms' statistics. CUDA's kernel
+reduces each group of each example in one block, and the examples of a pass in parallel, so that this part grows with
+the canvas and not with the batch, as long as there are more multiprocessors than groups.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from vnbench.sweep.estimate import Pace, Workload, trial_s
 from vnbench.units import mpx
 
 WORST_CASE_MPX = mpx(640 * 12_800)
-"""The canvas that durations are given for."""
+"""Canvas to which the durations apply, in megapixels."""
 
 GIB = 2**30
 
 LARGE_TENSOR = 2**31
-"""Elements from which a pass is held against smaller ones before it is timed."""
+"""Elements from which a pass is compared with smaller ones before it is timed."""
 
 CHANNELS = 32
-"""Of the largest map: of the first level, what was upsampled beside what was kept."""
+"""Channels of the largest map, at full resolution: the upsampled map concatenated with the skip."""
 
 USUAL_GROUPS = 2
-"""Groups of a norm by the rule half-or-16, at most."""
+"""Maximum number of groups of a norm with the rule half-or-16."""
 
 SPLIT_BLOCKS = 132
-"""Multiprocessors of an H200, all of which the split norm keeps at work."""
+"""Multiprocessors of an H200, all of which the split norm uses."""
 
 
 class Clock:
-    """A clock that stands still until it is moved on."""
+    """A clock that stands still until it is advanced."""
 
     def __init__(self) -> None:
         self._now_s = 0.0
@@ -53,47 +53,48 @@ class Clock:
         return self._now_s
 
     def pass_s(self, seconds: float) -> None:
-        """Let some seconds pass."""
+        """Advance the clock by ``seconds``."""
         self._now_s += seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assumptions:
-    """What is assumed of a machine, from the table [assumed] of a definition."""
+    """Assumptions about a machine, from the table [assumed] of a definition."""
 
     source: str
-    """Where the figures come from."""
+    """Origin of the figures."""
     cores: int
-    """Of the processor, which draw images."""
+    """CPU cores, which draw images."""
     card_gib: float
     """Memory of the GPU that trials can use."""
     sweep_s: float
-    """Until a sweep knows the machine: its process, imports, and one process that looks."""
+    """Seconds until a sweep knows the machine: its process, imports, and the process that examines the machine."""
     probe_s: float
-    """In which a sweep tries a few small steps."""
+    """Seconds of a sweep's probe with a few small steps."""
     end_s: float
-    """From the last trial of a sweep to the end of its process."""
+    """Seconds from the last trial of a sweep to the end of its process."""
     trial_s: float
-    """Of a trial before its first step: the process, the CUDA context, the kernels of the libraries."""
+    """Seconds of a trial before its first step: the process, the CUDA context, the libraries' kernels."""
     check_s: float
-    """In which a step is held against fp32 before it is timed."""
+    """Seconds to compare a step with fp32 before it is timed."""
     compile_s: float
-    """In which torch.compile makes the kernels of one shape."""
+    """Seconds for torch.compile to make the kernels of one shape."""
     drawing_core_s_per_mpx: float
-    """In which one core draws and encodes a megapixel."""
+    """Seconds for one core to draw and encode a megapixel."""
     worst_case_ms: Mapping[str, float]
-    """A step on one worst-case image without the statistics of its norms, by precision."""
+    """Milliseconds of a step on one worst-case image without its norms' statistics, by precision."""
     norm_ms: float
-    """The statistics of the norms in that step, at two groups or one, however many images lie in the pass."""
+    """Milliseconds of the norms' statistics in that step, at one or two groups, for any number of images in the
+    pass."""
     checkpointing_factor: float
-    """Times that recomputation makes of a step."""
+    """Factor on the time of a step with recomputation."""
     worst_case_gib: Mapping[str, float]
-    """Memory of that step, by precision and norm precision as fp32, bf16/fp32, bf16/input."""
+    """Memory of that step by precision and norm precision: fp32, bf16/fp32, bf16/input."""
     checkpointed_share: float
-    """Share of it that is left with checkpointing of the stages."""
+    """Share of that memory with checkpointing of the stages."""
 
     def lines(self) -> Iterator[str]:
-        """Yield the figures, one a line."""
+        """Yield the figures, one per line."""
         for one in fields(self):
             if one.name != "source":
                 value = getattr(self, one.name)
@@ -101,19 +102,19 @@ class Assumptions:
                 yield f"{one.name} {told}"
 
     def environment(self) -> Environment:
-        """Return what a sweep is told of the machine."""
+        """Return the environment that a sweep sees."""
         return {"device_type": "cuda", "num_cpus": self.cores, "native_precisions": list(self.worst_case_ms)}
 
     def drawing_s(self, pixels: int) -> float:
-        """Return the seconds in which all cores draw some images."""
+        """Return the seconds for all cores to draw ``pixels`` pixels of images."""
         return mpx(pixels) * self.drawing_core_s_per_mpx / self.cores
 
 
 def read_assumptions(campaign: Path) -> Assumptions:
-    """Return what a definition assumes.
+    """Return the assumptions of a definition.
 
     Raises:
-        ValueError: it has no table [assumed], or not the figures of one.
+        ValueError: the table [assumed] is missing or does not have the right figures.
     """
     table = tomllib.loads(campaign.read_text(encoding="utf-8")).get("assumed")
     if table is None:
@@ -125,7 +126,7 @@ def read_assumptions(campaign: Path) -> Assumptions:
 
 
 class Machine:
-    """What the trials of one sweep take on the assumed machine."""
+    """Time and memory of one sweep's trials on the assumed machine."""
 
     def __init__(self, assumed: Assumptions, workload: Workload) -> None:
         self._assumed = assumed
@@ -138,7 +139,7 @@ class Machine:
         return Pace(s_per_mpx=dict(rates), s_per_pass=0.02, is_probed=True)  # type: ignore[arg-type]
 
     def record(self, task: TrialTask) -> TrialRecord:
-        """Return the record of a trial: how it ends, its memory, and the seconds that it takes."""
+        """Return the record of a trial with its status, memory and duration."""
         spec = task.spec
         need_gib = self._memory_gib(spec)
         fits = need_gib <= self._assumed.card_gib
@@ -196,7 +197,7 @@ class Machine:
             return self._compute_s(spec)
         if isinstance(spec, TrainingSpec):
             return self._training_s(spec)
-        # What a loader takes is estimated by the sweep itself; a trial's start is counted already.
+        # The sweep's own estimate is used for loaders; a trial's start is already counted.
         return max(0.0, trial_s(spec, self._workload, self.pace()) - self._assumed.trial_s)
 
     def _worst_step_s(self, spec: TrialSpec) -> float:
@@ -209,7 +210,7 @@ class Machine:
         for height, width in spec.canvas_sizes:
             area = mpx(align(height) * align(width))
             step_s = self._step_s(spec, example_mpx=area, num_examples=spec.batch_size)
-            # As long as it may be measured: that a mean is known before is not assumed.
+            # Measure as long as allowed: do not assume that the mean is known earlier.
             blocks = math.ceil(spec.max_measuring_s / (spec.min_steps * step_s))
             num_steps = min(spec.max_steps, spec.min_steps * max(1, blocks))
             seconds += (spec.num_warm_up_steps + num_steps) * step_s
@@ -217,7 +218,7 @@ class Machine:
         return seconds
 
     def _checks_s(self, spec: TrialSpec) -> float:
-        """Return what comes before anything is timed: a pass of many elements runs in one and in smaller ones."""
+        """Return the seconds of the checks before timing; a large pass also runs as smaller passes."""
         largest = max(
             spec.canvas_sizes if isinstance(spec, ComputeSpec) else [self._workload.worst_case], key=math.prod
         )
@@ -231,7 +232,7 @@ class Machine:
         epoch = self._workload.of_epoch(spec)
         example_mpx = mpx(epoch.pixels) / epoch.num_passes / spec.micro_batch_size
         epoch_s = epoch.num_passes * self._step_s(spec, example_mpx=example_mpx, num_examples=spec.micro_batch_size)
-        # Every canvas is visited before; then whole epochs, as long as it may be measured.
+        # Every canvas is visited first; then come whole epochs, as long as allowed.
         num_epochs = min(spec.max_epochs or 1, 1 + int((spec.max_measuring_s or 0.0) // epoch_s))
         warm_up_s = spec.num_warm_up_steps * spec.accumulation_steps * self._worst_step_s(spec)
         return self._checks_s(spec) + warm_up_s + epoch_s + num_epochs * epoch_s

@@ -1,4 +1,4 @@
-"""The steps of a campaign: what a definition says of them, and how each ended."""
+"""The steps of a campaign: their definition and their outcomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 BAD_STATUSES = ("crashed", "timeout", "wrong")
-"""Statuses of trials that tell of a fault; what runs out of memory, and what is skipped for it, is a result."""
+"""Statuses of trials that mean a fault; running out of memory, or being skipped for it, is a result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,17 +19,17 @@ class Step:
 
     name: str
     command: str
-    """Its command line; {results} and {reports} are folders."""
+    """Command line; {results} and {reports} are folders."""
     minutes: float
-    """Most that it may take in one call."""
+    """Maximum time in one call."""
     least_minutes: float
-    """Less than this is not worth beginning."""
+    """Minimum time that is worth starting it."""
     priority: int = 1
-    """What it is worth: steps of a smaller number come first."""
+    """Steps with a smaller number come first."""
     must_pass: bool = False
-    """Whether nothing else begins before it has run without a fault."""
+    """Whether no other step starts before this one has run without a fault."""
     assumed_s: float | None = None
-    """Seconds that it is assumed to take in a rehearsal, where its command is no sweep."""
+    """Assumed seconds in a rehearsal, if its command is not a sweep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,45 +37,45 @@ class Outcome:
     """How a step ended."""
 
     exit_code: int
-    """Negative: minus the signal that ended it."""
+    """Exit code; negative for the signal that ended it."""
     seconds: float
     is_cut_short: bool
     """Whether it ran out of time."""
     statuses: Mapping[str, int] = field(default_factory=dict)
-    """Number of a sweep's trials by the status of their last try, those of earlier calls among them."""
+    """Number of a sweep's trials by the status of their last try, including earlier calls."""
     num_left: int = 0
     """Trials, or configurations of a search, that a sweep left for the next call."""
     turn: int = 0
-    """How many steps had ended before."""
+    """Position among all runs of steps, from 1; 0 until it is noted."""
     seconds_of_runs: tuple[float, ...] = ()
-    """What each run of the step took, this one last."""
+    """Seconds of each run of the step, this one last."""
     has_advanced: bool = True
-    """Whether this run brought a sweep further; of other steps, whether it came to its end."""
+    """Whether this run advanced a sweep; for other steps, whether it finished."""
 
     @property
     def is_done(self) -> bool:
-        """Whether it needs no other run."""
+        """Whether it needs no further run."""
         return self.exit_code == 0 and not self.is_cut_short and not self.num_left
 
     @property
     def num_trials(self) -> int:
-        """Trials that have a record."""
+        """Number of trials that have a record."""
         return sum(self.statuses.values())
 
     @property
     def faults(self) -> str:
-        """What tells of a fault; empty where nothing does."""
+        """Description of the faults; empty if there are none."""
         bad = [f"{self.statuses[status]} {status}" for status in BAD_STATUSES if self.statuses.get(status)]
         if self.exit_code and not self.is_cut_short:
             bad.append(f"exit code {self.exit_code}")
         return ", ".join(bad)
 
     def after(self, last: Outcome | None, *, turn: int) -> Outcome:
-        """Return this outcome as that of a step whose run before it ended with ``last``."""
+        """Return this outcome with the history of the step's previous outcome, ``last``."""
         known = last.num_trials if last else 0
         return replace(
             self,
-            # A sweep that was killed could not say what its file holds.
+            # A killed sweep could not report what its file holds.
             statuses=self.statuses or (last.statuses if last else {}),
             turn=turn,
             seconds_of_runs=(*(last.seconds_of_runs if last else ()), self.seconds),
@@ -91,7 +91,7 @@ class Outcome:
 
 
 class State:
-    """How the steps of a campaign ended, kept in a file."""
+    """The outcomes of a campaign's steps, kept in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -102,15 +102,15 @@ class State:
             }
 
     def of(self, name: str) -> Outcome | None:
-        """Return how a step ended last; None where it never ran."""
+        """Return the last outcome of a step; None if it never ran."""
         return self._outcomes.get(name)
 
     def is_done(self, name: str) -> bool:
-        """Return whether a step needs no other run."""
+        """Return whether a step needs no further run."""
         return name in self._outcomes and self._outcomes[name].is_done
 
     def note(self, name: str, outcome: Outcome) -> Outcome:
-        """Keep how a step ended, and return it as it is kept."""
+        """Store the outcome of a step, and return it as stored."""
         turn = 1 + max((one.turn for one in self._outcomes.values()), default=0)
         kept = outcome.after(self.of(name), turn=turn)
         self._outcomes[name] = kept
@@ -121,7 +121,7 @@ class State:
         return kept
 
     def table(self, steps: Sequence[Step]) -> str:
-        """Return how every step stands, one a line."""
+        """Return the state of every step, one per line."""
         width = max(len(step.name) for step in steps)
         return "\n".join(f"{step.name:{width}}  {self.of(step.name) or 'not run'}" for step in steps)
 
@@ -131,10 +131,10 @@ def _outcome(fields: Mapping[str, Any]) -> Outcome:
 
 
 def read_campaign(path: Path) -> tuple[list[Step], list[str]]:
-    """Return the steps of a definition and the commands of its reports.
+    """Return the steps of a definition and the commands for its reports.
 
     Raises:
-        ValueError: a step lacks something, has something unknown, or a name comes twice.
+        ValueError: a step lacks a field, has an unknown field, or shares its name with another.
     """
     document = tomllib.loads(path.read_text(encoding="utf-8"))
     steps = [_step(number, entry) for number, entry in enumerate(document.get("step", []), start=1)]

@@ -44,10 +44,10 @@ AS_DRAWN: dict[str, Any] = {
     "linestyle": "none",
 }
 BESIDE = 0.36
-"""How far points stand beside the middle of their bar."""
+"""Distance of points from the middle of their bar."""
 
 SMALL_SHARE = 0.01
-"""Share of a step below which a phase is not seen in the figure, and named instead."""
+"""Share of a step below which a phase is invisible in the figure, and is named instead."""
 
 
 def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
@@ -88,7 +88,7 @@ def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
 
 
 def told_small(rows: Sequence[Row]) -> str:
-    """Return which phases are too short to be seen, as a sentence."""
+    """Return a sentence that names the phases too short to be visible."""
     timed = [row.figures for row in rows if row.figures]
     small = [phase for phase in PHASES if all(one[phase].value < SMALL_SHARE * one[STEP].value for one in timed)]
     return (
@@ -99,7 +99,7 @@ def told_small(rows: Sequence[Row]) -> str:
 
 
 def draw_time(axes: Axes, place: int, row: Row) -> None:
-    """Draw a step's phases on top of each other, or as a point where it is as drawn, with the interval of the step."""
+    """Draw a step's phases as a stack, or a point for a step as drawn, with the interval of the step."""
     if not row.figures:
         return
     step = row.figures[STEP]
@@ -115,7 +115,7 @@ def draw_time(axes: Axes, place: int, row: Row) -> None:
 
 
 def draw_peak(axes: Axes, place: int, row: Row) -> None:
-    """Draw the peak of the worst case, which is the same however a step is grouped, or else how that trial ended."""
+    """Draw the worst-case peak, which does not depend on how a step is grouped, or else how that trial ended."""
     one = row.summary
     if is_as_drawn(one.spec):
         return

@@ -1,8 +1,8 @@
-"""How far the gradient of an accumulated step is from that of one pass over the same examples.
+"""Difference between the gradient of an accumulated step and that of a single pass over the same examples.
 
-A drawn step of 16 examples is divided into micro-batches of like sizes, as the sampler step-sorted does it. With plain
-padding each micro-batch has another canvas, so that norms and attention see other padding; with exact padding rounding
-is left, which the same in float64 tells apart from anything else. Weights are drawn, not trained.
+A random step of 16 examples is divided into micro-batches of similar sizes, as the sampler step-sorted does. With plain
+padding each micro-batch has its own canvas, so norms and attention see different padding. With exact padding only
+rounding should remain; a run in float64 shows whether anything else does. Weights are random, not trained.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from vnbench.units import PixelRange
 Arithmetic = Literal["fp32", "float64"]
 
 MICRO_BATCH_SIZES = (16, 8, 4, 2, 1)
-"""The first is the whole batch, which the others are compared with."""
+"""The first is the whole batch, with which the others are compared."""
 
 SIZES = SizeDistribution(widths=PixelRange(start=200, stop=800), heights=PixelRange(start=120, stop=160))
-"""A sixteenth of the logs' widths, which takes a minute on two cores, and a quarter of their heights: of smaller ones,
-rounding up to whole canvases would pad more. The same on every device."""
+"""A sixteenth of the logs' widths, which takes a minute on two cores, and a quarter of their heights: for smaller ones,
+rounding up to whole canvases would pad more. Equal on every device."""
 
 SEEDS = (0, 1, 2)
-"""Of weights and examples."""
+"""Seeds of weights and examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How far the gradient of one accumulated step is from that of one pass over its examples."""
+    """Difference between the gradient of one accumulated step and that of a single pass over its examples."""
 
     padding: Padding
     arithmetic: Arithmetic
@@ -48,15 +48,15 @@ class Difference:
     """Of weights and examples."""
     micro_batch_size: int
     gradient: float
-    """Norm of the difference over the norm of that of one pass; 0 for that itself."""
+    """Norm of the difference over the norm of the single pass's gradient; 0 for the single pass itself."""
     padding_ratio: float
-    """Of the step as it was divided."""
+    """Padding ratio of the divided step."""
 
 
 def measure_differences(spec: TrialSpec, *, sizes: SizeDistribution = SIZES) -> list[Difference]:
-    """Return the differences of the network of a training spec, in fp32 and without any lever but padding.
+    """Return the differences for the network of a training spec, in fp32 and with no lever except padding.
 
-    float64 takes twice the time, and rounding differs little between seeds: it gets the first of them only.
+    float64 takes twice the time, and rounding differs little between seeds, so it runs with the first seed only.
     """
     set_arithmetic("fp32")
     bare = replace(spec, precision="fp32", norm_precision="fp32", checkpointing="none", compile="none")
@@ -90,14 +90,14 @@ def _differences(spec: TrialSpec, sizes: SizeDistribution, arithmetic: Arithmeti
 
 
 def divided(sizes_N2: SizeArray, *, micro_batch_size: int, seed: int) -> tuple[MicroBatch, ...]:
-    """Return the passes of the one step that some examples make."""
+    """Return the passes of a single step with all examples."""
     config = PlanConfig(sampler="step-sorted", batch_size=len(sizes_N2), micro_batch_size=micro_batch_size, seed=seed)
     (passes,) = plan_epoch(sizes_N2, config, epoch=0).steps
     return passes
 
 
 def _drawn(one: MicroBatch, sizes_N2: SizeArray, spec: TrialSpec) -> Batch:
-    """Return a micro-batch with its pixels."""
+    """Return a micro-batch with random pixels."""
     examples = [
         draw_example(seed=spec.seed, index=index, height=int(height), width=int(width), task=spec.task)
         for index, (height, width) in ((index, sizes_N2[index]) for index in one.examples)
@@ -106,7 +106,7 @@ def _drawn(one: MicroBatch, sizes_N2: SizeArray, spec: TrialSpec) -> Batch:
 
 
 def _widen(step: OptimizerStep) -> None:
-    """Let a step compute in float64, from the same weights and pixels."""
+    """Make a step compute in float64, with the same weights and pixels."""
     step.model.double()
     step.model.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(), *inputs[1:]))
 

@@ -1,11 +1,11 @@
-"""What accumulation costs: sixteen examples per optimizer step in micro-batches of 16, 8, 4, 2 and 1.
+"""The cost of accumulation: sixteen examples per optimizer step in micro-batches of 16, 8, 4, 2 and 1.
 
 Run with: python benchmarks/experiments/accumulation_report.py \\
               --results results/cpu-amd-epyc/accumulation.jsonl --out reports
 
-It runs the sweep that accumulation.toml (with --device cuda accumulation_cuda.toml) defines, and where records of it
-exist, what is left of it. Then it measures how far accumulated gradients are from those of one pass, and writes the
-report. All rows train on the same examples, as many per step and with the same loss.
+It runs the sweep of accumulation.toml (with --device cuda, accumulation_cuda.toml), or what is left of it if records
+exist. Then it compares accumulated gradients with those of a single pass, and writes the report. All rows train on the
+same examples, with as many per step and the same loss.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ GRADIENTS = "accumulation_gradients.json"
 TRUE_SIZES = SizeDistribution(widths=PixelRange(start=3200, stop=12_800), heights=PixelRange(start=480, stop=640))
 
 NUM_EXAMPLES = 15_000
-"""The published multiclass run, of whose plans the padding is told."""
+"""Examples of the published multiclass run, for whose plans padding is reported."""
 
 ROUNDING = 1e-9
-"""Relative difference in float64 below which nothing but rounding is left; in fp32 a thousandth may be rounding."""
+"""Relative difference in float64 below which only rounding is left; in fp32 a thousandth may be rounding."""
 
 GROUPINGS: Mapping[SamplerName, str] = {"step-sorted": "by size", "random": "as drawn"}
 
@@ -110,11 +110,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run_sweep(results: Path, *, device: DeviceType) -> tuple[int, Path]:
-    """Measure what the definition asks for and the file does not hold.
+    """Measure what the definition asks for and the file lacks.
 
     Returns:
-        The exit code of vnbench sweep, and the file that it wrote: another one beside ``results`` where that holds the
-        records of another machine.
+        The exit code of vnbench sweep, and the file that it wrote: another one beside ``results`` if that holds another
+        machine's records.
     """
     definition = Path(__file__).parents[1] / DEFINITIONS[device]
     sweep = [sys.executable, "-m", "vnbench", "sweep", "--config", str(definition), "--out", str(results), "--json"]
@@ -177,9 +177,9 @@ def time_section(rows: Sequence[Row]) -> list[str]:
 
 
 def noted(rows: Sequence[Row]) -> list[str]:
-    """Return why rows have no figures, and what gives reason for doubt, as one list.
+    """Return one list of reasons for missing figures and for doubt.
 
-    Few steps are none: no interval here rests on their number.
+    Few steps are not a reason for doubt: no interval here depends on their number.
     """
     notes = row_notes(
         [
@@ -191,13 +191,13 @@ def noted(rows: Sequence[Row]) -> list[str]:
 
 
 def answer(rows: Sequence[Row]) -> str:
-    """Return what the smallest micro-batch takes beside the largest, which is quickest, and what each needs."""
+    """Return a comparison of the smallest micro-batch with the largest, the quickest one, and each one's memory."""
     timed = [row for row in rows if row.summary.num_processes]
     base = next(row for row in timed if row.ratio is None)
     single = min(timed, key=lambda row: row.micro_batch_size)
     if single is base:
         return "Only one micro-batch was timed."
-    assert single.ratio is not None  # only the largest has none
+    assert single.ratio is not None  # only the largest has no ratio
     size, passes = single.micro_batch_size, single.summary.spec.accumulation_steps
     padded, alone = (row.summary.subset_padding_ratio or 0.0 for row in (base, single))
     pixels = (1 - padded) / (1 - alone)
@@ -219,12 +219,12 @@ def answer(rows: Sequence[Row]) -> str:
 
 
 def told(ratio: Ratio, *, per: float = 1.0) -> str:
-    """Return a ratio, over an exact other one, with its interval."""
+    """Return a ratio, divided by the exact number ``per``, with its interval."""
     return with_ends(ratio.value / per, None if ratio.interval is None else [end / per for end in ratio.interval])
 
 
 def verdict(ratio: Ratio) -> str:
-    """Return whether a ratio of times means slower or faster, and by how much of the time that it is compared with."""
+    """Return whether a ratio of times means slower or faster, and by what share of the base's time."""
     if ratio.interval is None:
         return "which of both is faster is not told by single processes"
     low, high = ratio.interval
@@ -240,14 +240,14 @@ def with_ends(value: float, ends: Sequence[float] | None, *, unit: str = "") -> 
     if ends is None:
         return f"{significant(value, digits=2)}{unit}"
     low, high = ends
-    # Of a skewed interval the nearer end tells how far the value is known.
+    # In a skewed interval the nearer end decides how many digits are known.
     half_width = min(value - low, high - value)
     between = f"{supported(low, half_width)} to {supported(high, half_width)}{unit}"
     return f"{supported(value, half_width)}{unit} ({between})"
 
 
 def needed_memory(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence on the worst cases of the largest and the smallest micro-batch that have one."""
+    """Return a sentence about the worst cases of the largest and the smallest micro-batch that have one."""
     peaks = {row.micro_batch_size: peak for row in rows if (peak := row.summary.worst_case_peak_bytes) is not None}
     if not peaks:
         return []
@@ -296,7 +296,7 @@ def spanned(side: PixelRange) -> str:
 
 
 def padding_section(batch_size: int) -> list[str]:
-    """Return what plans of the published run pad, whatever sizes were measured."""
+    """Return the padding of the published run's plans, which does not depend on the measured sizes."""
     sizes_N2 = draw_sizes(TRUE_SIZES, NUM_EXAMPLES, seed=0)
     lines = [f"| micro-batch | {' | '.join(GROUPINGS.values())} |", f"|---:|{'---:|' * len(GROUPINGS)}"]
     for micro_batch_size in MICRO_BATCH_SIZES:
@@ -357,7 +357,7 @@ def gradient_section(differences: Sequence[Difference]) -> list[str]:
 
 
 def ranged(values: Sequence[float]) -> str:
-    """Return the mean with the smallest and the largest, where they differ."""
+    """Return the mean, with the smallest and the largest value if they differ."""
     spread = f" ({min(values):.2g} to {max(values):.2g})" if min(values) < max(values) else ""
     return f"{fmean(values):.2g}{spread}"
 

@@ -1,4 +1,4 @@
-"""What the records of the sweep of accumulation_report.py say: a row for each way to divide an optimizer step."""
+"""Rows from the records of accumulation_report.py's sweep, one for each way to divide an optimizer step."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.trial.instruments.timing import PHASES
 
 STEP, SHARE, VALID, PADDED = "step_time_s", "optimizer_share", "valid_px_per_s", "padded_px_per_s"
-"""Names of figures of a row, beside those of its phases."""
+"""Names of a row's figures besides those of its phases."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one way to divide a step takes."""
+    """Figures of one way to divide a step."""
 
     summary: TrialSummary
     figures: Mapping[str, Estimate]
-    """Seconds per step of each phase and of all (STEP), the optimizer's share of it (SHARE), pixels per second (VALID,
-    PADDED): means over processes. Empty without times."""
+    """Seconds per step of each phase and of the whole step (STEP), the optimizer's share of it (SHARE), pixels per
+    second
+    (VALID, PADDED): means over processes. Empty without times."""
     ratio: Ratio | None
-    """Time for the same examples over that of the largest micro-batch; None of that itself, or without times."""
+    """Time for the same examples over that of the largest micro-batch; None for that micro-batch and without times."""
 
     @property
     def micro_batch_size(self) -> int:
@@ -41,7 +42,7 @@ class Row:
 
 
 def rows_of(records: Sequence[TrialRecord]) -> list[Row]:
-    """Return a row per training spec by descending micro-batch; those as drawn stand last."""
+    """Return a row per training spec by descending micro-batch; those as drawn come last."""
     findings = Findings(records)
     processes: dict[str, list[TrialRecord]] = {}
     for record in findings.latest:
@@ -60,9 +61,9 @@ def rows_of(records: Sequence[TrialRecord]) -> list[Row]:
 
 
 def ratios_to_largest(findings: Findings) -> dict[str, Ratio]:
-    """Return the time for the same examples over that of the largest micro-batch that was timed, by spec_id.
+    """Return the time for the same examples over that of the largest timed micro-batch, by spec_id.
 
-    That is the whole batch, unless it did not fit. The intervals hold for all of them together.
+    The largest is the whole batch, unless it did not fit. The intervals are simultaneous.
     """
     timed = sorted(
         (one.spec for one in findings.training if one.num_processes),
@@ -80,11 +81,11 @@ def is_as_drawn(spec: TrialSpec) -> bool:
 
 
 def figures_of(record: TrialRecord) -> dict[str, float]:
-    """Return the figures of one process, over its measured steps."""
+    """Return the figures of one process from its measured steps."""
     steps = steps_of(record).measured
 
     def column(name: str) -> list[float]:
-        # A clock that stepped backwards leaves holes.
+        # A clock that stepped backwards leaves gaps.
         return [value for value in steps[name].tolist() if not math.isnan(value)]
 
     total_s = sum(column(STEP))

@@ -1,10 +1,10 @@
-"""Synthetic logs beside their masks, and what their files cost to draw, encode and decode.
+"""Synthetic logs with their masks, and the cost of drawing, encoding and decoding their files.
 
 Run with: python benchmarks/experiments/corpus_report.py --results results/cpu-amd-epyc/corpus.json --out reports
 
-One thread on the CPU, whatever else the machine has: that is what a loader's worker is. Everything is timed in turn, so
-that what disturbs the machine disturbs all alike; read ratios. Decoders that are not installed are left out by name;
-``pip install -e '.[decoders]'`` brings them.
+It uses one CPU thread on every machine, as a loader's worker does. Everything is timed in turn, so that disturbances
+affect all alike; read ratios. Decoders that are not installed are left out and named;
+``pip install -e '.[decoders]'`` installs them.
 """
 
 from __future__ import annotations
@@ -42,59 +42,59 @@ MEAN_SIZE = (560, 8000)
 """Height and width in pixels of the mean log."""
 
 NUM_TIMED = 6
-"""Examples that are timed, each NUM_ROUNDS times."""
+"""Number of examples to time, each NUM_ROUNDS times."""
 
 NUM_ROUNDS = 5
 
 SIZES = SizeDistribution(widths=PixelRange(start=3200, stop=12_800), heights=PixelRange(start=480, stop=640))
 NUM_COUNTED = 40
-"""Examples of which the foreground is counted."""
+"""Number of examples whose foreground is counted."""
 
 SHOWN = (43, 22, 29, 33)
-"""Examples of the contact sheet: with and without a heading, each scale, each code of a line."""
+"""Examples on the contact sheet: with and without a heading, each scale, each line style."""
 
 STRIP = (520, 4800)
-"""Height and width in pixels of the strips that are shown whole; below each of the first stands a part of it."""
+"""Height and width in pixels of the strips that are shown whole; below the first ones, a part of each is shown."""
 
 PART = (700, 1500)
-"""Columns of the part that is shown pixel by pixel."""
+"""Columns of the part that is shown at full resolution."""
 
 SHEET_WIDTH = 1600
 GAP = 14
 CLASS_GRAYS = (255, 0, 140)
-"""Background, first and second curve on a sheet."""
+"""Grays of background, first and second curve on a sheet."""
 
 RAW = "raw, uint8"
 
 DEFAULT = "Pillow"
-"""What vnbench reads with."""
+"""Library that vnbench reads with."""
 
 NOTABLE = 0.9
-"""Another library that takes less than this share of the default's time is named below the table."""
+"""A library that takes less than this share of the default's time is named below the table."""
 
 Decode = Callable[[bytes, Path], NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What one way of reading one format takes."""
+    """Times of one way to read one format."""
 
     image_format: str
     decoder: str
     bytes_per_pixel: float
     s_per_mpx: list[float]
-    """Median of each example's rounds."""
+    """Median of the rounds of each example."""
     to_png: float
-    """Time over that of PNG by Pillow on the same images, in the same rounds."""
+    """Time relative to PNG with Pillow on the same images, in the same rounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Making:
-    """What an example of the mean size takes to be made."""
+    """Times to make an example of the mean size."""
 
     draw_s: float
     encode_s: float
-    """Of the image, as PNG."""
+    """Seconds to encode the image as PNG."""
     encode_mask_s: float
 
 
@@ -128,14 +128,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def find_decoders() -> tuple[dict[tuple[str, str], Decode], list[str]]:
-    """Return how each format is read by each library that is there, and the names of those that are not."""
+    """Return a decoder for each format and installed library, and the names of missing libraries."""
     decoders: dict[tuple[str, str], Decode] = {
         (one, DEFAULT): lambda _, path: read_gray(path, expected_size=MEAN_SIZE) for one in IMAGE_FORMATS
     }
     left_out = []
     tifffile, cv2, imagecodecs = (_module(name) for name in ("tifffile", "cv2", "imagecodecs"))
     if tifffile is not None:
-        # It takes imagecodecs where that is there; without, it knows of these formats only deflate.
+        # It uses imagecodecs if installed; without it, deflate is the only one of these formats that it reads.
         name, known = ("tifffile", IMAGE_FORMATS[2:3])
         if imagecodecs is not None:
             name, known = ("tifffile with imagecodecs", IMAGE_FORMATS[1:])
@@ -143,7 +143,7 @@ def find_decoders() -> tuple[dict[tuple[str, str], Decode], list[str]]:
     if cv2 is None:
         left_out.append("OpenCV")
     else:
-        # zstd is not built into its libtiff.
+        # Its libtiff has no zstd.
         decoders |= {
             (one, "OpenCV"): lambda _, path: cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for one in IMAGE_FORMATS[:3]
         }
@@ -200,7 +200,7 @@ def _known(name: str) -> ImageFormat:
 
 
 def time_making() -> Making:
-    """Return the medians over the examples, each drawn and encoded in turn."""
+    """Return the medians over examples that are drawn and encoded in turn."""
     draws, encodes, masks = [], [], []
     for _ in range(NUM_ROUNDS):
         for index in range(NUM_TIMED):
@@ -212,7 +212,7 @@ def time_making() -> Making:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return what some work takes of this thread's time: what else the machine does is not in it."""
+    """Return the CPU seconds of this thread for some work, which exclude other work on the machine."""
     start = time.thread_time()
     work()
     return time.thread_time() - start
@@ -228,7 +228,7 @@ def foreground(index: int, size: Sequence[int]) -> float:
 
 
 def contact_sheet(shown: Sequence[int]) -> Image.Image:
-    """Return strips, each whole above, and below it a part pixel by pixel beside its mask."""
+    """Return a sheet of strips: each whole, and below it a part at full resolution beside its mask."""
     rows: list[NDArray[np.uint8]] = []
     width = (SHEET_WIDTH - GAP) // 2
     for index in shown:
@@ -254,7 +254,7 @@ def spread(timing: Timing) -> str:
 
 
 def choice_text(timings: Sequence[Timing], *, left_out: Sequence[str]) -> str:
-    """Return which library reads what, and which other one would read a format notably faster."""
+    """Return which library reads which format, and which others would read a format notably faster."""
     own = {one.image_format: one.to_png for one in timings if one.decoder == DEFAULT}
     faster = [
         f"{one.decoder} reads {one.image_format} in {one.to_png / own[one.image_format]:.2f} of its time"

@@ -1,4 +1,4 @@
-"""Whether the figures can be trusted: noise, equality with the plain step, and what failed."""
+"""Checks whether the figures can be trusted: noise, equality with the plain step, and failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What bf16 saves of memory under each precision of the norm, and how good the law of memory is."""
+"""Memory saved by bf16 with each norm precision, and accuracy of the memory law."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def autocast(sources: Sources) -> list[str]:
 
 
 def autocast_lines(searches: Sequence[MaxBatchSummary], plain: dict[Any, MaxBatchSummary]) -> Iterator[str]:
-    """Yield whether bf16 saves memory under each precision of the norm, without checkpointing."""
+    """Yield whether bf16 saves memory with each norm precision, without checkpointing."""
     shares = {
         one.spec.norm_precision: per_example(one) / per_example(plain["none"])
         for one in searches
@@ -47,7 +47,7 @@ def autocast_lines(searches: Sequence[MaxBatchSummary], plain: dict[Any, MaxBatc
 
 
 def per_example(search: MaxBatchSummary) -> float:
-    """Return the bytes of one more worst-case example; those of the first where no second one fits."""
+    """Return the bytes of each further worst-case example, or those of the first if no second one fits."""
     if search.law is not None:
         return search.law.bytes_per_pixel * search.pixels_per_example
     if search.peak_bytes is None:

@@ -1,4 +1,5 @@
-"""What the parts of training take: norms, samplers, accumulation, loading, steps beside their floors and forecasts."""
+"""Cost of the parts of training: norms, samplers, accumulation, loading, and steps compared with floors and
+forecasts."""
 
 from __future__ import annotations
 

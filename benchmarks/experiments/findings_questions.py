@@ -1,4 +1,4 @@
-"""The questions that the toolkit was built for, each with what answers it from the records of one machine."""
+"""The questions that the toolkit was built for, each with a function that answers it from one machine's records."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from findings_sources import Sources
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One question."""
+    """One question and its answer."""
 
     title: str
     files: tuple[str, ...]
-    """Names of the records that answer it."""
+    """Names of the records for the answer."""
     answer: Callable[[Sources], list[str]]
-    """Returns paragraphs of Markdown; raises NotMeasured without its records."""
+    """Returns paragraphs of Markdown; raises NotMeasured if records are missing."""
 
 
 QUESTIONS = (
@@ -52,4 +52,4 @@ QUESTIONS = (
     Question(title="Do all configurations compute the same step?", files=(), answer=equality),
     Question(title="Which configurations failed, were wrong, or crossed 2^31 elements?", files=(), answer=failures),
 )
-"""In the order in which they are asked."""
+"""The questions in the order of the report."""

@@ -1,9 +1,9 @@
-"""What the records of one machine answer: the questions that the toolkit was built for, each with its figure.
+"""Answers from the records of one machine to the questions that the toolkit was built for, each with a figure.
 
 Run with: python benchmarks/experiments/findings_report.py results/cpu-amd-epyc --out reports
 
-The folder holds what the definitions beside this script measure, under the names that campaign_cuda.toml gives them.
-A question whose records are missing says which command would bring them.
+The folder holds the records of the definitions in benchmarks/definitions/, under the names in campaign_cuda.toml. For a
+question without records, the report names the command that makes them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def section(number: int, question: Question, sources: Sources) -> list[str]:
-    """Return a question with its answer, or why there is none, and the commands that bring its records."""
+    """Return a question with its answer, or why there is none, and the commands that make its records."""
     try:
         answer = question.answer(sources)
     except NotMeasured as missing:

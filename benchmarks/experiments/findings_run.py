@@ -1,4 +1,4 @@
-"""What the published run would take, in the best configuration and in the accounts' own recipe, and lever by lever."""
+"""Time of the published run in the best configuration, in the published recipe, and lever by lever."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from vnbench.records.spec.trial_spec import LEVERS
 from vnbench.units import gib
 
 NUM_EXAMPLES, NUM_EPOCHS = 15_000, 50
-"""Of the published multiclass run."""
+"""Size of the published multiclass run."""
 
 GOAL_MINUTES, GOAL_RATIO = 55, 5
-"""A tenth of the published 550 minutes, and how many times as fast as the accounts' own recipe it is to be."""
+"""Targets: a tenth of the published 550 minutes, and the speed-up over the published recipe."""
 
 RECIPE = {"precision": "bf16", "norm_precision": "fp32", "checkpointing": "stages", "sampler": "random"}
-"""What the accounts did: mixed precision, checkpointing, batches as drawn, in passes of whole batches of 16."""
+"""The published recipe: mixed precision, checkpointing, batches as drawn, in passes of whole batches of 16."""
 RECIPE_BATCH = 16
 
 COMPARED = ("batch_size", "micro_batch_size", "precision", "norm_precision", "checkpointing", "sampler")
-"""Levers of a planned run that are asked about one by one."""
+"""Levers of a planned run that are compared one by one."""
 
 
 def published_run(sources: Sources) -> list[str]:
@@ -63,7 +63,7 @@ def planned(sources: Sources) -> PlanReport:
 
 
 def recipe_of(report: PlanReport) -> PlannedRun | None:
-    """Return the fastest run of the accounts' recipe with the largest whole batch up to theirs."""
+    """Return the fastest run of the published recipe with the largest whole batch up to the published one."""
     alike = [
         run
         for run in report.runs
@@ -75,7 +75,7 @@ def recipe_of(report: PlanReport) -> PlannedRun | None:
 
 def levers(sources: Sources) -> list[str]:
     report = planned(sources)
-    # A factored campaign varies the levers of its centre: there the most of them can be told.
+    # A factored campaign varies the levers at its centre, so most of them can be compared there.
     best = max(
         report.runs, key=lambda run: (len({name for name, _ in single_changes(report.runs, run)}), -run.finish.p50)
     )
@@ -85,7 +85,7 @@ def levers(sources: Sources) -> list[str]:
         f"| none: {named(best)} | | {time_range(best.finish)} | 1 | {memory_told(best)} |",
     ]
     lines += [lever_row(lever, run, best) for lever, run in single_changes(report.runs, best)]
-    # In fp32 the norm is in fp32 as well: beside it stands the reduced precision with such a norm.
+    # In fp32 the norm is in fp32, too: compare it with the reduced precision with an fp32 norm.
     plain = like(report, best, norm_precision="fp32")
     if plain is not None:
         changes = [pair for pair in single_changes(report.runs, plain) if pair[0] == "precision"]
@@ -98,13 +98,13 @@ def levers(sources: Sources) -> list[str]:
 
 
 def like(report: PlanReport, run: PlannedRun, **levers: Any) -> PlannedRun | None:
-    """Return the run that differs from one in these levers alone, where it was measured."""
+    """Return the run that differs from ``run`` only in these levers; None if it was not measured."""
     wanted = dict(run.levers) | levers
     return next((one for one in report.runs if all(one.levers[name] == wanted[name] for name in COMPARED)), None)
 
 
 def lever_row(lever: str, run: PlannedRun, base: PlannedRun, *, also: str = "") -> str:
-    """Return a row of a table: a run beside the one that it differs from in one lever."""
+    """Return a table row that compares a run with one that differs in one lever."""
     new, old = (LEVERS[lever].phrase(one.levers[lever]) for one in (run, base))
     cells = (
         f"{new}, {also}" if also else new,

@@ -1,4 +1,4 @@
-"""The records of one machine by the names under which its definitions leave them."""
+"""Access to one machine's records by the file names of their definitions."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ SWEEPS: Mapping[str, tuple[str, ...]] = {
     "samplers": ("samplers",),
     "noise_pairs": ("noise_pairs",),
 }
-"""Definitions in benchmarks/definitions/ by the name of the file that they write."""
+"""Definitions in benchmarks/definitions/ by the name of their output file."""
 
 SCRIPTS: Mapping[str, str] = {
     "groupnorm": "groupnorm_report.py --results {results}/groupnorm.json --out reports{device}",
     "accumulation": "accumulation_report.py --results {results}/accumulation.jsonl --out reports{device}",
     "floors": "floors_report.py {results}/wallclock.jsonl --results {results}/floors.json --out reports",
 }
-"""Scripts beside this one by the name of the file that they write, instead of a sweep."""
+"""Scripts beside this one by the name of their output file."""
 
 
 class NotMeasured(Exception):
-    """The records that a question needs are not there."""
+    """The records for a question are missing."""
 
 
 class Sources:
-    """A folder of records of one machine."""
+    """A folder of one machine's records."""
 
     def __init__(self, folder: Path) -> None:
-        """Look at a folder.
+        """Read the folder.
 
         Raises:
-            InputError: it holds no records.
+            InputError: the folder holds no records.
         """
         self.folder = folder
         if not sorted(folder.glob("*.jsonl")):
@@ -59,20 +59,20 @@ class Sources:
 
     @cached_property
     def origin(self) -> Provenance:
-        """Where and when all records were measured.
+        """Place and time of all measurements.
 
         Raises:
-            InputError: they come from more than one device.
+            InputError: the records come from more than one device.
         """
         return provenance(self.everything.records)
 
     @property
     def num_trials(self) -> int:
-        """Trials in all records."""
+        """Number of trials in all records."""
         return len(self.everything.records)
 
     def path(self, name: str, *, suffix: str = ".jsonl") -> Path:
-        """Return where a file of records lies.
+        """Return the path of a file of records.
 
         Raises:
             NotMeasured: it is not there.
@@ -83,7 +83,7 @@ class Sources:
         return path
 
     def document(self, name: str) -> dict[str, Any]:
-        """Return a JSON document that a script has written.
+        """Return a JSON document that a script wrote.
 
         Raises:
             NotMeasured: it is not there.

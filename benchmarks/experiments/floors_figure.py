@@ -1,4 +1,4 @@
-"""The figure of floors_report.py: the time of a step beside its two floors, a line per configuration."""
+"""The figure of floors_report.py: the time of a step and its two floors, one row per configuration."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vnbench.output.words.provenance import Provenance
 from vnbench.units import count
 
 MAX_ROWS = 24
-"""Configurations that one figure shows, the fastest; the table has all."""
+"""Maximum number of configurations in a figure, the fastest ones; the table has all."""
 
 LABEL_COLUMNS = 32
-"""Characters of a configuration before its label breaks."""
+"""Characters per line of a configuration's label."""
 
 LINES = 2
 """Rows of height for each configuration, whose label takes two lines."""
@@ -41,7 +41,7 @@ def figure_of(rows: Sequence[Row], *, origin: Provenance) -> Figure:
     )
     places = range(len(shown))
     steps_ms = [1e3 * row.step_time.value for row in shown]
-    # Without an interval there is no whisker; none reaches below zero, which a logarithmic axis has not.
+    # Without an interval there is no whisker. Whiskers stay above zero, because the axis is logarithmic.
     whiskers_ms = [1e3 * min(row.step_time.half_width or 0.0, 0.95 * row.step_time.value) for row in shown]
     axes.hlines(places, [1e3 * row.floor_s for row in shown], steps_ms, color="#BBBBBB", linewidth=2, zorder=1)
     axes.errorbar(steps_ms, places, xerr=whiskers_ms, **POINT, marker="o", markersize=5, capsize=3, label="step")

@@ -1,12 +1,12 @@
-"""How far training steps are from the floors of their machine: its arithmetic, and its memory traffic.
+"""Training steps compared with the floors of their machine: its arithmetic and its memory traffic.
 
 Run with: python benchmarks/experiments/floors_report.py RECORDS \\
               --results results/cpu-amd-epyc/floors.json --out reports
 
-Two ceilings are measured here, on the machine that the records come from: the rate of a large matrix product in each
-precision, and the bytes per second of a large copy. A step's operations over the one, and the bytes that its operators
-read and write over the other, are times that no step of these operators falls below; the larger is its floor.
-``--report-only`` draws the report anew from the ceilings of an earlier run.
+Two ceilings are measured on the machine of the records: the rate of a large matrix product in each precision, and the
+bytes per second of a large copy. A step's operations divided by the first, and the bytes that its operators read and
+write divided by the second, are lower bounds of its time; the larger one is its floor. ``--report-only`` redraws the
+report from the ceilings of an earlier run.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from vnbench.units import count, format_percent
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """How large the work is whose rate is a ceiling."""
+    """Size of the work whose rate is a ceiling."""
 
     side: int
     """Rows and columns of the square matrices."""
     num_bytes: int
-    """Bytes that are copied."""
+    """Bytes to copy."""
 
 
 LOADS: dict[DeviceType, Load] = {
@@ -55,7 +55,7 @@ LOADS: dict[DeviceType, Load] = {
 }
 
 NUM_REPEATS = 7
-"""Timings of each ceiling, in turn; the highest rate counts, since nothing makes a machine faster than it is."""
+"""Timings of each ceiling, in turn; the highest rate counts, because disturbances only lower a rate."""
 
 MIN_TIMING_S = 0.3
 
@@ -94,10 +94,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def measured_document(device: DeviceType, precisions: Sequence[Precision], *, expected: str | None) -> dict[str, Any]:
-    """Return the rates of this machine, each of NUM_REPEATS timings, with the environment.
+    """Return the rates of this machine, NUM_REPEATS timings each, with the environment.
 
     Raises:
-        InputError: it is not the machine of the records.
+        InputError: this is not the machine of the records.
     """
     environment = describe_environment(device)
     if environment["device_name"] != expected:
@@ -117,7 +117,7 @@ def measured_document(device: DeviceType, precisions: Sequence[Precision], *, ex
 
 
 def matrix_rate(device: DeviceType, precision: Precision) -> float:
-    """Return the operations per second of a product of two square matrices of random numbers."""
+    """Return the operations per second of a product of two random square matrices."""
     set_arithmetic(precision)
     side = LOADS[device].side
     left, right = (
@@ -127,13 +127,13 @@ def matrix_rate(device: DeviceType, precision: Precision) -> float:
 
 
 def copy_rate(device: DeviceType) -> float:
-    """Return the bytes per second, read and written, of a copy from one place of the device's memory to another."""
+    """Return the bytes per second, read and written, of a copy within the device's memory."""
     source = torch.randn(LOADS[device].num_bytes // 4, device=device)
     return 2 * LOADS[device].num_bytes / seconds_of("target.copy_(source)", source=source, target=source.clone())
 
 
 def seconds_of(statement: str, **names: torch.Tensor) -> float:
-    """Return the median time of a statement, on all threads of this process, the device waited for."""
+    """Return the median time of a statement on all threads of this process, including a wait for the device."""
     timer = Timer(statement, globals=names, num_threads=torch.get_num_threads())
     return float(timer.blocked_autorange(min_run_time=MIN_TIMING_S).median)
 
@@ -181,7 +181,7 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def best_line(rows: Sequence[Row]) -> str:
-    """Return how far the configuration of the highest throughput is from its floors, and which is the higher one."""
+    """Return how far the configuration with the highest throughput is from its floors, and which floor is higher."""
     best = max(rows, key=lambda row: row.valid_pixels / row.step_time.value)
     beside = [f"{significant(best.step_time.value / best.arithmetic_s, digits=2)} times what its arithmetic would"]
     if best.traffic_s is not None:

@@ -1,4 +1,4 @@
-"""A step of each configuration beside its two floors."""
+"""Rows that compare a step of each configuration with its two floors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vnbench.records.spec.words import Precision
 
 @dataclass(frozen=True, kw_only=True)
 class Ceilings:
-    """What a machine can do at most."""
+    """Maximum rates of a machine."""
 
     flop_per_s: Mapping[Precision, float]
     """Floating-point operations per second of a large matrix product, by precision."""
@@ -26,7 +26,7 @@ class Ceilings:
 
 
 def ceilings_of(document: Mapping[str, Any]) -> Ceilings:
-    """Return the highest of the rates that floors_report.py measured and wrote down."""
+    """Return the highest rates in a document of floors_report.py."""
     return Ceilings(
         flop_per_s={precision: max(rates) for precision, rates in document["flop_per_s"].items()},
         bytes_per_s=max(document["bytes_per_s"]),
@@ -35,7 +35,7 @@ def ceilings_of(document: Mapping[str, Any]) -> Ceilings:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One configuration on the largest canvas that it was measured on."""
+    """One configuration on its largest measured canvas."""
 
     spec: TrialSpec
     height: int
@@ -43,23 +43,23 @@ class Row:
     width: int
     """Of the canvas, in pixels."""
     valid_pixels: float
-    """Per step."""
+    """Valid pixels per step."""
     step_time: PooledFigure
     """Seconds per step."""
     arithmetic_s: float
-    """Its operations, without recomputation, over the rate of matrix products in its precision."""
+    """Seconds for its operations, without recomputation, at the rate of matrix products in its precision."""
     traffic_s: float | None
-    """The bytes that its operators move over the rate of a copy; None where its operators do not tell."""
+    """Seconds to move its operators' bytes at the rate of a copy; None if the bytes cannot be counted."""
     num_processes: int
 
     @property
     def floor_s(self) -> float:
-        """The larger of its floors."""
+        """The larger of the two floors."""
         return max(self.arithmetic_s, self.traffic_s or 0.0)
 
     @property
     def over_floor(self) -> float:
-        """The time of a step over the larger of its floors."""
+        """The time of a step over the larger floor."""
         return self.step_time.value / self.floor_s
 
 
@@ -97,7 +97,7 @@ def shared(rows: Sequence[Row]) -> str:
 
 
 def configuration(row: Row, rows: Sequence[Row]) -> str:
-    """Return what tells a row from the others, in words."""
+    """Return what distinguishes a row from the others, in words."""
     specs = [one.spec for one in rows]
     varied = varying(specs)
     names = [name for name in worth_naming(specs) if name in varied]

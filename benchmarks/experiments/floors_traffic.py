@@ -1,7 +1,7 @@
-"""Bytes that the operators of a training step read and write, each once: no eager step moves fewer.
+"""Bytes that the operators of a training step read and write once each, a lower bound for an eager step.
 
-Shapes alone are followed, on fake tensors, so that a step of any size is counted in seconds and no memory; and by the
-operators of the CPU, whatever the step ran on, so that records of a GPU are counted on any machine.
+Only shapes are traced, on fake tensors, so that counting a step of any size takes seconds and no memory. The CPU's
+operators are counted for every device, so that records of a GPU can be counted on any machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vnbench.trial.step.fake_step import fake_step
 
 
 class TrafficCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
-    """Adds up the bytes of the tensors that each operator is given and returns; views and empty tensors move none."""
+    """Sums the bytes of each operator's inputs and results; views and empty tensors move none."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -34,7 +34,7 @@ class TrafficCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # tor
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         if not _moves_nothing(func):
-            # What is overwritten in place is read and written; a tensor that is given twice is read once.
+            # A tensor that is overwritten in place is read and written; one that is passed twice is read once.
             read = {id(leaf): leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
             written = {id(leaf): leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)}
             self.num_bytes += sum(_bytes(leaf) for leaf in (*read.values(), *written.values()))
@@ -42,22 +42,22 @@ class TrafficCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # tor
 
 
 def is_countable(spec: TrialSpec) -> bool:
-    """Return whether a step's operators tell what it moves.
+    """Return whether a step's traffic can be counted from its operators.
 
-    Not where a compiler joins them, nor under exact padding: attention with a mask is one operator on a GPU, and
-    several on a CPU, which write down every pair of tokens.
+    It cannot if a compiler fuses them, nor under exact padding: attention with a mask is one operator on a GPU but
+    several on a CPU, which write every pair of tokens to memory.
     """
     return spec.compile == "none" and spec.padding == "plain"
 
 
 def step_traffic(spec: TrialSpec, *, height: int, width: int) -> int:
-    """Return the bytes that the operators of one step of a spec move on one canvas, its sides in pixels and aligned.
+    """Return the bytes that the operators of a spec's step move on one canvas with aligned sides in pixels.
 
-    Recomputation under checkpointing is in it. fp16 is counted as bf16, without the gradient scaler's own passes; the
-    copy from the host is left out, and what a change of layout moves.
+    Recomputation under checkpointing is included. fp16 is counted as bf16, without the gradient scaler's passes. The
+    copy from the host and changes of layout are left out.
 
     Raises:
-        ValueError: there is no telling (``is_countable``).
+        ValueError: the traffic cannot be counted (``is_countable``).
     """
     if not is_countable(spec):
         raise ValueError("the traffic of such a step is not that of its operators on the CPU")
@@ -72,7 +72,7 @@ def step_traffic(spec: TrialSpec, *, height: int, width: int) -> int:
 
 
 def _moves_nothing(func: Any) -> bool:
-    """Return whether an operator returns other views of what it is given, or memory that nobody has written."""
+    """Return whether an operator only returns views of its inputs, or uninitialised memory."""
     name = func.name()
     if name.startswith(("aten::empty", "aten::new_empty", "aten::detach", "prim::")):
         return True
@@ -81,7 +81,7 @@ def _moves_nothing(func: Any) -> bool:
 
 
 def _bytes(tensor: Tensor) -> int:
-    """Return the bytes of a tensor that lie in memory: an expanded one repeats what it has."""
+    """Return the bytes of a tensor in memory, where an expanded dimension counts once."""
     seen = 1
     for length, stride in zip(tensor.shape, tensor.stride(), strict=True):
         seen *= length if stride or not length else 1

@@ -1,10 +1,10 @@
-"""Regressions put into a copy of the source, one at a time: each has to turn the gate red, and its reversal green.
+"""Injected regressions: one change at a time in a copy of the source must turn the gate red, and its reversal green.
 
-Every sweep is a real one, run with the changed copy; the gate compares it with that of the copy as it was.
+Each change is measured with a real sweep of the changed copy, and the gate compares it with a sweep of the original.
 
     python benchmarks/experiments/gate_injected.py --out results/cpu-amd-epyc/gate_injected.json
 
-ends with exit code 1 where the gate said anything else than it has to.
+ends with exit code 1 if the gate gave any other verdict.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ SWEEP = shlex.split(
 )
 
 TOLERANCES = Tolerances(time=0.5)
-"""So wide that five processes on a busy machine are enough to see that nothing changed."""
+"""Tolerance so wide that five processes on a busy machine suffice to see that nothing changed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Injection:
-    """A change of one place in the source."""
+    """A change in one place of the source."""
 
     name: str
-    """What it does."""
+    """Effect of the change."""
     module: str
-    """Where, below vnbench/."""
+    """File below vnbench/."""
     before: str
-    """What stands there once."""
+    """Original text, which occurs once."""
     after: str
-    """What is put there."""
+    """Replacement."""
     metric: Metric
-    """In what the gate has to find it."""
+    """Metric in which the gate must find it."""
 
 
 INJECTIONS = (
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def sweep(folder: Path, name: str) -> Path:
-    """Measure with the copy in a folder and return the records' file."""
+    """Measure with the copy in a folder and return the file of records."""
     out = folder / f"{name}.jsonl"
     command = [sys.executable, "-m", "vnbench", "sweep", *SWEEP, "--out", str(out), "--json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
@@ -132,7 +132,7 @@ def sweep(folder: Path, name: str) -> Path:
 
 
 def judged(injection: Injection, baseline: Path, changed: Path, restored: Path) -> dict[str, Any]:
-    """Return what the gate says of a change, and of its reversal."""
+    """Return the gate's verdicts on a change and on its reversal."""
     options = GateOptions(tolerances=TOLERANCES)
     sides = [side_of(load_all([path]).records) for path in (baseline, changed, restored)]
     red, green = (compare_with(options, sides[0], side) for side in sides[1:])

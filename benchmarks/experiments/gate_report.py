@@ -1,4 +1,4 @@
-"""How the gate does: simulated beside other rules, calibrated on repeated sweeps, tried on injected regressions.
+"""Performance of the gate: simulated against other rules, calibrated on repeated sweeps, tried on injected regressions.
 
 Run with: vnbench sweep --config benchmarks/definitions/gate.toml --out results/cpu-amd-epyc/gate_1.jsonl  (and 2 to 4)
           python benchmarks/experiments/gate_injected.py --out results/cpu-amd-epyc/gate_injected.json
@@ -111,7 +111,7 @@ def simulation_section() -> Iterator[str]:
 
 
 def single_row_lines() -> Iterator[str]:
-    """Yield what it takes to see a single row: the number that a calibration names, and what is found with it."""
+    """Yield the number of processes that a calibration asks for to find a slowdown of a single row, and its power."""
     spread = math.hypot(CURVE_NOISE.between, CURVE_NOISE.within / math.sqrt(simulation.NUM_STEPS))
     count = processes_needed(spread, detect=DETECT, tolerance=simulation.TOLERANCE, num_rows=simulation.NUM_ROWS)
     assert count is not None
@@ -129,7 +129,7 @@ def single_row_lines() -> Iterator[str]:
 
 
 def power_figure() -> Figure:
-    """Return two panels: the share found by the slowdown of all rows, and of a single one; noise alone is at zero."""
+    """Return two panels with the share found, by the slowdown of all rows and of a single row; zero is noise alone."""
     figure = Figure(figsize=(WIDTH_INCHES, 4.2), dpi=DOTS_PER_INCH, layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     titles = ((f"all {simulation.NUM_ROWS} slower", simulation.NUM_ROWS), (f"one of {simulation.NUM_ROWS} slower", 1))

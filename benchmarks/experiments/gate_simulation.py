@@ -1,13 +1,13 @@
-"""What rules for finding regressions make of noise: a simulation with fixed seeds, all rules on the same data.
+"""Simulation of rules for finding regressions in noise, with fixed seeds and all rules on the same data.
 
-A comparison has 50 rows with some processes a side, each of some steps. A process has a speed of its own, its steps
-have noise that may be correlated or heavy-tailed, and now and then a process is slowed by something else. Rules:
+A comparison has 50 rows with several processes per side, each of several steps. Each process has its own speed, its
+steps have noise that may be correlated or heavy-tailed, and sometimes something else slows a process. Rules:
 
     gate           vnbench's
-    mean 5%        pytest-benchmark's --benchmark-compare-fail mean:5%, which is also a plain threshold on the mean
+        mean 5%        pytest-benchmark's --benchmark-compare-fail mean:5%, a plain threshold on the mean
     min 5%         pytest-benchmark's --benchmark-compare-fail min:5%
-    rank test      Mann and Whitney's U over all steps, p < 0.002, a row at a time
-    rank + 10%     asv's: the same, and a ratio of medians of at least 1.1
+        rank test      Mann and Whitney's U over all steps, p < 0.002, for each row
+        rank + 10%     asv's: the rank test, and a ratio of medians of at least 1.1
 
 `python benchmarks/experiments/gate_simulation.py` prints the table that gate_report.py puts into reports/gate_*.md.
 """
@@ -28,7 +28,7 @@ from vnbench.analysis.comparison.rows import Tolerances
 from vnbench.analysis.comparison.sides import figure_of
 
 Values = NDArray[np.float64]
-"""Step times (rows, processes, steps), in units of an undisturbed one."""
+"""Step times (rows, processes, steps), relative to an undisturbed step."""
 
 NUM_ROWS = 50
 NUM_STEPS = 20
@@ -39,10 +39,10 @@ TOLERANCE = Tolerances().time
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Noise:
-    """How the step times of a row scatter; all figures relative."""
+    """Scatter of a row's step times; all figures are relative."""
 
     name: str
-    """What it is called."""
+    """Name of the kind of noise."""
     between: float
     """Standard deviation of the speeds of processes."""
     within: float
@@ -50,14 +50,14 @@ class Noise:
     correlation: float = 0.0
     """Correlation of neighbouring steps."""
     tail: float | None = None
-    """Degrees of freedom of Student's t that both scatter by; None for the normal distribution."""
+    """Degrees of freedom of Student's t for both; None for the normal distribution."""
     hiccups: float = 0.0
-    """Share of processes that something else slows, by ten times ``between``."""
+    """Share of processes that are slowed by ten times ``between``."""
     unequal: float = 0.0
-    """Standard deviation of the logarithm of what multiplies a row's noise."""
+    """Standard deviation of the logarithm of a row's noise factor."""
 
     def draw(self, random: np.random.Generator, *, num_processes: int, slowdown: Values) -> Values:
-        """Return the step times of rows that are slowed by some factors (rows,)."""
+        """Return the step times of rows that are slowed by ``slowdown`` (rows,)."""
         shape = (len(slowdown), num_processes, NUM_STEPS)
         speeds = self.between * self._scatter(random, shape[:2])
         if self.hiccups:
@@ -80,7 +80,7 @@ class Noise:
 
 
 def noises(size: float) -> tuple[Noise, ...]:
-    """Return the kinds of noise of one size, relative."""
+    """Return the kinds of noise of one relative size."""
     return (
         Noise(name="steps alone", between=0.0, within=size * math.sqrt(NUM_STEPS)),
         Noise(name="correlated steps", between=0.0, within=size * math.sqrt(NUM_STEPS / 4), correlation=0.6),
@@ -92,7 +92,7 @@ def noises(size: float) -> tuple[Noise, ...]:
 
 
 Rule = Callable[[Values, Values], bool]
-"""Whether a candidate is found to be worse than its baseline in any row."""
+"""Returns whether a candidate is found to be worse than its baseline in any row."""
 
 
 def gate(baseline: Values, candidate: Values) -> bool:
@@ -146,7 +146,7 @@ def found(
     num_runs: int = NUM_RUNS,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Return the share of comparisons in which each rule finds something, with so many rows slowed down."""
+    """Return the share of comparisons in which each rule finds a regression, with some rows slowed down."""
     random = np.random.default_rng(seed)
     factors = np.ones(NUM_ROWS)
     factors[:slow_rows] += slowdown

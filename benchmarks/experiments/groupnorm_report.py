@@ -1,10 +1,10 @@
-"""GroupNorm under both readings of half_or_16: derived, and measured by itself.
+"""GroupNorm under both readings of half_or_16: derived figures, and measurements of the norm alone.
 
 Run with: python benchmarks/experiments/groupnorm_report.py --results results/cpu-amd-epyc/groupnorm.json --out reports
 
-The accounts read ``half_or_16`` in two ways: as channels of a group, max(C / 2, 16), and as their number. The readings
-differ in what is normalised together, and on a GPU in how many thread blocks share the work. This times the norm alone,
-forward and backward, on maps as the stages of veernet have them, and holds against each other what ought to be equal.
+The published ``half_or_16`` can be read in two ways: as the channels per group, max(C / 2, 16), or as the number of
+groups. The readings differ in what is normalised together and, on a GPU, in how many thread blocks share the work. This
+script times the norm alone, forward and backward, on maps of veernet's stages, and checks results that should be equal.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ Reading = Literal["channels per group", "groups"]
 CHANNELS = PRESETS["veernet"]
 
 WORST_CASE = (640, 12_800)
-"""Height and width in pixels; the derived table is of it."""
+"""Height and width in pixels for the derived table."""
 
 TIMED_CANVAS: dict[DeviceType, tuple[int, int]] = {"cpu": (160, 3200), "cuda": (640, 6400)}
-"""Of the worst case a sixteenth of the pixels on a CPU, where the whole would take minutes, and half of them on a GPU,
-where sixteen examples with the norm in fp32 would take most of 139 GiB."""
+"""A sixteenth of the worst case's pixels on a CPU, where all would take minutes, and half of them on a GPU, where
+sixteen whole examples with the norm in fp32 would take most of 139 GiB."""
 
 TIMED_BATCH: dict[DeviceType, tuple[int, ...]] = {"cpu": (1, 4), "cuda": (1, 16)}
 
 FLOOR = 16
 
 NUM_REPEATS = 5
-"""Timings of each norm, in a drawn order; each of as many runs as fill MIN_TIMING_S."""
+"""Timings of each norm, in random order; each has as many runs as fill MIN_TIMING_S."""
 
 MIN_TIMING_S = 0.02
 
 NUM_TRAINED = 100
-"""Batches from which BatchNorm's running statistics are made: with a momentum of 0.1 next to nothing is left then of
-the ones that they start from."""
+"""Batches for BatchNorm's running statistics: with a momentum of 0.1, almost nothing is then left of their initial
+values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +71,17 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What a case takes."""
+    """Time and memory of a case."""
 
     case: Case
     times_s: list[float]
-    """Forward and backward, one value per repeat."""
+    """Seconds forward and backward, one value per repeat."""
     saved_bytes: int
-    """Bytes that the forward pass keeps for the backward one."""
+    """Bytes that the forward pass keeps for the backward pass."""
 
 
 def groups_of(channels: int, reading: Reading) -> int:
-    """Return the number of groups under a reading, clamped to what divides the channels."""
+    """Return the number of groups under a reading, reduced to a divisor of the channels."""
     rule = "half-or-16" if reading == "channels per group" else str(max(channels // 2, FLOOR))
     return num_groups(channels, rule)
 
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def time_cases(device: DeviceType) -> list[Timing]:
-    """Return the timings of all cases, their repeats mixed so that a drift of the machine hits all alike."""
+    """Return the timings of all cases, with repeats mixed so that drift of the machine affects all alike."""
     cases = [
         Case(level=level, reading=reading, batch=batch, precision=precision, layout=layout)
         for level in (0, 2, 5)
@@ -139,7 +139,7 @@ def prepared(case: Case, device: DeviceType) -> tuple[ExplicitGroupNorm, Tensor]
     norm = ExplicitGroupNorm(channels, num_groups=groups_of(channels, case.reading), precision=case.precision).to(
         device
     )
-    # Maps come out of a convolution under autocast: in bf16, whatever the norm then computes in.
+    # Maps come from a convolution under autocast, so they are in bf16 whatever the norm's precision.
     x = torch.randn(case.batch, channels, height, width, device=device, dtype=torch.bfloat16)
     if case.layout == "channels-last":
         x = x.to(memory_format=torch.channels_last)
@@ -166,7 +166,7 @@ def saved_by(case: Case, device: DeviceType) -> int:
 
 
 def batch_difference(device: DeviceType) -> float:
-    """Return the largest difference between an example normalised alone and among sixteen."""
+    """Return the largest difference between an example normalised alone and in a batch of sixteen."""
     worst = 0.0
     for channels in sorted({*CHANNELS}):
         for reading in READINGS:
@@ -179,7 +179,7 @@ def batch_difference(device: DeviceType) -> float:
 
 
 def batch_norm_gap(batch: int, device: DeviceType) -> dict[str, float]:
-    """Return how far BatchNorm in eval mode is from itself in train mode, on images it has not seen."""
+    """Return the difference between BatchNorm in eval and in train mode on new images."""
     torch.manual_seed(2)
     conv, norm = nn.Conv2d(1, 16, 3, padding=1, bias=False).to(device), nn.BatchNorm2d(16).to(device)
 

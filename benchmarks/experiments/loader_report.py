@@ -1,4 +1,4 @@
-"""The loader stage by stage, the workers that feed computing, and what each switch of the loader changes.
+"""The loader stage by stage, the number of workers that feed computing, and the effect of each loader switch.
 
 Run with: vnbench sweep --config benchmarks/definitions/loader.toml --out results/cpu-amd-epyc/loader.jsonl
           vnbench sweep --config benchmarks/definitions/loader_switches.toml --out results/cpu-amd-epyc/loader.jsonl
@@ -107,7 +107,7 @@ def rate(stage: StageSummary) -> str:
 
 
 def switch_section(rows: Sequence[LoaderSummary]) -> Iterator[str]:
-    """Yield a table of every switch against its default, at the number of workers at which they were tried."""
+    """Yield a table of every switch against its default, at the number of workers that was measured."""
     changed = [row for row in rows if len(switched(row)) == 1 and switched(row) != {"worker_kind"}]
     counts = {row.spec.num_workers for row in changed}
     base = next((row for row in rows if not switched(row) and row.spec.num_workers in counts), None)
@@ -132,7 +132,7 @@ def switch_section(rows: Sequence[LoaderSummary]) -> Iterator[str]:
 
 
 def overlap_section(found: Sequence[Overlap]) -> Iterator[str]:
-    """Yield training beside what its parts by themselves let expect."""
+    """Yield training times compared with the expectation from its separate parts."""
     if not found:
         return
     lines = [

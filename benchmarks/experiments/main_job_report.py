@@ -1,6 +1,6 @@
-"""The README's main job under conditions that people have: other processors, one core, a busy one, no images yet.
+"""The README's main job under common conditions: other processors, one core, a busy core, no images yet.
 
-Each condition is one run of ``vnbench sweep --widths 3200:12800`` in a folder of its own, about five minutes long.
+Each condition is one run of ``vnbench sweep --widths 3200:12800`` in a separate folder, about five minutes long.
 
 Run with: python benchmarks/experiments/main_job_report.py --results results/MACHINE/main_job.json --out reports
 """
@@ -36,23 +36,23 @@ from vnbench.units import format_duration, format_percent
 COMMAND = ("sweep", "--widths", "3200:12800")
 
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-"""Make oneDNN and torch compute as on a processor without AVX-512."""
+"""Variables that make oneDNN and torch compute as on a processor without AVX-512."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """What a run finds."""
+    """Conditions of a run."""
 
     name: str
-    """For people."""
+    """Name for people."""
     variables: Mapping[str, str]
-    """Environment variables that are set."""
+    """Environment variables to set."""
     cores: int | None = None
-    """Cores that the run may use; None for all."""
+    """Number of cores that the run may use; None for all."""
     is_beside_a_busy_core: bool = False
-    """Whether another program computes all the while."""
+    """Whether another program computes meanwhile."""
     has_no_images: bool = False
-    """Whether the images that it measures are still to be written."""
+    """Whether the images still have to be written."""
 
 
 CONDITIONS = (
@@ -67,28 +67,28 @@ CONDITIONS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """What one run brought home."""
+    """Results of one run."""
 
     condition: str
-    """Its name."""
+    """Name of the condition."""
     elapsed_s: float
     """Seconds of the whole command, imports included."""
     promised_s: float
-    """Its first estimate, cut where the time budget cuts it."""
+    """First estimate in seconds, limited by the time budget."""
     num_trained: int
-    """Configurations with a valid training time."""
+    """Number of configurations with a valid training time."""
     num_trials: int
-    """Training trials with a valid time."""
+    """Number of training trials with a valid time."""
     precision: str
-    """Of the centre."""
+    """Precision of the centre."""
     first_figure_s: float | None
     """Seconds from the command's start to the end of its first training trial."""
     num_marked: int
-    """Rows of the table with a mark of doubt."""
+    """Number of table rows with a mark of doubt."""
     median_half_width: float | None
-    """Median half-width of the ratios to the centre, relative to them."""
+    """Median relative half-width of the ratios to the centre."""
     spread: float | None
-    """Standard deviation between processes of one configuration, relative."""
+    """Relative standard deviation between processes of one configuration."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def measure(condition: Condition) -> tuple[Run, dict[str, Any]]:
-    """Run the main job under a condition; return what it brought home, and the environment of its records."""
+    """Run the main job under a condition; return its results and the environment of its records."""
     with tempfile.TemporaryDirectory() as folder, _busy_core(is_wanted=condition.is_beside_a_busy_core):
         out = Path(folder) / "sweep.jsonl"
         before = [] if condition.cores is None else ["taskset", "-c", f"0-{condition.cores - 1}"]
@@ -174,7 +174,7 @@ def _first_figure_s(records: Sequence[TrialRecord], started: datetime) -> float 
 
 @contextlib.contextmanager
 def _busy_core(*, is_wanted: bool) -> Iterator[None]:
-    """Let another program take one core meanwhile."""
+    """Return a context in which another program uses one core, if wanted."""
     if not is_wanted:
         yield
         return

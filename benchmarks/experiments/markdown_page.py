@@ -1,4 +1,4 @@
-"""What the pages of all report scripts share: their names, the command that makes them, and how they are written."""
+"""Names and writing of the report scripts' Markdown pages, each of which ends with the command that makes it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from vnbench.records.record import TrialRecord
 from vnbench.request.results_folder import results_folder
 
 REPORT_ONLY = "--report-only"
-"""Flag of scripts that measure: draw the page anew from what an earlier run measured."""
+"""Flag of scripts that measure: redraw the page from an earlier run."""
 
 
 def page_name(theme: str, *, machine: str, date: str) -> str:
-    """Return a page's file name without its ending: its theme, the machine that was measured, year and month.
+    """Return a page's file name without suffix: theme, measured machine, year and month.
 
     Args:
-        date: as ISO 8601 writes it, with or without a time of day.
+        theme: subject of the page.
+        machine: measured machine.
+        date: in ISO 8601, with or without a time of day.
     """
     return f"{theme}_{machine}_{date[:7].replace('-', '')}"
 
 
 def records_page_name(theme: str, records: Sequence[TrialRecord]) -> str:
-    """Return the name of a page drawn from records, which say where and when they were measured."""
+    """Return the name of a page drawn from records, with the machine and date of the records."""
     first = records[0]
     return page_name(theme, machine=results_folder(first.environment).name, date=first.started_at)
 
@@ -33,14 +35,14 @@ def records_page_name(theme: str, records: Sequence[TrialRecord]) -> str:
 def write_page(
     blocks: Sequence[str], path: Path, *, script: str, arguments: Sequence[str], before: Sequence[str] = ()
 ) -> None:
-    """Write a Markdown page that ends with the command that makes it, and print where it lies.
+    """Write a Markdown page that ends with the command that makes it, and print its path.
 
-    The flag REPORT_ONLY is left out of that command: the figures came from the command without it, whenever it ran.
+    The flag REPORT_ONLY is left out of that command, because the figures came from a run without it.
 
     Args:
         blocks: paragraphs, tables and pictures, without the blank lines between them.
-        script: file name of the script, as ``__file__`` tells it.
-        arguments: what the script was called with.
+        script: file name of the script, as in ``__file__``.
+        arguments: command-line arguments of the script.
         before: commands to run before it.
     """
     own = shlex.join(
@@ -53,6 +55,6 @@ def write_page(
 
 
 def write_document(document: dict[str, Any], path: Path) -> None:
-    """Write what a script measured, with its environment, as JSON."""
+    """Write a script's measurements with their environment as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

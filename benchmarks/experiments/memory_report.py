@@ -1,12 +1,12 @@
-"""What fits at the worst case, by which law, and what each lever of the leanest recipe buys.
+"""What fits at the worst case, the memory law behind it, and the effect of each lever of the leanest recipe.
 
 Run with: vnbench sweep --config benchmarks/definitions/memory_search.toml --out results/cpu-amd-epyc/memory.jsonl
           vnbench sweep --config benchmarks/definitions/memory_times.toml --out results/cpu-amd-epyc/memory.jsonl
           vnbench sweep --config benchmarks/definitions/memory_soak.toml --out results/cpu-amd-epyc/memory.jsonl
           python benchmarks/experiments/memory_report.py results/cpu-amd-epyc/memory.jsonl --out reports
 
-The first command searches, the second times one image on several canvases, the third looks at the worst case after
-passes of mixed widths; all write to one file.
+The first command searches, the second times one image on several canvases, the third measures the worst case after
+passes of mixed widths. All write to one file.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ from vnbench.sweep.search import probes_of
 from vnbench.units import BYTES_PER_UNIT, PixelRange, format_bytes, format_percent, gib
 
 NUM_SIZES = 2000
-"""Images whose steps a plan by the mean size is tried on: widths and heights uniform from a quarter (three quarters) of
-the worst case up to it, as 3,200 to 12,800 x 480 to 640 px."""
+"""Number of images on whose steps a plan by mean size is tried. Their widths (heights) are uniform from a quarter
+(three
+quarters) of the worst case up to it, such as 3,200 to 12,800 x 480 to 640 px."""
 
 LOGICAL_BATCH = 16
-"""Batch of the published run, for what accumulation saves."""
+"""Batch of the published run, to show what accumulation saves."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
 def find_searches(records: Sequence[TrialRecord]) -> list[MaxBatchSummary]:
     memory = [record for record in of_kind(records, MemorySpec) if record.spec.soak is None]
     widest = max((record.spec.worst_case_width for record in memory), default=0)
-    # A search begins with one example; what was certified at another micro-batch alone is none.
+    # A search begins with one example; trials at another micro-batch alone are not a search.
     bases = list(
         dict.fromkeys(
             one.spec for one in memory if one.spec.worst_case_width == widest and one.spec.micro_batch_size == 1
@@ -102,7 +103,7 @@ def likely_sizes(height: int, width: int) -> SizeArray:
 
 
 def costs_of(searches: Sequence[MaxBatchSummary], records: Sequence[TrialRecord]) -> dict[Choice, Cost]:
-    """Return what each configuration with a law costs for one more worst-case example."""
+    """Return the cost of a further worst-case example in each configuration with a memory law."""
     times: dict[Choice, tuple[float, float | None]] = {}
     for row in summarize_compute(record for record in records if record.kind == "compute"):
         largest = max(row.canvases, key=lambda canvas: canvas.padded_pixels, default=None)
@@ -187,7 +188,7 @@ def lever_table(
 
 
 def accumulation_table(search: MaxBatchSummary) -> list[str]:
-    """Return what a logical batch takes under the recipe, with and without accumulation, under any sampler."""
+    """Return a table of a logical batch's cost under the recipe, with and without accumulation, for any sampler."""
     if search.law is None:
         return []
     lines = [
@@ -242,7 +243,7 @@ def card_table(searches: Sequence[MaxBatchSummary]) -> list[str]:
 
 
 def certification(records: Sequence[TrialRecord]) -> list[str]:
-    """Return what the worst case took after passes of mixed widths beside alone, where that was measured."""
+    """Return the worst case's memory after passes of mixed widths compared with alone, if measured."""
     certificates = certify(records)
     families = {one.spec.family for one in certificates if one.spec.soak is not None}
     rows = [one for one in certificates if one.spec.family in families]
@@ -256,7 +257,7 @@ def certification(records: Sequence[TrialRecord]) -> list[str]:
 
 
 def canvas_table(records: Sequence[TrialRecord]) -> list[str]:
-    """Return the law fitted to peaks of one example on several canvases, and how far it is off at each left out."""
+    """Return the law fitted to one example's peaks on several canvases, with its error at each canvas left out."""
     lines = [
         "| precision | norm | checkpointing | canvases | fixed, MiB | bytes per padded pixel | error, median "
         "| error, largest | fits or not, right |",
@@ -297,7 +298,7 @@ def told(recipe: Choice) -> str:
 
 
 def waterfall(recipe: Choice, cost: Cost, levers: Sequence[LeverCost], *, origin: Provenance) -> Figure:
-    """Draw the recipe's memory per example, and on top what it takes more without each lever."""
+    """Draw the recipe's memory per example and, on top, the extra memory without each lever."""
     figure, axes = new_figure(
         title="What each lever saves",
         caption="Memory of one more of the largest images, with the recipe and without one of its levers. Beside: the "

@@ -1,10 +1,10 @@
-"""Do two identical trials differ as much as is said? Pairs against the interval that other trials state beforehand.
+"""Do two identical trials differ as much as predicted? Pairs compared with an interval from earlier trials.
 
 Run with: python benchmarks/experiments/noise_pairs.py results/cpu-amd-epyc/noise_pairs.jsonl --out reports
 
-The first processes of each spec (--calibration) state the spread. The rest make pairs of neighbours in time, and each
-pair's difference is held against the 95 % prediction interval from that spread, and against the interval that the steps
-of the two processes alone would promise.
+The first processes of each spec (--calibration) give the spread. The others form pairs of neighbours in time. Each
+pair's difference is compared with the 95 % prediction interval from that spread, and with the interval that follows
+from the steps of the two processes alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from vnbench.records.record import DISTURBANCES, TrialRecord
 from vnbench.records.store import load_all
 
 PROMISED = 0.95
-"""Share of pairs that a 95 % interval is to hold."""
+"""Share of pairs that a 95 % interval should contain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +40,11 @@ class Pair:
     spec_id: str
     time_s: float
     difference: float
-    """First less second, over their mean."""
+    """(First - second) / mean."""
     half_width: float
-    """Of the prediction interval from the calibration, processes included."""
+    """Half-width of the prediction interval from the calibration, including the spread between processes."""
     half_width_of_steps: float
-    """Of an interval from the steps of the two processes alone."""
+    """Half-width of the interval from the steps of the two processes alone."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,10 +1,10 @@
-"""How much padding leaks into real pixels, through norms and attention: an image alone beside the same image padded.
+"""The leak of padding into real pixels through norms and attention: an image alone compared with the same one padded.
 
 Run with: python benchmarks/experiments/padding_leak.py --results results/cpu-amd-epyc/padding_leak.json --out reports
 
-Each image goes through the network on its own aligned canvas, and then on wider ones of which a stated share is
-padding. What differs on its real pixels, and in the gradient, is the leak. The loss is masked in all of them: it is not
-the loss that leaks. Weights are drawn, not trained; the order of things is the result, not the last digit.
+Each image passes through the network on its own aligned canvas, then on wider ones with a given share of padding. The
+difference on its real pixels, and in the gradient, is the leak. The loss is masked in all runs, so it does not leak.
+Weights are random, not trained: the magnitudes are the result, not the last digits.
 """
 
 from __future__ import annotations
@@ -43,41 +43,41 @@ IMAGE = (220, 630)
 """Height and width in pixels."""
 
 SHARES = (0.1, 0.5, 0.75)
-"""Of a canvas that is padding."""
+"""Shares of padding in a canvas."""
 
 SEEDS = (0, 1, 2, 3)
-"""Of weights and image."""
+"""Seeds of weights and images."""
 
 SAMPLERS: tuple[SamplerName, ...] = ("random", "bucketed")
 
 NUM_EXAMPLES, BATCH_SIZE = 15_000, 16
-"""The published multiclass run, whose plans tell what each sampler pads."""
+"""Size of the published multiclass run, whose plans give the padding of each sampler."""
 
 COLOURS = {"output": "#0072B2", "gradient": "#D55E00"}
 
 
 class Outcome(NamedTuple):
-    """What the network makes of one image on one canvas."""
+    """Output of the network for one image on one canvas."""
 
     logits_KHW: Tensor
-    """On the image's own pixels."""
+    """Logits of the image's own pixels."""
     gradient_P: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leak:
-    """How far an image that is padded is from the same image alone."""
+    """Difference between an image with padding and the same image alone."""
 
     padding: Padding
     share: float
-    """Of the canvas that is padding."""
+    """Share of padding in the canvas."""
     seed: int
     output: float
-    """Norm of the difference of the logits on real pixels over their norm."""
+    """Norm of the logits' difference on real pixels over the logits' norm."""
     gradient: float
-    """The same of the whole gradient."""
+    """The same for the whole gradient."""
     flipped: float
-    """Share of the real pixels whose class changes."""
+    """Share of real pixels whose class changes."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -115,7 +115,7 @@ def measured(device: DeviceType) -> dict[str, Any]:
 
 
 def measure(padding: Padding, seed: int, device: DeviceType) -> list[Leak]:
-    """Return the leak of one image and one set of weights for each share of padding."""
+    """Return the leak for one image and one set of weights at each share of padding."""
     own = (int(align(IMAGE[0])), int(align(IMAGE[1])))
     alone = run_on(padding, seed, own, device)
     found = []

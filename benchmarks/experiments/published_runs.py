@@ -1,10 +1,11 @@
-"""What the two published training times imply under each of their readings, and where measured devices lie beside them.
+"""Implications of the two published training times under each reading, compared with measured devices.
 
 Run with: python benchmarks/experiments/published_runs.py results/cpu-amd-epyc/readme.jsonl --out reports
 
-The accounts: 2,000 binary examples at batch 1 took 110 minutes of 50 epochs, 15,000 multiclass examples at batch 16
-took 550. They contradict each other on whether an epoch holds all examples or the 80 % for training, and on whether 16
-examples shared a pass or were accumulated one by one; what was padded depends on that.
+According to the published accounts, 50 epochs took 110 minutes for 2,000 binary examples at batch 1, and 550 minutes
+for
+15,000 multiclass examples at batch 16. The accounts disagree on whether an epoch holds all examples or the 80 % for
+training, and on whether 16 examples shared a pass or were accumulated one by one, which determines the padding.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from vnbench.records.store import load_all
 from vnbench.units import PixelRange, mpx
 
 SIZES = SizeDistribution(widths=PixelRange(start=3_200, stop=12_800), heights=PixelRange(start=480, stop=640))
-"""Uniform, which no account says: they give the ends only."""
+"""Sizes assumed to be uniform; the accounts only give the ends."""
 
 NUM_EPOCHS = 50
 TRAINING_SHARE = 0.8
@@ -106,7 +107,7 @@ def padded_pixels(sizes_N2: SizeArray, batch_size: int, micro_batch_size: int) -
 
 
 def measured_section(paths: Sequence[Path]) -> Iterator[str]:
-    """Yield what measured devices take for an example of mean size, each from its own fit."""
+    """Yield the measured devices' times for an example of mean size, each from its own fit."""
     mean_pixels = float(np.mean(align(draw_sizes(SIZES, 10_000, seed=0)).prod(axis=1)))
     lines = [
         "| device | configuration | ms per example | padded Mpx/s |",

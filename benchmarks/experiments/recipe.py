@@ -1,4 +1,4 @@
-"""What each lever of a recipe for little memory buys, found by taking one away at a time."""
+"""The effect of each lever of a low-memory recipe, found by removing one lever at a time."""
 
 from __future__ import annotations
 
@@ -10,55 +10,56 @@ from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.spec.trial_spec import TrialSpec
 
 Choice = tuple[str, str, str]
-"""Precision, norm precision and checkpointing: the levers of a family's memory."""
+"""Precision, norm precision and checkpointing: the levers that decide a family's memory."""
 
 PLAIN: Choice = ("fp32", "fp32", "none")
-"""The configuration without any lever."""
+"""The configuration without levers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """What one configuration costs at the worst case, per example."""
+    """Cost of one configuration per worst-case example."""
 
     bytes_per_example: float
-    """Memory that each further example of the worst case takes."""
+    """Memory of each further worst-case example."""
     largest_micro_batch: int
-    """Examples that fit."""
+    """Number of examples that fit."""
     step_time_s: float | None
-    """Seconds of a step on one worst-case example; None where it was not measured."""
+    """Seconds of a step on one worst-case example; None if not measured."""
     relative_half_width: float | None
-    """Half-width of its 95 % interval, relative to it."""
+    """Relative half-width of the step time's 95 % interval."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeverCost:
-    """A recipe without one of its levers, beside the recipe."""
+    """A recipe without one of its levers, compared with the recipe."""
 
     lever: str
-    """What was taken away."""
+    """The removed lever."""
     choice: Choice
-    """The configuration that is left."""
+    """The remaining configuration."""
     without: Cost
-    """What that costs."""
+    """Cost of that configuration."""
     saved_bytes: float
     """Memory per example that the lever saves in the recipe."""
     price_s_per_gib: float | None
-    """Seconds of step time that each GiB saved costs; negative where the lever saves time as well; None where a time
-    is missing or nothing is saved."""
+    """Seconds of step time per GiB saved; negative if the lever saves time, too; None if a time is missing or nothing
+    is
+    saved."""
     price_half_width_s_per_gib: float | None
-    """Half-width of its 95 % interval, from those of the two times."""
+    """Half-width of the price's 95 % interval, from those of the two times."""
 
 
 def choice_of(spec: TrialSpec) -> Choice:
-    """Return the levers of a spec that its memory depends on."""
+    """Return the levers of a spec that decide its memory."""
     return (spec.precision, spec.norm_precision, spec.checkpointing)
 
 
 def leanest(costs: Mapping[Choice, Cost]) -> Choice:
-    """Return the configuration that takes the least memory per example.
+    """Return the configuration with the least memory per example.
 
     Raises:
-        ValueError: there is none.
+        ValueError: ``costs`` is empty.
     """
     if not costs:
         raise ValueError("no configuration has a cost")
@@ -66,9 +67,9 @@ def leanest(costs: Mapping[Choice, Cost]) -> Choice:
 
 
 def take_levers_away(recipe: Choice, costs: Mapping[Choice, Cost]) -> tuple[LeverCost, ...]:
-    """Return, for each lever of a recipe, what the recipe costs without it; configurations without a cost are left out.
+    """Return the cost of a recipe without each of its levers; configurations without a known cost are left out.
 
-    Without a reduced precision the norm has nothing to keep narrow, so that lever goes with it.
+    Without a reduced precision, norm precision has no effect, so both are removed together.
     """
     found: list[LeverCost] = []
     for lever, choice in _without_each(recipe):

@@ -1,9 +1,9 @@
-"""How much padding do samplers leave for how many repeated pairs? Those of vnbench beside those of other projects.
+"""Padding and repeated pairs of vnbench's samplers, compared with those of other projects.
 
 Run with: pip install -e '.[peers]'
           python benchmarks/experiments/sampler_peers.py --out reports
 
-Each has a knob that trades one for the other. Exits with 1 where a target is missed, with 2 without the peers.
+Each sampler has a knob that trades one for the other. The exit code is 1 if a target is missed, 2 without the peers.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ LOGS = SizeDistribution(widths=PixelRange(start=3200, stop=12800), heights=Pixel
 ONE_HEIGHT = SizeDistribution(widths=LOGS.widths, heights=PixelRange(start=640, stop=640))
 PLANNED = (10_000, 100_000, 1_000_000)
 
-JITTERS = np.geomspace(0.256, 390.625, 41).tolist()  # so close that each peer's point finds one of as many repeats
-SHOWN_EVERY = 5  # of the curve's points, each so many-th has a row and a marker
+JITTERS = np.geomspace(0.256, 390.625, 41).tolist()  # close enough that each peer's point has one with as many repeats
+SHOWN_EVERY = 5  # every fifth point of the curve has a row and a marker
 MEGA_BATCHES = (2, 5, 10, 20, 50, 100, 200, 375)  # 1 would be random order, 750 one sorted epoch
 BUCKETS = (2, 5, 10, 30, 100, 300)
 
@@ -59,7 +59,7 @@ STYLES: dict[str, tuple[str, str, tuple[tuple[int, int], ...]]] = {
     f"{GROUPED}, by area": ("D-.", "#E69F00", ()),
     f"{DYNAMIC}, by area": ("v:", "#CC79A7", ()),
 }
-"""Marker with line, colour (Okabe and Ito) and, per panel, where a point's label stands, in points from it."""
+"""Marker with line, colour (Okabe and Ito) and, for each panel, the offset of a point's label, in points."""
 
 INTRODUCTION = """\
 Each sampler plans epochs 0, 1 and 2 of the same images, widths uniform from 3,200 to 12,800 px. A step is one
@@ -75,7 +75,7 @@ TABLE_HEAD = "| sampler | knob | padding | repeated | two before | lag-1 correla
 
 Planner: TypeAlias = Callable[[int], tuple[IntArray, IntArray]]  # epoch -> order of the visit, examples of each step
 Target: TypeAlias = tuple[str, str, str, bool]
-"""What is measured, the figure, its limit, whether it is met."""
+"""Name of the target, the figure, its limit, and whether it is met."""
 
 
 class Point(NamedTuple):
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def measure(sizes_N2: SizeArray, lengths_of: Sequence[str], grouping: Any, sampling: Any, cut: Any) -> list[Point]:
-    """Return a point for every sampler and knob; ``lengths_of`` says what the peers take for an image's length."""
+    """Return a point for every sampler and knob; ``lengths_of`` names what the peers use as an image's length."""
     planners: list[tuple[str, str, Planner]] = [(RANDOM, "", partial(plan_own, sizes_N2, sample_random))]
     planners.append((DEFAULT, f"{JITTER_BATCHES:g}", partial(plan_own, sizes_N2, sample_bucketed)))
     for jitter in JITTERS:
@@ -152,7 +152,7 @@ def run(sizes_N2: SizeArray, planner: Planner) -> tuple[BatchingAccount, float]:
         canvases_S2 = np.maximum.reduceat(canvases_N2[order_N], starts(lengths_S), axis=0)
         ones_S = np.ones_like(lengths_S)
         plans.append(BatchPlan(order_N=order_N, lengths_M=lengths_S, canvases_M2=canvases_S2, passes_S=ones_S))
-    # account refuses a plan that lacks an example or holds one twice.
+    # ``account`` refuses a plan that lacks an example or holds one twice.
     return account(sizes_N2, plans[-1], previous=plans[-2::-1]), float(np.median(seconds))
 
 
@@ -176,7 +176,7 @@ def config_of(sampler: SamplerName, *, micro_batch_size: int = BATCH_SIZE, budge
 
 
 def most_repeated(accounted: BatchingAccount) -> float:
-    """Return the share of pairs repeated from one or from two epochs before, the larger."""
+    """Return the larger of the shares of pairs repeated from one and from two epochs before."""
     return max(accounted.repeated_pair_ratio or 0.0, accounted.repeated_pair_ratio_two_before or 0.0)
 
 
@@ -202,7 +202,7 @@ def padding_targets() -> Iterator[Target]:
 
 
 def worst(sizes_N2: SizeArray, config: PlanConfig) -> list[float]:
-    """Return the padding, the repeated pairs and the largest micro-batch's pixels, each the most of epochs 2 to 9."""
+    """Return the maxima over epochs 2 to 9 of padding, repeated pairs and the largest micro-batch's pixels."""
     accounts = [account_for_epoch(sizes_N2, config, epoch=epoch) for epoch in range(2, 10)]
     costs = [(one.padding_ratio, most_repeated(one), one.largest_padded_pixels or 0) for one in accounts]
     return [max(values) for values in zip(*costs, strict=True)]
@@ -215,7 +215,7 @@ def ahead_target(panel: str, points: Sequence[Point]) -> Target:
 
 
 def not_beaten(points: Sequence[Point]) -> list[Point]:
-    """Return the peers' points of which no point of the curve has less of one cost and no more of the other."""
+    """Return the peers' points that no point of the curve beats in one cost without losing in the other."""
     curve = np.array([point.costs for point in points if point.family == BUCKETED])
     peers = (point for point in points if point.family.startswith(PEERS))
     return [p for p in peers if not ((curve <= p.costs).all(axis=1) & (curve < p.costs).any(axis=1)).any()]

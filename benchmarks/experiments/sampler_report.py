@@ -1,10 +1,10 @@
-"""What samplers cost in training: throughput, padding, repeats and worst-case memory side by side.
+"""The cost of samplers in training: throughput, padding, repeats and worst-case memory.
 
 Run with: vnbench sweep --config benchmarks/definitions/samplers.toml --out results/cpu-amd-epyc/samplers.jsonl
           python benchmarks/experiments/sampler_report.py results/cpu-amd-epyc/samplers.jsonl --out reports
 
-All samplers train on the same examples, with as many per optimizer step and the same loss, so that valid pixels per
-second compare them.
+All samplers train on the same examples, with as many per optimizer step and the same loss, so they can be compared by
+valid pixels per second.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vnbench.records.store import load_all
 from vnbench.units import format_percent, gib, mpx
 
 BASE = "random"
-"""The sampler that the others are compared with."""
+"""Sampler with which the others are compared."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -98,7 +98,7 @@ def report_text(rows: Sequence[TrialSummary], *, figure_name: str, footer: str) 
 
 
 def ratio_to(row: TrialSummary, base: TrialSummary) -> str:
-    """Return the throughput as a multiple of another's, both known to their own intervals."""
+    """Return the ratio of two rows' throughputs with an interval from both."""
     if row is base:
         return "1"
     if row.valid_px_per_s is None or base.valid_px_per_s is None:

@@ -1,4 +1,4 @@
-"""The wall-clock model of a factored campaign: fits, bends, and forecasts beside what was measured afterwards.
+"""The wall-clock model of a factored campaign: fits, bends, and forecasts compared with later measurements.
 
 Run with: vnbench sweep --config benchmarks/definitions/wallclock.toml --out results/cpu-amd-epyc/wallclock.jsonl
           python benchmarks/experiments/wallclock_report.py results/cpu-amd-epyc/wallclock.jsonl --out reports
@@ -32,10 +32,10 @@ from vnbench.sweep.factored import Confirmation, confirmations
 from vnbench.units import PIXELS_PER_MPX, format_percent, mpx
 
 TARGETS = {"median": 0.014, "worst": 0.05, "composed": 0.03}
-"""Errors to reach on CUDA: of sizes left out, and of composed epochs."""
+"""Target errors on CUDA, for sizes left out and for composed epochs."""
 
 NAMES = ("batch_size", "precision", "norm_precision", "checkpointing", "sampler", "num_workers")
-"""Levers by which configurations are told apart."""
+"""Levers that distinguish configurations."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -98,7 +98,7 @@ def fit_section(report: FitReport) -> Iterator[str]:
 
 
 def targets_line(families: Sequence[FamilyFit]) -> str:
-    """Return how many families meet the targets for sizes left out, and which missed by most."""
+    """Return how many families meet the targets for sizes left out, and which one misses by most."""
     known = [family for family in families if family.fit.loo_error_median is not None]
     met = [
         family

@@ -1,7 +1,7 @@
-"""Time of planning an epoch, and of accounting for it, by sampler.
+"""Time to plan an epoch and to account for it, by sampler.
 
-Run with ``pytest benchmarks/suites/bench_batching.py --benchmark-only``. How the time grows with the number of
-examples, and how the plans compare with those of other projects' samplers, is told by ``sampler_peers.py``.
+Run with ``pytest benchmarks/suites/bench_batching.py --benchmark-only``. ``sampler_peers.py`` shows how the time grows
+with the number of examples, and compares the plans with those of other projects' samplers.
 """
 
 from __future__ import annotations

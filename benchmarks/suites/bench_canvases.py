@@ -1,9 +1,9 @@
-"""What it costs on the CPU that every step has another canvas, with oneDNN's limit on prepared kernels and with ours.
+"""Cost on the CPU of a new canvas at every step, with oneDNN's limit on prepared kernels and with ours.
 
 Run with: python benchmarks/suites/bench_canvases.py
 
-Each process trains on the same canvases twice over: canvas by canvas, as compute trials do, and in turn, as training
-does. All of them were met before. Read the ratios.
+Each process trains twice on the same canvases: canvas by canvas, as compute trials do, and in turn, as training does.
+All canvases have been seen before. Read the ratios.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decoding and collating at real sizes: what a loader worker does for each micro-batch.
+"""Decoding and collating at real sizes, as a loader worker does for each micro-batch.
 
 Run with: pytest benchmarks/suites/bench_collate.py --benchmark-only
 """

@@ -1,4 +1,4 @@
-"""Drawing an example of the mean size beside encoding it, and reading the sizes of ten thousand files.
+"""Drawing an example of the mean size compared with encoding it, and reading the sizes of ten thousand files.
 
 Run with: pytest benchmarks/suites/bench_corpus.py --benchmark-only
 """
@@ -37,7 +37,7 @@ def test_encode_the_mean_example(benchmark: BenchmarkFixture, file: str) -> None
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten thousand links to one file: a header is a header, whatever follows it."""
+    """Return a folder of ten thousand links to one file, because only headers are read."""
     folder = tmp_path_factory.mktemp("archive")
     first = folder / "first.png"
     first.write_bytes(encode_image(np.zeros((64, 320), dtype=np.uint8)))

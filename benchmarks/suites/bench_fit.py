@@ -21,13 +21,13 @@ NUM_RECORDS = 1000
 
 
 def test_fit_a_thousand_records(benchmark: BenchmarkFixture) -> None:
-    """Measured records, each repeated as further processes until there are enough."""
+    """Fit measured records, repeated as further processes until there are enough."""
     measured = [record for record in load_all([RESULTS]).records if record.kind == "compute"]
     copies = enumerate(itertools.islice(itertools.cycle(measured), NUM_RECORDS))
     records = [replace(record, replicate=number) for number, record in copies]
 
     def anew() -> tuple[tuple[list[TrialRecord]], dict[str, Any]]:
-        """Return copies: what was worked out of a record is kept with it."""
+        """Return copies, because results are cached with each record."""
         return (list(map(replace, records)),), {}
 
     families, _ = benchmark.pedantic(fit_families, setup=anew, rounds=5)

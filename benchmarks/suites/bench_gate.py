@@ -1,4 +1,4 @@
-"""Comparing and calibrating: 50 configurations with ten processes a side, beside a t test per row from scipy."""
+"""Time of the gate for 50 configurations with ten processes per side, compared with scipy's t test per row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One reading of the machine, taken several times a second beside every trial.
+"""Time of one reading of the machine, which every trial takes several times a second.
 
 Run with: pytest benchmarks/suites/bench_host.py --benchmark-enable --benchmark-only
 """
@@ -13,7 +13,7 @@ from vnbench.measure.sampling import MAX_CPU_SHARE
 
 
 def test_read_the_host(benchmark: BenchmarkFixture) -> None:
-    """What costs more than this share of a period is read more rarely."""
+    """Time one reading. If it took longer than ``target_s``, readings would become rarer."""
     reader = HostReader()
     if reader.read() is None:
         pytest.skip("needs /proc")

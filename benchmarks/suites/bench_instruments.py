@@ -1,16 +1,16 @@
-"""What the instruments of a trial add to the steps that they measure.
+"""Time that a trial's instruments add to the steps that they measure.
 
 Run with: python benchmarks/suites/bench_instruments.py [--device cuda]
 
-Blocks of the same steps on resident batches alternate between two ways, in an order that is drawn anew for each pair:
+Blocks of the same steps on resident batches alternate between two ways, in random order within each pair:
 
-    measured   through a trial's block log, timed phase by phase and kept for the record, while another process
-               watches the machine: all that a trial does for each step
+    measured   through a trial's block log, timed by phase and kept for the record, while another process watches the
+               machine: everything that a trial does for each step
     bare       with a timer that does nothing, and nothing kept
 
-Each block runs between two synchronised edges, by the same clock. Read the ratio and its interval: a machine that other
-programs use widens the interval and leaves the ratio. What the timer's calls take by themselves stands below it, as a
-check that does not depend on the machine being quiet.
+Each block runs between two synchronisations, by the same clock. Read the ratio and its interval: other programs on the
+machine widen the interval but do not change the ratio. The time of the timer's calls alone is printed below it, as a
+check that does not need a quiet machine.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from vnbench.trial.step.switches import set_switches
 
 HEIGHT, WIDTH = 480, 3_200
 TARGETS = {"cpu": 0.02, "cuda": 0.005}
-"""Largest share of a step that the instruments may take."""
+"""Maximum share of a step that the instruments may take."""
 
 STEPS_PER_BLOCK = {"cpu": 1, "cuda": 20}
-"""As in compute trials: on the CPU each step is a block of its own."""
+"""Steps per block, as in compute trials: on the CPU each step is a block."""
 
 
 class SilentTimer:
-    """Measures nothing."""
+    """A timer that measures nothing."""
 
     def begin_block(self) -> None:
         pass
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def prepare(device_type: DeviceType) -> tuple[OptimizerStep, Iterator[Batch], list[StepShape]]:
-    """Return a warm step, its batches without end, and the shapes of the steps of one block."""
+    """Return a warm step, an endless iterator of its batches, and the shapes of the steps in one block."""
     device = torch.device(device_type)
     spec = ComputeSpec(
         device=device_type,
@@ -185,13 +185,13 @@ def report(
 
 
 def timer_calls_s(device: torch.device, *, num_steps: int = 1_000) -> float:
-    """Return the host's seconds per step for the timer's calls, around phases in which nothing happens."""
+    """Return the host's seconds per step for the timer's calls, around empty phases."""
     timer = make_timer(device)
     timer.begin_block()
     start = time.perf_counter()
     for _ in range(num_steps):
         timer.begin_step()
-        for phase in ("optimizer", *PHASES):  # the optimizer's is entered twice: to zero, and to step
+        for phase in ("optimizer", *PHASES):  # the optimizer's phase is entered twice: to zero gradients, and to step
             with timer.phase(phase):
                 pass
     calls_s = (time.perf_counter() - start) / num_steps
@@ -206,7 +206,7 @@ def synchronize(device: torch.device) -> None:
 
 @contextmanager
 def watcher(device_uuid: str | None) -> Iterator[Callable[[bool], None]]:
-    """Yield a function that has another process watch the machine, or stop watching, and waits until it does."""
+    """Yield a function that starts or stops another process's watch on the machine, and waits until that happened."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=watch_on_request, args=(theirs, device_uuid), daemon=True)

@@ -1,12 +1,14 @@
-"""What the loader's data path saves beside the plain way, and how its supply grows with workers.
+"""The loader's data path compared with the plain way, and the growth of its supply with workers.
 
 Run with: python benchmarks/suites/bench_loader.py [--device cuda] [--pairs 5]
 
-The plain way is what a project writes first: each example becomes a float32 image, an int64 target and a float32 mask,
-and a collate function pads them, through a DataLoader of torch with its defaults. Ours moves bytes and widens them on
-the device; that conversion is measured apart and added below, so that the comparison is whole. Blocks of both ways
-alternate in one run, in an order drawn anew for each pair: read the ratios, not the seconds. Ends with exit code 1
-where a target is missed.
+The plain way is what a project usually starts with: each example becomes a float32 image, an int64 target and a float32
+mask, and a collate function pads them in torch's DataLoader with its defaults. Ours moves bytes and converts them on
+the
+device; that conversion is measured separately and printed below, so that the comparison is complete. Blocks of both
+ways
+alternate in one run, in random order within each pair: read the ratios, not the seconds. The exit code is 1 if a target
+is missed.
 """
 
 from __future__ import annotations
@@ -41,17 +43,17 @@ HEIGHT, WIDTH, BATCH_SIZE, NUM_WORKERS = 640, 12_800, 16, 2
 PREFETCH = 2
 
 TARGETS = {"memory": 8.0, "files": 1.5}
-"""Least ratio of examples per second, decoded examples in memory and PNG files."""
+"""Minimum ratio of examples per second, for decoded examples in memory and for PNG files."""
 
 LEAST_GROWTH = 0.8
-"""Least supply of n workers over n times that of one, up to the number of cores."""
+"""Minimum supply of n workers over n times that of one, up to the number of cores."""
 
 Plain = tuple[Tensor, Tensor, Tensor]
-"""Image float32, target int64, mask float32 of an example (C, H, W) or (H, W), or of a batch."""
+"""Image float32, target int64 and mask float32 of an example, (C, H, W) or (H, W), or of a batch."""
 
 
 class InMemory(Dataset[Batch]):
-    """Ours, of decoded examples."""
+    """Our way, from decoded examples."""
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self._examples = examples
@@ -61,7 +63,7 @@ class InMemory(Dataset[Batch]):
 
 
 class PlainDataset(Dataset[Plain]):
-    """The plain way, of examples that a function returns."""
+    """The plain way, from examples that a function returns."""
 
     def __init__(self, example: Callable[[int], Example], *, size: int) -> None:
         self._example = example
@@ -78,7 +80,7 @@ class PlainDataset(Dataset[Plain]):
 
 
 def plain_collate(examples: Sequence[Plain]) -> Plain:
-    """Return a batch padded to its largest member."""
+    """Return a batch padded to its largest example."""
     height = max(target.shape[0] for _, target, _ in examples)
     width = max(target.shape[1] for _, target, _ in examples)
     images = torch.zeros(len(examples), 1, height, width)
@@ -116,14 +118,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def worst_case_corpus(folder: Path) -> Corpus:
-    """Return a corpus of as many worst-case examples as a batch holds."""
+    """Return a corpus of one batch of worst-case examples."""
     sizes = SizeDistribution(widths=PixelRange(start=WIDTH, stop=WIDTH), heights=PixelRange(start=HEIGHT, stop=HEIGHT))
     spec = CorpusSpec(num_examples=BATCH_SIZE, sizes=sizes, task="multiclass", seed=0)
     return build_corpus(spec, folder / "corpus")
 
 
 def read_plain(corpus: Corpus, index: int) -> Example:
-    """Return image and mask as anybody reads them."""
+    """Return image and mask, read in the plain way."""
     index %= BATCH_SIZE
     return np.asarray(Image.open(corpus.image_path(index))), np.asarray(Image.open(corpus.mask_path(index)))
 
@@ -166,7 +168,7 @@ def plain(example: Callable[[int], Example]) -> Iterator[object]:
 def compare(source: str, ours: Iterator[object], theirs: Iterator[object], num_pairs: int) -> bool:
     """Print the ratio of two loaders and its interval; return whether it meets its target.
 
-    While one is measured the other's workers are idle: they have as many batches ahead as they may.
+    While one is measured, the other's workers are idle, because they have prefetched as much as they may.
     """
     ratio, (ours_s, theirs_s) = paired(ours, theirs, num_pairs)
     print(f"| {source} | {BATCH_SIZE / theirs_s:.3g} | {BATCH_SIZE / ours_s:.3g} | {ratio} | {TARGETS[source]:g} |")
@@ -174,7 +176,7 @@ def compare(source: str, ours: Iterator[object], theirs: Iterator[object], num_p
 
 
 class Ratio:
-    """Mean of paired ratios, of their logarithms, with a 95 % interval."""
+    """Geometric mean of paired ratios with a 95 % interval."""
 
     def __init__(self, logs: Sequence[float]) -> None:
         estimate = mean(logs)
@@ -187,7 +189,7 @@ class Ratio:
 
 
 def paired(first: Iterator[object], second: Iterator[object], num_pairs: int) -> tuple[Ratio, tuple[float, float]]:
-    """Return seconds of the second over those of the first, and the mean seconds per batch of each."""
+    """Return the ratio of the second's seconds to the first's, and the mean seconds per batch of each."""
     logs, seconds = [], ([], [])  # type: tuple[list[float], tuple[list[float], list[float]]]
     for pair in range(num_pairs):
         order = random.Random(pair).sample((0, 1), 2)
@@ -200,7 +202,7 @@ def paired(first: Iterator[object], second: Iterator[object], num_pairs: int) ->
 
 
 def steady_seconds(batches: Iterator[object]) -> float:
-    """Return the seconds per batch once those that lay ready are gone."""
+    """Return the seconds per batch after the prefetched batches are used up."""
     for _ in range(NUM_WORKERS * PREFETCH + NUM_WORKERS):
         next(batches)
     count = 3 * NUM_WORKERS
@@ -208,13 +210,13 @@ def steady_seconds(batches: Iterator[object]) -> float:
     for _ in range(count):
         next(batches)
     seconds = (time.perf_counter() - start) / count
-    # The workers fill their lead again before another loader is measured.
+    # Let the workers prefetch again before another loader is measured.
     time.sleep(2 * seconds * PREFETCH * NUM_WORKERS)
     return seconds
 
 
 def show_conversion(examples: Sequence[Example], device: torch.device) -> None:
-    """Print what copy and conversion take on the device, once the batch is there."""
+    """Print the time of copy and conversion on the device for a ready batch."""
     batch = collate(examples)
 
     def convert() -> None:
@@ -231,7 +233,8 @@ def show_conversion(examples: Sequence[Example], device: torch.device) -> None:
 
 
 def show_growth(corpus: Corpus, num_cores: int, *, num_pairs: int) -> list[bool]:
-    """Print the supply of 2, 4, ... workers over that of one, up to the number of cores; return which are enough."""
+    """Print the supply of 2, 4, ... workers over that of one, up to the number of cores; return which meet the
+    target."""
     print("\n| workers | times one | of linear | least |\n|---|---:|---:|---:|")
     met = []
     for num_workers in itertools.takewhile(lambda count: count <= num_cores, (2, 4, 8, 16)):

@@ -1,9 +1,10 @@
-"""One epoch of the loader without workers, beside plain loops over the same files.
+"""One epoch of the loader without workers, compared with plain loops over the same files.
 
 Run with: pytest benchmarks/suites/bench_loader_path.py --benchmark-only
 
-The ratio of the loader to the first loop is what everything beyond decoding costs; to the second one, which pads as
-well, what the loader's own machinery costs. What workers add, at real sizes, is told by ``bench_loader.py``.
+The ratio of the loader to the first loop shows the cost of everything except decoding; the ratio to the second loop,
+which also pads, shows the cost of the loader's own machinery. ``bench_loader.py`` shows the effect of workers at real
+sizes.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def micro_batches(corpus: Corpus) -> Sequence[MicroBatch]:
 
 
 def decode_plainly(corpus: Corpus, index: int) -> Example:
-    """Return image and mask as anybody reads them."""
+    """Return image and mask, read in the plain way."""
     return np.asarray(Image.open(corpus.image_path(index))), np.asarray(Image.open(corpus.mask_path(index)))
 
 
@@ -60,7 +61,7 @@ def padded(corpus: Corpus, micro_batches: Sequence[MicroBatch]) -> list[Batch]:
 
 
 def loaded(corpus: Corpus, micro_batches: Sequence[MicroBatch]) -> list[Batch]:
-    """Return the batches of one epoch; the making of its loader is part of it."""
+    """Make a loader and return the batches of one epoch."""
     return list(make_loader(corpus, micro_batches, num_workers=0, pin_memory=False))
 
 

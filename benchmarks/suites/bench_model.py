@@ -1,8 +1,8 @@
-"""What the model's own loss and norm cost beside the plain versions of the same arithmetic, forward and backward.
+"""Cost of the model's own loss and norm compared with plain versions of the same arithmetic, forward and backward.
 
 Run with: pytest benchmarks/suites/bench_model.py --benchmark-only
 
-Every group is one comparison: its members compute the same numbers from the same input, which each of them asserts.
+Every group is one comparison: its members compute equal results from equal input, which each of them asserts.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ NUM_CLASSES = 3
 PIXELS = (1, 2)
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Loss of logits (B, K, H, W) and targets (B, H, W), a scalar."""
+"""Takes logits (B, K, H, W) and targets (B, H, W); returns a scalar."""
 
 
 def masked(logits_BKHW: Tensor, targets_BHW: Tensor) -> Tensor:
-    """Return ours. Every pixel is valid: only then do the versions without a mask compute the same.
+    """Return our loss with every pixel valid, because only then the versions without a mask compute the same.
 
-    Making the mask, a byte per pixel, is lost in the rest.
+    The time to make the mask, a byte per pixel, is negligible.
     """
     return tversky_loss_sum(logits_BKHW, targets_BHW, torch.ones_like(targets_BHW, dtype=torch.bool))
 
 
 def unmasked(logits_BKHW: Tensor, targets_BHW: Tensor) -> Tensor:
-    """Return ours without the mask: what it takes longer than this is the price of ragged batches."""
+    """Return our loss without the mask: the difference in time is the price of ragged batches."""
     losses_B: list[Tensor] = []
     for class_index, p_BHW in enumerate(logits_BKHW.softmax(dim=1).unbind(dim=1)):
         is_class_BHW = targets_BHW == class_index
@@ -48,7 +48,7 @@ def unmasked(logits_BKHW: Tensor, targets_BHW: Tensor) -> Tensor:
 
 
 def one_hot(logits_BKHW: Tensor, targets_BHW: Tensor) -> Tensor:
-    """Return what a project writes first: one-hot targets, and the three sums as the paper has them."""
+    """Return the loss in the plain way: one-hot targets and the three sums of the paper."""
     p_BKHW = logits_BKHW.softmax(dim=1)
     g_BKHW = F.one_hot(targets_BHW, NUM_CLASSES).permute(0, 3, 1, 2).to(p_BKHW.dtype)
     true_positives_BK = (p_BKHW * g_BKHW).sum((2, 3))
@@ -73,16 +73,16 @@ def test_tversky_loss(benchmark: BenchmarkFixture, loss: Loss) -> None:
     value, gradient_BKHW = benchmark(loss_and_gradient, loss)
     expected, expected_BKHW = loss_and_gradient(one_hot)
     torch.testing.assert_close(value, expected)
-    # A pixel's gradient is about one over the number of pixels, below any default tolerance.
+    # A pixel's gradient is about 1 / number of pixels, below any default tolerance.
     scale = expected_BKHW.abs().max().item()
     torch.testing.assert_close(gradient_BKHW, expected_BKHW, rtol=1e-4, atol=1e-4 * scale)
 
 
 def norm_pair(channels: int, precision: NormPrecision, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
-    """Return our norm and torch's of the same weights, brought to the precision that ours is told to compute in."""
+    """Return our norm, and torch's with the same weights in the precision in which ours computes."""
     generator = torch.Generator().manual_seed(1)
     ours = ExplicitGroupNorm(channels, num_groups=2, precision=precision)
-    # Whole eighths: bf16 holds them exactly.
+    # Multiples of an eighth, which are exact in bf16.
     for parameter in ours.parameters():
         parameter.data = torch.randint(1, 16, (channels,), generator=generator) / 8
     plain = nn.GroupNorm(2, channels, eps=EPSILON)
@@ -105,7 +105,7 @@ def test_group_norm(
     dtype: torch.dtype,
     norm: str,
 ) -> None:
-    """The large map shows the kernel; on the small one what switching autocast and converting cost by themselves."""
+    """Time both: the large map shows the kernel, the small one the cost of switching autocast and converting."""
     channels = size[0]
     shape = " x ".join(map(str, size))
     benchmark.group = f"group norm of {str(dtype).removeprefix('torch.')}, precision {precision}, {shape}"
@@ -116,11 +116,11 @@ def test_group_norm(
     gradient_BCHW = torch.randn(1, *size, generator=generator).to(output_dtype)
 
     def output_and_gradients(module: nn.Module) -> tuple[Tensor, ...]:
-        # Ours converts by itself; torch's module is handed what it computes in.
+        # Ours converts its input itself; torch's module gets the dtype that it computes in.
         y_BCHW = module(x_BCHW if module is ours else x_BCHW.to(output_dtype))
         return y_BCHW, *torch.autograd.grad(y_BCHW, (x_BCHW, *module.parameters()), gradient_BCHW)
 
     found = benchmark(output_and_gradients, ours if norm == "explicit" else plain)
     expected = output_and_gradients(plain)
-    # The gradients of our parameters are in fp32, those of torch's module in the dtype it was brought to.
+    # The gradients of our parameters are in fp32, those of torch's module in its own dtype.
     torch.testing.assert_close(found, expected, rtol=0, atol=0, check_dtype=False)

@@ -1,4 +1,4 @@
-"""Planning from 1,000 records, beside fitting them; the target is under 2 s, of which fitting is the larger part."""
+"""Planning from 1,000 records compared with fitting them; the target is under 2 s, most of it for fitting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VALUES = {"examples": 15_000, "epochs": 50, "window": 43_200.0, "interruptions":
 
 @pytest.fixture(name="records", scope="module")
 def _records() -> Sequence[TrialRecord]:
-    """Return compute trials of a GPU in many processes, and the worst case of each family."""
+    """Return compute trials of a GPU in many processes, and each family's worst case."""
     gpu = {"device": "cuda", "model": "veernet"}
     levers = [
         {"micro_batch_size": micro, "precision": precision, "checkpointing": checkpointing}
@@ -48,7 +48,7 @@ def _records() -> Sequence[TrialRecord]:
 
 
 def anew(records: Sequence[TrialRecord]) -> tuple[tuple[list[TrialRecord]], dict[str, Any]]:
-    """Return copies: what was worked out of a record is kept with it."""
+    """Return copies, because results are cached with each record."""
     return (list(map(replace, records)),), {}
 
 

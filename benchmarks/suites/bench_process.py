@@ -1,11 +1,11 @@
-"""What a fresh process costs a trial, beyond the steps that it runs.
+"""Cost of a fresh process for a trial, beyond its steps.
 
 Run with: python benchmarks/suites/bench_process.py [--device cuda]
 
-Small trials run one after the other, each in a process of its own, as in a sweep. From the wall clock of each the times
-of its steps are taken, warm-up included; what is left is the process: its start, that of torch and CUDA, the model, the
-data, the record's way back, the end. A process that answers at once shows what of it no trial can avoid. The first
-of all processes starts the forkserver, which imports torch once for all; it stands by itself.
+Small trials run one after the other, each in its own process, as in a sweep. The times of a trial's steps, including
+warm-up, are subtracted from its wall-clock time. The rest is the process: its start, that of torch and CUDA, the model,
+the data, the record's return, the end. A process that answers at once shows the part that no trial can avoid. The first
+process starts the forkserver, which imports torch once for all; it is listed separately.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vnbench.sweep.runner import probe_environment, run_trial
 from vnbench.units import PixelRange
 
 TARGETS_S = {"cpu": 2.0, "cuda": 4.0}
-"""Most that a trial may take beyond its steps."""
+"""Maximum seconds that a trial may take beyond its steps."""
 
 SIZES = SizeDistribution(widths=PixelRange(start=3_200, stop=3_840), heights=PixelRange(start=480, stop=544))
 TIMEOUT_S = 600.0
@@ -62,12 +62,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def answer_at_once(payload: str) -> str:
-    """Be a child that does nothing."""
+    """Return at once, as a child that does nothing."""
     return payload
 
 
 def trial_times_s(spec: TrialSpec, corpus: Corpus, environment: Environment, *, replicate: int) -> tuple[float, float]:
-    """Return the wall clock of a trial and the sum of its steps' times, in seconds."""
+    """Return the wall-clock time of a trial and the sum of its steps' times, in seconds."""
     directory = str(corpus.directory) if spec.kind == "training" else None
     task = TrialTask(spec=spec, replicate=replicate, attempt=0, corpus_directory=directory)
     start = time.monotonic()

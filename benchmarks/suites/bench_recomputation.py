@@ -1,10 +1,11 @@
-"""What checkpointing and the norm's kernel cost and save: the time of a step side by side, its peak at the worst case.
+"""Cost and savings of checkpointing and of the norm's kernel: the time of a step, and its peak at the worst case.
 
 Run with: python benchmarks/suites/bench_recomputation.py    (some ten minutes on two cores)
 
-Times are of one network on one canvas, all configurations in turn in a drawn order, so that what disturbs the machine
-hits all alike; ratios are of the medians. On the CPU they are seconds of its processors. Peaks and operators are
-traced: no memory is taken. ``--device cuda`` times on a GPU; peaks are of the CPU's operators all the same.
+All configurations of one network on one canvas are timed in turn in random order, so that disturbances affect all
+alike;
+ratios are those of the medians. On the CPU, times are CPU seconds. Peaks and operators are traced, which needs no
+memory. ``--device cuda`` times on a GPU; peaks still come from the CPU's operators.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ WORST_CASE = (640, 12_800)
 """Height and width in pixels of the traced canvas."""
 
 CANVAS: dict[DeviceType, tuple[int, int]] = {"cpu": (640, 4800), "cuda": (640, 6400)}
-"""Of the timed one: on small ones Python, which recomputes operator by operator, counts with the kernels."""
+"""Height and width in pixels of the timed canvas: on smaller ones, Python's time to recompute operators matters."""
 
 
 PRECISIONS: list[tuple[Precision, NormPrecision]] = [("fp32", "fp32"), ("bf16", "fp32"), ("bf16", "input")]
-"""Of the arithmetic and of the norms."""
+"""Precisions of the arithmetic and of the norms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class Way:
 
 
 WAYS = [Way(norm_kernel=kernel, checkpointing=one) for kernel in NORM_KERNELS for one in CHECKPOINTINGS]
-"""The first is plain: what the others are held against."""
+"""Ways to compute the step. The first is plain; the others are compared with it."""
 
 
 def main() -> int:
@@ -103,7 +104,7 @@ def base(device: DeviceType) -> TrialSpec:
 
 
 def worst_case(spec: TrialSpec) -> MemorySpec:
-    """Return the traced memory trial of a spec's levers."""
+    """Return the traced memory trial for a spec's levers."""
     return MemorySpec(
         device="cpu",
         model=spec.model,
@@ -122,7 +123,7 @@ def worst_case(spec: TrialSpec) -> MemorySpec:
 
 
 def times_s(specs: list[TrialSpec], *, repeats: int) -> list[list[float]]:
-    """Return the times of a step of each spec, behind one that is not timed, in a drawn order."""
+    """Return the step times of each spec after an untimed step, measured in random order."""
     set_switches(specs[0])
     device = torch.device(specs[0].device)
     height, width = CANVAS[specs[0].device]
@@ -139,7 +140,7 @@ def times_s(specs: list[TrialSpec], *, repeats: int) -> list[list[float]]:
 
 
 def seconds_of(step: OptimizerStep, batch: Batch) -> float:
-    """Return the seconds of one step: on the CPU those of its processors, which a busy machine hardly changes."""
+    """Return the seconds of one step; on the CPU its CPU time, which other load hardly changes."""
     timer = make_timer(step.device)
     start_s = time.process_time()
     timer.begin_block()

@@ -1,7 +1,8 @@
-"""A report of 10,000 records beside reading them, and its planner beside the command that it stands for.
+"""A report of 10,000 records compared with reading them, and its planner compared with the equivalent command.
 
-The targets: a report of 10,000 records in under 20 s on two cores, with a page of under 5 MB; a control of the page is
-answered within 100 ms. The planner's part needs Chromium and playwright (pip install -e '.[dev]').
+Targets: a report of 10,000 records in under 20 s on two cores, with a page of under 5 MB; a response to a control on
+the
+page within 100 ms. The planner's part needs Chromium and playwright (pip install -e '.[dev]').
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ MAX_PAGE_BYTES = 5_000_000
 SHIPPED = Path(__file__).parents[2] / "results/cpu-amd-epyc/wallclock.jsonl"
 
 ROUNDS = 20
-"""Changes of a control in one measurement of the page: its clock is coarse."""
+"""Changes of a control per measurement of the page, because its clock is coarse."""
 
 
 def records_of_a_gpu() -> list[TrialRecord]:
-    """Return the trials of a campaign on a GPU: half of them training, half computing, and what loads and fits."""
+    """Return the trials of a campaign on a GPU: half of them training, half computing, and loader and memory trials."""
     gpu = {"device": "cuda", "model": "veernet"}
     precisions = (("fp32", "fp32"), ("bf16", "fp32"), ("bf16", "input"))
     levers: list[dict[str, Any]] = [

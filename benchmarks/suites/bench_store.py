@@ -1,9 +1,9 @@
-"""What a results file costs: appending a record beside a bare write, loading beside the parsing of its lines.
+"""Cost of a results file: appending a record compared with a bare write, loading compared with parsing its lines.
 
 Run with: pytest benchmarks/suites/bench_store.py --benchmark-only
 
-Every group is one comparison. Appending waits for the disk on both sides: read the ratio of the medians. What it takes
-beyond the disk is mostly the encoding, which has a group of its own.
+Every group is one comparison. Both ways of appending wait for the disk, so read the ratio of the medians. Most of the
+time beyond the disk is encoding, which has its own group.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NUM_APPENDS = 200
 
 @pytest.fixture(scope="module")
 def records() -> tuple[TrialRecord, ...]:
-    """Return measured records of every kind, each repeated as further processes until there are enough."""
+    """Return measured records of every kind, repeated as further processes until there are enough."""
     measured = load_all([RESULTS]).records
     copies = enumerate(itertools.islice(itertools.cycle(measured), NUM_RECORDS))
     return tuple(replace(record, replicate=number) for number, record in copies)

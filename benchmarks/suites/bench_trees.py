@@ -1,10 +1,10 @@
-"""What reading and reporting take in this source tree and in another one, as ratios of one run.
+"""Time of reading and reporting in this source tree and in another one, as ratios from one run.
 
 Run with: python benchmarks/suites/bench_trees.py OTHER [--rounds N]
 
-OTHER is the folder of another checkout of vnbench, such as ``git worktree add /tmp/old REVISION`` makes. Both read the
-records that ship, and read and report the same file of many records. Each measurement is a fresh process; the trees
-take turns, so that a machine which slows down slows both. The shortest of the rounds counts.
+OTHER is the folder of another checkout of vnbench, for example from ``git worktree add /tmp/old REVISION``. Both read
+the shipped records, and read and report the same file of many records. Each measurement is a fresh process; the trees
+take turns, so that a machine that slows down slows both. The shortest round counts.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def seconds_in(tree: Path, code: str, paths: Sequence[Path], *, out: Path) -> float:
-    """Return what a piece of code says that it took, run by a fresh process with the package of a source tree."""
+    """Return the seconds that a piece of code reports, run in a fresh process with the package of a source tree."""
     done = subprocess.run(
         [sys.executable, "-c", code, str(out), *map(str, paths)],
         env=os.environ | {"PYTHONPATH": str(tree.resolve())},
