@@ -51,17 +51,19 @@ STOPPED = 1
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("campaign", type=Path, help="definition, as benchmarks/campaign/campaign_cuda.toml")
+    parser.add_argument("campaign", type=Path, help="definition, such as benchmarks/campaign/campaign_cuda.toml")
     parser.add_argument("--results", type=Path, help="folder of the records")
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder of the reports")
     parser.add_argument("--minutes", type=float, help="stop after this time [no limit; 8 in a rehearsal]")
+    parser.add_argument("--again", metavar="NAME", action="append", default=[], help="run this step even if it is done")
+    parser.add_argument("--go-on", action="store_true", help="continue although a step that must pass failed")
+    parser.add_argument("--archive", type=Path, metavar="FILE.tgz", help="archive everything worth bringing home")
     parser.add_argument(
-        "--again", metavar="NAME", action="append", default=[], help="run this step whether done or not"
-    )
-    parser.add_argument("--go-on", action="store_true", help="go on though a step failed that must pass")
-    parser.add_argument("--archive", type=Path, metavar="FILE.tgz", help="keep all that is worth bringing home here")
-    parser.add_argument(
-        "--archive-limit", type=float, metavar="MIB", default=ARCHIVE_MIB, help=f"its size [{ARCHIVE_MIB:.0f}]"
+        "--archive-limit",
+        type=float,
+        metavar="MIB",
+        default=ARCHIVE_MIB,
+        help=f"maximum size [{ARCHIVE_MIB:.0f}]",
     )
     parser.add_argument("--rehearse", action="store_true", help="show what each call would bring home; run nothing")
     parser.add_argument("--draw", action="store_true", help="make the reports from the records")
@@ -105,7 +107,7 @@ def main(arguments: Sequence[str]) -> int:
             keep=lambda: keep(archive, options.results),
         )
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
+        print("interrupted; the same command continues", file=sys.stderr)
         return INTERRUPTED
     except MustPassError as error:
         print(why_stopped(error, log_of(options.results, error.step)), file=sys.stderr)
@@ -150,10 +152,10 @@ def why_stopped(error: MustPassError, log: Path) -> str:
     name, outcome = error.step.name, error.outcome
     if outcome is None:
         return f"{name} must pass before all others, and needs {error.step.least_minutes:g} minutes"
-    lines = [f"{name} must pass and did not: {outcome.faults or 'out of time'}; nothing else is begun"]
+    lines = [f"{name} must pass and did not: {outcome.faults or 'out of time'}; no other step starts"]
     lines += [f"  {line}" for line in dict.fromkeys(causes(log.with_suffix(".json")))]
     tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-    return "\n".join([*lines, *(f"  {log.name}: {line}" for line in tail), "mend it, or write --go-on"])
+    return "\n".join([*lines, *(f"  {log.name}: {line}" for line in tail), "fix it, or write --go-on"])
 
 
 def causes(report: Path) -> list[str]:

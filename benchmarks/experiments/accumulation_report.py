@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--results", type=Path, required=True, help="records of the sweep")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument(REPORT_ONLY, action="store_true", help="measure nothing, write the report anew")
+    parser.add_argument(REPORT_ONLY, action="store_true", help="measure nothing, rewrite the report")
     options = parser.parse_args(arguments)
 
     if not options.report_only:
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     records = load_all(placed(options.results)).records
     rows = rows_of(records)
     if extra := {*varying([row.summary.spec for row in rows])} - {"sampler", "micro_batch_size"}:
-        print(f"{options.results}: its trials differ in {', '.join(sorted(extra))} too", file=sys.stderr)
+        print(f"{options.results}: its trials also differ in {', '.join(sorted(extra))}", file=sys.stderr)
         return 2
     if not any(row.summary.num_processes for row in rows):
         print(f"{options.results}: holds no training trial with a valid time", file=sys.stderr)

@@ -98,6 +98,8 @@ def figures_of(record: TrialRecord) -> dict[str, float]:
 
 
 def over_processes(processes: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
-    """Return the mean of each figure over processes, each of which is one observation: all of them run the same steps,
-    so that steps take different times is no uncertainty."""
+    """Return the mean of each figure over processes.
+
+    Each process is one observation: all run the same steps, so differences between steps are not an uncertainty.
+    """
     return {name: mean([one[name] for one in processes]) for name in processes[0]} if processes else {}

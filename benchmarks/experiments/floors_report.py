@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("records", type=Path, nargs="+", help="results files with compute trials")
     parser.add_argument("--results", type=Path, required=True, help="file for the ceilings")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
-    parser.add_argument(REPORT_ONLY, action="store_true", help="take the ceilings that the file holds")
+    parser.add_argument(REPORT_ONLY, action="store_true", help="use the ceilings in the file")
     options = parser.parse_args(arguments)
 
     try:

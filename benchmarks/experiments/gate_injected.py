@@ -97,7 +97,7 @@ INJECTIONS = (
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="JSON file of what the gate said")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file for the gate's verdicts")
     options = parser.parse_args(arguments)
     found = []
     with tempfile.TemporaryDirectory(prefix="vnbench-injected-") as name:

@@ -52,7 +52,7 @@ MARKERS = {"gate": "o", "mean 5%": "s", "min 5%": "^", "rank test": "D", "rank +
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+", help="sweeps of one revision")
-    parser.add_argument("--injected", type=Path, required=True, help="what gate_injected.py wrote")
+    parser.add_argument("--injected", type=Path, required=True, help="output of gate_injected.py")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args(arguments)
 

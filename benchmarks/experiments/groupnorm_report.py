@@ -91,7 +91,7 @@ READINGS: tuple[Reading, ...] = ("channels per group", "groups")
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, required=True, help="file for what was measured")
+    parser.add_argument("--results", type=Path, required=True, help="file for the measurements")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args(arguments)

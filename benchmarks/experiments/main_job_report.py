@@ -93,10 +93,10 @@ class Run:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, required=True, help="JSON file of what is measured")
+    parser.add_argument("--results", type=Path, required=True, help="JSON file for the measurements")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
-    parser.add_argument("--only", help="name of one condition to measure anew; the others stay as they are")
-    parser.add_argument(REPORT_ONLY, action="store_true", help="draw the page from what was measured before")
+    parser.add_argument("--only", help="name of one condition to measure again; the others are kept")
+    parser.add_argument(REPORT_ONLY, action="store_true", help="draw the page from an earlier run")
     options = parser.parse_args(arguments)
     document: dict[str, Any] = (
         json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else {"runs": []}

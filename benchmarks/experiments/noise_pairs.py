@@ -50,7 +50,7 @@ class Pair:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
-    parser.add_argument("--calibration", type=int, default=10, help="processes per spec that state the spread")
+    parser.add_argument("--calibration", type=int, default=10, help="processes per spec that give the spread")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args(arguments)
 

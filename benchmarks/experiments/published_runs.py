@@ -56,7 +56,7 @@ RUNS = (
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, nargs="*", help="measured devices to set beside, one file each")
+    parser.add_argument("results", type=Path, nargs="*", help="records of measured devices to compare, one file each")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args(arguments)
     blocks = [

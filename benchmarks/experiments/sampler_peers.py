@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         peers = [importlib.import_module(name) for name in PEER_MODULES]
     except ImportError as error:
-        print(f"{error}: the samplers to compare with come with {INSTALL}", file=sys.stderr)
+        print(f"{error}: install the samplers to compare with: {INSTALL}", file=sys.stderr)
         return 2
 
     panels = {

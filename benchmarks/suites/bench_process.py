@@ -40,7 +40,7 @@ TIMEOUT_S = 600.0
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--trials", type=int, default=10, help="of each kind")
+    parser.add_argument("--trials", type=int, default=10, help="number of trials of each kind")
     options = parser.parse_args(arguments)
     if options.trials < 1:
         parser.error(f"--trials {options.trials}: must be at least 1")

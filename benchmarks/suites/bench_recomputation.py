@@ -62,7 +62,7 @@ WAYS = [Way(norm_kernel=kernel, checkpointing=one) for kernel in NORM_KERNELS fo
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--repeats", type=int, default=3, help="timed steps of each way")
+    parser.add_argument("--repeats", type=int, default=3, help="timed steps per configuration")
     options = parser.parse_args()
 
     print("| precision | norm in | kernel | checkpointing | peak | of plain | operators | step, ms | of plain |")

@@ -42,10 +42,10 @@ print(time.perf_counter() - start)
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, metavar="OTHER")
-    parser.add_argument("--rounds", type=int, default=5, help="processes of each measurement in each tree")
+    parser.add_argument("--rounds", type=int, default=5, help="processes per measurement and tree")
     options = parser.parse_args(arguments)
     if not (options.other / "vnbench").is_dir():
-        parser.error(f"{options.other}: this is no checkout of vnbench; make one with git worktree add")
+        parser.error(f"{options.other}: this is not a checkout of vnbench; make one with git worktree add")
 
     shipped = sorted((TREE / "results").glob("*/*.jsonl"))
     with tempfile.TemporaryDirectory(prefix="vnbench-bench-") as folder:

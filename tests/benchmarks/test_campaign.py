@@ -109,7 +109,7 @@ def test_a_campaign_that_is_ended_leaves_nothing_at_work(tmp_path: Path, sent: s
     wait_for(kept)
     if sent == signal.SIGINT:
         assert "long  not run" in out
-        assert err.splitlines()[-1] == "interrupted; the same command goes on"
+        assert err.splitlines()[-1] == "interrupted; the same command continues"
 
 
 def wait_for(path: Path) -> None:
@@ -235,7 +235,7 @@ def test_what_must_pass_ends_the_call_at_a_crash_and_names_it(
     definition.write_text(text)
     assert run_campaign(definition, tmp_path / "results") == campaign.STOPPED
     captured = capsys.readouterr()
-    assert "one must pass and did not: 1 crashed; nothing else is begun" in captured.err
+    assert "one must pass and did not: 1 crashed; no other step starts" in captured.err
     assert captured.err.count("compute bf16: crashed: no such device") == 1
     assert "compute fp32" not in captured.err
     assert "two  not run" in captured.out

@@ -347,8 +347,8 @@ def test_sixteen_bits_hold_classes_up_to_255(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "told"),
     [
-        (np.nan, "holds pixels that are no numbers"),
-        (np.inf, "holds pixels that are no numbers"),
+        (np.nan, "holds NaN or infinite pixels"),
+        (np.inf, "holds NaN or infinite pixels"),
         (-1.0, "holds numbers from -1 to 3; classes are whole numbers"),
         (1e12, r"holds numbers from 0 to 1e\+12; classes are whole numbers"),
         (0.5, r"holds numbers from 0 to 3; classes are whole numbers"),

@@ -229,7 +229,7 @@ def classes_of(image: ImageFile) -> NDArray[np.uint8]:
             raise CorpusError("holds colours instead of classes; save the number of each pixel's class as gray")
         pixels = pixels[..., 0]
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise CorpusError("holds pixels that are no numbers (NaN or infinite); write the class of each pixel")
+        raise CorpusError("holds NaN or infinite pixels; write the class of each pixel")
     with np.errstate(invalid="ignore"):  # numbers that do not fit into a byte are reported below
         is_whole = pixels.dtype in (np.bool_, np.uint8) or bool((pixels == pixels.astype(np.uint8)).all())
     if not is_whole:
