@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from vnbench.errors import CorpusError
-from vnbench.images.decoding.gray_files import check_header, encode, is_whole, look_at, read_gray, read_mask, read_size
+from vnbench.images.decoding.gray_files import check_header, encode, is_whole, look_at, read_gray, read_mask
 from vnbench.images.decoding.gray_tiff import THRESHOLD
 from vnbench.images.drawing.raster import draw_example
 from vnbench.records.spec.words import IMAGE_FORMATS, ImageFormat
@@ -116,7 +116,7 @@ def test_masks_are_classes_as_they_are(tmp_path: Path) -> None:
 
 def test_a_file_of_no_known_kind_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"image\.jp2: is not an image file; supported are \.png, \.tif"):
-        read_size(tmp_path / "image.jp2")
+        look_at(tmp_path / "image.jp2")
 
 
 @pytest.mark.parametrize(("ending", "content"), [("jpg", "PNG"), ("png", "JPEG"), ("png", "TIFF")])
@@ -140,7 +140,8 @@ def test_a_png_with_a_colour_profile_or_text_of_any_size_is_read(
         path.write_bytes(whole[:-END_BYTES] + text + whole[-END_BYTES:])
     else:
         Image.fromarray(image_HW).save(path, icc_profile=bytes(1_500_000))
-    assert read_size(path) == SIZE
+    header = look_at(path)
+    assert (header.height, header.width) == SIZE
     assert np.array_equal(read_gray(path, expected_size=SIZE), image_HW)
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(CorpusError, match=r"image\.png: does not decode"):

@@ -140,16 +140,6 @@ def check_header(header: Header, path: Path, *, expected_size: tuple[int, int], 
         raise CorpusError(f"{path}: {problem}")
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Return height and width in pixels of an upright image, from its header alone.
-
-    Raises:
-        CorpusError: as ``look_at``.
-    """
-    header = look_at(path)
-    return header.height, header.width
-
-
 def _header(image: ImageFile) -> Header:
     if isinstance(image, PngImageFile) and image.tile and image.fp is not None and "exif" not in image.info:
         late = exif_behind_pixels(image.fp, image.tile[0][2])
