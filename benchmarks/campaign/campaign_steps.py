@@ -105,10 +105,6 @@ class State:
         """Return the last outcome of a step; None if it never ran."""
         return self._outcomes.get(name)
 
-    def is_done(self, name: str) -> bool:
-        """Return whether a step needs no further run."""
-        return name in self._outcomes and self._outcomes[name].is_done
-
     def note(self, name: str, outcome: Outcome) -> Outcome:
         """Store the outcome of a step, and return it as stored."""
         turn = 1 + max((one.turn for one in self._outcomes.values()), default=0)
