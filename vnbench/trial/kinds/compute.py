@@ -10,8 +10,7 @@ from dataclasses import replace
 import torch
 
 from vnbench.batching.alignment import align
-from vnbench.images.drawing.raster import draw_example
-from vnbench.loading.collate import Batch, collate, to_device
+from vnbench.loading.collate import Batch, to_device
 from vnbench.records.readings import CanvasReading, MemoryReading, Stop
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import ComputeSpec
@@ -21,6 +20,7 @@ from vnbench.trial.instruments.memory import cuda_memory, process_memory, proces
 from vnbench.trial.instruments.timing import make_timer
 from vnbench.trial.kinds.blocks import BlockLog, StepShape
 from vnbench.trial.kinds.flops import FlopModel
+from vnbench.trial.kinds.memory import drawn_batch
 from vnbench.trial.kinds.stopping import Stopping
 from vnbench.trial.step.network import SMALLEST_SIDE
 from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
@@ -116,8 +116,8 @@ def _measure_until_known(
 
 def _resident_batch(spec: ComputeSpec, size: tuple[int, int], device: torch.device) -> Batch:
     height, width = size
-    example = draw_example(seed=spec.seed, index=0, height=height, width=width, task=spec.task)
-    return to_device(collate([example] * spec.batch_size), device, non_blocking=False)
+    batch = drawn_batch(spec, height=height, width=width, num_examples=spec.batch_size)
+    return to_device(batch, device, non_blocking=False)
 
 
 def _shape(spec: ComputeSpec, size: tuple[int, int]) -> StepShape:
