@@ -42,7 +42,7 @@ Entry = tuple[Stamp, Any]
 """A file's stamp when it was read, and the result in JSON values."""
 
 Progress = Callable[[int, int], None]
-"""Called with the number of files read and the number of files to read."""
+"""Called with the number of files (or examples) done and the number to do."""
 
 
 def content_digests(names: Sequence[str], *, root: Path, on_progress: Progress | None = None) -> list[str]:

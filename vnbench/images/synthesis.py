@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -29,6 +29,7 @@ from vnbench.images.corpus import (
 from vnbench.images.decoding.gray_files import encode, is_whole
 from vnbench.images.decoding.gray_png import encode_mask
 from vnbench.images.drawing.raster import GENERATOR_VERSION, draw_example
+from vnbench.images.known_files import Progress
 from vnbench.images.manifest import ManifestRow, format_manifest
 from vnbench.images.splits import validation_indices
 from vnbench.records.spec.words import TASKS, ImageFormat, Task
@@ -50,9 +51,6 @@ MAX_THREADS = 8
 
 STALE_PART_AGE_S = 600.0
 """Age at which an unfinished file must be from a killed process: writing a file takes a second."""
-
-Progress = Callable[[int, int], None]
-"""Called with the number of finished examples and the number of all examples."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
