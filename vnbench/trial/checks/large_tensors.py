@@ -110,9 +110,9 @@ def compare_with_parts(
 ) -> LargeTensorReading:
     """Return the reading with the differences between a pass and the same examples in parts with small tensors.
 
-    There are two halves, or as many parts as needed. The tolerance is that of a step on a small canvas. No comparison
-    is made if it does not fit into memory, if no division makes tensors small enough, or if examples affect each other
-    (as with BatchNorm).
+    The parts are two halves, or more if needed. The tolerance is that of a step on a small canvas. No comparison is
+    made if it does not fit into memory, if no division makes tensors small enough, or if examples affect each other (as
+    with BatchNorm).
     """
     part_size = INDEX_LIMIT // math.ceil(reading.num_elements / reading.num_examples)
     part_size = min(part_size, math.ceil(reading.num_examples / 2))
