@@ -117,7 +117,7 @@ def check_shared_memory(micro_batches: Sequence[MicroBatch], *, num_workers: int
         multiprocessing.get_context("fork").Lock()
     except OSError as error:
         raise LoaderError(
-            f"{SHARED_MEMORY} cannot hold the queues of worker processes ({error.strerror}); "
+            f"{SHARED_MEMORY} has no room for the queues of worker processes ({error.strerror}); "
             "write --num-workers 0 or --worker-kind threads, or mount it"
         ) from error
     padded_pixels_M = np.array([one.padded_pixels for one in micro_batches], dtype=np.int64)
@@ -154,7 +154,7 @@ def allow_open_files(*, num_workers: int, prefetch_factor: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise LoaderError(
-            f"this process may open only {hard:,} files (ulimit -Hn), and --num-workers {num_workers} with "
+            f"this process may have only {hard:,} files open (ulimit -Hn), and --num-workers {num_workers} with "
             f"--prefetch-factor {prefetch_factor} needs {needed:,}; write fewer --num-workers, a smaller "
             "--prefetch-factor or --worker-kind threads, or raise the limit"
         )
