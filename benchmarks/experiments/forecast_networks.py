@@ -1,7 +1,7 @@
-"""Segmentation networks whose memory others have published, written anew from their papers and configurations.
+"""Segmentation networks with published memory figures, re-implemented from their papers and configurations.
 
-Each is built with torch alone, as it was trained: batch normalisation in place of its synchronised form, activations in
-place where they were, an auxiliary head where there was one, and logits brought to the size of the labels before the
+Each uses torch alone and is built as it was trained: with batch normalisation instead of its synchronised form,
+in-place activations and an auxiliary head where the original had them, and logits resized to the labels before the
 loss. Feature maps are (B, C, H, W).
 """
 
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 RATES = (1, 12, 24, 36)
-"""Dilations of DeepLabV3's pyramid."""
+"""Dilation rates of DeepLabV3's pyramid."""
 
 POOLS = (1, 2, 3, 6)
-"""Sides of PSPNet's pooled maps."""
+"""Side lengths of PSPNet's pooled maps."""
 
 
 def conv_bn(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    """Return convolution, batch normalisation and ReLU in place; the map keeps its size but for the stride."""
+    """Return convolution, batch normalisation and in-place ReLU; the map keeps its size except for the stride."""
     padding = dilation * (kernel // 2)
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False),
@@ -34,16 +34,16 @@ def conv_bn(in_channels: int, out_channels: int, kernel: int, *, stride: int = 1
 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Return a map brought to a size by bilinear interpolation."""
+    """Return a map resized by bilinear interpolation."""
     return functional.interpolate(x, size=list(size), mode="bilinear", align_corners=False)
 
 
 class OlderSoftmax(torch.autograd.Function):
-    """Softmax as torch before 1.11 took its gradient: tools/autograd/derivatives.yaml handed it the input, whole."""
+    """Softmax with the gradient of torch before 1.11, which kept the whole input (tools/autograd/derivatives.yaml)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dim: int, is_log: bool) -> Tensor:
-        """Return the softmax of a dimension, or its logarithm."""
+        """Return the softmax along a dimension, or its logarithm."""
         y = x.log_softmax(dim) if is_log else x.softmax(dim)
         ctx.save_for_backward(x, y)
         ctx.dim, ctx.is_log = dim, is_log
@@ -58,13 +58,13 @@ class OlderSoftmax(torch.autograd.Function):
 
 
 def older_softmax(x: Tensor, *, dim: int, is_log: bool = False) -> Tensor:
-    """Return the softmax of a dimension, or its logarithm, with what the backward pass of older versions needed."""
+    """Return the softmax along a dimension, or its logarithm, with the memory of older versions' backward pass."""
     y: Tensor = OlderSoftmax.apply(x, dim, is_log)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return y
 
 
 class FcnHead(nn.Module):
-    """Convolutions and a classifier; their input may be put beside their output (Long and others 2015)."""
+    """Convolutions and a classifier; the input may be concatenated with the output (Long et al. 2015)."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class FcnHead(nn.Module):
 
 
 class PyramidHead(nn.Module):
-    """Branches over one map that are put beside each other: pooled (Zhao and others 2017) or dilated (Chen 2017)."""
+    """Concatenated branches over one map, pooled (Zhao et al. 2017) or dilated (Chen et al. 2017)."""
 
     def __init__(
         self, in_channels: int, channels: int, classes: int, *, branches: Sequence[nn.Module], keeps: bool
@@ -127,7 +127,7 @@ def aspp_head(in_channels: int, channels: int, classes: int) -> PyramidHead:
 
 
 class UNet(nn.Module):
-    """Five stages of two convolutions, 64 to 1,024 channels, and four that bring them back (Ronneberger 2015)."""
+    """Five stages of two convolutions, 64 to 1,024 channels, and four decoder stages (Ronneberger et al. 2015)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class UNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the maps of the decoder, from the deepest to that of the input's size."""
+        """Return the maps of the decoder, from the deepest one to the one of the input's size."""
         skips = []
         for number, stage in enumerate(self.down):
             x = stage(self.halve(x) if number else x)
@@ -156,7 +156,7 @@ class UNet(nn.Module):
 
 
 class Residual(nn.Module):
-    """A residual block: two convolutions of 3 x 3, or three with a narrow one (He and others 2016)."""
+    """A residual block of two 3 x 3 convolutions, or a bottleneck block of three (He et al. 2016)."""
 
     def __init__(self, in_channels: int, width: int, *, expansion: int, stride: int, dilation: int) -> None:
         super().__init__()
@@ -183,8 +183,7 @@ class Residual(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A residual network whose stem has three convolutions of 3 x 3, and whose last stages may be dilated instead of
-    halved."""
+    """A residual network with a stem of three 3 x 3 convolutions; late stages may be dilated instead of strided."""
 
     def __init__(self, depth: int, *, strides: Sequence[int], dilations: Sequence[int]) -> None:
         super().__init__()
@@ -196,7 +195,7 @@ class ResNet(nn.Module):
         channels = 64
         for number, (blocks, stride, dilation) in enumerate(zip(numbers, strides, dilations, strict=True)):
             width = 64 * 2**number
-            # The first block of a stage that is dilated anew keeps half of the dilation.
+            # The first block of a newly dilated stage has half the dilation.
             first = dilation // 2 if dilation > 1 else dilation
             stage = [Residual(channels, width, expansion=expansion, stride=stride, dilation=first)]
             channels = width * expansion
@@ -217,14 +216,14 @@ class ResNet(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Leaves the branch of some examples out (Huang and others 2016)."""
+    """Drops the branch for some examples (Huang et al. 2016)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the branch, of some examples 0."""
+        """Return the branch, with zeros for some examples."""
         if self.rate == 0.0:
             return x
         kept = 1 - self.rate
@@ -234,7 +233,7 @@ class DropPath(nn.Module):
 
 
 class ReducedAttention(nn.Module):
-    """Attention of all tokens to a map that is smaller by a ratio, by plain products (Xie and others 2021)."""
+    """Attention of all tokens to a map reduced by a ratio, with plain matrix products (Xie et al. 2021)."""
 
     def __init__(self, width: int, heads: int, ratio: int) -> None:
         super().__init__()
@@ -262,7 +261,7 @@ class ReducedAttention(nn.Module):
 
 
 class MixBlock(nn.Module):
-    """A transformer's block whose hidden layer holds a depthwise convolution (Xie and others 2021)."""
+    """A transformer block with a depthwise convolution in its hidden layer (Xie et al. 2021)."""
 
     def __init__(self, width: int, heads: int, ratio: int, drop: float) -> None:
         super().__init__()
@@ -313,7 +312,7 @@ class MixTransformer(nn.Module):
 
 
 class SegFormerHead(nn.Module):
-    """Maps of all stages in one width and size, beside each other."""
+    """Concatenates the maps of all stages at one width and size."""
 
     def __init__(self, widths: Sequence[int], classes: int) -> None:
         super().__init__()
@@ -334,7 +333,7 @@ class Segmenter(nn.Module):
     def __init__(
         self, backbone: nn.Module, heads: Sequence[tuple[nn.Module, Callable[[list[Tensor]], object], float]]
     ) -> None:
-        """``heads`` are each a head, which maps it takes, and the weight of its loss."""
+        """Each of ``heads`` is a head, the maps that it takes, and the weight of its loss."""
         super().__init__()
         self.backbone = backbone
         self.heads = nn.ModuleList(head for head, _, _ in heads)
@@ -353,7 +352,7 @@ class Segmenter(nn.Module):
 
 
 def unet(head: str) -> Segmenter:
-    """Return the U-Net of five stages with one of three heads, and FCN's beside it."""
+    """Return the U-Net of five stages with one of three heads, and FCN's head as the auxiliary one."""
     heads: dict[str, Callable[[], nn.Module]] = {
         "fcn": lambda: FcnHead(64, 64, 2, convs=1),
         "psp": lambda: psp_head(64, 16, 2),
@@ -387,7 +386,7 @@ SEGFORMERS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "B4": ((64, 128, 320, 512), (3, 8, 27, 3)),
     "B5": ((64, 128, 320, 512), (3, 6, 40, 3)),
 }
-"""Widths and depths of SegFormer's encoders (Xie and others 2021, table 6)."""
+"""Widths and depths of SegFormer's encoders (Xie et al. 2021, table 6)."""
 
 
 def segformer(name: str, classes: int) -> Segmenter:

@@ -1,4 +1,4 @@
-"""Traces of networks other than vnbench's, in a plain training loop as others ran it."""
+"""Traces of other networks in a plain training loop, as others ran it."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class Training:
     images: tuple[int, int, int]
     """Examples, height and width in pixels of a batch."""
     has_maps: bool = True
-    """Whether labels are maps; else a number per image."""
+    """Whether labels are maps, rather than a number per image."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     """SGD has momentum."""
     precision: Precision = "fp32"
     """fp16 runs under autocast."""
     is_channels_last: bool = False
-    """Whether maps and weights are laid out so."""
+    """Whether maps and weights are channels-last."""
 
 
 def traced(training: Training, *, capability: Capability) -> StepTrace:
-    """Return two steps of a training loop as a card of some compute capability would run them."""
+    """Return the trace of two steps of a training loop as a card of this compute capability would run them."""
     recorder = Recorder(is_on_card=lambda tensor: tensor.device.type == "cpu", has_host_numbers=True)
     with torch.random.fork_rng(devices=[]):
         network = training.build().train()

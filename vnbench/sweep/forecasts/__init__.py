@@ -1,1 +1,1 @@
-"""Forecasts for cards that are not at hand, and the traces that they rest on."""
+"""Forecasts for cards that are not available, and the traces behind them."""

@@ -1,4 +1,4 @@
-"""Forecasts of every configuration that options name, on every card."""
+"""Forecasts of every requested configuration on every requested card."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from vnbench.sweep.design import forecast_spec
 from vnbench.sweep.forecasts.traces import Observe, Traces, trace_all, traced_canvases
 
 MOST_EXAMPLES = 512
-"""Largest micro-batch that is looked for: one that is larger trains nothing faster on these images."""
+"""Upper limit of the search for the largest micro-batch: larger ones do not train faster on these images."""
 
 KEPT_FACTS = ("vnbench_version", "revision", "python_version", "platform", "torch_version")
-"""What the record of a forecast tells of the machine that made it: nothing that a time could depend on."""
+"""Facts about the forecasting machine in a forecast's record: none that a time could depend on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecasts:
-    """What cards are forecast to take."""
+    """Forecasts for cards."""
 
     records: tuple[TrialRecord[ForecastSpec], ...]
-    """One per configuration and card."""
+    """One record per configuration and card."""
     largest: Mapping[tuple[str, str], int]
-    """Largest micro-batch of the worst case that fits, 0 for none, by card and levers (``lever_key``)."""
+    """Largest micro-batch that fits at the worst case, 0 for none, by card and levers (``lever_key``)."""
     left_out: tuple[str, ...]
-    """Combinations that mean nothing, or nothing on a card, each with its reason."""
+    """Combinations that are meaningless, or meaningless on a card, each with its reason."""
 
     def on(self, card: str) -> list[TrialRecord[ForecastSpec]]:
         """Return the forecasts for one card."""
@@ -49,7 +49,7 @@ class Forecasts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Asked:
-    """What is to be forecast."""
+    """Configurations to forecast."""
 
     specs: tuple[ForecastSpec, ...]
     left_out: tuple[str, ...]
@@ -58,12 +58,12 @@ class _Asked:
 def forecast_cards(
     flags: Mapping[str, str | None], cards: Sequence[Card], *, environment: Environment, observe: Observe
 ) -> Forecasts:
-    """Return the forecasts of what the options of a sweep ask for; ``environment`` is that of the machine at hand.
+    """Return the forecasts for a sweep's options; ``environment`` is that of this machine.
 
-    A configuration whose step cannot be traced has a record that says why.
+    The record of a configuration whose step cannot be traced says why.
 
     Raises:
-        InputError: an option cannot be used, or no combination of the values means anything on a card.
+        InputError: an option cannot be used, or no combination of the values is meaningful on a card.
     """
     asked = _understand(flags, cards)
     by_name = {card.name: card for card in cards}
@@ -101,13 +101,13 @@ def _understand(flags: Mapping[str, str | None], cards: Sequence[Card]) -> _Aske
         raise InputError(
             "the axes",
             allowed=f"no combination of the values can be forecast ({left_out[0]})",
-            remedy="write values that go together",
+            remedy="write values that work together",
         )
     return _Asked(specs=tuple(specs), left_out=tuple(left_out))
 
 
 def _sizes(request: Request) -> tuple[Size, Size]:
-    """Return the smallest and the largest height and width that are asked for."""
+    """Return the smallest and the largest requested height and width."""
     if "sizes" in request.values:
         sizes_N2 = read_sizes(request.values["sizes"])
         low, high = sizes_N2.min(axis=0).tolist(), sizes_N2.max(axis=0).tolist()
@@ -120,7 +120,7 @@ def _sizes(request: Request) -> tuple[Size, Size]:
 
 
 def _environment_of(card: Card) -> Mapping[str, Any]:
-    """Return what the defaults of a sweep have to know of a machine with a card."""
+    """Return the facts about a machine with this card that a sweep's defaults depend on."""
     return {"device_type": "cuda", "num_cpus": 1, "native_precisions": None if card.rates is None else list(card.rates)}
 
 
@@ -154,7 +154,7 @@ def _record(spec: ForecastSpec, traces: Traces, card: Card, *, environment: Envi
 
 
 def _largest(spec: ForecastSpec, traces: Traces, card: Card) -> int:
-    """Return the largest micro-batch of a configuration's worst case that fits, 0 for none; by bisection."""
+    """Return the largest micro-batch that fits at a configuration's worst case, found by bisection; 0 for none."""
 
     def fits(size: int) -> bool:
         canvases = traced_canvases(traces, spec, card, micro_batch_size=size)

@@ -1,4 +1,4 @@
-"""Traces of steps on CUDA, asked of processes that import torch."""
+"""Traces of steps on CUDA, made in child processes that import torch."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from vnbench.records.step_trace import MAX_PASSES, Capability, StepTrace, TraceO
 TRACING_ENTRY = "vnbench.trial.tracing.entry:run_all"
 
 MAX_PROCESSES = 2
-"""Processes that trace at once. Each has torch to itself, 0.4 GiB, and a trace takes one core."""
+"""Maximum number of tracing processes. Each imports torch (0.4 GiB), and a trace takes one core."""
 
 TIMEOUT_S = 120.0
-"""Seconds that a trace may take, which takes a few: a network may be much larger than those here."""
+"""Maximum seconds per trace. A trace takes a few seconds, but a user's network may be much larger than the presets."""
 
 ORDERS_AT_ONCE = 3
-"""Orders that a process gets: it starts in tenths of a second, and progress is told after each."""
+"""Orders per process: a process starts in tenths of a second, and progress is reported after each."""
 
 AMPERE: Capability = (8, 0)
 
 Run = Callable[..., ChildOutcome]
-"""What ``run_child`` is."""
+"""A function like ``run_child``."""
 
 
 def run_step_traces(
     orders: Sequence[TraceOrder], *, num_processes: int = MAX_PROCESSES, run: Run = run_child
 ) -> Iterator[tuple[TraceOrder, StepTrace | str]]:
-    """Yield the canonical order of all orders that come to the same steps with their trace, as they are done.
+    """Yield (canonical order, trace) for each distinct step as soon as its trace is done.
 
-    A text instead of a trace says why there is none. The threads that wait for processes are left behind where the
-    caller stops asking; each process ends when it sees that this one has ended.
+    A text instead of a trace says why there is none. If the caller stops iterating, the threads that wait for processes
+    are abandoned; each process ends when it notices that this one has ended.
 
     Raises:
-        ChildError: a process did not answer, as when torch does not import.
+        ChildError: a process did not answer, for example because torch cannot be imported.
     """
     different = list(dict.fromkeys(map(canonical, orders)))
     waiting: queue.SimpleQueue[list[TraceOrder]] = queue.SimpleQueue()
@@ -55,7 +55,7 @@ def run_step_traces(
                 share = waiting.get_nowait()
                 try:
                     done.put(list(zip(share, _traced(share, run=run), strict=True)))
-                except Exception as error:  # raised again in the thread of the caller
+                except Exception as error:  # raised again in the caller's thread
                     done.put(error)
 
     for _ in range(min(num_processes, len(shares))):
@@ -68,10 +68,10 @@ def run_step_traces(
 
 
 def canonical(order: TraceOrder) -> TraceOrder:
-    """Return the one order that stands for all that come to the same trace.
+    """Return the order that represents all orders with the same trace.
 
-    Canvases are aligned, passes after the second one are as that, and no operator sees TF32, the allocator or a limit
-    of memory. Every card from Ampere on treats heads of the presets' size alike.
+    Canvases are aligned, passes after MAX_PASSES repeat the last one, and TF32, the allocator and memory limits do not
+    change the operators. All cards from Ampere on treat heads of the presets' size alike.
     """
     spec = order.spec
     stripped = replace(

@@ -1,4 +1,4 @@
-"""The traces that some forecasts rest on: each distinct step traced once, the micro-batches between computed."""
+"""The traces behind forecasts: each distinct step is traced once, and larger micro-batches are computed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from vnbench.records.step_trace import Capability, StepTrace, TraceOrder
 from vnbench.sweep.forecasts.step_traces import canonical, run_step_traces
 
 GIVEN_SIZES = (1, 2, 3)
-"""Micro-batches that are traced. Those above follow from the last two; a single example is laid out as it likes."""
+"""Micro-batches to trace. Larger ones follow from the last two; a single example may have another layout."""
 
 USUAL_CAPABILITY: Capability = (8, 0)
-"""Compute capability whose rules hold for a card of which only the memory is known."""
+"""Compute capability assumed for a card of which only the memory is known."""
 
 Observe = Callable[[int, int], None]
-"""Is told how many of how many traces are done."""
+"""Called with the number of finished traces and the number of all traces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """Traces by their orders, and why there is none of an order."""
+    """Traces by order, and the reasons for missing traces."""
 
     found: dict[TraceOrder, StepTrace] = field(default_factory=dict)
     failed: dict[TraceOrder, str] = field(default_factory=dict)
 
     def add(self, orders: Iterable[TraceOrder], *, observe: Observe) -> None:
-        """Trace those of some orders that were not traced yet."""
+        """Trace the orders that were not traced yet."""
         different = dict.fromkeys(map(canonical, orders))
         due = [order for order in different if order not in self.found and order not in self.failed]
         observe(0, len(due))
@@ -44,7 +44,7 @@ class Traces:
             observe(number, len(due))
 
     def of(self, order: TraceOrder) -> StepTrace | None:
-        """Return the trace of an order, computed from those of other micro-batches where they tell; None for none."""
+        """Return the trace of an order, if necessary computed from other micro-batches; None if there is none."""
         if order in self.found:
             return self.found[order]
         size = order.spec.micro_batch_size
@@ -59,18 +59,18 @@ class Traces:
 
 
 def canvases_of(spec: ForecastSpec) -> tuple[Size, ...]:
-    """Return the canvases that a forecast is of, the worst case last."""
+    """Return the canvases of a forecast, the worst case last."""
     smallest = (int(align(spec.smallest_height)), int(align(spec.smallest_width)))
     worst_case = (int(align(spec.worst_case_height)), int(align(spec.worst_case_width)))
     return tuple(dict.fromkeys((smallest, worst_case)))
 
 
 def trace_all(specs: Sequence[ForecastSpec], cards: Mapping[str, Card], *, observe: Observe) -> Traces:
-    """Return the traces that some forecasts need, all of them made once; ``cards`` are by the name in a spec."""
+    """Return the traces that the forecasts need, each made once; ``cards`` maps the names in specs to cards."""
     traces = Traces()
     orders = [order for spec in specs for order in _orders(spec, cards[spec.card])]
     traces.add(_given(orders), observe=observe)
-    # What cannot be computed from others is traced after all.
+    # Trace the steps that cannot be computed from others.
     traces.add((order for order in orders if traces.of(order) is None), observe=observe)
     return traces
 
@@ -78,13 +78,13 @@ def trace_all(specs: Sequence[ForecastSpec], cards: Mapping[str, Card], *, obser
 def traced_canvases(
     traces: Traces, spec: ForecastSpec, card: Card, *, micro_batch_size: int | None = None
 ) -> list[TracedCanvas] | str:
-    """Return the traces of a forecast's canvases, or why there are none; of another micro-batch where one is given."""
+    """Return the traces of a forecast's canvases, or why there are none; ``micro_batch_size`` replaces the spec's."""
     found = []
     for (height, width), order in zip(canvases_of(spec), _orders(spec, card), strict=True):
         wanted = order if micro_batch_size is None else _resized(order, micro_batch_size)
         trace = traces.of(wanted)
         if trace is None:
-            return traces.failed.get(wanted, "its traces do not tell those of other micro-batches")
+            return traces.failed.get(wanted, "the traces of other micro-batches cannot be computed from its own")
         found.append(TracedCanvas(height=height, width=width, trace=trace))
     return found
 
@@ -96,7 +96,7 @@ def _orders(spec: ForecastSpec, card: Card) -> Iterator[TraceOrder]:
 
 
 def _given(orders: Iterable[TraceOrder]) -> Iterator[TraceOrder]:
-    """Yield the orders of GIVEN_SIZES from which some orders follow."""
+    """Yield the orders in GIVEN_SIZES from which the given orders can be computed."""
     for order in orders:
         if order.spec.micro_batch_size in GIVEN_SIZES[:-2]:
             yield order

@@ -1,1 +1,1 @@
-"""The training step as CUDA would run it, traced on fake tensors that lie on the CPU, with no CUDA anywhere."""
+"""Traces of the training step as CUDA would run it, on fake tensors on the CPU, without CUDA."""

@@ -1,4 +1,4 @@
-"""What an operator moves and computes, told by the tensors that it is given and returns."""
+"""Bytes and floating-point operations of an operator, from its inputs and results."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from vnbench.records.step_trace import Convolution, Operator, TracedPhase
 aten = torch.ops.aten
 
 Sort = Literal["view", "empty", "read", "kernel"]
-"""What an operator does: returns another view of what it is given, takes memory that nobody writes, reads a number for
-the host, or runs a kernel."""
+"""Effect of an operator: return a view of an input, allocate uninitialised memory, read a number for the host, or run a
+kernel."""
 
 GEMMS = {aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten._addmm_activation, aten.mv, aten.addmv, aten.dot}
-"""Operators for which cuBLAS is asked."""
+"""Operators that call cuBLAS."""
 
 GRADIENTS: tuple[Literal["input", "weight"], ...] = ("input", "weight")
-"""Those of a convolution that have a kernel of their own; that of the bias, which is the third, is a sum."""
+"""Gradients of a convolution that have their own kernel; the third, that of the bias, is a sum."""
 
 WRITES_ALL = {"copy_", "fill_", "zero_", "_foreach_copy_", "_foreach_zero_", "uniform_", "normal_", "bernoulli_"}
-"""Operators that change a tensor without reading it, but for the overload."""
+"""Operators that change a tensor without reading it, by name without overload."""
 
 
 @functools.cache
 def sort_of(operator: Any) -> Sort:
-    """Return what an operator does."""
+    """Return the effect of an operator."""
     name = operator._schema.name.removeprefix("aten::")
     if name == "_local_scalar_dense":
         return "read"
@@ -52,12 +52,12 @@ def account(
     phase: TracedPhase,
     on_card: Iterable[Tensor],
 ) -> Operator:
-    """Return what an operator came to; ``on_card`` are those of its tensors that lie on the card, given or returned."""
+    """Return the account of an operator; ``on_card`` holds its inputs and results that are on the card."""
     known = {_key(tensor) for tensor in on_card}
     read, changed = _given(operator, args, kwargs)
     written = [*changed, *_tensors(result)]
     is_half_written = operator._overloadpacket is aten._fused_adamw_ and kwargs.get("grad_scale") is None
-    if is_half_written:  # gradients are changed only where they are scaled
+    if is_half_written:  # gradients are changed only if they are scaled
         gradients = {_key(tensor) for tensor in args[1]}
         written = [tensor for tensor in written if _key(tensor) not in gradients]
     return Operator(
@@ -74,7 +74,7 @@ def account(
 
 
 def _given(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the tensors that an operator reads, and those of what it is given that it changes."""
+    """Return the input tensors that an operator reads, and those that it changes."""
     arguments = operator._schema.arguments
     names = [argument.name for argument in arguments]
     given = dict(zip(names, args, strict=False)) | dict(kwargs)
@@ -96,7 +96,7 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 
 def _key(tensor: Tensor) -> tuple[Any, ...]:
-    """Return what tells tensors apart: the same part of the same memory is one."""
+    """Return a key that is equal for tensors on the same part of the same memory."""
     return (tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, tensor.stride())
 
 
@@ -106,7 +106,7 @@ def _bytes(tensors: Iterable[Tensor], known: set[tuple[Any, ...]]) -> int:
 
 
 def _bytes_of(tensor: Tensor) -> int:
-    """Return the bytes of a tensor that lie in memory: an expanded one repeats what it has."""
+    """Return the bytes of a tensor in memory, where an expanded dimension counts once."""
     seen = 1
     for length, stride in zip(tensor.shape, tensor.stride(), strict=True):
         seen *= length if stride or not length else 1
@@ -126,9 +126,9 @@ def _flops(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result
 
 
 def _num_blocks(operator: Any, args: Sequence[Any]) -> int | None:
-    """Return the blocks of GroupNorm's reductions (aten/src/ATen/native/cuda/group_norm_kernel.cu).
+    """Return the number of thread blocks in GroupNorm's reductions (aten/src/ATen/native/cuda/group_norm_kernel.cu).
 
-    Its statistics have one for each group of an example, the sums of its backward pass one for each channel of one.
+    Statistics take one block for each group of each example, the backward pass's sums one for each channel of each.
     """
     if operator is aten.native_group_norm.default:
         _, _, _, num_examples, _, _, num_groups, _ = args
@@ -165,9 +165,10 @@ def _convolution(operator: Any, args: Sequence[Any], result: Any) -> Convolution
 
 
 def layout_of_convolution(x: Tensor, weight: Tensor) -> torch.memory_format:
-    """Return the layout in which cuDNN convolves: channels-last where the map or the weight is laid out so.
+    """Return the layout in which cuDNN convolves: channels-last if the map or the weight is.
 
-    aten/src/ATen/native/ConvUtils.h, cudnn_conv_suggest_memory_format; of 2 dimensions, and of 3 since cuDNN 8.0.5.
+    Source: aten/src/ATen/native/ConvUtils.h, cudnn_conv_suggest_memory_format; for 2 dimensions, and for 3 since cuDNN
+    8.0.5.
     """
     if x.dtype == torch.float64 or x.dim() not in (4, 5):
         return torch.contiguous_format

@@ -1,9 +1,9 @@
-"""Which kernel attention has on a card, and the same steps to it as in torch's own C++.
+"""The attention kernel that a card would run, chosen and prepared as in torch's C++ code.
 
-From aten/src/ATen/native/transformers/attention.cpp (what is done to masks and heads before a kernel) and
-cuda/sdp_utils.cpp (the choice). Torch chooses in the order flash, memory-efficient, mathematical, with cuDNN before
-all of them on Hopper and data-centre Blackwell where it is allowed (``torch.backends.cuda.enable_cudnn_sdp``), as it is
-not in trials. The kernels have fake versions, so a CPU is enough to follow them.
+Sources: aten/src/ATen/native/transformers/attention.cpp (preparation of masks and heads) and cuda/sdp_utils.cpp (the
+choice). Torch prefers flash, then memory-efficient, then mathematical attention. On Hopper and data-centre Blackwell
+cuDNN comes first if it is allowed (``torch.backends.cuda.enable_cudnn_sdp``), which it is not in trials. The kernels
+have fake versions, so a CPU suffices to trace them.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ Backend = Literal["cudnn", "flash", "efficient", "math"]
 
 MAX_FLASH_HEAD_DIM = 256
 FLASH_GAP = range(193, 225)
-"""Numbers of a head with which the flash kernel trains on no card of SMALL_SHARED."""
+"""Head dimensions with which the flash kernel cannot train on the cards in SMALL_SHARED."""
 
 SMALL_SHARED: tuple[Capability, ...] = ((8, 6), (8, 9), (12, 0), (12, 1))
-"""Cards whose multiprocessors have less shared memory than those for data centres."""
+"""Cards whose multiprocessors have less shared memory than those of data-centre cards."""
 
 MAX_CUDNN_HEAD_DIM = 128
 HEAD_ALIGNMENT = 8
-"""Numbers of a head that the flash kernel wants a multiple of, and gets by padding."""
+"""The flash kernel needs head dimensions that are multiples of this; others are padded."""
 
 MASK_ALIGNMENT = 8
-"""Numbers of a row of a mask that the memory-efficient kernel wants a multiple of, and gets by padding."""
+"""The memory-efficient kernel needs mask rows whose length is a multiple of this; others are padded."""
 
 CUDNN_FIRST: tuple[Capability, ...] = ((9, 0), (10, 0))
-"""Cards on which torch 2.11 and later asks cuDNN first."""
+"""Cards on which torch 2.11 and later try cuDNN first."""
 
 
 def attention_backend(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, capability: Capability, *, may_use_cudnn: bool
 ) -> Backend:
-    """Return the kernel of attention on a card, of queries, keys and values of the shape (B, heads, N, head_dim)."""
+    """Return the attention kernel on a card for queries, keys and values of shape (B, heads, N, head_dim)."""
     head_dim, value_dim = query.shape[-1], value.shape[-1]
     dtypes = {query.dtype, key.dtype, value.dtype}
     is_half = dtypes <= {torch.float16, torch.bfloat16} and len(dtypes) == 1
@@ -79,14 +79,14 @@ def attention_backend(
 
 
 def _gemm_alignment(capability: Capability, *, is_half: bool) -> int:
-    """Return what the memory-efficient kernel wants the numbers of a head to be a multiple of."""
+    """Return the number of which head dimensions must be multiples for the memory-efficient kernel."""
     if capability >= (7, 0) and is_half:
         return 8
     return 4 if capability >= (8, 0) else 1
 
 
 class CudaAttention:
-    """``scaled_dot_product_attention`` by the kernel that a card would run."""
+    """``scaled_dot_product_attention`` with the kernel that a card would run."""
 
     def __init__(self, capability: Capability) -> None:
         self._capability = capability
@@ -103,7 +103,7 @@ class CudaAttention:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        """Return what torch's function of this name returns; the arguments are its own."""
+        """Return the result of torch's ``scaled_dot_product_attention``, with its arguments."""
         may_use_cudnn = bool(torch.backends.cuda.cudnn_sdp_enabled())  # type: ignore[no-untyped-call]  # torch 2.13
         backend = attention_backend(query, key, value, attn_mask, self._capability, may_use_cudnn=may_use_cudnn)
         is_saved = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
@@ -134,18 +134,18 @@ class CudaAttention:
 
 
 def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a mask that is added to scores: 0 where attention is allowed."""
+    """Return a mask to add to scores: 0 where attention is allowed, else -inf."""
     return torch.where(mask, aten.scalar_tensor(0.0, dtype=dtype, device=mask.device), -math.inf)
 
 
 def _padded(tensor: Tensor, alignment: int) -> Tensor:
-    """Return a tensor whose rows are a multiple of ``alignment`` long."""
+    """Return a tensor padded to a row length that is a multiple of ``alignment``."""
     missing = -tensor.shape[-1] % alignment
     return F.pad(tensor, (0, missing)) if missing else tensor
 
 
 def _aligned(mask: Tensor) -> Tensor:
-    """Return a mask whose rows begin at multiples of MASK_ALIGNMENT."""
+    """Return a mask whose rows start at multiples of MASK_ALIGNMENT."""
     if mask.stride(-1) == 1 and all(stride % MASK_ALIGNMENT == 0 for stride in mask.stride()[:-1]):
         return mask
     length = mask.shape[-1]

@@ -1,8 +1,8 @@
-"""The rules of CUDA's autocast, put in the place of the CPU's for as long as a context is entered.
+"""The rules of CUDA's autocast, which replace the CPU's within a context.
 
-Which operators have a rule is asked of the torch at hand: its build for the CPU has the table of CUDA too. What the
-rule does is written down here, from ATen/autocast_mode.h, whose lists are the same in torch 2.11 to 2.13 for what is
-named here. An operator that has a rule there, of which nothing is written here, is refused when it is called.
+The installed torch says which operators have a rule, because its CPU build also holds CUDA's table. The effect of each
+rule is listed here, from ATen/autocast_mode.h, whose lists agree in torch 2.11 to 2.13 for the operators named here. An
+operator that has a rule in torch but is not listed here is refused when it is called.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from vnbench.trial.tracing.dispatcher import registered
 
 Rule = Literal["lower", "fp32", "fp32 by argument", "promote", "norm", "banned"]
-"""``lower`` casts to the dtype of autocast, ``fp32`` to fp32, ``promote`` to the widest dtype that is given. ``fp32 by
-argument`` and ``norm`` cast nothing and ask for a result in fp32; what is ``banned`` raises."""
+"""``lower`` casts to autocast's dtype, ``fp32`` to fp32, ``promote`` to the widest dtype of the inputs. ``fp32 by
+argument`` and ``norm`` cast nothing but ask for a result in fp32; ``banned`` raises an error."""
 
 _NAMES: Mapping[Rule, str] = {
     "lower": (
@@ -51,7 +51,7 @@ _NAMES: Mapping[Rule, str] = {
 }
 
 RULES: Mapping[str, Rule] = {name: rule for rule, names in _NAMES.items() for name in names.split()}
-"""What CUDA's autocast does by operator, in the words of aten's schemas."""
+"""Rule of CUDA's autocast for each operator, named as in aten's schemas."""
 
 SHARED = {
     "_convolution.deprecated",
@@ -72,8 +72,8 @@ SHARED = {
     "mm",
     "scaled_dot_product_attention",
 }
-"""Operators of which the CPU's own rule is ``lower`` too. It stays: torch's casts of weights are kept until autocast is
-left, and nobody else can put any there."""
+"""Operators for which the CPU's rule is also ``lower``. It is kept, because only torch's own rule can use autocast's
+cache of cast weights."""
 
 REDUCED = (torch.bfloat16, torch.float16)
 
@@ -81,14 +81,14 @@ CUDA_TABLE, CPU_TABLE = "AutocastCUDA", "AutocastCPU"
 
 
 def names_with_rules(table: str) -> frozenset[str]:
-    """Return the operators of aten that have a rule in a table of autocast, AutocastCUDA or AutocastCPU."""
+    """Return the aten operators with a rule in a table of autocast, AutocastCUDA or AutocastCPU."""
     registered: list[str] = torch._C._dispatch_get_registrations_for_dispatch_key(table)
     return frozenset(name.removeprefix("aten::") for name in registered if name.startswith("aten::"))
 
 
 @contextmanager
 def cuda_autocast() -> Iterator[None]:
-    """Enter a context in which autocast on the CPU does what it does on CUDA."""
+    """Return a context in which autocast on the CPU follows CUDA's rules."""
     of_cuda = names_with_rules(CUDA_TABLE)
     none = dict.fromkeys(names_with_rules(CPU_TABLE) - of_cuda, torch.library.fallthrough_kernel)
     with registered(CPU_TABLE, none | {name: _kernel(name) for name in of_cuda - SHARED}):
@@ -115,7 +115,7 @@ def _kernel(name: str) -> Callable[..., Any]:
 
 
 def overload(name: str) -> Any:
-    """Return an operator of aten by its name in schemas: ``conv2d``, ``pow.Scalar``."""
+    """Return an aten operator by its name in schemas, such as ``conv2d`` or ``pow.Scalar``."""
     packet, _, suffix = name.partition(".")
     return getattr(getattr(torch.ops.aten, packet), suffix or "default")
 
@@ -130,7 +130,7 @@ def _no_autocast() -> Iterator[None]:
 def _call_cast(operator: Any, target: Callable[[Any], torch.dtype], *args: Any, **kwargs: Any) -> Any:
     with _no_autocast():
         dtype = target((args, kwargs))
-        # The compiler of torch's wheels evaluates arguments from the last to the first.
+        # Code in torch's wheels evaluates arguments from last to first, so cast in that order.
         leaves, tree = tree_flatten((args, kwargs))
         cast = [value.to(dtype) if is_eligible(value) else value for value in reversed(leaves)]
         args, kwargs = tree_unflatten(reversed(cast), tree)
@@ -138,7 +138,7 @@ def _call_cast(operator: Any, target: Callable[[Any], torch.dtype], *args: Any, 
 
 
 def _call_for_fp32(operator: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call an operator with fp32 as the dtype of its result, unless one was asked for."""
+    """Call an operator with an fp32 result, unless another dtype was asked for."""
     with _no_autocast():
         if not is_eligible(args[0]):
             return operator(*args, **kwargs)
@@ -162,7 +162,7 @@ def _refuse(message: str, *args: Any, **kwargs: Any) -> Any:
 
 
 def is_eligible(value: Any) -> bool:
-    """Return whether autocast touches a value: a tensor of floating point that is not double."""
+    """Return whether autocast may cast a value: a floating-point tensor that is not float64."""
     return isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64
 
 

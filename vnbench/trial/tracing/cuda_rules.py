@@ -1,7 +1,7 @@
-"""The rules of CUDA for tensors on the CPU: autocast, and the ways that torch's operators take on CUDA alone.
+"""CUDA's rules for tensors on the CPU: autocast, and the implementations of operators that differ on CUDA.
 
-They are put in the place of the CPU's in torch's own dispatcher, so a network of anybody's meets them however it calls
-an operator; fake tensors alone can go these ways, as the CPU has no such kernels.
+They replace the CPU's rules in torch's dispatcher, so they apply to any network, however it calls an operator. They
+work only with fake tensors, because the CPU lacks these kernels.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ aten = torch.ops.aten
 RECURRENT = tuple(
     f"{layer}.{arguments}" for layer in ("lstm", "gru", "rnn_tanh", "rnn_relu") for arguments in ("input", "data")
 )
-"""Operators that run in cuDNN on CUDA, which keeps a buffer of which nobody knows the size."""
+"""Operators that run in cuDNN on CUDA, which keeps a buffer of unknown size."""
 
 
 @contextmanager
 def cuda_rules(capability: Capability) -> Iterator[None]:
-    """Enter a context in which fake tensors on the CPU are treated as on a card of some compute capability."""
+    """Return a context in which fake tensors on the CPU are treated as on a card of this compute capability."""
     ways: Mapping[str, Callable[..., Any]] = {
         "scaled_dot_product_attention": CudaAttention(capability),
         "group_norm": _group_norm,
@@ -51,7 +51,7 @@ def _group_norm(
     eps: float = 1e-5,
     cudnn_enabled: bool = True,
 ) -> Tensor:
-    """Return a GroupNorm whose kernel takes contiguous maps alone (aten/src/ATen/native/group_norm.cpp)."""
+    """Return a GroupNorm whose kernel takes only contiguous maps (aten/src/ATen/native/group_norm.cpp)."""
     pixels = x[0, 0].numel()
     normalized: Tensor = aten.native_group_norm(
         x.contiguous(), weight, bias, x.shape[0], x.shape[1], pixels, num_groups, eps
@@ -70,7 +70,7 @@ def _dropout(x: Tensor, p: float, train: bool) -> Tensor:
 
 
 def _softmax(kernel: Any, x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
-    """Return a softmax whose kernel widens fp16 by itself (aten/src/ATen/native/SoftMax.cpp)."""
+    """Return a softmax whose kernel converts fp16 to fp32 itself (aten/src/ATen/native/SoftMax.cpp)."""
     if x.dtype == torch.float16 and dtype == torch.float32:
         return cast(Tensor, kernel(x, dim, True))
     x = x if dtype is None else x.to(dtype)
@@ -78,9 +78,9 @@ def _softmax(kernel: Any, x: Tensor, dim: int, dtype: torch.dtype | None = None)
 
 
 class CudaResults(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
-    """Lets operators on fake tensors return what CUDA's do, where those of the CPU return something else.
+    """Makes operators on fake tensors return CUDA's results if they differ from the CPU's.
 
-    Statistics of LayerNorm and BatchNorm are in fp32 whatever their input is (aten/src/ATen/native/cuda:
+    On CUDA the statistics of LayerNorm and BatchNorm are always in fp32 (aten/src/ATen/native/cuda:
     layer_norm_kernel.cu, Normalization.cu).
     """
 
@@ -90,7 +90,7 @@ class CudaResults(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Return what the operator returns on CUDA."""
+        """Return the operator's result on CUDA."""
         result = func(*args, **(kwargs or {}))
         if func in (aten.native_layer_norm.default, aten.native_batch_norm.default):
             normalized, *statistics = result

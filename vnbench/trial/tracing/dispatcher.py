@@ -1,4 +1,4 @@
-"""Kernels of one's own in torch's dispatcher, for as long as a context is entered."""
+"""Temporary replacement of kernels in torch's dispatcher."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import torch
 
 @contextmanager
 def registered(table: str, kernels: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
-    """Enter a context in which operators of aten run these kernels where a table of the dispatcher is asked.
+    """Return a context in which aten operators run these kernels for one table of the dispatcher.
 
-    Operators are named as in schemas: ``conv2d``, ``pow.Scalar``. What stood there before is put back at the end.
+    Operators are named as in schemas, such as ``conv2d`` or ``pow.Scalar``. The previous kernels are restored at the
+    end.
     """
     library: Any = torch.library.Library("aten", "IMPL", table)  # type: ignore[no-untyped-call]  # torch 2.13
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns where another kernel stood
+            warnings.simplefilter("ignore")  # torch warns about replaced kernels
             for name, kernel in kernels.items():
                 library.impl(name, kernel)
         yield

@@ -1,4 +1,4 @@
-"""Traces, inside a process of their own: orders in, traces out, one after the other."""
+"""The entry point of a tracing process: orders in, traces out."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from vnbench.trial.tracing.step_tracing import trace_step
 
 
 def run_all(payload: str) -> str:
-    """Trace the steps of a list of TraceOrders and return ``{"trace": text or null, "problem": text or null}`` of each.
+    """Trace the steps of TraceOrders and return ``{"trace": text or null, "problem": text or null}`` for each.
 
-    Both are JSON lists, with the JSON of orders and traces as texts. One that fails does not keep the others from
-    being traced.
+    Both are JSON lists that hold the JSON of orders and traces as texts. If one trace fails, the others are still made.
     """
     return json.dumps([_answer(text) for text in json.loads(payload)])
 
@@ -25,6 +24,6 @@ def _answer(text: str) -> dict[str, str | None]:
         trace = trace_step(TraceOrder.from_json(text)).to_json()
     except VnbenchError as error:
         problem = str(error)
-    except Exception as error:  # one that cannot be traced must not end the others
+    except Exception as error:  # one failure must not stop the other traces
         problem = summary_line(error)
     return {"trace": trace, "problem": problem}

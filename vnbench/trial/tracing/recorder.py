@@ -1,4 +1,4 @@
-"""Records the operators of steps, and the memory that they take and return on a card."""
+"""Recording of the operators of steps, and of the memory that they allocate and free on a card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vnbench.trial.tracing.accounts import account, sort_of
 from vnbench.trial.tracing.temporaries import temporaries
 
 IsOnCard = Callable[[Tensor], bool]
-"""Returns whether the device of a tensor stands for the card."""
+"""Returns whether a tensor's device represents the card."""
 
 PHASES: Mapping[Phase, TracedPhase | None] = {
     "data_wait": None,
@@ -30,19 +30,19 @@ PHASES: Mapping[Phase, TracedPhase | None] = {
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
-    """Takes note of every operator while it is entered; it is the timer of the steps too, which tells it the phases.
+    """Context manager that records every operator. It is also the timer of the steps, so it knows the phases.
 
-    What lies on the card is what was named to ``track``, came from the host by a copy, or is made of such; a number of
-    no dimension that the optimizer makes on the host, because it is not fused, is not.
+    Tensors on the card are those passed to ``track``, copies from the host, and results computed from these. Scalars
+    that an unfused optimizer makes on the host are not on the card.
     """
 
     def __init__(self, *, is_on_card: IsOnCard, has_host_numbers: bool) -> None:
         """``has_host_numbers``: the optimizer keeps its own numbers on the host."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.operators: dict[Operator, int] = {}
-        """The different operators and their places."""
+        """The distinct operators with their numbers."""
         self.sequence: list[int] = []
-        """Which of them ran, in order."""
+        """Numbers of the operators that ran, in order."""
         self._is_on_card = is_on_card
         self._has_host_numbers = has_host_numbers
         self._is_updating = False
@@ -56,7 +56,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.1
     # --- the timer of the steps
 
     def begin_block(self) -> None:
-        """Take note of nothing: a trace is not timed."""
+        """Do nothing: a trace is not timed."""
 
     def begin_step(self) -> None:
         """Mark the start of a step."""
@@ -67,7 +67,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.1
 
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
-        """Let the operators within belong to a phase; outside of all they belong to the forward pass."""
+        """Return a context whose operators belong to a phase; outside of phases they belong to the forward pass."""
         if name == "data_wait":
             self._num_passes += 1
             self._events.append(("p", self._num_passes))
@@ -80,28 +80,28 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.1
         return {}, 0.0
 
     def is_updating(self, is_updating: bool) -> None:
-        """Take note that the optimizer's own update begins or ends."""
+        """Note that the optimizer's update starts or ends."""
         self._is_updating = is_updating
 
     # --- operators and memory
 
     def track(self, tensors: Iterable[Tensor]) -> None:
-        """Count tensors that exist already."""
+        """Count existing tensors."""
         for tensor in tensors:
             self._allocate_for(tensor)
 
     def allocate(self, num_bytes: int) -> int:
-        """Take note of a new block; return its number."""
+        """Record a new block; return its number."""
         self._block_bytes.append(num_bytes)
         self._events.append(("a", len(self._block_bytes) - 1))
         return len(self._block_bytes) - 1
 
     def free(self, block: int) -> None:
-        """Take note that a block is free."""
+        """Record that a block is freed."""
         self._events.append(("f", block))
 
     def close(self) -> Events:
-        """Return what happened to memory; what is still alive is forgotten."""
+        """Return the memory events, and forget the blocks that are still alive."""
         for _, finalizer in self._blocks.values():
             finalizer.detach()
         self._blocks.clear()
@@ -118,7 +118,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.1
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run the operator, and take note of it."""
+        """Run the operator and record it."""
         given = kwargs or {}
         result = func(*args, **given)
         sort = sort_of(func)
@@ -155,7 +155,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.1
         self._events.append((")", place))
 
     def _is_of_card(self, before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
-        if not before:  # a tensor out of nothing
+        if not before:  # a tensor made without inputs
             is_host_number = self._is_updating and self._has_host_numbers and all(one.dim() == 0 for one in after)
             return not is_host_number and any(map(self._is_on_card, after))
         if any(self._is_known(tensor) for tensor in before):

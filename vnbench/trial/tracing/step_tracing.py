@@ -1,4 +1,4 @@
-"""Two training steps of a spec on CUDA, traced on fake tensors: operators, and memory taken and returned in order."""
+"""Trace of a spec's two training steps on CUDA, on fake tensors: operators, allocations and frees in order."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from vnbench.trial.tracing.cuda_rules import CudaResults, cuda_rules
 from vnbench.trial.tracing.recorder import Recorder
 
 NUM_STEPS = 2
-"""Steps that are traced: the first one makes the optimizer's state, the second one meets it."""
+"""Steps to trace: the first makes the optimizer's state, the second finds it."""
 
 REMEDY = "leave it out of the forecast, or measure it on a card"
-"""What to do about a network that cannot be traced."""
+"""Remedy for a network that cannot be traced."""
 
 
 def trace_step(order: TraceOrder) -> StepTrace:
-    """Return two steps of a spec as a card of the order's compute capability would run them.
+    """Return the trace of two steps of a spec as a card of the order's compute capability would run them.
 
-    Each pass is over ``micro_batch_size`` examples of the spec's worst case, which fills its canvas. Where the spec
-    accumulates more passes than MAX_PASSES, so many are traced. Compiled and captured passes are traced as eager ones.
+    Each pass has ``micro_batch_size`` examples of the spec's worst case, which fills its canvas. At most MAX_PASSES
+    accumulated passes are traced. Compiled and captured passes are traced as eager ones.
 
     Raises:
         ModelError: a user's own network cannot be traced.
@@ -41,7 +41,7 @@ def trace_step(order: TraceOrder) -> StepTrace:
 
 
 def traced_steps(spec: MemorySpec, *, capability: Capability | None) -> StepTrace:
-    """Return the same; without a capability, by the rules of the CPU, where they can be held against a real step."""
+    """Return the trace of a spec's steps; without a capability by the CPU's rules, to compare it with a real step."""
     set_arithmetic(spec.precision)
     num_passes = min(spec.accumulation_steps, MAX_PASSES)
     rules = nullcontext() if capability is None else cuda_rules(capability)
@@ -72,14 +72,14 @@ def traced_steps(spec: MemorySpec, *, capability: Capability | None) -> StepTrac
 
 
 def _network(spec: MemorySpec) -> nn.Module:
-    """Return the network of a spec as it is laid out on CUDA."""
+    """Return the network of a spec in its memory layout on CUDA."""
     with torch.random.fork_rng(devices=[]):
         network = build_network(spec).train()
     return to_channels_last(network) if spec.memory_format == "channels-last" else network
 
 
 def _host_batch(spec: MemorySpec) -> Batch:
-    """Return a micro-batch on the host, for which the meta device stands; the CPU stands for the card."""
+    """Return a micro-batch on the host. The meta device represents the host, the CPU represents the card."""
     height, width = int(align(spec.worst_case_height)), int(align(spec.worst_case_width))
     num_examples = spec.micro_batch_size
     shapes = ((num_examples, height, width), (num_examples, height, width), (num_examples, 2))
@@ -92,7 +92,7 @@ def _is_on_card(tensor: Tensor) -> bool:
 
 
 def moved(module: nn.Module) -> Iterator[Tensor]:
-    """Yield parameters and buffers of a module in the order in which ``Module.to`` moves them to a card."""
+    """Yield a module's parameters and buffers in the order in which ``Module.to`` moves them to a card."""
     for child in module.children():
         yield from moved(child)
     for tensor in (*module._parameters.values(), *module._buffers.values()):
@@ -116,7 +116,7 @@ def _storage_bytes(tensors: list[Tensor] | Batch) -> int:
 
 @contextmanager
 def _no_garbage() -> Iterator[None]:
-    """Keep Python's collector of cycles from freeing memory at a moment of its own choice."""
+    """Return a context without garbage collection, which would free memory at unpredictable moments."""
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()

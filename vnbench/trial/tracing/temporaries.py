@@ -1,6 +1,6 @@
-"""Memory that operators of CUDA take for themselves while they run, where torch's own sources say how much.
+"""Temporary memory of CUDA operators, as far as torch's source code determines it.
 
-Workspaces on which cuDNN or cuBLAS decide are not among it.
+Workspaces that cuDNN or cuBLAS choose are not included.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from vnbench.trial.tracing.accounts import layout_of_convolution
 aten = torch.ops.aten
 
 FLASH_ROWS = 128
-"""Queries in whose multiples the backward pass of flash attention sums up."""
+"""The backward pass of flash attention rounds the number of queries up to a multiple of this."""
 
 FP32_BYTES = 4
 
 
 def temporaries(operator: Any, args: Sequence[Any]) -> list[int]:
-    """Return the bytes of each block that an operator takes when it begins and returns when it ends."""
+    """Return the bytes of each block that an operator allocates at its start and frees at its end."""
     found = TEMPORARIES.get(operator)
     return [] if found is None else [num_bytes for num_bytes in found(args) if num_bytes]
 
@@ -39,9 +39,10 @@ def _of_convolution_backward(args: Sequence[Any]) -> list[int]:
 
 
 def _copies(tensors: Sequence[Tensor], layout: torch.memory_format) -> list[int]:
-    """Return the bytes of the copies of tensors that are laid out otherwise than a convolution wants them.
+    """Return the bytes of copies of tensors whose layout differs from the one that a convolution needs.
 
-    aten/src/ATen/native/Convolution.cpp, ``contiguous(backend_memory_format)``; backward they live to its end.
+    Source: aten/src/ATen/native/Convolution.cpp, ``contiguous(backend_memory_format)``; in the backward pass the copies
+    live to its end.
     """
     return [
         tensor.numel() * tensor.element_size() for tensor in tensors if not tensor.is_contiguous(memory_format=layout)
@@ -49,7 +50,7 @@ def _copies(tensors: Sequence[Tensor], layout: torch.memory_format) -> list[int]
 
 
 def _of_flash_backward(args: Sequence[Any]) -> list[int]:
-    """Return the gradient of queries in fp32 and a number per query (flash_attn/flash_api.cpp, mha_bwd)."""
+    """Return the bytes of a number per query and of their gradient in fp32 (flash_attn/flash_api.cpp, mha_bwd)."""
     query = args[1]
     num_examples, num_heads, num_queries, head_dim = query.shape
     rows = num_examples * num_heads * _up(num_queries, FLASH_ROWS)
@@ -57,9 +58,9 @@ def _of_flash_backward(args: Sequence[Any]) -> list[int]:
 
 
 def _of_efficient_backward(args: Sequence[Any]) -> list[int]:
-    """Return the gradient of queries in fp32 for halves; for fp32 the product of which a number per query is the sum.
+    """Return the bytes of the gradient of 16-bit queries in fp32; for fp32 queries, of a product and its sum per query.
 
-    aten/src/ATen/native/transformers/cuda/attention_backward.cu, _efficient_attention_backward.
+    Source: aten/src/ATen/native/transformers/cuda/attention_backward.cu, _efficient_attention_backward.
     """
     dy, query = args[0], args[1]
     if query.dtype == torch.float32:
