@@ -66,7 +66,7 @@ def _throttled(device: DeviceTelemetry) -> Iterator[TrialWarning]:
     remedy = "let the card cool and look at its fans and power supply" if slowed else "raise its power limit"
     yield TrialWarning(
         code="throttled",
-        message=f"the GPU lowered its clocks: {told}{clock}; {remedy} (vnbench env tells more)",
+        message=f"the GPU lowered its clocks: {told}{clock}; {remedy} (see vnbench env)",
         figures=figures,
     )
 
