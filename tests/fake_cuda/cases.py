@@ -12,6 +12,7 @@ from fake_cuda.runner import ROOT, Case
 
 from vnbench.images.corpus import Corpus
 from vnbench.records.spec.trial_spec import ProbeSpec, TrialSpec
+from vnbench.records.step_trace import TraceOrder
 from vnbench.records.task import TrialTask
 from vnbench.request.own_model import read_own_model
 
@@ -108,6 +109,40 @@ def _probe() -> TrialSpec:
 def steps() -> Sequence[Case]:
     """Return a step of each configuration, accumulated over two passes."""
     return [_case(name, STEP, compute(batch_size=4, micro_batch_size=2, **levers)) for name, levers in LEVERS.items()]
+
+
+NETWORKS = (f"{ROOT}/tests/many_layers.py:build", f"{ROOT}/benchmarks/own_network.py:build")
+"""Networks of one's own whose steps are traced."""
+
+UNTRACED = ("cuda_graphs", "allocator", "cudnn_benchmark", "memory_limit_bytes")
+"""Levers that no operator sees, or that a trace leaves out and says so."""
+
+
+def orders() -> Mapping[str, TraceOrder]:
+    """Return the steps that are traced, and run on fake CUDA tensors."""
+    levers = {name: {key: one for key, one in of.items() if key not in UNTRACED} for name, of in LEVERS.items()}
+    for network in NETWORKS:
+        own = read_own_model(network, where="--model")
+        for precision in ("fp32", "bf16", "fp16"):
+            levers[f"{own.path.name}, {precision}"] = {
+                "precision": precision,
+                "memory_format": "channels-last" if precision == "bf16" else "contiguous",
+                "model": own.name,
+                "model_id": own.model_id,
+            }
+    return {name: _order(**of) for name, of in levers.items()}
+
+
+def _order(**levers: Any) -> TraceOrder:
+    trained = factory.training_spec(device="cuda", batch_size=2, **levers)
+    spec = dataclasses.replace(memory(trained), batch_size=4, norm_groups=trained.norm_groups)
+    return TraceOrder(spec=spec, capability=(9, 0))
+
+
+def traced() -> Sequence[Case]:
+    """Return the steps whose operators and memory a trace has to tell."""
+    entry = "fake_cuda.entries:recorded_steps"
+    return [Case(name=name, entry=entry, payload=order.to_json()) for name, order in orders().items()]
 
 
 def trials() -> Sequence[Case]:

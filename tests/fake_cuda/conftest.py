@@ -72,6 +72,8 @@ def _cases(name: str, shared: Path) -> Sequence[Case]:
         case "on files":
             spec = CorpusSpec(num_examples=10, sizes=SIZES, task="multiclass", seed=0)
             return cases.trials_on_files(build_corpus(spec, shared / "corpus"))
+        case "traced":
+            return cases.traced()
         case "checks":
             return cases.checks(str(shared))
         case _:
