@@ -68,14 +68,15 @@ def effects_figure(
         if name not in ("task", "corpus_id", "micro_batch_size" if centre.accumulation_steps == 1 else "")
     ]
     squares = "; squares: computing alone, without a loader" if has_computed else ""
-    figure, (times, memory) = new_columns(
+    peaks = [one.memory for one in effects if one.memory is not None]
+    figure, (times, *others) = new_columns(
         title="What one change does",
         caption="Each row changes one lever of the centre. Bars: 95 % interval; hollow: too few repeats for one"
         f"{squares}.",
         origin=origin,
         trials=", ".join(count(number, noun) for number, noun in numbers if number),
         remarks=[f"Centre: {describe(centre, names=named)}."],
-        ratios=(3, 2),
+        ratios=(3, 2) if peaks else (1,),
         num_rows=len(effects),
     )
     places = range(len(effects))
@@ -91,17 +92,17 @@ def effects_figure(
             fillstyle="none" if is_open else "full",
             markersize=6,
         )
-        if effect.memory is not None:
-            memory.plot(effect.memory, place, marker="D", color=ORANGE, markeredgecolor="#333333", markersize=6)
     times.set_yticks(places, [_label(one, centre=centre) for one in effects], fontsize=8.5)
     times.set_ylim(len(effects) - 0.5, -0.5)
-    memory.tick_params(axis="y", length=0)
     ends = [end for one in effects for end in (one.time.interval or ()) if not is_too_wide(one.time)]
     _ratio_axis(
         times, [*ends, *(one.time.value for one in effects)], label="time (ratio, < 1: faster)", fine=FINE_TIMES
     )
-    peaks = [one.memory for one in effects if one.memory is not None]
-    _ratio_axis(memory, peaks, label="peak memory (ratio)", fine=FINE_MEMORY)
+    for memory in others:
+        known = [place for place, one in zip(places, effects, strict=True) if one.memory is not None]
+        memory.plot(peaks, known, "D", color=ORANGE, markeredgecolor="#333333", markersize=6)
+        memory.tick_params(axis="y", length=0)
+        _ratio_axis(memory, peaks, label="peak memory (ratio)", fine=FINE_MEMORY)
     return figure
 
 
