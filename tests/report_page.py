@@ -1,4 +1,4 @@
-"""A report's page without its figures, which take seconds to draw."""
+"""A report's page with few figures or none: all of them take seconds to draw."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ def without_figures(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(figures, "PLOTS", ())
 
 
-def page_of(records: Path | Sequence[TrialRecord], folder: Path, *options: str) -> str:
-    """Return the address of the page of a report on a results file, or on some records."""
+def page_of(records: Path | Sequence[TrialRecord], folder: Path, *options: str, drawn: Sequence[str] = ()) -> str:
+    """Return the address of the page of a report on a results file, or on some records, with the figures named."""
+    chosen = tuple(plot for plot in figures.PLOTS if plot.name in drawn)
     if not isinstance(records, Path):
         path = folder / "records.jsonl"
         path.write_text("".join(f"{record.to_json()}\n" for record in records))
         records = path
     with pytest.MonkeyPatch.context() as patch:
-        without_figures(patch)
+        patch.setattr(figures, "PLOTS", chosen)
         assert run(["report", str(records), "--out", str(folder / "report"), *options]) == 0
     return (folder / "report" / "report.html").as_uri()

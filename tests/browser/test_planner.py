@@ -240,6 +240,18 @@ def test_nothing_runs_over_the_edge(browser: Browser, shipped: str, width: int, 
     context.close()
 
 
+def test_on_a_telephone_a_figure_fills_the_page_and_is_not_cut(page: Page, tmp_path: Path) -> None:
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.goto(page_of(SHIPPED, tmp_path, "--examples", "2000", "--epochs", "20", drawn=("effects", "padding")))
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+    for picture in page.locator("figure img").all():
+        box = picture.bounding_box()
+        assert box is not None
+        assert box["width"] > 0.9 * 400
+        assert box["x"] + box["width"] <= 400
+    assert page.locator("figure img").count() == 2
+
+
 def test_the_table_of_trials_sorts_by_number_and_back(page: Page, shipped: str) -> None:
     page.goto(shipped)
     heading = page.locator("#trials th", has_text="trial, s")
