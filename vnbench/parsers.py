@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vnbench.errors import InputError
@@ -13,25 +14,53 @@ Parser = Callable[[str, str], Any]
 """``(text, where) -> value``; raises an InputError that names ``where``."""
 
 
-def word(allowed: Sequence[str]) -> Callable[[str, str], str]:
-    """Return a parser of one of the allowed words."""
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Parses one of some words."""
 
-    def parse(text: str, where: str) -> str:
-        if text not in allowed:
+    allowed: tuple[str, ...]
+    """The words."""
+
+    def __call__(self, text: str, where: str) -> str:
+        """Return the word.
+
+        Raises:
+            InputError: another one.
+        """
+        if text not in self.allowed:
             raise InputError(
                 where,
                 text,
-                allowed=f"must be one of {', '.join(allowed)}",
-                remedy=f"write {closest(text, allowed) or 'one of these'}",
+                allowed=f"must be one of {', '.join(self.allowed)}",
+                remedy=f"write {closest(text, self.allowed) or 'one of these'}",
             )
         return text
 
-    return parse
+
+@dataclass(frozen=True, slots=True)
+class SomeOf:
+    """Parses a comma list of some words, each taken once."""
+
+    allowed: tuple[str, ...]
+    """The words."""
+
+    def __call__(self, text: str, where: str) -> tuple[str, ...]:
+        """Return the words, in the order given.
+
+        Raises:
+            InputError: another one among them.
+        """
+        return several(OneOf(self.allowed))(text, where)
 
 
-def words(allowed: Sequence[str]) -> Callable[[str, str], tuple[str, ...]]:
+def word(allowed: Sequence[str]) -> OneOf:
+    """Return a parser of one of the allowed words."""
+    return OneOf(tuple(allowed))
+
+
+def words(allowed: Sequence[str]) -> SomeOf:
     """Return a parser of a comma list of allowed words; repeats are dropped."""
-    return several(word(allowed))
+    return SomeOf(tuple(allowed))
 
 
 def whole(minimum: int, maximum: int) -> Callable[[str, str], int]:

@@ -8,12 +8,14 @@ imported by the command that needs them, so that ``vnbench --help`` answers at o
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import shell_complete
 
 from vnbench.cli.arguments import FILE, Command, as_json, corpus_id, print_json, results, taken, texts_of
 from vnbench.cli.gate import gate, trial
@@ -44,6 +46,10 @@ def _tell_version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> Non
         ctx.exit()
 
 
+COMPLETES = "_VNBENCH_COMPLETE"
+"""Variable by which a shell asks for completions, or for the script that does."""
+
+
 class Commands(click.Group):
     """The commands, listed in the order in which one comes to need them."""
 
@@ -62,9 +68,18 @@ All commands:  vnbench --help                         the guide: vnbench guide\
 """What ``vnbench`` alone says."""
 
 
-@click.group("vnbench", cls=Commands)
+COMPLETION = 'Shell completion: eval "$(_VNBENCH_COMPLETE=bash_source vnbench)" (zsh: zsh_source; fish: fish_source)'
+"""How completion is switched on, in one line."""
+
+
+@click.group("vnbench", cls=Commands, epilog=COMPLETION)
 @click.option(
-    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_tell_version, help="Tell the version."
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_tell_version,
+    help="Show the version and exit.",
 )
 def app() -> None:
     """Measure what training a segmentation network on images of very different sizes costs."""
@@ -72,6 +87,8 @@ def app() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line on these arguments and return its exit code."""
+    if COMPLETES in os.environ:
+        return shell_complete(app, {}, "vnbench", COMPLETES, os.environ[COMPLETES])
     if not arguments:
         print(FIRST_WORDS)
         return 2
@@ -101,12 +118,17 @@ for one in (sweep, plan, plot, report, export, gate, trial):
     app.add_command(one)
 
 
-@app.command("fit", cls=Command, short_help="Fit step time against padded pixels.")
+@app.command(
+    "fit",
+    cls=Command,
+    short_help="Fit step time against padded pixels.",
+    examples=("vnbench fit results/sweep.jsonl", "vnbench fit results --json"),
+)
 @results
 @corpus_id
 @as_json
 def fit(*, results: tuple[Path, ...], corpus_id: str | None, as_json: bool) -> int:
-    """Fit step time against padded pixels, and say how far the model is off."""
+    """Fit step time against padded pixels, and tell how far the fit is off."""
     from vnbench.commands.fit import run_fit_command
 
     report = run_fit_command(results, corpus_id=corpus_id, as_json=as_json)
@@ -119,7 +141,15 @@ def fit(*, results: tuple[Path, ...], corpus_id: str | None, as_json: bool) -> i
     "batching",
     cls=Command,
     short_help="Account for the padding of an epoch, without training.",
-    params=taken(BATCHING_OPTIONS, needed=("batch-size", "sampler")),
+    params=taken(
+        BATCHING_OPTIONS,
+        first=("widths", "sizes", "examples", "batch-size", "sampler"),
+        needed=("batch-size", "sampler"),
+    ),
+    examples=(
+        "vnbench batching --widths 3200:12800 --examples 12000 --batch-size 16 --sampler bucketed",
+        "vnbench batching --sizes sizes.csv --batch-size 16 --sampler bucketed --plan-out plan.jsonl",
+    ),
 )
 @as_json
 def batching(*, as_json: bool, **given: Any) -> int:
@@ -138,8 +168,12 @@ def batching(*, as_json: bool, **given: Any) -> int:
 @app.command(
     "forecast",
     cls=Command,
-    short_help="Tell what a card would take that is not at hand.",
+    short_help="Forecast a run on a GPU that is not at hand.",
     params=taken(FORECAST_OPTIONS),
+    examples=(
+        "vnbench forecast --snapshot snapshot.pickle --card 24GiB,80GiB",
+        "vnbench forecast --snapshot snapshot.pickle --card 24GiB --allocator native,expandable-segments",
+    ),
 )
 @as_json
 def forecast(*, as_json: bool, **given: Any) -> int:
@@ -153,12 +187,19 @@ def forecast(*, as_json: bool, **given: Any) -> int:
 
 
 @app.command(
-    "profile", cls=Command, short_help="Tell the memory of one worst-case step apart.", params=taken(PROFILE_OPTIONS)
+    "profile",
+    cls=Command,
+    short_help="Show which parts of a step take the memory.",
+    params=taken(PROFILE_OPTIONS),
+    examples=(
+        "vnbench profile --widths 3200:12800 --micro-batch-size 1,2",
+        "vnbench profile --widths 3200:12800 --precision fp32,bf16 --out profiles",
+    ),
 )
 @click.option("--out", metavar="DIR", type=FILE, help="Folder for figures and details.")
 @as_json
 def profile(*, out: Path | None, as_json: bool, **given: Any) -> int:
-    """Tell the memory of one worst-case training step apart, stage by stage and kind by kind."""
+    """Show which parts of a worst-case step take the memory, by stage of the network and by kind of tensor."""
     from vnbench.commands.profile import run_profile_command
 
     report = run_profile_command(texts_of(PROFILE_OPTIONS, given), out=out, as_json=as_json)
@@ -170,14 +211,18 @@ def profile(*, out: Path | None, as_json: bool, **given: Any) -> int:
 @app.command(
     "corpus",
     cls=Command,
-    short_help="Write synthetic logs, or describe a folder of images.",
+    short_help="Write synthetic images, or describe a folder of yours.",
     params=taken(CORPUS_OPTIONS),
+    examples=(
+        "vnbench corpus scans --describe",
+        "vnbench corpus synthetic --examples 40 --widths 320:1280 --heights 48:64",
+    ),
 )
 @click.argument("directory", metavar="DIR", type=FILE)
-@click.option("--describe", is_flag=True, help="Say what the images there are; write none.")
+@click.option("--describe", is_flag=True, help="Describe the images in DIR; write none.")
 @as_json
 def corpus(*, directory: Path, describe: bool, as_json: bool, **given: Any) -> int:
-    """Write synthetic raster logs with their masks and a manifest, or describe those of a folder."""
+    """Write synthetic images of well logs with their masks, or describe the images and masks of a folder."""
     from vnbench.commands.corpus import write_corpus
     from vnbench.commands.describe import describe_corpus_files
     from vnbench.errors import InputError
@@ -204,12 +249,13 @@ def corpus(*, directory: Path, describe: bool, as_json: bool, **given: Any) -> i
 @app.command(
     "env",
     cls=Command,
-    short_help="Tell what this machine is and what disturbs it.",
+    short_help="Show what this machine is and what would disturb it.",
     params=taken({"device": OPTIONS["device"]}),
+    examples=("vnbench env", "vnbench env --json"),
 )
 @as_json
 def env(*, device: str | None, as_json: bool) -> int:
-    """Tell what this machine is, what it computes natively, and what would disturb a measurement on it."""
+    """Show what this machine is, which precisions it computes natively, and what would disturb a measurement on it."""
     from vnbench.measure.activity import watch_activity
     from vnbench.output.console import tell
     from vnbench.output.environment import environment_lines, find_disturbances
@@ -226,10 +272,15 @@ def env(*, device: str | None, as_json: bool) -> int:
     return 0
 
 
-@app.command("guide", cls=Command, short_help="Show a page of the guide, or the list of pages.")
+@app.command(
+    "guide",
+    cls=Command,
+    short_help="Show a page of the guide, or the list of pages.",
+    examples=("vnbench guide", "vnbench guide memory"),
+)
 @click.argument("topic", required=False)
 def guide(*, topic: str | None) -> int:
-    """Show a page of the guide; without a TOPIC the list of pages. Piped, a page is plain Markdown."""
+    """Show a page of the guide, or without TOPIC the list of pages. In a pipe a page is plain Markdown."""
     from vnbench.commands.guide import guide_page
     from vnbench.output.console import show_page
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from vnbench.errors import InputError
-from vnbench.request.option import OTHER, PANELS, Option
+from vnbench.request.option import FIRST, OTHER, PANELS, Option
 
 
 class PathOfUser(click.Path):
@@ -37,12 +41,40 @@ UNBROKEN = "\N{NON-BREAKING HYPHEN}"
 
 
 class PanelOption(click.Option):
-    """An option that the help shows in its panel."""
+    """An option that the help shows in its panel, with what the device at hand takes unless it is given."""
 
-    def __init__(self, names: list[str], *, panel: str = OTHER, **attributes: Any) -> None:
-        """Take what click takes, and the panel."""
+    def __init__(self, names: list[str], *, declared: Option, is_first: bool, **attributes: Any) -> None:
+        """Take the declaration, whether it is needed first, and what click takes beside them."""
         super().__init__(names, **attributes)
-        self.panel = panel
+        self.declared = declared
+        self.panel = FIRST if is_first else declared.panel
+        self.is_rare = declared.is_rare and not is_first
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        """Return the option as one writes it, and its line."""
+        option = self.declared
+        return f"--{option.name}{'' if option.is_switch else f' {option.metavar}'}", option.help_line(device_at_hand())
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the words that go on from what was typed, of a comma list after its last comma; or files."""
+        if not self.declared.choices:
+            return [CompletionItem(incomplete, type="file")] if self.declared.is_path else []
+        typed, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(f"{typed}{comma}{word}") for word in self.declared.choices if word.startswith(last)]
+
+
+DEVICES_TOLD = {"cuda": "GPU", "cpu": "CPU"}
+
+
+@functools.cache
+def device_at_hand() -> str:
+    """Return cuda or cpu, as a sweep would most likely find it, without the seconds that it takes to ask torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    if not Path("/proc/driver/nvidia/gpus").is_dir() or visible in ("", "-1"):
+        return "cpu"
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return "cpu" if importlib.metadata.version("torch").endswith("+cpu") else "cuda"
+    return "cuda"
 
 
 class Formatter(click.HelpFormatter):
@@ -65,25 +97,85 @@ class Context(click.Context):
 
 
 class Command(click.Command):
-    """A command whose help shows its options in panels."""
+    """A command whose help begins with the options that are needed first, and ends with examples.
+
+    Options that few people need stand on a second page, ``--help-all``.
+    """
 
     context_class = Context
 
+    def __init__(self, *arguments: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
+        """Take commands to copy, and what click takes."""
+        super().__init__(*arguments, **attributes)
+        self.examples = examples
+        if any(_is_rare(one) for one in self.params):
+            self.params.append(
+                click.Option(
+                    ["--help-all"],
+                    is_flag=True,
+                    is_eager=True,
+                    expose_value=False,
+                    callback=_show_all,
+                    help="Show every option and exit.",
+                )
+            )
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the panels that hold an option, in their order."""
+        options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
+        shown = [one for one in options if ctx.meta.get(SHOWS_ALL) or not _is_rare(one)]
         rows: dict[str, list[tuple[str, str]]] = {panel: [] for panel in PANELS}
-        for one in self.get_params(ctx):
-            if isinstance(one, click.Option) and (record := one.get_help_record(ctx)) is not None:
-                rows[getattr(one, "panel", OTHER)].append(record)
-        shown = {panel: records for panel, records in rows.items() if records}
-        for panel, records in shown.items():
-            with formatter.section(panel if len(shown) > 1 else "Options"):
+        for one in shown:
+            if (record := one.get_help_record(ctx)) is not None:
+                rows[one.panel if isinstance(one, PanelOption) else OTHER].append(record)
+        panels = {panel: records for panel, records in rows.items() if records}
+        for panel, records in panels.items():
+            with formatter.section(panel if len(panels) > 1 else "Options"):
                 formatter.write_dl(records)
+        notes = []
+        if any(isinstance(one, PanelOption) and one.declared.differs_by_device for one in shown):
+            notes.append(f"In brackets: the default, on this machine's {DEVICES_TOLD[device_at_hand()]}.")
+        if len(shown) < len(options):
+            notes.append(f"{len(options) - len(shown)} more options, rarely needed: {ctx.command_path} --help-all")
+        for note in notes:
+            formatter.write_paragraph()
+            formatter.write_text(note)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{' ' * formatter.current_indent}{example}\n")
 
 
-def taken(options: Mapping[str, Option], *, needed: Iterable[str] = ()) -> list[click.Parameter]:
-    """Return the parameters by which a command takes some options as text; ``needed`` are those that must be given."""
-    return [_parameter(option, is_needed=option.name in set(needed)) for option in options.values()]
+SHOWS_ALL = "vnbench.shows_all_options"
+"""Tells in a context that the help shows every option."""
+
+
+def _show_all(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
+    if is_asked:
+        ctx.meta[SHOWS_ALL] = True
+        click.echo(ctx.get_help())
+        ctx.exit()
+
+
+def _is_rare(one: click.Parameter) -> bool:
+    return isinstance(one, PanelOption) and one.is_rare
+
+
+def taken(
+    options: Mapping[str, Option], *, first: Sequence[str] = (), needed: Sequence[str] = ()
+) -> list[click.Parameter]:
+    """Return the parameters by which a command takes some options as text.
+
+    Those of ``first`` are shown before all others, in that order; those of ``needed`` must be given.
+    """
+    named = {name: options[name] for name in first}
+    return [
+        _parameter(option, is_first=option.name in named, is_needed=option.name in needed)
+        for option in (named | {name: option for name, option in options.items() if name not in named}).values()
+    ]
 
 
 def texts_of(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, str | None]:
@@ -100,15 +192,15 @@ def _text_of(option: Option, value: Any) -> str | None:
     return text
 
 
-def _parameter(option: Option, *, is_needed: bool) -> click.Parameter:
+def _parameter(option: Option, *, is_first: bool, is_needed: bool) -> click.Parameter:
     flags = [f"--{option.name}", option.parameter]
     if option.is_switch:
-        return PanelOption(flags, is_flag=True, help=option.help_line, panel=option.panel)
+        return PanelOption(flags, is_flag=True, declared=option, is_first=is_first)
     return PanelOption(
         flags,
         metavar=option.metavar,
-        help=option.help_line,
-        panel=option.panel,
+        declared=option,
+        is_first=is_first,
         required=is_needed,
         type=str,
         multiple=option.is_repeatable,
@@ -119,13 +211,18 @@ results = click.argument("results", metavar="RESULTS...", nargs=-1, required=Tru
 """Results files that a command reads, folders of them, or patterns."""
 
 as_json = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."
+    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else there."
 )
 
-corpus_id = click.option("--corpus-id", metavar="ID", help="Which corpus, where RESULTS hold several.")
+corpus_id = click.option("--corpus-id", metavar="ID", help="Images to take, if RESULTS hold several corpora.")
 
 profiles = click.option(
-    "--profile", "profiles", metavar="DIR", multiple=True, type=FILE, help="Folder of vnbench profile, or a file of it."
+    "--profile",
+    "profiles",
+    metavar="DIR",
+    multiple=True,
+    type=FILE,
+    help="Folder that vnbench profile wrote, or a file in it.",
 )
 
 

@@ -21,19 +21,26 @@ TRIAL_TIMEOUT_S = 600.0
 
 
 @click.command(
-    "gate", cls=Command, short_help="Say whether a candidate is worse than its baseline.", params=taken(GATE_OPTIONS)
+    "gate",
+    cls=Command,
+    short_help="Tell whether a candidate is worse than its baseline.",
+    params=taken(GATE_OPTIONS),
+    examples=(
+        "vnbench gate --calibrate results/first.jsonl results/second.jsonl",
+        "vnbench gate baseline.json candidate.jsonl --on-undecided warn --junit gate.xml",
+    ),
 )
 @click.argument("files", metavar="BASELINE CANDIDATE", nargs=-1, required=True, type=FILE)
-@click.option("--update", is_flag=True, help="Take the candidate into the baseline file.")
-@click.option("--calibrate", is_flag=True, help="Of sweeps without a change: tell their noise, and what it hides.")
-@click.option("--rerun", "is_rerun", is_flag=True, help="Measure again what noise left undecided.")
-@click.option("--baseline-checkout", metavar="DIR", type=FILE, help="Source of the baseline, for --rerun.")
-@click.option("--candidate-checkout", metavar="DIR", type=FILE, help="Source of the candidate. [here]")
-@click.option("--rerun-out", metavar="DIR", type=FILE, help="Records of --rerun. [by CANDIDATE]")
-@click.option("--corpus", metavar="DIR", type=FILE, help="Image files for --rerun. [the cache]")
-@click.option("--junit", metavar="FILE", type=FILE, help="Write JUnit XML.")
-@click.option("--markdown", metavar="FILE", type=FILE, help="Write Markdown.")
-@click.option("--code-quality", metavar="FILE", type=FILE, help="Write GitLab's code quality.")
+@click.option("--update", is_flag=True, help="Write the candidate into the baseline file.")
+@click.option("--calibrate", is_flag=True, help="Measure the noise between sweeps of one revision, and what it hides.")
+@click.option("--rerun", "is_rerun", is_flag=True, help="Measure again what is undecided or looks slower.")
+@click.option("--baseline-checkout", metavar="DIR", type=FILE, help="Source folder of the baseline, for --rerun.")
+@click.option("--candidate-checkout", metavar="DIR", type=FILE, help="Source folder of the candidate. [working folder]")
+@click.option("--rerun-out", metavar="DIR", type=FILE, help="Folder for the records of --rerun. [beside CANDIDATE]")
+@click.option("--corpus", metavar="DIR", type=FILE, help="Folder of the images, for --rerun. [the cache]")
+@click.option("--junit", metavar="FILE", type=FILE, help="Write the rows as JUnit XML.")
+@click.option("--markdown", metavar="FILE", type=FILE, help="Write the table as Markdown.")
+@click.option("--code-quality", metavar="FILE", type=FILE, help="Write the rows as a GitLab code-quality report.")
 @as_json
 def gate(
     *,
@@ -51,7 +58,7 @@ def gate(
     as_json: bool,
     **given: Any,
 ) -> int:
-    """Say whether a candidate is worse than its baseline: exit code 1 if so, 3 if that cannot be told.
+    """Tell whether a candidate is worse than its baseline: exit code 1 if so, 3 if noise hides the answer.
 
     BASELINE and CANDIDATE are results files, a baseline file, or folders of them.
     """

@@ -13,11 +13,18 @@ from vnbench.request.options import RUN_OPTIONS
 
 
 @click.command(
-    "plan", cls=Command, short_help="Say what a run will take, and what to change.", params=taken(RUN_OPTIONS)
+    "plan",
+    cls=Command,
+    short_help="Tell how long a run takes, and what would shorten it.",
+    params=taken(RUN_OPTIONS, first=("examples", "epochs", "window", "batch-size", "memory", "widths", "heights")),
+    examples=(
+        "vnbench plan --examples 15000 --epochs 50 --window 12h",
+        "vnbench plan results/sweep.jsonl --examples 4000 --epochs 100 --batch-size 16 --memory 24GiB",
+    ),
 )
 @click.argument("results", metavar="[RESULTS...]", nargs=-1, type=FILE)
-@click.option("--runs", metavar="FILE.toml", type=FILE, help="Several runs, on several cards.")
-@click.option("--out", metavar="DIR", type=FILE, help="Folder for the picture of --runs.")
+@click.option("--runs", metavar="FILE.toml", type=FILE, help="Plan several runs on several GPUs, as a file lists them.")
+@click.option("--out", metavar="DIR", type=FILE, help="Folder for the figure of --runs.")
 @corpus_id
 @as_json
 def plan(
@@ -29,9 +36,9 @@ def plan(
     as_json: bool,
     **given: Any,
 ) -> int:
-    """Say what a run will take, in which configuration, whether it finishes in time, and what to change.
+    """Tell how long a run takes, in which configuration, whether it ends in time, and what to change.
 
-    RESULTS are results files, or folders of them; without any, the records that ship are taken.
+    RESULTS are results files, or folders of them; without any, the plan is made from the records that ship.
     """
     from vnbench.commands.plan.plan import run_plan_command
 

@@ -11,9 +11,18 @@ from vnbench.cli.arguments import FILE, Command, as_json, corpus_id, print_json,
 from vnbench.request.options import DRAWN_RUN_OPTIONS
 
 
-@click.command("plot", cls=Command, short_help="Draw the figures of results files.", params=taken(DRAWN_RUN_OPTIONS))
+@click.command(
+    "plot",
+    cls=Command,
+    short_help="Draw the figures of results files.",
+    params=taken(DRAWN_RUN_OPTIONS),
+    examples=(
+        "vnbench plot results/sweep.jsonl --out figures",
+        "vnbench plot results/sweep.jsonl --out figures --examples 4000 --epochs 100",
+    ),
+)
 @results
-@click.option("--out", metavar="DIR", required=True, type=FILE, help="Folder for the pictures.")
+@click.option("--out", metavar="DIR", required=True, type=FILE, help="Folder for the figures.")
 @profiles
 @corpus_id
 @as_json
@@ -26,7 +35,7 @@ def plot(
     as_json: bool,
     **given: Any,
 ) -> int:
-    """Draw the capacity plots of results files, those of a planned run among them."""
+    """Draw the figures of results files, and those of a planned run."""
     from vnbench.commands.report.plot import run_plot_command
 
     texts = texts_of(DRAWN_RUN_OPTIONS, given)
@@ -37,7 +46,14 @@ def plot(
 
 
 @click.command(
-    "report", cls=Command, short_help="Write a report with a page that plans.", params=taken(DRAWN_RUN_OPTIONS)
+    "report",
+    cls=Command,
+    short_help="Write a report: answer, figures, planner, all trials.",
+    params=taken(DRAWN_RUN_OPTIONS),
+    examples=(
+        "vnbench report results/sweep.jsonl --out report",
+        "vnbench report results/sweep.jsonl --out report --examples 4000 --epochs 100 --window 8h",
+    ),
 )
 @results
 @click.option("--out", metavar="DIR", required=True, type=FILE, help="Folder for the pages and figures.")
@@ -64,12 +80,23 @@ def report(
 
 
 @click.command(
-    "export", cls=Command, short_help="Write results as tables for other programs.", params=taken(DRAWN_RUN_OPTIONS)
+    "export",
+    cls=Command,
+    short_help="Write results as tables for other programs.",
+    params=taken(DRAWN_RUN_OPTIONS),
+    examples=(
+        "vnbench export results/sweep.jsonl --out trials.csv",
+        "vnbench export results/sweep.jsonl --what steps --format json --out steps.json",
+    ),
 )
 @results
-@click.option("--what", metavar="NAME", default="trials", help="trials, steps, canvases or plan. [trials]")
+@click.option("--what", metavar="NAME", default="trials", help="Rows: trials, steps, canvases or plan. [trials]")
 @click.option(
-    "--format", "file_format", metavar="NAME", default="csv", help="csv, json, or parquet (needs pyarrow). [csv]"
+    "--format",
+    "file_format",
+    metavar="NAME",
+    default="csv",
+    help="Format: csv, json, or parquet (needs pyarrow). [csv]",
 )
 @click.option("--out", metavar="FILE", type=FILE, help="File to write. [stdout]")
 @corpus_id

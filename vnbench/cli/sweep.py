@@ -9,22 +9,34 @@ from typing import Any
 import click
 
 from vnbench.cli.arguments import FILE, Command, as_json, print_json, taken, texts_of
+from vnbench.request.option import Option, yes
 from vnbench.request.options import OPTIONS
+
+DRY_RUN = Option(
+    name="dry-run",
+    parse=yes,
+    metavar="",
+    help="Show what would be measured and how long it would take; write nothing",
+)
+
+NEEDED_FIRST = ("widths", "images", "model", "batch-size", "precision", "time-budget", "out", DRY_RUN.name)
+"""What most people set first."""
 
 
 @click.command(
-    "sweep", cls=Command, short_help="Measure step time, peak memory and padding by levers.", params=taken(OPTIONS)
+    "sweep",
+    cls=Command,
+    short_help="Measure step time, peak memory and padding of training.",
+    params=taken({**OPTIONS, DRY_RUN.name: DRY_RUN}, first=NEEDED_FIRST),
+    examples=(
+        "vnbench sweep --widths 3200:12800 --dry-run",
+        "vnbench sweep --images scans --precision fp32,bf16 --time-budget 10m",
+    ),
 )
-@click.option(
-    "--config",
-    metavar="FILE.toml",
-    type=FILE,
-    help="Options in a file, its paths as seen from here; those given here win.",
-)
-@click.option("--dry-run", is_flag=True, help="Show what would be measured; write nothing.")
+@click.option("--config", metavar="FILE.toml", type=FILE, help="Read options from a file; those given here win.")
 @as_json
 def sweep(*, config: Path | None, dry_run: bool, as_json: bool, **given: Any) -> int:
-    """Measure step time, worst-case peak memory and padding waste over batch, precision and other levers."""
+    """Measure step time, worst-case memory and padding of training, for each choice of batch, precision and more."""
     from vnbench.processes.parent import start_server
     from vnbench.request.reading import read_request
 

@@ -87,4 +87,4 @@ def _reference() -> str:
 
 def _entry(option: Option) -> str:
     takes = "" if option.is_switch else f" {option.metavar}"
-    return f"- `--{option.name}{takes}`: {option.help_line}"
+    return f"- `--{option.name}{takes}`: {option.help_line()}"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from vnbench.parsers import Parser, word
+from vnbench.errors import InputError
+from vnbench.parsers import OneOf, Parser, SomeOf, word
 
 PANELS = (
+    "Needed first",
     "Images",
     "Levers: one value, or several to compare",
     "Measuring",
@@ -20,7 +24,7 @@ PANELS = (
 )
 """Groups in which the help of a command shows its options, in this order."""
 
-IMAGES, VARIED, MEASURING, LIMITS, PLANNING, RESULTS, OTHER = PANELS
+FIRST, IMAGES, VARIED, MEASURING, LIMITS, PLANNING, RESULTS, OTHER = PANELS
 
 YES_OR_NO = ("yes", "no")
 
@@ -32,6 +36,17 @@ def yes(text: str, where: str) -> bool:
         InputError: neither.
     """
     return word(YES_OR_NO)(text, where) == "yes"
+
+
+def path(text: str, where: str) -> Path:
+    """Return a file or a folder as people write it, where ~ is their home.
+
+    Raises:
+        InputError: it is empty.
+    """
+    if not text.strip():
+        raise InputError(where, "''", allowed="it is empty", remedy="name a file or a folder, or leave it out")
+    return Path(os.path.expanduser(text))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +69,10 @@ class Option:
     """Which of PANELS it stands in."""
     is_repeatable: bool = False
     """Whether it may be given more than once; its texts are joined with semicolons."""
+    is_rare: bool = False
+    """Whether only the page of all options shows it."""
+    words: tuple[str, ...] = ()
+    """Words that it takes, where its parser does not know them."""
     field: str = ""
     """Field of a sweep's configuration that it fills; empty where that is called as its parameter is."""
 
@@ -68,23 +87,51 @@ class Option:
         return self.parse is yes
 
     @property
-    def help_line(self) -> str:
-        """What the help says: the line, with what is taken unless it is given."""
-        default = self.default
-        if not isinstance(default, str):
-            told = [f"{device}: {text}" for device, text in default.items()]
-            is_one = len(told) > 1 and len(set(default.values())) == 1
-            default = next(iter(default.values())) if is_one else "; ".join(told)
-        told_default = self.unset or default
+    def is_path(self) -> bool:
+        """Whether it takes a file or a folder."""
+        return self.parse is path
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Words that it takes, one or several; empty where they are not fixed."""
+        return self.words or (self.parse.allowed if isinstance(self.parse, OneOf | SomeOf) else ())
+
+    @property
+    def differs_by_device(self) -> bool:
+        """Whether devices take different things unless it is given."""
+        return not self.unset and not isinstance(self.default, str) and len({*self.default.values()}) > 1
+
+    def help_line(self, device: str | None = None) -> str:
+        """Return what the help says: the line, and what is taken unless it is given, on one device or on each."""
+        told_default = self.unset or self._default_told(device)
         return f"{self.help}." if not told_default or self.is_switch else f"{self.help}. [{told_default}]"
+
+    def _default_told(self, device: str | None) -> str:
+        if isinstance(self.default, str):
+            return self.default
+        if device is not None:
+            return self.default_on(device)
+        if len(self.default) > 1 and not self.differs_by_device:
+            return next(iter(self.default.values()))
+        return "; ".join(f"{name}: {text}" for name, text in self.default.items())
 
     def default_on(self, device: str) -> str:
         """Return what a device takes unless it is given, as one writes it; empty for nothing."""
         return self.default if isinstance(self.default, str) else self.default.get(device, "")
 
-    def asked_as(self, help: str, *, unset: str = "", default: str = "", panel: str | None = None) -> Option:
+    def asked_as(
+        self, help: str, *, unset: str = "", default: str = "", panel: str | None = None, metavar: str | None = None
+    ) -> Option:
         """Return the same option as another command asks for it."""
-        return dataclasses.replace(self, help=help, unset=unset, default=default, panel=panel or self.panel)
+        return dataclasses.replace(
+            self,
+            help=help,
+            unset=unset,
+            default=default,
+            panel=panel or self.panel,
+            metavar=metavar or self.metavar,
+            is_rare=False,
+        )
 
 
 def by_name(*options: Option) -> dict[str, Option]:
