@@ -13,6 +13,7 @@ from vnbench.units import (
     parse_amount,
     parse_bytes,
     parse_duration,
+    parse_int,
     parse_int_list,
     parse_pixel_range,
     parse_pixels,
@@ -136,3 +137,14 @@ def test_numbers_of_thousands_of_digits_are_refused_as_others_are(parse: Callabl
 )
 def test_a_number_stands_with_its_noun(number: int, noun: str, told: str) -> None:
     assert count(number, noun) == told
+
+
+@pytest.mark.parametrize("text", ["15000", "15,000", "15_000", "15k", " 15k "])
+def test_a_number_of_images_is_taken_as_people_write_it(text: str) -> None:
+    assert parse_int(text, where="--examples", minimum=1) == 15_000
+
+
+@pytest.mark.parametrize("text", ["15,00", "1,5", "15kk", "0k", "15 000", "-15k", "k"])
+def test_a_number_that_could_be_another_is_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        parse_int(text, where="--examples", minimum=1)

@@ -13,6 +13,10 @@ NUMBER = rf"{DIGITS}(?:[.,]{DIGITS})?"
 """Pattern of a decimal number; some countries write a comma."""
 
 
+LETTERS = {"": "", "k": "k", "m": "M"}
+"""Of thousands and millions."""
+
+
 def closest(text: str, known: Iterable[str]) -> str | None:
     """Return the known name closest to a misspelt one; None if none is close."""
     names = {name.casefold(): name for name in known}
@@ -59,6 +63,14 @@ def meant_size(text: str) -> str:
     if match is None or not float(_plain(match[1])):
         return "24GiB"
     return f"{_plain(match[1])}{(match[2] or 'G').upper()}iB"
+
+
+def meant_whole(text: str, *, minimum: int) -> str:
+    """Return the same of a whole number: of 15.5, 15K or 15 000."""
+    match = re.fullmatch(rf"\s*({DIGITS})(?:\.\d+)?\s*([kKmM]?)\s*", text.replace(" ", ""))
+    if match is None or int(match[1]) < minimum:
+        return str(max(minimum, 1))
+    return f"{int(match[1])}{LETTERS[match[2].lower()]}"
 
 
 def meant_list(text: str, *, minimum: int) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vnbench.errors import InputError
-from vnbench.meant import meant_duration, meant_list, meant_pixels, meant_range, meant_share, meant_size
+from vnbench.meant import meant_duration, meant_list, meant_pixels, meant_range, meant_share, meant_size, meant_whole
 
 BYTES_PER_UNIT = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 SECONDS_PER_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -29,6 +29,10 @@ MAX_PIXELS = 10**12
 
 MAX_LIST_LENGTH = 64
 """Longest comma list of an axis: a longer one is probably a mistake, and its sweep would take days."""
+
+
+THOUSANDS = {"": 1, "k": 1_000, "M": 1_000_000}
+"""What may follow a whole number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,19 +152,22 @@ def split_list(text: str, *, where: str) -> tuple[str, ...]:
 
 
 def parse_int(text: str, *, where: str, minimum: int) -> int:
-    """Return the whole number that the text holds.
+    """Return the whole number that the text holds, as 15000, 15,000, 15_000 or 15k.
 
     Raises:
         InputError: the text is not a whole number of at least ``minimum``.
     """
-    if re.fullmatch(r"\s*[+-]?\d{1,18}\s*", text) is None or int(text) < minimum:
+    plain = re.sub(r"(?<=\d)[,_](?=\d{3}(?!\d))", "", text.strip())
+    match = re.fullmatch(r"([+-]?\d{1,18})([kM]?)", plain)
+    number = int(match[1]) * THOUSANDS[match[2]] if match else None
+    if number is None or number < minimum:
         raise InputError(
             where,
             text,
             allowed=f"a whole number of at least {minimum} is needed",
-            remedy=f"write {max(minimum, 1)}",
+            remedy=f"write {meant_whole(text, minimum=minimum)}",
         )
-    return int(text)
+    return number
 
 
 def parse_duration(text: str, where: str) -> float:

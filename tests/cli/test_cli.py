@@ -14,6 +14,7 @@ import pytest
 from record_factory import record_of, training_spec
 
 from vnbench.cli.app import run
+from vnbench.cli.sweep import STARTING
 from vnbench.records.spec.words import SAMPLER_NAMES
 from vnbench.sweep.runner import probe_environment
 
@@ -33,6 +34,7 @@ def refuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert run(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
+    err = err.removeprefix(f"{STARTING}\n")
     assert err.startswith("vnbench: ")
     assert "Traceback" not in err
     lines = err.splitlines()
@@ -319,6 +321,15 @@ def test_help_lists_commands_in_the_order_of_their_use_each_in_one_line(capsys: 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"vnbench {importlib.metadata.version('vnbench')}\n"
+
+
+@pytest.mark.parametrize(("window", "is_told"), [("12", True), ("12h", False)])
+def test_a_duration_without_a_unit_is_taken_as_seconds_and_told(
+    window: str, is_told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["plan", "--examples", "100", "--epochs", "1", "--window", window]) == 0
+    note = "note: --window 12 is 12 s: a number without a unit is seconds; write 12h for hours, 12m for minutes\n"
+    assert (note in capsys.readouterr().err) is is_told
 
 
 def test_an_unknown_command_is_told_with_those_that_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,26 @@ def test_identical_records_pass(tmp_path: Path, capsys: pytest.CaptureFixture[st
     }
 
 
+def test_a_comparison_of_a_file_with_itself_is_remarked_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, copy = write(tmp_path / "a.jsonl", sweep()), write(tmp_path / "b.jsonl", sweep())
+    for other, is_told in ((path, True), (copy, False)):
+        assert run(["gate", path, other, "--json"]) == 0
+        assert ("a comparison with itself always passes" in capsys.readouterr().err) is is_told
+
+
+def test_noise_is_excused_in_junit_though_another_row_is_worse(tmp_path: Path) -> None:
+    before, after = sweep(), sweep(slower=1.01)
+    assert after[-1].memory is not None
+    larger = dataclasses.replace(after[-1].memory, peak_allocated_bytes=2**40)
+    worse = dataclasses.replace(after[-1], memory=larger)
+    paths = [write(tmp_path / "a.jsonl", before), write(tmp_path / "b.jsonl", [*after[:-1], worse])]
+    assert run(["gate", *paths, "--on-undecided", "warn", "--junit", str(tmp_path / "j.xml")]) == 1
+    xml = (tmp_path / "j.xml").read_text()
+    assert '<failure type="worse"' in xml
+    assert '<skipped type="ambiguous"' in xml
+    assert "<error" not in xml
+
+
 def test_a_slowdown_is_a_regression_and_its_reversal_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fast, slow = write(tmp_path / "a.jsonl", sweep()), write(tmp_path / "b.jsonl", sweep(slower=1.5))
     code, report = gate([fast, slow], capsys)

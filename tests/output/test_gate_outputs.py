@@ -76,7 +76,7 @@ def test_configurations_are_named_by_the_levers_in_which_those_of_their_kind_dif
 
 
 def test_junit_has_a_case_for_each_row_and_fails_those_that_are_worse() -> None:
-    root = ElementTree.fromstring(junit_xml(regression(), is_warning=False))
+    root = ElementTree.fromstring(junit_xml(regression(), excuses_noise=False))
     (suite,) = root
     assert suite.attrib | {"name": ""} == {"name": "", "tests": "1", "failures": "1", "errors": "0", "skipped": "0"}
     ((case,),) = root
@@ -86,13 +86,19 @@ def test_junit_has_a_case_for_each_row_and_fails_those_that_are_worse() -> None:
 
 def test_junit_counts_an_ambiguous_row_as_an_error_unless_it_is_put_up_with() -> None:
     comparison = compare(named("a", statuses=1), named("a", slow=1.1, statuses=1))
-    assert '<error type="ambiguous"' in junit_xml(comparison, is_warning=False)
-    assert '<skipped type="ambiguous"' in junit_xml(comparison, is_warning=True)
+    assert '<error type="ambiguous"' in junit_xml(comparison, excuses_noise=False)
+    assert '<skipped type="ambiguous"' in junit_xml(comparison, excuses_noise=True)
+
+
+def test_a_row_that_is_worse_makes_no_error_of_noise_that_is_excused() -> None:
+    worse, noisy = regression().rows[0], compare(named("a", statuses=1), named("a", slow=1.1, statuses=1)).rows[0]
+    (suite,) = ElementTree.fromstring(junit_xml(Comparison(rows=(worse, noisy)), excuses_noise=True))
+    assert suite.attrib | {"name": ""} == {"name": "", "tests": "2", "failures": "1", "errors": "0", "skipped": "1"}
 
 
 def test_what_cannot_be_compared_is_a_case_of_its_own() -> None:
     comparison = Comparison(rows=(), differing=("torch: baseline 1, candidate 2",))
-    root = ElementTree.fromstring(junit_xml(comparison, is_warning=False))
+    root = ElementTree.fromstring(junit_xml(comparison, excuses_noise=False))
     assert root[0].get("errors") == "1"
     assert github_annotations(comparison, is_warning=False)[0].startswith("::error")
     assert "torch: baseline 1" in gitlab_code_quality(comparison, path="b.json")
@@ -100,7 +106,7 @@ def test_what_cannot_be_compared_is_a_case_of_its_own() -> None:
 
 def test_nothing_in_a_name_is_taken_for_markup() -> None:
     comparison = regression(HOSTILE)
-    case = ElementTree.fromstring(junit_xml(comparison, is_warning=False))[0][0]
+    case = ElementTree.fromstring(junit_xml(comparison, excuses_noise=False))[0][0]
     assert "<script>" in (case.get("classname") or "")
     markdown = gate_markdown(comparison, about=(HOSTILE, "b"))
     assert "<script>" not in markdown

@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 from vnbench.errors import InputError
 from vnbench.request.option import FIRST, OTHER, PANELS, Option
+from vnbench.units import format_duration, parse_duration
 
 
 class PathOfUser(click.Path):
@@ -119,6 +120,16 @@ class Command(click.Command):
                     help="Show every option and exit.",
                 )
             )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and tell before of each duration that has no unit what it is taken for."""
+        for one in self.params:
+            text = str(ctx.params.get(one.name or "")).strip()
+            if isinstance(one, PanelOption) and one.declared.parse is parse_duration and text.isdecimal():
+                seconds = parse_duration(text, one.opts[0])
+                told = f"{one.opts[0]} {text} is {format_duration(seconds)}: a number without a unit is seconds"
+                click.echo(f"note: {told}; write {text}h for hours, {text}m for minutes", err=True)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the panels that hold an option, in their order."""

@@ -19,6 +19,9 @@ DRY_RUN = Option(
     help="Show what would be measured and how long it would take; write nothing",
 )
 
+STARTING = "Starting torch and looking at this machine: this takes some seconds."
+"""What stands on stderr until the first measured fact does."""
+
 NEEDED_FIRST = ("widths", "images", "model", "batch-size", "precision", "time-budget", "out", DRY_RUN.name)
 """What most people set first."""
 
@@ -43,7 +46,7 @@ def sweep(*, config: Path | None, dry_run: bool, as_json: bool, **given: Any) ->
     # A sweep that is told to end (a scheduler's SIGTERM) ends as it does on Ctrl-C: its finished trials are kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     request = read_request(texts_of(OPTIONS, given), config_path=config)
-    click.echo("Starting torch and looking at this machine: this takes some seconds.", err=True)
+    click.echo(STARTING, err=True)
     start_server()  # which imports torch meanwhile
 
     from vnbench.commands.sweep.sweep import run_sweep_command

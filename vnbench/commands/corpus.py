@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,10 +117,11 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
         _check_files(corpus, config)
         if {"training", "loader"} & set(config.kinds) and not config.find_max_batch:
             option = "--images" if "images" in config.asked else "--corpus"
-            check_first_masks(corpus, masks_of(config), option=option)
+            numbers = check_first_masks(corpus, masks_of(config), option=option)
+            notes = tuple(_fewer_classes(numbers, config))
         odd = count_odd_files(corpus)
         doubts = doubtful_masks(num_turned_alone=odd.num_turned_alone, num_lossy_masks=odd.num_lossy_masks)
-        notes = tuple(f"{corpus.directory}: {line}" for line in (*corpus.left_out, *doubts))
+        notes = tuple(f"{corpus.directory}: {line}" for line in (*corpus.left_out, *doubts, *notes))
     else:
         spec = _synthetic_spec(
             widths=config.widths,
@@ -147,6 +148,18 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
         num_examples=len(corpus),
         formats=config.axes["image_format"],
         notes=notes,
+    )
+
+
+def _fewer_classes(numbers: Collection[int], config: SweepConfig) -> Iterator[str]:
+    """Yield what to write where a few masks hold fewer classes than a network has that nobody asked for."""
+    most = max(numbers, default=0)
+    if {"task", "classes", "mask_values"} & set(config.asked) or most + 1 >= config.num_classes:
+        return
+    remedy = "--task binary" if most <= 1 else f"--classes {most + 1}"
+    yield (
+        f"the masks looked at hold classes up to {most}, and the network learns {config.num_classes}: write {remedy} "
+        "if there are no others"
     )
 
 

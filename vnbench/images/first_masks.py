@@ -51,8 +51,8 @@ def count_odd_files(corpus: Corpus) -> OddFiles:
     )
 
 
-def check_first_masks(corpus: Corpus, classes: MaskClasses, *, option: str) -> None:
-    """Refuse masks that hold numbers other than classes; ``option`` is the option that named the folder.
+def check_first_masks(corpus: Corpus, classes: MaskClasses, *, option: str) -> frozenset[int]:
+    """Return the numbers that a few masks hold; refuse other numbers than classes. ``option`` named the folder.
 
     Raises:
         InputError: a mask holds such a number; the message says which and suggests options.
@@ -71,3 +71,4 @@ def check_first_masks(corpus: Corpus, classes: MaskClasses, *, option: str) -> N
             allowed=f"the {count(len(chosen), 'mask')} checked hold {found[0]}",
             remedy=found[1],
         )
+    return frozenset(numbers)
