@@ -64,7 +64,8 @@ def test_no_line_of_the_help_breaks_within_a_word(capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("name", [name for name, command in app.commands.items() if not command.hidden])
 def test_every_command_shows_two_examples_that_its_parser_takes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    examples = help_of(capsys, name, "--help").partition("\nExamples:\n")[2].strip().splitlines()
+    section = help_of(capsys, name, "--help").partition("\nExamples:\n")[2]
+    examples = section.replace("\\\n", " ").strip().splitlines()
     assert len(examples) == 2
     for example in examples:
         program, command, *words = shlex.split(example)

@@ -37,7 +37,7 @@ def test_a_dry_run_names_the_configurations_and_writes_nothing(here: Path, capsy
     out, err = capsys.readouterr()
     assert json.loads(out)["num_trials"] == 0
     # fp32, bf16 with either norm, each with and without checkpointing.
-    assert "the largest micro-batch of 6 configurations" in err
+    assert "the largest micro-batch that fits, in 6 configurations" in err
     assert list(here.iterdir()) == []
 
 
@@ -55,13 +55,15 @@ def test_the_largest_micro_batch_under_a_limit_is_exact_and_seen_twice(
     assert found["blocker"]["status"] == "oom"
     assert found["blocker"]["micro_batch_size"] == found["largest_micro_batch"] + 1
     assert found["capacity_bytes"] == 400 * 2**20
-    assert "probes left" in err
+    assert " more probe" in err
+    assert err.splitlines()[-1].startswith("records: ")
     lines = (here / "r.jsonl").read_text().splitlines()
     assert len(lines) == found["num_probes"]
 
     # Nothing is left to do, and the table says what there is.
     assert run(arguments) == 0
     out, _ = capsys.readouterr()
+    assert out.startswith(f"Answer: a micro-batch of {found['largest_micro_batch']} fits.")
     assert (here / "r.jsonl").read_text().splitlines() == lines
     assert f"{found['blocker']['micro_batch_size']}: oom" in out
     assert "memory limit 400 MiB" in out
@@ -106,7 +108,8 @@ def test_a_limit_that_nothing_fits_ends_with_3_and_a_record_of_the_failure(
     assert found["blocker"]["micro_batch_size"] == 1
     assert found["blocker"]["status"] == "oom"
     # Smaller canvases tell what it would need; the same network without a limit is the judge.
-    assert "no configuration fits; least memory takes fp32" in err
+    assert "no configuration fits; fp32" in err
+    assert "needs the least memory: about " in err
     with monkeypatch.context() as patch:
         leave_time_for_one_probe(patch)
         assert run([*wide, "free.jsonl", "--memory-limit", "20GiB", "--time-budget", "1h", "--json"]) == 0
@@ -125,7 +128,7 @@ def test_a_search_cut_short_goes_on(
         leave_time_for_one_probe(patch)
         assert run([*arguments, "--time-budget", "1h", "--json"]) == 0
     out, err = capsys.readouterr()
-    assert "the same command again goes on" in err
+    assert "the same command again continues the search" in err
     assert json.loads(out)["num_not_started"] == 1
     assert len((here / "r.jsonl").read_text().splitlines()) == 1
     assert run([*arguments, "--json"]) == 0
@@ -143,7 +146,7 @@ def test_a_probe_that_the_budget_ends_leaves_no_record(
     monkeypatch.setattr(Budget, "longest_s", lambda self: 0.01)
     assert run([*SMALL, *ONE, "--memory-limit", "200MiB", "--time-budget", "1h", "--json"]) == 3
     out, err = capsys.readouterr()
-    assert "run anew by the next search" in err
+    assert "the next search runs it again" in err
     assert json.loads(out)["num_not_started"] == 1
     assert not (here / "r.jsonl").exists()
 

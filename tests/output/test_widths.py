@@ -269,7 +269,10 @@ def test_help_breaks_between_words_and_never_within(name: str | None, shown: Cal
     command = ["--help"] if name is None else [name, "--help"]
     wide = shown(lambda: run(command), width=WIDE, look={})
     for width in WIDTHS:
-        assert_whole(shown(lambda: run(command), width=width, look={}), wide=wide, width=width)
+        narrow = shown(lambda: run(command), width=width, look={})
+        assert max(map(cell_len, narrow.splitlines())) <= width
+        # A command that goes on in another line says so to the shell.
+        assert_whole(narrow.replace(" \\\n", "\n"), wide=wide.replace(" \\\n", "\n"), width=width)
 
 
 @pytest.mark.parametrize(

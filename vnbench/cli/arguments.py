@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import click
@@ -156,9 +157,14 @@ class Command(click.Command):
         """Write the examples."""
         if self.examples:
             with formatter.section("Examples"):
+                indent = " " * formatter.current_indent
                 for example in self.examples:
-                    formatter.write(f"{' ' * formatter.current_indent}{example}\n")
+                    # A line that goes on ends as a shell wants it.
+                    lines = wrap(example, formatter.width - 2 * len(indent) - len(GOES_ON), break_on_hyphens=False)
+                    formatter.write(f"{indent}{f'{GOES_ON}{indent}{indent}'.join(lines)}\n")
 
+
+GOES_ON = " \\\n"
 
 SHOWS_ALL = "vnbench.shows_all_options"
 """Tells in a context that the help shows every option."""

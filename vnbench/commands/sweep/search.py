@@ -99,10 +99,11 @@ def run_search_command(
     bases = bases_of(config, corpus)
     check_own_models(bases)
     say(console, device_line(config, environment))
-    say(console, f"the largest micro-batch of {count(len(bases), 'configuration')}; records: {out}")
+    say(console, f"searching: the largest micro-batch that fits, in {count(len(bases), 'configuration')}")
+    say(console, f"records: {out}")
     if dry_run:
         for base in bases:
-            say(console, f"search: {describe_trial(base)} and more")
+            say(console, f"    from {describe_trial(base)}")
         return SearchReport(out=out, statuses={}, searches=(), elapsed_s=time.monotonic() - start, is_dry_run=True)
 
     budget = Budget(total_s=config.time_budget_s, start=start)
@@ -129,7 +130,7 @@ def run_search_command(
                 results.append(record)
                 times.learn(record)
         except BudgetSpentError:
-            say(console, "the time budget ended the last probe: it is run anew by the next search")
+            say(console, "the time budget ended the last probe: the next search runs it again")
         except KeyboardInterrupt:
             say(console, interrupted_line(sum(len(probes_of(base, results.records)) for base in bases), out=out))
             raise
@@ -152,7 +153,7 @@ def run_search_command(
         say(console, _least_need(searches))
     num_not_started = sum(not is_at_its_end(base, records, most=MAX_BATCH_SIZE) for base in bases)
     if num_not_started:
-        say(console, "next: the same command again goes on with the search (--time-budget counts anew)")
+        say(console, "next: the same command again continues the search; the time budget starts again")
     say(console, f"records: {out}")
     return SearchReport(
         out=out,
@@ -204,12 +205,11 @@ def _least_need(searches: Sequence[MaxBatchSummary]) -> str:
     """Return the smallest memory that would do, and the configuration that gets there."""
     known = [(search.need_bytes, search) for search in searches if search.need_bytes is not None]
     if not known:
-        return "no configuration fits, nor do enough smaller images for a forecast; try a larger --memory-limit"
+        return "no configuration fits, and too few smaller images do to forecast the need; try a larger --memory-limit"
     need_bytes, search = min(known, key=lambda pair: pair[0])
     levers = describe(search.spec, names=("precision", "norm_precision", "checkpointing"))
-    return (
-        f"no configuration fits; least memory takes {levers}: about {format_bytes(need_bytes)} of tensors, a forecast"
-    )
+    need = f"about {format_bytes(need_bytes)} of tensors, as a forecast"
+    return f"no configuration fits; {levers} needs the least memory: {need}"
 
 
 def _whole_batch_sampler(config: SweepConfig) -> SamplerName:

@@ -16,7 +16,7 @@ from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.output.words.numbers import fixed, roughly, significant, times
 from vnbench.output.words.provenance import CPU_LABEL
-from vnbench.units import BYTES_PER_UNIT, format_bytes, format_percent, gib
+from vnbench.units import BYTES_PER_UNIT, format_bytes, format_percent
 
 NOT_OF_MEMORY = ("batch_size", "micro_batch_size", "sampler", "shapes", "num_workers", "corpus_id")
 """Levers that a memory trial does not have, or that the search varies."""
@@ -25,13 +25,30 @@ WHOLE = partial(fixed, decimals=0)
 
 
 def max_batch_table(rows: Sequence[MaxBatchSummary]) -> RenderableType:
-    """Return the table of some searches on one device, in their order."""
+    """Return the answer in a sentence, then the table of some searches on one device, in their order."""
     specs = [row.spec for row in rows]
     names = [name for name in varying(specs) if name not in ("batch_size", "micro_batch_size")]
     is_cuda = any(spec.device == "cuda" for spec in specs)
     cards = [_on_card(size) for size in CARD_SIZES_GIB] if is_cuda else []
-    view = View(rows, (*lever_columns(names, lambda row: row.spec), *SEARCH, *cards, NEXT_ONE))
-    return Group(Text(_heading(rows)), FittedTable(view=view), paragraphs(_lines(is_cuda=is_cuda)))
+    peaks = [row.peak_bytes for row in rows if row.peak_bytes]
+    unit = "GiB" if not peaks or max(peaks) >= BYTES_PER_UNIT["GiB"] else "MiB"
+    columns = (*lever_columns(names, lambda row: row.spec), *_columns(unit), *cards, NEXT_SIZE)
+    view = View(rows, columns).told()
+    heading = Text(f"{_answer(rows, names)}\n\n{_heading(rows)}")
+    return Group(heading, FittedTable(view=view), paragraphs(_lines(view, is_cuda=is_cuda)))
+
+
+def _answer(rows: Sequence[MaxBatchSummary], names: Sequence[str]) -> str:
+    """Return the largest micro-batches in a sentence, and what is not known of them."""
+    found = max(rows, key=lambda row: row.found.largest)
+    if not found.found.largest:
+        return "Answer: not one image of the largest size fits in any configuration that was tried."
+    of = {row.spec: f" with {describe(row.spec, names=names)}" if names else "" for row in rows}
+    same = [row for row in rows if row.found.largest == found.found.largest]
+    which = "" if len(same) == len(rows) else " or".join(of[row.spec] for row in same)
+    is_open = any(not row.found.is_exact or not row.found.is_confirmed for row in rows)
+    rest = "; the search is not finished" if is_open else ""
+    return f"Answer: a micro-batch of {found.found.largest} fits{which}{rest}."
 
 
 def _heading(rows: Sequence[MaxBatchSummary]) -> str:
@@ -39,10 +56,10 @@ def _heading(rows: Sequence[MaxBatchSummary]) -> str:
     size = f"{specs[0].worst_case_height} x {specs[0].worst_case_width:,} px"
     capacity = next((format_bytes(row.capacity_bytes) for row in rows if row.capacity_bytes), "unknown memory")
     shared = [name for name in worth_naming(specs) if name not in (*varying(specs), *NOT_OF_MEMORY)]
-    return f"Largest micro-batch of {size} in {capacity}: {describe(specs[0], names=shared)}."
+    return f"Largest micro-batch of images of {size} in {capacity}: {describe(specs[0], names=shared)}."
 
 
-def _next_one(row: MaxBatchSummary) -> str:
+def _next_size(row: MaxBatchSummary) -> str:
     blocker = row.found.blocker
     if blocker is None:
         return "not tried"
@@ -60,46 +77,65 @@ def _largest(row: MaxBatchSummary) -> str:
     return f"{row.found.largest}{'' if row.found.is_confirmed else ' ?'}"
 
 
-def _per_example(row: MaxBatchSummary) -> float | None:
-    return None if row.law is None else gib(row.law.bytes_per_pixel * row.pixels_per_example)
-
-
-def _law_error(row: MaxBatchSummary) -> float | None:
+def _fit_error(row: MaxBatchSummary) -> float | None:
     law = row.law
     return None if law is None else law.loo_error_max if law.loo_error_max is not None else law.largest_residual
 
 
-SEARCH: tuple[Column[MaxBatchSummary], ...] = (
-    Column("largest\nmicro-batch", _largest),
-    Column("by mean\nsize", lambda row: row.by_mean_size and row.by_mean_size.micro_batch_size, gives_way=4),
-    Column(
-        "then\nfail %",
-        lambda row: row.by_mean_size and 100 * row.by_mean_size.failing_steps_ratio,
-        text=WHOLE,
-        gives_way=5,
-    ),
-    Column("peak", lambda row: row.peak_bytes and gib(row.peak_bytes), unit="GiB", text=significant, gives_way=1),
-    Column("fixed", lambda row: row.law and gib(row.law.bytes_fixed), unit="GiB", text=roughly, gives_way=6),
-    Column("GiB per\nexample", _per_example, text=significant, gives_way=3),
-    Column("law off\nby %", lambda row: times(_law_error(row), 100), text=partial(fixed, decimals=1), gives_way=7),
-    Column("ran out\nat %", lambda row: times(row.ran_out_ratio, 100), text=WHOLE, gives_way=8),
-)
-"""What is told of a search, before what it says of cards."""
+def _columns(unit: str) -> tuple[Column[MaxBatchSummary], ...]:
+    """Return what is told of a search, before what it says of cards; memory in a unit."""
+    scale = BYTES_PER_UNIT[unit]
 
-NEXT_ONE: Column[MaxBatchSummary] = Column("the next one", _next_one, align="left", is_folded=True)
+    def per_image(row: MaxBatchSummary) -> float | None:
+        return None if row.law is None else row.law.bytes_per_pixel * row.pixels_per_example / scale
+
+    return (
+        Column("largest\nmicro-batch", _largest),
+        Column("peak", lambda row: row.peak_bytes and row.peak_bytes / scale, unit=unit, text=significant, gives_way=1),
+        Column("per\nimage", per_image, unit=unit, text=significant, gives_way=3),
+        Column("fixed", lambda row: row.law and row.law.bytes_fixed / scale, unit=unit, text=roughly, gives_way=6),
+        Column("fit off\nby", lambda row: times(_fit_error(row), 100), unit="%", text=ONE_DECIMAL, gives_way=7),
+        Column(NEXT_NEEDS, lambda row: times(row.ran_out_ratio, 100), unit="%", text=WHOLE, gives_way=8),
+        Column(BY_MEAN, lambda row: row.by_mean_size and row.by_mean_size.micro_batch_size, gives_way=4),
+        Column(
+            "steps that\nthen fail",
+            lambda row: row.by_mean_size and 100 * row.by_mean_size.failing_steps_ratio,
+            unit="%",
+            text=WHOLE,
+            gives_way=5,
+        ),
+    )
 
 
-def _lines(*, is_cuda: bool) -> list[str]:
+ONE_DECIMAL = partial(fixed, decimals=1)
+
+BY_MEAN = "by mean\nimage"
+
+NEXT_NEEDS = "next\nneeds"
+
+NEXT_SIZE: Column[MaxBatchSummary] = Column("next size", _next_size, align="left", is_folded=True)
+
+
+def _lines(view: View[MaxBatchSummary], *, is_cuda: bool) -> list[str]:
+    """Return what the columns mean."""
+    headings = {column.heading for column in view.columns}
     lines = [
-        "Each was seen with whole training steps in fresh processes, the largest and the next one in two (? where "
-        "not). By mean size: what a plan by the mean image would take, and the steps of an epoch that would not fit. "
-        "The law, fixed + per example x examples, is off by so much where it is worst, when fitted without that size; "
-        "at so much of the memory, by the law, the next one ran out."
+        "Each size was tried with whole training steps in a fresh process; the largest that fits and the next size in "
+        "two (? where not yet).",
+        "Memory = fixed + per image x images, fitted to the peaks; fit off by: its error at a size that it was not "
+        "fitted to, at worst.",
     ]
+    if NEXT_NEEDS in headings:
+        lines.append("next needs: what this gives for the next size, as a share of the memory.")
+    if BY_MEAN in headings:
+        lines.append(
+            "by mean image: the micro-batch that images of mean size would allow, and the share of an epoch's steps "
+            "that would run out of memory with it."
+        )
     if is_cuda:
         lines.append(
-            f"Under a card's size: the largest micro-batch that the law puts into {format_percent(USABLE)} of it; what "
-            "was not measured there is a forecast."
+            f"Under a card's size: the largest micro-batch that takes at most {format_percent(USABLE)} of it; a "
+            "forecast where it was not measured."
         )
     else:
         lines.append(
