@@ -190,7 +190,7 @@ def test_batching_accounts_for_every_sampler_shapes_and_ranks(sampler: str, caps
     assert run(["batching", *arguments, "--sampler", sampler, "--shapes", "6", "--ranks", "4"]) == 0
     told = capsys.readouterr().out
     assert "over 4 ranks" in told
-    assert "cost of few shapes" in told
+    assert "cost of fewer shapes" in told
 
 
 def test_a_written_plan_is_resumed_where_its_state_says(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,7 +85,7 @@ def test_the_command_tells_the_split_and_what_is_not_read(corpus: Corpus, capsys
         (["--widths", "64:96"], "--examples: the number of images is needed"),
         (
             ["--widths", "64:96", "--examples", "4", "--mask-values", "0,255"],
-            "--mask-values: masks that are drawn hold the classes of --task; leave --mask-values out, or",
+            "--mask-values: synthetic masks hold the classes of --task; leave --mask-values out, or",
         ),
     ],
 )
@@ -156,8 +156,8 @@ def test_images_that_are_turned_or_have_more_pages_are_counted(
     assert run(["corpus", str(root), "--describe"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "turned as their EXIF orientation says: 1" in lines
-    assert "masks as JPEG, which changes numbers: 1; save them as PNG" in lines
-    assert not any(line.startswith("images turned whose masks are not") for line in lines)  # their sizes agree
+    assert "masks saved as JPEG, which changes pixel values: 1; save them as PNG" in lines
+    assert not any(line.startswith("images that EXIF turns") for line in lines)  # their sizes agree
     assert "later pages of image files (9 pages), not read: 1 (images/1.tif)" in lines
 
 
@@ -174,8 +174,8 @@ def test_doubtful_masks_are_told_by_a_description_and_before_a_sweep(
     (root / "masks" / "5.png").unlink()
     Image.new("L", (69, 32), 1).save(root / "masks" / "5.jpg")
     told = [
-        "images turned whose masks are not: 2; look whether the masks lie as the images do",
-        "masks as JPEG, which changes numbers: 1; save them as PNG",
+        "images that EXIF turns, and their masks not: 2; check that they match",
+        "masks saved as JPEG, which changes pixel values: 1; save them as PNG",
     ]
     assert run(["corpus", str(root), "--describe"]) == 0
     lines = capsys.readouterr().out.splitlines()

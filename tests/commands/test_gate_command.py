@@ -118,7 +118,7 @@ def test_a_slowdown_between_sweeps_says_what_was_taken_for_granted(
 ) -> None:
     paths = [write(tmp_path / "a.jsonl", sweep()), write(tmp_path / "b.jsonl", sweep(slower=1.5))]
     assert run(["gate", *paths]) == 1
-    assert "whole sweeps are taken to differ by 0.0 %" in " ".join(capsys.readouterr().out.split())
+    assert "slower, if whole sweeps differ by 0.0 % as assumed" in " ".join(capsys.readouterr().out.split())
     assert run(["gate", *paths, "--sweep-spread", "30%"]) == 3
 
 
@@ -327,7 +327,7 @@ def test_noise_makes_no_difference_in_the_file_and_a_win_does(
     assert baseline.read_text() == before
     faster = write(tmp_path / "c.jsonl", sweep(slower=0.5))
     assert run(["gate", str(baseline), faster]) == 0
-    assert "take it into the baseline with --update" in capsys.readouterr().out
+    assert "write it into the baseline with --update" in capsys.readouterr().out
     gate([str(baseline), faster, "--update"], capsys)
     assert baseline.read_text() != before
     assert gate([str(baseline), faster], capsys)[0] == 0
@@ -442,9 +442,9 @@ def test_a_calibration_tells_false_alarms_spreads_and_processes(
     paths = [write(tmp_path / f"{number}.jsonl", sweep(processes=6)) for number in range(2)]
     assert run(["gate", "--calibrate", *paths]) == 0
     text = capsys.readouterr().out
-    assert "2 sweeps of the same thing" in text
+    assert "2 sweeps of one revision" in text
     assert re.search(r"\d false alarms?, \d\.\d %", text)
-    assert "takes, in processes a side" in text
+    assert "Processes a side to find a slowdown of" in text
     code, report = gate(["--calibrate", *paths, "--detect", "10%"], capsys)
     assert code == 0
     assert report["num_comparisons"] == 1000
@@ -459,8 +459,8 @@ def test_what_cannot_be_calibrated_is_refused(tmp_path: Path, capsys: pytest.Cap
     for arguments, code, message in (
         ([few], 3, "timed in four processes"),
         ([many, elsewhere], 2, "sweeps of one machine"),
-        ([many, "--update"], 2, "updates nothing"),
-        ([many, many], 2, "stands there twice"),
+        ([many, "--update"], 2, "updates no baseline"),
+        ([many, many], 2, "is named twice"),
         ([many, "--detect", "2"], 2, "--detect"),
     ):
         assert run(["gate", "--calibrate", *arguments]) == code
@@ -533,8 +533,8 @@ def test_an_update_says_what_got_worse_and_what_failed(tmp_path: Path, capsys: p
     worse = [*(factory.record_of(one.spec, status="oom", replicate=one.replicate) for one in records[:5]), *records[5:]]
     assert run(["gate", str(baseline), write(tmp_path / "b.jsonl", worse), "--update"]) == 0
     told = capsys.readouterr().err
-    assert "1 worse than before" in told
-    assert "1 configuration in it did not end ok" in told
+    assert "got better, 1 worse" in told
+    assert "1 configuration in it failed" in told
 
 
 def stored_run(path: Path, median: float) -> None:

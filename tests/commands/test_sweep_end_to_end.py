@@ -384,7 +384,7 @@ def test_a_factored_sweep_confirms_a_few_of_the_cells_that_it_forecasts(vnbench:
 def test_the_factored_design_settles_its_own_kinds(vnbench: Vnbench) -> None:
     done = vnbench.run("sweep", *SMALL, "--design", "factored", "--kind", "training")
     assert done.returncode == 2
-    assert "the factored design settles what is measured" in done.stderr
+    assert "the factored design decides what is measured" in done.stderr
 
 
 def test_formats_of_the_same_images_are_an_axis(vnbench: Vnbench) -> None:
@@ -413,7 +413,7 @@ def test_a_loader_sweep_tells_stages_and_the_knee(vnbench: Vnbench) -> None:
     assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())
     assert "empty-workers" in text
-    assert "0 workers feed 0.500 examples/s (given) with 10.0 % to spare" in text
+    assert "0 workers supply 0.500 examples/s (given), with 10.0 % to spare" in text
     assert (vnbench.folder / "r" / "supply.png").stat().st_size > 1000
 
 

@@ -134,7 +134,7 @@ def test_a_probe_that_hangs_or_dies_leaves_a_rough_guess_and_says_so(kind: Any) 
     found, _ = settled(config(), Cause(kind=kind, message="gone"))
     assert not found.pace.is_probed
     assert found.config.axes["precision"] == ("fp32",), "every machine computes it"
-    assert found.lines[0] == "warning: the probe of this machine failed (timeout: gone): times are a rough guess"
+    assert found.lines[0] == "warning: the probe of this machine failed (timeout: gone): time estimates are rough"
     assert found.is_new, "the same command goes on with the same trials"
     again, run = settled(config(), reading(bf16=0.1, fp32=0.4), probes=[found.probe])
     assert (run, again.config.axes["precision"]) == ([], ("fp32",))
@@ -174,7 +174,7 @@ def test_the_centre_on_a_gpu_is_a_precision_that_it_has_units_for(
 def test_precisions_without_units_are_named_on_a_gpu_too() -> None:
     environment = {"device_type": "cuda", "num_cpus": 8, "native_precisions": ["fp32", "fp16"]}
     found, _ = settled(config(environment), reading(fp16=0.2, fp32=1.0))
-    assert "left out: this GPU has no units for bf16, tf32; --precision asks for it all the same" in found.lines
+    assert "left out: this GPU has no units for bf16, tf32; --precision measures it all the same" in found.lines
 
 
 def test_what_is_asked_for_stands_whatever_an_earlier_command_of_the_file_was_asked() -> None:

@@ -44,7 +44,7 @@ def test_a_kind_of_which_one_trial_was_measured_is_not_missing() -> None:
 
 def test_times_that_a_budget_left_no_room_for_are_missing() -> None:
     found = find_missing_kinds(("memory", "training"), [record("memory")], planned=BOTH)
-    assert found == {"training": "no trial came to its end"}
+    assert found == {"training": "no trial ended"}
 
 
 def test_memory_that_cannot_be_counted_and_was_not_planned_is_not_missed() -> None:

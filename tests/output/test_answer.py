@@ -42,7 +42,7 @@ def test_passes_of_another_size_than_the_step_are_named() -> None:
 def test_a_sweep_without_repetition_says_what_its_certainty_lacks() -> None:
     lines = answer_lines(factory.cpu_sweep())
     assert lines[1].endswith("with 95 % certainty, as far as single processes tell.")
-    assert lines[-1].startswith("No configuration was repeated: how far processes differ is in none")
+    assert lines[-1].startswith("No configuration was repeated: these intervals leave out")
 
 
 def test_one_configuration_alone_has_no_answer() -> None:

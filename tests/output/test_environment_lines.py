@@ -62,7 +62,7 @@ def test_on_a_quiet_machine_there_is_nothing_to_say(environment: dict[str, Any])
     assert found(environment) == []
     device = QUIET_DEVICE if environment is CUDA else None
     lines = list(environment_lines(environment, activity={"host": QUIET_HOST, "device": device}, disturbances=[]))
-    assert lines[-1] == "nothing was found that would disturb a measurement"
+    assert lines[-1] == "nothing found that would disturb a measurement"
     assert any(line.split() == ["device_memory_bytes", "16.0", "GiB"] for line in lines)
     assert any(line.split() == ["other_busy_cores", "0.02"] for line in lines)
 
@@ -177,5 +177,5 @@ def test_what_each_precision_costs_is_told_beside_what_flags_say() -> None:
     facts = CPU | {"native_precisions": ["fp32"], "convolution_s": times}
     told = list(environment_lines(facts, activity={"host": None, "device": None}, disturbances=[]))
     assert "bf16 and fp16 are emulated here: far slower than fp32" in told
-    line = next(line for line in told if line.startswith("a 3 x 3 convolution"))
-    assert line.endswith("on one thread, takes so many times as long as in fp32: bf16 20")
+    line = next(line for line in told if line.startswith("time of a 3 x 3 convolution"))
+    assert line.endswith("on one thread, relative to fp32: bf16 20")

@@ -51,26 +51,26 @@ def test_every_stage_is_a_line_below_its_configuration() -> None:
 
 def test_a_given_appetite_finds_its_knee() -> None:
     text = words(loaders(0, 1, 2), appetite=30)
-    assert "loader: 2 workers feed 30.0 examples/s (given) with 10.0 % to spare: 33.3 ± 0.7 examples/s" in text
+    assert "loader: 2 workers supply 30.0 examples/s (given), with 10.0 % to spare: 33.3 ± 0.7 examples/s" in text
 
 
 def test_an_appetite_is_measured_by_compute_trials() -> None:
     text = words([*loaders(0, 1), *computing()])
-    assert "loader: 0 workers feed 0.2" in text
+    assert "loader: 0 workers supply 0.2" in text
     assert "computing in fp32, norm in fp32, no checkpointing" in text
 
 
 def test_what_would_help_is_said_where_no_number_is_enough() -> None:
     text = words(loaders(0, 2), appetite=300)
-    assert "no number of workers tried feeds 300 examples/s (given)" in text
-    assert "2 workers supply most, 33.3 ± 0.7 examples/s, 89.9 % too little" in text
-    assert "decoding is 83.3 % of a batch's way: files that decode faster, or --cache memory" in text
+    assert "no tried number of workers supplies 300 examples/s (given)" in text
+    assert "2 workers come closest, with 33.3 ± 0.7 examples/s, 89.9 % too few" in text
+    assert "decoding takes 83.3 % of the loading time: use files that decode faster, or --cache memory" in text
     assert "more than 2 workers" in text
     assert "--worker-kind threads" in text
 
 
 def test_without_an_appetite_it_is_said_how_to_measure_one() -> None:
-    assert "--kind compute,loader, or give --appetite" in words(loaders(0, 2))
+    assert "(--kind compute,loader), or give --appetite" in words(loaders(0, 2))
 
 
 def test_training_is_set_beside_what_its_parts_let_expect() -> None:

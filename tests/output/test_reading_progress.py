@@ -22,8 +22,8 @@ def test_reading_that_takes_long_is_told_of_now_and_then(monkeypatch: pytest.Mon
         now_s += LINES_EVERY_S
         progress(15_000, 20_000)
     assert stderr.getvalue().splitlines() == [
-        "reading images, which is done once: 1,200 of 20,000 files",
-        "reading images, which is done once: 15,000 of 20,000 files",
+        "reading images, the first time only: 1,200 of 20,000 files",
+        "reading images, the first time only: 15,000 of 20,000 files",
     ]
 
 
@@ -31,5 +31,5 @@ def test_a_terminal_has_a_bar_and_no_lines() -> None:
     stderr = io.StringIO()
     with ReadingProgress(console=Console(file=stderr, width=120, force_terminal=True)) as progress:
         progress(3, 4)
-    assert "reading images, once" in stderr.getvalue()
-    assert "which is done once" not in stderr.getvalue()
+    assert "reading images, the first time only" in stderr.getvalue()
+    assert "of 20,000 files" not in stderr.getvalue()

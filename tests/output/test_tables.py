@@ -26,7 +26,7 @@ def body(text: str) -> list[str]:
     """Return the rows between the rule under the headings and the notes."""
     lines = text.splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith("──")) + 1
-    end = next(n for n, line in enumerate(lines) if n >= start and (not line or line.startswith("Not shown")))
+    end = next(n for n, line in enumerate(lines) if n >= start and (not line or line.startswith("No room for")))
     return [line for line in lines[start:end] if line.strip()]
 
 

@@ -57,7 +57,7 @@ LOOKS: tuple[Mapping[str, str], ...] = (
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
-LEFT_OUT = re.compile(r"Not shown for want of room:.*?\(COLUMNS=\d+\)(, or [^.]*)?\.")
+LEFT_OUT = re.compile(r"No room for:.*?\(COLUMNS=\d+\)(, or [^.]*)?\.")
 """What a table says of columns that it left out."""
 
 RUNS = """
@@ -209,11 +209,11 @@ def test_no_table_is_wider_than_its_terminal_or_cuts_a_word(
 ) -> None:
     made = table()
     wide = shown(lambda: stdout_console().print(made), width=WIDE, look={})
-    assert "for want of room" not in wide
+    assert "No room for" not in wide
     for width in WIDTHS:
         narrow = shown(lambda: stdout_console().print(made), width=width, look=look)
         assert_whole(narrow, wide=wide, width=width)
-        assert narrow.count("Not shown for want") <= wide.count("─\n"), "it is said once for each table"
+        assert narrow.count("No room for") <= wide.count("─\n"), "it is said once for each table"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--window", "12h"], ["--runs"]], ids=str)
@@ -226,7 +226,7 @@ def test_no_plan_is_wider_than_its_terminal_or_cuts_a_word(
     what = [str(tmp_path / "runs.toml")] if "--runs" in arguments else ["--examples", "2000", "--epochs", "20"]
     command = ["plan", str(records), *arguments, *what]
     wide = shown(lambda: run(command), width=WIDE, look={})
-    assert "for want of room" not in wide
+    assert "No room for" not in wide
     for width in WIDTHS:
         assert_whole(shown(lambda: run(command), width=width, look={}), wide=wide, width=width)
 
@@ -241,7 +241,7 @@ def test_the_verdict_of_a_gate_is_whole_and_stands_first(
     narrow = ESCAPES.sub("", shown(lambda: stdout_console().print(made), width=width, look=look))
 
     def verdicts(text: str) -> list[str]:
-        lines = text.partition("─\n")[2].split("Not shown for want")[0].split("\n\n")[0].splitlines()
+        lines = text.partition("─\n")[2].split("No room for")[0].split("\n\n")[0].splitlines()
         return [line.split()[0] for line in lines if not line.startswith(" ")]
 
     assert verdicts(narrow) == verdicts(wide) == ["worse", *["ambiguous"] * 9]
@@ -250,11 +250,11 @@ def test_the_verdict_of_a_gate_is_whole_and_stands_first(
 def test_what_a_table_leaves_out_is_said_once_with_the_width_that_shows_it(shown: Callable[..., str]) -> None:
     made = comparison()
     narrow = " ".join(shown(lambda: stdout_console().print(made), width=80, look={}).split())
-    told = re.search(r"Not shown for want of room: ([a-z, ]+)\. All of it takes (\d+) columns \(COLUMNS=\2\)", narrow)
+    told = re.search(r"No room for: ([a-z, ]+)\. The whole table takes (\d+) columns \(COLUMNS=\2\)", narrow)
     assert told is not None
     assert "verdict" not in told[1]
     whole = shown(lambda: stdout_console().print(made), width=int(told[2]), look={})
-    assert "for want of room" not in whole
+    assert "No room for" not in whole
 
 
 def test_rows_that_have_no_room_beside_each_other_are_sentences(shown: Callable[..., str]) -> None:

@@ -157,7 +157,7 @@ def test_a_wrong_value_names_its_option_and_what_is_allowed(name: str, text: str
 
 
 def test_a_centre_that_is_not_on_its_axis_is_refused() -> None:
-    with pytest.raises(InputError, match="--center batch-size=64: the axis --batch-size does not hold it"):
+    with pytest.raises(InputError, match="--center batch-size=64: --batch-size does not include it"):
         config(center="batch-size=64")
 
 
@@ -171,7 +171,7 @@ def test_sizes_are_asked_for_once() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("widths = ", "this is no TOML"),
+        ("widths = ", "this is not TOML"),
         ('width = "1:2"', "no option has this name.*write widths"),
         ("seed = true", "seed True: a text, a number or a list is needed"),
         ('widths = "2:1"', "sweep.toml: widths 2:1: start is greater than stop"),
@@ -214,7 +214,7 @@ def test_a_search_refuses_what_it_finds_itself(option: str) -> None:
         "memory-by": "step",
         "replicates": "2",
     }
-    with pytest.raises(InputError, match=f"--find-max-batch: the search itself sets --{option}"):
+    with pytest.raises(InputError, match=f"--find-max-batch: the search sets --{option} by itself"):
         config(find_max_batch="yes", **{option.replace("-", "_"): values[option]})
 
 
@@ -276,7 +276,7 @@ def test_what_masks_mean_is_refused_where_it_contradicts_itself(flags: dict[str,
 @pytest.mark.parametrize("name", ["size-law", "examples"])
 def test_what_is_said_of_drawn_images_is_refused_beside_ones_own(name: str, tmp_path: Path) -> None:
     text = {"size-law": "uniform", "examples": "5"}[name]
-    with pytest.raises(InputError, match=f"--{name} {text}: it is of drawn images"):
+    with pytest.raises(InputError, match=f"--{name} {text}: it describes synthetic images"):
         read_request({"images": str(tmp_path), name: text}, config_path=None)
     config = tmp_path / "c.toml"
     config.write_text(f'{name} = "{text}"\n', encoding="utf-8")

@@ -91,7 +91,7 @@ def test_another_text_of_what_it_imports_beside_it_is_another_network(tmp_path: 
         ("def build(*, num_classes): ...\n", "biuld", "write nets.py:build"),
         ("def build(): ...\n", "build", "takes no num_classes"),
         ("class Net: ...\n", "Net", "takes no num_classes"),
-        ("def build(:\n", "build", "is no Python"),
+        ("def build(:\n", "build", "is not Python"),
     ],
 )
 def test_what_cannot_be_a_network_is_refused(
@@ -107,7 +107,7 @@ def test_what_cannot_be_a_network_is_refused(
 
 
 def test_a_network_whose_file_name_is_no_text_is_refused() -> None:
-    with pytest.raises(InputError, match="the name is no UTF-8; rename the file"):
+    with pytest.raises(InputError, match="the name is not UTF-8; rename the file"):
         read_own_model(os.fsdecode(b"caf\xe9.py:build"), where="--model")
 
 

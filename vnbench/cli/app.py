@@ -301,5 +301,5 @@ def _usage_message(error: click.ClickException, arguments: Sequence[str]) -> str
     if command is None and arguments and not arguments[0].startswith("-"):
         close = closest(arguments[0], commands)
         hint = f"write vnbench {close}" if close else f"see {help_command}"
-        return f"{arguments[0]}: there is no such command, but {', '.join(commands)}; {hint}"
+        return f"{arguments[0]}: there is no such command; commands are {', '.join(commands)}; {hint}"
     return f"{error.format_message().rstrip('.')}; see {help_command}"

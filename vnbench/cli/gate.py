@@ -72,7 +72,7 @@ def gate(
     )
     if calibrate:
         if update:
-            raise InputError("--update", allowed="a calibration updates nothing", remedy="leave out one of them")
+            raise InputError("--update", allowed="--calibrate updates no baseline", remedy="leave out one of them")
         found = run_calibrate_command(list(files), detect=values["detect"], tolerances=tolerances, as_json=as_json)
         if as_json:
             print_json(found)

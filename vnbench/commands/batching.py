@@ -84,15 +84,15 @@ def describe_account(account: Mapping[str, Any]) -> str:
         "valid pixels": f"{mpx(account['valid_pixels']):,.1f} Mpx",
         "padded pixels": f"{mpx(account['padded_pixels']):,.1f} Mpx",
         "padding": format_percent(account["padding_ratio"]),
-        "least possible padding": format_percent(account["lower_bound_padding_ratio"]),
+        "lowest possible padding": format_percent(account["lower_bound_padding_ratio"]),
         "largest micro-batch": f"{mpx(account['largest_padded_pixels']):,.1f} Mpx",
         "distinct shapes": f"{account['distinct_shapes']:,}",
         "pairs repeated from the epoch before": _percent_or_dash(account["repeated_pair_ratio"]),
         "pairs repeated from two epochs before": _percent_or_dash(account["repeated_pair_ratio_two_before"]),
-        "lag-1 correlation of widths": "-" if correlation is None else f"{correlation:+.2f}",
+        "correlation of successive widths": "-" if correlation is None else f"{correlation:+.2f}",
     }
     if account["shapes"] is not None:
-        rows["cost of few shapes"] = (
+        rows["cost of fewer shapes"] = (
             f"{100 * account['shapes_cost_ratio']:+.1f} % padded pixels, for "
             f"{count(account['distinct_shapes'], 'shape')} instead of {account['distinct_shapes_of_any']:,}"
         )
@@ -117,7 +117,12 @@ def _understand(flags: Mapping[str, str | None]) -> _Asked:
     values = parsed(BATCHING_OPTIONS, flags)
     for name in ("batch-size", "sampler", "micro-batch-size", "shapes"):
         if len(values.get(name, (None,))) != 1:
-            raise InputError(f"--{name}", flags[name], allowed="one value at a time", remedy="name one")
+            raise InputError(
+                f"--{name}",
+                flags[name],
+                allowed="it takes one value",
+                remedy="name one, and run the command once for each",
+            )
     (batch_size,), (sampler,) = values["batch-size"], values["sampler"]
     (micro_batch_size,) = values.get("micro-batch-size", (None,))
     (shapes,) = values.get("shapes", (None,))

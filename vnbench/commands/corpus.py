@@ -186,7 +186,7 @@ def write_corpus(directory: Path, flags: Mapping[str, str | None]) -> dict[str, 
     if asked := [f"--{name}" for name in OF_MASKS if name in values]:
         raise InputError(
             asked[0],
-            allowed="masks that are drawn hold the classes of --task",
+            allowed="synthetic masks hold the classes of --task",
             remedy=f"leave {', '.join(asked)} out, or write --describe to look at your own",
         )
     if "sizes" not in values and "widths" not in values:
@@ -255,7 +255,10 @@ def _synthetic_spec(
         return CorpusSpec(num_examples=len(pairs), sizes=pairs, task=task, seed=seed)
     if num_examples < MIN_EXAMPLES:
         raise InputError(
-            "--examples", num_examples, allowed=f"at least {MIN_EXAMPLES} are needed, for two splits", remedy="write 60"
+            "--examples",
+            num_examples,
+            allowed=f"at least {MIN_EXAMPLES} are needed, one to train on and one to validate on",
+            remedy="write 60",
         )
     assert widths is not None
     heights = heights or parse_pixel_range(str(OPTIONS["heights"].default), "--heights")

@@ -24,7 +24,7 @@ MAX_NAMED = 4
 WIDEST = 10.0
 """Factor from a ratio to the end of its interval above which it says nothing; two processes leave such intervals."""
 
-UNREPEATED = "No configuration was repeated: how far processes differ is in none of these intervals"
+UNREPEATED = "No configuration was repeated: these intervals leave out run-to-run differences"
 
 SAME_MEMORY = 0.005
 """Difference of two peaks, relative, below which they are the same to a person."""

@@ -75,7 +75,7 @@ def environment_lines(
     yield from _precision_lines(environment)
     yield from (f"{found.code}: {found.message}; {found.remedy}" for found in disturbances)
     if not disturbances:
-        yield "nothing was found that would disturb a measurement"
+        yield "nothing found that would disturb a measurement"
 
 
 def _precision_lines(environment: Environment) -> Iterator[str]:
@@ -95,7 +95,7 @@ def _precision_lines(environment: Environment) -> Iterator[str]:
     if base_s and others:
         told = ", ".join(f"{name} {significant(seconds / base_s, digits=2)}" for name, seconds in others.items())
         threads = " on one thread" if environment["device_type"] == "cpu" else ""
-        yield f"a 3 x 3 convolution, forward and backward{threads}, takes so many times as long as in fp32: {told}"
+        yield f"time of a 3 x 3 convolution, forward and backward{threads}, relative to fp32: {told}"
 
 
 def find_disturbances(environment: Environment, *, activity: Mapping[str, Any]) -> Iterator[Disturbance]:
@@ -127,8 +127,8 @@ def _of_device_now(device: Mapping[str, Any]) -> Iterator[Disturbance]:
     if all(value is None for name, value in device.items() if name != "nvml_notes"):
         yield Disturbance(
             code="no-nvml",
-            message=f"NVML tells nothing of this GPU ({'; '.join(device['nvml_notes'] or ()) or 'no reason given'})",
-            remedy="times are measured all the same; throttling and other processes will go unseen",
+            message=f"NVML reports nothing of this GPU ({'; '.join(device['nvml_notes'] or ()) or 'no reason given'})",
+            remedy="times are still measured; throttling and other processes go unnoticed",
         )
 
 
@@ -167,7 +167,7 @@ def _of_cores(environment: Environment, host: Mapping[str, Any] | None) -> Itera
     if host is None or host["other_busy_cores"] is None:
         # The load counts what waits for a disk too, and the minute before; it is all there is here.
         if load >= threshold:
-            message = f"other programs were at work in the last minute (load {load} on {num_cpus} CPUs)"
+            message = f"other programs ran in the last minute (load {load} on {num_cpus} CPUs)"
             yield Disturbance(code="busy-cores", message=message, remedy=remedy)
         return
     other, stolen = host["other_busy_cores"], host["stolen_cores"]
@@ -205,7 +205,7 @@ def _of_host_settings(environment: Environment) -> Iterator[Disturbance]:
     if kept_from:
         yield Disturbance(
             code="few-instructions",
-            message=f"{_assignments(kept_from)}: torch computes as on a processor with no more than these instructions",
+            message=f"{_assignments(kept_from)}: torch uses no newer instructions than these",
             remedy=f"unset {' '.join(kept_from)}",
         )
     limits = environment.get("thread_variables") or {}
@@ -223,7 +223,7 @@ def _of_switches(environment: Environment) -> Iterator[Disturbance]:
     if variables:
         yield Disturbance(
             code="debugging-flags",
-            message=f"{_assignments(variables)}: made for looking into programs, not for timing them",
+            message=f"{_assignments(variables)}: debugging aids, which slow programs down",
             remedy=f"unset {' '.join(variables)}",
         )
     if environment.get("anomaly_detection"):
@@ -242,7 +242,7 @@ def _of_switches(environment: Environment) -> Iterator[Disturbance]:
     if environment.get("cudnn_benchmark"):
         yield Disturbance(
             code="cudnn-benchmark",
-            message="cuDNN times its algorithms on each new shape, and images of all sizes keep bringing new ones",
+            message="cuDNN times its algorithms on each new shape, and images of many sizes keep bringing new shapes",
             remedy="leave it off for ragged batches; --cudnn-benchmark off,on measures what it does",
         )
 

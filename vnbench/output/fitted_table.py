@@ -95,8 +95,8 @@ class FittedTable(Generic[Row]):
         if gone:
             needed = sum(one.least for one in drawn) + GAPS[-1] * (len(drawn) - 1)
             elsewhere = f", or {self.elsewhere}" if self.elsewhere else ""
-            whole = f"All of it takes {needed} columns (COLUMNS={needed}){elsewhere}."
-            yield Text(f"Not shown for want of room: {', '.join(gone)}. {whole}")
+            whole = f"The whole table takes {needed} columns (COLUMNS={needed}){elsewhere}."
+            yield Text(f"No room for: {', '.join(gone)}. {whole}")
 
     def _sentences(self, console: Console, width: int) -> Iterator[RenderableType]:
         room = max(width - len(INDENT), len(INDENT))

@@ -23,7 +23,7 @@ class ReadingProgress:
         self._console = console
         self._next_line_s = time.monotonic() + QUIET_S
         self._bar = Progress(console=console, disable=not console.is_terminal, transient=True)
-        self._task = self._bar.add_task("reading images, once", total=None, visible=False)
+        self._task = self._bar.add_task("reading images, the first time only", total=None, visible=False)
 
     def __enter__(self) -> ReadingProgress:
         self._bar.start()
@@ -39,4 +39,4 @@ class ReadingProgress:
         self._bar.update(self._task, completed=done, total=total, visible=True)
         if not self._console.is_terminal and time.monotonic() >= self._next_line_s:
             self._next_line_s = time.monotonic() + LINES_EVERY_S
-            say(self._console, f"reading images, which is done once: {done:,} of {total:,} files")
+            say(self._console, f"reading images, the first time only: {done:,} of {total:,} files")

@@ -30,7 +30,10 @@ def settle_classes(values: Mapping[str, Any], *, asked: Mapping[str, Any]) -> di
             )
     if listed is not None and ignored in listed:
         raise InputError(
-            "--ignore-value", ignored, allowed=f"--mask-values {_text(listed)} has it too", remedy="leave it out of one"
+            "--ignore-value",
+            ignored,
+            allowed=f"--mask-values {_text(listed)} has it too",
+            remedy="leave it out of one of them",
         )
     if listed is not None and not 2 <= len(listed) <= MAX_CLASSES:
         raise InputError(

@@ -151,7 +151,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         raise InputError(
             "--memory-by",
             "trace",
-            allowed="a trace follows the rules of the CPU, and this sweep is of a GPU",
+            allowed="a trace counts memory as a CPU takes it, and this sweep is of a GPU",
             remedy="write --memory-by step, or --device cpu",
         )
     if values["design"] == "factored":
@@ -213,8 +213,8 @@ def _center_on_axes(values: Mapping[str, Any], device: DeviceType) -> dict[str, 
             raise InputError(
                 "--center",
                 f"{name}={value}",
-                allowed=f"the axis --{name} does not hold it",
-                remedy="add it to the axis",
+                allowed=f"--{name} does not include it",
+                remedy=f"add it to --{name}",
             )
         center[name] = value
     return {name.replace("-", "_"): value for name, value in center.items()}

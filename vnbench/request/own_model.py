@@ -58,7 +58,7 @@ def read_own_model(name: str, *, where: str) -> OwnModel:
     path = Path(file)
     if not _is_text(name):
         # It is part of what a record says was measured.
-        raise InputError(where, name, allowed="the name is no UTF-8", remedy="rename the file, or give a link to it")
+        raise InputError(where, name, allowed="the name is not UTF-8", remedy="rename the file, or name a link to it")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -68,14 +68,14 @@ def read_own_model(name: str, *, where: str) -> OwnModel:
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError) as error:
-        raise InputError(where, name, allowed=f"{path} is no Python: {error}", remedy="mend the file") from error
+        raise InputError(where, name, allowed=f"{path} is not Python: {error}", remedy="correct the file") from error
     parameters = _parameters(tree, function, file=file, name=name, where=where)
     if REQUIRED not in parameters:
         raise InputError(
             where,
             name,
             allowed=f"{function} takes no {REQUIRED}",
-            remedy=f"write def {function}(*, {REQUIRED}) and return a network with so many logits per pixel",
+            remedy=f"write def {function}(*, {REQUIRED}) and return a network that gives {REQUIRED} logits per pixel",
         )
     return OwnModel(
         name=name,
@@ -149,7 +149,7 @@ def _parameters(tree: ast.Module, function: str, *, file: str, name: str, where:
             where,
             name,
             allowed=f"it defines {', '.join(found) or 'nothing'}"
-            + (f", and no {function}" if function else ", of which one makes the network"),
+            + (f", and no {function}" if function else ", and does not say which of them makes the network"),
             remedy=f"write {file}:{meant}" if meant else "define a function at the top of the file",
         )
     return _arguments(found[function])

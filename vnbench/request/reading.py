@@ -89,7 +89,7 @@ def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -
             raise InputError(
                 f"--{drawn[0]}",
                 given[drawn[0]][0],
-                allowed=f"it is of drawn images, and --{own} names yours",
+                allowed=f"it describes synthetic images, and --{own} names yours",
                 remedy="leave it out",
             )
     if "corpus" in values and "images" in values:
@@ -105,14 +105,14 @@ def read_request(flags: Mapping[str, str | None], *, config_path: Path | None) -
     if values.get("find-max-batch") and (clash := sorted(values.keys() & NOT_OF_A_SEARCH)):
         raise InputError(
             "--find-max-batch",
-            allowed=f"the search itself sets --{clash[0]}",
+            allowed=f"the search sets --{clash[0]} by itself",
             remedy=f"leave --{clash[0]} out, or search in a command of its own",
         )
     if values.get("design") == "factored" and "kind" in values:
         raise InputError(
             "--kind",
             ",".join(values["kind"]),
-            allowed="the factored design settles what is measured",
+            allowed="the factored design decides what is measured",
             remedy="leave --kind out, or write --design one-at-a-time",
         )
     return Request(
@@ -132,7 +132,7 @@ def _read_toml(path: Path | None) -> dict[str, str]:
             "--config", path, allowed=f"the file cannot be read ({error.strerror})", remedy="name a TOML file"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError("--config", path, allowed=f"this is no TOML: {error}", remedy="mend the line") from error
+        raise InputError("--config", path, allowed=f"this is not TOML: {error}", remedy="correct the line") from error
     for name in content:
         if name not in OPTIONS:
             raise InputError(

@@ -32,13 +32,13 @@ def run_calibrate_command(
     console = stderr_console()
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError(
-            "--calibrate", " ".join(map(str, paths)), allowed="a file stands there twice", remedy="give each sweep once"
+            "--calibrate", " ".join(map(str, paths)), allowed="a file is named twice", remedy="give each sweep once"
         )
     sides = [load_candidate(path) for path in paths]
     for path, side in zip(paths, sides, strict=True):
         if side.notes:
             raise InputError(
-                str(path), allowed=f"not all of it can be read ({side.notes[0]})", remedy="measure it again"
+                str(path), allowed=f"parts of it cannot be read ({side.notes[0]})", remedy="measure it again"
             )
         differing = differing_keys(sides[0], side, has_times=True)
         if differing:

@@ -174,7 +174,7 @@ def run_update_command(path: Path, candidate_path: Path, *, options: GateOptions
     if candidate.notes:
         raise InputError(
             "CANDIDATE",
-            allowed=f"not all of it can be read ({candidate.notes[0]})",
+            allowed=f"parts of it cannot be read ({candidate.notes[0]})",
             remedy="a baseline is made of whole records; measure again",
         )
     sides = dict(baseline_sides(path))
@@ -191,12 +191,12 @@ def run_update_command(path: Path, candidate_path: Path, *, options: GateOptions
         console,
         f"{path}: {device} added"
         if before is None
-        else f"{path}: {device} updated; {kept} of {count(len(comparison.rows), 'figure')} left as before, "
-        f"{counts['better']} better, {counts['worse']} worse than before",
+        else f"{path}: {device} updated; of {count(len(comparison.rows), 'figure')} {kept} stay as before, "
+        f"{counts['better']} got better, {counts['worse']} worse",
     )
     failed = sum("ok" not in one.statuses and bool(one.statuses) for one in candidate.configurations.values())
     if failed:
-        say(console, f"{count(failed, 'configuration')} in it did not end ok: the baseline expects that from now on")
+        say(console, f"{count(failed, 'configuration')} in it failed: the baseline expects that from now on")
     return GateReport(comparison=comparison, on_undecided=options.on_undecided, updated=path)
 
 

@@ -200,5 +200,8 @@ def _document(path: Path) -> Mapping[str, Any]:
 def _refuse_baseline(documents: Sequence[Mapping[str, Any]], path: Path) -> None:
     if any(map(is_baseline, documents)):
         raise InputError(
-            "CANDIDATE", path, allowed="a baseline file is no candidate", remedy="name the records that were measured"
+            "CANDIDATE",
+            path,
+            allowed="a baseline file cannot be the candidate",
+            remedy="name the records that were measured",
         )

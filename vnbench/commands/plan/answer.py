@@ -217,11 +217,9 @@ def plan_warnings(
     found += _of_loading(recommended.run, options)
     if not recommended.family.fit.is_between_measured:
         command = sweep_command(options, {"kind": recommended.family.source, "replicates": "3"})
-        found.append(
-            f"what differs between processes was not measured: 3 % is taken for it; measure it with: {command}"
-        )
+        found.append(f"run-to-run differences were not measured: 3 % is assumed; measure them with: {command}")
     if recommended.verdict == "tight":
-        found.append("tight: less than a tenth of the memory is to spare")
+        found.append("tight: less than 10 % of the memory is free")
     if current is not recommended and current.levers["batch_size"] != recommended.levers["batch_size"]:
         ratio = recommended.levers["batch_size"] / current.levers["batch_size"]
         found.append(
@@ -232,32 +230,32 @@ def plan_warnings(
             "one in proportion to the batch, with a warm-up (Goyal and others 2017, arXiv 1706.02677)"
         )
     if asked.window_s is not None and recommended.finish.p50 > asked.window_s:
-        found.append("the run takes longer than the window, more often than not")
+        found.append("the run will probably take longer than the window")
     unknown = sum(one.verdict == "unknown" for one in runs)
     if unknown:
         found.append(f"worst-case memory is not known for {unknown} of {count(len(runs), 'configuration')}")
     if num_unloaded:
         workers = {"num-workers": ",".join(map(str, asked.num_workers or ()))}
         found.append(
-            f"{count(num_unloaded, 'more configuration')} could be planned, but no loader of such a micro-batch was "
-            f"measured with so many workers; measure it with: {sweep_command(options, {**LOADING, **workers})}"
+            f"{count(num_unloaded, 'more configuration')} could be planned if a loader of that micro-batch and number "
+            f"of workers were measured; measure it with: {sweep_command(options, {**LOADING, **workers})}"
         )
     if left_out:
-        found.append(f"not planned, for want of a fit: {count(len(left_out), 'family')}")
+        found.append(f"not planned, as no curve could be fitted: {count(len(left_out), 'family')}")
     if samplers_left_out:
         found.append(
-            f"nothing is planned with {' and '.join(samplers_left_out)}: step times are those of passes with one "
-            "number of examples, in an order that one would train with; their trials stand in vnbench report"
+            f"nothing is planned with {' and '.join(samplers_left_out)}: a plan needs passes of one number of "
+            "examples, in an order that one would train with; vnbench report shows their trials"
         )
     if recommended.family.is_rough:
         found.append(
-            f"steps of {count(recommended.family.fit.num_sizes, 'size')} were timed: times are taken to grow with the "
-            f"padded pixels, and to be off by a tenth; measure with: {sweep_command(options, {'kind': 'compute'})}"
+            f"only {count(recommended.family.fit.num_sizes, 'size')} timed: times are assumed to grow with the padded "
+            f"pixels, with an error of 10 %; measure with: {sweep_command(options, {'kind': 'compute'})}"
         )
     if recommended.verdict == "unknown":
         found.append(f"whether the worst case fits was not measured; measure it with: {sweep_command(options, MEMORY)}")
     if "device-scale" in values:
-        found.append("scaled to a device that was not measured: a bracket, and no forecast")
+        found.append("that device was not measured: the times are a range, not a forecast")
     return tuple(found)
 
 
@@ -281,7 +279,7 @@ def _of_evidence(
 def _of_loading(run: RunTime, options: Options) -> Iterator[str]:
     if run.loading is None:
         command = sweep_command(options, LOADING)
-        yield f"loading was not measured: the loader is taken to keep up; measure it with: {command}"
+        yield f"loading was not measured: the loader is assumed to keep up; measure it with: {command}"
     elif run.loading.se is None:
         command = sweep_command(options, {**LOADING, "replicates": "3"})
-        yield f"how exactly loading was measured is not known: a tenth is taken for it; measure it with: {command}"
+        yield f"the error of the loading times is unknown: 10 % is assumed; measure it with: {command}"

@@ -42,12 +42,15 @@ def plan_values(flags: Mapping[str, str | None]) -> dict[str, Any]:
             raise InputError(
                 f"--{name}",
                 values[name],
-                allowed=f"a plan goes through every example, and takes at most {MAX_EXAMPLES:,}",
+                allowed=f"a plan takes at most {MAX_EXAMPLES:,}",
                 remedy=f"plan {MAX_EXAMPLES:,} and more epochs",
             )
     if "interruptions" in values and "mtbi" in values:
         raise InputError(
-            "--mtbi", flags["mtbi"], allowed="interruptions come by number or at random", remedy="leave out one of them"
+            "--mtbi",
+            flags["mtbi"],
+            allowed="interruptions are given by number, or by the time between them",
+            remedy="leave out one of them",
         )
     if "sizes" in values and "widths" in values:
         raise InputError(

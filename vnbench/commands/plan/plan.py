@@ -63,7 +63,7 @@ def run_plan_command(
         return report
     sources = tuple(results) or shipped_results()
     if not results:
-        say(console, f"no RESULTS given; planning from records that ship: {', '.join(map(str, sources))}")
+        say(console, f"no RESULTS given; planning from the records that ship: {', '.join(map(str, sources))}")
     loaded = load_one_corpus(sources, corpus_id=corpus_id)
     for note in (*loaded.notes, *(read_sizes_with_notes(values["sizes"])[1] if "sizes" in values else ())):
         say(console, note)

@@ -199,10 +199,10 @@ def _lines(config: SweepConfig, record: TrialRecord, pace: Pace) -> Iterator[str
     if config.chooses_precision and (
         without := precisions_without_units(config.axes["precision"], device=config.device)
     ):
-        yield f"left out: this GPU has no units for {', '.join(without)}; --precision asks for it all the same"
+        yield f"left out: this GPU has no units for {', '.join(without)}; --precision measures it all the same"
     if probe is None:
         reason = record.cause.message if record.cause else "no reason given"
-        yield f"warning: the probe of this machine failed ({record.status}: {reason}): times are a rough guess"
+        yield f"warning: the probe of this machine failed ({record.status}: {reason}): time estimates are rough"
     else:
         center = chosen[0]
         speed = significant(pace.s_per_mpx[center], digits=2)

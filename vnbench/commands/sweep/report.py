@@ -110,7 +110,7 @@ def find_missing_kinds(
         counts = Counter(record.status for record in own)
         ends = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
         first = next((record.cause.message for record in own if record.cause is not None), None)
-        reasons[kind] = f"{ends}; the first: {first}" if first else ends or "no trial came to its end"
+        reasons[kind] = f"{ends}; the first: {first}" if first else ends or "no trial ended"
     return reasons
 
 

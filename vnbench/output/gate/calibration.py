@@ -13,7 +13,7 @@ def calibration_lines(found: Calibration, *, num_sweeps: int) -> Sequence[str]:
     """Return what the machine's noise makes of the gate."""
     low, high = found.false_alarm_interval
     lines = [
-        f"{count(num_sweeps, 'sweep')} of the same thing. Their processes, dealt to two sides at random "
+        f"{count(num_sweeps, 'sweep')} of one revision. Their processes were dealt to two sides at random "
         f"{count(found.num_comparisons, 'time')} ({count(found.num_rows, 'configuration')}, "
         f"{count(found.num_processes, 'process')} a side): {count(found.num_false_alarms, 'false alarm')}, "
         f"{format_percent(found.num_false_alarms / found.num_comparisons)} (95 % interval {format_percent(low)} to "
@@ -23,12 +23,12 @@ def calibration_lines(found: Calibration, *, num_sweeps: int) -> Sequence[str]:
     ]
     if found.sweep_spread is None:
         lines.append(
-            "Whole sweeps: one alone does not tell how far they lie apart; give two or more, from different times."
+            "How far whole sweeps differ cannot be told from one: give two or more, measured at different times."
         )
     else:
         lines.append(
-            f"Whole sweeps differ by {_percent(found.sweep_spread)} beyond that. Compared with each other as they are, "
-            f"{found.num_sweep_alarms} of {count(found.num_sweep_pairs, 'pair')} raised a false alarm"
+            f"Whole sweeps differ by {_percent(found.sweep_spread)} beyond that. Compared in pairs as they are, "
+            f"{found.num_sweep_alarms} of {count(found.num_sweep_pairs, 'pair')} gave a false alarm"
             + (
                 f"; write --sweep-spread {_percent(found.sweep_spread).replace(' ', '')}."
                 if found.sweep_spread
@@ -36,14 +36,12 @@ def calibration_lines(found: Calibration, *, num_sweeps: int) -> Sequence[str]:
             )
         )
     lines.append(
-        f"To find a slowdown of {_percent(found.detect)} in 95 % of cases takes, in processes a side: "
-        f"{_number(found.processes_all_rows)} where it is in all configurations, {_number(found.processes_one_row)} in "
-        f"a single one of median noise, {_number(found.processes_noisiest_row)} in the noisiest (sweep --replicates N)."
+        f"Processes a side to find a slowdown of {_percent(found.detect)} in 95 % of cases: "
+        f"{_number(found.processes_all_rows)} if it is in all configurations, {_number(found.processes_one_row)} if in "
+        f"one of median noise, {_number(found.processes_noisiest_row)} if in the noisiest (sweep --replicates N)."
     )
     if found.processes_one_row is None:
-        lines.append(
-            "Where no number is enough, whole sweeps lie too far apart: measure both sides in turn, with --rerun."
-        )
+        lines.append("Where no number is enough, whole sweeps differ too much: measure both sides in turn (--rerun).")
     return lines
 
 

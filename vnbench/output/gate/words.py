@@ -15,12 +15,12 @@ from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import count, format_bytes, format_percent
 
 HOW_IT_DECIDES = (
-    "Time: a row is worse when the interval of its ratio, corrected for the number of rows, excludes 1 and the "
-    "estimate is at least the tolerance. The unit is the process, not the step. The geometric mean over all "
+    "Time is worse when the interval of its ratio, corrected for the number of rows, excludes 1 and the estimate "
+    "reaches the tolerance. One process is one observation, however many steps it has. The geometric mean over all "
     "configurations is a row of its own. Memory, padding and counts hardly differ between processes and are compared "
-    "as they are. Times of training and loading are per megapixel of valid pixels, those of computing per step. "
-    "Detects: the smallest slowdown that would have been found in 95 % of cases. A row whose noise "
-    "exceeds its tolerance is ambiguous, one that is missing never passes, and either leaves the gate undecided."
+    "directly. Times of training and loading are per megapixel of valid pixels, those of computing per step. "
+    "detects: the smallest slowdown that would be found in 95 % of cases. A row whose noise exceeds its tolerance is "
+    "ambiguous, and a missing row never passes: either leaves the gate undecided."
 )
 """Stands under every table of a gate."""
 
@@ -55,8 +55,8 @@ def blunt_lines(rows: Sequence[Row]) -> tuple[str, ...]:
     if blunt:
         change_seen = min(row.smallest_detectable or 0.0 for row in blunt)
         lines.append(
-            f"{count(len(blunt), 'row')} ambiguous: their noise exceeds the tolerance; the quietest would have shown "
-            f"{significant(100 * change_seen, digits=2)} %"
+            f"{count(len(blunt), 'row')} ambiguous: their noise exceeds the tolerance; the least noisy could show a "
+            f"change of {significant(100 * change_seen, digits=2)} %"
         )
     return tuple(lines)
 
@@ -99,7 +99,7 @@ def headline(comparison: Comparison) -> str:
     assert set(order) == set(VERDICTS)
     parts = [f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict]]
     if comparison.notes and comparison.outcome == "undecided":
-        parts.append("and not everything could be read")
+        parts.append("and some records could not be read")
     return f"{comparison.outcome}: {', '.join(parts)} of {count(len(comparison.rows), 'row')}"
 
 
@@ -108,16 +108,16 @@ def advice(comparison: Comparison) -> tuple[str, ...]:
     lines = list(comparison.notes)
     if comparison.not_in_baseline:
         new = count(len(comparison.not_in_baseline), "configuration")
-        lines.append(f"{new} of the candidate not in the baseline: add with --update")
+        lines.append(f"new in the candidate: {new}; --update adds them to the baseline")
     if any(row.verdict == "better" for row in comparison.rows):
         lines.append(
-            "better beyond the tolerance: take it into the baseline with --update, or it can be lost unnoticed"
+            "better by more than the tolerance: write it into the baseline with --update, or its loss goes unnoticed"
         )
     if any(row.verdict == "worse" and row.metric == "time" for row in comparison.rows) and not comparison.is_in_turn:
         lines.append(
-            f"slower: whole sweeps are taken to differ by {format_percent(comparison.sweep_spread)}; a machine that "
-            "was slower for an hour looks like this too, unless both sides were measured in turn (--rerun), or "
-            "--sweep-spread says how far sweeps lie apart here (gate --calibrate)"
+            f"slower, if whole sweeps differ by {format_percent(comparison.sweep_spread)} as assumed: a machine that "
+            "was slow for an hour looks the same; measure both sides in turn (--rerun), or give --sweep-spread (gate "
+            "--calibrate measures it)"
         )
     if any(row.verdict == "ambiguous" for row in comparison.rows):
         lines.append(

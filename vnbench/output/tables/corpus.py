@@ -48,9 +48,9 @@ def corpus_lines(corpus: dict[str, Any]) -> list[str]:
 def doubtful_masks(*, num_turned_alone: int, num_lossy_masks: int) -> Iterator[str]:
     """Yield what makes masks doubtful that are read all the same: to be known before a network learns from them."""
     if num_turned_alone:
-        yield f"images turned whose masks are not: {num_turned_alone:,}; look whether the masks lie as the images do"
+        yield f"images that EXIF turns, and their masks not: {num_turned_alone:,}; check that they match"
     if num_lossy_masks:
-        yield f"masks as JPEG, which changes numbers: {num_lossy_masks:,}; save them as PNG"
+        yield f"masks saved as JPEG, which changes pixel values: {num_lossy_masks:,}; save them as PNG"
 
 
 def _notes(corpus: dict[str, Any]) -> Iterator[str]:

@@ -23,7 +23,7 @@ MOST_ROWS = 12
 def factored_table(forecasts: Sequence[CellForecast], confirmed: Sequence[Confirmation]) -> RenderableType:
     """Return the table; ``confirmed`` are the training trials that had a forecast."""
     if not forecasts:
-        return Text("No cell could be forecast: a part of each is missing or failed.")
+        return Text("Nothing could be forecast: of each configuration some part is missing or failed.")
     measured = {one.record.spec: one for one in confirmed}
 
     def found(one: CellForecast, name: str) -> float | None:
@@ -78,12 +78,12 @@ def _epoch(one: CellForecast) -> str:
 
 def _notes(confirmed: Sequence[Confirmation]) -> Iterator[str]:
     yield (
-        "A forecast is the centre's own figure times one ratio per lever, each measured with the others at the centre; "
-        "computing and loading add up without workers, and the longer one counts with them. Intervals: 90 %. "
-        "!: some pass, as a short last one, is smaller or larger than all that were timed."
+        "A forecast multiplies the centre's figure by one ratio per lever, each measured with the others at the "
+        "centre. Without workers computing and loading add up; with workers the longer one counts. Intervals: 90 %. "
+        "!: extrapolated, as some pass is smaller or larger than all that were timed."
     )
     line = error_line(confirmed)
     if line is None:
         yield "No forecast is confirmed yet: the same command again trains the chosen configurations."
     else:
-        yield f"{line[0].upper()}{line[1:]} (the {NUM_BEST} fastest, and {NUM_RANDOM} drawn)."
+        yield f"{line[0].upper()}{line[1:]} (the {NUM_BEST} fastest, and {NUM_RANDOM} at random)."

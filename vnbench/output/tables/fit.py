@@ -26,7 +26,7 @@ CAUSE_WORDS = {
     "overhead": "a fixed cost per step",
     "kernel-efficiency": "kernels that do more or less per second on larger maps",
     "quadratic-term": "a term that grows with the square of the pixels, as attention's",
-    "none": "nothing worth telling",
+    "none": "nothing of note",
 }
 
 
@@ -84,21 +84,21 @@ def _notes(
     families: Sequence[FamilyFit], *, left_out: Mapping[str, str], compositions: Sequence[Composition]
 ) -> Iterator[str]:
     yield (
-        "n: processes. Off by: the error at each size when the curve is fitted without it, the ends included, median "
-        "and worst. Steps alone: the same for a cost per step that does not depend on its size."
+        "n: processes. off by: the error at a size that the curve was not fitted to, median and worst. steps alone: "
+        "the same if every step cost the same."
     )
     unmeasured = [family for family in families if not family.fit.is_between_measured]
     if unmeasured:
         yield (
-            f"What differs between processes was not measured; {format_percent(ASSUMED_BETWEEN)} is taken for it in "
-            "intervals (--replicates 3 or --reference-runs 3 measures it)."
+            f"Run-to-run differences were not measured: intervals assume {format_percent(ASSUMED_BETWEEN)} "
+            "(--replicates 3 or --reference-runs 3 measures them)."
         )
     for family in families:
         line = linearity_line(linearity_of(family))
         if line is not None:
             yield f"not linear: {named(family, families)}: {line}"
     for one in count_steps(families):
-        yield f"counting steps: {counting_line(one, families)}"
+        yield f"if every step cost the same: {counting_line(one, families)}"
     for composition in compositions:
         yield f"composed: {composition_line(composition)}"
     for family_name, reason in left_out.items():
@@ -129,7 +129,7 @@ def linearity_line(linearity: Linearity) -> str | None:
 def counting_line(one: StepCounting, families: Sequence[FamilyFit]) -> str:
     """Return what counting steps says over micro-batches, in a sentence."""
     parts = [
-        f"{family.spec.micro_batch_size}: {significant(measured)} s an example, counted {significant(counted)}"
+        f"{family.spec.micro_batch_size}: {significant(counted)} s an example, measured {significant(measured)}"
         for family, measured, counted in zip(one.families, one.times_per_example_s, one.counted_s, strict=True)
     ]
     worst = max(one.errors, key=abs)
@@ -137,8 +137,8 @@ def counting_line(one: StepCounting, families: Sequence[FamilyFit]) -> str:
     words = describe(one.families[0].spec, names=[name for name in names if name != "micro_batch_size"])
     where = f"{words}, " if words else ""
     return (
-        f"{where}at {mpx(one.pixels_per_example):.3g} padded Mpx an example, by micro-batch {'; '.join(parts)}; one "
-        f"cost per step for all is off by up to {format_percent(abs(worst))}"
+        f"{where}at {mpx(one.pixels_per_example):.3g} padded Mpx an example, by micro-batch {'; '.join(parts)}: off by "
+        f"up to {format_percent(abs(worst))}"
     )
 
 

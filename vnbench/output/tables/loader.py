@@ -71,9 +71,9 @@ def loader_table(records: Sequence[TrialRecord], *, appetite: float | None = Non
     notes = row_notes(rows)
     if timed:
         notes += [
-            f"Intervals: 95 %, {coverage_line(measure_noise(latest), kind='loader')}; each stage holds those before "
-            "it; cold: the files came from the disk; p50 to p99: what a batch was waited for; IPC: bytes from worker "
-            "processes per example; start: until the first batch; host: memory of the process and its workers."
+            f"Intervals: 95 %, {coverage_line(measure_noise(latest), kind='loader')}. Each stage includes those before "
+            "it. cold: files came from the disk. p50 to p99: waiting time per batch. IPC: bytes per example from "
+            "worker processes. start: time to the first batch. host: memory of the process and its workers."
         ]
         notes += list(_saturation_lines(rows, latest, appetite))
     notes += [_overlap_line(one) for one in _overlaps(latest, rows)]
@@ -179,8 +179,8 @@ def _saturation_lines(
         yield saturation_line(saturation, all_rows=rows)
     if not found:
         yield (
-            "What feeds computing is not told without an appetite: measure it with --kind compute,loader, or give "
-            "--appetite in examples per second."
+            "Whether the loader keeps up is unknown: measure computing too (--kind compute,loader), or give --appetite "
+            "in images per second."
         )
 
 

@@ -65,7 +65,7 @@ def _mib(num_bytes: int) -> str:
 def _line(profile: Profile) -> str:
     told = f"Peak of all tensors {format_bytes(profile.tracked_peak_bytes)}, in the {profile.peak_place}"
     if profile.measured_peak_bytes is None:
-        return f"{told}; nothing else counted it."
+        return f"{told}. Nothing else measured it, to compare."
     residual = profile.measured_peak_bytes - profile.tracked_peak_bytes
     who = "the caching allocator" if profile.instrument == "cuda-caching-allocator" else "the process grew by"
     return (
@@ -75,7 +75,7 @@ def _line(profile: Profile) -> str:
 
 
 def _notes(profiles: Sequence[Profile]) -> str:
-    notes = "Activations are made in the forward pass, backward is what the backward pass makes beside gradients."
+    notes = "activations: made in the forward pass. backward: made in the backward pass, gradients apart."
     if any(profile.instrument == "process" for profile in profiles):
-        notes += f" On the CPU a process also holds oneDNN's workspace, which is no tensor. {CPU_LABEL}."
+        notes += f" On the CPU a process also holds oneDNN's workspace, which tensors do not show. {CPU_LABEL}."
     return notes

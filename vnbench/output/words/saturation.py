@@ -20,17 +20,17 @@ def saturation_line(saturation: Saturation, *, all_rows: Sequence[LoaderSummary]
     differing = [name for name in varying(row.spec for row in all_rows) if name in NOT_WORKERS]
     spec = saturation.rows[-1].spec
     which = f"{describe(spec, names=differing)}: " if differing else ""
-    hunger = f"{appetite_text(saturation)} with {format_percent(MARGIN)} to spare"
+    demand = f"{appetite_text(saturation)}, with {format_percent(MARGIN)} to spare"
     if saturation.enough is not None:
-        sure = "" if saturation.is_sure else "; its interval reaches below what is taken"
+        sure = "" if saturation.is_sure else "; uncertain, as its interval reaches below the demand"
         supply = f"{supply_text(saturation.enough)} examples/s"
-        return f"loader: {which}{workers(saturation.enough)} feed {hunger}: {supply}{sure}"
+        return f"loader: {which}{workers(saturation.enough)} supply {demand}: {supply}{sure}"
     assert saturation.lack is not None
     helps = list(_helps(saturation))
     remedy = f"; {'; '.join(helps)}" if helps else ""
     return (
-        f"loader: {which}no number of workers tried feeds {hunger}: {workers(saturation.best)} supply most, "
-        f"{supply_text(saturation.best)} examples/s, {format_percent(saturation.lack)} too little{remedy}"
+        f"loader: {which}no tried number of workers supplies {demand}: {workers(saturation.best)} come closest, with "
+        f"{supply_text(saturation.best)} examples/s, {format_percent(saturation.lack)} too few{remedy}"
     )
 
 
@@ -60,11 +60,11 @@ def _helps(saturation: Saturation) -> Iterator[str]:
     spec = saturation.best.spec
     if saturation.decode_ratio is not None and saturation.decode_ratio >= MOSTLY and spec.cache == "none":
         yield (
-            f"decoding is {format_percent(saturation.decode_ratio)} of a batch's way: files that decode faster, or "
-            "--cache memory"
+            f"decoding takes {format_percent(saturation.decode_ratio)} of the loading time: use files that decode "
+            "faster, or --cache memory"
         )
     most = max(row.spec.num_workers for row in saturation.rows)
     if (spec.num_workers or 0) == most:
-        yield f"more than {count(most, 'worker')}, if there are cores for them"
+        yield f"try more than {count(most, 'worker')} if there are cores for them"
     if spec.worker_kind == "processes":
-        yield "--worker-kind threads saves the way between processes"
+        yield "--worker-kind threads avoids the transfer between processes"
