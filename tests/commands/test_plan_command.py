@@ -142,7 +142,7 @@ def test_a_lever_can_be_held(results: str, capsys: pytest.CaptureFixture[str]) -
     report = plan([results, *RUN, "--hold", "precision=fp32,checkpointing=none"], capsys)
     assert {one["spec"]["precision"] for one in report["configurations"]} == {"fp32"}
     assert report["recommended"]["spec"]["precision"] == "fp32"
-    assert "no configuration" in refusal([results, *RUN, "--hold", "precision=fp16"], capsys, code=3)
+    assert "no measured configuration" in refusal([results, *RUN, "--hold", "precision=fp16"], capsys, code=3)
     assert "--hold" in refusal([results, *RUN, "--hold", "speed=9"], capsys, code=2)
 
 
@@ -535,7 +535,7 @@ def test_two_networks_are_planned_apart_each_by_its_name(tmp_path: Path, capsys:
     both = write(tmp_path / "both.jsonl", [*factory.gpu_campaign(), *own])
     assert run(["plan", both, *RUN]) == 3
     told = capsys.readouterr().err
-    assert "one plan holds for one network" in told
+    assert "a plan is of one network" in told
     assert "net.py:build 0123456789ab (" in told
     alone = write(tmp_path / "alone.jsonl", factory.gpu_campaign())
     assert plan([both, *RUN, "--model", "veernet"], capsys)["recommended"] == plan([alone, *RUN], capsys)["recommended"]

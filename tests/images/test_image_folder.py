@@ -216,7 +216,8 @@ def test_the_commands_take_such_a_folder(folder: Path, capsys: pytest.CaptureFix
     assert run(["sweep", "--images", str(folder), "--device", "cpu", "--dry-run"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines.count(f"{folder}: masks without an image, not read: 1 (masks/9.png)") == 1
-    assert f"corpus: {len(SIZES)} images in {folder}" in lines
+    (told,) = (line for line in lines if line.startswith(f"corpus: {len(SIZES)} images in {folder}, "))
+    assert told.endswith(" for validation")
     assert run([*plan, "--examples", "9"]) == 2
     capsys.readouterr()
     assert run(plan) == 0

@@ -25,12 +25,13 @@ def steps(records: Sequence[TrialRecord] = (), **changes: object) -> list[str]:
         "replicates": 1,
         "kinds": ("memory", "training"),
         "options": {"widths": "3200:12800", "batch-size": "1,2"},
+        "run": {"examples": "15000", "epochs": "50"},
     }
     return list(next_steps(records, **(values | changes)))  # type: ignore[arg-type]
 
 
 def test_a_whole_sweep_is_followed_by_three_commands_that_can_be_pasted() -> None:
-    told = steps()
+    told = steps([factory.measured_training_record(factory.training_spec())])
     assert [line.partition(": ")[0] for line in told] == ["next"] * 3
     again, plan, report = commands_in(told)
     assert pasted_sweep(again).values["replicates"] == 3
@@ -60,12 +61,15 @@ def test_failed_trials_are_to_be_tried_again() -> None:
     assert "--retry crashed,timeout" in steps(statuses={"ok": 1, "timeout": 1, "crashed": 2})[0]
 
 
-def test_where_nothing_was_measured_there_is_nothing_to_plan_with() -> None:
-    assert not any("vnbench plan" in line or "vnbench report" in line for line in steps(statuses={"crashed": 1}))
+def test_where_nothing_was_timed_there_is_nothing_to_plan_with() -> None:
+    assert not any("vnbench plan" in line or "vnbench report" in line for line in steps())
+    memory = factory.measured_memory_record(factory.training_spec())
+    assert not any("vnbench plan" in line for line in steps([memory]))
 
 
 def test_memory_trials_alone_gain_nothing_from_more_processes_and_make_no_plan() -> None:
-    assert [line.split()[-5:-2] for line in steps(kinds=("memory",))] == [["vnbench", "report", str(OUT)]]
+    memory = factory.measured_memory_record(factory.training_spec())
+    assert [line.split()[-5:-2] for line in steps([memory], kinds=("memory",))] == [["vnbench", "report", str(OUT)]]
 
 
 def test_images_that_ended_the_sweep_are_all_there_is_to_mend() -> None:

@@ -86,7 +86,9 @@ class CorpusPlan:
     def describe(self, examples: Collection[int]) -> str:
         """Return the number of images, how many of them are measured, their place and size on disk in one line."""
         if self.spec is None:
-            return f"{count(self.num_examples, 'image')} in {self.directory}"
+            num_train = len(self.train_sizes_N2)
+            split = f"{num_train:,} to train on and {self.num_examples - num_train:,} for validation"
+            return f"{count(self.num_examples, 'image')} in {self.directory}, {split}"
         state = "to be written" if self.missing_pixels(examples) else "there already"
         size = format_bytes(estimate_bytes(self.spec, self.formats, examples=examples))
         return (
@@ -158,7 +160,7 @@ def _fewer_classes(numbers: Collection[int], config: SweepConfig) -> Iterator[st
         return
     remedy = "--task binary" if most <= 1 else f"--classes {most + 1}"
     yield (
-        f"the masks looked at hold classes up to {most}, and the network learns {config.num_classes}: write {remedy} "
+        f"the masks checked hold classes up to {most}, and the network learns {config.num_classes}: write {remedy} "
         "if there are no others"
     )
 

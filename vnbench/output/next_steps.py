@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vnbench.output.answer import found_answer
 from vnbench.output.answer_sentence import listed, undecided
-from vnbench.output.words.commands import Options, same_command, search_command, sweep_command
+from vnbench.output.words.commands import Options, plan_command, same_command, search_command, sweep_command
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.spec.words import TrialKind
@@ -35,8 +35,11 @@ def next_steps(
     replicates: int,
     kinds: Sequence[TrialKind],
     options: Options,
+    run: Options,
 ) -> Iterator[str]:
     """Yield a line per step. ``options`` are those of the sweep, as they were written; ``records`` its own.
+
+    ``run`` are the options of the run that the records could plan.
 
     ``num_unmeasured`` configurations got no figure at all, ``num_repetitions`` further processes found no time.
     """
@@ -49,7 +52,7 @@ def next_steps(
     steps = (
         *(rest or _to_decide(records, centre=centre, kinds=kinds, replicates=replicates, options=options)),
         *_to_look_closer(records, centre=centre, options=options),
-        *_to_use(statuses, out=out, kinds=kinds),
+        *_to_use(records, out=out, run=run),
     )
     yield from steps[:MAX_STEPS]
 
@@ -100,11 +103,10 @@ def _to_decide(
     yield _line(reason, same_command(options, {"replicates": str(3 if replicates < 3 else 2 * replicates)}))
 
 
-def _to_use(statuses: Mapping[str, int], *, out: Path, kinds: Sequence[TrialKind]) -> Iterator[str]:
+def _to_use(records: Sequence[TrialRecord], *, out: Path, run: Options) -> Iterator[str]:
     """Yield what the records are good for."""
-    if not statuses.get("ok"):
-        return
-    file = shlex.quote(str(out))
-    if {"training", "compute"} & set(kinds):
-        yield _line("plan a run of your length", f"vnbench plan {file} --examples 15000 --epochs 50 --window 12h")
-    yield _line("make a report to share", f"vnbench report {file} --out report")
+    measured = {record.kind for record in records if record.status == "ok"}
+    if {"training", "compute"} & measured:
+        yield _line("plan a run of your length", plan_command(out, run))
+    if measured:
+        yield _line("make a report to share", f"vnbench report {shlex.quote(str(out))} --out report")

@@ -27,14 +27,13 @@ from vnbench.errors import InputError, PlanError
 from vnbench.images.folder import read_sizes_with_notes
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.tables.plan import plan_table
-from vnbench.output.words.commands import Options, options_of_records, sweep_command
+from vnbench.output.words.commands import Options, network_of, options_of_records, sweep_command
 from vnbench.output.words.plan import named
 from vnbench.output.words.provenance import provenance
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.shipped import shipped_results
 from vnbench.records.spec.trial_spec import TrainingSpec
-from vnbench.records.spec.words import NUM_CLASSES
 from vnbench.request.options import DRAWN_RUN_OPTIONS
 from vnbench.units import count, format_bytes
 
@@ -179,25 +178,18 @@ def _of_one_network(found: Findings, model: str | None, *, where: str) -> Findin
         PlanError: there are several, and none was chosen.
         InputError: the chosen one is not among them.
     """
-    networks = Counter(_network_of(record) for record in found.latest)
+    networks = Counter(network_of(record.spec) for record in found.latest)
     if len(networks) <= 1 and model is None:
         return found
     told = ", ".join(f"{name} ({count(number, 'trial')})" for name, number in networks.most_common())
     if model is None:
         first = networks.most_common(1)[0][0]
         raise PlanError(
-            f"{where}: one plan holds for one network, these are {told}; write --model {shlex.quote(first)}"
+            f"{where}: a plan is of one network, and these records hold {told}; write --model {shlex.quote(first)}"
         )
     if model not in networks:
         raise InputError("--model", model, allowed=f"the records are of {told}", remedy="write one of them")
-    return Findings([record for record in found.latest if _network_of(record) == model])
-
-
-def _network_of(record: TrialRecord) -> str:
-    """Return the network that a trial trained, with its classes where they are not those of three."""
-    spec = record.spec
-    classes = "" if spec.num_classes == NUM_CLASSES["multiclass"] else f", {spec.num_classes} classes"
-    return f"{spec.model}{classes}" if spec.model_id is None else f"{spec.model} {spec.model_id}{classes}"
+    return Findings([record for record in found.latest if network_of(record.spec) == model])
 
 
 def _num_without_workers(asked: Asked, measured: Measured) -> int:
@@ -221,7 +213,7 @@ def _having(runs: Sequence[PlannedRun], wanted: Mapping[str, Any], *, option: st
     found = tuple(one for one in runs if all(one.levers.get(name) == value for name, value in names.items()))
     if not found:
         told = ", ".join(f"{name}={value}" for name, value in wanted.items())
-        raise PlanError(f"{option} {told}: no configuration that was measured is like that")
+        raise PlanError(f"{option} {told}: no measured configuration has these values")
     return found
 
 

@@ -24,7 +24,7 @@ from vnbench.output.console import say, stderr_console
 from vnbench.output.next_steps import next_steps
 from vnbench.output.plots.figures import Drawn, Subject, draw_figures
 from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
-from vnbench.output.words.commands import Options
+from vnbench.output.words.commands import Options, network_of
 from vnbench.processes.locks import gpu_lock
 from vnbench.records.machine_keys import Environment
 from vnbench.records.placement import place_results
@@ -32,6 +32,7 @@ from vnbench.records.record import STATUSES, TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import ResultsFile, load_results
 from vnbench.request.config import SweepConfig, complete
+from vnbench.request.options import DRAWN_RUN_OPTIONS
 from vnbench.request.reading import Request
 from vnbench.request.results_folder import default_out
 from vnbench.sweep.budget import Budget
@@ -153,6 +154,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         replicates=config.replicates,
         kinds=config.kinds,
         options=request.texts,
+        run=_run_to_plan(corpus, results.records, centre=centre),
     )
     _say_all(console, (*lines, *steps))
     return report
@@ -193,6 +195,15 @@ def _settle(
         design_of=design_of,
         run=lambda task, timeout_s: run_trial(task, environment=environment, timeout_s=timeout_s),
     )
+
+
+def _run_to_plan(corpus: CorpusPlan, records: Sequence[TrialRecord], *, centre: TrialSpec) -> Options:
+    """Return the options of a run on the images of a sweep, of the published length where they are synthetic."""
+    run = {name: DRAWN_RUN_OPTIONS[name].default_on("") for name in ("examples", "epochs", "window")}
+    if corpus.spec is None:
+        run["examples"] = str(len(corpus.train_sizes_N2))
+    networks = {network_of(record.spec) for record in records}
+    return run if len(networks) <= 1 else {**run, "model": network_of(centre)}
 
 
 def _forecasts(config: SweepConfig, corpus: CorpusPlan, records: Sequence[TrialRecord]) -> tuple[CellForecast, ...]:

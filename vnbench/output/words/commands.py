@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from vnbench.analysis.trials.measured_sizes import asked_ranges, measured_ranges
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.spec.words import USUAL_GROUPS
+from vnbench.records.spec.words import NUM_CLASSES, USUAL_GROUPS
 from vnbench.request.options import OPTIONS
 from vnbench.request.reading import NOT_OF_A_SEARCH
 from vnbench.units import PixelRange
@@ -37,6 +38,17 @@ def options_of_records(records: Sequence[TrialRecord]) -> Options:
 def options_of_specs(specs: Sequence[TrialSpec]) -> Options:
     """Return the options of a sweep of some specifications: their sizes, network, device and precision."""
     return _options(specs, asked_ranges(specs))
+
+
+def network_of(spec: TrialSpec) -> str:
+    """Return the network that a trial trains, with its classes unless they are three, as --model of a plan takes it."""
+    classes = "" if spec.num_classes == NUM_CLASSES["multiclass"] else f", {spec.num_classes} classes"
+    return f"{spec.model}{classes}" if spec.model_id is None else f"{spec.model} {spec.model_id}{classes}"
+
+
+def plan_command(out: Path, options: Options) -> str:
+    """Return the command that plans a run from a results file."""
+    return shlex.join(["vnbench", "plan", str(out), *_written(options)])
 
 
 def sweep_command(options: Options, asked: Options) -> str:
@@ -77,10 +89,13 @@ def _options(specs: Sequence[TrialSpec], ranges: Mapping[str, PixelRange]) -> Op
 
 
 def _command(name: str, options: Options) -> str:
-    words = ["vnbench", name]
+    return shlex.join(["vnbench", name, *_written(options)])
+
+
+def _written(options: Options) -> Iterator[str]:
+    """Yield options as one writes them, word by word."""
     for option, text in options.items():
         if option in OPTIONS and OPTIONS[option].is_switch:
-            words += [f"--{option}"] if text == "yes" else []
+            yield from [f"--{option}"] if text == "yes" else []
         else:
-            words += [f"--{option}", text]
-    return shlex.join(words)
+            yield from (f"--{option}", text)
