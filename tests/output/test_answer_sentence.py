@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 import record_factory as factory
+from rich.console import Console
+from rich.text import Text
 
 from vnbench.analysis.comparison.sweep_answer import LeverEffect
 from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.ratio import Ratio
+from vnbench.output.answer import answer_lines
 from vnbench.output.answer_sentence import answer_sentence, effects_sentence, undecided, verdict_of
+from vnbench.output.tables.training import summary_table
 from vnbench.records.store import load_results
 
 SHIPPED = Path(__file__).parents[2] / "results" / "cpu-intel-r-xeon-r-processor" / "readme.jsonl"
@@ -92,8 +97,18 @@ def test_where_nothing_was_varied_there_is_no_sentence() -> None:
     assert answer_sentence([factory.measured_training_record(factory.training_spec())]) == ""
 
 
-def test_the_answer_of_the_run_in_the_readme_is_there_word_for_word() -> None:
+def test_the_readme_shows_what_its_run_prints() -> None:
     records = load_results(SHIPPED).records
-    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
-    assert answer_sentence(records) in readme
-    assert undecided(records) == ["fp32", "checkpointing stages", "batch 2", "the random sampler"]
+    console = Console(width=120, file=io.StringIO())
+    console.print(Text(f"{answer_sentence(records)}\n"))
+    console.print(summary_table(records))
+    for line in answer_lines(records):
+        console.print(Text(line))
+    printed = "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"```text\n{printed}\n```" in readme
+
+
+def test_what_is_undecided_can_be_asked_for() -> None:
+    changes = ["fp32", "checkpointing stages", "batch 2", "the random sampler"]
+    assert undecided(load_results(SHIPPED).records) == changes
