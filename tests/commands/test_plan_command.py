@@ -136,6 +136,7 @@ def test_configurations_without_such_a_loader_are_counted(tmp_path: Path, capsys
     report = plan([path, *RUN, "--num-workers", "2"], capsys)
     assert {one["spec"]["micro_batch_size"] for one in report["configurations"]} == {4}
     assert any("could be planned if a loader of that micro-batch" in line for line in report["warnings"])
+    assert "write --images DIR in place of --widths and --heights" in report["warnings"][-1]
 
 
 def test_a_lever_can_be_held(results: str, capsys: pytest.CaptureFixture[str]) -> None:

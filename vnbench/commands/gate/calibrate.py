@@ -53,7 +53,8 @@ def run_calibrate_command(
         specs = [one.spec for side in sides for one in side.configurations.values() if one.spec is not None]
         command = sweep_command(options_of_specs(specs), {"replicates": "4"})
         raise GateError(
-            f"{', '.join(map(str, paths))}: no configuration was timed in four processes; measure with: {command}"
+            f"{', '.join(map(str, paths))}: no configuration was timed in four processes; measure each sweep with "
+            f"--replicates 4 (of your own images with --images DIR), as with: {command}"
         )
     if not as_json:
         stdout = stdout_console()

@@ -29,6 +29,9 @@ Tier = Literal[
 ]
 """How far a figure was measured; of the last two there are brackets, and no single number."""
 
+OWN_IMAGES = "in these commands write --images DIR in place of --widths and --heights if your own images were measured"
+"""Follows warnings with commands: records tell the sizes of images, and not their folder."""
+
 MEMORY: Options = {"kind": "memory"}
 LOADING: Options = {"kind": "loader"}
 """Options of a sweep that measures the worst case, and of one that measures loading."""
@@ -256,7 +259,8 @@ def plan_warnings(
         found.append(f"whether the worst case fits was not measured; measure it with: {sweep_command(options, MEMORY)}")
     if "device-scale" in values:
         found.append("that device was not measured: the times are a range, not a forecast")
-    return tuple(found)
+    # Commands that are suggested name the sizes, which is all that records tell of images.
+    return (*found, *((OWN_IMAGES,) if any("vnbench sweep" in line for line in found) else ()))
 
 
 def _of_evidence(
