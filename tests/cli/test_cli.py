@@ -62,7 +62,7 @@ def refuse(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ([*WIDTHS, "--design", "half"], ["--design half", "one-at-a-time, factored, full"]),
         ([*WIDTHS, "--bach-size", "1"], ["--bach-size", "no such option", "write --batch-size"]),
         ([*WIDTHS, "--xyzzy", "1"], ["--xyzzy", "no such option", "vnbench sweep --help"]),
-        (["--widths"], ["--widths", "requires an argument", "vnbench sweep --help"]),
+        (["--widths"], ["--widths: it needs a value; write --widths A:B"]),
         ([], ["--widths", "are needed", "write --widths"]),
         ([*WIDTHS, "--sizes", "missing.csv"], ["--sizes", "leave"]),
         (["--sizes", "missing.csv"], ["missing.csv", "No such file"]),
@@ -330,6 +330,12 @@ def test_a_duration_without_a_unit_is_taken_as_seconds_and_told(
     assert run(["plan", "--examples", "100", "--epochs", "1", "--window", window]) == 0
     note = "note: --window 12 is 12 s: a number without a unit is seconds; write 12h for hours, 12m for minutes\n"
     assert (note in capsys.readouterr().err) is is_told
+
+
+def test_what_a_command_needs_is_named_as_one_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    line = refuse(["batching", "--batch-size", "4"], capsys)
+    assert line == "vnbench: --sampler NAME: it is needed; see vnbench batching --help"
+    assert refuse(["fit"], capsys) == "vnbench: RESULTS...: it is needed; see vnbench fit --help"
 
 
 def test_an_unknown_command_is_told_with_those_that_exist(capsys: pytest.CaptureFixture[str]) -> None:

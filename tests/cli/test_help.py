@@ -33,6 +33,11 @@ def test_help_begins_with_the_eight_options_that_are_needed_first_and_then_goes_
     ]
 
 
+@pytest.mark.parametrize("command", [[], ["sweep"]])
+def test_help_has_a_short_name(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert help_of(capsys, *command, "-h") == help_of(capsys, *command, "--help")
+
+
 def test_rarely_needed_options_are_counted_on_the_first_page_and_shown_by_help_all(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
-from vnbench.cli.arguments import FILE, Command, as_json, corpus_id, print_json, results, taken, texts_of
+from vnbench.cli.arguments import FILE, HELP_NAMES, Command, as_json, corpus_id, print_json, results, taken, texts_of
 from vnbench.cli.gate import gate, trial
 from vnbench.cli.plan import plan
 from vnbench.cli.report import export, plot, report
@@ -72,7 +72,7 @@ COMPLETION = 'Shell completion: eval "$(_VNBENCH_COMPLETE=bash_source vnbench)" 
 """How completion is switched on, in one line."""
 
 
-@click.group("vnbench", cls=Commands, epilog=COMPLETION)
+@click.group("vnbench", cls=Commands, epilog=COMPLETION, context_settings=HELP_NAMES)
 @click.option(
     "--version",
     is_flag=True,
@@ -293,13 +293,25 @@ def _usage_message(error: click.ClickException, arguments: Sequence[str]) -> str
     commands = [name for name, command in app.commands.items() if not command.hidden]
     command = next((argument for argument in arguments if argument in commands), None)
     help_command = f"vnbench {command} --help" if command else "vnbench --help"
+    parameters = app.commands[command].params if command else app.params
     if isinstance(error, click.NoSuchOption):
-        known = app.commands[command].params if command else app.params
-        close = closest(error.option_name, [name for one in known for name in one.opts if name.startswith("--")])
+        close = closest(error.option_name, [name for one in parameters for name in one.opts if name.startswith("--")])
         hint = f"write {close}" if close else f"see {help_command}"
         return f"{error.option_name}: there is no such option; {hint}"
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        return f"{_written(error.param)}: it is needed; see {help_command}"
+    if isinstance(error, click.BadOptionUsage):
+        option = next((one for one in parameters if error.option_name in one.opts), None)
+        if option is not None and "requires an argument" in error.message:
+            return f"{error.option_name}: it needs a value; write {_written(option)}"
     if command is None and arguments and not arguments[0].startswith("-"):
         close = closest(arguments[0], commands)
         hint = f"write vnbench {close}" if close else f"see {help_command}"
         return f"{arguments[0]}: there is no such command; commands are {', '.join(commands)}; {hint}"
     return f"{error.format_message().rstrip('.')}; see {help_command}"
+
+
+def _written(parameter: click.Parameter) -> str:
+    """Return a parameter as one writes it."""
+    flag = parameter.opts[0] if isinstance(parameter, click.Option) else ""
+    return f"{flag} {parameter.metavar or ''}".strip()

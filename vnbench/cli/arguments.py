@@ -38,6 +38,9 @@ class PathOfUser(click.Path):
 FILE = PathOfUser(path_type=Path)
 """A path, whether it exists or not: what is wrong with it is told where it is used."""
 
+HELP_NAMES = {"help_option_names": ["--help", "-h"]}
+"""How one asks for help."""
+
 UNBROKEN = "\N{NON-BREAKING HYPHEN}"
 """Stands for a hyphen while lines are broken."""
 

@@ -195,7 +195,7 @@ def write_corpus(directory: Path, flags: Mapping[str, str | None]) -> dict[str, 
         raise InputError(
             "--widths",
             allowed="the sizes of the images are needed",
-            remedy="write --widths A:B or --sizes FILE.csv",
+            remedy="write --widths A:B or --sizes FILE.csv, or --describe to look at a folder",
         )
     if "examples" not in values and "sizes" not in values:
         raise InputError(
