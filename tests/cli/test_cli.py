@@ -226,6 +226,15 @@ def test_batching_tells_people_in_words(capsys: pytest.CaptureFixture[str]) -> N
     assert "5 of 2" in out
 
 
+@pytest.mark.parametrize(("sampler", "is_told"), [("sorted", True), ("random", False)])
+def test_what_repeated_pairs_mean_is_told_where_there_are_many(
+    sampler: str, is_told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--widths", "3200:12800", "--examples", "4000", "--batch-size", "8"]
+    assert run(["batching", *options, "--sampler", sampler]) == 0
+    assert ("was not measured" in capsys.readouterr().out) is is_told
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

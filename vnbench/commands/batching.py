@@ -26,6 +26,15 @@ DEFAULT_EPOCH = 2
 """The first epoch with two epochs before it, whose pairs it may repeat."""
 
 
+MANY_REPEATED = 0.05
+"""Share of repeated pairs from which it is told what they mean."""
+
+REPEATED_NOTE = (
+    "The more pairs of a step repeat from epoch to epoch, the less each epoch is a new shuffle; what that does to the "
+    "trained network was not measured."
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Asked:
     """The options of the command, understood."""
@@ -106,7 +115,10 @@ def describe_account(account: Mapping[str, Any]) -> str:
             f"from step {account['next_step']:,}"
         )
     width = max(len(name) for name in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+    lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
+    if max(account["repeated_pair_ratio"] or 0.0, account["repeated_pair_ratio_two_before"] or 0.0) >= MANY_REPEATED:
+        lines += ["", REPEATED_NOTE]
+    return "\n".join(lines)
 
 
 def _percent_or_dash(ratio: float | None) -> str:
