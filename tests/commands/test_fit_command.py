@@ -39,7 +39,7 @@ def test_the_table_names_models_errors_bends_and_what_was_not_measured(
     assert run(["fit", path]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "Run-to-run differences were not measured: intervals assume 3.0 %" in text
-    assert "not linear: micro-batch 1: padded pixels per second change by" in text
+    assert "not linear: micro-batch 1: the largest canvas computes " in text
     assert "if every step cost the same: at" in text
     assert "not fitted: " in text
     assert "2 sizes timed, 3 are needed" in text

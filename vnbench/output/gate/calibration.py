@@ -35,6 +35,12 @@ def calibration_lines(found: Calibration, *, num_sweeps: int) -> Sequence[str]:
                 else "."
             )
         )
+    if found.processes_all_rows is None:
+        lines.append(
+            f"No number of processes finds a slowdown of {_percent(found.detect)} in 95 % of cases, as whole sweeps "
+            "differ too much: measure both sides in turn (--rerun)."
+        )
+        return lines
     lines.append(
         f"Processes a side to find a slowdown of {_percent(found.detect)} in 95 % of cases: "
         f"{_number(found.processes_all_rows)} if it is in all configurations, {_number(found.processes_one_row)} if in "

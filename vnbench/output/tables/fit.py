@@ -116,13 +116,13 @@ def linearity_line(linearity: Linearity) -> str | None:
     """Return how a step time bends and why, in a sentence; None where it does not."""
     if linearity.cause == "none":
         return None
-    rate = f"padded pixels per second change by x {linearity.rate_ratio:.2f} from the smallest canvas to the largest"
-    flops = "" if linearity.flop_ratio is None else f", operations per second by x {linearity.flop_ratio:.2f}"
+    rate = f"the largest canvas computes {linearity.rate_ratio:.2f} times the padded pixels per second of the smallest"
+    flops = "" if linearity.flop_ratio is None else f", and {linearity.flop_ratio:.2f} times the operations"
     share = (
         f"the fixed part is {format_percent(linearity.overhead_ratio_smallest)} of a step on the smallest and "
         f"{format_percent(linearity.overhead_ratio_largest)} on the largest"
     )
-    slope = "" if abs(linearity.slope_ratio - 1) < 0.005 else f", the slope by x {linearity.slope_ratio:.2f}"
+    slope = "" if abs(linearity.slope_ratio - 1) < 0.005 else f", at {linearity.slope_ratio:.2f} times the slope"
     return f"{rate}{flops}{slope}; {share}: {CAUSE_WORDS[linearity.cause]}"
 
 
