@@ -171,13 +171,13 @@ def batching(*, as_json: bool, **given: Any) -> int:
     short_help="Forecast a run on a GPU that is not at hand.",
     params=taken(FORECAST_OPTIONS),
     examples=(
-        "vnbench forecast --snapshot snapshot.pickle --card 24GiB,80GiB",
+        "vnbench forecast --widths 3200:12800 --card h200,24GiB",
         "vnbench forecast --snapshot snapshot.pickle --card 24GiB --allocator native,expandable-segments",
     ),
 )
 @as_json
 def forecast(*, as_json: bool, **given: Any) -> int:
-    """Tell what a run would take on a card that is not at hand, from a recording of its allocations."""
+    """Forecast memory and time on a GPU that is not at hand, from a traced step or a recording of allocations."""
     from vnbench.commands.forecast.asked import run_forecast_command
 
     report = run_forecast_command(texts_of(FORECAST_OPTIONS, given), as_json=as_json)

@@ -277,7 +277,7 @@ def _of_evidence(
         )
     if not any(values.get(name) for name in ("widths", "heights", "sizes")):
         timed = "forecast" if is_forecast else "timed"
-        yield f"the sizes are those that were {timed}; for yours give --widths and --heights, or --sizes"
+        yield f"the sizes are the padded ones that were {timed}; for yours give --widths and --heights, or --sizes"
 
 
 def _of_loading(run: RunTime, options: Options) -> Iterator[str]:
