@@ -354,10 +354,11 @@ def test_an_unknown_command_is_told_with_those_that_exist(capsys: pytest.Capture
 
 
 @pytest.mark.processes
-def test_help_answers_without_the_heavy_imports() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["sweep", "--help-all"], []])
+def test_help_answers_without_the_heavy_imports(arguments: list[str]) -> None:
     script = (
-        "import sys; from vnbench.cli.app import run; run(['--help']); "
-        "heavy = {'torch', 'numpy', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules); "
+        f"import sys; from vnbench.cli.app import run; run({arguments}); "
+        "heavy = {'torch', 'numpy', 'pandas', 'matplotlib', 'scipy', 'rich', 'asyncio'} & set(sys.modules); "
         "sys.exit(repr(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -90,7 +90,10 @@ def _value(name: str, spec: TrialSpec) -> str:
     value = lever.value(spec)
     if lever.is_switch:
         return f"{lever.option} {value}"
-    return f"the {lever.phrase(value)}" if name == "sampler" else lever.phrase(value)
+    phrase = lever.phrase(value)
+    if name == "norm_precision":
+        return phrase.replace("norm in", "norms in")
+    return f"the {phrase}" if name == "sampler" else phrase
 
 
 def _best_by_lever(faster: Sequence[LeverEffect]) -> list[LeverEffect]:
@@ -146,7 +149,8 @@ def _memory(effect: LeverEffect) -> str:
 
 
 def _verb(effects: Sequence[LeverEffect], singular: str, plural: str) -> str:
-    is_plural = len(effects) > 1 or (effects[0].lever == "num_workers" and effects[0].spec.num_workers != 1)
+    (lever, spec), *others = [(effect.lever, effect.spec) for effect in effects]
+    is_plural = bool(others) or lever == "norm_precision" or (lever == "num_workers" and spec.num_workers != 1)
     return plural if is_plural else singular
 
 
