@@ -11,7 +11,7 @@ from vnbench.analysis.trials.compute import summarize_compute
 from vnbench.analysis.trials.loading import summarize_loading
 from vnbench.analysis.trials.noise import measure_noise
 from vnbench.output.plots.supply import supply_figure
-from vnbench.output.tables.loader import loader_table
+from vnbench.output.tables.loader import loader_answer, loader_table
 from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.records.record import Cause, TrialRecord
 
@@ -58,6 +58,14 @@ def test_an_appetite_is_measured_by_compute_trials() -> None:
     text = words([*loaders(0, 1), *computing()])
     assert "loader: 0 workers supply 0.2" in text
     assert "computing in fp32, norm in fp32, no checkpointing" in text
+
+
+def test_the_answer_of_loader_trials_is_a_sentence() -> None:
+    assert loader_answer(loaders(0, 2), appetite=30.0).startswith(
+        "Answer: 2 workers supply 30.0 examples/s (given), with"
+    )
+    assert loader_answer(loaders(0, 2)) == ""
+    assert loader_answer([]) == ""
 
 
 def test_what_would_help_is_said_where_no_number_is_enough() -> None:

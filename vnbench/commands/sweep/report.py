@@ -23,7 +23,7 @@ from vnbench.output.console import stdout_console
 from vnbench.output.tables.certification import certification_table
 from vnbench.output.tables.compute import compute_table
 from vnbench.output.tables.factored import factored_table
-from vnbench.output.tables.loader import loader_table
+from vnbench.output.tables.loader import loader_answer, loader_table
 from vnbench.output.tables.training import summary_table
 from vnbench.output.words.row_notes import is_marked, shared_codes
 from vnbench.records.record import STATUSES, TrialRecord, of_kind
@@ -127,7 +127,8 @@ def print_tables(
     ``centre`` is the training trial that the sweep was varied from.
     """
     stdout = stdout_console()
-    if sentence := answer_sentence(records, centre=centre):
+    appetite = config.appetite_examples_per_s
+    if sentence := answer_sentence(records, centre=centre) or loader_answer(records, appetite=appetite):
         stdout.print(Text(f"{sentence}\n"))
     if of_kind(records, TrainingSpec) or not records:
         stdout.print(summary_table(records, price_per_hour=config.price_per_hour, centre=centre))
@@ -140,7 +141,7 @@ def print_tables(
     )
     if of_canvases is not None:
         stdout.print(of_canvases)
-    of_stages = loader_table(records, appetite=config.appetite_examples_per_s)
+    of_stages = loader_table(records, appetite=appetite)
     if of_stages is not None:
         stdout.print(of_stages)
     if config.design == "factored":

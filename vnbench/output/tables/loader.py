@@ -51,6 +51,14 @@ class Line(NamedTuple):
         return self.stage is self.row.stages[0]
 
 
+def loader_answer(records: Sequence[TrialRecord], *, appetite: float | None = None) -> str:
+    """Return how many workers keep up, in one sentence to be read first; empty where nothing tells it."""
+    latest = latest_attempts(records)
+    rows = summarize_loading(latest)
+    found = next(iter(saturations(rows, latest, appetite)), None)
+    return "" if found is None else f"Answer: {saturation_line(found, all_rows=rows).removeprefix('loader: ')}."
+
+
 def loader_table(records: Sequence[TrialRecord], *, appetite: float | None = None) -> RenderableType | None:
     """Return the table of all loader trials with its notes; None without any.
 
