@@ -13,7 +13,7 @@ from vnbench.analysis.models.run_time import RunTime
 from vnbench.analysis.planning.capacity import Asked, PlannedRun, pareto_front
 from vnbench.analysis.planning.configurations import Measured
 from vnbench.analysis.planning.spread import Finish, Part
-from vnbench.output.words.commands import Options, sweep_command
+from vnbench.output.words.commands import OWN_IMAGES, Options, sweep_command
 from vnbench.output.words.provenance import Provenance
 from vnbench.units import count
 
@@ -28,9 +28,6 @@ Tier = Literal[
     "measured", "interpolated", "extrapolated", "forecast", "same GPU elsewhere", "other GPU", "never measured"
 ]
 """How far a figure was measured; of the last two there are brackets, and no single number."""
-
-OWN_IMAGES = "in these commands write --images DIR in place of --widths and --heights if your own images were measured"
-"""Follows warnings with commands: records tell the sizes of images, and not their folder."""
 
 MEMORY: Options = {"kind": "memory"}
 LOADING: Options = {"kind": "loader"}

@@ -17,6 +17,7 @@ from vnbench.commands.plan.plan import plan_records
 from vnbench.errors import InputError, PlanError
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plots.figures import Subject, draw_figures
+from vnbench.output.words.commands import OWN_IMAGES
 from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import Provenance, provenance
 from vnbench.records.one_corpus import load_one_corpus
@@ -56,6 +57,8 @@ def run_plot_command(
             say(stdout_console(), file)
         for line in drawn.left_out:
             say(console, f"not drawn: {line}")
+        if any("vnbench sweep" in line for line in drawn.left_out):
+            say(console, OWN_IMAGES)
     return {"plots": files, "left_out": list(drawn.left_out)}
 
 

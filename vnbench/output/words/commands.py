@@ -21,6 +21,9 @@ Options = Mapping[str, str]
 USUAL_WIDTHS = "3200:12800"
 """What stands in a command where no record tells the sizes: the widths of the published images."""
 
+OWN_IMAGES = "in these commands write --images DIR in place of --widths and --heights if your own images were measured"
+"""Follows commands that were made of records: these tell the sizes of images, and not their folder."""
+
 NOT_OF_ANOTHER_SWEEP = frozenset(
     {"kind", "design", "center", "soak", "retry", "reference-runs", "find-max-batch", "no-plots"}
 )
