@@ -56,8 +56,9 @@ def test_an_interruption_says_what_is_kept() -> None:
 
 def test_a_dry_run_tells_what_each_trial_takes() -> None:
     times = TrialTimes(workload=some_workload(), pace=some_pace())
-    told = list(dry_run_lines([training_spec(), training_spec(batch_size=2)], times=times))
-    assert [line.split("]")[0] for line in told] == ["[1/2", "[2/2"]
+    told = list(dry_run_lines([training_spec(), training_spec(batch_size=2), training_spec()], times=times))
+    assert [line.partition(":")[0] for line in told] == ["2 x training", "1 x training"]
+    assert told[0].endswith(" each")
     assert all(", about " in line for line in told)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -107,9 +108,10 @@ def _why_lines(config: SweepConfig) -> Iterator[str]:
 
 
 def dry_run_lines(due: Sequence[TrialSpec], *, times: TrialTimes) -> Iterator[str]:
-    """Yield each trial with what it will take."""
-    for number, spec in enumerate(due, start=1):
-        yield f"[{number}/{len(due)}] {describe_trial(spec)}, about {format_duration(times.of(spec))}"
+    """Yield each trial with the number of its processes and what one of them will take."""
+    for spec, number in Counter(due).items():
+        each = " each" if number > 1 else ""
+        yield f"{number} x {describe_trial(spec)}, about {format_duration(times.of(spec))}{each}"
 
 
 def interrupted_line(num_finished: int, *, out: Path) -> str:
