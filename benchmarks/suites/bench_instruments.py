@@ -37,7 +37,7 @@ from vnbench.records.spec.words import DeviceType
 from vnbench.sweep.runner import probe_environment
 from vnbench.sweep.telemetry import MachineWatch
 from vnbench.trial.instruments.timing import PHASES, Phase, PhaseTimes, StepTimer, make_timer
-from vnbench.trial.kinds.blocks import BlockLog, StepShape
+from vnbench.trial.measuring.blocks import BlockLog, StepShape
 from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
 from vnbench.trial.step.switches import set_switches
 

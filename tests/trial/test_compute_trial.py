@@ -13,7 +13,7 @@ from vnbench.records.record import STEP_COLUMNS, TrialRecord
 from vnbench.records.spec.trial_spec import ComputeSpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import run_trial
-from vnbench.trial.kinds.flops import FlopModel
+from vnbench.trial.measuring.flops import FlopModel
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 SIZES = ((96, 256), (64, 160), (50, 100))

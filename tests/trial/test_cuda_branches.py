@@ -16,19 +16,20 @@ import torch
 from stand_in_graphs import make_graphed
 
 from vnbench.batching.sizes import SizeDistribution
+from vnbench.batching.trial_epoch import MEASURED_EPOCH
 from vnbench.images.corpus import Corpus
 from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
 from vnbench.records.task import TrialTask
-from vnbench.sweep.trial_plan import MEASURED_EPOCH, choose_examples, steps_of_epoch
 from vnbench.trial import entry as trial
 from vnbench.trial.checks import large_tensors
 from vnbench.trial.instruments import environment
 from vnbench.trial.kinds import compute as compute_trial
 from vnbench.trial.kinds import probe as probe_trial
 from vnbench.trial.kinds import profile as profile_trial
-from vnbench.trial.kinds.loading import Loading
+from vnbench.trial.measuring.corpus_steps import choose_examples, steps_of_epoch
+from vnbench.trial.measuring.loaders import Loading
 from vnbench.trial.step.switches import PLAN_CACHE, PLAN_CACHE_LIMIT
 from vnbench.units import PixelRange
 

@@ -23,7 +23,7 @@ from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import TRIAL_ENTRY, run_trial
-from vnbench.trial.kinds.loading import allow_open_files, check_shared_memory
+from vnbench.trial.measuring.loaders import allow_open_files, check_shared_memory
 from vnbench.units import PixelRange, count
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]

@@ -13,7 +13,7 @@ from vnbench.records.record import WARNING_CODES, TrialRecord, TrialWarning
 from vnbench.trial.checks.soundness import memory_warnings
 from vnbench.trial.instruments.memory import process_memory
 from vnbench.trial.instruments.timing import StepTimer, WallTimer
-from vnbench.trial.kinds.blocks import BlockLog, StepShape
+from vnbench.trial.measuring.blocks import BlockLog, StepShape
 from vnbench.trial.step.optimizer_step import StepResult
 
 SHAPE = StepShape(
@@ -57,7 +57,7 @@ def observed(
     **kwargs: Any,
 ) -> TrialRecord:
     step = ScriptedStep(script, **kwargs)
-    monkeypatch.setattr("vnbench.trial.kinds.blocks.make_timer", lambda device: WallTimer(clock=step.clock))
+    monkeypatch.setattr("vnbench.trial.measuring.blocks.make_timer", lambda device: WallTimer(clock=step.clock))
     log = BlockLog(step)  # type: ignore[arg-type]
     log.run(iter(()), [SHAPE], is_warm_up=True)
     log.run(iter(()), shapes or [SHAPE] * (len(script) - 1), is_warm_up=False)

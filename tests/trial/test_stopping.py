@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vnbench.trial.kinds.stopping import Stopping
+from vnbench.trial.measuring.stopping import Stopping
 
 QUIET = [1.0, 1.01, 0.99, 1.0]
 PIXELS = [1000] * 4

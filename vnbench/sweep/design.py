@@ -13,6 +13,7 @@ from vnbench.batching.plan import BUDGETED_SAMPLER, PlanConfig
 from vnbench.batching.sizes import SizeArray
 from vnbench.batching.soak import soak_passes
 from vnbench.batching.transport import bytes_in_flight
+from vnbench.batching.trial_epoch import plan_measured
 from vnbench.errors import InputError
 from vnbench.records.spec.axes import AXES, COMPUTING_LEVERS, LOADER_FIELDS
 from vnbench.records.spec.precisions import REDUCED_PRECISIONS
@@ -29,7 +30,6 @@ from vnbench.records.spec.trial_spec import (
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.cells import Cell, candidate_cells, reason_to_leave_out
 from vnbench.sweep.order import PlannedTrial, ordered_memory, ordered_timed
-from vnbench.sweep.trial_plan import plan_measured
 from vnbench.units import count, format_bytes
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from vnbench.batching.alignment import align
 from vnbench.batching.canvases import Size
 from vnbench.batching.sizes import SizeArray
+from vnbench.batching.trial_epoch import plan_measured
 from vnbench.records.probe_reading import ProbeReading
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.precisions import REDUCED_PRECISIONS
@@ -23,7 +24,6 @@ from vnbench.records.spec.words import (
     NormPrecision,
     Precision,
 )
-from vnbench.sweep.trial_plan import plan_measured
 from vnbench.units import mpx
 
 START_UP_S: Mapping[DeviceType, float] = {"cuda": 8.0, "cpu": 0.3}

@@ -20,6 +20,7 @@ from vnbench.analysis.trials.process import why_not_timed
 from vnbench.batching.canvases import Size
 from vnbench.batching.sizes import SizeArray
 from vnbench.batching.subset import choose_subset
+from vnbench.batching.trial_epoch import plan_measured
 from vnbench.records.readings import ForecastReading
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.axes import COMPUTING_LEVERS, LOADER_FIELDS, LOADING_LEVERS
@@ -29,7 +30,6 @@ from vnbench.request.config import SweepConfig
 from vnbench.sweep.cells import Cell, axis_base, center_of, full_cells, reason_to_leave_out
 from vnbench.sweep.design import loader_spec, memory_spec, training_spec
 from vnbench.sweep.order import PlannedTrial
-from vnbench.sweep.trial_plan import plan_measured
 
 NUM_BEST = 3
 """Number of cells to confirm because they are forecast to be the fastest."""

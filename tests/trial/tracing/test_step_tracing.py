@@ -18,7 +18,7 @@ from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.step_trace import StepTrace, TraceOrder
 from vnbench.request.own_model import read_own_model
 from vnbench.trial.instruments.memory import LiveTensorTracker
-from vnbench.trial.kinds.worst_case import train
+from vnbench.trial.measuring.worst_case import train
 from vnbench.trial.step.optimizer_step import build_step
 from vnbench.trial.tracing.step_tracing import trace_step, traced_steps
 

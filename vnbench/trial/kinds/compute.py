@@ -18,10 +18,10 @@ from vnbench.records.task import TrialTask
 from vnbench.trial.checks.references import checked_against_references, expected_large_tensors
 from vnbench.trial.instruments.memory import cuda_memory, process_memory, process_rss_bytes, reset_cuda_peaks
 from vnbench.trial.instruments.timing import make_timer
-from vnbench.trial.kinds.blocks import BlockLog, StepShape
-from vnbench.trial.kinds.flops import FlopModel
-from vnbench.trial.kinds.memory import drawn_batch
-from vnbench.trial.kinds.stopping import Stopping
+from vnbench.trial.measuring.blocks import BlockLog, StepShape
+from vnbench.trial.measuring.drawn_batch import drawn_batch
+from vnbench.trial.measuring.flops import FlopModel
+from vnbench.trial.measuring.stopping import Stopping
 from vnbench.trial.step.network import SMALLEST_SIDE
 from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
 from vnbench.trial.step.tracked_step import run_tracked

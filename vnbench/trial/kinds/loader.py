@@ -15,6 +15,7 @@ from vnbench.batching.accounts import account_for_epoch
 from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import MicroBatch
 from vnbench.batching.sizes import SizeArray
+from vnbench.batching.trial_epoch import MEASURED_EPOCH, plan_config
 from vnbench.images.corpus import Corpus
 from vnbench.images.decoding.mask_classes import MaskClasses
 from vnbench.loading.collate import Batch, device_tensors, to_device
@@ -25,11 +26,11 @@ from vnbench.records.readings import LoaderStage, LoaderStageName
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import LoaderSpec
 from vnbench.records.task import TrialTask
-from vnbench.sweep.trial_plan import MEASURED_EPOCH, choose_examples, load_the_corpus, plan_config, steps_of_epoch
 from vnbench.trial.checks.soundness import loader_warnings
 from vnbench.trial.instruments.memory import keep_freed_memory, process_memory, processes_bytes
-from vnbench.trial.kinds.loading import Loading
-from vnbench.trial.kinds.stopping import Stopping
+from vnbench.trial.measuring.corpus_steps import choose_examples, load_the_corpus, steps_of_epoch
+from vnbench.trial.measuring.loaders import Loading
+from vnbench.trial.measuring.stopping import Stopping
 
 NUM_PLANS = 5
 """Number of epoch plans to time; each takes milliseconds."""

@@ -8,16 +8,16 @@ from dataclasses import replace
 
 import torch
 
-from vnbench.images.drawing.raster import draw_example
-from vnbench.loading.collate import Batch, blank_batch, collate
+from vnbench.loading.collate import Batch, blank_batch
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import MemorySpec, TrialSpec
+from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.references import checked_against_references, expected_large_tensors
 from vnbench.trial.checks.soundness import checked_loss, large_tensor_warnings, memory_warnings
 from vnbench.trial.instruments.memory import cuda_memory, reset_cuda_peaks
-from vnbench.trial.kinds.worst_case import track_worst_case, train
+from vnbench.trial.measuring.drawn_batch import drawn_batch
+from vnbench.trial.measuring.worst_case import track_worst_case, train
 from vnbench.trial.step.network import SMALLEST_SIDE
 from vnbench.trial.step.optimizer_step import OptimizerStep, StepResult, build_step
 
@@ -79,9 +79,3 @@ def _soak_on_cuda(step: OptimizerStep, spec: MemorySpec) -> int:
         train(step, blank_batch(count, height=height, width=width))
     torch.cuda.synchronize(step.device)
     return cuda_memory(step.device, num_retries_before=num_retries_before).peak_allocated_bytes or 0
-
-
-def drawn_batch(spec: TrialSpec, *, height: int, width: int, num_examples: int) -> Batch:
-    """Return a batch of ``num_examples`` examples of one size, drawn from the spec's seed."""
-    example = draw_example(seed=spec.seed, index=0, height=height, width=width, task=spec.task)
-    return collate([example] * num_examples)

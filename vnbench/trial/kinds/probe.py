@@ -22,7 +22,7 @@ from vnbench.records.spec.words import DeviceType, Precision
 from vnbench.records.task import TrialTask
 from vnbench.trial.instruments.environment import check_fork
 from vnbench.trial.instruments.timing import make_timer
-from vnbench.trial.kinds.memory import drawn_batch
+from vnbench.trial.measuring.drawn_batch import drawn_batch
 from vnbench.trial.step.optimizer_step import autocast_dtype, build_step
 from vnbench.trial.step.switches import set_arithmetic
 

@@ -31,7 +31,7 @@ from vnbench.trial.instruments.stage_memory import (
     optimizer_tensors,
     watched_stages,
 )
-from vnbench.trial.kinds.memory import drawn_batch
+from vnbench.trial.measuring.drawn_batch import drawn_batch
 from vnbench.trial.step.network import SMALLEST_SIDE, parts_of
 from vnbench.trial.step.optimizer_step import build_step
 from vnbench.trial.step.switches import set_switches

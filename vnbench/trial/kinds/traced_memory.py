@@ -12,7 +12,7 @@ from vnbench.records.record import Cause, TrialRecord
 from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.references import expected_large_tensors
-from vnbench.trial.kinds.worst_case import track_worst_case
+from vnbench.trial.measuring.worst_case import track_worst_case
 from vnbench.trial.step.fake_step import fake_step
 from vnbench.trial.step.network import SMALLEST_SIDE
 from vnbench.units import format_bytes

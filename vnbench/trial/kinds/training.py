@@ -11,25 +11,19 @@ import torch
 from numpy.typing import NDArray
 
 from vnbench.batching.accounts import account_for_epoch
+from vnbench.batching.trial_epoch import MEASURED_EPOCH, plan_config
 from vnbench.images.corpus import Corpus
 from vnbench.loading.collate import blank_batch
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrainingSpec
 from vnbench.records.task import TrialTask
-from vnbench.sweep.trial_plan import (
-    MEASURED_EPOCH,
-    PlannedStep,
-    choose_examples,
-    load_the_corpus,
-    plan_config,
-    steps_of_epoch,
-)
 from vnbench.trial.checks.references import checked_against_references, expected_large_tensors
 from vnbench.trial.instruments.memory import cuda_memory, process_memory, reset_cuda_peaks
 from vnbench.trial.instruments.timing import make_timer
-from vnbench.trial.kinds.blocks import BlockLog, StepShape
-from vnbench.trial.kinds.loading import Loading
-from vnbench.trial.kinds.stopping import Stopping
+from vnbench.trial.measuring.blocks import BlockLog, StepShape
+from vnbench.trial.measuring.corpus_steps import PlannedStep, choose_examples, load_the_corpus, steps_of_epoch
+from vnbench.trial.measuring.loaders import Loading
+from vnbench.trial.measuring.stopping import Stopping
 from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
 
 

@@ -1,4 +1,4 @@
-"""The work of a trial on image files: its corpus, the examples chosen from it, and the steps of an epoch."""
+"""The corpus of a trial on image files: the examples that it measures, and the steps of an epoch of them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vnbench.batching.alignment import align
-from vnbench.batching.epoch import plan_epoch
-from vnbench.batching.plan import BatchPlan, MicroBatch, PlanConfig
-from vnbench.batching.shapes import choose_grid
-from vnbench.batching.sizes import SizeArray
+from vnbench.batching.plan import MicroBatch
 from vnbench.batching.subset import choose_subset
+from vnbench.batching.trial_epoch import plan_measured
 from vnbench.errors import CorpusError, InputError
 from vnbench.images.corpus import Corpus, load_corpus
 from vnbench.records.spec.trial_spec import ImagesSpec
 from vnbench.records.task import TrialTask
-
-MEASURED_EPOCH = 1
-"""Epoch of the subset that is measured; warm-up takes its steps from epoch 0."""
 
 PlannedStep = tuple[MicroBatch, ...]
 """The passes of an optimizer step, with examples as indices into the corpus."""
@@ -42,28 +36,6 @@ def load_the_corpus(task: TrialTask[ImagesSpec]) -> Corpus:
             f"({task.spec.corpus_id} then, {corpus.corpus_id} now); start the sweep again"
         )
     return corpus.in_format(task.spec.image_format)
-
-
-def plan_config(spec: ImagesSpec) -> PlanConfig:
-    """Return the settings for planning a trial's batches."""
-    return PlanConfig(
-        sampler=spec.sampler,
-        batch_size=spec.batch_size,
-        micro_batch_size=spec.micro_batch_size,
-        pixel_budget=spec.pixel_budget,
-        shapes=spec.shapes,
-        seed=spec.seed,
-    )
-
-
-def plan_measured(spec: ImagesSpec, train_sizes_N2: SizeArray, *, epoch: int = MEASURED_EPOCH) -> BatchPlan:
-    """Return the plan of an epoch of the measured training examples, as indices into those examples.
-
-    Canvases are chosen for all training examples, although only some are measured.
-    """
-    grid = None if spec.shapes is None else choose_grid(align(train_sizes_N2), count=spec.shapes)
-    measured_N2 = train_sizes_N2[choose_subset(train_sizes_N2, subset_size=spec.subset_size)]
-    return plan_epoch(measured_N2, plan_config(spec), epoch=epoch, grid=grid)
 
 
 def steps_of_epoch(
