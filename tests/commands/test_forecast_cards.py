@@ -43,6 +43,7 @@ def test_a_forecast_has_brackets_for_every_card_and_a_plan_is_made_of_them(
         if is_known:
             time: dict[str, float] = one["step_time_s"]
             assert 0 < time["low"] <= time["central"] <= time["high"]
+    assert all(one["micro_batch_size"] > 100 for one in answer["largest_micro_batches"])
     lines = out.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["forecast"] * 4
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from multiprocessing.connection import Connection
 
 import pytest
 from traces_by_hand import trace
@@ -45,7 +46,7 @@ def outcome(answer: bytes | None) -> ChildOutcome:
     )
 
 
-def answering(entry: str, payload: str, *, timeout_s: float) -> ChildOutcome:
+def answering(entry: str, payload: str, *, timeout_s: float, stop: Connection) -> ChildOutcome:
     """Trace every order but those of three examples."""
     told = []
     for text in json.loads(payload):
@@ -79,3 +80,21 @@ def test_orders_of_the_same_operators_are_traced_once() -> None:
 def test_a_process_that_does_not_answer_is_told() -> None:
     with pytest.raises(ChildError, match="no torch"):
         list(run_step_traces([order()], run=lambda *_, **__: outcome(None)))
+
+
+def test_processes_are_ended_where_nobody_asks_for_more() -> None:
+    ended = []
+
+    def waits(entry: str, payload: str, *, timeout_s: float, stop: Connection) -> ChildOutcome:
+        if TraceOrder.from_json(json.loads(payload)[0]).spec.micro_batch_size > 1:
+            ended.append(stop.poll(timeout_s))
+            return outcome(None)
+        return answering(entry, payload, timeout_s=timeout_s, stop=stop)
+
+    orders = [order(micro_batch_size=size) for size in range(1, 5 * ORDERS_AT_ONCE)]
+    traces = run_step_traces(orders, run=waits)
+    next(traces)
+    traces.close()  # type: ignore[attr-defined]  # a generator
+    assert ended
+    assert all(ended)
+    assert len(ended) <= 2, "no further process was started"

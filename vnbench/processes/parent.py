@@ -14,6 +14,7 @@ import multiprocessing.resource_tracker
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,10 @@ class ChildOutcome:
     """Wall-clock seconds from start to end."""
 
 
+_STARTING = threading.Lock()
+"""Held while the forkserver is started: threads may each wait for a child."""
+
+
 def start_server(preload: Sequence[str] = PRELOAD) -> None:
     """Start the forkserver if it does not run yet; it imports its modules while the caller goes on.
 
@@ -75,6 +80,11 @@ def start_server(preload: Sequence[str] = PRELOAD) -> None:
     Raises:
         InputError: the working folder was deleted, or no file can be written in the temporary folder.
     """
+    with _STARTING:
+        _start_server(preload)
+
+
+def _start_server(preload: Sequence[str]) -> None:
     _check_folders()
     # The two processes below run code from their command line; Python would search the working folder first.
     os.environ["PYTHONSAFEPATH"] = "1"
@@ -134,11 +144,13 @@ def run_child(
     *,
     timeout_s: float,
     preload: Sequence[str] = PRELOAD,
+    stop: Connection | None = None,
 ) -> ChildOutcome:
     """Run ``module:function`` on the payload in a fresh process and return its outcome.
 
     The deadline holds for the process, not for the pipe: a child that closes the pipe and lives on is killed too.
-    However this function ends, even by an interrupt, the child and its whole process group end with it.
+    However this function ends, even by an interrupt, the child and its whole process group end with it. Only the main
+    thread gets interrupts: in another one, the child is ended as soon as ``stop`` can be read.
 
     Raises:
         InputError: as for ``start_server``.
@@ -149,7 +161,7 @@ def run_child(
     with tempfile.TemporaryDirectory(prefix="vnbench-", ignore_cleanup_errors=True) as directory:
         log_path = Path(directory) / "child.log"
         log_path.touch()
-        return _run(context, entry, payload, log_path, timeout_s=timeout_s)
+        return _run(context, entry, payload, log_path, timeout_s=timeout_s, stop=stop)
 
 
 def _run(
@@ -159,6 +171,7 @@ def _run(
     log_path: Path,
     *,
     timeout_s: float,
+    stop: Connection | None,
 ) -> ChildOutcome:
     reader, writer = context.Pipe(duplex=False)
     start = time.monotonic()
@@ -170,7 +183,7 @@ def _run(
         _start(process)
         writer.close()
         os.set_blocking(reader.fileno(), False)
-        is_timeout = _watch(process, reader, answer, deadline=start + timeout_s)
+        is_timeout = _watch(process, reader, answer, deadline=start + timeout_s, stop=stop)
         exit_code = process.exitcode
     finally:
         _end_group(process)
@@ -200,11 +213,12 @@ def _watch(
     answer: bytearray,
     *,
     deadline: float,
+    stop: Connection | None,
 ) -> bool:
-    """Collect the answer until the process ends; return whether it ran past the deadline."""
+    """Collect the answer until the process ends, or is to be ended; return whether it ran past the deadline."""
     is_open = True
     while True:
-        waited: list[int | Connection] = [process.sentinel, reader] if is_open else [process.sentinel]
+        waited: list[int | Connection] = [process.sentinel, *([reader] if is_open else []), *([stop] if stop else [])]
         remaining = deadline - time.monotonic()
         ready = multiprocessing.connection.wait(waited, timeout=max(0.0, remaining))
         if is_open:
@@ -213,7 +227,7 @@ def _watch(
                 # The answer is complete (or too long): the child only has to end, within the grace and its deadline.
                 process.join(min(EXIT_GRACE_S, max(0.0, deadline - time.monotonic())))
                 return False
-        if process.sentinel in ready:
+        if process.sentinel in ready or stop in ready:
             return False
         if time.monotonic() >= deadline:
             return True

@@ -42,7 +42,9 @@ def run_cards_command(
     run = plan_values({name: flags.get(name) for name in OF_THE_RUN} | _defaults(flags))
     asked_for = {name: text for name, text in flags.items() if name not in ("examples", "epochs")}
     with TraceProgress(console) as progress:
-        forecasts = forecast_cards(asked_for, tuple(cards.values()), environment=environment, observe=progress.observe)
+        forecasts = forecast_cards(
+            asked_for, tuple(cards.values()), environment=environment, observe=progress.observe, has_largest=True
+        )
     path = out or Path("results") / "forecasts" / f"{'+'.join(map(slug, asked_as))}.jsonl"
     written = _write(forecasts, path)
     report = ForecastReport.of(

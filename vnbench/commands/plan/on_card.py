@@ -46,6 +46,7 @@ def forecasts_for(flags: Mapping[str, str | None], name: str) -> Findings:
             [card],
             environment=environment,
             observe=progress.observe,
+            has_largest=False,
         )
     return Findings(forecasts.records)
 

@@ -22,7 +22,7 @@ from vnbench.request.options import OPTIONS
 from vnbench.request.reading import Request, read_request
 from vnbench.sweep.cells import full_cells, reason_to_leave_out
 from vnbench.sweep.design import forecast_spec
-from vnbench.sweep.forecasts.traces import Observe, Traces, trace_all, traced_canvases
+from vnbench.sweep.forecasts.traces import Observe, Traces, trace_all, traced_canvases, traced_worst_case
 
 MOST_EXAMPLES = 512
 """Upper limit of the search for the largest micro-batch: larger ones do not train faster on these images."""
@@ -56,25 +56,31 @@ class _Asked:
 
 
 def forecast_cards(
-    flags: Mapping[str, str | None], cards: Sequence[Card], *, environment: Environment, observe: Observe
+    flags: Mapping[str, str | None],
+    cards: Sequence[Card],
+    *,
+    environment: Environment,
+    observe: Observe,
+    has_largest: bool,
 ) -> Forecasts:
     """Return the forecasts for a sweep's options; ``environment`` is that of this machine.
 
-    The record of a configuration whose step cannot be traced says why.
+    The record of a configuration whose step cannot be traced says why. Without ``has_largest`` no largest micro-batches
+    are looked for, which takes fewer traces.
 
     Raises:
         InputError: an option cannot be used, or no combination of the values is meaningful on a card.
     """
     asked = _understand(flags, cards)
     by_name = {card.name: card for card in cards}
-    traces = trace_all(asked.specs, by_name, observe=observe)
+    traces = trace_all(asked.specs, by_name, has_largest=has_largest, observe=observe)
     kept: dict[str, Any] = {key: environment.get(key) for key in KEPT_FACTS}
     here = cast(Environment, kept | {"device_type": "cuda", "device_name": "forecast"})
     return Forecasts(
         records=tuple(_record(spec, traces, by_name[spec.card], environment=here) for spec in asked.specs),
         largest={
             (spec.card, spec.lever_key): _largest(spec, traces, by_name[spec.card])
-            for spec in {(one.card, one.lever_key): one for one in asked.specs}.values()
+            for spec in {(one.card, one.lever_key): one for one in asked.specs if has_largest}.values()
         },
         left_out=asked.left_out,
     )
@@ -157,11 +163,11 @@ def _largest(spec: ForecastSpec, traces: Traces, card: Card) -> int:
     """Return the largest micro-batch that fits at a configuration's worst case, found by bisection; 0 for none."""
 
     def fits(size: int) -> bool:
-        canvases = traced_canvases(traces, spec, card, micro_batch_size=size)
-        if isinstance(canvases, str):
+        worst_case = traced_worst_case(traces, spec, card, micro_batch_size=size)
+        if worst_case is None:
             return False
         one = forecast_on_card(
-            canvases[-1:], card, precision=spec.precision, settings=NAMED[spec.allocator], accumulation_steps=1
+            [worst_case], card, precision=spec.precision, settings=NAMED[spec.allocator], accumulation_steps=1
         )
         return one.verdict == "fits"
 

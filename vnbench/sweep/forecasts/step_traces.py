@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing.connection
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from multiprocessing.connection import Connection
 
 from vnbench.batching.alignment import align
 from vnbench.errors import ChildError
@@ -34,10 +36,9 @@ Run = Callable[..., ChildOutcome]
 def run_step_traces(
     orders: Sequence[TraceOrder], *, num_processes: int = MAX_PROCESSES, run: Run = run_child
 ) -> Iterator[tuple[TraceOrder, StepTrace | str]]:
-    """Yield (canonical order, trace) for each distinct step as soon as its trace is done.
+    """Yield the canonical order of all orders with the same steps, with its trace, as they are done.
 
-    A text instead of a trace says why there is none. If the caller stops iterating, the threads that wait for processes
-    are abandoned; each process ends when it notices that this one has ended.
+    A text instead of a trace says why there is none. Where the caller stops asking, the processes are ended.
 
     Raises:
         ChildError: a process did not answer, for example because torch cannot be imported.
@@ -48,23 +49,30 @@ def run_step_traces(
     shares = [different[start : start + ORDERS_AT_ONCE] for start in range(0, len(different), ORDERS_AT_ONCE)]
     for share in shares:
         waiting.put(share)
+    stop, stopper = multiprocessing.connection.Pipe(duplex=False)
 
     def work() -> None:
         with contextlib.suppress(queue.Empty):
-            while True:
+            while not stop.poll():
                 share = waiting.get_nowait()
                 try:
-                    done.put(list(zip(share, _traced(share, run=run), strict=True)))
-                except Exception as error:  # raised again in the caller's thread
+                    done.put(list(zip(share, _traced(share, run=run, stop=stop), strict=True)))
+                except Exception as error:  # raised again in the thread of the caller
                     done.put(error)
 
-    for _ in range(min(num_processes, len(shares))):
-        threading.Thread(target=work, daemon=True).start()
-    for _ in shares:
-        found = done.get()
-        if isinstance(found, Exception):
-            raise found
-        yield from found
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(num_processes, len(shares)))]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in shares:
+            found = done.get()
+            if isinstance(found, Exception):
+                raise found
+            yield from found
+    finally:
+        stopper.send(None)
+        for thread in threads:
+            thread.join()
 
 
 def canonical(order: TraceOrder) -> TraceOrder:
@@ -93,9 +101,9 @@ def canonical(order: TraceOrder) -> TraceOrder:
     return TraceOrder(spec=stripped, capability=AMPERE if is_alike else order.capability)
 
 
-def _traced(orders: Sequence[TraceOrder], *, run: Run) -> list[StepTrace | str]:
+def _traced(orders: Sequence[TraceOrder], *, run: Run, stop: Connection) -> list[StepTrace | str]:
     payload = json.dumps([order.to_json() for order in orders])
-    outcome = run(TRACING_ENTRY, payload, timeout_s=TIMEOUT_S * len(orders))
+    outcome = run(TRACING_ENTRY, payload, timeout_s=TIMEOUT_S * len(orders), stop=stop)
     if outcome.answer is None:
         raise ChildError(f"the step could not be traced: {outcome.log_tail or f'exit code {outcome.exit_code}'}")
     return [

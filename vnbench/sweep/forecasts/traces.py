@@ -20,6 +20,8 @@ GIVEN_SIZES = (1, 2, 3)
 USUAL_CAPABILITY: Capability = (8, 0)
 """Compute capability assumed for a card of which only the memory is known."""
 
+UNCOMPUTABLE = "the trace of this micro-batch cannot be computed from those of others"
+
 Observe = Callable[[int, int], None]
 """Called with the number of finished traces and the number of all traces."""
 
@@ -65,28 +67,42 @@ def canvases_of(spec: ForecastSpec) -> tuple[Size, ...]:
     return tuple(dict.fromkeys((smallest, worst_case)))
 
 
-def trace_all(specs: Sequence[ForecastSpec], cards: Mapping[str, Card], *, observe: Observe) -> Traces:
-    """Return the traces that the forecasts need, each made once; ``cards`` maps the names in specs to cards."""
+def trace_all(
+    specs: Sequence[ForecastSpec], cards: Mapping[str, Card], *, has_largest: bool, observe: Observe
+) -> Traces:
+    """Return the traces that the forecasts need, each made once; ``cards`` maps the names in specs to cards.
+
+    With ``has_largest`` the worst case of every micro-batch can be computed from them.
+    """
     traces = Traces()
     orders = [order for spec in specs for order in _orders(spec, cards[spec.card])]
-    traces.add(_given(orders), observe=observe)
+    worst_cases = [[*_orders(spec, cards[spec.card])][-1] for spec in specs] if has_largest else []
+    of_all_sizes = [_resized(order, size) for order in worst_cases for size in GIVEN_SIZES]
+    traces.add((*_given(orders), *of_all_sizes), observe=observe)
     # Trace the steps that cannot be computed from others.
     traces.add((order for order in orders if traces.of(order) is None), observe=observe)
     return traces
 
 
-def traced_canvases(
-    traces: Traces, spec: ForecastSpec, card: Card, *, micro_batch_size: int | None = None
-) -> list[TracedCanvas] | str:
-    """Return the traces of a forecast's canvases, or why there are none; ``micro_batch_size`` replaces the spec's."""
-    found = []
-    for (height, width), order in zip(canvases_of(spec), _orders(spec, card), strict=True):
-        wanted = order if micro_batch_size is None else _resized(order, micro_batch_size)
-        trace = traces.of(wanted)
-        if trace is None:
-            return traces.failed.get(wanted, "the traces of other micro-batches cannot be computed from its own")
-        found.append(TracedCanvas(height=height, width=width, trace=trace))
-    return found
+def traced_canvases(traces: Traces, spec: ForecastSpec, card: Card) -> list[TracedCanvas] | str:
+    """Return the traces of a forecast's canvases, or why there are none."""
+    orders = list(_orders(spec, card))
+    missing = [order for order in orders if traces.of(order) is None]
+    if missing:
+        return traces.failed.get(missing[0], UNCOMPUTABLE)
+    return [_canvas(traces, order) for order in orders]
+
+
+def traced_worst_case(traces: Traces, spec: ForecastSpec, card: Card, *, micro_batch_size: int) -> TracedCanvas | None:
+    """Return the trace of a forecast's worst case with another micro-batch; None if there is none."""
+    order = _resized([*_orders(spec, card)][-1], micro_batch_size)
+    return None if traces.of(order) is None else _canvas(traces, order)
+
+
+def _canvas(traces: Traces, order: TraceOrder) -> TracedCanvas:
+    trace = traces.of(order)
+    assert trace is not None
+    return TracedCanvas(height=order.spec.worst_case_height, width=order.spec.worst_case_width, trace=trace)
 
 
 def _orders(spec: ForecastSpec, card: Card) -> Iterator[TraceOrder]:
