@@ -48,10 +48,10 @@ PROCESS_ROOMS = frozenset({"processes", "fake_cuda", "browser", "gpu"})
 
 def tier_of(item: pytest.Item) -> str:
     """Return the tier of a test, by its marker or else by its folder."""
-    room = item.path.parent.name
-    if item.get_closest_marker("processes") or room in PROCESS_ROOMS:
+    rooms = {folder.name for folder in item.path.relative_to(Path(__file__).parent).parents}
+    if item.get_closest_marker("processes") or rooms & PROCESS_ROOMS:
         return "processes"
-    return "torch" if item.get_closest_marker("torch") or room in TORCH_ROOMS else "plain"
+    return "torch" if item.get_closest_marker("torch") or rooms & TORCH_ROOMS else "plain"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from traces_by_hand import operator
+from traces_by_hand import convolution, operator
 
 from vnbench.forecast.cards import Card
-from vnbench.forecast.roofline import CENTRAL_FACTOR, HIGHEST_FACTOR, LAUNCH_S, step_times
+from vnbench.forecast.roofline import (
+    CENTRAL_FACTOR,
+    CENTRAL_GROUPED,
+    HIGHEST_FACTOR,
+    HIGHEST_GROUPED,
+    LAUNCH_S,
+    step_times,
+)
 from vnbench.records.readings import TimeRange
 from vnbench.records.spec.words import Precision
 from vnbench.records.step_trace import Operator
@@ -49,6 +56,12 @@ def test_an_operator_takes_at_least_what_its_bytes_take() -> None:
 def test_an_operator_takes_at_least_what_its_operations_take(dtype: str, precision: Precision, seconds: float) -> None:
     moving, _ = times_of(operator(dtype=dtype, flops=10**14, bytes_read=1), precision=precision)
     assert moving.low == pytest.approx(seconds)
+
+
+def test_a_convolution_in_groups_lies_further_from_its_roofline() -> None:
+    one = operator(bytes_read=10**12, convolution=convolution(groups=16))
+    moving, _ = times_of(one)
+    assert moving == TimeRange(1.0, pytest.approx(CENTRAL_GROUPED), pytest.approx(HIGHEST_GROUPED))
 
 
 def test_a_small_operator_takes_its_launch_but_for_the_lower_end() -> None:

@@ -1,10 +1,11 @@
 """Seconds of a training step on a card that nobody has at hand: no operator is faster than what it moves and computes.
 
 An operator takes at least the larger of its bytes over the card's bandwidth and its operations over the card's rate
-(Williams and others, Roofline, CACM 2009). Three things make a step slower:
+(Williams and others, Roofline, CACM 2009). Four things make a step slower:
 
 - Kernels reach neither figure of a datasheet. Six networks of timm's table for the RTX 3090 (AMP, NHWC) took 1.17 to
   1.34 times their roofline, 1.25 in the mean.
+- Convolutions in groups lie far from it: 5 to 11 times in four networks with depthwise ones of the same table.
 - A launch takes microseconds, whatever it launches.
 - A reduction with fewer blocks than the card has multiprocessors leaves the others idle. ATen's GroupNorm has one block
   for each group of each example. What one multiprocessor reads is published or derived as 10 to 100 GB/s.
@@ -26,6 +27,9 @@ CENTRAL_FACTOR = 1.25
 
 HIGHEST_FACTOR = 1.6
 """Time over roofline at the upper end: twice as far from 1 as the slowest of those six networks."""
+
+CENTRAL_GROUPED, HIGHEST_GROUPED = 6.0, 12.0
+"""The same of convolutions in groups, central and at the upper end."""
 
 LAUNCH_S = 5e-6
 """Seconds between the starts of two kernels that an eager program launches, in the middle; a card that is kept busy by
@@ -49,14 +53,16 @@ def step_times(
     """
     if card.bandwidth is None or card.rates is None or card.multiprocessors is None:
         return None
-    roofline_s = launches_s = 0.0
+    roofline_s = grouped_s = launches_s = 0.0
     reducing = TimeRange(0.0, 0.0, 0.0)
     for operator, count in counts.items():
         at_least_s = max(
             (operator.bytes_read + operator.bytes_written) / card.bandwidth,
             operator.flops / _rate(card.rates, _arithmetic(operator, precision)),
         )
-        roofline_s += count * at_least_s
+        is_grouped = operator.convolution is not None and operator.convolution.groups > 1
+        roofline_s += 0.0 if is_grouped else count * at_least_s
+        grouped_s += count * at_least_s if is_grouped else 0.0
         launches_s += count * max(0.0, LAUNCH_S - at_least_s)
         if operator.num_blocks is not None:
             one = _reduction(
@@ -64,7 +70,9 @@ def step_times(
             )
             reducing += TimeRange(count * one.low, count * one.central, count * one.high)
     moving = TimeRange(
-        roofline_s, CENTRAL_FACTOR * roofline_s + launches_s, HIGHEST_FACTOR * roofline_s + 2 * launches_s
+        roofline_s + grouped_s,
+        CENTRAL_FACTOR * roofline_s + CENTRAL_GROUPED * grouped_s + launches_s,
+        HIGHEST_FACTOR * roofline_s + HIGHEST_GROUPED * grouped_s + 2 * launches_s,
     )
     return moving, reducing
 

@@ -20,6 +20,7 @@ from vnbench.request.own_model import read_own_model
 from vnbench.trial.instruments.memory import LiveTensorTracker
 from vnbench.trial.measuring.worst_case import train
 from vnbench.trial.step.optimizer_step import build_step
+from vnbench.trial.tracing.recorder import Recorder
 from vnbench.trial.tracing.step_tracing import trace_step, traced_steps
 
 HOPPER = (9, 0)
@@ -219,6 +220,7 @@ def _blocks_within(trace: StepTrace, place: int) -> list[int]:
 DIGEST = """
 import hashlib, sys
 from vnbench.records.step_trace import TraceOrder
+from vnbench.trial.tracing.recorder import Recorder
 from vnbench.trial.tracing.step_tracing import trace_step
 
 print(hashlib.sha256(trace_step(TraceOrder.from_json(sys.argv[1])).to_json().encode()).hexdigest())
@@ -286,3 +288,23 @@ def test_a_network_that_cannot_be_traced_is_refused_with_the_operator_and_what_t
 def test_a_trace_travels_as_text() -> None:
     trace = traced()
     assert StepTrace.from_json(trace.to_json()) == trace
+
+
+@pytest.mark.parametrize("groups", [1, 4, 8])
+@pytest.mark.parametrize("is_transposed", [False, True])
+def test_each_gradient_of_a_convolution_takes_as_many_operations_as_the_convolution(
+    groups: int, is_transposed: bool
+) -> None:
+    kind = torch.nn.ConvTranspose2d if is_transposed else torch.nn.Conv2d
+    network = kind(8, 16, 3, stride=2, padding=1, groups=groups, bias=False)
+    recorder = Recorder(is_on_card=lambda tensor: True, has_host_numbers=False)
+    x = torch.randn(2, 8, 10, 14, requires_grad=True)
+    recorder.track([x, *network.parameters()])
+    with recorder:
+        recorder.begin_step()
+        network(x).sum().backward()
+    recorder.close()
+    flops = {one.name: one.flops for one in recorder.operators if one.convolution is not None}
+    forward = flops["aten.convolution.default"]
+    assert forward > 0
+    assert flops["aten.convolution_backward.default"] == 2 * forward

@@ -121,8 +121,20 @@ def _dtype(tensors: Sequence[Tensor]) -> str:
 
 
 def _flops(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int:
+    if operator is aten.convolution_backward.default:
+        return _flops_of_convolution_backward(args)
     count = flop_registry.get(operator._overloadpacket)
     return 0 if count is None else int(count(*args, **kwargs, out_val=result))
+
+
+def _flops_of_convolution_backward(args: Sequence[Any]) -> int:
+    """Return as many operations for each gradient as the convolution itself took.
+
+    torch's counter (2.11 to 2.13) takes the gradients of a convolution in groups for those of one without groups.
+    """
+    dy, x, weight, _, _, _, _, is_transposed, _, _, mask = args
+    positions = x if is_transposed else dy
+    return int(sum(mask[:2]) * 2 * positions.numel() * weight[0].numel())
 
 
 def _num_blocks(operator: Any, args: Sequence[Any]) -> int | None:
