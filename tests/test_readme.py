@@ -113,6 +113,11 @@ def tried(command: str) -> list[str]:
     if arguments[0] in ("sweep", "profile") and "--widths" in arguments:
         # The main job alone is tried at its true sizes, by `.ci/run`: small images go the same way.
         arguments += ["--widths", "96:320", "--heights", "32:64"]
+    if "--card" in arguments and "--snapshot" not in arguments:
+        # A forecast traces each step that it is asked for: one is traced like another.
+        arguments += ["--widths", "96:320", "--heights", "32:64", "--batch-size", "1"]
+        one_cell = ["--precision", "bf16", "--norm-precision", "input", "--checkpointing", "none"]
+        arguments += one_cell if arguments[0] == "forecast" else []
     return arguments
 
 

@@ -19,7 +19,7 @@ def levers_of(spec: TrialSpec) -> dict[str, LeverValue]:
 
 def kind_told(spec: TrialSpec) -> str:
     """Return the kind of a trial in words: that memory was traced is no lever, but to be said."""
-    return "traced memory" if spec.is_traced else spec.kind
+    return "traced memory" if spec.is_traced and spec.kind == "memory" else spec.kind
 
 
 def varying(specs: Iterable[TrialSpec]) -> tuple[str, ...]:
