@@ -26,6 +26,7 @@ class ManyLayers(nn.Module):
         )
         self.tokens = nn.TransformerEncoderLayer(32, 2, 64, dropout=0.1, batch_first=True)
         self.plain_norm = nn.LayerNorm(32)
+        self.token_norms = nn.ModuleList([nn.RMSNorm(32), nn.BatchNorm1d(32)])
         self.up = nn.ConvTranspose2d(32, 16, 4, stride=4)
         self.squeeze = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(16, 16, 1), nn.Sigmoid())
         self.fuse = nn.Bilinear(16, 16, 16)
@@ -37,7 +38,8 @@ class ManyLayers(nn.Module):
         y_BCHW = self.deep(x_BCHW)
         height, width = y_BCHW.shape[2:]
         tokens_BND = self.plain_norm(self.tokens(y_BCHW.flatten(2).transpose(1, 2)))
-        y_BCHW = self.up(tokens_BND.transpose(1, 2).reshape(-1, 32, height, width))
+        tokens_BDN = self.token_norms[1](self.token_norms[0](tokens_BND).transpose(1, 2))
+        y_BCHW = F.instance_norm(self.up(tokens_BDN.reshape(-1, 32, height, width)))
         gate_BCHW = self.squeeze(x_BCHW) * torch.exp(-self.weight.pow(2))
         pooled_BC = torch.einsum("bchw,bchw->bc", x_BCHW, y_BCHW) / x_BCHW.norm(dim=(2, 3)).clamp_min(1.0)
         fused_BC = self.fuse(pooled_BC.softmax(1), pooled_BC.mean(1, keepdim=True).expand(-1, 16))

@@ -67,10 +67,14 @@ def attention_backend(
         and not (capability in SMALL_SHARED and head_dim in FLASH_GAP)
     ):
         return "flash"
-    is_supported = len(dtypes) == 1 and (
-        query.dtype == torch.float32
-        or query.dtype == torch.float16
-        or (query.dtype == torch.bfloat16 and capability >= (8, 0))
+    is_supported = (
+        query.shape[1] == key.shape[1]
+        and len(dtypes) == 1
+        and (
+            query.dtype == torch.float32
+            or query.dtype == torch.float16
+            or (query.dtype == torch.bfloat16 and capability >= (8, 0))
+        )
     )
     alignment = _gemm_alignment(capability, is_half=is_half)
     if is_supported and head_dim % alignment == 0 and value_dim % alignment == 0:

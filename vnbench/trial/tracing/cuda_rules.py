@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch._prims_common import suggest_memory_format
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vnbench.records.step_trace import Capability
@@ -28,12 +29,17 @@ RECURRENT = tuple(
 """Operators that run in cuDNN on CUDA, which keeps a buffer of unknown size."""
 
 
+CUDNN_NORM_DTYPES = ({torch.float32}, {torch.float64}, {torch.float16, torch.float32})
+"""Dtypes of a map and its parameters that cuDNN's BatchNorm takes."""
+
+
 @contextmanager
 def cuda_rules(capability: Capability) -> Iterator[None]:
     """Return a context in which fake tensors on the CPU are treated as on a card of this compute capability."""
     ways: Mapping[str, Callable[..., Any]] = {
         "scaled_dot_product_attention": CudaAttention(capability),
         "group_norm": _group_norm,
+        "batch_norm": _batch_norm,
         "dropout": _dropout,
         "softmax.int": partial(_softmax, aten._softmax),
         "log_softmax.int": partial(_softmax, aten._log_softmax),
@@ -59,6 +65,33 @@ def _group_norm(
     return normalized
 
 
+def _batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> Tensor:
+    """Return a BatchNorm by the kernel that it has (aten/src/ATen/native/Normalization.cpp): cuDNN's wants a dense map.
+
+    cuDNN takes no bf16, and with fp16 only parameters in fp32. Its limits on the number of examples are not looked at.
+    """
+    parameters = [one for one in (weight, bias) if one is not None]
+    takes_dtype = {x.dtype, *(one.dtype for one in parameters)} in CUDNN_NORM_DTYPES
+    has_statistics = (running_mean is None) == (running_var is None) and (training or running_mean is not None)
+    normalized: Tensor
+    if takes_dtype and len(parameters) == 2 and has_statistics and x.dim() >= 3 and cudnn_enabled:
+        x = x.contiguous(memory_format=suggest_memory_format(x))
+        normalized = aten.cudnn_batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps)[0]
+    else:
+        normalized = aten.native_batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps)[0]
+    return normalized
+
+
 def _dropout(x: Tensor, p: float, train: bool) -> Tensor:
     """Return a dropout that keeps a mask of bytes (aten/src/ATen/native/Dropout.cpp)."""
     if not train or p == 0:
@@ -77,6 +110,10 @@ def _softmax(kernel: Any, x: Tensor, dim: int, dtype: torch.dtype | None = None)
     return cast(Tensor, kernel(x, dim, False))
 
 
+NORMS = {aten.native_layer_norm.default, aten.native_batch_norm.default, aten.cudnn_batch_norm.default}
+"""Norms that return their statistics beside."""
+
+
 class CudaResults(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
     """Makes operators on fake tensors return CUDA's results if they differ from the CPU's.
 
@@ -92,9 +129,9 @@ class CudaResults(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
     ) -> Any:
         """Return the operator's result on CUDA."""
         result = func(*args, **(kwargs or {}))
-        if func in (aten.native_layer_norm.default, aten.native_batch_norm.default):
-            normalized, *statistics = result
-            result = (normalized, *(one.float() for one in statistics))
+        if func in NORMS:
+            normalized, mean, deviation, *others = result
+            result = (normalized, mean.float(), deviation.float(), *others)
         return result
 
 
