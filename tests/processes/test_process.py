@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import multiprocessing.forkserver
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,22 @@ def test_no_room_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(tempfile, "gettempdir", find_none)
     with pytest.raises(InputError, match=r"TMPDIR.*no file can be written there, nor in /tmp; make room"):
         start_server()
+
+
+def test_threads_start_the_server_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def ensure_running() -> None:
+        inside.append(1)
+        time.sleep(0.05)  # time for the others to come, if nothing kept them out
+        most.append(len(inside))
+        inside.pop()
+
+    monkeypatch.setattr(multiprocessing.forkserver, "ensure_running", ensure_running)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        list(pool.map(lambda _: start_server(()), range(4)))
+    assert most == [1] * 4
 
 
 def test_everything_ends_when_the_parent_is_killed(tmp_path: Path) -> None:
