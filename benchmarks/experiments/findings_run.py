@@ -10,8 +10,8 @@ from vnbench.analysis.planning.capacity import PlannedRun, single_changes
 from vnbench.commands.plan.answer import PlanReport
 from vnbench.commands.plan.asked import plan_values
 from vnbench.commands.plan.plan import plan_records
+from vnbench.output.words.capacity_plan import named, time_range
 from vnbench.output.words.numbers import MISSING, significant
-from vnbench.output.words.plan import named, time_range
 from vnbench.records.spec.trial_spec import LEVERS
 from vnbench.units import gib
 

@@ -1,4 +1,4 @@
-"""Define plans: the settings of a plan, and the batches of one epoch.
+"""Define the plan of an epoch: its settings and its batches. What a whole run takes is vnbench.analysis.planning.
 
 Shape suffixes: N examples, M micro-batches, S optimizer steps.
 """

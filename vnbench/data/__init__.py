@@ -1,1 +1,1 @@
-"""Modules of vnbench.batching under their names of earlier versions, for code that imports them."""
+"""Old import paths and nothing else: modules of vnbench.batching under their names of earlier versions."""

@@ -26,9 +26,9 @@ from vnbench.commands.plan.on_card import forecasts_for, on_one_card
 from vnbench.errors import InputError, PlanError
 from vnbench.images.folder import read_sizes_with_notes
 from vnbench.output.console import say, stderr_console, stdout_console
-from vnbench.output.tables.plan import plan_table
+from vnbench.output.tables.capacity_plan import plan_table
+from vnbench.output.words.capacity_plan import named
 from vnbench.output.words.commands import Options, network_of, options_of_records, sweep_command
-from vnbench.output.words.plan import named
 from vnbench.output.words.provenance import provenance
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.record import TrialRecord, of_kind

@@ -17,7 +17,7 @@ from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plots.schedule import schedule_figure
 from vnbench.output.plots.style import save, styled
 from vnbench.output.tables.team import team_table
-from vnbench.output.words.plan import named
+from vnbench.output.words.capacity_plan import named
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.request.options import RUN_OPTIONS
 from vnbench.texts import decoded

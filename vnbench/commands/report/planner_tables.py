@@ -28,8 +28,8 @@ from vnbench.analysis.planning.spread import (
 )
 from vnbench.commands.plan.answer import MEMORY, PlanReport
 from vnbench.commands.plan.asked import with_examples
+from vnbench.output.words.capacity_plan import named
 from vnbench.output.words.commands import options_of_records, sweep_command
-from vnbench.output.words.plan import named
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.units import BYTES_PER_UNIT, format_duration, gib

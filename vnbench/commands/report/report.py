@@ -31,7 +31,7 @@ from vnbench.output.page.model import (
 )
 from vnbench.output.page.pages import Verbatim, html_page, markdown_page
 from vnbench.output.plots.figures import Drawn, Subject, draw_figures
-from vnbench.output.words.plan import answer_lines, lines_to_paste
+from vnbench.output.words.capacity_plan import answer_lines, lines_to_paste
 from vnbench.output.words.provenance import provenance
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.store import uncollected

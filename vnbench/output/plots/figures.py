@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.planning.lever_path import lever_path
+from vnbench.output.plots.capacity_plan import interruptions_figure, pareto_figure, wall_clock_figure
 from vnbench.output.plots.compute import compute_figure
 from vnbench.output.plots.drift import MIN_RUNS, drift_figure
 from vnbench.output.plots.effects import effects_figure
@@ -21,14 +22,13 @@ from vnbench.output.plots.forecast import forecast_figure
 from vnbench.output.plots.levers import waterfall_figure
 from vnbench.output.plots.memory import peak_memory_figure
 from vnbench.output.plots.padding import padding_figure
-from vnbench.output.plots.plan import interruptions_figure, pareto_figure, wall_clock_figure
 from vnbench.output.plots.profile import stage_memory_figure
 from vnbench.output.plots.repetition import repetition_figure
 from vnbench.output.plots.style import save, styled
 from vnbench.output.plots.supply import supply_figure
 from vnbench.output.plots.training import epoch_time_figure, step_time_figure, workers_figure
+from vnbench.output.words.capacity_plan import Report, named
 from vnbench.output.words.commands import Options, options_of_records, profile_command, sweep_command
-from vnbench.output.words.plan import Report, named
 from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import Provenance, provenance
 from vnbench.records.record import TrialRecord, of_kind

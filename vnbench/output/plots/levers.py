@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 
 from vnbench.analysis.planning.capacity import Asked
 from vnbench.analysis.planning.lever_path import LeverStep
+from vnbench.output.plots.capacity_plan import finish_bars, run_line
 from vnbench.output.plots.looks import GREEN, SKY, VERMILLION
-from vnbench.output.plots.plan import finish_bars, run_line
 from vnbench.output.plots.style import new_columns
+from vnbench.output.words.capacity_plan import named
 from vnbench.output.words.numbers import time_unit
-from vnbench.output.words.plan import named
 from vnbench.output.words.provenance import Provenance
 from vnbench.records.spec.trial_spec import LEVERS
 from vnbench.units import format_bytes, format_duration

@@ -13,9 +13,9 @@ from vnbench.analysis.planning.capacity import PlannedRun
 from vnbench.output.fitted_table import FittedTable, paragraphs
 from vnbench.output.tables.lever_columns import lever_columns, shared_levers
 from vnbench.output.view import Column, View
+from vnbench.output.words.capacity_plan import named
 from vnbench.output.words.levers import varying
 from vnbench.output.words.numbers import significant
-from vnbench.output.words.plan import named
 from vnbench.records.readings import ByteRange, CanvasForecast, CardForecast, TimeRange
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import ForecastSpec

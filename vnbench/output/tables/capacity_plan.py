@@ -11,7 +11,7 @@ from vnbench.analysis.planning.capacity import PlannedRun, pareto_front
 from vnbench.analysis.planning.spread import NUM_DRAWS, Finish
 from vnbench.output.fitted_table import FittedTable, paragraphs
 from vnbench.output.view import Column, View
-from vnbench.output.words.plan import Report, answer_lines, lines_to_paste, named, probability
+from vnbench.output.words.capacity_plan import Report, answer_lines, lines_to_paste, named, probability
 from vnbench.units import format_bytes, format_duration, gib
 
 MAX_ROWS = 12
