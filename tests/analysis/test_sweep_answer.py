@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import record_factory as factory
 
-from vnbench.analysis.comparison.best import best_quantile, may_be_fastest
+from vnbench.analysis.comparison.best import confidence, may_be_fastest
 from vnbench.analysis.comparison.lever_differences import centre_among, differing_levers, varied_from
 from vnbench.analysis.comparison.side_by_side import SideBySide, side_by_side
 from vnbench.analysis.comparison.sweep_answer import SweepAnswer, answer_of
@@ -117,11 +117,16 @@ def test_each_lever_has_one_effect_with_time_and_memory() -> None:
     assert not effects["num_workers"].time.is_told_apart
 
 
-def test_the_factor_of_the_best_is_dunnett_s() -> None:
+@pytest.mark.parametrize(
+    ("num_others", "freedom", "factor"),
+    [(1, 5, 2.02), (2, 5, 2.44), (3, 5, 2.68), (1, 10, 1.81), (4, 10, 2.47), (6, 10, 2.64), (1, math.inf, 1.645)],
+)
+def test_the_factor_of_the_best_is_dunnett_s(num_others: int, freedom: float, factor: float) -> None:
     # Dunnett (1955), table 1a: one-sided, 95 % for all comparisons together.
-    assert [best_quantile(k, 5) for k in (1, 2, 3)] == pytest.approx([2.02, 2.44, 2.68], abs=0.006)
-    assert [best_quantile(k, 10) for k in (1, 4, 6)] == pytest.approx([1.81, 2.47, 2.64], abs=0.006)
-    assert best_quantile(1, math.inf) == pytest.approx(1.645, abs=1e-3)
+    below, above = (
+        confidence(one, num_others=num_others, degrees_of_freedom=freedom) for one in (factor - 0.006, factor + 0.006)
+    )
+    assert below < 0.95 < above
 
 
 def test_a_configuration_of_which_nothing_is_known_may_be_the_fastest() -> None:
@@ -130,4 +135,6 @@ def test_a_configuration_of_which_nothing_is_known_may_be_the_fastest() -> None:
 
     assert may_be_fastest(ratio(0.5, None), num_others=1)
     assert not may_be_fastest(ratio(0.5, 0.01), num_others=1)
+    assert not may_be_fastest(ratio(0.5, 0.0), num_others=1)
+    assert may_be_fastest(ratio(1.0, 0.0), num_others=1)
     assert may_be_fastest(ratio(0.98, 0.01), num_others=3)

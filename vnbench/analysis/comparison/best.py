@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import chdtri, ndtr
 
 from vnbench.analysis.statistics.estimate import CONFIDENCE
@@ -16,12 +14,11 @@ NUM_NODES = 2_000
 """Number of equal shares of probability over which the uncertainty of the spread is averaged."""
 
 
-@functools.lru_cache(maxsize=256)
-def best_quantile(num_others: int, degrees_of_freedom: float) -> float:
-    """Return the factor d with which, in 95 % of cases, the truly best is not called slower than any other.
+def confidence(distance: float, *, num_others: int, degrees_of_freedom: float) -> float:
+    """Return the chance that the truly best is not called slower than any other, with ``distance`` as the limit d.
 
     It is for one-sided comparisons of ``num_others`` means with another mean of equal variance, if all share one
-    estimate of the standard error: P(max((Z_k - Z_0) / sqrt(2)) <= d S) = 0.95, with S^2 distributed as chi^2_f / f
+    estimate of the standard error: P(max((Z_k - Z_0) / sqrt(2)) <= d S), with S^2 distributed as chi^2_f / f
     (Dunnett, A multiple comparison procedure for comparing several treatments with a control, Journal of the American
     Statistical Association 50, 1955; for the best: Hsu, Multiple Comparisons, 1996, chapter 4).
     """
@@ -30,13 +27,8 @@ def best_quantile(num_others: int, degrees_of_freedom: float) -> float:
     # The argument of chdtri is the probability of the upper tail.
     scales_S = np.ones(1) if math.isinf(freedom) else np.sqrt(chdtri(freedom, shares) / freedom)
     nodes_Z, weights_Z = np.polynomial.hermite_e.hermegauss(60)
-    weights_Z = weights_Z / weights_Z.sum()
-
-    def missed(d: float) -> float:
-        inside_SZ = ndtr(math.sqrt(2) * d * scales_S[:, None] + nodes_Z[None, :]) ** num_others
-        return float((inside_SZ @ weights_Z).mean()) - CONFIDENCE
-
-    return float(brentq(missed, 0.0, 200.0))
+    inside_SZ = ndtr(math.sqrt(2) * distance * scales_S[:, None] + nodes_Z[None, :]) ** num_others
+    return float((inside_SZ @ (weights_Z / weights_Z.sum())).mean())
 
 
 def may_be_fastest(ratio: Ratio, *, num_others: int) -> bool:
@@ -45,4 +37,9 @@ def may_be_fastest(ratio: Ratio, *, num_others: int) -> bool:
     ``ratio`` is its speed over the fastest one's; ``num_others`` is the number of configurations compared this way.
     """
     log = ratio.log
-    return log.se is None or -log.value <= best_quantile(num_others, log.dof) * log.se
+    if log.se is None or log.value >= 0:
+        return True
+    # The limit itself would take a root for each number of degrees of freedom.
+    return (
+        log.se > 0 and confidence(-log.value / log.se, num_others=num_others, degrees_of_freedom=log.dof) <= CONFIDENCE
+    )
