@@ -10,6 +10,7 @@ TrialKind = Literal["memory", "compute", "loader", "training", "probe", "forecas
 ModelName = Literal["veernet", "veernet-tiny"]
 Task = Literal["multiclass", "binary"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+"""What each of them means stands in vnbench.records.spec.precisions."""
 NormPrecision = Literal["fp32", "input"]
 NormKernel = Literal["native", "split"]
 Checkpointing = Literal["none", "stages", "selective"]
