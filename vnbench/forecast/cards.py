@@ -15,12 +15,15 @@ from typing import Any, NoReturn
 
 from vnbench.errors import InputError, readable
 from vnbench.meant import closest
+from vnbench.records.spec.precisions import PRECISIONS
+from vnbench.records.spec.words import Precision
 from vnbench.texts import check_regular, decoded
 from vnbench.units import format_bytes, parse_bytes
 
 MIB, GIB = 2**20, 2**30
 
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+RATED: tuple[Precision, ...] = ("fp32", "tf32", "bf16", "fp16")
+"""Precisions in the order of a card's rates. For one without a rate a card has no units, and computes in fp32."""
 
 CONTEXT_BYTES = (300 * MIB, 800 * MIB)
 """Low and high end of what a process takes before its first tensor, and for the kernels that it loads.
@@ -78,13 +81,13 @@ def _card(
     rates: tuple[tuple[float, ...], str],
     chip: tuple[int, int, int],
 ) -> Card:
-    """Return a card; memory in GiB, bandwidth in GB/s, rates in TFLOP/s by PRECISIONS, 0 where there is none."""
+    """Return a card; memory in GiB, bandwidth in GB/s, rates in TFLOP/s by RATED, 0 where there is none."""
     values, rates_source = rates
     return Card(
         name=name,
         total_bytes=int(memory[0] * 1024) * MIB,
         bandwidth=bandwidth[0] * 1e9,
-        rates={precision: value * 1e12 for precision, value in zip(PRECISIONS, values, strict=True) if value},
+        rates={precision: value * 1e12 for precision, value in zip(RATED, values, strict=True) if value},
         multiprocessors=chip[0],
         compute_capability=chip[1:],
         sources={"memory": memory[1], "bandwidth": bandwidth[1], "rates": rates_source, "context": CONTEXT_SOURCE},

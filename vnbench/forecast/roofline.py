@@ -19,6 +19,7 @@ from collections.abc import Mapping
 
 from vnbench.forecast.cards import Card
 from vnbench.records.readings import TimeRange
+from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.words import Precision
 from vnbench.records.step_trace import Operator
 
@@ -79,11 +80,10 @@ def step_times(
 
 def _arithmetic(operator: Operator, precision: Precision) -> Precision:
     """Return the arithmetic of an operator's products."""
-    if operator.dtype == "bfloat16":
-        return "bf16"
-    if operator.dtype == "float16":
-        return "fp16"
-    return "tf32" if precision == "tf32" else "fp32"
+    reduced = [name for name, one in PRECISIONS.items() if one.autocast == operator.dtype]
+    if precision in reduced or (not reduced and PRECISIONS[precision].is_tf32):
+        return precision
+    return reduced[0] if reduced else "fp32"
 
 
 def _rate(rates: Mapping[str, float], arithmetic: Precision) -> float:

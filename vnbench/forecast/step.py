@@ -14,6 +14,7 @@ from vnbench.forecast.roofline import step_times
 from vnbench.forecast.settings import AllocatorSettings
 from vnbench.forecast.workspaces import cublas_bytes, with_unseen, workspace_of
 from vnbench.records.readings import ByteRange, CanvasForecast, CardForecast, CardVerdict
+from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.words import Precision
 from vnbench.records.step_trace import Operator, StepTrace
 
@@ -49,7 +50,7 @@ def forecast_on_card(
     reserved, trace = found[-1].reserved_bytes, canvases[-1].trace
     context = ByteRange(*card.context_bytes)
     device = ByteRange(reserved.low + context.low, reserved.high + context.high)
-    verdict, num_retries = _verdict(trace, card, settings, device, is_tf32=precision == "tf32")
+    verdict, num_retries = _verdict(trace, card, settings, device, is_tf32=PRECISIONS[precision].is_tf32)
     counted = operators_of_step(trace, accumulation_steps)
     names: Counter[str] = Counter()
     for operator, count in counted.items():
@@ -151,7 +152,8 @@ def _on_canvas(
     one: TracedCanvas, card: Card, *, precision: Precision, settings: AllocatorSettings, accumulation_steps: int
 ) -> CanvasForecast:
     low, high = (
-        replayed(one.trace, card, settings, is_tf32=precision == "tf32", is_full=is_full) for is_full in (False, True)
+        replayed(one.trace, card, settings, is_tf32=PRECISIONS[precision].is_tf32, is_full=is_full)
+        for is_full in (False, True)
     )
     counted = operators_of_step(one.trace, accumulation_steps)
     times = step_times(counted, card, precision=precision)

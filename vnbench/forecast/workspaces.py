@@ -18,11 +18,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vnbench.records.readings import ByteRange
+from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.step_trace import Capability, Convolution, Operator
 
 MIB = 2**20
 
-HALF_DTYPES = ("bfloat16", "float16")
+HALF_DTYPES = frozenset(one.autocast for one in PRECISIONS.values() if one.is_reduced)
 
 TENSOR_CORE_CHANNELS = 8
 """Multiple of channels from which kernels in NHWC take maps as they are."""

@@ -44,9 +44,14 @@ class Arithmetic:
         return self.autocast is not None
 
     @property
+    def is_tf32(self) -> bool:
+        """Whether products whose inputs are in fp32 are computed in TF32."""
+        return self.fp32_products == "tf32"
+
+    @property
     def preference(self) -> tuple[bool, bool, bool]:
         """The sort key among equally fast precisions: reduced first, preferably without loss scaling; fp32 last."""
-        return not self.is_reduced, self.scales_loss, self.fp32_products == "ieee"
+        return not self.is_reduced, self.scales_loss, not self.is_tf32
 
     def has_units(self, capability: tuple[int, int]) -> bool:
         """Return whether an NVIDIA GPU of this compute capability has units for it.

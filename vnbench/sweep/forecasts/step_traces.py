@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from vnbench.batching.alignment import align
 from vnbench.errors import ChildError
 from vnbench.processes.parent import ChildOutcome, run_child
+from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.step_trace import MAX_PASSES, Capability, StepTrace, TraceOrder
 
 TRACING_ENTRY = "vnbench.trial.tracing.entry:run_all"
@@ -87,7 +88,7 @@ def canonical(order: TraceOrder) -> TraceOrder:
         batch_size=min(spec.accumulation_steps, MAX_PASSES) * spec.micro_batch_size,
         worst_case_height=int(align(spec.worst_case_height)),
         worst_case_width=int(align(spec.worst_case_width)),
-        precision="fp32" if spec.precision == "tf32" else spec.precision,
+        precision=spec.precision if spec.precision in REDUCED_PRECISIONS else "fp32",
         allocator="native",
         cudnn_benchmark="off",
         memory_limit_bytes=None,
