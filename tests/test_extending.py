@@ -110,7 +110,7 @@ print(json.dumps({
     "families": [spec.family for spec in specs],
     "varying": varying(specs),
     "phrases": [describe(spec, names=["scratch", "sampler"]) for spec in specs],
-    "help": " ".join(said("sweep", "--help").split()),
+    "help": " ".join(said("sweep", "--help-all").split()),
     "account": json.loads(said("batching", "--sampler", "by-rows", *sizes, "--json")),
     "metrics": [row.metric for row in compare(side, side, tolerances=Tolerances()).rows],
     "gate help": " ".join(said("gate", "--help").split()),
