@@ -161,7 +161,7 @@ def test_what_a_reader_should_know_is_said(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ((), "--snapshot: it is needed"),
+        ((), "--widths: the sizes of the images are needed, or the recording of a run"),
         (("--snapshot", "none"), "--snapshot none: cannot be read"),
         (("--snapshot", ROOT / "README.md"), "it is no snapshot of torch"),
         (("--snapshot", LINEAR, "--card", "h201"), "--card h201: known cards are"),

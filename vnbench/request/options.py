@@ -623,7 +623,7 @@ RUN_OPTIONS: Mapping[str, Option] = {
             name="card",
             parse=lambda text, where: text,
             metavar="NAME",
-            help="Card that is not at hand, as h200: the plan is from forecasts",
+            help="One card that is not at hand, as h200: the plan is from forecasts",
             panel=PLANNING,
         ),
         Option(

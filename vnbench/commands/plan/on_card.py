@@ -26,6 +26,10 @@ def forecasts_for(flags: Mapping[str, str | None], name: str) -> Findings:
     Raises:
         InputError: there is no such card, its times cannot be told, or another option cannot be used.
     """
+    if "," in name:
+        raise InputError(
+            "--card", name, allowed="a plan is for one card", remedy=f"write --card {name.partition(',')[0]}"
+        )
     card = parse_card(name, "--card")
     if card.bandwidth is None:
         raise InputError(

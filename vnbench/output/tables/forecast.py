@@ -19,6 +19,7 @@ from vnbench.output.words.numbers import significant
 from vnbench.records.readings import ByteRange, CanvasForecast, CardForecast, TimeRange
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import ForecastSpec
+from vnbench.sweep.forecasts.on_cards import MOST_EXAMPLES
 from vnbench.units import count, format_bytes, format_duration, gib
 
 OF_NO_ROW = ("batch_size", "micro_batch_size")
@@ -102,13 +103,17 @@ def _title(card: str, rows: Sequence[Row]) -> str:
 
 def _columns() -> list[Column[Row]]:
     return [
-        Column("largest\nthat fits", lambda row: row.largest, key="largest_micro_batch", type=int),
+        Column("largest\nthat fits", lambda row: row.largest, key="largest_micro_batch", text=_largest, type=int),
         Column("batch", lambda row: row.record.spec.batch_size, type=int),
         Column("memory", lambda row: None if row.card is None else row.card.device_bytes, unit="GiB", text=_gib),
         Column("fits", lambda row: None if row.card is None else row.card.verdict, align="left", style=_style),
         Column("step", lambda row: None if row.step is None else row.step.step_time_s, unit="ms", text=_ms),
         Column("run", lambda row: row.run, text=_run, gives_way=1),
     ]
+
+
+def _largest(examples: int) -> str:
+    return f"{examples} or more" if examples >= MOST_EXAMPLES else str(examples)
 
 
 def _gib(num_bytes: ByteRange) -> str:

@@ -174,7 +174,7 @@ def _largest(spec: ForecastSpec, traces: Traces, card: Card) -> int:
     low, high = 0, 1
     while high <= MOST_EXAMPLES and fits(high):
         low, high = high, 2 * high
-    while high - low > 1:
+    while low < MOST_EXAMPLES and high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
