@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.output.answer import answer_lines
 from vnbench.output.answer_sentence import answer_sentence, effects_sentence, undecided, verdict_of
 from vnbench.output.tables.training import summary_table
+from vnbench.records.record import TrialWarning
 from vnbench.records.store import load_results
 
 SHIPPED = Path(__file__).parents[2] / "results" / "cpu-intel-r-xeon-r-processor" / "readme.jsonl"
@@ -112,3 +114,15 @@ def test_the_readme_shows_what_its_run_prints() -> None:
 def test_what_is_undecided_can_be_asked_for() -> None:
     changes = ["fp32", "checkpointing stages", "batch 2", "the random sampler"]
     assert undecided(load_results(SHIPPED).records) == changes
+
+
+@pytest.mark.parametrize(("num_disturbed", "is_told"), [(0, False), (3, False), (4, True), (6, True)])
+def test_an_answer_from_trials_that_were_mostly_disturbed_says_so(num_disturbed: int, is_told: bool) -> None:
+    specs = [factory.training_spec(), factory.training_spec(precision="bf16")]
+    records = [factory.measured_training_record(spec, replicate=number) for spec in specs for number in range(3)]
+    warning = TrialWarning(code="busy-cores", message="other programs used 1 core")
+    disturbed = [dataclasses.replace(record, warnings=(warning,)) for record in records[:num_disturbed]]
+    told = answer_sentence([*disturbed, *records[num_disturbed:]])
+    caveat = f"But {num_disturbed} of 6 training trials were disturbed by other programs: measure again"
+    assert told.startswith("Answer: ")
+    assert (caveat in told) == is_told

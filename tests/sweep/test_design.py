@@ -270,9 +270,7 @@ def test_memory_is_traced_where_that_is_asked_for() -> None:
 
 
 def test_a_trace_is_refused_on_cuda() -> None:
-    with pytest.raises(
-        InputError, match=r"--memory-by trace: a trace counts memory as a CPU.*--memory-by step"
-    ):
+    with pytest.raises(InputError, match=r"--memory-by trace: a trace counts memory as a CPU.*--memory-by step"):
         design(CUDA, memory_by="trace")
 
 

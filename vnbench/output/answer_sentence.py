@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from vnbench.analysis.comparison.sweep_answer import LeverEffect
+from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.output.answer import found_answer, is_too_wide
 from vnbench.output.words.numbers import significant, supported
-from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
+from vnbench.records.record import DISTURBANCES, TrialRecord, of_kind
+from vnbench.records.spec.trial_spec import LEVERS, TrainingSpec, TrialSpec
+from vnbench.units import count
 
 SAME_TIME = 0.05
 """A change whose whole interval lies within this of 1, either way, makes no difference to a person."""
@@ -29,7 +31,22 @@ Verdict = Literal["faster", "slower", "same", "undecided"]
 def answer_sentence(records: Sequence[TrialRecord], *, centre: TrialSpec | None = None) -> str:
     """Return the answer of some records of one device, to be read first; empty where nothing was varied."""
     answer, _, _ = found_answer(records, centre=centre)
-    return "" if answer is None else effects_sentence(answer.effects, is_of_single_processes=not answer.has_processes)
+    if answer is None:
+        return ""
+    sentence = effects_sentence(answer.effects, is_of_single_processes=not answer.has_processes)
+    return sentence + _disturbed(records) if sentence else ""
+
+
+def _disturbed(records: Sequence[TrialRecord]) -> str:
+    """Return a caveat where more than half of the training trials were disturbed; empty otherwise."""
+    training = latest_attempts(of_kind(records, TrainingSpec))
+    disturbed = [one for one in training if any(warning.code in DISTURBANCES for warning in one.warnings)]
+    if 2 * len(disturbed) <= len(training):
+        return ""
+    return (
+        f" But {len(disturbed)} of {count(len(training), 'training trial')} were disturbed by other programs: measure "
+        "again on a quiet machine before you rely on this."
+    )
 
 
 def undecided(records: Sequence[TrialRecord], *, centre: TrialSpec | None = None) -> list[str]:
