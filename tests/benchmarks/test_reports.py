@@ -23,8 +23,8 @@ OF_THEIR_OWN = ("floors_report", "findings_report")
 REDRAWN = ("accumulation_report", "main_job_report")
 """Scripts that measure, and draw again what they measured before when they are told to."""
 
-ELSEWHERE = ("sampler_peers", "gate_report")
-"""Scripts that need packages of other projects, or simulate for minutes."""
+ELSEWHERE = ("sampler_peers", "gate_report", "forecast_report")
+"""Scripts that need packages of other projects, or simulate or trace for minutes."""
 
 
 def script_of(command: str) -> str:

@@ -289,7 +289,7 @@ def test_norms_of_an_own_network_are_not_called_ours() -> None:
         (["--padding", "plain,exact"], "first at down.0.1 (BatchNorm2d)"),
         (
             ["--checkpointing", "none,selective"],
-            "--checkpointing selective: own_network.py:20, in build: ValueError: checkpointing 'selective': this",
+            "--checkpointing selective: own_network.py:21, in build: ValueError: checkpointing 'selective': this",
         ),
         (["--norm-kernel", "split"], "takes no norm_kernel; leave --norm-kernel out"),
         (["--norm-precision", "input"], "takes no norm_precision; leave --norm-precision out"),
