@@ -43,7 +43,8 @@ def test_a_forecast_has_brackets_for_every_card_and_a_plan_is_made_of_them(
         if is_known:
             time: dict[str, float] = one["step_time_s"]
             assert 0 < time["low"] <= time["central"] <= time["high"]
-    assert all(one["micro_batch_size"] > 100 for one in answer["largest_micro_batches"])
+    # No larger ones are looked for.
+    assert [one["micro_batch_size"] for one in answer["largest_micro_batches"]] == [512, 512]
     lines = out.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["forecast"] * 4
 
@@ -60,6 +61,55 @@ def test_a_forecast_has_brackets_for_every_card_and_a_plan_is_made_of_them(
     assert plan["device"] == "H200 (forecast)"
     wall_clock_s = plan["recommended"]["wall_clock_s"]
     assert wall_clock_s["p10"] < wall_clock_s["p50"] < wall_clock_s["p90"]
+
+
+UNTRACEABLE = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.layer = nn.Conv2d(1, num_classes, 1)
+
+    def forward(self, images):
+        logits = self.layer(images)
+        return logits * logits.mean().item()
+
+def build(num_classes):
+    return Net(num_classes)
+"""
+
+
+@pytest.mark.processes
+def test_a_network_that_cannot_be_traced_is_told_with_the_reason_and_written_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, out = tmp_path / "net.py", tmp_path / "forecast.jsonl"
+    network.write_text(UNTRACEABLE, encoding="utf-8")
+    sizes = ["--widths", "64:128", "--heights", "32:64", "--batch-size", "1", "--precision", "bf16"]
+    command = ["forecast", *sizes, "--card", "h200", "--model", f"{network}:build", "--out", str(out)]
+    assert run(command) == 3
+    told = " ".join(capsys.readouterr().out.split())
+    assert "H200: nothing could be forecast." in told
+    assert "1 configuration could not be forecast" in told
+    assert "_local_scalar_dense" in told
+    assert run([*command, "--json"]) == 3
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["cards"][0]["verdict"] is None
+    assert answer["largest_micro_batches"][0]["micro_batch_size"] is None
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 1
+
+
+@pytest.mark.processes
+def test_what_fits_is_told_where_no_run_is_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    levers = ["--batch-size", "4", "--micro-batch-size", "1", "--compile", "default"]
+    command = ["forecast", *SMALL[:-2], *levers, "--card", "24GiB,l4", "--out", str(tmp_path / "forecast.jsonl")]
+    assert run(command) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "24GiB: up to 512 images a pass fit; how fast the card is, is not known." in told
+    assert "L4: up to 512 images a pass fit; runs of several passes a step are not planned." in told
+    assert "Micro-batches above 512 were not looked at." in told
+    assert "Compiled code is traced as eager" in told
 
 
 @pytest.mark.processes

@@ -183,7 +183,7 @@ def forecast(*, as_json: bool, **given: Any) -> int:
     report = run_forecast_command(texts_of(FORECAST_OPTIONS, given), as_json=as_json)
     if as_json:
         print_json(report.to_json())
-    return 0
+    return report.exit_code
 
 
 @app.command(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vnbench.commands.forecast.report import ForecastReport
@@ -19,8 +20,9 @@ from vnbench.records.store import ResultsFile
 from vnbench.request.option import pick, with_defaults
 from vnbench.request.options import DRAWN_RUN_OPTIONS
 from vnbench.request.results_folder import slug
-from vnbench.sweep.forecasts.on_cards import Forecasts, forecast_cards
+from vnbench.sweep.forecasts.on_cards import MOST_EXAMPLES, Forecasts, forecast_cards
 from vnbench.sweep.runner import probe_environment
+from vnbench.units import count
 
 OF_THE_RUN = ("examples", "epochs", "widths", "heights", "sizes")
 """Options that tell of the run whose wall clock is forecast."""
@@ -51,15 +53,26 @@ def run_cards_command(
         forecasts, asked=asked_of(run, forecasts.records, device="cuda"), out=written, asked_as=asked_as
     )
     if not as_json:
-        notes = [f"{len(forecasts.left_out)} combinations left out: see --json"] if forecasts.left_out else []
         asked = RunAsked(num_examples=run["examples"], num_epochs=run["epochs"])
-        stdout_console().print(forecast_table(report.rows(), asked=asked, notes=notes))
+        stdout_console().print(forecast_table(report.rows(), asked=asked, notes=list(_notes(forecasts))))
     say(console, f"records: {written}")
     return report
 
 
 def _defaults(flags: Mapping[str, str | None]) -> dict[str, str | None]:
     return with_defaults(pick(DRAWN_RUN_OPTIONS, ("examples", "epochs")), flags)
+
+
+def _notes(forecasts: Forecasts) -> Iterator[str]:
+    if MOST_EXAMPLES in forecasts.largest.values():
+        yield f"Micro-batches above {MOST_EXAMPLES} were not looked at."
+    for note in dict.fromkeys(note for record in forecasts.records if record.card for note in record.card.notes):
+        yield f"{note[:1].upper()}{note[1:]}."
+    failed = [record.cause.message for record in forecasts.records if record.card is None and record.cause]
+    for reason, number in Counter(failed).items():
+        yield f"{count(number, 'configuration')} could not be forecast: {reason}."
+    if forecasts.left_out:
+        yield f"{count(len(forecasts.left_out), 'combination')} left out: see --json."
 
 
 def _write(forecasts: Forecasts, path: Path) -> Path:
@@ -69,7 +82,7 @@ def _write(forecasts: Forecasts, path: Path) -> Path:
     for note in place.notes:
         say(stderr_console(), note)
     with ResultsFile(place.path, environment=environment) as results:
-        known = {record.trial_id for record in of_kind(results.records, ForecastSpec) if record.status == "ok"}
+        known = {record.trial_id for record in of_kind(results.records, ForecastSpec)}
         for record in forecasts.records:
             if record.trial_id not in known:
                 results.append(record)

@@ -14,7 +14,7 @@ from vnbench.output.fitted_table import FittedTable, paragraphs
 from vnbench.output.tables.lever_columns import lever_columns, shared_levers
 from vnbench.output.view import Column, View
 from vnbench.output.words.capacity_plan import named
-from vnbench.output.words.levers import varying
+from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.numbers import significant
 from vnbench.records.readings import ByteRange, CanvasForecast, CardForecast, TimeRange
 from vnbench.records.record import TrialRecord
@@ -32,8 +32,8 @@ class Row:
 
     record: TrialRecord[ForecastSpec]
     """The forecast of that batch: of the fastest that fits, or else of the smallest."""
-    largest: int
-    """Largest micro-batch that fits; 0 for none."""
+    largest: int | None
+    """Largest micro-batch that fits; 0 for none, None where nothing could be traced."""
     run: PlannedRun | None
     """The run with it; None where it was not planned."""
 
@@ -81,9 +81,7 @@ def answer_lines(rows: Sequence[Row], *, asked: RunAsked) -> Iterator[str]:
         planned = [row for row in own if row.run is not None and row.card is not None and row.card.verdict == "fits"]
         run = f"{count(asked.num_examples, 'example')} x {count(asked.num_epochs, 'epoch')}"
         if not planned:
-            smallest = min((row.card.device_bytes.low for row in own if row.card is not None), default=None)
-            needs = "" if smallest is None else f"; the smallest needs at least {format_bytes(smallest)}"
-            yield f"{card}: nothing of this is certain to fit{needs}."
+            yield f"{card}: {_without_run(own)}."
             continue
         best = min(planned, key=lambda row: row.run.finish.p50 if row.run else math.inf)
         assert best.run is not None
@@ -94,6 +92,23 @@ def answer_lines(rows: Sequence[Row], *, asked: RunAsked) -> Iterator[str]:
             f"{format_duration(finish.p90)}) with {named(best.run)}, in {_gib(best.card.device_bytes)} GiB of "
             f"{significant(gib(best.card.card_bytes))}."
         )
+
+
+def _without_run(rows: Sequence[Row]) -> str:
+    """Return what can be said of a card on which no run is planned."""
+    traced = [(row, row.card) for row in rows if row.card is not None]
+    if not traced:
+        return "nothing could be forecast"
+    if fitting := [row for row, card in traced if card.verdict == "fits"]:
+        best = max(fitting, key=lambda row: row.largest or 0)
+        is_timed = best.step is not None and best.step.step_time_s is not None
+        why = "runs of several passes a step are not planned" if is_timed else "how fast the card is, is not known"
+        levers = describe(
+            best.record.spec, names=[one for one in varying([row.record.spec for row in rows]) if one not in OF_NO_ROW]
+        )
+        return f"up to {best.largest} images a pass fit{levers and f' with {levers}'}; {why}"
+    smallest = min(card.device_bytes.low for _, card in traced)
+    return f"nothing of this is certain to fit; the smallest needs at least {format_bytes(smallest)}"
 
 
 def _title(card: str, rows: Sequence[Row]) -> str:
@@ -129,8 +144,8 @@ def _run(run: PlannedRun) -> str:
     return f"{format_duration(run.finish.p10)} to {format_duration(run.finish.p90)}"
 
 
-def _style(verdict: str) -> str:
-    return {"fits": "", "tight": "yellow", "does not fit": "red"}[verdict]
+def _style(verdict: str | None) -> str:
+    return {"tight": "yellow", "does not fit": "red"}.get(verdict or "", "")
 
 
 def _notes(rows: Sequence[Row], *, asked: RunAsked) -> Iterator[str]:

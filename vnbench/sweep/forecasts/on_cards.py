@@ -37,8 +37,11 @@ class Forecasts:
 
     records: tuple[TrialRecord[ForecastSpec], ...]
     """One record per configuration and card."""
-    largest: Mapping[tuple[str, str], int]
-    """Largest micro-batch that fits at the worst case, 0 for none, by card and levers (``lever_key``)."""
+    largest: Mapping[tuple[str, str], int | None]
+    """Largest micro-batch that fits at the worst case, by card and levers (``lever_key``).
+
+    At most MOST_EXAMPLES; 0 for none, None where a single example could not be traced.
+    """
     left_out: tuple[str, ...]
     """Combinations that are meaningless, or meaningless on a card, each with its reason."""
 
@@ -159,8 +162,13 @@ def _record(spec: ForecastSpec, traces: Traces, card: Card, *, environment: Envi
     )
 
 
-def _largest(spec: ForecastSpec, traces: Traces, card: Card) -> int:
-    """Return the largest micro-batch that fits at a configuration's worst case, found by bisection; 0 for none."""
+def _largest(spec: ForecastSpec, traces: Traces, card: Card) -> int | None:
+    """Return the largest micro-batch that fits at a configuration's worst case, found by bisection.
+
+    0 for none, None where a single example could not be traced.
+    """
+    if traced_worst_case(traces, spec, card, micro_batch_size=1) is None:
+        return None
 
     def fits(size: int) -> bool:
         worst_case = traced_worst_case(traces, spec, card, micro_batch_size=size)
@@ -174,7 +182,8 @@ def _largest(spec: ForecastSpec, traces: Traces, card: Card) -> int:
     low, high = 0, 1
     while high <= MOST_EXAMPLES and fits(high):
         low, high = high, 2 * high
-    while low < MOST_EXAMPLES and high - low > 1:
+    high = min(high, MOST_EXAMPLES + 1)
+    while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
