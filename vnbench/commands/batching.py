@@ -236,6 +236,7 @@ def _rest_of_epoch(asked: _Asked) -> dict[str, Any]:
             raise InputError(
                 "--plan-out", path, allowed=f"it cannot be written ({error.strerror})", remedy="name another file"
             ) from error
+        say(stderr_console(), f"written: {path}")
     return {
         "next_step": next_step,
         "remaining_steps": len(steps),
