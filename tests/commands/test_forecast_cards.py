@@ -108,7 +108,6 @@ def test_what_fits_is_told_where_no_run_is_planned(tmp_path: Path, capsys: pytes
     told = " ".join(capsys.readouterr().out.split())
     assert "24GiB: up to 512 images a pass fit; how fast the card is, is not known." in told
     assert "L4: up to 512 images a pass fit; runs of several passes a step are not planned." in told
-    assert "Micro-batches above 512 were not looked at." in told
     assert "Compiled code is traced as eager" in told
 
 

@@ -20,7 +20,7 @@ from vnbench.records.store import ResultsFile
 from vnbench.request.option import pick, with_defaults
 from vnbench.request.options import DRAWN_RUN_OPTIONS
 from vnbench.request.results_folder import slug
-from vnbench.sweep.forecasts.on_cards import MOST_EXAMPLES, Forecasts, forecast_cards
+from vnbench.sweep.forecasts.on_cards import Forecasts, forecast_cards
 from vnbench.sweep.runner import probe_environment
 from vnbench.units import count
 
@@ -64,8 +64,6 @@ def _defaults(flags: Mapping[str, str | None]) -> dict[str, str | None]:
 
 
 def _notes(forecasts: Forecasts) -> Iterator[str]:
-    if MOST_EXAMPLES in forecasts.largest.values():
-        yield f"Micro-batches above {MOST_EXAMPLES} were not looked at."
     for note in dict.fromkeys(note for record in forecasts.records if record.card for note in record.card.notes):
         yield f"{note[:1].upper()}{note[1:]}."
     failed = [record.cause.message for record in forecasts.records if record.card is None and record.cause]
