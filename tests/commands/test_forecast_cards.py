@@ -106,8 +106,8 @@ def test_what_fits_is_told_where_no_run_is_planned(tmp_path: Path, capsys: pytes
     command = ["forecast", *SMALL[:-2], *levers, "--card", "24GiB,l4", "--out", str(tmp_path / "forecast.jsonl")]
     assert run(command) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "24GiB: up to 512 images a pass fit; how fast the card is, is not known." in told
-    assert "L4: up to 512 images a pass fit; runs of several passes a step are not planned." in told
+    assert "24GiB: 512 or more images a pass fit; how fast the card is, is not known." in told
+    assert "L4: 512 or more images a pass fit; runs of several passes a step are not planned." in told
     assert "Compiled code is traced as eager" in told
 
 
@@ -143,6 +143,16 @@ def test_what_cannot_be_forecast_is_refused(
     captured = capsys.readouterr()
     assert told in captured.err
     assert captured.out == ""
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_traced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vnbench.commands.forecast.cards.probe_environment", lambda device: {})
+    assert run(["forecast", *SMALL, "--card", "h200", "--out", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert "this is a folder" in captured.err
+    assert "tracing" not in captured.err
 
 
 def test_a_plan_refuses_a_size_for_a_card_and_a_card_that_records_lack(

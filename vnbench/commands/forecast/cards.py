@@ -20,7 +20,7 @@ from vnbench.records.store import ResultsFile
 from vnbench.request.option import pick, with_defaults
 from vnbench.request.options import DRAWN_RUN_OPTIONS
 from vnbench.request.results_folder import slug
-from vnbench.sweep.forecasts.on_cards import Forecasts, forecast_cards
+from vnbench.sweep.forecasts.on_cards import Forecasts, forecast_cards, forecast_environment
 from vnbench.sweep.runner import probe_environment
 from vnbench.units import count
 
@@ -43,12 +43,15 @@ def run_cards_command(
     environment = probe_environment("cpu")
     run = plan_values({name: flags.get(name) for name in OF_THE_RUN} | _defaults(flags))
     asked_for = {name: text for name, text in flags.items() if name not in ("examples", "epochs")}
-    with TraceProgress(console) as progress:
-        forecasts = forecast_cards(
-            asked_for, tuple(cards.values()), environment=environment, observe=progress.observe, has_largest=True
-        )
     path = out or Path("results") / "forecasts" / f"{'+'.join(map(slug, asked_as))}.jsonl"
-    written = _write(forecasts, path)
+    # What is wrong with the file is said before minutes of tracing.
+    with _opened(path, environment=forecast_environment(environment)) as results:
+        with TraceProgress(console) as progress:
+            forecasts = forecast_cards(
+                asked_for, tuple(cards.values()), environment=environment, observe=progress.observe, has_largest=True
+            )
+        _write(forecasts, results)
+    written = results.path
     report = ForecastReport.of(
         forecasts, asked=asked_of(run, forecasts.records, device="cuda"), out=written, asked_as=asked_as
     )
@@ -73,15 +76,16 @@ def _notes(forecasts: Forecasts) -> Iterator[str]:
         yield f"{count(len(forecasts.left_out), 'combination')} left out: see --json."
 
 
-def _write(forecasts: Forecasts, path: Path) -> Path:
-    """Write the forecasts that a file does not hold yet, and return the file; see placement for which one it is."""
-    environment: Environment = forecasts.records[0].environment
+def _opened(path: Path, *, environment: Environment) -> ResultsFile:
     place = place_results(path, environment=environment)
     for note in place.notes:
         say(stderr_console(), note)
-    with ResultsFile(place.path, environment=environment) as results:
-        known = {record.trial_id for record in of_kind(results.records, ForecastSpec)}
-        for record in forecasts.records:
-            if record.trial_id not in known:
-                results.append(record)
-    return place.path
+    return ResultsFile(place.path, environment=environment)
+
+
+def _write(forecasts: Forecasts, results: ResultsFile) -> None:
+    """Write the forecasts that a file does not hold yet."""
+    known = {record.trial_id for record in of_kind(results.records, ForecastSpec)}
+    for record in forecasts.records:
+        if record.trial_id not in known:
+            results.append(record)

@@ -106,7 +106,7 @@ def _without_run(rows: Sequence[Row]) -> str:
         levers = describe(
             best.record.spec, names=[one for one in varying([row.record.spec for row in rows]) if one not in OF_NO_ROW]
         )
-        return f"up to {best.largest} images a pass fit{levers and f' with {levers}'}; {why}"
+        return f"{_largest(best.largest or 0)} images a pass fit{levers and f' with {levers}'}; {why}"
     smallest = min(card.device_bytes.low for _, card in traced)
     return f"nothing of this is certain to fit; the smallest needs at least {format_bytes(smallest)}"
 

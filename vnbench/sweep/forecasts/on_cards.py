@@ -77,8 +77,7 @@ def forecast_cards(
     asked = _understand(flags, cards)
     by_name = {card.name: card for card in cards}
     traces = trace_all(asked.specs, by_name, has_largest=has_largest, observe=observe)
-    kept: dict[str, Any] = {key: environment.get(key) for key in KEPT_FACTS}
-    here = cast(Environment, kept | {"device_type": "cuda", "device_name": "forecast"})
+    here = forecast_environment(environment)
     return Forecasts(
         records=tuple(_record(spec, traces, by_name[spec.card], environment=here) for spec in asked.specs),
         largest={
@@ -87,6 +86,12 @@ def forecast_cards(
         },
         left_out=asked.left_out,
     )
+
+
+def forecast_environment(environment: Environment) -> Environment:
+    """Return what a forecast's record says of the machine that made it."""
+    kept: dict[str, Any] = {key: environment.get(key) for key in KEPT_FACTS}
+    return cast(Environment, kept | {"device_type": "cuda", "device_name": "forecast"})
 
 
 def _understand(flags: Mapping[str, str | None], cards: Sequence[Card]) -> _Asked:
