@@ -26,3 +26,13 @@ def test_times_of_machines_that_differ_in_speed_are_not_shown_together() -> None
 def test_memory_does_not_depend_on_the_speed_of_its_machine() -> None:
     one, two = (factory.measured_memory_record(factory.training_spec(), replicate=number) for number in range(2))
     assert provenance([on(one, num_threads=1), on(two, num_threads=2)]).dates
+
+
+def test_forecasts_are_of_their_card_and_never_pass_for_measurements() -> None:
+    forecast = provenance([factory.forecast_record()])
+    assert forecast.device_name == "H200 (forecast)"
+    assert forecast.planned_from == "planned from forecasts: nothing was measured"
+    measured = provenance([factory.measured_training_record(factory.training_spec())])
+    assert measured.planned_from == "planned from measured trials"
+    with pytest.raises(InputError, match="one device"):
+        provenance([factory.forecast_record(), factory.forecast_record(factory.forecast_spec(card="L4"))])

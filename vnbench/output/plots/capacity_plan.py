@@ -83,11 +83,11 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
     unit, unit_s = time_unit(longest_s)
     figure, axes = new_figure(
         title="Wall clock against batch size",
-        caption="The fastest configuration that fits, of each batch size and precision. Bars: p10 to p90; hollow: not "
-        "trained, but composed of timed parts.",
+        caption="The fastest configuration that fits, of each batch size and precision. Bars: p10 to p90; hollow: "
+        f"{'forecast' if origin.is_forecast else 'not trained, but composed of timed parts'}.",
         remarks=[run_line(asked), "At equal epochs: a larger batch may need more of them."],
         origin=origin,
-        trials="planned from measured trials",
+        trials=origin.planned_from,
     )
     looks = looks_of(best)
     for rank, (precision, row) in enumerate(sorted(best.items())):
@@ -152,7 +152,7 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
         "card, or unknown.",
         remarks=[run_line(asked)],
         origin=origin,
-        trials="planned from measured trials",
+        trials=origin.planned_from,
     )
     front = pareto_front(known)
     axes.plot(
@@ -225,7 +225,7 @@ def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, 
             f"{format_duration(asked.interruptions.snapshot_s)}.",
         ],
         origin=origin,
-        trials="planned from measured trials",
+        trials=origin.planned_from,
     )
     for (label, finishes), colour, marker, line in zip(
         curves.items(), (WITH, WITHOUT), ("o", "s"), ("-", "--"), strict=True

@@ -35,7 +35,7 @@ def waterfall_figure(path: Sequence[LeverStep], *, asked: Asked, origin: Provena
         caption="Each row makes the change that then saves most. Whiskers: p10 to p90 of the whole time; beside: "
         "worst-case memory.",
         origin=origin,
-        trials="planned from measured trials",
+        trials=origin.planned_from,
         remarks=[
             run_line(asked),
             f"Recommended: {named(path[-1].run)}.",

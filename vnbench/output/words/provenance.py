@@ -27,6 +27,13 @@ class Provenance:
     """Versions of torch, sorted."""
     dates: tuple[str, ...]
     """First and last date (UTC, ISO 8601) of a trial; one where they are equal."""
+    is_forecast: bool = False
+    """Whether nothing was measured: all records are forecasts."""
+
+    @property
+    def planned_from(self) -> str:
+        """What a plan of them rests on."""
+        return "planned from forecasts: nothing was measured" if self.is_forecast else "planned from measured trials"
 
     def parts(self) -> tuple[str, ...]:
         """Return the device, torch and dates as phrases; what is unknown is said to be."""
@@ -90,6 +97,7 @@ def provenance(records: Sequence[TrialRecord]) -> Provenance:
             sorted({str(version) for record in records if (version := record.environment.get("torch_version"))})
         ),
         dates=tuple(dict.fromkeys((dates[0], dates[-1]))) if dates else (),
+        is_forecast=bool(records) and all(is_of_kind(record, ForecastSpec) for record in records),
     )
 
 
