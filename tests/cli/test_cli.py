@@ -147,6 +147,8 @@ def test_results_of_another_schema_are_refused_and_left_alone(here: Path, capsys
 def test_a_dry_run_lists_everything_and_writes_nothing(
     here: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    import matplotlib.font_manager  # noqa: F401  # writes its own cache when it is first imported
+
     before = list(own_cache.rglob("*"))
     arguments = ["sweep", *WIDTHS, "--heights", "32:64", "--device", "cpu", "--precision", "tf32,fp32", "--dry-run"]
     assert run([*arguments, "--json"]) == 0
