@@ -1,8 +1,7 @@
 """A report of 10,000 records compared with reading them, and its planner compared with the equivalent command.
 
 Targets: a report of 10,000 records in under 20 s on two cores, with a page of under 5 MB; a response to a control on
-the
-page within 100 ms. The planner's part needs Chromium and playwright (pip install -e '.[dev]').
+the page within 100 ms. The planner's part needs Chromium and playwright (pip install -e '.[dev]').
 """
 
 from __future__ import annotations

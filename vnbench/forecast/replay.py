@@ -38,6 +38,17 @@ class Replayed:
     """Frees of what was never allocated, and allocations where something is alive: the recording lost events."""
 
 
+def taken_by(allocator: CachingAllocator, *, fits: bool) -> Replayed:
+    """Return what an allocator took."""
+    return Replayed(
+        peak_allocated_bytes=allocator.peak_allocated_bytes,
+        peak_reserved_bytes=allocator.peak_reserved_bytes,
+        num_segments=allocator.num_segments,
+        num_retries=allocator.num_retries,
+        fits=fits,
+    )
+
+
 def replay(
     trace: AllocationTrace, settings: AllocatorSettings, *, capacity: int | None = None, total: int | None = None
 ) -> Replayed:
@@ -80,12 +91,8 @@ def replay(
         fits = False
     else:
         fits = True
-    return Replayed(
-        peak_allocated_bytes=allocator.peak_allocated_bytes,
-        peak_reserved_bytes=allocator.peak_reserved_bytes,
-        num_segments=allocator.num_segments,
-        num_retries=allocator.num_retries,
-        fits=fits,
+    return replace(
+        taken_by(allocator, fits=fits),
         failed_at_event=None if fits else at,
         failed_bytes=None if fits else requested,
         num_lost_events=lost,

@@ -1,4 +1,4 @@
-"""Seconds of a training step on a card that nobody has at hand: no operator is faster than what it moves and computes.
+"""Seconds of a training step on a card that is not at hand: no operator is faster than what it moves and computes.
 
 An operator takes at least the larger of its bytes over the card's bandwidth and its operations over the card's rate
 (Williams and others, Roofline, CACM 2009). Four things make a step slower:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vnbench.forecast.allocator import CachingAllocator, OutOfMemory
 from vnbench.forecast.blocks import Block
 from vnbench.forecast.cards import Card
-from vnbench.forecast.replay import Replayed
+from vnbench.forecast.replay import Replayed, taken_by
 from vnbench.forecast.roofline import step_times
 from vnbench.forecast.settings import AllocatorSettings
 from vnbench.forecast.workspaces import cublas_bytes, with_unseen, workspace_of
@@ -90,13 +90,7 @@ def replayed(
         fits = False
     else:
         fits = True
-    return Replayed(
-        peak_allocated_bytes=allocator.peak_allocated_bytes,
-        peak_reserved_bytes=allocator.peak_reserved_bytes,
-        num_segments=allocator.num_segments,
-        num_retries=allocator.num_retries,
-        fits=fits,
-    )
+    return taken_by(allocator, fits=fits)
 
 
 def operators_of_step(trace: StepTrace, accumulation_steps: int) -> Counter[Operator]:

@@ -5,9 +5,9 @@ each rule here is a bracket. Where its two ends lie, and why:
 
 - A convolution in half precision or TF32 on maps in NCHW runs a kernel made for NHWC, on copies of two of its three
   maps: from nothing to both copies. The nine rows of pytorch/pytorch#123533 fit the sum to 0.03 GB.
-- One whose maps lie in NHWC already, with channels in multiples of 8, needs no copies.
-- One in fp32 takes from nothing to a copy of its input; one of 3 x 3 and stride 1 over many channels may be computed
-  by Winograd's transform, for which both maps are held as tiles of 6 x 6 for each 4 x 4 pixels (Lavin and Gray 2016).
+- If the maps are in NHWC already, with channels in multiples of 8, no copies are needed.
+- A convolution in fp32 takes from nothing to a copy of its input. If it is 3 x 3 with stride 1 over many channels,
+  Winograd's transform may hold both maps as tiles of 6 x 6 for each 4 x 4 pixels (Lavin and Gray 2016).
 - cuDNN's backward pass of attention in half precision may sum up the gradient of the queries in fp32.
 - cuBLAS keeps one workspace for each thread that calls it, for good: cuda/CUDABlas.cpp sizes it by architecture. A
   training step has two such threads, Python's and that of autograd.
@@ -29,31 +29,30 @@ TENSOR_CORE_CHANNELS = 8
 """Multiple of channels from which kernels in NHWC take maps as they are."""
 
 WINOGRAD_CHANNELS = 64
-"""Channels on either side from which Winograd's transform is taken to be worth its memory."""
+"""Fewest input and output channels for which Winograd's transform is assumed."""
 
 UNSEEN_SHARES = (0.98, 1.08)
-"""What a run holds over what a trace tells, at either end. Another version of torch saves other tensors, and kernels
-take small workspaces everywhere."""
+"""Peak of a run over that of its trace, low and high end: other versions of torch save other tensors, and many kernels
+take small workspaces."""
 
 UNSEEN_BYTES = 200 * MIB
-"""The same as a number, which counts where it is more than the share at the upper end: gradients of weights that are
-summed in parts take up to so much on deep, small maps, whatever the batch."""
+"""Bytes that the high end adds at least: gradients of weights that are summed in parts take up to this much on deep,
+small maps, whatever the batch."""
 
 CUBLAS_BYTES: Mapping[int, int] = {9: 32 * MIB, 10: 32 * MIB, 12: 32 * MIB}
 """Workspace of cuBLAS per thread, by the major compute capability."""
 
 OLDER_CUBLAS_BYTES = 8_519_680
-"""The same on older cards: CUBLAS_WORKSPACE_CONFIG's :4096:2:16:8, in KiB."""
+"""Workspace of cuBLAS per thread on older cards: CUBLAS_WORKSPACE_CONFIG's :4096:2:16:8, in KiB."""
 
 CUDNN_ATTENTION_BACKWARD = "cudnn_attention_backward"
-"""In the names of operators. What the other fused kernels take is known, and stands in the trace."""
-
+"""Part of the names of its operators. The temporaries of other fused kernels are known and in the trace."""
 
 NOTHING = ByteRange(0, 0)
 
 
 def workspace_of(operator: Operator, *, is_tf32: bool) -> ByteRange:
-    """Return what an operator takes while it runs, and gives back when it ends.
+    """Return the bytes that an operator takes while it runs.
 
     ``is_tf32`` says whether convolutions in fp32 run on tensor cores.
     """
@@ -66,7 +65,7 @@ def workspace_of(operator: Operator, *, is_tf32: bool) -> ByteRange:
 
 
 def cublas_bytes(capability: Capability) -> int:
-    """Return what cuBLAS keeps for each thread that calls it."""
+    """Return the bytes that cuBLAS keeps for each thread that calls it."""
     return CUBLAS_BYTES.get(capability[0], OLDER_CUBLAS_BYTES)
 
 
@@ -88,14 +87,14 @@ def _of_convolution(one: Convolution, dtype: str, *, is_tf32: bool) -> ByteRange
 
 
 def with_unseen(low: int, high: int) -> ByteRange:
-    """Return peaks without and with the workspaces above, with room at both ends for what no rule tells."""
+    """Return the range of a peak, given without and with workspaces, widened for what no rule covers."""
     least, most = min(low, high), max(low, high)
     return ByteRange(int(UNSEEN_SHARES[0] * least), max(int(UNSEEN_SHARES[1] * least), most + UNSEEN_BYTES))
 
 
 def ddp_bytes(parameter_bytes: int) -> int:
-    """Return what DistributedDataParallel holds beside a step: gradients once more, in buckets that it sends.
+    """Return the bytes of DistributedDataParallel's buckets: a second copy of the gradients.
 
-    Not where ``gradient_as_bucket_view`` lets gradients lie in them.
+    With ``gradient_as_bucket_view`` there is no second copy.
     """
     return parameter_bytes

@@ -45,7 +45,7 @@ class TraceProgress:
         self._progress.stop()
 
     def observe(self, num_done: int, num_due: int) -> None:
-        """Take note of how many of how many traces are done; none of some is the start."""
+        """Take note that ``num_done`` of ``num_due`` traces are done; 0 marks the start."""
         if num_done == 0:
             self._start_s, self._told = time.monotonic(), 0
             if num_due:

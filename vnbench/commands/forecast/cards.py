@@ -25,7 +25,7 @@ from vnbench.sweep.runner import probe_environment
 from vnbench.units import count
 
 OF_THE_RUN = ("examples", "epochs", "widths", "heights", "sizes")
-"""Options that tell of the run whose wall clock is forecast."""
+"""Options of the run whose wall clock is forecast."""
 
 
 def run_cards_command(
@@ -33,7 +33,7 @@ def run_cards_command(
 ) -> ForecastReport:
     """Forecast every configuration that the options name on every card, write the records, and tell of it.
 
-    ``cards`` are by what they were asked for as.
+    ``cards`` maps each name as it was given to its card.
 
     Raises:
         InputError: an option cannot be used, or the file cannot be written.
@@ -44,7 +44,7 @@ def run_cards_command(
     run = plan_values({name: flags.get(name) for name in OF_THE_RUN} | _defaults(flags))
     asked_for = {name: text for name, text in flags.items() if name not in ("examples", "epochs")}
     path = out or Path("results") / "forecasts" / f"{'+'.join(map(slug, asked_as))}.jsonl"
-    # What is wrong with the file is said before minutes of tracing.
+    # Refuse a file that cannot be written before minutes of tracing.
     with _opened(path, environment=forecast_environment(environment)) as results:
         with TraceProgress(console) as progress:
             forecasts = forecast_cards(
