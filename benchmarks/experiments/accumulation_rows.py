@@ -71,7 +71,7 @@ def ratios_to_largest(findings: Findings) -> dict[str, Ratio]:
     )
     sides = side_of(findings.latest).configurations
     times = [sides[spec.spec_id].figures["time"] for spec in timed]
-    ratios, _ = compare_times([(times[0], other) for other in times[1:]], family_error=1 - CONFIDENCE)
+    ratios = compare_times([(times[0], other) for other in times[1:]], family_error=1 - CONFIDENCE).rows
     return dict(zip([spec.spec_id for spec in timed[1:]], ratios, strict=True))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from vnbench.analysis.comparison import calibration
 from vnbench.analysis.comparison.calibration import calibrate, is_alarm, processes_needed
+from vnbench.analysis.comparison.ratios import SweepNoise, compare_times
 from vnbench.analysis.comparison.rows import Tolerances
 from vnbench.analysis.comparison.sides import Configuration, Side, figure_of
 
@@ -119,10 +120,10 @@ def test_a_sweep_spread_widens_every_interval() -> None:
         sweep(random, processes=5, spread=0.001, slow=(1.03,) * NUM_ROWS if slow else ()) for slow in (0, 1)
     )
     assert is_alarm(pairs_of(before, after), tolerance=0.015)
-    rows, overall = calibration.compare_times(pairs_of(before, after), sweep_spread=0.02)
-    assert overall is not None
-    assert overall.log.se == pytest.approx(math.sqrt(2) * 0.02, rel=0.01)
-    assert all(row.half_width is not None and row.half_width > row.log.value for row in (*rows, overall))
+    compared = compare_times(pairs_of(before, after), noise=SweepNoise(told=0.02))
+    assert compared.mean is not None
+    assert compared.mean.log.se == pytest.approx(math.sqrt(2) * 0.02, rel=0.01)
+    assert all(row.half_width is not None and row.half_width > row.log.value for row in (*compared.rows, compared.mean))
 
 
 def test_the_interval_of_the_false_alarms_is_that_of_clopper_and_pearson() -> None:

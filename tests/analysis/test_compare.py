@@ -42,8 +42,9 @@ def row_of(comparison: Comparison, name: str, metric: str = "time") -> Row:
 
 def test_the_interval_of_one_row_is_that_of_students_t() -> None:
     baseline, candidate = (1.0, 1.02, 0.99), (1.1, 1.11, 1.13)
-    (ratio,), overall = compare_times([(figure_of(baseline, metric="time"), figure_of(candidate, metric="time"))])
-    assert overall is None
+    compared = compare_times([(figure_of(baseline, metric="time"), figure_of(candidate, metric="time"))])
+    (ratio,) = compared.rows
+    assert compared.mean is None
     logs = [list(map(math.log, values)) for values in (baseline, candidate)]
     means = [sum(values) / 3 for values in logs]
     pooled = sum((value - mean) ** 2 for values, mean in zip(logs, means, strict=True) for value in values) / 4
@@ -55,16 +56,19 @@ def test_the_interval_of_one_row_is_that_of_students_t() -> None:
 
 def test_the_error_rate_is_shared_by_the_rows_and_their_mean() -> None:
     pair = (figure_of((1.0, 1.01), metric="time"), figure_of((1.0, 1.01), metric="time"))
-    rows, overall = compare_times([pair] * 3)
-    assert overall is not None
-    assert rows[0].half_width == pytest.approx(float(stdtrit(2, 1 - FAMILY_ERROR / 4 / 2)) * rows[0].log.se)
-    assert overall.log.se == pytest.approx(rows[0].log.se / math.sqrt(3))
-    assert overall.log.dof == pytest.approx(6)
+    compared = compare_times([pair] * 3)
+    row, mean = compared.rows[0], compared.mean
+    assert mean is not None
+    assert row.log.se is not None
+    assert row.half_width == pytest.approx(float(stdtrit(2, 1 - FAMILY_ERROR / 3 / 2)) * row.log.se)
+    assert mean.log.se == pytest.approx(row.log.se / math.sqrt(3))
+    assert mean.log.dof == pytest.approx(6)
+    assert mean.half_width == pytest.approx(float(stdtrit(6, 1 - FAMILY_ERROR / 2)) * mean.log.se)
 
 
 def test_the_smallest_detectable_change_is_found_19_times_in_20() -> None:
     pair = (figure_of((1.0, 1.01, 1.02), metric="time"), figure_of((1.0, 1.01, 1.02), metric="time"))
-    ((ratio,), _) = compare_times([pair])
+    (ratio,) = compare_times([pair]).rows
     assert ratio.half_width is not None
     assert ratio.log.se is not None
     expected = math.exp(ratio.half_width + float(stdtrit(4, 0.95)) * ratio.log.se) - 1
@@ -74,19 +78,20 @@ def test_the_smallest_detectable_change_is_found_19_times_in_20() -> None:
 
 def test_a_clear_slowdown_is_worse_and_its_reversal_better() -> None:
     slow, fast = side(a=(1.1, 1.101, 1.102)), side(a=(1.0, 1.001, 1.002))
-    assert row_of(compare(fast, slow), "a").verdict == "worse"
-    assert compare(fast, slow).outcome == "regression"
-    assert row_of(compare(slow, fast), "a").verdict == "better"
-    assert compare(slow, fast).outcome == "pass"
+    assert row_of(compare(fast, slow, sweep_spread=0.0), "a").verdict == "worse"
+    assert compare(fast, slow, sweep_spread=0.0).outcome == "regression"
+    assert row_of(compare(slow, fast, sweep_spread=0.0), "a").verdict == "better"
+    assert compare(slow, fast, sweep_spread=0.0).outcome == "pass"
 
 
 def test_a_sure_slowdown_below_the_tolerance_is_the_same() -> None:
-    comparison = compare(side(a=(1.0, 1.0001, 1.0002)), side(a=(1.01, 1.0101, 1.0102)))
+    sides = side(a=(1.0, 1.0001, 1.0002)), side(a=(1.01, 1.0101, 1.0102))
+    comparison = compare(*sides, sweep_spread=0.0)
     row = row_of(comparison, "a")
     assert row.interval is not None
     assert row.interval[0] > 1
     assert row.verdict == "same"
-    tight = compare(side(a=(1.0, 1.0001, 1.0002)), side(a=(1.01, 1.0101, 1.0102)), tolerances=Tolerances(time=0.005))
+    tight = compare(*sides, tolerances=Tolerances(time=0.005), sweep_spread=0.0)
     assert row_of(tight, "a").verdict == "worse"
 
 
@@ -101,7 +106,7 @@ def test_noise_that_hides_a_change_of_the_tolerance_is_ambiguous_and_undecided()
 
 
 def test_a_blunt_row_whose_interval_ends_below_the_tolerance_is_the_same() -> None:
-    comparison = compare(side(a=(1.0, 1.05, 0.95)), side(a=(0.7, 0.72, 0.68)))
+    comparison = compare(side(a=(1.0, 1.05, 0.95)), side(a=(0.7, 0.72, 0.68)), sweep_spread=0.0)
     assert row_of(comparison, "a").verdict == "better"
     unsure = compare(side(a=(1.0, 1.05, 0.95)), side(a=(0.85, 0.87, 0.9)), tolerances=Tolerances(time=0.2))
     row = row_of(unsure, "a")
@@ -121,7 +126,7 @@ def test_a_slowdown_of_all_rows_shows_in_their_mean_without_any_repetition() -> 
     names = "abcdefghij"
     before = {name: (1.0 + 0.01 * (index % 3),) for index, name in enumerate(names)}
     after = {name: (1.1 + 0.01 * (index % 4),) for index, name in enumerate(names)}
-    comparison = compare(side(**before), side(**after))
+    comparison = compare(side(**before), side(**after), sweep_spread=0.0)
     assert row_of(comparison, ALL_ROWS).verdict == "worse"
     assert comparison.outcome == "regression"
     assert {row.verdict for row in comparison.rows if row.metric == "time" and row.spec_id != ALL_ROWS} == {"ambiguous"}

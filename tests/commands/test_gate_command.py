@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def sweep(*, slower: float = 1.0, processes: int = 5, **changes: Any) -> list[Tr
         for number in range(processes)
     ]
     return [slowed(record, slower) for record in records] + [factory.measured_memory_record(specs[0])]
+
+
+def later(records: Sequence[TrialRecord], days: int) -> list[TrialRecord]:
+    """Return the records as if they had been measured some days later."""
+    return [
+        dataclasses.replace(
+            record, started_at=(datetime.fromisoformat(record.started_at) + timedelta(days=days)).isoformat()
+        )
+        for record in records
+    ]
 
 
 def slowed(record: TrialRecord, factor: float) -> TrialRecord:
@@ -113,12 +124,15 @@ def test_a_slowdown_is_a_regression_and_its_reversal_passes(tmp_path: Path, caps
     assert gate([slow, fast], capsys)[0] == 0
 
 
-def test_a_slowdown_between_sweeps_says_what_was_taken_for_granted(
+def test_one_sweep_a_side_cannot_tell_a_change_from_a_slow_hour_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    paths = [write(tmp_path / "a.jsonl", sweep()), write(tmp_path / "b.jsonl", sweep(slower=1.5))]
-    assert run(["gate", *paths]) == 1
-    assert "slower, if whole sweeps differ by 0.0 % as assumed" in " ".join(capsys.readouterr().out.split())
+    paths = [write(tmp_path / "a.jsonl", sweep()), write(tmp_path / "b.jsonl", sweep(slower=1.1))]
+    assert run(["gate", *paths]) == 3
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Too few sweeps of one revision to tell a change from a sweep that was slow as a whole" in told
+    assert "measure both sides in turn (--against REV" in told
+    assert run(["gate", *paths, "--sweep-spread", "0"]) == 1
     assert run(["gate", *paths, "--sweep-spread", "30%"]) == 3
 
 
@@ -302,6 +316,43 @@ def test_a_folder_of_sweeps_is_one_side(tmp_path: Path, capsys: pytest.CaptureFi
     assert gate([write(tmp_path / "a.jsonl", records), str(folder)], capsys)[0] == 0
     (tmp_path / "empty").mkdir()
     assert run(["gate", str(folder), str(tmp_path / "empty")]) == 2
+
+
+def test_sweeps_of_one_definition_are_told_apart_by_their_files_and_a_copy_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    for number in range(3):
+        write(folder / f"{number}.jsonl", later(sweep(slower=1 + 0.001 * number), number))
+    candidate = write(tmp_path / "a.jsonl", later(sweep(slower=1.1), 9))
+    code, report = gate([str(folder), candidate], capsys)
+    assert (code, report["outcome"], report["notes"]) == (1, "regression", [])
+    (row,) = (row for row in report["rows"] if row["spec_id"] == "all")
+    assert row["num_processes"] == [15, 5]
+    (folder / "copy.jsonl").write_text((folder / "0.jsonl").read_text())
+    code, report = gate([str(folder), candidate], capsys)
+    assert any("occurs more than once" in note for note in report["notes"])
+
+
+def test_every_update_adds_to_the_history_that_tells_a_slow_sweep_from_a_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    baseline = tmp_path / "baseline.json"
+    slow = write(tmp_path / "slow.jsonl", later(sweep(slower=1.1), 9))
+    for number in range(4):
+        path = write(tmp_path / f"{number}.jsonl", later(sweep(slower=1 + 0.001 * number), number))
+        assert gate([str(baseline), path, "--update"], capsys)[0] == 0
+        outcome = gate([str(baseline), slow], capsys)[1]["outcome"]
+        assert outcome == ("undecided" if number < 2 else "regression")
+    before = baseline.read_text()
+    gate([str(baseline), path, "--update"], capsys)
+    assert baseline.read_text() == before, "a sweep counts once"
+    (device,) = json.loads(before)["devices"].values()
+    assert [len(level) for level in device["sweeps"]] == [4]
+    assert gate([str(baseline), slow, "--update"], capsys)[0] == 0
+    (device,) = json.loads(baseline.read_text())["devices"].values()
+    assert [len(level) for level in device["sweeps"]] == [4, 1], "a changed time begins a new level"
 
 
 def test_an_update_makes_a_baseline_that_the_same_records_pass(

@@ -26,7 +26,7 @@ def named(name: str, *, slow: float = 1.0, statuses: int = 3) -> Side:
 
 
 def regression(name: str = "a") -> Comparison:
-    return compare(named(name), named(name, slow=1.2))
+    return compare(named(name), named(name, slow=1.5))
 
 
 def text_of(comparison: Comparison, *, width: int = 120) -> str:
@@ -38,7 +38,7 @@ def text_of(comparison: Comparison, *, width: int = 120) -> str:
 def test_the_table_names_the_row_its_figures_and_what_follows() -> None:
     text = text_of(regression())
     assert "worse" in text
-    assert "+20.00 %" in text
+    assert "+50.00 %" in text
     assert "regression: 1 worse of 1 row" in text
     assert "baseline: old.jsonl" in text
 
@@ -122,7 +122,7 @@ def test_nothing_in_a_name_is_taken_for_markup() -> None:
 
 def test_code_quality_names_its_place_and_has_a_lasting_fingerprint() -> None:
     (first,) = json.loads(gitlab_code_quality(regression(), path="baseline.json"))
-    (again,) = json.loads(gitlab_code_quality(compare(named("a"), named("a", slow=1.4)), path="baseline.json"))
+    (again,) = json.loads(gitlab_code_quality(compare(named("a"), named("a", slow=1.6)), path="baseline.json"))
     assert first["location"] == {"path": "baseline.json", "lines": {"begin": 1}}
     assert first["severity"] == "major"
     assert first["fingerprint"] == again["fingerprint"]

@@ -86,7 +86,7 @@ def gate(
         )
     options = GateOptions(
         tolerances=tolerances,
-        sweep_spread=values["sweep-spread"],
+        sweep_spread=values.get("sweep-spread"),
         on_undecided=values["on-undecided"],
         junit=junit,
         markdown=markdown,

@@ -732,8 +732,8 @@ GATE_OPTIONS: Mapping[str, Option] = by_name(
         name="sweep-spread",
         parse=_spread,
         metavar="RATIO",
-        help="How far whole sweeps differ on this machine (--calibrate measures it)",
-        default="0",
+        help="How far whole sweeps of one revision differ",
+        unset="found from the sweeps",
         panel=LIMITS,
     ),
     Option(

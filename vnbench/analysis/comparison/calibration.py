@@ -43,7 +43,7 @@ class Calibration:
     num_sweep_pairs: int
     """Ordered pairs of whole sweeps."""
     num_sweep_alarms: int
-    """Pairs of sweeps that found a regression, without sweep_spread in the intervals."""
+    """Pairs of sweeps that would find a regression, if sweeps of one revision were alike."""
     process_spread: float
     """Relative standard deviation between processes of one configuration in one sweep, median over the rows."""
     largest_process_spread: float
@@ -127,8 +127,8 @@ def calibrate(sweeps: Sequence[Side], *, detect: float, tolerances: Tolerances, 
 
 def is_alarm(pairs: Sequence[tuple[SideFigure, SideFigure]], *, tolerance: float) -> bool:
     """Return whether the gate finds a regression in pairs of times (baseline, candidate)."""
-    rows, overall = compare_times(pairs)
-    found = [*rows, *([] if overall is None else [overall])]
+    compared = compare_times(pairs)
+    found = [*compared.rows, *([] if compared.mean is None else [compared.mean])]
     return any(ratio.is_slower(tolerance) for ratio in found)
 
 
@@ -147,7 +147,7 @@ def processes_needed(
     ``num_averaged`` is the number of rows that are averaged: 1 for a single row, all for their geometric mean. The
     ``num_rows`` rows and their mean share the error rate.
     """
-    level = 1 - FAMILY_ERROR / (num_rows + (num_rows > 1))
+    level = 1 - FAMILY_ERROR / (1 if num_averaged > 1 else num_rows)
     lent = 0.0 if prior is None else prior.degrees_of_freedom
     for count in range(2, MAX_PROCESSES + 1):
         own = 2.0 * (count - 1)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from vnbench.analysis.comparison.ratios import FAMILY_ERROR, compare_times
+from vnbench.analysis.comparison.ratios import FAMILY_ERROR, Compared, SweepNoise, compare_times
 from vnbench.analysis.comparison.rows import (
     ALL_ROWS,
     Row,
@@ -19,7 +19,7 @@ from vnbench.analysis.comparison.rows import (
     why_missing,
 )
 from vnbench.analysis.comparison.sides import Configuration, Side, SideFigure
-from vnbench.analysis.statistics.ratio import Ratio
+from vnbench.analysis.comparison.sweep_spread import SweepSpread
 from vnbench.records.machine_keys import SPEED_KEYS
 from vnbench.records.readings import METRICS, Metric
 
@@ -39,8 +39,8 @@ class Comparison:
     """Keys that differ, each with both values; if there are any, nothing was compared."""
     notes: tuple[str, ...] = ()
     """Notes on what could not be read on either side."""
-    sweep_spread: float = 0.0
-    """Relative standard deviation between whole sweeps, included in the intervals of times."""
+    sweeps: SweepSpread | None = None
+    """How far whole sweeps differ, as far as it is known; None where no times were compared."""
     is_in_turn: bool = False
     """Whether the last decision rests on both sides measured in turn."""
     not_in_baseline: tuple[str, ...] = ()
@@ -48,11 +48,25 @@ class Comparison:
 
     @property
     def outcome(self) -> Outcome:
-        """``regression`` if a row is worse, ``pass`` if every row was decided, otherwise ``undecided``."""
-        verdicts = {row.verdict for row in self.rows}
-        if "worse" in verdicts:
+        """``regression`` if a row is worse, ``pass`` if no row hinders that, otherwise ``undecided``."""
+        if any(row.verdict == "worse" for row in self.rows):
             return "regression"
-        return "pass" if self.rows and not self.notes and not verdicts & {"ambiguous", "missing"} else "undecided"
+        return "pass" if self.rows and not self.notes and not any(map(self.is_hindrance, self.rows)) else "undecided"
+
+    def is_hindrance(self, row: Row) -> bool:
+        """Return whether a row keeps the gate from passing.
+
+        A missing one does. Of times, the mean of all rows decides: a single row that is too noisy for its tolerance
+        does not, unless it is slower than its processes explain.
+        """
+        if row.verdict != "ambiguous":
+            return row.verdict in ("worse", "missing")
+        is_single_time = row.metric == "time" and row.spec_id != ALL_ROWS
+        return not is_single_time or row.doubt == "sweeps" or not self._has_mean
+
+    @property
+    def _has_mean(self) -> bool:
+        return any(row.spec_id == ALL_ROWS for row in self.rows)
 
     @property
     def is_blunt_only(self) -> bool:
@@ -72,11 +86,12 @@ def compare(
     tolerances: Tolerances | None = None,
     metrics: Collection[Metric] = METRICS,
     family_error: float = FAMILY_ERROR,
-    sweep_spread: float = 0.0,
+    sweep_spread: float | None = None,
 ) -> Comparison:
     """Return the comparison of two sides in the given metrics, by default all.
 
-    ``family_error`` and ``sweep_spread`` are those of ratios.compare_times.
+    ``family_error`` is that of ratios.compare_times. ``sweep_spread`` is the relative standard deviation between whole
+    sweeps; None to find it in the sides' own sweeps and in the history of a baseline.
 
     Device name, processor and threads must agree only if times are compared; all other metrics depend only on the type
     of the device.
@@ -98,11 +113,15 @@ def compare(
         for row in rows
         if row.metric == "time" and row.candidate is not None
     }
-    ratios = compare_times(list(pairs.values()), family_error=family_error, sweep_spread=sweep_spread)
+    compared = compare_times(
+        list(pairs.values()),
+        family_error=family_error,
+        noise=_sweep_noise((baseline, candidate), list(pairs), told=sweep_spread),
+    )
     return Comparison(
-        rows=tuple(_with_times(rows, pairs, ratios, tolerance=tolerances.time)),
+        rows=tuple(_with_times(rows, pairs, compared, tolerance=tolerances.time)),
         notes=notes,
-        sweep_spread=sweep_spread,
+        sweeps=compared.sweeps if pairs else None,
         not_in_baseline=tuple(one for one in candidate.configurations if one not in baseline.configurations),
     )
 
@@ -170,19 +189,18 @@ def _rows(
 def _with_times(
     rows: Sequence[Row],
     pairs: Mapping[str, tuple[SideFigure, SideFigure]],
-    compared: tuple[tuple[Ratio, ...], Ratio | None],
+    compared: Compared,
     *,
     tolerance: float,
 ) -> list[Row]:
     """Return the rows with verdicts for times, after a row for the geometric mean."""
     timed = [row for row in rows if row.metric == "time" and row.spec_id in pairs]
-    ratios, overall = compared
     decided = {
         row.spec_id: time_row(row, ratio, is_identical=_is_identical(there, here), tolerance=tolerance)
-        for row, ratio, (there, here) in zip(timed, ratios, pairs.values(), strict=True)
+        for row, ratio, (there, here) in zip(timed, compared.rows, pairs.values(), strict=True)
     }
     found = [decided.get(row.spec_id, row) if row.metric == "time" else row for row in rows]
-    if overall is None:
+    if compared.mean is None:
         return found
     mean = Row(
         spec_id=ALL_ROWS,
@@ -198,7 +216,18 @@ def _with_times(
         num_processes=(min(row.num_processes[0] for row in timed), min(row.num_processes[1] for row in timed)),
     )
     is_identical = all(_is_identical(there, here) for there, here in pairs.values())
-    return [time_row(mean, overall, is_identical=is_identical, tolerance=tolerance), *found]
+    return [time_row(mean, compared.mean, is_identical=is_identical, tolerance=tolerance), *found]
+
+
+def _sweep_noise(sides: tuple[Side, Side], rows: Sequence[str], *, told: float | None) -> SweepNoise:
+    """Return what the sweeps of both sides show of the rows, which are named by their number."""
+    numbers = {row: str(number) for number, row in enumerate(rows)}
+    levels = [
+        {name: {numbers[row]: time for row, time in sweep.items() if row in numbers} for name, sweep in level.items()}
+        for side in sides
+        for level in side.levels
+    ]
+    return SweepNoise(levels=levels, counts=(sides[0].num_sweeps, sides[1].num_sweeps), told=told)
 
 
 def _is_identical(before: SideFigure, after: SideFigure) -> bool:

@@ -20,6 +20,10 @@ from vnbench.records.spec.trial_spec import TrialSpec
 Verdict = Literal["better", "worse", "same", "ambiguous", "missing"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
+Doubt = Literal["noise", "looks slower", "sweeps"]
+"""Why a row is ambiguous. noise: it exceeds the tolerance. looks slower: the same, and the estimate is beyond the
+tolerance. sweeps: it is slower than its processes explain, but perhaps not than whole sweeps differ."""
+
 ALL_ROWS = "all"
 """Identity of the row for all configurations together: the geometric mean of their time ratios."""
 
@@ -75,6 +79,8 @@ class Row:
     """The reason for the verdict, in one line for people."""
     num_processes: tuple[int, int] = (0, 0)
     """Processes of baseline and candidate; for the geometric mean, the fewest of any row."""
+    doubt: Doubt | None = None
+    """Why it is ambiguous; None if it is not."""
 
 
 def status_row(identity: str, before: Configuration, after: Configuration | None) -> Row:
@@ -146,6 +152,7 @@ def near_exact_row(row: Row, before: SideFigure, after: SideFigure, *, tolerance
         smallest_detectable=max(tolerance, spread),
         verdict=verdict,
         reason=reason,
+        doubt="looks slower" if verdict == "ambiguous" else None,
     )
 
 
@@ -162,9 +169,9 @@ def changed_operators(before: Mapping[str, int], after: Mapping[str, int]) -> st
 
 def time_row(row: Row, ratio: Ratio, *, is_identical: bool, tolerance: float) -> Row:
     """Return a row with the ratio of its times and the verdict, which is ``same`` for identical figures."""
-    verdict, reason = _time_verdict(ratio, tolerance=tolerance, num_processes=row.num_processes)
+    verdict, doubt, reason = _time_verdict(ratio, tolerance=tolerance, num_processes=row.num_processes)
     if is_identical:
-        verdict, reason = "same", "identical"
+        verdict, doubt, reason = "same", None, "identical"
     return replace(
         row,
         ratio=ratio.value,
@@ -172,34 +179,40 @@ def time_row(row: Row, ratio: Ratio, *, is_identical: bool, tolerance: float) ->
         smallest_detectable=ratio.smallest_detectable(tolerance),
         verdict=verdict,
         reason=reason,
+        doubt=doubt,
     )
 
 
-def _time_verdict(ratio: Ratio, *, tolerance: float, num_processes: tuple[int, int]) -> tuple[Verdict, str]:
-    """Return the verdict on a ratio of times, and the reason.
+def _time_verdict(
+    ratio: Ratio, *, tolerance: float, num_processes: tuple[int, int]
+) -> tuple[Verdict, Doubt | None, str]:
+    """Return the verdict on a ratio of times, the doubt about it, and the reason.
 
-    Worse: the interval excludes 1 and the estimate is at least the tolerance; better: the same on the other side. Same:
-    there is no slowdown of the tolerance, because the interval ends below it or is narrow enough to have shown one.
-    Ambiguous: all other cases.
+    Worse: the estimate is at least the tolerance, and exceeds 1 by more than the noise explains; better: the inverse.
+    Same: a slowdown of the tolerance could have been seen, and was not. Ambiguous: all other cases.
     """
     limit = math.log1p(tolerance)
-    if ratio.interval is None or ratio.half_width is None:
+    if ratio.interval is None or ratio.half_width is None or ratio.one_sided is None:
         return (
             "ambiguous",
+            "noise",
             "one process on each side: the spread between processes is unknown; measure with --replicates",
         )
     low, high = ratio.interval
     text = f"{_change(ratio.value)} ({_change(low)} to {_change(high)})"
     if ratio.is_slower(tolerance):
-        return "worse", f"slower: {text}"
-    if high < 1 and ratio.log.value <= -limit:
-        return "better", f"faster: {text}"
-    if high < 1 + tolerance or (ratio.half_width <= limit and ratio.log.value < limit):
-        return "same", f"no slowdown of {_share(tolerance)}: {text}"
-    # The half-width falls with the square root of the number of processes.
-    needed = math.ceil(min(num_processes) * (ratio.half_width / limit) ** 2)
+        return "worse", None, f"slower: {text}"
+    if ratio.is_faster(tolerance):
+        return "better", None, f"faster: {text}"
+    if ratio.looks_slower(tolerance):
+        return "ambiguous", "sweeps", f"slower than its processes explain: {text}, but perhaps not than sweeps differ"
+    if ratio.is_no_slower(tolerance):
+        return "same", None, f"no slowdown of {_share(tolerance)}: {text}"
+    # The margin falls with the square root of the number of processes.
+    needed = math.ceil(min(num_processes) * (ratio.one_sided / limit) ** 2)
     more = f"; about {needed:,} processes a side would decide it" if needed > min(num_processes) else ""
-    return "ambiguous", f"noise exceeds the tolerance of {_share(tolerance)}: {text}{more}"
+    reason = f"noise exceeds the tolerance of {_share(tolerance)}: {text}{more}"
+    return "ambiguous", "looks slower" if ratio.log.value >= limit else "noise", reason
 
 
 def _change(ratio: float) -> str:

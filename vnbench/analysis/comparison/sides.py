@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vnbench.analysis.comparison.metrics import COMPARED
+from vnbench.analysis.comparison.sweep_spread import Level
 from vnbench.analysis.trials.process import why_not_timed
 from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.records.machine_keys import SPEED_KEYS, fact_text
@@ -32,7 +33,9 @@ class SideFigure:
     num_processes: int
     """Number of processes."""
     log_variance: float | None
-    """Variance of the logarithm between processes; None below two processes."""
+    """Variance of the logarithm between processes of a sweep; None if no sweep has two."""
+    dof: int
+    """Degrees of freedom of ``log_variance``: processes minus sweeps."""
     smallest: float
     """Smallest value of a process."""
     largest: float
@@ -73,41 +76,75 @@ class Side:
     """One line for each thing that could not be read. A comparison with notes never passes."""
     about: str = ""
     """Origin of the side in a few words; not compared."""
+    levels: Sequence[Level] = ()
+    """Times of its sweeps, and of those of its history, by level: between sweeps of a level nothing changed."""
+    num_sweeps: int = 1
+    """Sweeps that its figures are made of."""
 
 
-def side_of(records: Sequence[TrialRecord], *, notes: Sequence[str] = ()) -> Side:
-    """Return the side that the records make. Figures that are not positive finite numbers are left out and noted."""
+def side_of(*sweeps: Sequence[TrialRecord], notes: Sequence[str] = ()) -> Side:
+    """Return the side that the records of one or several sweeps make.
+
+    Figures that are not positive finite numbers are left out and noted. A trial counts once in each sweep.
+    """
+    records = [record for sweep in sweeps for record in sweep]
     unread = list(notes)
-    unread += _repeated(records)
-    by_spec: dict[str, list[TrialRecord]] = {}
-    for record in latest_attempts(records):
-        by_spec.setdefault(record.spec_id, []).append(record)
+    unread += _repeated(sweeps)
+    by_spec: dict[str, dict[str, list[TrialRecord]]] = {}
+    for sweep in sweeps:
+        begun = min((record.started_at for record in sweep), default="")
+        for record in latest_attempts(sweep):
+            by_spec.setdefault(record.spec_id, {}).setdefault(begun, []).append(record)
+    level: dict[str, dict[str, tuple[float, int]]] = {}
+    configurations = {spec_id: _configuration(found, unread, level) for spec_id, found in by_spec.items()}
     return Side(
         keys=_keys(records),
-        configurations={spec_id: _configuration(found, unread) for spec_id, found in by_spec.items()},
+        configurations=configurations,
         notes=tuple(unread),
-        about=_about(records),
+        about=_about(records, num_sweeps=len(sweeps)),
+        levels=(level,) if level else (),
+        num_sweeps=max(1, len(level)),
     )
 
 
 def figure_of(values: Iterable[float], *, metric: Metric) -> SideFigure:
-    """Return the figure of the processes' values, which must be positive and finite.
+    """Return the figure of the values of one sweep's processes, which must be positive and finite.
 
     Raises:
         ValueError: there are no values.
     """
-    ordered = tuple(sorted(values))
+    return figure_of_sweeps([tuple(values)], metric=metric)
+
+
+def figure_of_sweeps(sweeps: Sequence[Sequence[float]], *, metric: Metric) -> SideFigure:
+    """Return the figure of the values of several sweeps' processes, which must be positive and finite.
+
+    Where each sweep has one process, it stands for the process.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    ordered = tuple(sorted(value for sweep in sweeps for value in sweep))
     if not ordered:
         raise ValueError("a figure needs at least one process")
-    logs = [math.log(value) for value in ordered]
+    if max(map(len, sweeps)) == 1:
+        sweeps = [ordered]
+    repeated = [[math.log(value) for value in sweep] for sweep in sweeps if len(sweep) > 1]
+    dof = sum(len(logs) - 1 for logs in repeated)
+    square = math.fsum((len(logs) - 1) * statistics.variance(logs) for logs in repeated)
     return SideFigure(
-        value=math.exp(statistics.fmean(logs)) if metric == "time" else ordered[-1],
+        value=_geometric_mean(ordered) if metric == "time" else ordered[-1],
         num_processes=len(ordered),
-        log_variance=statistics.variance(logs) if len(logs) > 1 else None,
+        log_variance=square / dof if dof else None,
+        dof=dof,
         smallest=ordered[0],
         largest=ordered[-1],
         values=ordered,
     )
+
+
+def _geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, values)))
 
 
 def figures_of(record: TrialRecord, *, notes: list[str]) -> dict[Metric, float]:
@@ -128,45 +165,64 @@ def _keys(records: Iterable[TrialRecord]) -> dict[str, tuple[str, ...]]:
     return {"schema": (str(SCHEMA_VERSION),)} | {key: tuple(sorted(values)) for key, values in found.items()}
 
 
-def _about(records: Sequence[TrialRecord]) -> str:
+def _about(records: Sequence[TrialRecord], *, num_sweeps: int) -> str:
     revisions = sorted({str(found) for record in records if (found := record.environment.get("revision"))})
     dates = sorted({record.started_at[:10] for record in records})
     when = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else ""
-    number = count(len(records), "trial")
+    number = count(len(records), "trial") + (f" of {num_sweeps} sweeps" if num_sweeps > 1 else "")
     return ", ".join(filter(None, (f"revision {', '.join(revisions)}" if revisions else "", when, number)))
 
 
-def _repeated(records: Iterable[TrialRecord]) -> list[str]:
-    """Return a note for every trial that occurs twice: counted as two processes it would give false certainty."""
-    seen: set[str] = set()
+def _repeated(sweeps: Iterable[Sequence[TrialRecord]]) -> list[str]:
+    """Return a note for every trial that occurs twice: counted as two processes it would give false certainty.
+
+    Sweeps of one definition have the same trials; those that began at the same moment are copies.
+    """
+    seen: set[tuple[str, str]] = set()
     twice: dict[str, None] = {}
-    for record in records:
-        if record.trial_id in seen:
-            twice[record.trial_id] = None
-        seen.add(record.trial_id)
+    for sweep in sweeps:
+        own: set[str] = set()
+        for record in sweep:
+            if record.trial_id in own or (record.trial_id, record.started_at) in seen:
+                twice[record.trial_id] = None
+            own.add(record.trial_id)
+        seen.update((record.trial_id, record.started_at) for record in sweep)
     return [f"trial {trial} occurs more than once" for trial in twice]
 
 
-def _configuration(records: Sequence[TrialRecord], notes: list[str]) -> Configuration:
+def _configuration(
+    sweeps: Mapping[str, Sequence[TrialRecord]], notes: list[str], level: dict[str, dict[str, tuple[float, int]]]
+) -> Configuration:
+    """Return the configuration that the records of some sweeps make, and add its times by sweep to ``level``.
+
+    Sweeps are named by the moment at which they began.
+    """
+    records = [record for sweep in sweeps.values() for record in sweep]
     statuses: dict[Status, int] = {}
-    values: dict[Metric, list[float]] = {}
+    values: dict[Metric, list[list[float]]] = {}
     why_no_time: str | None = None
-    for record in records:
-        statuses[record.status] = statuses.get(record.status, 0) + 1
-        if record.status != "ok":
-            continue
-        for metric, value in figures_of(record, notes=notes).items():
-            values.setdefault(metric, []).append(value)
-        if record.kind not in ("memory", "forecast") and "time" not in values:
-            why_no_time = why_no_time or _why_no_time(record)
+    for begun, sweep in sweeps.items():
+        own: dict[Metric, list[float]] = {}
+        for record in sweep:
+            statuses[record.status] = statuses.get(record.status, 0) + 1
+            if record.status != "ok":
+                continue
+            for metric, value in figures_of(record, notes=notes).items():
+                own.setdefault(metric, []).append(value)
+            if record.kind not in ("memory", "forecast") and "time" not in own:
+                why_no_time = why_no_time or _why_no_time(record)
+        for metric, found in own.items():
+            values.setdefault(metric, []).append(found)
+        if "time" in own:
+            level.setdefault(begun, {})[sweep[0].spec_id] = (_geometric_mean(own["time"]), len(own["time"]))
     failed = next((record for record in records if record.status != "ok"), None)
     return Configuration(
         name=records[0].spec_id,
         spec=records[0].spec,
         statuses=statuses,
         cause=None if failed is None else failed.cause.message if failed.cause else "no cause recorded",
-        figures={metric: figure_of(found, metric=metric) for metric, found in values.items()},
-        why_no_time=why_no_time,
+        figures={metric: figure_of_sweeps(found, metric=metric) for metric, found in values.items()},
+        why_no_time=None if "time" in values else why_no_time,
         operators=next((record.card.operators for record in records if record.card is not None), {}),
     )
 

@@ -1,7 +1,8 @@
 """Baseline files: what a team has agreed to compare with, small enough to review in a pull request.
 
 One JSON document with a part per device. Figures are rounded, and an update leaves every figure as it is that the
-candidate does not change beyond its tolerance, so that noise makes no difference in the file.
+candidate does not change beyond its tolerance, so that noise makes no difference in it. What an update always adds are
+the times of its sweep: the history tells how far whole sweeps differ when nothing changed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,8 @@ from typing import Any
 
 from vnbench.analysis.comparison.compare import Comparison
 from vnbench.analysis.comparison.metrics import COMPARED
-from vnbench.analysis.comparison.sides import LARGEST, Configuration, Side, SideFigure
+from vnbench.analysis.comparison.sides import LARGEST, SMALLEST, Configuration, Side, SideFigure
+from vnbench.analysis.comparison.sweep_spread import Level
 from vnbench.errors import InputError
 from vnbench.records.readings import METRICS, Metric
 from vnbench.records.record import STATUSES
@@ -27,6 +30,15 @@ FORMAT = "vnbench baseline"
 VERSION = 1
 
 SPREAD_DIGITS = 2
+
+SWEEP_DIGITS = 6
+"""Of the times in a history, between which a spread of 0.1 % has to show."""
+
+SPREAD_PAIR = re.compile(r"\[\s+([\d.e+-]+),\s+(\d+)\s+\]")
+"""A time and its processes, which stand on one line."""
+
+MAX_SWEEPS = 20
+"""Sweeps that a history keeps, the last ones."""
 
 MAX_SPREAD, MAX_PROCESSES = 10.0, 1_000_000
 """More than these nobody has measured: somebody wrote them."""
@@ -72,6 +84,7 @@ def write_baseline(path: Path, sides: Mapping[str, Side]) -> None:
         "devices": {name: _side_json(side) for name, side in sorted(sides.items())},
     }
     text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    text = SPREAD_PAIR.sub(r"[\1, \2]", text)
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,11 +102,13 @@ def updated(before: Side | None, candidate: Side, comparison: Comparison) -> Sid
     """Return the side that a baseline file holds after an update from a candidate.
 
     A figure that the comparison did not find better, worse or missing stays as it is. Configurations that the candidate
-    does not have stay too; where the keys differ, nothing does.
+    does not have stay too; where the keys differ, nothing does. The candidate's sweeps join the history; where a time
+    changed, they begin a new level of it.
     """
     if before is None or comparison.differing:
         return candidate
     changed = {(row.spec_id, row.metric) for row in comparison.rows if row.verdict in ("better", "worse", "missing")}
+    is_new_level = any(row.metric == "time" and row.verdict in ("better", "worse") for row in comparison.rows)
     found = dict(before.configurations)
     for identity, new in candidate.configurations.items():
         old = before.configurations.get(identity)
@@ -108,7 +123,25 @@ def updated(before: Side | None, candidate: Side, comparison: Comparison) -> Sid
             statuses=old.statuses if is_same else new.statuses,
             cause=old.cause if is_same else new.cause,
         )
-    return replace(before, configurations=found)
+    return replace(
+        before,
+        configurations=found,
+        levels=_joined(before.levels, candidate.levels, is_new_level=is_new_level),
+        num_sweeps=min(before.num_sweeps, candidate.num_sweeps) if is_new_level else before.num_sweeps,
+    )
+
+
+def _joined(before: Sequence[Level], new: Sequence[Level], *, is_new_level: bool) -> tuple[Level, ...]:
+    """Return the levels of a history with those of a candidate, and of all sweeps the last MAX_SWEEPS."""
+    levels = [dict(level) for level in before]
+    for level in new:
+        if is_new_level or not levels:
+            levels.append({})
+        known = {name for old in before for name in old}
+        levels[-1].update({name: sweep for name, sweep in level.items() if name not in known})
+    kept = sorted({name for level in levels for name in level})[-MAX_SWEEPS:]
+    shortened = [{name: sweep for name, sweep in level.items() if name in kept} for level in levels]
+    return tuple(level for level in shortened if level)
 
 
 def _side(part: Mapping[str, Any]) -> Side:
@@ -117,7 +150,28 @@ def _side(part: Mapping[str, Any]) -> Side:
         configurations={
             str(identity): _configuration(str(identity), values) for identity, values in part["configurations"].items()
         },
+        levels=tuple(
+            {
+                str(name): {str(row): _sweep_time(time) for row, time in sweep.items()}
+                for name, sweep in sorted(level.items())
+            }
+            for level in part.get("sweeps", ())
+        ),
+        num_sweeps=_whole(part.get("num_sweeps", 1), least=1),
     )
+
+
+def _sweep_time(values: Sequence[Any]) -> tuple[float, int]:
+    value, processes = float(values[0]), _whole(values[1], least=1)
+    if not SMALLEST < value < LARGEST:
+        raise ValueError(f"{value} is no time")
+    return value, processes
+
+
+def _whole(value: Any, *, least: int) -> int:
+    if type(value) is not int or not least <= value <= MAX_PROCESSES:
+        raise ValueError(f"{value!r} is no number of processes or sweeps")
+    return value
 
 
 def _configuration(identity: str, values: Mapping[str, Any]) -> Configuration:
@@ -142,19 +196,27 @@ def _figure(values: Mapping[str, Any]) -> SideFigure:
     is_spread = spread is None or (type(spread) in (int, float) and 0 <= spread < MAX_SPREAD)
     if not (0 < low <= value <= high < LARGEST) or not 1 <= count <= MAX_PROCESSES or not is_spread:
         raise ValueError(f"{dict(values)} is no figure")
+    dof = _whole(values.get("degrees_of_freedom", count - 1), least=0)
     return SideFigure(
         value=value,
         num_processes=count,
         # What agrees to the last digit has no spread, where there was more than one process to have any.
-        log_variance=None if count < 2 else float(spread or 0.0) ** 2,
+        log_variance=None if dof < 1 else float(spread or 0.0) ** 2,
+        dof=dof,
         smallest=low,
         largest=high,
     )
 
 
 def _side_json(side: Side) -> dict[str, Any]:
+    history = [
+        {name: {row: _sweep_time_json(*time) for row, time in sweep.items()} for name, sweep in level.items()}
+        for level in side.levels
+    ]
     return {
         "keys": {key: list(values) for key, values in side.keys.items()},
+        **({"sweeps": history} if history else {}),
+        **({"num_sweeps": side.num_sweeps} if side.num_sweeps > 1 else {}),
         "configurations": {
             identity: {
                 "spec": None if configuration.spec is None else configuration.spec.canonical(),
@@ -170,6 +232,10 @@ def _side_json(side: Side) -> dict[str, Any]:
     }
 
 
+def _sweep_time_json(value: float, processes: int) -> list[float]:
+    return [float(f"{value:.{SWEEP_DIGITS}g}"), processes]
+
+
 def _figure_json(figure: SideFigure, *, metric: Metric) -> dict[str, Any]:
     digits = COMPARED[metric].digits
 
@@ -180,6 +246,8 @@ def _figure_json(figure: SideFigure, *, metric: Metric) -> dict[str, Any]:
     found: dict[str, Any] = {"value": value, "processes": figure.num_processes}
     if low != high:
         found |= {"smallest": min(value, low), "largest": max(value, high)}
+    if figure.dof != figure.num_processes - 1:
+        found["degrees_of_freedom"] = figure.dof
     if figure.log_variance:
         found["spread"] = float(f"{math.sqrt(figure.log_variance):.{SPREAD_DIGITS}g}")
     return found

@@ -38,8 +38,8 @@ class GateOptions:
     """Changes for the worse that are allowed."""
     metrics: Collection[Metric] = METRICS
     """What is compared."""
-    sweep_spread: float = 0.0
-    """Relative standard deviation between whole sweeps on this machine, as a calibration tells it."""
+    sweep_spread: float | None = None
+    """Relative standard deviation between whole sweeps on this machine; None to find it in the sweeps."""
     on_undecided: OnUndecided = "fail"
     """Whether noise that leaves the gate undecided fails it."""
     junit: Path | None = None

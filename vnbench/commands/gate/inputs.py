@@ -27,15 +27,15 @@ MAX_DOCUMENT_BYTES = 256 * 2**20
 """Longest JSON document that is read; pytest-benchmark's with all rounds of a hundred benchmarks have 20 MB."""
 
 
-def load_records(path: Path) -> tuple[tuple[TrialRecord, ...], tuple[str, ...]]:
-    """Return the records of a results file, of all in a folder or of a pattern, and what could not be read of them.
+def load_sweeps(path: Path) -> tuple[tuple[tuple[TrialRecord, ...], ...], tuple[str, ...]]:
+    """Return the records of a results file, or of each in a folder or of a pattern, and what could not be read of them.
 
     Raises:
         InputError: a file cannot be read, or there is none.
     """
     loaded = load_each(results_files([path]))
     return (
-        tuple(record for part in loaded for record in part.records),
+        tuple(part.records for part in loaded if part.records),
         tuple(note for part in loaded for note in part.notes),
     )
 
@@ -52,14 +52,14 @@ def load_candidate(path: Path) -> Side:
         _refuse_baseline(documents, path)
         about = str(files[0].relative_to(path)) if path in files[0].parent.parents else ""
         return replace(side_of_benchmarks(documents, path=path), about=about)
-    records, notes = load_records(path)
-    if not records:
+    sweeps, notes = load_sweeps(path)
+    if not sweeps:
         raise InputError(
             str(path),
             allowed=f"there is no record in it{f' ({notes[0]})' if notes else ''}",
             remedy="name the records of a sweep",
         )
-    return side_of(records, notes=notes)
+    return side_of(*sweeps, notes=notes)
 
 
 def load_baseline(path: Path, *, candidate: Side, metrics: Collection[Metric]) -> Side:

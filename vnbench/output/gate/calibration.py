@@ -27,13 +27,9 @@ def calibration_lines(found: Calibration, *, num_sweeps: int) -> Sequence[str]:
         )
     else:
         lines.append(
-            f"Whole sweeps differ by {_percent(found.sweep_spread)} beyond that. Compared in pairs as they are, "
-            f"{found.num_sweep_alarms} of {count(found.num_sweep_pairs, 'pair')} gave a false alarm"
-            + (
-                f"; write --sweep-spread {_percent(found.sweep_spread).replace(' ', '')}."
-                if found.sweep_spread
-                else "."
-            )
+            f"Whole sweeps differ by {_percent(found.sweep_spread)} beyond that. Taken for alike, "
+            f"{found.num_sweep_alarms} of {count(found.num_sweep_pairs, 'pair')} would give a false alarm; the gate "
+            "finds this spread in a side of several sweeps or a baseline's history, or --sweep-spread tells it."
         )
     if found.processes_all_rows is None:
         lines.append(

@@ -20,6 +20,7 @@ from vnbench.output.gate.words import (
     headline,
     interval,
     names_of,
+    sweep_line,
 )
 from vnbench.output.view import Column, View
 from vnbench.units import count
@@ -39,7 +40,8 @@ def gate_table(comparison: Comparison, *, about: tuple[str, str]) -> RenderableT
     lines += [
         f"{names[row.spec_id]}, {row.metric}: {row.reason}" for row in shown if row.verdict in ("worse", "missing")
     ]
-    lines += blunt_lines(comparison.rows)
+    lines += blunt_lines(comparison.rows, names)
+    lines += filter(None, [sweep_line(comparison)])
     lines += [f"baseline: {about[0]}", f"candidate: {about[1]}"]
     last = Text("\n".join([*advice(comparison), headline(comparison)]))
     if not comparison.rows:

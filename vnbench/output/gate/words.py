@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from vnbench.analysis.comparison.compare import Comparison
 from vnbench.analysis.comparison.metrics import COMPARED
 from vnbench.analysis.comparison.rows import ALL_ROWS, VERDICTS, Row, Verdict
+from vnbench.analysis.comparison.sweep_spread import ASSUMED_SPREAD
 from vnbench.output.words.levers import describe, kind_told, varying, worth_naming
 from vnbench.output.words.numbers import MISSING, significant
 from vnbench.records.readings import Metric
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.units import count, format_bytes, format_percent
+from vnbench.units import count, format_bytes
 
 HOW_IT_DECIDES = (
-    "Time is worse when the interval of its ratio, corrected for the number of rows, excludes 1 and the estimate "
-    "reaches the tolerance. One process is one observation, however many steps it has. The geometric mean over all "
-    "configurations is a row of its own. Memory, padding and counts hardly differ between processes and are compared "
-    "directly. Times of training and loading are per megapixel of valid pixels, those of computing per step. "
-    "detects: the smallest slowdown that would be found in 95 % of cases. A row whose noise exceeds its tolerance is "
-    "ambiguous, and a missing row never passes: either leaves the gate undecided."
+    "Time is worse when its ratio reaches the tolerance and exceeds 1 by more than its noise explains, that of "
+    "processes and that of whole sweeps: at most 1 % of comparisons of equals find any row worse. One process is one "
+    "observation, however many steps it has. The geometric mean over all configurations is a row of its own, and "
+    "decides: the gate passes if that row could have seen a slowdown of the tolerance. A single row whose noise "
+    "exceeds the tolerance is ambiguous and does not hinder that, unless it is slower than its processes explain. "
+    "Memory, padding and counts hardly differ between processes and are compared directly. A missing row never passes. "
+    "Times of training and loading are per megapixel of valid pixels, those of computing per step. detects: the "
+    "smallest slowdown that would show in 95 % of cases."
 )
 """Stands under every table of a gate."""
 
@@ -44,8 +48,8 @@ def names_of(rows: Iterable[Row]) -> Mapping[str, str]:
     return {one: f"{name} ({one})" if name in repeated else name for one, name in found.items()}
 
 
-def blunt_lines(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return one line for all rows that one process on each side leaves ambiguous, and one for those too noisy."""
+def blunt_lines(rows: Sequence[Row], names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what ambiguous rows could have seen, with a line of its own for each that looks slower."""
     ambiguous = [row for row in rows if row.verdict == "ambiguous"]
     single = [row for row in ambiguous if row.metric == "time" and row.interval is None]
     blunt = [row for row in ambiguous if row not in single]
@@ -53,12 +57,33 @@ def blunt_lines(rows: Sequence[Row]) -> tuple[str, ...]:
     if single:
         lines.append(f"{count(len(single), 'row')} ambiguous: {single[0].reason}")
     if blunt:
-        change_seen = min(row.smallest_detectable or 0.0 for row in blunt)
-        lines.append(
-            f"{count(len(blunt), 'row')} ambiguous: their noise exceeds the tolerance; the least noisy could show a "
-            f"change of {significant(100 * change_seen, digits=2)} %"
-        )
+        seen = sorted(row.smallest_detectable or 0.0 for row in blunt)
+        span = " to ".join(dict.fromkeys(significant(100 * change, digits=2) for change in (seen[0], seen[-1])))
+        lines.append(f"{count(len(blunt), 'row')} ambiguous, too noisy for the tolerance; {span} % slower would show")
+    lines += [
+        f"{names[row.spec_id]}, {row.metric}, looks slower by {change(row.ratio)}"
+        + (", within its noise" if row.doubt == "looks slower" else ", beyond the noise of its processes")
+        for row in blunt
+        if row.doubt in ("looks slower", "sweeps")
+    ]
     return tuple(lines)
+
+
+def sweep_line(comparison: Comparison) -> str | None:
+    """Return what is known of the noise between whole sweeps; None where no times were compared in sweeps."""
+    sweeps = comparison.sweeps
+    if sweeps is None or (sweeps.dof == math.inf and sweeps.mean == 0):
+        return None
+    spread = f"{significant(100 * sweeps.mean, digits=2)} %"
+    if sweeps.dof == math.inf:
+        return f"Whole sweeps are taken to differ by {spread}, as --sweep-spread says."
+    if sweeps.is_known:
+        return f"Whole sweeps of one revision differ by {spread} here ({sweeps.dof:.0f} degrees of freedom)."
+    return (
+        "Too few sweeps of one revision to tell a change from a sweep that was slow as a whole; they are taken to "
+        f"differ by {significant(100 * ASSUMED_SPREAD, digits=2)} %. A folder of several sweeps a side shows how far "
+        "they do, and so does the history of a baseline file, to which every --update adds."
+    )
 
 
 def figure(value: float | None, *, metric: Metric) -> str:
@@ -113,15 +138,14 @@ def advice(comparison: Comparison) -> tuple[str, ...]:
         lines.append(
             "better by more than the tolerance: write it into the baseline with --update, or its loss goes unnoticed"
         )
-    if any(row.verdict == "worse" and row.metric == "time" for row in comparison.rows) and not comparison.is_in_turn:
+    if any(row.doubt == "sweeps" for row in comparison.rows):
         lines.append(
-            f"slower, if whole sweeps differ by {format_percent(comparison.sweep_spread)} as assumed: a machine that "
-            "was slow for an hour looks the same; measure both sides in turn (--rerun), or give --sweep-spread (gate "
-            "--calibrate measures it)"
+            "slower, or measured in a slow hour: measure both sides in turn (--against REV, or --rerun), which tells "
+            "them apart"
         )
-    if any(row.verdict == "ambiguous" for row in comparison.rows):
+    elif any(row.verdict == "ambiguous" and comparison.is_hindrance(row) for row in comparison.rows):
         lines.append(
-            "ambiguous: measure in more processes (sweep --replicates N), or let --rerun do so; "
-            "gate --calibrate tells how many this machine needs"
+            "ambiguous: measure in more processes (sweep --replicates N), or both sides in turn (--against REV); "
+            "gate --calibrate tells how many processes this machine needs"
         )
     return tuple(lines)
