@@ -164,3 +164,11 @@ def test_a_plan_refuses_a_size_for_a_card_and_a_card_that_records_lack(
     path.write_text(factory.forecast_record().to_json() + "\n", encoding="utf-8")
     assert run(["plan", str(path), "--card", "l4", "--examples", "50", "--epochs", "2"]) == 2
     assert "holds forecasts for H200; write --card H200" in capsys.readouterr().err
+
+
+@pytest.mark.processes
+def test_a_card_that_is_named_twice_is_forecast_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = [*SMALL[:-1], "1", "--card", "24.0GiB,h200,24GiB,H200", "--out", str(tmp_path / "forecast.jsonl")]
+    assert run(["forecast", *asked, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [(one["card"], one["spec"]["card"]) for one in answer["cards"]] == [("24.0GiB", "24GiB"), ("h200", "H200")]

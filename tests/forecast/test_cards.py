@@ -69,6 +69,23 @@ def test_a_size_is_a_card_of_which_the_context_is_taken_away() -> None:
     assert card.usable_bytes == (24 * GIB - CONTEXT_BYTES[1], 24 * GIB - CONTEXT_BYTES[0])
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("24.0GiB", "24GiB"),
+        (" 24 GiB", "24GiB"),
+        ("24576MiB", "24GiB"),
+        ("23.70GiB", "23.7GiB"),
+        ("1.5TiB", "1.5TiB"),
+        ("1073741825B", "1073741825B"),
+    ],
+)
+def test_a_size_is_one_card_however_it_is_written(text: str, name: str) -> None:
+    card = parse_card(text, "--card")
+    assert card.name == name
+    assert parse_card(card.name, "--card") == card
+
+
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 def test_every_figure_of_a_card_is_plausible_and_has_a_source(card: Card) -> None:
     assert card.bandwidth is not None

@@ -18,7 +18,7 @@ from vnbench.meant import closest
 from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.words import Precision
 from vnbench.texts import check_regular, decoded
-from vnbench.units import format_bytes, parse_bytes
+from vnbench.units import BYTES_PER_UNIT, format_bytes, parse_bytes
 
 MIB, GIB = 2**20, 2**30
 
@@ -31,6 +31,9 @@ CONTEXT_BYTES = (300 * MIB, 800 * MIB)
 About 300 to 400 MB are told of torch with lazy loading (pytorch/pytorch#107667 and #109888), 256 MiB of an RTX 3090
 (invoke-ai/InvokeAI#9413). No source settles the high end, which has to hold the kernels of a training step as well.
 """
+
+MAX_PLACES = 7
+"""Most decimal places of the size that stands for a card's name; another size is written in bytes."""
 
 CONTEXT_SOURCE = "https://github.com/pytorch/pytorch/issues/107667, https://github.com/pytorch/pytorch/issues/109888"
 
@@ -237,7 +240,8 @@ def parse_card(text: str, where: str, *, cards: Sequence[Card] = CARDS) -> Card:
         InputError: there is no such card, several are meant, or a size is below what a process takes for itself.
     """
     if re.fullmatch(r"\s*[\d.]+\s*[kmgt]?i?b\s*", text, re.IGNORECASE):
-        return _check_context(Card(name=text.strip(), total_bytes=parse_bytes(text, where)), where)
+        size = parse_bytes(text, where)
+        return _check_context(Card(name=_size_written(size), total_bytes=size), where)
     meant = () if "," in text else _words(text)
     found = [card for card in cards if _is_meant(meant, card)]
     if not found or len({card.total_bytes for card in found}) > 1:
@@ -349,6 +353,14 @@ def _check_context(card: Card, where: str) -> Card:
             remedy=f"write more than {most.replace(' ', '')}",
         )
     return card
+
+
+def _size_written(num_bytes: int) -> str:
+    """Return a size as ``parse_bytes`` reads it, the same for all ways to write it: ``24GiB`` for ``24576 MiB``."""
+    unit, factor = max((one for one in BYTES_PER_UNIT.items() if one[1] <= num_bytes), key=lambda one: one[1])
+    texts = (f"{num_bytes / factor:.{places}f}" for places in range(MAX_PLACES))
+    exact = next((text for text in texts if round(float(text) * factor) == num_bytes), None)
+    return f"{num_bytes}B" if exact is None else f"{exact}{unit}"
 
 
 def _words(name: str) -> tuple[str, ...]:
