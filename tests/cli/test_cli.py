@@ -162,6 +162,11 @@ def test_a_dry_run_lists_everything_and_writes_nothing(
     assert "TF32" in err
     assert "estimated time" in err
     assert "KiB" in err
+    assert run(arguments) == 0
+    out, err = capsys.readouterr()
+    assert len(re.findall(r"^\d+ x \w+", out, flags=re.M)) == len(numbers), "without --json the list is the output"
+    assert "estimated time" in out
+    assert [line for line in err.splitlines() if not line.startswith("Starting")] == []
     assert list(here.iterdir()) == []
     assert list(own_cache.rglob("*")) == before
 

@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,9 @@ def test_a_dry_run_names_the_configurations_and_writes_nothing(here: Path, capsy
     assert json.loads(out)["num_trials"] == 0
     # fp32, bf16 with either norm, each with and without checkpointing.
     assert "the largest micro-batch that fits, in 6 configurations" in err
+    assert run([*SMALL, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert len(re.findall("^    from memory: ", out, flags=re.M)) == 6, "without --json the list is the output"
     assert list(here.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 from record_factory import record_of
 
 from vnbench.commands.corpus import CorpusPlan, plan_corpus
-from vnbench.commands.sweep.probe import Settled, probe_of, settle
+from vnbench.commands.sweep.probe import Settled, estimate_sweep, probe_of, settle, workload_of
 from vnbench.records.probe_reading import ProbeReading, ProbeStep
 from vnbench.records.record import Cause, TrialRecord
 from vnbench.records.spec.precisions import PRECISIONS
@@ -18,6 +18,8 @@ from vnbench.records.task import TrialTask
 from vnbench.request.config import SweepConfig, complete
 from vnbench.request.reading import read_request
 from vnbench.sweep.design import Design, make_design
+from vnbench.sweep.estimate import TrialTimes
+from vnbench.sweep.loop import due_trials
 
 CPU: dict[str, Any] = {"device_type": "cpu", "num_cpus": 2}
 
@@ -183,3 +185,16 @@ def test_what_is_asked_for_stands_whatever_an_earlier_command_of_the_file_was_as
     assert run == []
     assert (again.config.subset_size, again.config.replicates) == (8, 6)
     assert again.config.axes["precision"] == ("bf16", "fp32"), "the precisions were chosen, and stay"
+
+
+def test_each_configuration_once_takes_what_comes_before_the_first_repeat() -> None:
+    of = config(replicates="3", time_budget="1h")
+    corpus = plan_corpus(of)
+    times = TrialTimes(workload=workload_of(corpus), pace=settled(of, reading(fp32=0.3))[0].pace)
+    due = due_trials(designer(corpus)(of).trials, records=(), retry=())
+    repeats = next(at for at, trial in enumerate(due) if trial.planned.replicate)
+    whole = estimate_sweep(corpus, due, times, elapsed_s=0.0)
+    assert whole.once_s == pytest.approx(estimate_sweep(corpus, due[:repeats], times, elapsed_s=0.0).total_s)
+    assert whole.least_s < whole.once_s < whole.total_s / 2
+    only_repeats = estimate_sweep(corpus, due[repeats:], times, elapsed_s=0.0)
+    assert only_repeats.once_s < only_repeats.least_s, "nothing is left to measure for the first time"

@@ -62,16 +62,18 @@ def test_a_dry_run_tells_what_each_trial_takes() -> None:
     assert all(", about " in line for line in told)
 
 
-def planned(*options: str, num_due: int = 2, budget_s: float | None = None, **parts: object) -> list[str]:
+def planned(
+    *options: str, num_due: int = 2, budget_s: float | None = None, once_s: float = 0.0, **parts: object
+) -> list[str]:
     flags = dict(zip(options[::2], options[1::2], strict=True))
     config = complete(read_request({"widths": "64:160", **flags}, config_path=None), environment=CPU)
     cells = candidate_cells(config)
     design = Design(**({"cells": cells, "left_out": (), "trials": (None,) * 2} | parts))  # type: ignore[arg-type]
-    estimate = SweepEstimate(total_s=400.0, least_s=20.0)
+    estimate = SweepEstimate(total_s=400.0, least_s=20.0, once_s=once_s)
     return list(plan_lines(design, config, num_due=num_due, out=OUT, estimate=estimate, budget_s=budget_s))
 
 
-def test_the_plan_says_what_is_measured_how_long_it_takes_and_when_the_budget_ends_it() -> None:
+def test_the_plan_says_what_is_measured_and_how_long_it_takes() -> None:
     axes = ("precision", "bf16,fp32", "norm-precision", "fp32", "checkpointing", "none", "num-workers", "0")
     whole = planned(*axes, "batch-size", "1,2", left_out=("batch 3: does not divide",))
     assert whole[0] == (
@@ -81,8 +83,16 @@ def test_the_plan_says_what_is_measured_how_long_it_takes_and_when_the_budget_en
     assert whole[1] == "estimated time: 6 min 40 s for 4 configurations in 2 trials"
     assert "left out: batch 3: does not divide" in whole
     assert whole[-1] == f"records: {OUT}"
-    assert planned(*axes, budget_s=300.0)[1].endswith("; the time budget ends it after 5 min")
     assert planned(*axes, num_due=0)[1].startswith("nothing is left to measure: ")
+
+
+def test_a_budget_that_ends_a_sweep_is_its_estimated_time_and_what_it_leaves_out_is_told() -> None:
+    repeats = planned(budget_s=300.0, once_s=200.0)
+    assert repeats[1].startswith("estimated time: 5 min, the time budget; without it 6 min 40 s for ")
+    assert repeats[1].endswith(". Each configuration is measured once first: only repeats are left out")
+    configurations = planned(budget_s=300.0, once_s=340.0)[1]
+    assert configurations.endswith(". Some configurations are left out: to measure each once takes 5 min 40 s")
+    assert not any("to fit" in line for line in (*repeats, configurations))
 
 
 def test_a_full_design_is_told_by_its_axes() -> None:
@@ -91,8 +101,9 @@ def test_a_full_design_is_told_by_its_axes() -> None:
 
 
 def test_what_a_cpu_sweep_chose_by_itself_is_told_with_the_options_that_choose_otherwise() -> None:
-    (why,) = (line for line in planned() if line.startswith("chosen to fit "))
-    assert why.startswith("chosen to fit 4 min 30 s (--time-budget): ")
+    (why,) = (line for line in planned() if line.startswith("chosen "))
+    assert why.startswith("chosen for this machine and --time-budget 4 min 30 s: ")
+    assert " at most 1 process per configuration" in why
     assert "--replicates 1 " in why
     assert not any(line.startswith("chosen") for line in planned("subset", "2"))
 

@@ -47,15 +47,24 @@ def plan_lines(
     already = f", {done} of them finished before" if done else ""
     trials = f"{count(len(design.cells), 'configuration')} in {count(len(design.trials), 'trial')}{already}"
     if num_due:
-        is_cut = budget_s is not None and estimate.total_s > budget_s
-        within = f"; the time budget ends it after {format_duration(budget_s)}" if budget_s and is_cut else ""
-        yield f"estimated time: {format_duration(estimate.total_s)} for {trials}{within}"
+        yield f"estimated time: {_estimated(estimate, budget_s, trials)}"
     else:
         yield f"nothing is left to measure: {trials}"
     yield from _why_lines(config)
     for line in design.left_out:
         yield f"left out: {line}"
     yield f"records: {out}"
+
+
+def _estimated(estimate: SweepEstimate, budget_s: float | None, trials: str) -> str:
+    """Return how long some trials take, and what the time budget leaves out of them."""
+    whole = f"{format_duration(estimate.total_s)} for {trials}"
+    if budget_s is None or estimate.total_s <= budget_s:
+        return whole
+    ends = f"{format_duration(budget_s)}, the time budget; without it {whole}"
+    if estimate.once_s <= budget_s:
+        return f"{ends}. Each configuration is measured once first: only repeats are left out"
+    return f"{ends}. Some configurations are left out: to measure each once takes {format_duration(estimate.once_s)}"
 
 
 def _measured(design: Design, config: SweepConfig) -> str:
@@ -99,9 +108,9 @@ def _why_lines(config: SweepConfig) -> Iterator[str]:
     """Yield what a sweep of this machine chose by itself, and which options choose otherwise."""
     if config.chooses_size and config.time_budget_s is not None:
         yield (
-            f"chosen to fit {format_duration(config.time_budget_s)} (--time-budget): "
+            f"chosen for this machine and --time-budget {format_duration(config.time_budget_s)}: "
             f"{count(config.subset_size, 'image')}, {count(config.max_epochs, 'epoch')}, "
-            f"{count(config.replicates, 'process')} per configuration (--subset {config.subset_size} "
+            f"at most {count(config.replicates, 'process')} per configuration (--subset {config.subset_size} "
             f"--max-epochs {config.max_epochs} --replicates {config.replicates} "
             f"--reference-runs {config.reference_runs}; any of these options fixes them all)"
         )

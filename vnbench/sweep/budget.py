@@ -25,6 +25,8 @@ class SweepEstimate:
     """Seconds until its end."""
     least_s: float
     """Seconds for the first timed trial and the report; 0 if nothing is left to do."""
+    once_s: float = 0.0
+    """Seconds until every configuration has been measured once; what comes later repeats."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

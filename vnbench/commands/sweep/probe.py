@@ -120,11 +120,13 @@ def estimate_sweep(
 ) -> SweepEstimate:
     """Return what a sweep will take of which ``elapsed_s`` have gone by: its images, the due trials, and the end."""
     specs = [trial.planned.spec for trial in due]
+    num_first = max((at + 1 for at, trial in enumerate(due) if trial.planned.replicate == 0), default=0)
     timed_s = [times.of(spec) for spec in specs if spec.kind != "memory"]
     first_s = min(timed_s, default=0.0)
     return SweepEstimate(
         total_s=_takes_s(corpus, specs, times, elapsed_s=elapsed_s),
         least_s=elapsed_s + _drawing_s(corpus, specs) + first_s + ENDING_S if specs else 0.0,
+        once_s=_takes_s(corpus, specs[:num_first], times, elapsed_s=elapsed_s),
     )
 
 

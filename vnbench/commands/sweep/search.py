@@ -98,12 +98,14 @@ def run_search_command(
     start = time.monotonic()
     bases = bases_of(config, corpus)
     check_own_models(bases)
-    say(console, device_line(config, environment))
-    say(console, f"searching: the largest micro-batch that fits, in {count(len(bases), 'configuration')}")
-    say(console, f"records: {out}")
+    # What a dry run tells is its output, unless the output is JSON.
+    listing = stdout_console() if dry_run and not as_json else console
+    say(listing, device_line(config, environment))
+    say(listing, f"searching: the largest micro-batch that fits, in {count(len(bases), 'configuration')}")
+    say(listing, f"records: {out}")
     if dry_run:
         for base in bases:
-            say(console, f"    from {describe_trial(base)}")
+            say(listing, f"    from {describe_trial(base)}")
         return SearchReport(out=out, statuses={}, searches=(), elapsed_s=time.monotonic() - start, is_dry_run=True)
 
     budget = Budget(total_s=config.time_budget_s, start=start)

@@ -20,7 +20,7 @@ from vnbench.commands.sweep.probe import Settled, estimate_sweep, settle, worklo
 from vnbench.commands.sweep.report import SweepReport, find_missing_kinds, print_tables, training_rows
 from vnbench.commands.sweep.run import SweepRun
 from vnbench.commands.sweep.search import SearchReport, run_search_command
-from vnbench.output.console import say, stderr_console
+from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.next_steps import next_steps
 from vnbench.output.plots.figures import Drawn, Subject, draw_figures
 from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
@@ -78,7 +78,9 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     design_of = designer(corpus, environment)
     check_own_models(trial.spec for trial in design_of(config).trials)
     if dry_run:
-        return _show_plan(config, corpus, environment, out, design_of=design_of, console=console, start=start)
+        # What a dry run tells is its output, unless the output is JSON.
+        listing = console if as_json else stdout_console()
+        return _show_plan(config, corpus, environment, out, design_of=design_of, console=listing, start=start)
 
     with gpu_lock(environment["device_uuid"]), ResultsFile(out, environment=environment) as results:
         _say_all(console, results.notes)
