@@ -14,6 +14,8 @@ import record_factory as factory
 
 from vnbench.cli.app import run
 from vnbench.records.store import ResultsFile, load_results
+from vnbench.request.own_model import read_own_model
+from vnbench.sweep.runner import probe_environment
 
 pytestmark = pytest.mark.processes
 
@@ -72,3 +74,22 @@ def test_without_out_each_corpus_has_a_file_of_its_own(here: Path, capsys: pytes
     outs = [told([*SMALL, *more, "--dry-run"], capsys)[0]["out"] for more in ([], ["--seed", "1"], [])]
     assert outs[0] == outs[2] != outs[1]
     assert all(Path(out).name.startswith("sweep-") for out in outs)
+
+
+def test_an_own_network_has_a_file_of_its_own_unless_its_records_lie_in_that_of_the_presets(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "def build(num_classes):\n    import torch\n    return torch.nn.Conv2d(1, num_classes, 1)\n"
+    (here / "net.py").write_text(text)
+    preset, own = (told([*SMALL, *more, "--dry-run"], capsys)[0]["out"] for more in ([], ["--model", "net.py:build"]))
+    assert Path(preset).parent == Path(own).parent
+    assert Path(own).name == Path(preset).name.replace("sweep-", "sweep-net-build-")
+    environment = probe_environment("cpu")
+    model_id = read_own_model("net.py:build", where="--model").model_id
+    corpus_id = Path(preset).stem.removeprefix("sweep-")
+    spec = factory.training_spec(model="net.py:build", model_id=model_id, corpus_id=corpus_id)
+    with ResultsFile(here / preset, environment=environment) as results:
+        results.append(factory.record_of(spec, environment=environment))
+    assert told([*SMALL, "--model", "net.py:build", "--dry-run"], capsys)[0]["out"] == preset
+    (here / "net.py").write_text(f"{text}# another\n")
+    assert told([*SMALL, "--model", "net.py:build", "--dry-run"], capsys)[0]["out"] == own

@@ -194,6 +194,12 @@ def test_records_go_to_a_folder_named_after_the_device_and_a_file_named_after_th
     assert default_out(CPU, corpus_id="def") == Path("results/cpu-some-cpu-2-0ghz/sweep-def.jsonl")
 
 
+def test_records_of_an_own_network_go_to_a_file_named_after_its_file_and_function() -> None:
+    assert default_out(CUDA, corpus_id="abc", own_model="nets/my_unet.py:build") == Path(
+        "results/nvidia-h200/sweep-my-unet-build-abc.jsonl"
+    )
+
+
 def test_a_floor_above_its_cap_is_refused_and_lifts_a_cap_that_nobody_gave() -> None:
     with pytest.raises(InputError, match="--max-steps 5: it is below --min-steps 9"):
         config(min_steps="9", max_steps="5")

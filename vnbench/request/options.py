@@ -474,7 +474,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         parse=path,
         metavar="FILE.jsonl",
         help="Results file; what it holds already is not measured again",
-        unset="by device and corpus",
+        unset="by device, own network and images",
         panel=RESULTS,
     ),
 )

@@ -1,4 +1,4 @@
-"""Where results go unless a sweep is told: a folder per device, a file per corpus."""
+"""Where results go unless a sweep is told: a folder per device, a file per corpus and network of a user's own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import Any
 
 
-def default_out(environment: Mapping[str, Any], *, corpus_id: str) -> Path:
-    """Return the results file of a corpus on the device that ``environment`` describes."""
-    return results_folder(environment) / f"sweep-{corpus_id}.jsonl"
+def default_out(environment: Mapping[str, Any], *, corpus_id: str, own_model: str | None = None) -> Path:
+    """Return the results file of a corpus on the device that ``environment`` describes.
+
+    The presets share one file; a network of a user's own, FILE.py:FUNCTION, has a file of its own.
+    """
+    name = corpus_id if own_model is None else f"{_network(own_model)}-{corpus_id}"
+    return results_folder(environment) / f"sweep-{name}.jsonl"
+
+
+def _network(own_model: str) -> str:
+    file, _, function = own_model.rpartition(":")
+    return slug(f"{Path(file).stem} {function}")
 
 
 def results_folder(environment: Mapping[str, Any]) -> Path:

@@ -27,7 +27,7 @@ from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_l
 from vnbench.output.words.commands import Options, network_of
 from vnbench.processes.locks import gpu_lock
 from vnbench.records.machine_keys import Environment
-from vnbench.records.placement import place_results
+from vnbench.records.placement import Placement, place_results
 from vnbench.records.record import STATUSES, TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import ResultsFile, load_results
@@ -64,11 +64,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     environment = probe_environment(request.device)
     config = complete(request, environment=environment)
     corpus = plan_corpus(config)
-    place = place_results(
-        config.out or default_out(environment, corpus_id=corpus.corpus_id),
-        environment=environment,
-        corpus_id=corpus.corpus_id,
-    )
+    place = _place(config, environment, corpus_id=corpus.corpus_id)
     out = place.path
     _say_all(console, (*corpus.notes, *place.notes))
     if config.find_max_batch:
@@ -160,6 +156,23 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     )
     _say_all(console, (*lines, *steps))
     return report
+
+
+def _place(config: SweepConfig, environment: Environment, *, corpus_id: str) -> Placement:
+    """Return where the records go.
+
+    A network of a user's own has a file of its own, unless an earlier sweep put its records into the presets' file.
+    """
+    place = place_results(
+        config.out or default_out(environment, corpus_id=corpus_id), environment=environment, corpus_id=corpus_id
+    )
+    if config.out is not None or config.model_id is None:
+        return place
+    known = load_results(place.path).records if place.path.is_file() else ()
+    if any(record.spec.model_id == config.model_id for record in known):
+        return place
+    own = default_out(environment, corpus_id=corpus_id, own_model=config.model)
+    return place_results(own, environment=environment, corpus_id=corpus_id)
 
 
 def designer(corpus: CorpusPlan, environment: Environment) -> Callable[[SweepConfig], Design]:
