@@ -175,7 +175,7 @@ def lever_table(
         f"| {told(recipe)} | {' | '.join(figures(cost))} | |",
     ]
     for lever in levers:
-        price = format_estimate(lever.price_s_per_gib, lever.price_half_width_s_per_gib)
+        price = format_estimate(lever.price_s_per_gib, lever.price_half_width_s_per_gib, is_difference=True)
         lines.append(f"| without {lever.lever} | {' | '.join(figures(lever.without))} | {price} |")
     search = next(search for search in searches if choice_of(search.spec) == recipe)
     return [

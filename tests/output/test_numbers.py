@@ -14,10 +14,7 @@ from vnbench.output.words.numbers import format_estimate, significant, supported
         (0.98, 0.0999, "0.98 ± 0.10"),
         (0.98, 0.16, "0.98 ± 0.16"),
         (5.0, 0.0, "5.00 ± 0"),
-        (0.0, 0.2, "0.0 ± 0.2"),
-        (-3.0, 40.0, "0 ± 40"),
-        (0.064, 0.3, "0.064 ± 0.3"),
-        (0.0643, 0.132, "0.064 ± 0.13"),
+        (0.064, 0.06, "0.064 ± 0.06"),
         (9.44, 4.0, "9.4 ± 4"),
         (12.6, 4.0, "13 ± 4"),
         (12.345, None, "12"),
@@ -31,6 +28,21 @@ def test_a_figure_has_no_more_digits_than_its_half_width_supports_and_never_fewe
 ) -> None:
     assert format_estimate(value, half_width) == text
     assert supported(value, half_width) == text.split(" ± ")[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "half_width", "text"),
+    [
+        (0.064, 0.3, "0.064 (0 to 0.4)"),
+        (0.0643, 0.132, "0.064 (0 to 0.20)"),
+        (12.0, 14.0, "12 (0 to 26)"),
+        (0.0, 0.2, "0 to 0.2"),
+        (-3.0, 40.0, "0 to 40"),
+    ],
+)
+def test_what_cannot_be_negative_has_no_interval_below_zero(value: float, half_width: float, text: str) -> None:
+    assert format_estimate(value, half_width) == text
+    assert "±" in format_estimate(value, half_width, is_difference=True)
 
 
 def test_a_difference_ends_where_its_half_width_does() -> None:

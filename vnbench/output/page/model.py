@@ -18,7 +18,7 @@ from vnbench.output.plots.figures import Drawn
 from vnbench.output.plots.style import NO_BREAK_SPACE
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, kind_told, varying, worth_naming
-from vnbench.output.words.numbers import significant
+from vnbench.output.words.numbers import format_estimate, significant
 from vnbench.output.words.row_notes import Row, row_notes
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.axes import COMPUTING_LEVERS
@@ -185,8 +185,8 @@ FIT: tuple[Column[FamilyFit], ...] = (
 
 
 def _milliseconds(seconds: float, half_width_s: float | None = None) -> str:
-    margin = "" if half_width_s is None else f" \N{PLUS-MINUS SIGN} {significant(1e3 * half_width_s, digits=2)}"
-    return f"{significant(1e3 * seconds)}{margin} ms".replace(" ", NO_BREAK_SPACE)
+    told = significant(1e3 * seconds) if half_width_s is None else format_estimate(1e3 * seconds, 1e3 * half_width_s)
+    return f"{told} ms".replace(" ", NO_BREAK_SPACE)
 
 
 def trial_rows(records: Sequence[TrialRecord]) -> tuple[TrialRow, ...]:

@@ -14,13 +14,19 @@ def format_estimate(value: float | None, half_width: float | None, *, is_differe
     """Return ``value ± half_width`` with no more digits than the half-width supports.
 
     The half-width keeps one significant digit, two if the first is a 1, and the value ends at the same place, but a
-    positive one never before its own second significant digit: 0.064 ± 0.3, not 0.1 ± 0.3. A difference, which may be
+    positive one never before its own second significant digit: 9.4 ± 4, not 9 ± 4. A difference, which may be
     none, has no such digit. Without a half-width the value keeps two significant digits; without a value the answer is
     MISSING.
+
+    What is no difference cannot be negative: an interval that reaches below zero is told by its ends, 0.064 (0 to 0.4),
+    and without a value that is not positive, 0 to 0.2.
     """
     text = supported(value, half_width, is_difference=is_difference)
     if value is None or half_width is None:
         return text
+    if not is_difference and value - half_width < 0 <= value + half_width:
+        ends = f"0 to {fixed(value + half_width, decimals=_decimals(half_width))}"
+        return f"{text} ({ends})" if value > 0 else ends
     return f"{text} ± {fixed(half_width, decimals=_decimals(half_width)) if half_width else 0}"
 
 
