@@ -139,7 +139,7 @@ def test_what_cuda_refuses_under_autocast_is_refused() -> None:
     with (
         cuda_autocast(),
         torch.autocast("cpu", dtype=torch.bfloat16),
-        pytest.raises(NotImplementedError, match="binary_cross_entropy_with_logits"),
+        pytest.raises(RuntimeError, match="binary_cross_entropy_with_logits"),
     ):
         F.binary_cross_entropy(torch.rand(2), torch.rand(2))
 
@@ -150,6 +150,6 @@ def test_an_operator_of_which_nothing_is_known_is_refused_when_it_is_called(monk
         torch.ones(2).exp()  # without autocast there is no rule to know
         with (
             torch.autocast("cpu", dtype=torch.bfloat16),
-            pytest.raises(NotImplementedError, match="autocast does to exp on CUDA is not known"),
+            pytest.raises(NotImplementedError, match="autocast does to aten"),
         ):
             torch.ones(2).exp()

@@ -274,15 +274,41 @@ def recurrent(*, num_classes):
 
 @pytest.mark.parametrize(
     ("function", "source", "told"),
-    [("reads", READS, "aten._local_scalar_dense"), ("recurrent", RECURRENT, "a recurrent layer runs in cuDNN on CUDA")],
+    [
+        ("reads", READS, "network.py:12, in forward: it reads values (aten._local_scalar_dense.default)"),
+        ("recurrent", RECURRENT, "network.py:12, in forward: aten.lstm.input runs in cuDNN on CUDA"),
+    ],
 )
 def test_a_network_that_cannot_be_traced_is_refused_with_the_operator_and_what_to_do(
     function: str, source: str, told: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match="cannot be traced on fake tensors") as caught:
         traced(**own(function, tmp_path, source))
-    assert told in str(caught.value)
-    assert "leave it out of the forecast, or measure it on a card" in str(caught.value)
+    assert str(caught.value).startswith(f"--model {tmp_path}/network.py:{function}: {told}")
+    assert str(caught.value).endswith("; leave it out of the forecast, or measure it on a card")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("return logits.missing", "in forward: AttributeError: 'FakeTensor' object has no attribute 'missing'"),
+        ("return logits.view(-1, 7, 11)", "in forward: RuntimeError: shape '[-1, 7, 11]' is invalid"),
+        ("raise NotImplementedError('later')", "in forward: NotImplementedError: later"),
+        ("raise SystemExit(7)", "in forward: it ends the process (SystemExit: 7)"),
+    ],
+)
+def test_an_error_of_a_network_is_told_with_its_line(line: str, told: str, tmp_path: Path) -> None:
+    source = READS.replace("return logits * 2 if logits.max() > 0 else logits", line)
+    with pytest.raises(ModelError) as caught:
+        traced(**own("reads", tmp_path, source))
+    assert str(caught.value).startswith(f"--model {tmp_path}/network.py:reads: network.py:12, {told}")
+    assert str(caught.value).endswith("; repair the network")
+
+
+def test_an_error_in_a_network_s_constructor_is_told_with_its_line(tmp_path: Path) -> None:
+    source = READS.replace("self.conv = nn.Conv2d(1, num_classes, 3, padding=1)", "raise OSError('no weights')")
+    with pytest.raises(ModelError, match=r"network\.py:8, in __init__: OSError: no weights; repair the network"):
+        traced(**own("reads", tmp_path, source))
 
 
 def test_a_trace_travels_as_text() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import traceback
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from vnbench.records.failures import summary_line
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.trial.checks.exactness import find_leak
 from vnbench.trial.step.network import SMALLEST_SIDE, build_network, takes_mask, without_dropout
+from vnbench.trial.step.network_errors import place_in
 
 CANVAS = (SMALLEST_SIDE, SMALLEST_SIDE + 32)
 """Height and width in pixels."""
@@ -46,15 +45,9 @@ def run(payload: str) -> str:
     except VnbenchError as error:
         problem = str(error)
     except Exception as error:  # the user's errors become a message, not a traceback
-        problem = _place(error, spec) + summary_line(error)
+        place = place_in(error, spec)
+        problem = f"{place}: {summary_line(error)}" if place else summary_line(error)
     return json.dumps({"problem": problem, "remedy": remedy})
-
-
-def _place(error: Exception, spec: TrialSpec) -> str:
-    """Return the last line of the user's code in an error's traceback; empty if there is none."""
-    folder = Path(spec.model.rpartition(":")[0]).resolve().parent
-    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
-    return f"{Path(lines[-1].filename).name}:{lines[-1].lineno}, in {lines[-1].name}: " if lines else ""
 
 
 def _problem(spec: TrialSpec) -> str | None:

@@ -15,7 +15,11 @@ from vnbench.trial.checks.references import expected_large_tensors
 from vnbench.trial.measuring.worst_case import track_worst_case
 from vnbench.trial.step.fake_step import fake_step
 from vnbench.trial.step.network import SMALLEST_SIDE
+from vnbench.trial.step.network_errors import told_of_network
 from vnbench.units import format_bytes
+
+RUN_IT = "write --memory-by step, which runs the step"
+"""What to do about a network that cannot be traced."""
 
 
 def trace_memory(task: TrialTask[MemorySpec], record: TrialRecord) -> Iterator[TrialRecord]:
@@ -40,9 +44,9 @@ def traced_memory(spec: MemorySpec) -> MemoryReading:
     BatchNorm on bf16 keeps its statistics in fp32, but a trace sees bf16.
 
     Raises:
-        ModelError: a user's own network cannot be traced.
+        ModelError: a user's own network failed, or cannot be traced.
     """
-    with fake_step(spec) as step:
+    with told_of_network(spec, remedy=RUN_IT), fake_step(spec) as step:
         smallest = blank_batch(1, height=SMALLEST_SIDE, width=SMALLEST_SIDE)
         worst_case = blank_batch(
             spec.micro_batch_size, height=int(align(spec.worst_case_height)), width=int(align(spec.worst_case_width))

@@ -14,10 +14,9 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vnbench.errors import ModelError
-from vnbench.records.failures import summary_line
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.trial.step.fake_network import faked
+from vnbench.trial.step.network_errors import NoRuleError
 from vnbench.trial.step.optimizer_step import OptimizerStep, drawn_network, step_of
 
 CPU = torch.device("cpu")
@@ -26,34 +25,20 @@ UNTOLD = {torch.ops.aten.mkldnn_rnn_layer.default}
 """Operators that keep more memory than torch 2.13 shows on fake tensors: an LSTM keeps its gates in a workspace."""
 
 
-RUN_IT = "write --memory-by step, which runs the step"
-"""What to do about a network that cannot be traced, where it can be run."""
-
-
 @contextmanager
-def fake_step(spec: TrialSpec, *, network: nn.Module | None = None, remedy: str = RUN_IT) -> Iterator[OptimizerStep]:
+def fake_step(spec: TrialSpec, *, network: nn.Module | None = None) -> Iterator[OptimizerStep]:
     """Return a context with the step of a spec, in which every new tensor is fake; batches must be made in it, too.
 
     The device of the spec is ignored. The gradient scaler (fp16) sees every gradient as finite. ``network`` is that of
-    the spec, on the CPU; without one it is drawn.
-
-    Raises:
-        ModelError: a user's own network cannot be copied, needs values, or has operators with missing or wrong shape
-            rules in torch.
+    the spec, on the CPU; without one it is drawn. A user's own network may need values, or operators that have missing
+    or wrong shape rules in torch: ``told_of_network`` tells of it.
     """
     reads = _Reads()
-    try:
-        with faked(network or drawn_network(spec, device=CPU)) as fake, reads:
-            step = step_of(spec, fake, device=CPU, make_scaler=partial(_FiniteScaler, reads))
-            step.optimizer.register_step_pre_hook(lambda *_: reads.answer_with(1.0))
-            step.optimizer.register_step_post_hook(lambda *_: reads.answer_with(None))
-            yield step
-    except Exception as error:
-        if spec.model_id is None or isinstance(error, ModelError):
-            raise
-        raise ModelError(
-            f"{spec.model} cannot be traced on fake tensors, which hold no values; {remedy} ({summary_line(error)})"
-        ) from error
+    with faked(network or drawn_network(spec, device=CPU)) as fake, reads:
+        step = step_of(spec, fake, device=CPU, make_scaler=partial(_FiniteScaler, reads))
+        step.optimizer.register_step_pre_hook(lambda *_: reads.answer_with(1.0))
+        step.optimizer.register_step_post_hook(lambda *_: reads.answer_with(None))
+        yield step
 
 
 class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
@@ -77,7 +62,7 @@ class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.13 
         if self._answer is not None and func is torch.ops.aten._local_scalar_dense.default:
             return self._answer
         if func in UNTOLD:
-            raise NotImplementedError(f"{func} keeps memory of unknown size")
+            raise NoRuleError(f"{func} keeps memory of unknown size")
         return func(*args, **(kwargs or {}))
 
 

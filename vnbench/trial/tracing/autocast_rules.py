@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from vnbench.trial.step.network_errors import NoRuleError
 from vnbench.trial.tracing.dispatcher import registered
 
 Rule = Literal["lower", "fp32", "fp32 by argument", "promote", "norm", "banned"]
@@ -109,9 +110,10 @@ def _kernel(name: str) -> Callable[..., Any]:
         case "norm":
             return partial(_call_norm, overload(f"{name}_dtype".replace("Scalar_", "ScalarOpt_")))
         case "banned":
-            return partial(_refuse, f"{name} does not run under autocast; take {name}_with_logits")
+            return partial(_refuse, RuntimeError, f"{name} does not run under autocast: take {name}_with_logits")
         case _:
-            return partial(_refuse, f"what autocast does to {name} on CUDA is not known for torch {torch.__version__}")
+            told = f"what autocast does to aten.{name} on CUDA is not known for torch {torch.__version__}"
+            return partial(_refuse, NoRuleError, told)
 
 
 def overload(name: str) -> Any:
@@ -157,8 +159,8 @@ def _call_norm(operator: Any, *args: Any, **kwargs: Any) -> Any:
         return operator(*args, **kwargs, dtype=dtype)
 
 
-def _refuse(message: str, *args: Any, **kwargs: Any) -> Any:
-    raise NotImplementedError(message)
+def _refuse(error: type[Exception], message: str, *args: Any, **kwargs: Any) -> Any:
+    raise error(message)
 
 
 def is_eligible(value: Any) -> bool:

@@ -17,6 +17,7 @@ from torch._prims_common import suggest_memory_format
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vnbench.records.step_trace import Capability
+from vnbench.trial.step.network_errors import NoRuleError
 from vnbench.trial.tracing.attention_rules import CudaAttention
 from vnbench.trial.tracing.autocast_rules import cuda_autocast
 from vnbench.trial.tracing.dispatcher import registered
@@ -43,7 +44,7 @@ def cuda_rules(capability: Capability) -> Iterator[None]:
         "dropout": _dropout,
         "softmax.int": partial(_softmax, aten._softmax),
         "log_softmax.int": partial(_softmax, aten._log_softmax),
-        **dict.fromkeys(RECURRENT, _refuse_recurrent),
+        **{name: partial(_refuse_recurrent, name) for name in RECURRENT},
     }
     with registered("AutogradCPU", ways), cuda_autocast():
         yield
@@ -135,5 +136,5 @@ class CudaResults(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         return result
 
 
-def _refuse_recurrent(*args: Any, **kwargs: Any) -> Any:
-    raise NotImplementedError("a recurrent layer runs in cuDNN on CUDA, which keeps memory of unknown size")
+def _refuse_recurrent(name: str, *args: Any, **kwargs: Any) -> Any:
+    raise NoRuleError(f"aten.{name} runs in cuDNN on CUDA, which keeps memory of unknown size")

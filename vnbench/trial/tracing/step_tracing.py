@@ -17,6 +17,7 @@ from vnbench.records.step_trace import MAX_PASSES, Capability, StepTrace, TraceO
 from vnbench.trial.step.fake_step import fake_step
 from vnbench.trial.step.layout import to_channels_last
 from vnbench.trial.step.network import build_network
+from vnbench.trial.step.network_errors import told_of_network
 from vnbench.trial.step.switches import set_arithmetic
 from vnbench.trial.tracing.cuda_rules import CudaResults, cuda_rules
 from vnbench.trial.tracing.recorder import Recorder
@@ -35,9 +36,10 @@ def trace_step(order: TraceOrder) -> StepTrace:
     accumulated passes are traced. Compiled and captured passes are traced as eager ones.
 
     Raises:
-        ModelError: a user's own network cannot be traced.
+        ModelError: a user's own network failed, or cannot be traced.
     """
-    return traced_steps(order.spec, capability=order.capability)
+    with told_of_network(order.spec, remedy=REMEDY):
+        return traced_steps(order.spec, capability=order.capability)
 
 
 def traced_steps(spec: MemorySpec, *, capability: Capability | None) -> StepTrace:
@@ -47,7 +49,7 @@ def traced_steps(spec: MemorySpec, *, capability: Capability | None) -> StepTrac
     rules = nullcontext() if capability is None else cuda_rules(capability)
     recorder = Recorder(is_on_card=_is_on_card, has_host_numbers=spec.optimizer != "fused")
     network = _network(spec)
-    with _no_garbage(), rules, fake_step(spec, network=network, remedy=REMEDY) as step:
+    with _no_garbage(), rules, fake_step(spec, network=network) as step:
         step.optimizer.register_step_pre_hook(lambda *_: recorder.is_updating(True))
         step.optimizer.register_step_post_hook(lambda *_: recorder.is_updating(False))
         recorder.track(moved(step.model))
