@@ -22,6 +22,10 @@ class NoRuleError(NotImplementedError):
     """An operator whose memory no rule of a trace tells; its message begins with the operator."""
 
 
+class HostTensorError(RuntimeError):
+    """A tensor on the host in an operator on the card, which CUDA refuses; its message names the operator."""
+
+
 VALUES = "so it cannot be traced on fake tensors, which hold no values"
 
 LIMITS: Mapping[str, str] = {
@@ -70,6 +74,8 @@ def _told(error: BaseException, spec: TrialSpec, *, remedy: str) -> str:
     """Return what is wrong and what to do."""
     place = place_in(error, spec)
     where = f"{place}: " if place else ""
+    if isinstance(error, HostTensorError):
+        return f"{where}{error}; make it with device=images.device, or register it as a buffer"
     limit = _limit(error)
     if limit is not None:
         return f"{where}{limit}; {remedy}"

@@ -20,6 +20,7 @@ from vnbench.trial.step.network import build_network
 from vnbench.trial.step.network_errors import told_of_network
 from vnbench.trial.step.switches import set_arithmetic
 from vnbench.trial.tracing.cuda_rules import CudaResults, cuda_rules
+from vnbench.trial.tracing.host_tensors import place_on_host, tensors_on_host
 from vnbench.trial.tracing.recorder import Recorder
 
 NUM_STEPS = 2
@@ -47,14 +48,18 @@ def traced_steps(spec: MemorySpec, *, capability: Capability | None) -> StepTrac
     set_arithmetic(spec.precision)
     num_passes = min(spec.accumulation_steps, MAX_PASSES)
     rules = nullcontext() if capability is None else cuda_rules(capability)
+    is_checked = capability is not None and spec.model_id is not None
     recorder = Recorder(is_on_card=_is_on_card, has_host_numbers=spec.optimizer != "fused")
     network = _network(spec)
+    if is_checked:
+        place_on_host(network)
     with _no_garbage(), rules, fake_step(spec, network=network) as step:
         step.optimizer.register_step_pre_hook(lambda *_: recorder.is_updating(True))
         step.optimizer.register_step_post_hook(lambda *_: recorder.is_updating(False))
         recorder.track(moved(step.model))
         batch = _host_batch(spec)
-        with nullcontext() if capability is None else CudaResults(), recorder:
+        results = nullcontext() if capability is None else CudaResults()
+        with tensors_on_host() if is_checked else nullcontext(), results, recorder:
             for _ in range(NUM_STEPS):
                 step.run(repeat(batch), num_examples=num_passes * spec.micro_batch_size, timer=recorder)
         events = recorder.close()
