@@ -82,6 +82,27 @@ def test_a_process_that_does_not_answer_is_told() -> None:
         list(run_step_traces([order()], run=lambda *_, **__: outcome(None)))
 
 
+def test_a_network_that_ends_its_process_fails_alone() -> None:
+    sizes: list[list[int]] = []
+
+    def dies(entry: str, payload: str, *, timeout_s: float, stop: Connection) -> ChildOutcome:
+        specs = [TraceOrder.from_json(text).spec for text in json.loads(payload)]
+        sizes.append([spec.micro_batch_size for spec in specs])
+        if specs[0].model_id is not None and specs[0].micro_batch_size > 1:
+            return outcome(None)
+        return answering(entry, payload, timeout_s=timeout_s, stop=stop)
+
+    own = {"model": "net.py:build", "model_id": "0123456789ab"}
+    orders = [order(micro_batch_size=size, **own) for size in (1, 2, 3)]
+    found = {one.spec.micro_batch_size: told for one, told in run_step_traces(orders, run=dies)}
+    died = "--model net.py:build: while it was traced, the process ended with exit code 1"
+    assert found[1] == TRACE
+    assert all(
+        str(found[size]).startswith(died) and str(found[size]).endswith("; repair the network") for size in (2, 3)
+    )
+    assert sorted(sizes) == [[1], [2], [3]]
+
+
 def test_processes_are_ended_where_nobody_asks_for_more() -> None:
     ended = []
 

@@ -16,6 +16,7 @@ from vnbench.errors import ChildError
 from vnbench.processes.parent import ChildOutcome, run_child
 from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.step_trace import MAX_PASSES, Capability, StepTrace, TraceOrder
+from vnbench.sweep.runner import failure_of
 
 TRACING_ENTRY = "vnbench.trial.tracing.entry:run_all"
 
@@ -26,7 +27,7 @@ TIMEOUT_S = 120.0
 """Maximum seconds per trace. A trace takes a few seconds, but a user's network may be much larger than the presets."""
 
 ORDERS_AT_ONCE = 3
-"""Orders per process: a process starts in tenths of a second, and progress is reported after each."""
+"""Orders of presets per process: a process starts in tenths of a second, and progress is reported after each."""
 
 AMPERE: Capability = (8, 0)
 
@@ -39,15 +40,18 @@ def run_step_traces(
 ) -> Iterator[tuple[TraceOrder, StepTrace | str]]:
     """Yield the canonical order of all orders with the same steps, with its trace, as they are done.
 
-    A text instead of a trace says why there is none. Where the caller stops asking, the processes are ended.
+    A text instead of a trace says why there is none. A step of a user's own network has a process to itself, for the
+    network may end it. Where the caller stops asking, the processes are ended.
 
     Raises:
-        ChildError: a process did not answer, for example because torch cannot be imported.
+        ChildError: a process with steps of presets did not answer, for example because torch cannot be imported.
     """
     different = list(dict.fromkeys(map(canonical, orders)))
     waiting: queue.SimpleQueue[list[TraceOrder]] = queue.SimpleQueue()
     done: queue.SimpleQueue[list[tuple[TraceOrder, StepTrace | str]] | Exception] = queue.SimpleQueue()
-    shares = [different[start : start + ORDERS_AT_ONCE] for start in range(0, len(different), ORDERS_AT_ONCE)]
+    presets = [order for order in different if order.spec.model_id is None]
+    shares = [presets[start : start + ORDERS_AT_ONCE] for start in range(0, len(presets), ORDERS_AT_ONCE)]
+    shares += [[order] for order in different if order.spec.model_id is not None]
     for share in shares:
         waiting.put(share)
     stop, stopper = multiprocessing.connection.Pipe(duplex=False)
@@ -104,7 +108,11 @@ def canonical(order: TraceOrder) -> TraceOrder:
 
 def _traced(orders: Sequence[TraceOrder], *, run: Run, stop: Connection) -> list[StepTrace | str]:
     payload = json.dumps([order.to_json() for order in orders])
-    outcome = run(TRACING_ENTRY, payload, timeout_s=TIMEOUT_S * len(orders), stop=stop)
+    timeout_s = TIMEOUT_S * len(orders)
+    outcome = run(TRACING_ENTRY, payload, timeout_s=timeout_s, stop=stop)
+    if outcome.answer is None and orders[0].spec.model_id is not None:
+        _, cause = failure_of(outcome, timeout_s=timeout_s, has_memory_limit=False)
+        return [f"--model {orders[0].spec.model}: while it was traced, {cause.message}; repair the network"]
     if outcome.answer is None:
         raise ChildError(f"the step could not be traced: {outcome.log_tail or f'exit code {outcome.exit_code}'}")
     return [
