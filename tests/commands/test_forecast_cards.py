@@ -100,6 +100,52 @@ def test_a_network_that_cannot_be_traced_is_told_with_the_reason_and_written_onc
     assert len(out.read_text(encoding="utf-8").splitlines()) == 1
 
 
+OWN_SIZES = ("--widths", "64:128", "--heights", "32:64", "--precision", "bf16")
+
+
+def own(line: str, folder: Path) -> str:
+    """Return the name of UNTRACEABLE's network with another last line."""
+    path = folder / "net.py"
+    path.write_text(UNTRACEABLE.replace("return logits * logits.mean().item()", line), encoding="utf-8")
+    return f"{path}:build"
+
+
+@pytest.mark.processes
+def test_a_network_that_ends_its_process_is_a_configuration_that_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = own("import os; return os._exit(5) if images.shape[0] == 2 else logits", tmp_path)
+    asked = ["--batch-size", "1,2", "--card", "h200", "--out", str(tmp_path / "forecast.jsonl"), "--json"]
+    assert run(["forecast", *OWN_SIZES, *asked, "--model", model]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [one["verdict"] for one in answer["cards"]] == ["fits", None]
+    assert "while it was traced, the process ended with exit code 5" in answer["cards"][1]["reason"]
+
+
+@pytest.mark.processes
+def test_a_network_that_fails_on_one_image_has_a_largest_micro_batch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = own(
+        "return logits + nn.functional.batch_norm(logits.mean((2, 3)), None, None, training=True).sum()", tmp_path
+    )
+    asked = ["--batch-size", "1,2", "--card", "h200", "--out", str(tmp_path / "forecast.jsonl"), "--json"]
+    assert run(["forecast", *OWN_SIZES, *asked, "--model", model]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [one["verdict"] for one in answer["cards"]] == [None, "fits"]
+    assert "net.py:11, in forward: ValueError: Expected more than 1 value per channel" in answer["cards"][0]["reason"]
+    assert answer["largest_micro_batches"][0]["micro_batch_size"] == 512
+
+
+@pytest.mark.processes
+def test_a_plan_for_a_card_refuses_a_network_that_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--examples", "50", "--epochs", "2", "--batch-size", "1"]
+    sizes = OWN_SIZES[:4]
+    assert run(["plan", "--card", "h200", *sizes, *asked, "--model", own("return images.missing", tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "net.py:11, in forward: AttributeError: 'FakeTensor' object has no attribute 'missing'; repair" in told
+
+
 @pytest.mark.processes
 def test_what_fits_is_told_where_no_run_is_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     levers = ["--batch-size", "4", "--micro-batch-size", "1", "--compile", "default"]

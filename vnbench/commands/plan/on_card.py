@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vnbench.analysis.findings import Findings
-from vnbench.errors import InputError
+from vnbench.errors import InputError, ModelError
 from vnbench.forecast.cards import parse_card
 from vnbench.output.console import stderr_console
 from vnbench.output.trace_progress import TraceProgress
@@ -25,6 +25,7 @@ def forecasts_for(flags: Mapping[str, str | None], name: str) -> Findings:
 
     Raises:
         InputError: there is no such card, its times cannot be told, or another option cannot be used.
+        ModelError: a user's own network could not be traced in any configuration.
     """
     if "," in name:
         raise InputError(
@@ -52,7 +53,11 @@ def forecasts_for(flags: Mapping[str, str | None], name: str) -> Findings:
             observe=progress.observe,
             has_largest=False,
         )
-    return Findings(forecasts.records)
+    records = forecasts.records
+    own = [one.cause.message for one in records if one.card is None and one.cause and one.spec.model_id is not None]
+    if own and len(own) == len(records):
+        raise ModelError(own[0])
+    return Findings(records)
 
 
 def on_one_card(found: Findings, card: str | None, *, where: str) -> Findings:

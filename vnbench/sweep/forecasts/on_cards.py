@@ -22,7 +22,14 @@ from vnbench.request.options import OPTIONS
 from vnbench.request.reading import Request, read_request
 from vnbench.sweep.cells import full_cells, reason_to_leave_out
 from vnbench.sweep.design import forecast_spec
-from vnbench.sweep.forecasts.traces import Observe, Traces, trace_all, traced_canvases, traced_worst_case
+from vnbench.sweep.forecasts.traces import (
+    Observe,
+    Traces,
+    first_traced,
+    trace_all,
+    traced_canvases,
+    traced_worst_case,
+)
 
 MOST_EXAMPLES = 512
 """Upper limit of the search for the largest micro-batch: larger ones do not train faster on these images."""
@@ -40,7 +47,7 @@ class Forecasts:
     largest: Mapping[tuple[str, str], int | None]
     """Largest micro-batch that fits at the worst case, by card and levers (``lever_key``).
 
-    At most MOST_EXAMPLES; 0 for none, None where a single example could not be traced.
+    At most MOST_EXAMPLES; 0 for none, None where no micro-batch could be traced.
     """
     left_out: tuple[str, ...]
     """Combinations that are meaningless, or meaningless on a card, each with its reason."""
@@ -170,9 +177,10 @@ def _record(spec: ForecastSpec, traces: Traces, card: Card, *, environment: Envi
 def _largest(spec: ForecastSpec, traces: Traces, card: Card) -> int | None:
     """Return the largest micro-batch that fits at a configuration's worst case, found by bisection.
 
-    0 for none, None where a single example could not be traced.
+    0 for none, None where no micro-batch could be traced. A network with BatchNorm may fail on a single example.
     """
-    if traced_worst_case(traces, spec, card, micro_batch_size=1) is None:
+    first = first_traced(traces, spec, card)
+    if first is None:
         return None
 
     def fits(size: int) -> bool:
@@ -184,7 +192,7 @@ def _largest(spec: ForecastSpec, traces: Traces, card: Card) -> int | None:
         )
         return one.verdict == "fits"
 
-    low, high = 0, 1
+    low, high = 0, first
     while high <= MOST_EXAMPLES and fits(high):
         low, high = high, 2 * high
     high = min(high, MOST_EXAMPLES + 1)

@@ -99,6 +99,12 @@ def traced_worst_case(traces: Traces, spec: ForecastSpec, card: Card, *, micro_b
     return None if traces.of(order) is None else _canvas(traces, order)
 
 
+def first_traced(traces: Traces, spec: ForecastSpec, card: Card) -> int | None:
+    """Return the smallest of GIVEN_SIZES with which a forecast's worst case was traced; None if there is none."""
+    sizes = (size for size in GIVEN_SIZES if traced_worst_case(traces, spec, card, micro_batch_size=size) is not None)
+    return next(sizes, None)
+
+
 def _canvas(traces: Traces, order: TraceOrder) -> TracedCanvas:
     trace = traces.of(order)
     assert trace is not None
