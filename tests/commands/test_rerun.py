@@ -83,7 +83,7 @@ def measured(
 
 
 def test_what_is_ambiguous_is_measured_until_it_is_not(tmp_path: Path) -> None:
-    comparison, baseline, candidate = measured(tmp_path, factors={})
+    comparison, baseline, candidate = measured(tmp_path, factors={}, spread=0.04)
     assert comparison.outcome == "pass"
     assert len(baseline.tasks) == len(candidate.tasks) > 2 * rerun_command.FIRST_PROCESSES
 
@@ -133,6 +133,27 @@ def test_records_of_a_rerun_on_another_machine_stay_and_both_files_are_named(tmp
     for name in rerun_command.SIDES:
         assert len(load_results(tmp_path / f"{name}.jsonl").records) == 1
         assert load_results(tmp_path / f"{name}.2.jsonl").records
+
+
+def test_each_side_measures_its_own_text_of_an_edited_network(tmp_path: Path) -> None:
+    texts = [factory.compute_spec(model="nets/mine.py:build", model_id=text * 12) for text in "ab"]
+    sides = (side_of([timed(texts[0], 1.0)]), side_of([timed(texts[1], 1.01)]))
+    checkouts = FakeCheckout(factors={}, seed=0), FakeCheckout(factors={texts[1]: 1.3}, seed=1)
+    # Of an earlier text, measured again before it was edited: it stands for nothing now.
+    with ResultsFile(tmp_path / "candidate.jsonl", environment=factory.CPU_ENVIRONMENT) as results:
+        results.append(timed(factory.compute_spec(model="nets/mine.py:build", model_id="c" * 12), 1.0))
+    how = RerunOptions(
+        checkouts=cast(tuple[Checkout, Checkout], checkouts),
+        out=tmp_path,
+        time_cap_s=3600.0,
+        trial_timeout_s=600.0,
+        corpus=None,
+    )
+    options = GateOptions(tolerances=Tolerances())
+    comparison, _ = rerun(sides, options=options, how=how, console=Console(file=io.StringIO()))
+    assert [{task.spec for task in checkout.tasks} for checkout in checkouts] == [{texts[0]}, {texts[1]}]
+    assert comparison.outcome == "regression"
+    assert not comparison.notes
 
 
 def test_each_look_has_less_of_the_error_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from vnbench.analysis.comparison.identity import aligned
 from vnbench.analysis.comparison.ratios import FAMILY_ERROR, Compared, SweepNoise, compare_times
 from vnbench.analysis.comparison.rows import (
     ALL_ROWS,
@@ -45,6 +46,8 @@ class Comparison:
     """Whether the last decision rests on both sides measured in turn."""
     not_in_baseline: tuple[str, ...] = ()
     """Configurations that only the candidate has, which were not compared."""
+    remarks: tuple[str, ...] = ()
+    """What there is to know that hinders no pass: a user's own network has another text."""
 
     @property
     def outcome(self) -> Outcome:
@@ -97,10 +100,11 @@ def compare(
     of the device.
     """
     tolerances = tolerances or Tolerances()
+    candidate, remarks = aligned(baseline, candidate)
     notes = tuple(dict.fromkeys((*baseline.notes, *candidate.notes)))
     differing = differing_keys(baseline, candidate, has_times="time" in metrics)
     if differing:
-        return Comparison(rows=(), differing=differing, notes=notes)
+        return Comparison(rows=(), differing=differing, notes=notes, remarks=remarks)
     rows: list[Row] = []
     for identity, before in baseline.configurations.items():
         after = candidate.configurations.get(identity)
@@ -123,6 +127,7 @@ def compare(
         notes=notes,
         sweeps=compared.sweeps if pairs else None,
         not_in_baseline=tuple(one for one in candidate.configurations if one not in baseline.configurations),
+        remarks=remarks,
     )
 
 
@@ -173,6 +178,7 @@ def _rows(
             verdict="missing",
             reason=why_missing(after),
             num_processes=(there.num_processes, 0 if here is None else here.num_processes),
+            candidate_spec_id=None if after is None else after.name,
         )
         if after is None or here is None or metric == "time":
             rows.append(bare)

@@ -81,6 +81,9 @@ class Row:
     """Processes of baseline and candidate; for the geometric mean, the fewest of any row."""
     doubt: Doubt | None = None
     """Why it is ambiguous; None if it is not."""
+    candidate_spec_id: str | None = None
+    """Identity of the configuration in the candidate: another one where the text of a user's own network changed. None
+    without one, and for the geometric mean."""
 
 
 def status_row(identity: str, before: Configuration, after: Configuration | None) -> Row:
@@ -114,6 +117,7 @@ def status_row(identity: str, before: Configuration, after: Configuration | None
         verdict=verdict,
         reason=reason,
         num_processes=(sum(before.statuses.values()), sum(after.statuses.values()) if after else 0),
+        candidate_spec_id=None if after is None else after.name,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vnbench.analysis.comparison.metrics import COMPARED
 from vnbench.analysis.comparison.sweep_spread import Level
@@ -104,6 +104,18 @@ def side_of(*sweeps: Sequence[TrialRecord], notes: Sequence[str] = ()) -> Side:
         about=_about(records, num_sweeps=len(sweeps)),
         levels=(level,) if level else (),
         num_sweeps=max(1, len(level)),
+    )
+
+
+def renamed(side: Side, names: Mapping[str, str]) -> Side:
+    """Return the side with other names for some of its configurations, in its sweeps too."""
+    return replace(
+        side,
+        configurations={names.get(name, name): one for name, one in side.configurations.items()},
+        levels=tuple(
+            {sweep: {names.get(name, name): time for name, time in times.items()} for sweep, times in level.items()}
+            for level in side.levels
+        ),
     )
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from vnbench.analysis.comparison.compare import Comparison
+from vnbench.analysis.comparison.identity import aligned
 from vnbench.analysis.comparison.metrics import COMPARED
-from vnbench.analysis.comparison.sides import LARGEST, SMALLEST, Configuration, Side, SideFigure
+from vnbench.analysis.comparison.sides import LARGEST, SMALLEST, Configuration, Side, SideFigure, renamed
 from vnbench.analysis.comparison.sweep_spread import Level
 from vnbench.errors import InputError
 from vnbench.records.readings import METRICS, Metric
@@ -102,31 +103,33 @@ def updated(before: Side | None, candidate: Side, comparison: Comparison) -> Sid
     """Return the side that a baseline file holds after an update from a candidate.
 
     A figure that the comparison did not find better, worse or missing stays as it is. Configurations that the candidate
-    does not have stay too; where the keys differ, nothing does. The candidate's sweeps join the history; where a time
-    changed, they begin a new level of it.
+    does not have stay too; where the keys differ, nothing does. An edited network takes the place of its earlier text.
+    The candidate's sweeps join the history; where a time changed, they begin a new level of it.
     """
     if before is None or comparison.differing:
         return candidate
     changed = {(row.spec_id, row.metric) for row in comparison.rows if row.verdict in ("better", "worse", "missing")}
     is_new_level = any(row.metric == "time" and row.verdict in ("better", "worse") for row in comparison.rows)
     found = dict(before.configurations)
-    for identity, new in candidate.configurations.items():
-        old = before.configurations.get(identity)
+    matched = aligned(before, candidate)[0].configurations
+    for identity, new in matched.items():
+        old = found.pop(identity, None)
         if old is None:
-            found[identity] = new
+            found[new.name] = new
             continue
         kept = {metric: old.figures[metric] for metric in old.figures if (identity, metric) not in changed}
         is_same = (identity, "status") not in changed
-        found[identity] = replace(
+        found[new.name] = replace(
             new,
             figures=dict(new.figures) | kept,
             statuses=old.statuses if is_same else new.statuses,
             cause=old.cause if is_same else new.cause,
         )
+    names = {identity: new.name for identity, new in matched.items()}
     return replace(
         before,
         configurations=found,
-        levels=_joined(before.levels, candidate.levels, is_new_level=is_new_level),
+        levels=_joined(renamed(before, names).levels, candidate.levels, is_new_level=is_new_level),
         num_sweeps=min(before.num_sweeps, candidate.num_sweeps) if is_new_level else before.num_sweeps,
     )
 

@@ -83,6 +83,7 @@ class GateReport:
             "rows": [_row_json(asdict(row)) for row in self.comparison.rows],
             "differing": list(self.comparison.differing),
             "notes": list(self.comparison.notes),
+            "remarks": list(self.comparison.remarks),
             "not_in_baseline": list(self.comparison.not_in_baseline),
             "updated": None if self.updated is None else str(self.updated),
         }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import numpy as np
 from rich.console import Console
 
 from vnbench.analysis.comparison.compare import Comparison
+from vnbench.analysis.comparison.identity import aligned
 from vnbench.analysis.comparison.ratios import FAMILY_ERROR
 from vnbench.analysis.comparison.rows import ALL_ROWS, Verdict
 from vnbench.analysis.comparison.sides import Side, side_of
@@ -83,6 +84,7 @@ def rerun(
     if any(row.verdict == "worse" and row.metric != "time" for row in comparison.rows) or not specs:
         return comparison, sides
     corpus_directory = _corpus_directory(specs, how.corpus)
+    edited = _edited(*sides)
     files = _open_files(how, device=specs[0].device, console=console)
     try:
         while specs and time.monotonic() - start < how.time_cap_s:
@@ -93,7 +95,11 @@ def rerun(
                 f"look {look}: {count(len(specs), 'configuration')} again, {count(num_processes, 'more process')} a "
                 f"side, in turn; {format_duration(max(1.0, how.time_cap_s - (time.monotonic() - start)))} left",
             )
-            _measure(specs, num_processes, files, how, corpus_directory, start_s=start, look=look, console=console)
+            turns = [
+                (side, edited.get(spec, spec) if side else spec)
+                for side, spec in planned_turns(specs, num_processes=num_processes, seed=look)
+            ]
+            _measure(turns, files, how, corpus_directory, start_s=start, console=console)
             sides = (_with_new(sides[0], files[0].records), _with_new(sides[1], files[1].records))
             again = compare_with(replace(options, sweep_spread=0.0), *sides, family_error=FAMILY_ERROR / 2**look)
             comparison = _merged(comparison, again, measured={spec.spec_id for spec in specs})
@@ -106,24 +112,22 @@ def rerun(
 
 
 def _measure(
-    specs: Sequence[TrialSpec],
-    num_processes: int,
+    turns: Sequence[tuple[int, TrialSpec]],
     files: tuple[ResultsFile, ResultsFile],
     how: RerunOptions,
     corpus_directory: Path | None,
     *,
     start_s: float,
-    look: int,
     console: Console,
 ) -> None:
-    turns = planned_turns(specs, num_processes=num_processes, seed=look)
+    specs = [spec for _, spec in turns]
 
     def run(side: int, task: TrialTask) -> TrialRecord:
         progress.started(task.spec, 1)
         return how.checkouts[side].run(task, timeout_s=how.trial_timeout_s)
 
     times = TrialTimes(workload=_workload(specs, corpus_directory), pace=Pace.rough(specs[0]))
-    with SweepProgress([spec for _, spec in turns], times=times, console=console, is_ranked=False) as progress:
+    with SweepProgress(specs, times=times, console=console, is_ranked=False) as progress:
         for side, record in run_in_turn(
             turns,
             run=run,
@@ -156,12 +160,24 @@ def _due_specs(comparison: Comparison, *, verdicts: Collection[Verdict]) -> tupl
     return tuple(row.spec for row in timed if row.spec is not None and (is_mean_due or row.verdict in verdicts))
 
 
+def _edited(baseline: Side, candidate: Side) -> Mapping[TrialSpec, TrialSpec]:
+    """Return the candidate's spec for each spec of the baseline: another one where a user's own network changed."""
+    return {
+        before.spec: after.spec
+        for identity, after in aligned(baseline, candidate)[0].configurations.items()
+        if after.spec is not None
+        and (before := baseline.configurations.get(identity)) is not None
+        and before.spec is not None
+    }
+
+
 def _with_new(side: Side, records: Sequence[TrialRecord]) -> Side:
     """Return a side in which what was measured again stands for what it had before.
 
     Its keys are those of both: a checkout with another torch than its side's records makes it incomparable by name.
+    Records of configurations that it does not have are of another text of a user's own network, and are left out.
     """
-    new = side_of(records)
+    new = side_of([record for record in records if record.spec_id in side.configurations])
     keys = {
         key: tuple(sorted({*side.keys.get(key, ()), *new.keys.get(key, ())}))
         for key in side.keys.keys() | new.keys.keys()

@@ -130,7 +130,7 @@ def headline(comparison: Comparison) -> str:
 
 def advice(comparison: Comparison) -> tuple[str, ...]:
     """Return what there is to know and to do beyond the rows, line by line."""
-    lines = list(comparison.notes)
+    lines = [*comparison.notes, *comparison.remarks]
     if comparison.not_in_baseline:
         new = count(len(comparison.not_in_baseline), "configuration")
         lines.append(f"new in the candidate: {new}; --update adds them to the baseline")
