@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,10 @@ import click
 from vnbench.cli.arguments import FILE, Command, as_json, print_json, taken, texts_of
 from vnbench.errors import InputError
 from vnbench.request.option import parsed, with_defaults
-from vnbench.request.options import GATE_OPTIONS
+from vnbench.request.options import AGAINST_OPTIONS, GATE_OPTIONS
 
 if TYPE_CHECKING:
-    from vnbench.commands.gate.gate import Decide, GateOptions
+    from vnbench.commands.gate.gate import Decide, GateOptions, GateReport
 
 TRIAL_TIMEOUT_S = 600.0
 """As a sweep's trials have."""
@@ -24,20 +25,21 @@ TRIAL_TIMEOUT_S = 600.0
     "gate",
     cls=Command,
     short_help="Tell whether a candidate is worse than its baseline.",
-    params=taken(GATE_OPTIONS),
+    params=taken({**GATE_OPTIONS, **AGAINST_OPTIONS}),
     examples=(
-        "vnbench gate --calibrate results/first.jsonl results/second.jsonl",
+        "vnbench gate --against HEAD~1 --model benchmarks/own_network.py:build",
         "vnbench gate baseline.json candidate.jsonl --on-undecided warn --junit gate.xml",
     ),
 )
-@click.argument("files", metavar="BASELINE CANDIDATE", nargs=-1, required=True, type=FILE)
+@click.argument("files", metavar="[BASELINE CANDIDATE]", nargs=-1, type=FILE)
+@click.option("--against", metavar="REV|DIR", help="Measure the working folder and this revision or folder in turn.")
+@click.option("--config", metavar="FILE.toml", type=FILE, help="Options of a sweep to measure, for --against.")
 @click.option("--update", is_flag=True, help="Write the candidate into the baseline file.")
 @click.option("--calibrate", is_flag=True, help="Measure the noise between sweeps of one revision, and what it hides.")
 @click.option("--rerun", "is_rerun", is_flag=True, help="Measure again what is undecided or looks slower.")
 @click.option("--baseline-checkout", metavar="DIR", type=FILE, help="Source folder of the baseline, for --rerun.")
 @click.option("--candidate-checkout", metavar="DIR", type=FILE, help="Source folder of the candidate. [working folder]")
 @click.option("--rerun-out", metavar="DIR", type=FILE, help="Folder for the records of --rerun. [beside CANDIDATE]")
-@click.option("--corpus", metavar="DIR", type=FILE, help="Folder of the images, for --rerun. [the cache]")
 @click.option("--junit", metavar="FILE", type=FILE, help="Write the rows as JUnit XML.")
 @click.option("--markdown", metavar="FILE", type=FILE, help="Write the table as Markdown.")
 @click.option("--code-quality", metavar="FILE", type=FILE, help="Write the rows as a GitLab code-quality report.")
@@ -45,13 +47,14 @@ TRIAL_TIMEOUT_S = 600.0
 def gate(
     *,
     files: tuple[Path, ...],
+    against: str | None,
+    config: Path | None,
     update: bool,
     calibrate: bool,
     is_rerun: bool,
     baseline_checkout: Path | None,
     candidate_checkout: Path | None,
     rerun_out: Path | None,
-    corpus: Path | None,
     junit: Path | None,
     markdown: Path | None,
     code_quality: Path | None,
@@ -60,7 +63,8 @@ def gate(
 ) -> int:
     """Tell whether a candidate is worse than its baseline: exit code 1 if so, 3 if noise hides the answer.
 
-    BASELINE and CANDIDATE are results files, a baseline file, or folders of them.
+    BASELINE and CANDIDATE are results files, a baseline file, or folders of them. With --against both sides are
+    measured now, in turn, until it is decided; it takes the options of a sweep.
     """
     from vnbench.analysis.comparison.rows import Tolerances
     from vnbench.commands.gate.calibrate import run_calibrate_command
@@ -70,6 +74,14 @@ def gate(
     tolerances = Tolerances(
         time=values["tolerance-time"], memory=values["tolerance-memory"], padding=values["tolerance-padding"]
     )
+    flags = texts_of(AGAINST_OPTIONS, given)
+    _check_sides(
+        files,
+        against=against,
+        flags=flags,
+        config=config,
+        others={"--update": update, "--calibrate": calibrate, "--rerun": is_rerun},
+    )
     if calibrate:
         if update:
             raise InputError("--update", allowed="--calibrate updates no baseline", remedy="leave out one of them")
@@ -77,7 +89,7 @@ def gate(
         if as_json:
             print_json(found)
         return 0
-    if len(files) != 2:
+    if against is None and len(files) != 2:
         raise InputError(
             "BASELINE CANDIDATE",
             " ".join(map(str, files)),
@@ -94,7 +106,9 @@ def gate(
         as_json=as_json,
         **({"metrics": values["metrics"]} if "metrics" in values else {}),
     )
-    if update:
+    if against is not None:
+        report = _measured_against(against, flags, config=config, time_cap_s=values["time-cap"], options=options)
+    elif update:
         report = run_update_command(files[0], files[1], options=options)
     else:
         decide = None
@@ -104,12 +118,66 @@ def gate(
                 checkouts=(baseline_checkout, candidate_checkout or Path.cwd()),
                 out=rerun_out or files[1].with_suffix(".rerun"),
                 time_cap_s=values["time-cap"],
-                corpus=corpus,
+                corpus=parsed(AGAINST_OPTIONS, {"corpus": flags["corpus"]}).get("corpus"),
             )
         report = run_gate_command(files[0], files[1], options=options, decide=decide)
     if as_json:
         print_json(report.to_json())
     return report.exit_code
+
+
+def _check_sides(
+    files: tuple[Path, ...],
+    *,
+    against: str | None,
+    flags: Mapping[str, str | None],
+    config: Path | None,
+    others: Mapping[str, bool],
+) -> None:
+    """Refuse what belongs to no gate that was asked for.
+
+    Raises:
+        InputError: files beside ``--against``, neither of both, or options of a sweep without it.
+    """
+    if against is not None:
+        clash = [name for name, is_asked in others.items() if is_asked]
+        if files or clash:
+            other = clash[0] if clash else " ".join(map(str, files))
+            raise InputError(
+                "--against",
+                against,
+                allowed=f"it measures both sides now, so {other} has no place",
+                remedy="leave one of them out",
+            )
+        return
+    if not files:
+        raise InputError(
+            "BASELINE CANDIDATE",
+            allowed="a gate needs two sides",
+            remedy="write vnbench gate BASELINE CANDIDATE, or vnbench gate --against REV to measure both now",
+        )
+    asked = [f"--{name}" for name, text in flags.items() if text is not None and name != "corpus"]
+    if config is not None:
+        asked.append("--config")
+    if asked:
+        raise InputError(
+            asked[0],
+            allowed="files were measured already, and only --against measures",
+            remedy=f"leave {', '.join(asked)} out, or write --against REV",
+        )
+
+
+def _measured_against(
+    against: str, flags: Mapping[str, str | None], *, config: Path | None, time_cap_s: float, options: GateOptions
+) -> GateReport:
+    import signal
+
+    from vnbench.commands.gate.against.command import AgainstOptions, run_against_command
+
+    # A gate that is told to end (a scheduler's SIGTERM) ends as it does on Ctrl-C: its finished trials are kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    asked = AgainstOptions(against=against, flags=flags, config=config, time_cap_s=time_cap_s)
+    return run_against_command(asked, options=options)
 
 
 @click.command("trial", hidden=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from vnbench.errors import InputError
@@ -764,12 +765,25 @@ GATE_OPTIONS: Mapping[str, Option] = by_name(
         name="time-cap",
         parse=parse_duration,
         metavar="TIME",
-        help="Time for --rerun; no trial begins after it",
+        help="Time for --against or --rerun; no trial begins after it",
         default="30m",
         panel=LIMITS,
     ),
 )
 """Options of ``vnbench gate`` that are read as values; the others are files and switches."""
+
+SHOWN_AGAINST = ("model", "widths", "images", "out")
+"""Options of a sweep that the first page of a gate's help shows."""
+
+AGAINST_OPTIONS: Mapping[str, Option] = {
+    **{name: replace(option, is_rare=name not in SHOWN_AGAINST) for name, option in OPTIONS.items()},
+    **by_name(
+        OPTIONS["out"].asked_as(
+            "Folder for the records of --against", unset="results/gate/BASELINE..CANDIDATE", metavar="DIR"
+        ),
+    ),
+}
+"""Options of a sweep as ``vnbench gate --against`` takes them."""
 
 FORECAST_LEVERS = ("batch_size", "micro_batch_size", *(name for name in COMPUTING_LEVERS if name != "allocator"))
 """Levers that a forecast compares; the allocator has an option of its own."""

@@ -48,10 +48,14 @@ class Comparison:
     """Configurations that only the candidate has, which were not compared."""
     remarks: tuple[str, ...] = ()
     """What there is to know that hinders no pass: a user's own network has another text."""
+    outcome_of_blocks: Outcome | None = None
+    """Outcome of a comparison block by block, which has a rule of its own (comparison.blocks); None for any other."""
 
     @property
     def outcome(self) -> Outcome:
         """``regression`` if a row is worse, ``pass`` if no row hinders that, otherwise ``undecided``."""
+        if self.outcome_of_blocks is not None:
+            return self.outcome_of_blocks
         if any(row.verdict == "worse" for row in self.rows):
             return "regression"
         return "pass" if self.rows and not self.notes and not any(map(self.is_hindrance, self.rows)) else "undecided"

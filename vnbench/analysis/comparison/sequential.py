@@ -1,0 +1,184 @@
+"""Decide on times that were measured in pairs, block by block, after every block and without inflating the error rate.
+
+A block runs every configuration on both sides in direct succession, so what drifts slowly cancels in the logarithm of
+candidate over baseline. One configuration's logarithm in a block is one observation of its row; their mean over the
+configurations is one observation of the mean row.
+
+The margin is that of the t test by Bayes factors with a normal prior of variance PRIOR_VARIANCE on the effect size
+(Rouder, Speckman, Sun, Morey and Iverson 2009, Psychonomic Bulletin & Review 16:225-237). Under the null hypothesis the
+Bayes factor is a test martingale for every variance (Hendriksen, de Heide and Gruenwald 2021, Bayesian Analysis 16;
+Perez-Ortiz, Lardy, de Heide and Gruenwald 2024, Annals of Statistics 52), so by Ville's inequality it ever reaches 1/a
+with a probability of at most a, however often one looks.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vnbench.analysis.comparison.rows import ALL_ROWS, Row, Verdict
+from vnbench.analysis.statistics.estimate import student_t
+from vnbench.analysis.statistics.ratio import POWER
+from vnbench.records.spec.trial_spec import TrialSpec
+
+MEAN_ERROR = 0.005
+"""Probability that the mean of unchanged code is ever called worse."""
+
+ROWS_ERROR = 0.005
+"""Probability that any single row of unchanged code is ever called worse; the rows share it evenly."""
+
+PASS_ERROR = 0.05
+"""Probability that an upper bound below the tolerance ever hides a slowdown of the tolerance."""
+
+PRIOR_VARIANCE = 1.0
+"""Variance of the effect size, in squared standard deviations of an observation, under the alternative."""
+
+MIN_BLOCKS = 3
+"""Fewest blocks that anything is decided after."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairedTimes:
+    """The times of one configuration on both sides, by block."""
+
+    identity: str
+    """What its rows are called: the spec_id of the candidate."""
+    spec: TrialSpec
+    """The spec of the candidate."""
+    baseline_s: tuple[float, ...]
+    """Its time on the baseline in each block."""
+    candidate_s: tuple[float, ...]
+    """Its time on the candidate in each block."""
+
+    @property
+    def logs(self) -> tuple[float, ...]:
+        """The logarithm of candidate over baseline in each block."""
+        return tuple(math.log(c / b) for b, c in zip(self.baseline_s, self.candidate_s, strict=True))
+
+
+def margin(num_pairs: int, deviation: float, *, error: float) -> float:
+    """Return the half-width of the always-valid interval of a mean; infinite while there are too few pairs.
+
+    ``deviation`` is the sample standard deviation of the pairs, ``error`` the probability that the interval ever misses
+    the mean, on either side.
+    """
+    if num_pairs < 2:
+        return math.inf
+    freedom = num_pairs - 1
+    a = 1 + num_pairs * PRIOR_VARIANCE
+    k = (math.sqrt(a) / error) ** (2 / (freedom + 1))
+    if k >= a:
+        return math.inf
+    return math.sqrt(freedom * (k - 1) / (1 - k / a)) * deviation / math.sqrt(num_pairs)
+
+
+def time_rows(pairs: Sequence[PairedTimes], *, tolerance: float) -> tuple[Row, ...]:
+    """Return the rows of times, that of the mean first where there are several; all have the same number of blocks.
+
+    Worse: the interval lies above 1 and the estimate reaches the tolerance; better: the same on the other side. Same:
+    a bound with PASS_ERROR lies below the tolerance, or the interval is so narrow that it would have shown a slowdown
+    of the tolerance and the estimate is below it; so a slowdown of between one and two tolerances is seen or passes,
+    and one of twice the tolerance is seen. Ambiguous: all other cases.
+    """
+    if not pairs:
+        return ()
+    rows = [
+        _row(
+            pair.identity,
+            pair.spec,
+            (pair.baseline_s, pair.candidate_s),
+            pair.logs,
+            error=(ROWS_ERROR if len(pairs) > 1 else MEAN_ERROR + ROWS_ERROR) / len(pairs),
+            tolerance=tolerance,
+        )
+        for pair in pairs
+    ]
+    if len(pairs) == 1:
+        return tuple(rows)
+    blocks = [statistics.fmean(block) for block in zip(*(pair.logs for pair in pairs), strict=True)]
+    sides = (
+        tuple(second for pair in pairs for second in pair.baseline_s),
+        tuple(second for pair in pairs for second in pair.candidate_s),
+    )
+    return (_row(ALL_ROWS, None, sides, blocks, error=MEAN_ERROR, tolerance=tolerance), *rows)
+
+
+def looks_slower(pairs: Sequence[PairedTimes], *, tolerance: float) -> tuple[str, ...]:
+    """Return the identities of rows that are slower than chance explains with PASS_ERROR, shared by the rows."""
+    found = []
+    for pair in pairs:
+        mean, deviation = _mean_and_deviation(pair.logs)
+        half_width = margin(len(pair.logs), deviation, error=2 * PASS_ERROR / len(pairs))
+        if mean >= math.log1p(tolerance) and mean > half_width:
+            found.append(pair.identity)
+    return tuple(found)
+
+
+def _row(
+    identity: str,
+    spec: TrialSpec | None,
+    sides: tuple[Sequence[float], Sequence[float]],
+    logs: Sequence[float],
+    *,
+    error: float,
+    tolerance: float,
+) -> Row:
+    """Return the row of some paired logarithms; ``error`` is one-sided."""
+    mean, deviation = _mean_and_deviation(logs)
+    half_width = margin(len(logs), deviation, error=2 * error)
+    highest = mean + margin(len(logs), deviation, error=2 * PASS_ERROR)
+    limit = math.log1p(tolerance)
+    is_known = len(logs) >= MIN_BLOCKS and math.isfinite(half_width)
+    told = f"{_percent(mean)} in {len(logs)} blocks"
+    verdict: Verdict = "ambiguous"
+    if is_known and mean >= limit and mean > half_width:
+        verdict, reason = "worse", f"slower: {told} ({_percent(mean - half_width)} to {_percent(mean + half_width)})"
+    elif is_known and mean <= -limit and mean < -half_width:
+        verdict, reason = "better", f"faster: {told} ({_percent(mean - half_width)} to {_percent(mean + half_width)})"
+    elif len(logs) >= MIN_BLOCKS and highest < limit:
+        verdict, reason = "same", f"no slowdown of {_share(tolerance)}: {told}, at most {_percent(highest)}"
+    elif is_known and half_width <= limit and mean < limit:
+        verdict, reason = "same", f"no slowdown of {_share(tolerance)}: {told}, and less would have been seen"
+    else:
+        bound = f", at most {_percent(highest)}" if math.isfinite(highest) else ""
+        reason = f"noise hides a slowdown of {_share(tolerance)}: {told}{bound}"
+    return Row(
+        spec_id=identity,
+        spec=spec,
+        metric="time",
+        baseline=_geometric_mean(sides[0]),
+        candidate=_geometric_mean(sides[1]),
+        ratio=math.exp(mean),
+        interval=(math.exp(mean - half_width), math.exp(mean + half_width)) if math.isfinite(half_width) else None,
+        smallest_detectable=_detectable(len(logs), deviation, half_width, limit),
+        verdict=verdict,
+        reason=reason,
+        num_processes=(len(logs), len(logs)),
+    )
+
+
+def _detectable(num_pairs: int, deviation: float, half_width: float, limit: float) -> float | None:
+    """Return the smallest slowdown, relative, that so many pairs call worse with probability POWER."""
+    if not math.isfinite(half_width):
+        return None
+    # One-sided Student's t at POWER.
+    noise = student_t(num_pairs - 1, 2 * POWER - 1) * deviation / math.sqrt(num_pairs)
+    return math.expm1(max(half_width, limit) + noise)
+
+
+def _mean_and_deviation(logs: Sequence[float]) -> tuple[float, float]:
+    return statistics.fmean(logs), statistics.stdev(logs) if len(logs) > 1 else 0.0
+
+
+def _geometric_mean(seconds: Sequence[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, seconds)))
+
+
+def _percent(log: float) -> str:
+    return f"{100 * math.expm1(log):+.2g} %"
+
+
+def _share(ratio: float) -> str:
+    return f"{100 * ratio:.2g} %"

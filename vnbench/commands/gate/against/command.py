@@ -1,0 +1,190 @@
+"""``vnbench gate --against REV|DIR``: the working folder against a revision of it, both measured now, in turn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from vnbench.analysis.comparison.blocks import PairedSpec
+from vnbench.analysis.comparison.sides import Side, side_of
+from vnbench.commands.corpus import CorpusPlan, plan_corpus, prepare_corpus
+from vnbench.commands.gate.against.environments import homes_of
+from vnbench.commands.gate.against.measure import BlockPlan, measure_blocks
+from vnbench.commands.gate.against.revisions import WHERE, Tree, baseline_tree, candidate_tree
+from vnbench.commands.gate.against.worker import Worker
+from vnbench.commands.gate.gate import GateOptions, GateReport, tell
+from vnbench.commands.sweep.sweep import designer
+from vnbench.errors import InputError
+from vnbench.output.block_progress import SIDES, BlockProgress
+from vnbench.output.console import say, stderr_console
+from vnbench.records.machine_keys import Environment
+from vnbench.records.placement import place_results
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.store import ResultsFile
+from vnbench.records.task import TrialTask
+from vnbench.request.config import SweepConfig, complete
+from vnbench.request.own_model import is_own_model, read_own_model
+from vnbench.request.reading import read_request
+
+DEFINITIONS = Path(__file__).parent / "definitions"
+"""What is measured where no option says so, a file per type of device."""
+
+UNUSED = ("find-max-batch", "replicates", "reference-runs", "time-budget", "retry", "max-attempts")
+"""Options of a sweep that blocks have no use for."""
+
+SIZED_BY = {"widths", "sizes", "images", "corpus"}
+"""Options that say what is measured: with one of them the definition that ships is not read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgainstOptions:
+    """What the candidate is compared with, and what is measured."""
+
+    against: str
+    """A folder, or a revision of the repository that the working folder lies in."""
+    flags: Mapping[str, str | None]
+    """Options of a sweep by name; None for those that were not given."""
+    config: Path | None
+    """File of such options."""
+    time_cap_s: float
+    """No pair of trials begins after so many seconds."""
+
+
+def run_against_command(asked: AgainstOptions, *, options: GateOptions) -> GateReport:
+    """Measure the working folder and its baseline in turn until they are told apart or found alike; tell of it.
+
+    Raises:
+        InputError: the input cannot be used.
+        ChildError: a side does not run.
+        KeyboardInterrupt: the user ended it; what had finished is in the results files.
+    """
+    console = stderr_console()
+    if unused := [name for name in UNUSED if asked.flags.get(name) is not None]:
+        raise InputError(
+            f"--{unused[0]}",
+            allowed=f"{WHERE} measures block by block until it is decided",
+            remedy=f"leave {', '.join(f'--{name}' for name in unused)} out; --time-cap limits its time",
+        )
+    candidate = candidate_tree(Path.cwd())
+    baseline = baseline_tree(asked.against, candidate=candidate)
+    if not candidate.is_vnbench and asked.config is None and asked.flags.get("model") is None:
+        raise InputError(
+            WHERE,
+            asked.against,
+            allowed="the working folder is not vnbench itself, so the network that changed is needed",
+            remedy="write --model FILE.py:FUNCTION",
+        )
+    trees = (baseline, candidate)
+    homes = homes_of(baseline, candidate, tell=lambda line: say(console, line))
+    for name, tree in zip(SIDES, trees, strict=True):
+        say(console, f"{name}: {tree.told}")
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(home)) for home in homes]
+        device = asked.flags.get("device") or "auto"
+        environments = [worker.environment(device) for worker in workers]
+        config = _config(asked, environments[1], candidate=candidate)
+        corpus = plan_corpus(config)
+        for note in corpus.notes:
+            say(console, note)
+        specs = _paired_specs(config, corpus, environments[1], trees=trees)
+        prepare_corpus(corpus, corpus.measured_examples(one.candidate for one in specs), console=console)
+        out = config.out or Path("results") / "gate" / f"{baseline.name}..{candidate.name}"
+        files = _open_files(stack, out, environments, corpus_id=corpus.corpus_id, console=console)
+        plan = BlockPlan(
+            specs=specs,
+            corpus_directory=corpus.directory.resolve(),
+            tolerances=options.tolerances,
+            metrics=options.metrics,
+            time_cap_s=asked.time_cap_s,
+            seed=config.seed,
+        )
+        progress = stack.enter_context(BlockProgress(console=console))
+
+        def run(side: int, task: TrialTask) -> TrialRecord:
+            progress.trial_started(task.spec, side)
+            return workers[side].run(
+                replace(task, worker_timeout_s=config.worker_timeout_s), timeout_s=config.trial_timeout_s
+            )
+
+        try:
+            comparison = measure_blocks(plan, files=files, run=run, progress=progress)
+        except KeyboardInterrupt:
+            say(console, f"interrupted; the same command goes on with what is in {out}")
+            raise
+        sides = [_side(file, tree) for file, tree in zip(files, trees, strict=True)]
+    report = GateReport(comparison=comparison, on_undecided=options.on_undecided)
+    tell(report, options=options, console=console, sides=(sides[0], sides[1]), paths=(files[0].path, files[1].path))
+    return report
+
+
+def _config(asked: AgainstOptions, environment: Environment, *, candidate: Tree) -> SweepConfig:
+    """Return what is measured, on the machine of ``environment``."""
+    given = {name for name, text in asked.flags.items() if text is not None}
+    shipped = DEFINITIONS / f"{environment['device_type']}.toml"
+    is_sized = asked.config is not None or given & SIZED_BY
+    request = read_request(asked.flags, config_path=asked.config if is_sized else shipped)
+    config = complete(request, environment=environment)
+    if config.chooses_precision and config.device == "cpu":
+        # No probe tells whether this processor is slow in others.
+        config = replace(config, axes={**config.axes, "precision": ("fp32",)})
+    if not is_own_model(config.model):
+        return config
+    file, _, function = config.model.rpartition(":") if ":" in config.model else (config.model, "", "")
+    path = Path(file).resolve()
+    if not path.is_relative_to(candidate.root):
+        raise InputError(
+            "--model",
+            config.model,
+            allowed=f"the file lies outside of {candidate.root}, so the baseline has none of its own",
+            remedy="run the command in the repository of the network",
+        )
+    name = os.path.relpath(path, candidate.folder.resolve())
+    return replace(config, model=f"{name}:{function}" if function else name)
+
+
+def _paired_specs(
+    config: SweepConfig, corpus: CorpusPlan, environment: Environment, *, trees: tuple[Tree, Tree]
+) -> tuple[PairedSpec, ...]:
+    """Return the configurations, each with the text of the network that its side has."""
+    design = designer(corpus, environment)(config)
+    specs = list(dict.fromkeys(trial.spec for trial in design.trials))
+    return tuple(PairedSpec(baseline=_on_baseline(spec, trees[0]), candidate=spec) for spec in specs)
+
+
+def _on_baseline(spec: TrialSpec, baseline: Tree) -> TrialSpec:
+    if spec.model_id is None:
+        return spec
+    try:
+        own = read_own_model(str(baseline.folder / spec.model), where="--model")
+    except InputError as error:
+        raise InputError(
+            WHERE,
+            baseline.told,
+            allowed=f"its network cannot be read ({error})",
+            remedy="name a revision that has it, with the same file and function",
+        ) from error
+    return replace(spec, model_id=own.model_id)
+
+
+def _open_files(
+    stack: ExitStack, out: Path, environments: Sequence[Environment], *, corpus_id: str, console: Console
+) -> tuple[ResultsFile, ResultsFile]:
+    files = []
+    for name, environment in zip(SIDES, environments, strict=True):
+        place = place_results(out / f"{name}.jsonl", environment=environment, corpus_id=corpus_id)
+        file = stack.enter_context(ResultsFile(place.path, environment=environment))
+        for note in (*place.notes, *file.notes):
+            say(console, note)
+        files.append(file)
+    return files[0], files[1]
+
+
+def _side(file: ResultsFile, tree: Tree) -> Side:
+    side = side_of(file.records)
+    return replace(side, about=f"{tree.told}; {side.about}" if side.about else tree.told)

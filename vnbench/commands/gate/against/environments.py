@@ -1,0 +1,92 @@
+"""The interpreter of each side. Sides that need the same packages share one, each with its own source first."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from vnbench.commands.gate.against.revisions import WHERE, Tree
+from vnbench.commands.gate.against.worker import Home
+from vnbench.errors import InputError
+from vnbench.processes.user_cache import user_cache
+
+
+def homes_of(baseline: Tree, candidate: Tree, *, tell: Callable[[str], None]) -> tuple[Home, Home]:
+    """Return where both sides' commands run.
+
+    Where the working folder is vnbench itself, each side runs its own source. Otherwise the installed vnbench runs
+    both, each in its own tree, and only the user's network differs.
+
+    Raises:
+        InputError: a side cannot be installed.
+    """
+    if not candidate.is_vnbench:
+        installed = Path(__file__).parents[4]
+        source = None if installed.name == "site-packages" else installed
+        python = Path(sys.executable)
+        return (
+            Home(python=python, source=source, folder=baseline.folder),
+            Home(python=python, source=source, folder=candidate.folder),
+        )
+    if not (baseline.root / "vnbench" / "__main__.py").is_file():
+        raise InputError(
+            WHERE,
+            baseline.told,
+            allowed="it holds no source tree of vnbench, which the working folder is",
+            remedy="name a revision or a checkout of vnbench",
+        )
+    python = _own(candidate) or Path(sys.executable)
+    theirs = _own(baseline)
+    if theirs is None:
+        is_alike = baseline.requirements == candidate.requirements
+        theirs = python if is_alike else _installed(baseline, tell=tell)
+    return (
+        Home(python=theirs, source=baseline.root, folder=baseline.folder),
+        Home(python=python, source=candidate.root, folder=candidate.folder),
+    )
+
+
+def _own(tree: Tree) -> Path | None:
+    """Return the interpreter of a tree's own environment; None without one."""
+    python = tree.root / ".venv" / "bin" / "python"
+    return python if python.exists() else None
+
+
+def _installed(tree: Tree, *, tell: Callable[[str], None]) -> Path:
+    """Return the interpreter of an environment with what a tree needs, in the user's cache; made where it is not there.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    key = hashlib.sha256("\n".join([sys.version, *tree.requirements]).encode()).hexdigest()[:12]
+    place = user_cache() / "environments" / key
+    python = place / "bin" / "python"
+    is_whole = place / "whole"
+    if is_whole.exists():
+        return python
+    tell(f"the baseline needs other packages than the working folder: installing them into {place}")
+    shutil.rmtree(place, ignore_errors=True)
+    for command in (
+        [sys.executable, "-m", "venv", str(place)],
+        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(tree.root)],
+    ):
+        try:
+            done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        except OSError as error:
+            last, code = error.strerror or "not found", 1
+        else:
+            code = done.returncode
+            last = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["no message"])[-1]
+        if code:
+            raise InputError(
+                WHERE,
+                tree.told,
+                allowed=f"it cannot be installed ({last})",
+                remedy="install it into .venv of a checkout of it, and name that folder",
+            )
+    is_whole.touch()
+    return python
