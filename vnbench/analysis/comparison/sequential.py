@@ -22,6 +22,7 @@ from vnbench.analysis.comparison.rows import ALL_ROWS, Row, Verdict
 from vnbench.analysis.statistics.estimate import student_t
 from vnbench.analysis.statistics.ratio import POWER
 from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.units import count
 
 MEAN_ERROR = 0.005
 """Probability that the mean of unchanged code is ever called worse."""
@@ -131,7 +132,7 @@ def _row(
     highest = mean + margin(len(logs), deviation, error=2 * PASS_ERROR)
     limit = math.log1p(tolerance)
     is_known = len(logs) >= MIN_BLOCKS and math.isfinite(half_width)
-    told = f"{_percent(mean)} in {len(logs)} blocks"
+    told = f"{_percent(mean)} in {count(len(logs), 'block')}"
     verdict: Verdict = "ambiguous"
     if is_known and mean >= limit and mean > half_width:
         verdict, reason = "worse", f"slower: {told} ({_percent(mean - half_width)} to {_percent(mean + half_width)})"
@@ -177,7 +178,8 @@ def _geometric_mean(seconds: Sequence[float]) -> float:
 
 
 def _percent(log: float) -> str:
-    return f"{100 * math.expm1(log):+.2g} %"
+    change = 100 * math.expm1(log)
+    return f"{change:+.2g} %" if abs(change) < 10 else f"{change:+.0f} %"
 
 
 def _share(ratio: float) -> str:
