@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from vnbench.analysis.comparison.blocks import Blocks
 from vnbench.analysis.comparison.compare import Comparison
 from vnbench.analysis.comparison.rows import ALL_ROWS, Row
+from vnbench.analysis.comparison.sequential import blocks_to_see
 from vnbench.output.console import say
 from vnbench.output.gate.words import change, interval
 from vnbench.output.progress import describe_trial
@@ -25,7 +26,9 @@ SIDES = ("baseline", "candidate")
 class BlockProgress:
     """Tells of each block what the mean says after it, and how much time is left."""
 
-    def __init__(self, *, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, tolerance: float, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        """``tolerance`` is the slowdown that is allowed."""
+        self._tolerance = tolerance
         self._console = console
         self._clock = clock
         self._started_s = clock()
@@ -73,18 +76,27 @@ class BlockProgress:
     def block_ended(self, comparison: Comparison, num_blocks: int, *, left_s: float) -> None:
         """Tell what the first ``num_blocks`` blocks came to."""
         took_s = self._clock() - self._started_s
-        first = next((row for row in comparison.rows if row.metric == "time"), None)
-        told = f"block {num_blocks} took {format_duration(max(1.0, took_s))}: {_told(first)}"
+        times = [row for row in comparison.rows if row.metric == "time"]
+        told = f"block {num_blocks} took {format_duration(max(1.0, took_s))}: {_told(times)}; {comparison.outcome}"
         if comparison.outcome == "undecided" and not comparison.differing:
-            told += f"; undecided, {format_duration(max(1.0, left_s))} left at most"
-        else:
-            told += f"; {comparison.outcome}"
+            needed = _blocks_needed(times, tolerance=self._tolerance)
+            if needed is not None and needed > num_blocks:
+                more_s = (needed - num_blocks) * took_s
+                told += f", about {count(needed - num_blocks, 'more block')} ({format_duration(max(1.0, more_s))})"
+            told += f", {format_duration(max(1.0, left_s))} left at most"
         say(self._console, told)
 
 
-def _told(row: Row | None) -> str:
+def _blocks_needed(times: Sequence[Row], *, tolerance: float) -> int | None:
+    if not times:
+        return None
+    return blocks_to_see(times[0], num_rows=max(1, len(times) - 1), tolerance=tolerance)
+
+
+def _told(times: Sequence[Row]) -> str:
     """Return what the mean says, or the only row of times."""
-    if row is None:
+    if not times:
         return "no times to compare"
+    row = times[0]
     what = "all configurations" if row.spec_id == ALL_ROWS else "the time"
     return f"{what} {change(row.ratio)}" + ("" if row.interval is None else f" ({interval(row)})")

@@ -36,6 +36,9 @@ PASS_ERROR = 0.05
 PRIOR_VARIANCE = 1.0
 """Variance of the effect size, in squared standard deviations of an observation, under the alternative."""
 
+WIDEST = math.log(100)
+"""Half-width from which an interval tells nothing: with just enough pairs to be finite it can exceed a float."""
+
 MIN_BLOCKS = 3
 """Fewest blocks that anything is decided after."""
 
@@ -60,7 +63,7 @@ class PairedTimes:
 
 
 def margin(num_pairs: int, deviation: float, *, error: float) -> float:
-    """Return the half-width of the always-valid interval of a mean; infinite while there are too few pairs.
+    """Return the half-width of the always-valid interval of a mean logarithm; infinite while there are too few pairs.
 
     ``deviation`` is the sample standard deviation of the pairs, ``error`` the probability that the interval ever misses
     the mean, on either side.
@@ -72,7 +75,8 @@ def margin(num_pairs: int, deviation: float, *, error: float) -> float:
     k = (math.sqrt(a) / error) ** (2 / (freedom + 1))
     if k >= a:
         return math.inf
-    return math.sqrt(freedom * (k - 1) / (1 - k / a)) * deviation / math.sqrt(num_pairs)
+    half_width = math.sqrt(freedom * (k - 1) / (1 - k / a)) * deviation / math.sqrt(num_pairs)
+    return half_width if half_width < WIDEST else math.inf
 
 
 def time_rows(pairs: Sequence[PairedTimes], *, tolerance: float) -> tuple[Row, ...]:
@@ -104,6 +108,21 @@ def time_rows(pairs: Sequence[PairedTimes], *, tolerance: float) -> tuple[Row, .
         tuple(second for pair in pairs for second in pair.candidate_s),
     )
     return (_row(ALL_ROWS, None, sides, blocks, error=MEAN_ERROR, tolerance=tolerance), *rows)
+
+
+def blocks_to_see(row: Row, *, num_rows: int, tolerance: float) -> int | None:
+    """Return after how many blocks the mean row would show a slowdown of the tolerance, with the deviation seen so far.
+
+    ``num_rows`` is the number of configurations with times. None while it has no interval.
+    """
+    if row.interval is None or row.ratio is None:
+        return None
+    error = 2 * (MEAN_ERROR if num_rows > 1 else MEAN_ERROR + ROWS_ERROR)
+    num_blocks = row.num_processes[0]
+    deviation = math.log(row.interval[1] / row.ratio) / margin(num_blocks, 1.0, error=error)
+    while margin(num_blocks, deviation, error=error) > math.log1p(tolerance):
+        num_blocks += max(1, num_blocks // 10)
+    return num_blocks
 
 
 def looks_slower(pairs: Sequence[PairedTimes], *, tolerance: float) -> tuple[str, ...]:
@@ -142,9 +161,10 @@ def _row(
         verdict, reason = "same", f"no slowdown of {_share(tolerance)}: {told}, at most {_percent(highest)}"
     elif is_known and half_width <= limit and mean < limit:
         verdict, reason = "same", f"no slowdown of {_share(tolerance)}: {told}, and less would have been seen"
+    elif is_known:
+        reason = f"noise hides a slowdown of {_share(tolerance)}: {told}, at most {_percent(highest)}"
     else:
-        bound = f", at most {_percent(highest)}" if math.isfinite(highest) else ""
-        reason = f"noise hides a slowdown of {_share(tolerance)}: {told}{bound}"
+        reason = f"{count(len(logs), 'block')} are too few to tell" if len(logs) > 1 else "one block is too few to tell"
     return Row(
         spec_id=identity,
         spec=spec,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vnbench.analysis.comparison.compare import Comparison
 from vnbench.output.gate.table import gate_view, shown_rows
-from vnbench.output.gate.words import HOW_IT_DECIDES, advice, headline, names_of
+from vnbench.output.gate.words import advice, headline, how_it_decides, names_of
 from vnbench.output.view import escape
 
 
@@ -20,5 +20,5 @@ def gate_markdown(comparison: Comparison, *, about: tuple[str, str]) -> str:
         lines += [f"- {escape(names[row.spec_id])}, {row.metric}: {escape(row.reason)}" for row in bad]
         lines += ["", "</details>"]
     lines += ["", *(f"- {escape(line)}" for line in advice(comparison))]
-    lines += ["", f"Baseline: {escape(about[0])}. Candidate: {escape(about[1])}.", "", HOW_IT_DECIDES, ""]
+    lines += ["", f"Baseline: {escape(about[0])}. Candidate: {escape(about[1])}.", "", how_it_decides(comparison), ""]
     return "\n".join(lines)

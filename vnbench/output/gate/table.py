@@ -11,13 +11,13 @@ from vnbench.analysis.comparison.compare import Comparison
 from vnbench.analysis.comparison.rows import ALL_ROWS, Row, Verdict
 from vnbench.output.fitted_table import FittedTable, paragraphs
 from vnbench.output.gate.words import (
-    HOW_IT_DECIDES,
     advice,
     blunt_lines,
     change,
     detects,
     figure,
     headline,
+    how_it_decides,
     interval,
     names_of,
     sweep_line,
@@ -47,7 +47,7 @@ def gate_table(comparison: Comparison, *, about: tuple[str, str]) -> RenderableT
     if not comparison.rows:
         return last
     table = FittedTable(view=gate_view(shown, names))
-    return Group(table, Text(), paragraphs([*lines, HOW_IT_DECIDES]), Text(), last)
+    return Group(table, Text(), paragraphs([*lines, how_it_decides(comparison)]), Text(), last)
 
 
 def gate_view(rows: Sequence[Row], names: Mapping[str, str]) -> View[Row]:

@@ -104,7 +104,7 @@ def run_against_command(asked: AgainstOptions, *, options: GateOptions) -> GateR
             time_cap_s=asked.time_cap_s,
             seed=config.seed,
         )
-        progress = stack.enter_context(BlockProgress(console=console))
+        progress = stack.enter_context(BlockProgress(tolerance=options.tolerances.time, console=console))
 
         def run(side: int, task: TrialTask) -> TrialRecord:
             progress.trial_started(task.spec, side)
