@@ -70,6 +70,8 @@ def baseline_tree(asked: str, *, candidate: Tree) -> Tree:
     Raises:
         InputError: it is neither.
     """
+    if not asked.strip():
+        raise InputError(WHERE, "''", allowed="it is empty", remedy="name a revision or a folder")
     directory = Path(os.path.expanduser(asked))
     if directory.is_dir():
         root = directory.resolve()
