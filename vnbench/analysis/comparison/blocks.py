@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vnbench.analysis.comparison.compare import Comparison, Outcome, compare, differing_keys
+from vnbench.analysis.comparison.identity import told_change
 from vnbench.analysis.comparison.rows import OUT_OF_ROOM, Row, Tolerances
 from vnbench.analysis.comparison.sequential import MIN_BLOCKS, PairedTimes, looks_slower, time_rows
 from vnbench.analysis.comparison.sides import Side, figures_of, side_of
@@ -124,7 +125,12 @@ def compare_blocks(blocks: Blocks, *, tolerances: Tolerances, metrics: Collectio
     others = (*exact.rows, *(_lost_rows(blocks, num_blocks) if blocks.has_times else ()))
     rows = tuple(_in_order([*times, *others], blocks.specs))
     notes = (*exact.notes, *_failed_alike(pairs))
-    comparison = Comparison(rows=rows, notes=notes, is_in_turn=True)
+    edited = {
+        told_change(one.baseline, one.candidate): None
+        for one in blocks.specs
+        if one.baseline.model_id != one.candidate.model_id
+    }
+    comparison = Comparison(rows=rows, notes=notes, remarks=tuple(edited), is_in_turn=True)
     is_slow = bool(looks_slower(timed, tolerance=tolerances.time))
     is_due = blocks.has_times and any(one.candidate.kind not in UNTIMED_KINDS for one in blocks.specs)
     is_decided = not is_due or (num_blocks >= MIN_BLOCKS and bool(times) and times[0].verdict in ("same", "better"))
