@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 import gate_simulation as simulation
+import gate_sweep_simulation as sweep_simulation
 import pytest
+import record_factory as factory
 
 from vnbench.analysis.comparison.calibration import processes_needed
 
@@ -57,3 +59,28 @@ def test_rules_that_ignore_processes_or_the_number_of_rows_do_worse_on_the_same_
     small = simulation.found(simulation.noises(0.02)[2], slow_rows=simulation.NUM_ROWS, num_runs=20, seed=6)
     assert small["gate"] == 1
     assert small["rank + 10%"] == 0, "a slowdown of 3 % never reaches its 10 %"
+
+
+@pytest.mark.parametrize("layout", sweep_simulation.LAYOUTS, ids=lambda layout: layout.name)
+def test_whole_sweeps_that_differ_raise_no_more_false_alarms(layout: sweep_simulation.Layout) -> None:
+    runs = 12
+    shares = [sweep_simulation.outcomes(noise, layout, num_runs=runs, seed=7) for noise in sweep_simulation.noises()]
+    assert sum(share.get("regression", 0.0) for share in shares) * runs <= 0.01 * runs * len(shares)
+
+
+@pytest.mark.parametrize("layout", sweep_simulation.LAYOUTS, ids=lambda layout: layout.name)
+def test_unchanged_code_passes_where_sweeps_hardly_differ(layout: sweep_simulation.Layout) -> None:
+    quiet = [noise for noise in sweep_simulation.noises() if noise.sweep <= 0.002]
+    shares = [sweep_simulation.outcomes(noise, layout, num_runs=20, seed=8) for noise in quiet]
+    assert sum(share.get("undecided", 0.0) for share in shares) <= 0.05 * len(shares)
+
+
+def test_in_turn_a_drift_raises_no_alarm_and_hides_no_slowdown() -> None:
+    spec = factory.training_spec()
+    for noise in sweep_simulation.noises():
+        if noise.sweep == 0.04:
+            same = sweep_simulation.in_turn(noise, spec, num_runs=8, seed=9)
+            slow = sweep_simulation.in_turn(noise, spec, slowdown=0.03, num_runs=8, seed=10)
+            assert same.shares.get("regression", 0.0) == 0.0
+            assert same.shares["pass"] >= 0.8
+            assert slow.shares["regression"] >= 0.8

@@ -17,10 +17,12 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scipy.special import chdtri
+
 from vnbench.analysis.comparison.sides import SideFigure
 from vnbench.analysis.comparison.sweep_spread import ASSUMED_SPREAD, Level, SweepSpread, spread_between_sweeps
 from vnbench.analysis.statistics.estimate import Estimate, student_t, sum_of_variances
-from vnbench.analysis.statistics.ratio import Ratio
+from vnbench.analysis.statistics.ratio import POWER, Ratio
 from vnbench.analysis.statistics.shrinkage import fit_prior, shrink
 
 FAMILY_ERROR = 0.01
@@ -160,14 +162,19 @@ def _shared_margin(sweeps: SweepSpread, *, family_error: float, share: float) ->
 def _mean_ratio(
     log: float, error: tuple[float, float], *, level: float, sweeps: SweepSpread, share: float, shared: _SharedMargin
 ) -> Ratio:
-    """Return the mean over the rows. Sweeps show the noise of their processes too, so the wider part counts."""
+    """Return the mean over the rows. Sweeps show the noise of their processes too, so the wider part counts.
+
+    The standard error, with which the mean is found to be no slower, holds the spread between sweeps only where it is
+    more than processes explain: a few sweeps often spread more by chance.
+    """
     square, dof = error
     between = sweeps.mean**2 * share
     within = student_t(dof, level) * math.sqrt(square)
     if sweeps.dof == math.inf:
         se, margin = math.sqrt(square + between), math.hypot(within, shared.known)
     else:
-        se, margin = math.sqrt(max(square, between)), max(within, shared.known)
+        is_more = sweeps.dof > 0 and between > square * float(chdtri(sweeps.dof, 1 - POWER)) / sweeps.dof
+        se, margin = math.sqrt(between if is_more else square), max(within, shared.known)
     return Ratio(log=Estimate(value=log, se=se, dof=dof), level=level, margin=margin, allowance=shared.allowance)
 
 
