@@ -28,6 +28,9 @@ UNREAD = {
 
 HEAD = max(map(len, UNREAD))
 
+BUFFER_BYTES = 2**20
+"""Bytes that are read at once: a line of a record is longer than Python's buffer, and would be put together."""
+
 
 def check_replaceable(path: Path, *, where: str, starts: Sequence[bytes]) -> None:
     """Check that a file may be overwritten: it is missing, empty, or begins with one of ``starts``.
@@ -84,7 +87,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
         OSError: it cannot be read.
     """
     form = form_of(path)
-    with path.open("rb") as file:
+    with path.open("rb", buffering=BUFFER_BYTES) as file:
         if form == "gzip":
             with gzip.open(file) as unpacked:
                 yield from _unpacked(cast(BinaryIO, unpacked), path)
