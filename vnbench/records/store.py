@@ -153,6 +153,9 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            # What was made meanwhile becomes old without a scan; the next collection would begin with one.
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()
 
 
