@@ -18,8 +18,9 @@ from vnbench.analysis.trials.process import compute_figures
 from vnbench.analysis.trials.summary import latest_attempts, summarize
 from vnbench.cli.app import run
 from vnbench.errors import InputError
-from vnbench.records.record import STEP_COLUMNS, TrialRecord
+from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import LEVERS, ImagesSpec
+from vnbench.records.step_columns import STEP_COLUMNS
 
 RESULTS = Path(__file__).parents[2] / "results" / "cpu-amd-epyc"
 WHATS = ("trials", "steps", "canvases", "plan")

@@ -8,7 +8,8 @@ from dataclasses import asdict
 import pytest
 from record_factory import measured_memory_record, measured_training_record, record_of, training_spec
 
-from vnbench.records.record import SCHEMA_VERSION, STEP_COLUMNS, Cause, TrialRecord, TrialWarning
+from vnbench.records.record import SCHEMA_VERSION, Cause, TrialRecord, TrialWarning
+from vnbench.records.step_columns import STEP_COLUMNS
 
 
 def test_records_survive_a_round_trip() -> None:

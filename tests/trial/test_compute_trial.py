@@ -9,8 +9,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vnbench.model.veernet import build_model
-from vnbench.records.record import STEP_COLUMNS, TrialRecord
+from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import ComputeSpec, TrialSpec
+from vnbench.records.step_columns import STEP_COLUMNS
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import run_trial
 from vnbench.trial.measuring.flops import FlopModel

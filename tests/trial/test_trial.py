@@ -18,9 +18,10 @@ from vnbench.images.corpus import Corpus, load_corpus
 from vnbench.images.decoding.gray_files import read_mask
 from vnbench.images.decoding.gray_png import encode_mask
 from vnbench.images.synthesis import CorpusSpec, build_corpus
-from vnbench.records.record import STEP_COLUMNS, TrialRecord
+from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.spec.words import SAMPLER_NAMES, ShapeVisits
+from vnbench.records.step_columns import STEP_COLUMNS
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import run_trial
 from vnbench.trial import entry as trial

@@ -11,9 +11,9 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any, Generic, Literal, TypedDict, TypeGuard, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, Literal, TypeGuard, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -33,8 +33,9 @@ from vnbench.records.readings import (
 )
 from vnbench.records.spec.trial_spec import ImagesSpec, Spec, TrialSpec
 from vnbench.records.spec.words import TrialKind
+from vnbench.records.step_columns import StepColumns, UnreadSteps, without_steps
 from vnbench.records.values.identity import trial_id
-from vnbench.records.values.strict import Count, Number, Pixels, Seconds, SignedSeconds, refusal
+from vnbench.records.values.strict import Count, SignedSeconds, refusal
 
 SCHEMA_VERSION = 1
 
@@ -65,53 +66,6 @@ CauseKind = Literal[
     "large-tensor",  # a pass with more than 2^31 elements differs from the same examples in smaller passes
     "traced-peak",  # the tensors of a traced step need more than the available memory
 ]
-
-
-class StepColumns(TypedDict, total=False):
-    """Columns of ``TrialRecord.steps``; each holds one value per optimizer step.
-
-    A duration is null if the clock stepped backwards and made it negative. The first records lack ``block`` and
-    ``is_outlier``.
-    """
-
-    is_warm_up: tuple[bool, ...]
-    """Whether the step came before the measured steps."""
-    block: tuple[Count, ...]
-    """Synchronised block of the step, from 0; warm-up blocks count."""
-    num_examples: tuple[Count, ...]
-    """Examples of the step."""
-    num_micro_batches: tuple[Count, ...]
-    """Forward and backward passes of the step."""
-    valid_pixels: tuple[Pixels, ...]
-    """Sum of height x width of the examples."""
-    padded_pixels: tuple[Pixels, ...]
-    """Sum of the canvases' pixels, padding included."""
-    canvas_height: tuple[Pixels, ...]
-    """Largest canvas height of the step."""
-    canvas_width: tuple[Pixels, ...]
-    """Largest canvas width of the step."""
-    step_time_s: tuple[Seconds | None, ...]
-    """Time from the start of the step to the start of the next one."""
-    data_wait_s: tuple[Seconds | None, ...]
-    """Time that the training process waited for the loader."""
-    h2d_s: tuple[Seconds | None, ...]
-    """Time of the copy to the device and the conversion there."""
-    forward_s: tuple[Seconds | None, ...]
-    """Time of the forward passes with the loss."""
-    backward_s: tuple[Seconds | None, ...]
-    """Time of the backward passes."""
-    optimizer_s: tuple[Seconds | None, ...]
-    """Time to zero the gradients and update the weights."""
-    loss: tuple[Number | None, ...]
-    """Loss of the step; null if it was not finite."""
-    is_skipped_by_scaler: tuple[bool, ...]
-    """Whether the gradient scaler skipped the update."""
-    is_outlier: tuple[bool, ...]
-    """Whether the step took far longer or shorter than the others; it still counts."""
-
-
-STEP_COLUMNS = tuple(StepColumns.__annotations__)
-"""Names of the columns, in the order of a record."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -250,13 +204,17 @@ class TrialRecord(Generic[Spec]):
             "trial_id": self.trial_id,
             "kind": self.kind,
         }
-        values = identity | asdict(self) | {"spec": self.spec.flat()}
+        # asdict would copy the steps value by value.
+        steps = None if self.steps is None else dict(self.steps)
+        values = identity | asdict(replace(self, steps=None)) | {"spec": self.spec.flat(), "steps": steps}
         line = _ENCODER.encode(values)
         return _ENCODER.encode(_told(values)) if "\\ud" in line else line
 
     @staticmethod
-    def from_json(line: str | bytes) -> TrialRecord:
+    def from_json(line: str | bytes, *, where: str | None = None) -> TrialRecord:
         """Return the record that ``to_json`` wrote, without fields that a later version added.
+
+        If ``where`` names the file and the line, plain steps are read when they are used.
 
         Raises:
             SchemaVersionError: the schema version is not SCHEMA_VERSION.
@@ -264,7 +222,7 @@ class TrialRecord(Generic[Spec]):
                 the spec.
         """
         try:
-            found = _LINE.decode(line)
+            found = _found(line, where=where)
         except (msgspec.DecodeError, RecursionError) as error:
             _check_version(line)
             raise ValueError(f"not a trial record: {refusal(error)}") from error
@@ -311,6 +269,26 @@ def _check_version(line: str | bytes) -> None:
         values = msgspec.json.decode(line)
         if isinstance(values, dict) and (version := values.get("schema_version")) != SCHEMA_VERSION:
             raise SchemaVersionError(version)
+
+
+def _found(line: str | bytes, *, where: str | None) -> Any:
+    """Return the fields of a line; its steps unread if they are plain and ``where`` is known.
+
+    Raises:
+        msgspec.DecodeError: the line is not JSON, or a field is invalid.
+        RecursionError: the line is nested too deeply.
+    """
+    if where is None or not isinstance(line, bytes) or not (parts := without_steps(line)):
+        return _LINE.decode(line)
+    steps, rest = parts
+    try:
+        found = _LINE.decode(rest)
+    except msgspec.DecodeError:
+        return _LINE.decode(line)  # which tells the place in the whole line
+    if found.steps is None:
+        found.steps = UnreadSteps(steps, where=where)
+        return found
+    return _LINE.decode(line)  # other steps had been cut out
 
 
 @functools.lru_cache(maxsize=4096)

@@ -49,14 +49,14 @@ def load_results(path: Path) -> LoadedResults:
     notes: list[str] = []
     torn_bytes = 0
     for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
+        if line.isspace():
             continue
         if not line.endswith(b"\n") and not _is_whole(line):
             torn_bytes = len(line)
             notes.append(f"{path}, line {number}: the last line is torn ({count(torn_bytes, 'byte')}), as after a kill")
             break
         try:
-            records.append(TrialRecord.from_json(line))
+            records.append(TrialRecord.from_json(line, where=f"{path}, line {number}"))
         except SchemaVersionError as error:
             if isinstance(error.version, int):
                 raise InputError(

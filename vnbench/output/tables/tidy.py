@@ -19,8 +19,9 @@ from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
 from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.summary import TrialSummary, summarize
 from vnbench.output.view import Column, View
-from vnbench.records.record import STEP_COLUMNS, TrialRecord
+from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import KINDS, LEVERS
+from vnbench.records.step_columns import STEP_COLUMNS
 
 SPEC_FIELDS = ("device", *LEVERS, "seed", "worst_case_height", "worst_case_width", "pixel_budget", "subset_size")
 """What is told of the spec of a trial: every lever, and sizes."""
@@ -108,7 +109,7 @@ def steps_view(latest: Sequence[TrialRecord]) -> View[Step]:
     """Return the optimizer steps of all trials, a row each."""
     rows: list[Step] = []
     for record in latest:
-        trial_id, steps = record.trial_id, record.steps or {}
+        trial_id, steps = record.trial_id, dict(record.steps or {})
         rows += (Step(trial_id, number, steps) for number in range(len(steps.get("is_warm_up", ()))))
     return View(rows, STEPS)
 

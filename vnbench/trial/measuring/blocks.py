@@ -12,7 +12,8 @@ from typing import Any
 from vnbench.analysis.statistics.means import find_outliers
 from vnbench.loading.collate import Batch
 from vnbench.records.readings import Block, MemoryReading
-from vnbench.records.record import STEP_COLUMNS, TrialRecord
+from vnbench.records.record import TrialRecord
+from vnbench.records.step_columns import STEP_COLUMNS
 from vnbench.trial.checks.soundness import checked_loss, warnings_of
 from vnbench.trial.instruments.timing import PHASES, make_timer
 from vnbench.trial.step.optimizer_step import OptimizerStep
