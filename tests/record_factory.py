@@ -226,7 +226,7 @@ def reading_of(spec: TrialSpec, *, peak_bytes: int | None, **changes: Any) -> Me
     """Return a memory reading as the instrument of the spec's device gives it."""
     is_cuda = spec.device == "cuda"
     values: dict[str, Any] = {
-        "instrument": "cuda-caching-allocator" if is_cuda else "live-tensor-tracker",
+        "instrument": "cuda-caching-allocator" if is_cuda else "live-tensors",
         "peak_allocated_bytes": int(peak_bytes * 0.93) if is_cuda and peak_bytes is not None else peak_bytes,
         "peak_reserved_bytes": peak_bytes if is_cuda else None,
         "num_alloc_retries": 0 if is_cuda else None,

@@ -34,7 +34,7 @@ from vnbench.batching.sizes import SizeDistribution, draw_sizes
 from vnbench.output.plots.style import save, styled
 from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.numbers import MISSING, format_estimate, significant, supported, times
-from vnbench.output.words.provenance import CPU_LABEL, provenance
+from vnbench.output.words.provenance import CPU_LABEL, note_on_peaks, provenance
 from vnbench.output.words.row_notes import row_notes
 from vnbench.records.placement import placed
 from vnbench.records.spec.words import DeviceType, Padding, SamplerName
@@ -103,6 +103,7 @@ def main(arguments: Sequence[str]) -> int:
         f"![Time, memory and padding against the micro-batch]({name}.png)",
         *padding_section(rows[0].summary.spec.batch_size),
         *gradient_section(differences),
+        *note_on_peaks(records),
         f"{origin.line(trials)}. {CPU_LABEL + '.' if origin.is_cpu else ''}".strip(),
     ]
     write_page(blocks, options.out / f"{name}.md", script=__file__, arguments=arguments)

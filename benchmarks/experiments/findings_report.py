@@ -18,7 +18,7 @@ from findings_sources import NotMeasured, Sources
 from markdown_page import page_name, write_page
 
 from vnbench.errors import InputError, PlanError
-from vnbench.output.words.provenance import CPU_LABEL
+from vnbench.output.words.provenance import CPU_LABEL, note_on_peaks
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         f"{origin.line(f'{sources.num_trials:,} trials')}. {CPU_LABEL + '.' if origin.is_cpu else ''}".strip(),
         "Each answer is drawn from the records that the commands under it make; intervals are 95 % unless it says "
         "otherwise.",
+        *note_on_peaks(sources.everything.records),
     ]
     for number, question in enumerate(QUESTIONS, start=1):
         blocks += section(number, question, sources)

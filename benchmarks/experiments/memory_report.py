@@ -31,7 +31,7 @@ from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import varying
 from vnbench.output.words.numbers import MISSING, format_estimate, significant
-from vnbench.output.words.provenance import CPU_LABEL, Provenance, provenance
+from vnbench.output.words.provenance import CPU_LABEL, Provenance, note_on_peaks, provenance
 from vnbench.records.placement import placed
 from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.spec.trial_spec import MemorySpec
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         save(waterfall(recipe, costs[recipe], levers, origin=origin), options.out, name=name)
     blocks = [
         *heading(searches[0], origin, num_records=len(records)),
+        *note_on_peaks(records),
         *search_table(searches),
         *lever_table(recipe, costs[recipe], levers, searches),
         f"![Memory of the recipe without each lever]({name}.png)",

@@ -24,7 +24,7 @@ from vnbench.output.plots.style import save, styled
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying
 from vnbench.output.words.numbers import MISSING, format_estimate, scaled, times, told
-from vnbench.output.words.provenance import provenance
+from vnbench.output.words.provenance import note_on_peaks, provenance
 from vnbench.records.placement import placed
 from vnbench.records.spec.words import SAMPLER_NAMES
 from vnbench.records.store import load_all
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         save(figure, options.out, name=name)
     footer = origin.line(f"{sum(record.kind == 'training' for record in records)} training trials")
     text = report_text(rows, figure_name=f"{name}.png", footer=footer)
-    write_page([text], options.out / f"{name}.md", script=__file__, arguments=arguments)
+    write_page([text, *note_on_peaks(records)], options.out / f"{name}.md", script=__file__, arguments=arguments)
     return 0
 
 

@@ -196,7 +196,7 @@ def test_worst_case_memory_is_joined_by_family() -> None:
         ("cpu", {}, 930),
         ("cuda", {"peak_allocated_bytes": 800}, 930),
         ("cuda", {"peak_reserved_bytes": None}, None),
-        ("cpu", {"instrument": "traced"}, 930),
+        ("cpu", {"instrument": "traced-tensors"}, 930),
         ("cpu", {"instrument": "process"}, None),
     ],
 )

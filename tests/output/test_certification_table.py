@@ -52,7 +52,7 @@ def test_a_cpu_gets_no_verdict_for_cards() -> None:
 def test_what_was_traced_is_told_apart_from_what_ran() -> None:
     (step, *_) = soaked_records("cpu")
     spec = dataclasses.replace(step.spec, memory_by="trace")
-    text = render([step, record_of(spec, memory=reading_of(spec, peak_bytes=20 * GIB, instrument="traced"))])
+    text = render([step, record_of(spec, memory=reading_of(spec, peak_bytes=20 * GIB, instrument="traced-tensors"))])
     assert "ran in 24.0 GiB, tensors 83.3 % of it" in text
     assert "traced for 24.0 GiB, tensors 83.3 % of it" in text
     assert "Traced: the step was not run" in text

@@ -7,7 +7,7 @@ import pytest
 import record_factory as factory
 
 from vnbench.errors import InputError
-from vnbench.output.words.provenance import provenance
+from vnbench.output.words.provenance import note_on_peaks, provenance
 from vnbench.records.record import TrialRecord
 
 
@@ -36,3 +36,12 @@ def test_forecasts_are_of_their_card_and_never_pass_for_measurements() -> None:
     assert measured.planned_from == "planned from measured trials"
     with pytest.raises(InputError, match="one device"):
         provenance([factory.forecast_record(), factory.forecast_record(factory.forecast_spec(card="L4"))])
+
+
+def test_peaks_that_older_revisions_counted_too_high_are_named_with_their_revision() -> None:
+    record = factory.measured_memory_record(factory.training_spec(device="cpu"))
+    assert record.memory is not None
+    assert note_on_peaks([record]) == ()
+    old = on(replace(record, memory=replace(record.memory, instrument="traced")), revision="99fdd02f61bf")
+    (note,) = note_on_peaks([record, old])
+    assert "of revision 99fdd02f61bf, whose count also held the gradients of the step before" in note

@@ -70,6 +70,24 @@ def test_trials_that_may_be_of_another_corpus_are_left_out_with_a_note(tmp_path:
     )
 
 
+def test_peaks_with_the_gradients_of_the_step_before_and_without_are_told_apart(tmp_path: Path) -> None:
+    spec = factory.memory_spec(factory.training_spec())
+
+    def peak(name: str, instrument: str) -> Path:
+        reading = factory.reading_of(spec, peak_bytes=930, instrument=instrument)
+        return write(tmp_path / name, training(LARGE), factory.record_of(spec, memory=reading))
+
+    old, traced = peak("old.jsonl", "live-tensor-tracker"), peak("traced.jsonl", "traced")
+    new = peak("new.jsonl", "live-tensors")
+    assert load_one_corpus([old, traced]).notes == load_one_corpus([new]).notes == ()
+    told = (
+        "peaks of an older revision (2 trials) also hold the gradients of the step before, those of 1 trial do not: "
+        "a memory law of both is wrong; give the files of one revision at a time"
+    )
+    assert load_one_corpus([old, new, traced]).notes == (told,)
+    assert load_one_corpus([old, new, traced], corpus_id=LARGE).notes == (told,)
+
+
 @pytest.mark.parametrize(("records", "told"), [((training(LARGE),), LARGE), ((memory(),), "no corpus")])
 def test_a_corpus_that_is_not_there_is_refused(tmp_path: Path, records: tuple[TrialRecord, ...], told: str) -> None:
     with pytest.raises(InputError, match=f"--corpus-id nothing: the records name {told}"):

@@ -107,7 +107,7 @@ def test_a_tracked_reading_says_who_counted() -> None:
     with tracker:
         torch.ones(3).add(1.0)
     reading = tracked_memory(tracker)
-    assert (reading.instrument, reading.peak_allocated_bytes) == ("live-tensor-tracker", 24)
+    assert (reading.instrument, reading.peak_allocated_bytes) == ("live-tensors", 24)
     assert reading.num_operators == 2
     assert reading.peak_reserved_bytes is None
     assert reading.num_alloc_retries is None

@@ -15,8 +15,9 @@ from vnbench.loading.collate import Batch, blank_batch, collate
 from vnbench.model.veernet import build_model
 from vnbench.records.spec.words import IGNORED_CLASS, Checkpointing, OptimizerLoop, Precision
 from vnbench.trial.instruments.timing import Phase, WallTimer
-from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
+from vnbench.trial.step.optimizer_step import OptimizerStep, StepResult, build_step
 from vnbench.trial.step.switches import set_switches
+from vnbench.trial.step.tracked_step import run_tracked
 
 RAGGED = [(33, 70), (64, 96), (50, 64), (20, 33)]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -93,6 +94,20 @@ def test_a_step_takes_no_more_micro_batches_than_its_examples() -> None:
     batches: Iterator[Batch] = iter([batch(RAGGED[:2]), batch(RAGGED[2:3]), batch(RAGGED[3:])])
     step.run(batches, num_examples=3, timer=WallTimer())
     assert len(list(batches)) == 1
+
+
+def test_gradients_that_a_step_drops_are_no_part_of_its_peak() -> None:
+    step = OptimizerStep(small_model(), precision="fp32", device=torch.device("cpu"))
+    data = batch(RAGGED)
+
+    def run() -> StepResult:
+        return step.run(iter([data]), num_examples=len(RAGGED), timer=WallTimer())
+
+    run()  # makes the optimizer's state, and leaves a gradient
+    _, after_a_step = run_tracked(step, [data], run)
+    step.optimizer.zero_grad(set_to_none=True)
+    _, after_none = run_tracked(step, [data], run)
+    assert after_a_step.peak_allocated_bytes == after_none.peak_allocated_bytes
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -93,7 +93,7 @@ def assert_same_peak(spec: TrialSpec) -> None:
     assert traced.peak_allocated_bytes == pytest.approx(real.peak_allocated_bytes, rel=0.001)
     assert traced.num_operators == real.num_operators
     assert traced.soak_peak_allocated_bytes == real.soak_peak_allocated_bytes
-    assert (traced.instrument, traced.process_peak_rss_bytes) == ("traced", None)
+    assert (traced.instrument, traced.process_peak_rss_bytes) == ("traced-tensors", None)
     assert traced.capacity_bytes == real.capacity_bytes
 
 

@@ -172,7 +172,7 @@ def test_a_memory_trial_reads_the_peak_of_a_worst_case_step(device: str) -> None
         assert record.status == "ok", record.cause
         assert record.memory is not None
         assert record.memory.peak_allocated_bytes is not None
-        assert record.memory.instrument == ("live-tensor-tracker" if device == "cpu" else "cuda-caching-allocator")
+        assert record.memory.instrument == ("live-tensors" if device == "cpu" else "cuda-caching-allocator")
         return record.memory.peak_allocated_bytes
 
     one, two, checkpointed = peak(), peak(batch_size=2), peak(checkpointing="stages")

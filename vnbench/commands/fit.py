@@ -17,7 +17,7 @@ from vnbench.errors import InputError
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.tables.fit import fit_table
 from vnbench.output.words.commands import options_of_records, sweep_command
-from vnbench.output.words.provenance import Provenance, provenance
+from vnbench.output.words.provenance import Provenance, note_on_peaks, provenance
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.record import TrialRecord
 
@@ -76,7 +76,7 @@ def run_fit_command(results: Sequence[Path], *, corpus_id: str | None = None, as
     """
     loaded = load_one_corpus(results, corpus_id=corpus_id)
     console = stderr_console()
-    for note in loaded.notes:
+    for note in (*loaded.notes, *note_on_peaks(loaded.records)):
         say(console, note)
     report = fit_records(loaded.records, where=", ".join(map(str, results)))
     if not as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +37,7 @@ def load_one_corpus(paths: Sequence[Path], *, corpus_id: str | None = None) -> L
                 allowed="a forecast or figure needs the records of one corpus",
                 remedy=f"give the files of one corpus at a time, or choose one with --corpus-id {next(iter(found))}",
             )
-        return loaded
+        return _with_note_on_peaks(loaded)
     if corpus_id not in found:
         raise InputError(
             "--corpus-id",
@@ -44,7 +45,21 @@ def load_one_corpus(paths: Sequence[Path], *, corpus_id: str | None = None) -> L
             allowed=f"the records name {', '.join(found) or 'no corpus'}",
             remedy=f"write --corpus-id {next(iter(found))}" if found else "leave it out",
         )
-    return together([_of_corpus(part, path, corpus_id) for part, path in zip(parts, paths, strict=True)], paths=paths)
+    chosen = [_of_corpus(part, path, corpus_id) for part, path in zip(parts, paths, strict=True)]
+    return _with_note_on_peaks(together(chosen, paths=paths))
+
+
+def _with_note_on_peaks(loaded: LoadedResults) -> LoadedResults:
+    """Return the same with a note if peaks that were counted in two ways stand side by side."""
+    counted = Counter(record.memory.holds_old_gradients for record in loaded.records if record.memory is not None)
+    if not counted[True] or not counted[False]:
+        return loaded
+    note = (
+        f"peaks of an older revision ({count(counted[True], 'trial')}) also hold the gradients of the step before, "
+        f"those of {count(counted[False], 'trial')} do not: a memory law of both is wrong; give the files of one "
+        "revision at a time"
+    )
+    return replace(loaded, notes=(*loaded.notes, note))
 
 
 def _corpora(records: Sequence[TrialRecord]) -> tuple[str, ...]:

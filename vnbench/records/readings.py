@@ -43,9 +43,12 @@ class BatchingAccount:
 class MemoryReading:
     """Peak memory of a trial, in bytes. Values that the instrument does not see are None."""
 
-    instrument: Literal["cuda-caching-allocator", "live-tensor-tracker", "traced", "process"]
-    """What counted the bytes. The live-tensor tracker does not see oneDNN's workspace; ``traced`` is the same tracker
-    in a step on fake tensors, which computes nothing."""
+    instrument: Literal[
+        "cuda-caching-allocator", "live-tensors", "traced-tensors", "process", "live-tensor-tracker", "traced"
+    ]
+    """What counted the bytes. ``live-tensors`` does not see oneDNN's workspace; ``traced-tensors`` is the same count in
+    a step on fake tensors, which computes nothing. Older records say ``live-tensor-tracker`` and ``traced``: those held
+    the gradients of the step before until the step ended, so that their peaks are higher by the gradients' bytes."""
     peak_allocated_bytes: Bytes | None
     """Most bytes held by tensors at once."""
     peak_reserved_bytes: Bytes | None
@@ -68,6 +71,13 @@ class MemoryReading:
     outside_allocator_bytes: SignedBytes | None = None
     """Bytes in use on the device after the step, outside the caching allocator: the CUDA context, libraries, and other
     processes, if any (CUDA)."""
+
+    @property
+    def holds_old_gradients(self) -> bool | None:
+        """Whether a peak of live tensors is higher by the gradients of the step before; None of other instruments."""
+        if self.instrument in ("live-tensors", "traced-tensors"):
+            return False
+        return True if self.instrument in ("live-tensor-tracker", "traced") else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -32,7 +32,7 @@ from vnbench.output.page.model import (
 from vnbench.output.page.pages import Verbatim, html_page, markdown_page
 from vnbench.output.plots.figures import Drawn, Subject, draw_figures
 from vnbench.output.words.capacity_plan import answer_lines, lines_to_paste
-from vnbench.output.words.provenance import provenance
+from vnbench.output.words.provenance import note_on_peaks, provenance
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.store import uncollected
 from vnbench.units import count
@@ -116,7 +116,10 @@ def _model(
         or lines[:1],
         "plan": lines,
         "paste": Verbatim("\n".join(lines_to_paste(plan))) if plan else "",
-        "warnings": [line[0].upper() + line[1:] for line in (*(plan.warnings if plan else ()), *doubts(found))],
+        "warnings": [
+            line[0].upper() + line[1:]
+            for line in (*(plan.warnings if plan else ()), *doubts(found), *note_on_peaks(found.records))
+        ],
         "planner": planner_view(plan, found.latest, command=plan_command) if plan else None,
         "levers": next((figure for figure in figures if figure["name"] == LEVERS_FIGURE), None),
         "figures": [figure for figure in figures if figure["name"] != LEVERS_FIGURE],

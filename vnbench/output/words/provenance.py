@@ -101,6 +101,19 @@ def provenance(records: Sequence[TrialRecord]) -> Provenance:
     )
 
 
+def note_on_peaks(records: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """Return what to say of peaks that older revisions counted too high; nothing if there are none."""
+    held = [record for record in records if record.memory is not None and record.memory.holds_old_gradients]
+    if not held:
+        return ()
+    revisions = sorted({str(record.environment.get("revision") or "unknown") for record in held})
+    return (
+        f"Peaks of tensors are those of revision {' and '.join(revisions)}, whose count also held the gradients of the "
+        "step before: they are too high by four bytes per parameter (1.46 MiB for veernet-tiny, 8.66 MiB for veernet), "
+        "and so is the fixed part of a memory law.",
+    )
+
+
 def _device_name(record: TrialRecord) -> str | None:
     """Return the name of a record's device; of a forecast that of its card, and that it is one."""
     return (

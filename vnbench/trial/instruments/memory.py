@@ -187,7 +187,7 @@ def cuda_memory(device: torch.device, *, num_retries_before: int) -> MemoryReadi
 def tracked_memory(tracker: LiveTensorTracker) -> MemoryReading:
     """Return the live-tensor tracker's reading on the CPU."""
     return MemoryReading(
-        instrument="live-tensor-tracker",
+        instrument="live-tensors",
         peak_allocated_bytes=tracker.peak_bytes,
         peak_reserved_bytes=None,
         num_alloc_retries=None,

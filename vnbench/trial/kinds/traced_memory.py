@@ -52,7 +52,7 @@ def traced_memory(spec: MemorySpec) -> MemoryReading:
             spec.micro_batch_size, height=int(align(spec.worst_case_height)), width=int(align(spec.worst_case_width))
         )
         _, memory = track_worst_case(step, spec, smallest=smallest, worst_case=worst_case)
-    return replace(memory, instrument="traced", process_peak_rss_bytes=None)
+    return replace(memory, instrument="traced-tensors", process_peak_rss_bytes=None)
 
 
 def checked_room(record: TrialRecord) -> TrialRecord:
