@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
+from scipy.special import ndtri
 
 from vnbench.analysis.planning.interruptions import (
     best_interval_of_count_s,
@@ -18,6 +19,7 @@ from vnbench.analysis.planning.interruptions import (
     sum_of_uniforms,
     young_interval_s,
 )
+from vnbench.analysis.planning.spread import NUM_DRAWS
 
 MINUTE, HOUR = 60.0, 3600.0
 
@@ -154,3 +156,41 @@ def test_an_interval_is_a_whole_number_of_steps() -> None:
     assert rounded_interval_s(10.4, step_s=2.0, work_s=100.0) == 10.0
     assert rounded_interval_s(0.1, step_s=2.0, work_s=100.0) == 2.0
     assert rounded_interval_s(1000.0, step_s=2.0, work_s=100.0) == 100.0
+
+
+def plainly_drawn_median_s(
+    work_N: np.ndarray, *, interval_s: float, snapshot_s: float, restart_s: float, mtbi_s: float
+) -> float:
+    """Return the median finish of runs that are drawn one by one, interruption by interruption."""
+    random = np.random.default_rng(1)
+    left_N, finish_N, overhead_s = work_N.copy(), np.zeros(len(work_N)), 0.0
+    while (left_N > 0).any():
+        running = np.flatnonzero(left_N > 0)
+        until_N = random.exponential(mtbi_s, len(running))
+        needed_N = overhead_s + left_N[running] + snapshot_s * (np.ceil(left_N[running] / interval_s) - 1)
+        saved_N = interval_s * np.floor(np.maximum(0, until_N - overhead_s) / (interval_s + snapshot_s))
+        finish_N[running] += np.minimum(until_N, needed_N)
+        left_N[running] = np.where(until_N >= needed_N, 0, left_N[running] - saved_N)
+        overhead_s = restart_s
+    return float(np.median(finish_N))
+
+
+@pytest.mark.parametrize(("mtbi_min", "interval_min", "deviation"), [(60, 7, 0.1), (600, 150, 0.02), (600, 30, 0.1)])
+def test_the_median_is_that_of_a_million_runs_to_two_thousandths(
+    mtbi_min: float, interval_min: float, deviation: float
+) -> None:
+    costs = {
+        "interval_s": interval_min * MINUTE,
+        "snapshot_s": 2.0,
+        "restart_s": 5 * MINUTE,
+        "mtbi_s": mtbi_min * MINUTE,
+    }
+
+    def work_of(num_runs: int) -> np.ndarray:
+        return 10 * HOUR * (1 + deviation * ndtri((np.arange(num_runs) + 0.5) / num_runs))
+
+    expected_s = plainly_drawn_median_s(work_of(1_000_000), **costs)
+    for seed in range(20):
+        random = np.random.Generator(np.random.Philox(seed))
+        finish_N = simulate_s(random.permutation(work_of(NUM_DRAWS)), random=random, **costs)
+        assert np.median(finish_N) == pytest.approx(expected_s, rel=0.002)
