@@ -375,6 +375,18 @@ def test_help_answers_without_the_heavy_imports(arguments: list[str]) -> None:
     assert "sweep" in done.stdout
 
 
+@pytest.mark.processes
+def test_a_plan_from_the_records_that_ship_imports_no_library_for_a_single_function_of_it() -> None:
+    """scipy.stats takes longer to import than a plan to make; pandas and matplotlib are for other commands."""
+    script = (
+        "import sys; from vnbench.cli.app import run; code = run(['plan']); "
+        "slow = {'torch', 'scipy.stats', 'pandas', 'matplotlib'} & set(sys.modules); "
+        "sys.exit(repr(slow) if slow else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_name_alone_says_in_five_lines_what_it_is_and_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 2
     lines = capsys.readouterr().out.strip().splitlines()

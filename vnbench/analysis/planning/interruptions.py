@@ -188,7 +188,7 @@ def simulate_s(
 
 def _even_points(count: int, random: np.random.Generator) -> NDArray[np.float64]:
     """Return the multiples of the golden ratio, shifted at random, modulo 1: any stretch of them is spread evenly."""
-    points: NDArray[np.float64] = (np.arange(count) * GOLDEN_RATIO + random.random()) % 1
+    points: NDArray[np.float64] = (np.arange(count, dtype=np.float64) * GOLDEN_RATIO + random.random()) % 1
     return points
 
 

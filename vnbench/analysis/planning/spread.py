@@ -3,12 +3,12 @@
 Each part of the uncertainty has its own distribution. Errors of coefficients and sizes have Student's t with the
 degrees of freedom of the fit; errors of processes have t with those of the spread between processes; loading has t with
 those of its own error; a forecast has straight tails on either side of its central value (BRACKETED); interruptions
-come at random moments. Draws are points of a Sobol sequence with one dimension per part: each part takes each of
-NUM_DRAWS equal shares of probability once, and combinations of parts are evenly covered. The share of a part is the
-variance with this part alone over the sum of these variances.
+come at random moments. Draws are points of a lattice with one dimension per part: each part takes each of NUM_DRAWS
+equal shares of probability once, and combinations of parts are evenly covered. The share of a part is the variance with
+this part alone over the sum of these variances.
 
-Source: Sobol, On the distribution of points in a cube and the approximate evaluation of integrals, USSR Computational
-Mathematics and Mathematical Physics 7 (1967), pages 86 to 112; with a digital shift from the seed.
+Source: Korobov, The approximate computation of multiple integrals, Doklady Akademii Nauk SSSR 124 (1959), pages 1207 to
+1210; with a shift from the seed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
-from scipy.stats import qmc
 
 from vnbench.analysis.models.run_time import RunTime
 from vnbench.analysis.models.step_fit import ROUGH_DEGREES_OF_FREEDOM, ROUGH_SIZE_ERROR
@@ -38,11 +37,13 @@ Seconds = NDArray[np.float64]
 Part = Literal["coefficients", "sizes", "processes", "loading", "interruptions", "forecast"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
-LOG2_DRAWS = 13
+NUM_DRAWS = 8192
+"""Number of draws. With a spread of 10 % of several parts, the median is exact to 0.04 % and the 90th percentile to
+0.06 % (root mean square over seeds); with 40,000 random draws to 0.06 % and 0.07 %."""
 
-NUM_DRAWS = 2**LOG2_DRAWS
-"""Number of draws. With a spread of 10 %, the median is exact to 0.02 % and the 90th percentile to 0.06 %, twice as
-exact as with 40,000 random draws."""
+GENERATOR = 5025
+"""Step from one dimension of the lattice to the next, as a factor. Of all odd numbers this one covers the pairs of six
+dimensions most evenly (the longest shortest vector of a pair's dual lattice)."""
 
 PERCENTILES = (10, 50, 90)
 
@@ -225,9 +226,9 @@ def _variance(values_N: Seconds) -> float:
 @functools.lru_cache(maxsize=4)
 def ranks_of(seed: int) -> dict[Part, NDArray[np.int64]]:
     """Return for each part the ranks of the draws, (NUM_DRAWS,), from 0 for the luckiest."""
-    points_NP = qmc.Sobol(d=len(PARTS), scramble=False).random_base2(LOG2_DRAWS)
+    steps_P = [pow(GENERATOR, dimension, NUM_DRAWS) for dimension in range(len(PARTS))]
     shifts_P = np.random.Generator(np.random.Philox(seed)).integers(0, NUM_DRAWS, len(PARTS))
-    ranks_NP = (points_NP * NUM_DRAWS).astype(np.int64) ^ shifts_P
+    ranks_NP = (np.outer(np.arange(NUM_DRAWS), steps_P) + shifts_P) % NUM_DRAWS
     return {part: ranks_NP[:, column] for column, part in enumerate(PARTS)}
 
 
