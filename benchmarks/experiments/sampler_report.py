@@ -88,9 +88,10 @@ def report_text(rows: Sequence[TrialSummary], *, figure_name: str, footer: str) 
         f"![Padding against repeated pairs]({figure_name})",
         "",
         f"No plan of as many passes pads less than {bound}. Pairs repeated: the share of a step's pairs that shared "
-        "one in one or two epochs before, the larger. Largest pass: the padded pixels that set the memory of an epoch. "
-        "Worst case: the peak of one step on a micro-batch of the largest images; no sampler can ask for more, and "
-        "pixel-budget fills passes of smaller images up to as many pixels.",
+        "one in the epoch before or in the one before that, whichever is larger (not in either of them). Largest pass: "
+        "the padded pixels that set the memory of an epoch. Worst case: the peak of one step on a micro-batch of the "
+        "largest images; no sampler can ask for more, and pixel-budget fills passes of smaller images up to as many "
+        "pixels.",
         "",
         footer,
     ]

@@ -71,6 +71,7 @@ def test_a_plan_of_three_examples_worked_by_hand() -> None:
     # Of the pairs 01, 02 and 12 of the one step, 02 was in one step before, though not in one micro-batch.
     assert accounted.repeated_pair_ratio == pytest.approx(1 / 3)
     assert accounted.repeated_pair_ratio_two_before == 1
+    assert accounted.repeated_pair_ratio_either == 1
     assert accounted.lag_1_width_correlation is None, "one step has no neighbour"
 
 
@@ -91,6 +92,8 @@ def test_pairs_are_none_without_a_previous_plan_and_without_pairs() -> None:
     assert account(sizes_N2, no_pairs, previous=[pairs]).repeated_pair_ratio is None
     assert account(sizes_N2, pairs, previous=[no_pairs]).repeated_pair_ratio == 0
     assert account(sizes_N2, pairs, previous=[no_pairs]).repeated_pair_ratio_two_before is None
+    assert account(sizes_N2, pairs, previous=[no_pairs]).repeated_pair_ratio_either is None
+    assert account(sizes_N2, pairs, previous=[no_pairs, pairs]).repeated_pair_ratio_either == 1
 
 
 @pytest.mark.parametrize(
@@ -118,6 +121,7 @@ def test_repeated_pairs_are_those_that_counting_every_pair_finds(seed: int, batc
     accounted = account(sizes_N2, now, previous=[before, two_before])
     assert accounted.repeated_pair_ratio == len(pairs[0] & pairs[1]) / len(pairs[0])
     assert accounted.repeated_pair_ratio_two_before == len(pairs[0] & pairs[2]) / len(pairs[0])
+    assert accounted.repeated_pair_ratio_either == len(pairs[0] & (pairs[1] | pairs[2])) / len(pairs[0])
 
 
 def test_the_account_of_an_epoch_compares_with_those_before_it_as_far_as_there_are_any() -> None:

@@ -382,6 +382,7 @@ class TestAnchors:
         # 1 / (4 x 2.2) by the law of the jitter, less at the ends of the classes.
         assert accounted.repeated_pair_ratio == pytest.approx(0.108, abs=0.005)
         assert accounted.repeated_pair_ratio_two_before == pytest.approx(0.108, abs=0.005)
+        assert accounted.repeated_pair_ratio_either == pytest.approx(0.20, abs=0.01)
         assert accounted.lower_bound_padding_ratio == pytest.approx(0.0295, abs=0.001)
 
     def test_sorting_pairs_within_random_steps_leaves_10_percent(self) -> None:

@@ -38,8 +38,7 @@ def account(sizes_N2: SizeArray, plan: BatchPlan, *, previous: Sequence[BatchPla
     fewest_pixels = fewest_padded_pixels(
         align(sizes_N2).prod(axis=1), num_micro_batches=len(padded_M), micro_batch_size=int(plan.lengths_M.max())
     )
-    repeated = [_repeated_pair_ratio(plan, one) for one in previous[:NUM_EPOCHS_BEFORE]]
-    repeated += [None] * (NUM_EPOCHS_BEFORE - len(repeated))
+    before, two_before, either = _repeated_pair_ratios(plan, previous[:NUM_EPOCHS_BEFORE])
     # One number per shape: sorting numbers is many times faster than sorting rows.
     shapes_M = (plan.lengths_M * MAX_SIDE_PIXELS + plan.canvases_M2[:, 0]) * MAX_SIDE_PIXELS + plan.canvases_M2[:, 1]
     return BatchingAccount(
@@ -52,8 +51,9 @@ def account(sizes_N2: SizeArray, plan: BatchPlan, *, previous: Sequence[BatchPla
         lower_bound_padding_ratio=1 - valid_pixels / fewest_pixels,
         distinct_shapes=len(np.unique(shapes_M)),
         largest_padded_pixels=int(padded_M.max()),
-        repeated_pair_ratio=repeated[0],
-        repeated_pair_ratio_two_before=repeated[1],
+        repeated_pair_ratio=before,
+        repeated_pair_ratio_two_before=two_before,
+        repeated_pair_ratio_either=either,
         lag_1_width_correlation=_lag_1_width_correlation(sizes_N2, plan),
     )
 
@@ -72,18 +72,26 @@ def account_for_epoch(sizes_N2: SizeArray, config: PlanConfig, *, epoch: int = N
     return account(sizes_N2, plan, previous=previous)
 
 
-def _repeated_pair_ratio(plan: BatchPlan, previous: BatchPlan) -> float | None:
-    """Return the share of pairs within a step that also shared a step in ``previous``; None without pairs."""
-    steps_N, previous_steps_N = _step_of_example(plan), _step_of_example(previous)
-    num_pairs = _num_pairs(plan.lengths_S)
-    if num_pairs == 0:
-        return None
-    # Examples that share both steps form a group; every pair in a group is repeated.
-    _, counts = np.unique(steps_N * len(previous.passes_S) + previous_steps_N, return_counts=True)
-    return _num_pairs(counts) / num_pairs
+def _repeated_pair_ratios(plan: BatchPlan, previous: Sequence[BatchPlan]) -> tuple[float | None, ...]:
+    """Return the shares of pairs within a step that shared one in each of the two plans before, and in either of them.
+
+    None without pairs, or without so many plans.
+    """
+    num_pairs = _num_shared_pairs(plan)
+    repeated = [_num_shared_pairs(plan, one) for one in previous] if num_pairs else []
+    if len(repeated) == NUM_EPOCHS_BEFORE:
+        repeated.append(sum(repeated) - _num_shared_pairs(plan, *previous))
+    unknown = [None] * (NUM_EPOCHS_BEFORE + 1 - len(repeated))
+    return (*(number / num_pairs for number in repeated), *unknown)
 
 
-def _num_pairs(counts: IntArray) -> int:
+def _num_shared_pairs(*plans: BatchPlan) -> int:
+    """Return the number of pairs of examples that share a step in every one of some plans."""
+    # Examples that share all these steps form a group; every pair in a group counts.
+    groups_N = _step_of_example(plans[0])
+    for plan in plans[1:]:
+        groups_N = groups_N * len(plan.passes_S) + _step_of_example(plan)
+    _, counts = np.unique(groups_N, return_counts=True)
     return int((counts * (counts - 1) // 2).sum())
 
 

@@ -98,6 +98,7 @@ def describe_account(account: Mapping[str, Any]) -> str:
         "distinct shapes": f"{account['distinct_shapes']:,}",
         "pairs repeated from the epoch before": _percent_or_dash(account["repeated_pair_ratio"]),
         "pairs repeated from two epochs before": _percent_or_dash(account["repeated_pair_ratio_two_before"]),
+        "pairs repeated from either": _percent_or_dash(account["repeated_pair_ratio_either"]),
         "correlation of successive widths": "-" if correlation is None else f"{correlation:+.2f}",
     }
     if account["shapes"] is not None:

@@ -33,6 +33,8 @@ class BatchingAccount:
     """Share of the pairs within a step that also shared a step in the previous epoch; None without pairs."""
     repeated_pair_ratio_two_before: Ratio | None = None
     """The same for the epoch before the previous one."""
+    repeated_pair_ratio_either: Ratio | None = None
+    """The same for either of the two: at least the larger share, at most the sum of both."""
     largest_padded_pixels: Pixels | None = None
     """Padded pixels of the largest micro-batch, which determines the memory of the plan."""
     lag_1_width_correlation: Number | None = None

@@ -90,7 +90,7 @@ class TrialSummary:
     lower_bound_padding_ratio: float | None = None
     """Lower bound of padding_ratio for any grouping into the same number of micro-batches."""
     repeated_pair_ratio: float | None = None
-    """Share of the pairs within a step that also shared a step one or two epochs before; the larger of the two."""
+    """Share of the pairs within a step that also shared a step one epoch before, or two, whichever is larger."""
     num_passes: int | None = None
     """Forward and backward passes of the plan of all training examples."""
     largest_padded_pixels: int | None = None
