@@ -45,6 +45,19 @@ def test_the_table_names_models_errors_bends_and_what_was_not_measured(
     assert "2 sizes timed, 3 are needed" in text
 
 
+def test_memory_by_two_sizes_is_said_to_be_a_line_without_an_error_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "fixed, bytes per px: a line through two sizes in 1 configuration"
+    for sizes, is_said in (((1, 2), True), ((1, 2, 4), False)):
+        memory = [factory.measured_memory_record(factory.training_spec(batch_size=size)) for size in sizes]
+        compute = factory.measured_compute_record(factory.compute_spec())
+        canvases = tuple(dataclasses.replace(one, peak_allocated_bytes=None) for one in compute.canvases)
+        records = [*memory, dataclasses.replace(compute, canvases=canvases)]
+        assert run(["fit", write(tmp_path / f"{len(sizes)}.jsonl", *records)]) == 0
+        assert (said in " ".join(capsys.readouterr().out.split())) is is_said
+
+
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert run(arguments) == 2
     captured = capsys.readouterr()

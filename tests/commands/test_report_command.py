@@ -153,6 +153,22 @@ def test_the_notes_say_which_kinds_of_trial_are_in_doubt(tmp_path: Path, capsys:
 
 
 @pytest.mark.usefixtures("_no_figures")
+def test_a_line_through_two_sizes_is_not_told_as_a_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    two = factory.compute_spec(canvas_sizes=((480, 3200), (640, 12_800)))
+    records = [factory.measured_compute_record(spec) for spec in (two, factory.compute_spec(micro_batch_size=4))]
+    written = report([write(tmp_path / "r.jsonl", records), "--out", str(tmp_path / "o")], capsys)
+    for page in written["html"], written["markdown"]:
+        fits = Path(page).read_text(encoding="utf-8").split("Fitted step times")[1].split("All trials")[0]
+        assert "micro-batch 4" in fits
+        assert "micro-batch 1" not in fits
+        assert "Not fitted: 1 configuration with fewer than 3 sizes timed. A line through two sizes " in fits
+    alone = report([write(tmp_path / "a.jsonl", records[:1]), "--out", str(tmp_path / "a")], capsys)
+    fits = Path(alone["markdown"]).read_text(encoding="utf-8").split("Fitted step times")[1].split("All trials")[0]
+    assert "Not fitted: 1 configuration" in fits
+    assert "|" not in fits
+
+
+@pytest.mark.usefixtures("_no_figures")
 def test_a_time_stands_in_the_column_of_its_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = [
         factory.measured_training_record(factory.training_spec()),

@@ -31,6 +31,13 @@ def test_every_configuration_is_a_line_over_padded_pixels_with_an_interval_at_ev
     assert max(containers[0].lines[0].get_xdata()) == pytest.approx(640 * 12_800 / 1e6)
 
 
+def test_two_canvases_are_not_joined_by_a_line() -> None:
+    two = factory.compute_spec(canvas_sizes=((480, 3200), (640, 12_800)))
+    records = [factory.measured_compute_record(spec) for spec in (two, factory.compute_spec(precision="bf16"))]
+    containers = [one for one in figure_of(records).axes[0].containers if isinstance(one, ErrorbarContainer)]
+    assert {len(one.lines[0].get_xdata()): one.lines[0].get_linestyle() for one in containers} == {2: "None", 9: "-"}
+
+
 def test_first_steps_are_open_markers_above_the_later_ones() -> None:
     axes = figure_of(factory.compute_sweep()[:1]).axes[0]
     (first,) = [line for line in axes.lines if line.get_markerfacecolor() == "white"]

@@ -27,6 +27,7 @@ from vnbench.output.page.model import (
     environment_rows,
     figure_rows,
     fits_view,
+    rough_line,
     trial_rows,
 )
 from vnbench.output.page.pages import Verbatim, html_page, markdown_page
@@ -126,6 +127,7 @@ def _model(
         "left_out": list(drawn.left_out),
         "breakdown": breakdown_view(_breakdown(found, plan)) if plan else None,
         "fits": fits_view(found.families),
+        "rough": rough_line(found.families),
         "columns": COLUMNS,
         "rows": trial_rows(found.records),
         "environment": environment_rows(found.records),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from vnbench.analysis.comparison.sides import figures_of
 from vnbench.analysis.findings import Findings
-from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.models.fit import MIN_FIT_SIZES, FamilyFit
+from vnbench.analysis.models.step_fit import ROUGH_SIZE_ERROR
 from vnbench.analysis.planning.spread import NUM_DRAWS
 from vnbench.analysis.trials.process import why_not_timed
 from vnbench.analysis.trials.time_breakdown import Concern
@@ -23,7 +24,7 @@ from vnbench.output.words.row_notes import Row, row_notes
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.axes import COMPUTING_LEVERS
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.units import format_bytes
+from vnbench.units import count, format_bytes
 
 COLUMNS = (
     "kind",
@@ -138,8 +139,8 @@ def breakdown_view(concerns: Iterable[Concern]) -> View[Concern]:
 
 
 def fits_view(families: Iterable[FamilyFit]) -> View[FamilyFit]:
-    """Return the fitted model of each family: its coefficients, and how far it can be believed."""
-    families = tuple(families)
+    """Return the fitted model of each family that has one: its coefficients, and how far it can be believed."""
+    families = tuple(one for one in families if not one.is_rough)
     differing = varying(one.spec for one in families)
     names = [name for name in FAMILY_LEVERS if name in differing]
 
@@ -147,6 +148,17 @@ def fits_view(families: Iterable[FamilyFit]) -> View[FamilyFit]:
         return ", ".join(filter(None, (f"micro-batch {one.spec.micro_batch_size}", describe(one.spec, names=names))))
 
     return View(families, (Column("family", family, align="left"), *FIT))
+
+
+def rough_line(families: Iterable[FamilyFit]) -> str | None:
+    """Return how many families have no fit, and what is taken in its place; None for none."""
+    num_rough = sum(one.is_rough for one in families)
+    if not num_rough:
+        return None
+    return (
+        f"Not fitted: {count(num_rough, 'configuration')} with fewer than {MIN_FIT_SIZES} sizes timed. A line through "
+        f"two sizes does not show its own error, so a plan takes {100 * ROUGH_SIZE_ERROR:.0f} % for it."
+    )
 
 
 def _per_mpx(one: FamilyFit) -> str:
@@ -163,7 +175,8 @@ def _left_out(one: FamilyFit) -> str | None:
 def _memory(one: FamilyFit) -> str | None:
     if (law := one.memory) is None:
         return None
-    return f"{format_bytes(law.bytes_fixed)} + {format_bytes(1e6 * law.bytes_per_pixel)} per Mpx"
+    told = f"{format_bytes(law.bytes_fixed)} + {format_bytes(1e6 * law.bytes_per_pixel)} per Mpx"
+    return f"{told} (two sizes: error unknown)" if law.loo_error_max is None else told
 
 
 def _run_to_run(one: FamilyFit) -> str:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from vnbench.analysis.models.fit import MIN_FIT_SIZES
 from vnbench.analysis.trials.compute import CanvasSummary, ComputeSummary
 from vnbench.analysis.trials.noise import Noise
 from vnbench.output.plots.looks import VARIANTS, Look, Variant, looks_of, shaded
@@ -74,7 +75,8 @@ def _draw(axes: Axes, row: ComputeSummary, *, look: Look, variant: Variant) -> L
         marker=look.marker,
         markersize=5,
         color=colour,
-        linestyle=variant.line,
+        # A line through two sizes would show a trend that nothing confirms.
+        linestyle=variant.line if len(canvases) >= MIN_FIT_SIZES else "none",
         linewidth=1.2,
         elinewidth=1.0,
         capsize=3,

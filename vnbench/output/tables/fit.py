@@ -93,6 +93,12 @@ def _notes(
             f"Run-to-run differences were not measured: intervals assume {format_percent(ASSUMED_BETWEEN)} "
             "(--replicates 3 or --reference-runs 3 measures them)."
         )
+    num_lines = sum(family.memory is not None and family.memory.loo_error_max is None for family in families)
+    if num_lines:
+        yield (
+            f"fixed, bytes per px: a line through two sizes in {count(num_lines, 'configuration')}, which has no error "
+            "of its own."
+        )
     for family in families:
         line = linearity_line(linearity_of(family))
         if line is not None:

@@ -16,7 +16,7 @@ from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.output.words.numbers import fixed, roughly, significant, times
 from vnbench.output.words.provenance import CPU_LABEL
-from vnbench.units import BYTES_PER_UNIT, format_bytes, format_percent
+from vnbench.units import BYTES_PER_UNIT, count, format_bytes, format_percent
 
 NOT_OF_MEMORY = ("batch_size", "micro_batch_size", "sampler", "shapes", "num_workers", "corpus_id")
 """Levers that a memory trial does not have, or that the search varies."""
@@ -78,8 +78,8 @@ def _largest(row: MaxBatchSummary) -> str:
 
 
 def _fit_error(row: MaxBatchSummary) -> float | None:
-    law = row.law
-    return None if law is None else law.loo_error_max if law.loo_error_max is not None else law.largest_residual
+    """Return the law's error at a size that it was not fitted to; None where a line through two sizes shows none."""
+    return None if row.law is None else row.law.loo_error_max
 
 
 def _columns(unit: str) -> tuple[Column[MaxBatchSummary], ...]:
@@ -94,7 +94,7 @@ def _columns(unit: str) -> tuple[Column[MaxBatchSummary], ...]:
         Column("peak", lambda row: row.peak_bytes and row.peak_bytes / scale, unit=unit, text=significant, gives_way=1),
         Column("per\nimage", per_image, unit=unit, text=significant, gives_way=3),
         Column("fixed", lambda row: row.law and row.law.bytes_fixed / scale, unit=unit, text=roughly, gives_way=6),
-        Column("fit off\nby", lambda row: times(_fit_error(row), 100), unit="%", text=ONE_DECIMAL, gives_way=7),
+        Column(FIT_OFF, lambda row: times(_fit_error(row), 100), unit="%", text=ONE_DECIMAL, gives_way=7),
         Column(NEXT_NEEDS, lambda row: times(row.ran_out_ratio, 100), unit="%", text=WHOLE, gives_way=8),
         Column(BY_MEAN, lambda row: row.by_mean_size and row.by_mean_size.micro_batch_size, gives_way=4),
         Column(
@@ -109,6 +109,8 @@ def _columns(unit: str) -> tuple[Column[MaxBatchSummary], ...]:
 
 ONE_DECIMAL = partial(fixed, decimals=1)
 
+FIT_OFF = "fit off\nby"
+
 BY_MEAN = "by mean\nimage"
 
 NEXT_NEEDS = "next\nneeds"
@@ -122,9 +124,13 @@ def _lines(view: View[MaxBatchSummary], *, is_cuda: bool) -> list[str]:
     lines = [
         "Each size was tried with whole training steps in a fresh process; the largest that fits and the next size in "
         "two (? where not yet).",
-        "Memory = fixed + per image x images, fitted to the peaks; fit off by: its error at a size that it was not "
-        "fitted to, at worst.",
+        "Memory = fixed + per image x images, fitted to the peaks"
+        + ("; fit off by: its error at a size that it was not fitted to, at worst." if FIT_OFF in headings else "."),
     ]
+    num_lines = sum(row.law is not None and row.law.loo_error_max is None for row in view.rows)
+    if num_lines:
+        where = "" if num_lines == len(view.rows) else f" in {count(num_lines, 'configuration')}"
+        lines.append(f"Only two sizes have a peak{where}: the line through them has no error of its own.")
     if NEXT_NEEDS in headings:
         lines.append("next needs: what this gives for the next size, as a share of the memory.")
     if BY_MEAN in headings:
