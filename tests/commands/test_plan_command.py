@@ -353,6 +353,27 @@ def test_without_results_the_records_that_ship_are_named(capsys: pytest.CaptureF
     assert json.loads(captured.out)["sources"]
 
 
+def test_a_plan_from_the_records_that_ship_says_first_what_they_were_measured_on(
+    results: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["plan", *RUN]) == 0
+    first, _, rest = " ".join(capsys.readouterr().out.split()).partition(" with --card. ")
+    assert first.startswith("This is an example, planned from the records that ship: veernet-tiny on CPU AMD EPYC, ")
+    assert "images of 96 to 128 x 640 to 2560 px" in first
+    assert rest.startswith("600 examples of ")
+    assert run(["plan", results, *RUN]) == 0
+    assert capsys.readouterr().out.startswith("600 examples of ")
+
+
+def test_two_changes_to_one_batch_differ_in_their_micro_batch(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = ["--batch-size", "1,4", "--current", "batch-size=1,micro-batch-size=1,precision=bf16,sampler=bucketed"]
+    assert run(["plan", results, *RUN, *whole]) == 0
+    changes = re.findall(r"^batch-size 1 -> \d+(?:, micro-batch \d+)?", capsys.readouterr().out, flags=re.M)
+    assert "batch-size 1 -> 4" in changes
+    assert "batch-size 1 -> 4, micro-batch 1" in changes
+    assert len(set(changes)) == len(changes)
+
+
 def test_bad_input_is_one_message(results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
         ([results, "--examples", "600"], "--epochs: it is needed"),

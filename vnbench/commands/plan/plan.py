@@ -27,7 +27,7 @@ from vnbench.errors import InputError, PlanError
 from vnbench.images.folder import read_sizes_with_notes
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.tables.capacity_plan import plan_table
-from vnbench.output.words.capacity_plan import named
+from vnbench.output.words.capacity_plan import named, shipped_line
 from vnbench.output.words.commands import Options, network_of, options_of_records, sweep_command
 from vnbench.output.words.provenance import provenance
 from vnbench.records.one_corpus import load_one_corpus
@@ -68,7 +68,8 @@ def run_plan_command(
         say(console, note)
     report = plan_records(Findings(loaded.records), values, sources=sources)
     if not as_json:
-        stdout_console().print(plan_table(report))
+        first = "" if results else shipped_line(report, options_of_records(loaded.records))
+        stdout_console().print(plan_table(report, first=first))
     return report
 
 

@@ -11,7 +11,7 @@ from vnbench.analysis.planning.capacity import PlannedRun, pareto_front
 from vnbench.analysis.planning.spread import NUM_DRAWS, Finish
 from vnbench.output.fitted_table import FittedTable, paragraphs
 from vnbench.output.view import Column, View
-from vnbench.output.words.capacity_plan import Report, answer_lines, lines_to_paste, named, probability
+from vnbench.output.words.capacity_plan import Report, answer_lines, change_of, lines_to_paste, named, probability
 from vnbench.units import format_bytes, format_duration, gib
 
 MAX_ROWS = 12
@@ -20,9 +20,13 @@ MAX_ROWS = 12
 MAX_CHANGES = 10
 
 
-def plan_table(report: Report) -> RenderableType:
-    """Return the plan: what to do and when it ends, what each change buys, and the configurations."""
+def plan_table(report: Report, *, first: str = "") -> RenderableType:
+    """Return the plan: what to do and when it ends, what each change buys, and the configurations.
+
+    ``first`` is said above all.
+    """
     parts: list[RenderableType] = [
+        *([paragraphs([first]), Text()] if first else []),
         paragraphs(list(answer_lines(report))),
         Text(),
         Text("\n".join(lines_to_paste(report))),
@@ -44,7 +48,7 @@ def _changes_view(report: Report) -> View[tuple[str, PlannedRun]]:
 
     def change(change: tuple[str, PlannedRun]) -> str:
         lever, one = change
-        return f"{lever.replace('_', '-')} {current.levers[lever]} -> {one.levers[lever]}"
+        return change_of(lever, current, one)
 
     def saved_s(change: tuple[str, PlannedRun]) -> float | None:
         saved = current.finish.p50 - change[1].finish.p50

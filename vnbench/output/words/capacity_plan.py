@@ -10,6 +10,7 @@ from vnbench.analysis.planning.capacity import Asked, Configuration, PlannedRun
 from vnbench.analysis.planning.interruptions import best_interval_of_count_s, daly_interval_s, young_interval_s
 from vnbench.analysis.planning.spread import Finish, Part
 from vnbench.batching.alignment import IntArray
+from vnbench.output.words.commands import Options, network_of
 from vnbench.output.words.numbers import MISSING, significant
 from vnbench.output.words.provenance import Provenance
 from vnbench.records.spec.trial_spec import LEVERS
@@ -94,6 +95,16 @@ def named(one: Configuration) -> str:
     return ", ".join(words)
 
 
+def change_of(lever: str, current: Configuration, other: Configuration) -> str:
+    """Return in what a single change differs, as ``batch-size 2 -> 4``; with the micro-batch where it is not the batch.
+
+    Two changes to one batch may differ in it alone.
+    """
+    told = f"{lever.replace('_', '-')} {current.levers[lever]} -> {other.levers[lever]}"
+    size = other.levers["micro_batch_size"]
+    return f"{told}, micro-batch {size}" if lever == "batch_size" and size != other.levers["batch_size"] else told
+
+
 def lines_to_paste(report: Report) -> Iterator[str]:
     """Yield the recommended settings as lines of a training script."""
     levers = report.recommended.levers
@@ -109,6 +120,16 @@ def lines_to_paste(report: Report) -> Iterator[str]:
     yield f'sampler, num_workers = "{levers["sampler"]}", {levers["num_workers"] or 0}'
     if report.recommended.interval_steps is not None:
         yield f"snapshot_every_steps = {report.recommended.interval_steps}"
+
+
+def shipped_line(report: Report, options: Options) -> str:
+    """Return what the records that ship were measured on; ``options`` are those of a sweep like theirs."""
+    sizes = " x ".join(options[name].replace(":", " to ") for name in ("heights", "widths"))
+    return (
+        f"This is an example, planned from the records that ship: {network_of(report.recommended.family.spec)} on "
+        f"{report.origin.parts()[0]}, images of {sizes} px. For your machine and images, measure them with "
+        "vnbench sweep and name its results here; for a GPU that is not at hand, name it with --card."
+    )
 
 
 def answer_lines(report: Report) -> Iterator[str]:
@@ -179,7 +200,7 @@ def _in_window(report: Report) -> Iterator[str]:
         lever = next(name for name, one in report.changes if one is cheapest)
         yield (
             f"The smallest change that finishes in time, from {named(report.current)}: "
-            f"{lever.replace('_', '-')} {report.current.levers[lever]} -> {cheapest.levers[lever]} "
+            f"{change_of(lever, report.current, cheapest)} "
             f"({time_range(cheapest.finish)}, {probability(cheapest.finish)})."
         )
     else:
