@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from vnbench.analysis.planning.worst_case_memory import WorstCaseMemory
 from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.batching.sizes import SizeArray
 from vnbench.records.spec.axes import FLAG_FIELDS
+from vnbench.records.spec.precisions import PRECISIONS
 
 SnapshotRule = float | Literal["best", "epoch", "none"]
 """When a run takes snapshots: after this many seconds of work, at the best interval on average, after every epoch, or
@@ -35,6 +36,9 @@ CHEAPEST_FIRST = (
 )
 """Levers of a configuration, from the cheapest change to the most costly: the first ones change least of what is
 computed."""
+
+TIE = 1.05
+"""Ratio up to which forecast times are told to be equal; their brackets are many times as wide."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,8 +141,29 @@ def recommend(runs: Iterable[PlannedRun]) -> PlannedRun | None:
     for verdict in ("fits", "tight", "unknown"):
         able = [one for one in runs if one.verdict == verdict]
         if able:
-            return min(able, key=lambda one: (one.finish.p50, one.need_bytes or 0.0))
+            return fastest(able)
     return None
+
+
+def fastest(runs: Sequence[PlannedRun]) -> PlannedRun:
+    """Return the fastest run, of equally fast ones that of least memory.
+
+    Forecasts that differ in precision and batch alone, and in time by at most TIE, are equally fast: the preferred
+    precision wins, bf16 before fp16, whose loss must be scaled.
+
+    Raises:
+        ValueError: no runs.
+    """
+    best = min(runs, key=lambda one: (one.finish.p50, one.need_bytes or 0.0))
+    if best.evidence != "forecast":
+        return best
+    may_differ = {"precision", "batch_size", "micro_batch_size"}
+    tied = [
+        one
+        for one in runs
+        if set(differing_settings(one, best)) <= may_differ and one.finish.p50 <= TIE * best.finish.p50
+    ]
+    return min(tied, key=lambda one: (PRECISIONS[one.levers["precision"]].preference, one.finish.p50))
 
 
 def single_changes(runs: Iterable[PlannedRun], current: PlannedRun) -> tuple[tuple[str, PlannedRun], ...]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from vnbench.analysis.planning.capacity import PlannedRun
+from vnbench.analysis.planning.capacity import PlannedRun, fastest
 from vnbench.output.fitted_table import FittedTable, paragraphs
 from vnbench.output.tables.lever_columns import lever_columns, shared_levers
 from vnbench.output.view import Column, View
@@ -83,7 +82,8 @@ def answer_lines(rows: Sequence[Row], *, asked: RunAsked) -> Iterator[str]:
         if not planned:
             yield f"{card}: {_without_run(own)}."
             continue
-        best = min(planned, key=lambda row: row.run.finish.p50 if row.run else math.inf)
+        run_of_best = fastest([row.run for row in planned if row.run is not None])
+        best = next(row for row in planned if row.run is run_of_best)
         assert best.run is not None
         assert best.card is not None
         finish = best.run.finish
