@@ -149,31 +149,7 @@ def _style(verdict: str | None) -> str:
 
 
 def _notes(rows: Sequence[Row], *, asked: RunAsked) -> Iterator[str]:
-    yield "Forecast: nothing of this was measured. Each figure is a bracket; what it rests on: vnbench guide no-gpu."
     spec = rows[0].record.spec
-    yield (
-        f"largest that fits: the largest micro-batch of {spec.worst_case_height} x {spec.worst_case_width} px whose "
-        "upper end fits. batch: the fastest of those asked for that fits, or the smallest."
-    )
-    yield "memory: allocator and CUDA context in the worst case. step: one optimizer step on it, central (low to high)."
-    yield f"run: {count(asked.num_examples, 'example')}, {count(asked.num_epochs, 'epoch')}, the loader keeping up."
-    yield from _widest(rows)
-
-
-def _widest(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield what makes the brackets wide, of the rows together."""
-    cards = [row.card for row in rows if row.card is not None]
-    if not cards:
-        return
-    steps = [card.worst_case for card in cards]
-    workspaces = sum(step.reserved_bytes.high - step.reserved_bytes.low for step in steps)
-    context = sum(card.device_bytes.high - card.device_bytes.low for card in cards) - workspaces
-    memory = "workspaces of convolutions, and what no rule tells" if workspaces > context else "the CUDA context"
-    told = f"Widest for memory: {memory}"
-    timed = [(step.step_time_s, step.reducing_s) for step in steps if step.step_time_s and step.reducing_s]
-    if timed:
-        reducing = sum(part.high - part.low for _, part in timed)
-        others = sum(whole.high - whole.low for whole, _ in timed) - reducing
-        few = "reductions of few blocks, as GroupNorm's"
-        told += f"; for time: {few if reducing > others else 'how near kernels come to the datasheet'}"
-    yield f"{told}."
+    yield "Forecast, not measured: each figure is a bracket. How to read this: vnbench guide no-gpu."
+    run = f"{count(asked.num_examples, 'example')}, {count(asked.num_epochs, 'epoch')}"
+    yield f"Worst case: {spec.worst_case_height} x {spec.worst_case_width} px. run: {run}, the loader keeping up."
