@@ -202,6 +202,23 @@ def test_batching_accounts_for_every_sampler_shapes_and_ranks(sampler: str, caps
     assert "cost of fewer shapes" in told
 
 
+def test_batching_accounts_for_several_samplers_side_by_side(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["batching", "--widths", "3200:12800", "--examples", "500", "--batch-size", "16", "--sampler"]
+    alone = []
+    for sampler in ("random", "bucketed"):
+        assert run([*arguments, sampler, "--json"]) == 0
+        alone.append(json.loads(capsys.readouterr().out))
+    assert run([*arguments, "random,bucketed", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"accounts": alone}
+    assert run([*arguments, "random,bucketed"]) == 0
+    rows = [re.split("  +", line) for line in capsys.readouterr().out.splitlines()]
+    assert ["sampler", "random", "bucketed"] in rows
+    assert ["padding", *(f"{100 * one['padding_ratio']:.1f} %" for one in alone)] in rows
+    assert "--sampler random,bucketed: it takes one value" in refuse(
+        [*arguments, "random,bucketed", "--plan-out", "plan.jsonl"], capsys
+    )
+
+
 def test_a_written_plan_is_resumed_where_its_state_says(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["batching", "--widths", "64:128", "--examples", "50", "--batch-size", "8", "--sampler", "bucketed"]
     assert run([*arguments, "--epoch", "5", "--plan-out", "plan.jsonl", "--json"]) == 0
@@ -352,7 +369,7 @@ def test_a_duration_without_a_unit_is_taken_as_seconds_and_told(
 
 def test_what_a_command_needs_is_named_as_one_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
     line = refuse(["batching", "--batch-size", "4"], capsys)
-    assert line == "vnbench: --sampler NAME: it is needed; see vnbench batching --help"
+    assert line == "vnbench: --sampler NAME,...: it is needed; see vnbench batching --help"
     assert refuse(["fit"], capsys) == "vnbench: RESULTS...: it is needed; see vnbench fit --help"
 
 

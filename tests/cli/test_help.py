@@ -33,6 +33,14 @@ def test_help_begins_with_the_eight_options_that_are_needed_first_and_then_goes_
     ]
 
 
+def test_levers_are_said_to_take_several_values_only_where_one_does(capsys: pytest.CaptureFixture[str]) -> None:
+    told = "\nLevers: one value, or several to compare:\n"
+    assert told in help_of(capsys, "sweep", "--help")
+    of_one = help_of(capsys, "batching", "--help")
+    assert told not in of_one
+    assert "\nLevers:\n" in of_one
+
+
 @pytest.mark.parametrize("command", [[], ["sweep"]])
 def test_help_has_a_short_name(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert help_of(capsys, *command, "-h") == help_of(capsys, *command, "--help")

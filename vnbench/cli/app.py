@@ -147,21 +147,21 @@ def fit(*, results: tuple[Path, ...], corpus_id: str | None, as_json: bool) -> i
         needed=("batch-size", "sampler"),
     ),
     examples=(
-        "vnbench batching --widths 3200:12800 --examples 12000 --batch-size 16 --sampler bucketed",
+        "vnbench batching --widths 3200:12800 --examples 12000 --batch-size 16 --sampler random,bucketed",
         "vnbench batching --sizes sizes.csv --batch-size 16 --sampler bucketed --plan-out plan.jsonl",
     ),
 )
 @as_json
 def batching(*, as_json: bool, **given: Any) -> int:
     """Account for the padding of one epoch's batches, without training."""
-    from vnbench.commands.batching import batching_account, describe_account
+    from vnbench.commands.batching import batching_accounts, describe_accounts
     from vnbench.output.console import tell
 
-    account = batching_account(texts_of(BATCHING_OPTIONS, given))
+    accounts = batching_accounts(texts_of(BATCHING_OPTIONS, given))
     if as_json:
-        print_json(account)
+        print_json(accounts[0] if len(accounts) == 1 else {"accounts": accounts})
     else:
-        tell([describe_account(account)])
+        tell([describe_accounts(accounts)])
     return 0
 
 

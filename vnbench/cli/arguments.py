@@ -16,7 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from vnbench.errors import InputError
-from vnbench.request.option import FIRST, OTHER, PANELS, Option
+from vnbench.request.option import FIRST, OTHER, PANELS, SEVERAL, Option, panel_heading
 from vnbench.units import format_duration, parse_duration
 
 
@@ -145,7 +145,8 @@ class Command(click.Command):
                 rows[one.panel if isinstance(one, PanelOption) else OTHER].append(record)
         panels = {panel: records for panel, records in rows.items() if records}
         for panel, records in panels.items():
-            with formatter.section(panel if len(panels) > 1 else "Options"):
+            heading = panel_heading(panel, takes_several=any(term.endswith(SEVERAL) for term, _ in records))
+            with formatter.section(heading if len(panels) > 1 else "Options"):
                 formatter.write_dl(records)
         notes = []
         if any(isinstance(one, PanelOption) and one.declared.differs_by_device for one in shown):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ DEFAULT_EPOCH = 2
 MANY_REPEATED = 0.05
 """Share of repeated pairs from which it is told what they mean."""
 
+REPEATED = ("repeated_pair_ratio", "repeated_pair_ratio_two_before")
+
 REPEATED_NOTE = (
     "The more pairs of a step repeat from epoch to epoch, the less each epoch is a new shuffle; what that does to the "
     "trained network was not measured."
@@ -47,15 +50,18 @@ class _Asked:
     """Where a state stands, and the state; None where none was given."""
 
 
-def batching_account(flags: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return the accounts that the options ask for, under the keys that other programs rely on.
+def batching_accounts(flags: Mapping[str, str | None]) -> list[dict[str, Any]]:
+    """Return the account of each sampler that is asked for, under the keys that other programs rely on.
 
     With ``plan-out`` the plan is written there, all of it or what a state leaves of it.
 
     Raises:
         InputError: an option that is missing, not understood, or at odds with another.
     """
-    asked = _understand(flags)
+    return [_account(asked) for asked in _understand(flags)]
+
+
+def _account(asked: _Asked) -> dict[str, Any]:
     sizes_N2, config, values = asked.sizes_N2, asked.config, asked.values
     answer = {
         "sampler": config.sampler,
@@ -80,8 +86,20 @@ def batching_account(flags: Mapping[str, str | None]) -> dict[str, Any]:
     return answer
 
 
-def describe_account(account: Mapping[str, Any]) -> str:
-    """Return the accounts as lines for people."""
+def describe_accounts(accounts: Sequence[Mapping[str, Any]]) -> str:
+    """Return the accounts as lines for people, one column for each."""
+    columns = [_told(account) for account in accounts]
+    names = list(dict.fromkeys(chain.from_iterable(columns)))
+    parts = [names, *([column.get(name, "-") for name in names] for column in columns)]
+    padded = [[cell.ljust(max(map(len, part))) for cell in part] for part in parts]
+    lines = ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
+    repeated = [account[name] or 0.0 for account in accounts for name in REPEATED]
+    if max(repeated) >= MANY_REPEATED:
+        lines += ["", REPEATED_NOTE]
+    return "\n".join(lines)
+
+
+def _told(account: Mapping[str, Any]) -> dict[str, str]:
     budget = account["pixel_budget"]
     held_to = f"at most {budget:,} padded px" if budget else f"of {account['micro_batch_size']}"
     correlation = account["lag_1_width_correlation"]
@@ -115,20 +133,18 @@ def describe_account(account: Mapping[str, Any]) -> str:
             f"{count(account['remaining_examples'], 'example')} in {count(account['remaining_steps'], 'step')}, "
             f"from step {account['next_step']:,}"
         )
-    width = max(len(name) for name in rows)
-    lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
-    if max(account["repeated_pair_ratio"] or 0.0, account["repeated_pair_ratio_two_before"] or 0.0) >= MANY_REPEATED:
-        lines += ["", REPEATED_NOTE]
-    return "\n".join(lines)
+    return rows
 
 
 def _percent_or_dash(ratio: float | None) -> str:
     return "-" if ratio is None else format_percent(ratio)
 
 
-def _understand(flags: Mapping[str, str | None]) -> _Asked:
+def _understand(flags: Mapping[str, str | None]) -> list[_Asked]:
+    """Return what is asked of each sampler."""
     values = parsed(BATCHING_OPTIONS, flags)
-    for name in ("batch-size", "sampler", "micro-batch-size", "shapes"):
+    of_one = ("sampler",) if values.keys() & {"plan-out", "resume"} else ()
+    for name in ("batch-size", *of_one, "micro-batch-size", "shapes"):
         if len(values.get(name, (None,))) != 1:
             raise InputError(
                 f"--{name}",
@@ -136,7 +152,7 @@ def _understand(flags: Mapping[str, str | None]) -> _Asked:
                 allowed="it takes one value",
                 remedy="name one, and run the command once for each",
             )
-    (batch_size,), (sampler,) = values["batch-size"], values["sampler"]
+    (batch_size,) = values["batch-size"]
     (micro_batch_size,) = values.get("micro-batch-size", (None,))
     (shapes,) = values.get("shapes", (None,))
     micro_batch_size = batch_size if micro_batch_size is None else micro_batch_size
@@ -154,24 +170,28 @@ def _understand(flags: Mapping[str, str | None]) -> _Asked:
     more = "a larger --batch-size"
     _refuse_more_than(batch_size, values.get("ranks", 1), name="ranks", what="examples in a step", more=more)
     budget = values.get("pixel-budget")
-    if budget is not None and sampler != BUDGETED_SAMPLER:
+    if budget is not None and BUDGETED_SAMPLER not in values["sampler"]:
         raise InputError(
             "--pixel-budget",
             flags["pixel-budget"],
-            allowed=f"the sampler {sampler} has no budget",
+            allowed=f"the sampler {flags['sampler']} has no budget",
             remedy=f"write --sampler {BUDGETED_SAMPLER}, or leave --pixel-budget out",
         )
-    if sampler == BUDGETED_SAMPLER and budget is None:
+    if budget is None:
         budget = worst_case_budget(sizes_N2, micro_batch_size=micro_batch_size)
-    config = PlanConfig(
-        sampler=sampler,
-        batch_size=batch_size,
-        micro_batch_size=micro_batch_size,
-        pixel_budget=budget,
-        shapes=shapes,
-        seed=seed,
-    )
-    _refuse_a_budget_below_one_example(sizes_N2, config, flags)
+    configs = [
+        PlanConfig(
+            sampler=sampler,
+            batch_size=batch_size,
+            micro_batch_size=micro_batch_size,
+            pixel_budget=budget if sampler == BUDGETED_SAMPLER else None,
+            shapes=shapes,
+            seed=seed,
+        )
+        for sampler in values["sampler"]
+    ]
+    for config in configs:
+        _refuse_a_budget_below_one_example(sizes_N2, config, flags)
     # What is written is to be trained on, from the first epoch; accounts are of one that may repeat pairs.
     epoch = values.get("epoch", 0 if "plan-out" in values else DEFAULT_EPOCH)
     resumed = None
@@ -186,10 +206,10 @@ def _understand(flags: Mapping[str, str | None]) -> _Asked:
             )
         epoch = state.epoch
         # Refused before anything is accounted for.
-        epochs = EpochSampler(sizes_N2, config)
+        epochs = EpochSampler(sizes_N2, configs[0])
         epochs.resume(state, where=f"--resume {values['resume']}")
         resumed = (epochs, state)
-    return _Asked(values=values, sizes_N2=sizes_N2, config=config, epoch=epoch, resumed=resumed)
+    return [_Asked(values=values, sizes_N2=sizes_N2, config=config, epoch=epoch, resumed=resumed) for config in configs]
 
 
 def _refuse_more_than(limit: int, number: int, *, name: str, what: str, more: str) -> None:

@@ -7,7 +7,7 @@ from importlib.resources import files
 from itertools import groupby
 
 from vnbench.parsers import word
-from vnbench.request.option import PANELS, Option
+from vnbench.request.option import PANELS, SEVERAL, Option, panel_heading
 from vnbench.request.options import (
     BATCHING_OPTIONS,
     FORECAST_OPTIONS,
@@ -80,8 +80,10 @@ def _reference() -> str:
     for command, options in OPTIONS_OF.items():
         lines += [f"## vnbench {command}", ""]
         by_panel = sorted(options.values(), key=lambda option: PANELS.index(option.panel))
-        for panel, group in groupby(by_panel, key=lambda option: option.panel):
-            lines += [f"**{panel}**", "", *(_entry(option) for option in group), ""]
+        for panel, grouped in groupby(by_panel, key=lambda option: option.panel):
+            group = list(grouped)
+            heading = panel_heading(panel, takes_several=any(one.metavar.endswith(SEVERAL) for one in group))
+            lines += [f"**{heading}**", "", *map(_entry, group), ""]
     return "\n".join(lines)
 
 

@@ -26,6 +26,15 @@ PANELS = (
 
 FIRST, IMAGES, VARIED, MEASURING, LIMITS, PLANNING, RESULTS, OTHER = PANELS
 
+SEVERAL = ",..."
+"""Ends the placeholder of an option that takes several values."""
+
+
+def panel_heading(panel: str, *, takes_several: bool) -> str:
+    """Return what stands above a panel of a command whose options may take several values, or one each."""
+    return panel if takes_several else panel.partition(":")[0]
+
+
 YES_OR_NO = ("yes", "no")
 
 

@@ -503,7 +503,7 @@ BATCHING_OPTIONS: Mapping[str, Option] = {
     **by_name(
         OPTIONS["examples"].asked_as("Number of images, their sizes drawn from --widths"),
         OPTIONS["batch-size"].asked_as("Images per optimizer step", metavar="N"),
-        OPTIONS["sampler"].asked_as(OPTIONS["sampler"].help, metavar="NAME"),
+        OPTIONS["sampler"].asked_as(OPTIONS["sampler"].help),
         OPTIONS["micro-batch-size"].asked_as("Images per forward and backward pass", unset="the batch", metavar="N"),
         OPTIONS["shapes"].asked_as("Most padded sizes (canvases), or any", default="any", metavar="N"),
         Option(
