@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -46,9 +47,18 @@ def main(arguments: Sequence[str]) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     copies = {kind: copied(work / kind) for kind in ("baseline", *KINDS)}
     plant(copies["planted"], options.slowdown)
+    machine = json.loads(subprocess.check_output([sys.executable, "-m", "vnbench", "env", "--json"], cwd=ROOT))
     for kind, number in due(out, pairs=options.pairs):
         found = gated(copies["baseline"], copies[kind], out=work / f"{kind}-{number}", time_cap=options.time_cap)
-        line = {"kind": kind, "number": number, "slowdown": options.slowdown if kind == "planted" else 0.0} | found
+        line = {
+            "kind": kind,
+            "number": number,
+            "slowdown": options.slowdown if kind == "planted" else 0.0,
+            "device": machine["device_name"],
+            "num_threads": machine["num_threads"],
+            "torch": machine["torch_version"],
+            "revision": machine["revision"],
+        } | found
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(f"{kind} {number}: {told(line)}", flush=True)
@@ -87,7 +97,7 @@ def due(out: Path, *, pairs: int) -> Iterator[tuple[str, int]]:
 
 def gated(baseline: Path, candidate: Path, *, out: Path, time_cap: str) -> dict[str, Any]:
     """Return what a gate of two copies came to."""
-    start = time.monotonic()
+    start, load = time.monotonic(), os.getloadavg()[0]
     command = [sys.executable, "-m", "vnbench", "gate", "--against", str(baseline), "--out", str(out), "--json"]
     done = subprocess.run(
         [*command, "--time-cap", time_cap], cwd=candidate, stdout=subprocess.PIPE, encoding="utf-8", check=False
@@ -101,6 +111,7 @@ def gated(baseline: Path, candidate: Path, *, out: Path, time_cap: str) -> dict[
         "exit_code": done.returncode,
         "num_blocks": times[0]["num_processes"][0] if times else 0,
         "elapsed_s": round(time.monotonic() - start, 1),
+        "load": [round(load, 1), round(os.getloadavg()[0], 1)],
         "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "times": [{key: row[key] for key in ("spec_id", "ratio", "interval", "verdict", "reason")} for row in times],
         "not_same": [
@@ -113,6 +124,15 @@ def gated(baseline: Path, candidate: Path, *, out: Path, time_cap: str) -> dict[
 
 def runs_in(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
+
+
+def about(runs: Sequence[dict[str, Any]]) -> str:
+    """Return where and when some runs were made."""
+    where = dict.fromkeys(f"{run['device']}, {run['num_threads']} threads, torch {run['torch']}" for run in runs)
+    dates = sorted({run["ended_at"][:10] for run in runs})
+    loads = [load for run in runs for load in run["load"]]
+    when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    return f"{'; '.join(where)}, {when}, load {min(loads)} to {max(loads)}"
 
 
 def told(run: dict[str, Any]) -> str:

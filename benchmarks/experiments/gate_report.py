@@ -2,13 +2,15 @@
 
 Run with: vnbench sweep --config benchmarks/definitions/gate.toml --out results/cpu-amd-epyc/gate_1.jsonl  (and 2 to 4)
           python benchmarks/experiments/gate_injected.py --out results/cpu-amd-epyc/gate_injected.json
+          python benchmarks/experiments/gate_against_pairs.py --out results/CPU/gate_against.jsonl --pairs 12
           python benchmarks/experiments/gate_report.py results/cpu-amd-epyc/gate_[1-4].jsonl \\
-              --injected results/cpu-amd-epyc/gate_injected.json --out reports
+              --injected results/cpu-amd-epyc/gate_injected.json --against results/CPU/gate_against.jsonl --out reports
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -16,20 +18,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gate_against_pairs as against
 import gate_simulation as simulation
+import gate_sweep_simulation as sweep_simulation
 from markdown_page import records_page_name, write_page
 from matplotlib.figure import Figure
 
 from vnbench.analysis.comparison.calibration import Calibration, calibrate, processes_needed
-from vnbench.analysis.comparison.compare import compare
+from vnbench.analysis.comparison.compare import Comparison, compare
 from vnbench.analysis.comparison.ratios import FAMILY_ERROR
 from vnbench.analysis.comparison.rows import Tolerances
-from vnbench.analysis.comparison.sides import Side, side_of
+from vnbench.analysis.comparison.sides import side_of
 from vnbench.commands.gate.calibrate import SEED
 from vnbench.output.gate.calibration import calibration_lines
 from vnbench.output.gate.words import HOW_IT_DECIDES, names_of
 from vnbench.output.plots.style import DOTS_PER_INCH, WIDTH_INCHES, save, styled
 from vnbench.output.words.provenance import CPU_LABEL, provenance
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import load_all
 from vnbench.units import format_percent
 
@@ -53,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+", help="sweeps of one revision")
     parser.add_argument("--injected", type=Path, required=True, help="output of gate_injected.py")
+    parser.add_argument("--against", type=Path, required=True, help="output of gate_against_pairs.py")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args(arguments)
 
@@ -71,7 +78,9 @@ def main(arguments: Sequence[str]) -> int:
         HOW_IT_DECIDES,
         *simulation_section(),
         f"![Share of comparisons that find a slowdown, by its size]({name}.png)",
-        *machine_section(sides, calibration, line=origin.line(f"{len(everything)} trials"), is_cpu=origin.is_cpu),
+        *sweep_section(everything[0].spec),
+        *against_section(options.against),
+        *machine_section(loaded, calibration, line=origin.line(f"{len(everything)} trials"), is_cpu=origin.is_cpu),
         *injected_section(json.loads(options.injected.read_text(encoding="utf-8"))),
     ]
     write_page(blocks, options.out / f"{name}.md", script=__file__, arguments=arguments)
@@ -105,7 +114,7 @@ def simulation_section() -> Iterator[str]:
     yield (
         "False alarms over all of these: "
         + ", ".join(f"{name} {format_percent(sum(values) / len(values))}" for name, values in totals.items())
-        + f". The gate's own bound is {format_percent(FAMILY_ERROR)} to both sides together."
+        + f". The gate's own bound is {format_percent(FAMILY_ERROR)}."
     )
     yield from single_row_lines()
 
@@ -126,6 +135,40 @@ def single_row_lines() -> Iterator[str]:
         f"{100 * many:.0f} % of 200 comparisons; in all of them, one process a side, the default of a sweep, finds it "
         f"in {100 * one:.0f} %."
     )
+
+
+def sweep_section(spec: TrialSpec) -> Iterator[str]:
+    """Yield the tables of simulations in which whole sweeps differ, and the machine drifts."""
+    rows, processes = sweep_simulation.NUM_ROWS, sweep_simulation.NUM_PROCESSES
+    runs, slow_runs = sweep_simulation.NUM_RUNS, sweep_simulation.NUM_SLOW_RUNS
+    yield "## Simulated, where whole sweeps of one revision differ"
+    yield (
+        f"{rows} configurations, {processes} processes a side and sweep, no flag, fixed seeds "
+        "(benchmarks/experiments/gate_sweep_simulation.py). Processes and sweeps: standard deviation between them. "
+        f"Heavy tails are those of Student's t with {sweep_simulation.TAIL_DOF} degrees of freedom. Alarm, undecided: "
+        f"of {runs} comparisons of equals. Found: called a regression, of {slow_runs} in which every configuration is "
+        f"{format_percent(sweep_simulation.SLOWDOWN)} slower. Where sweeps differ by as much, undecided is the right "
+        "answer."
+    )
+    yield "\n".join(sweep_simulation.sweep_table())
+    yield "## Simulated, measured in turn"
+    yield (
+        "The same with gate --against: the drift is how far the machine wanders within the time of a sweep. At most "
+        f"{sweep_simulation.MAX_BLOCKS} blocks, of which {sweep_simulation.BLOCKS_IN_THREE_SWEEPS} take as long as "
+        "three sweeps. Blocks are those of the median run."
+    )
+    yield "\n".join(sweep_simulation.in_turn_table(spec))
+
+
+def against_section(path: Path) -> Iterator[str]:
+    """Yield the table of real gates in turn."""
+    runs = against.runs_in(path)
+    yield "## In turn, on a real machine"
+    yield (
+        f"{against.about(runs)}. Two copies of the source, measured by gate --against (benchmarks/experiments/"
+        "gate_against_pairs.py); in every second run each training step of one copy waits for 3 % of its own duration."
+    )
+    yield "\n".join(against.table(runs))
 
 
 def power_figure() -> Figure:
@@ -164,23 +207,25 @@ def power_figure() -> Figure:
     return figure
 
 
-def machine_section(sides: Sequence[Side], found: Calibration, *, line: str, is_cpu: bool) -> Iterator[str]:
+def machine_section(
+    sweeps: Sequence[Sequence[TrialRecord]], found: Calibration, *, line: str, is_cpu: bool
+) -> Iterator[str]:
     yield "## On this machine"
     yield f"{line}. {CPU_LABEL + '.' if is_cpu else ''}"
-    yield "\n".join(f"- {text}" for text in calibration_lines(found, num_sweeps=len(sides)))
-    comparisons = {
-        (i, j): compare(sides[i], sides[j], sweep_spread=found.sweep_spread or 0.0)
-        for i in range(len(sides))
-        for j in range(len(sides))
-        if i != j
-    }
-    outcomes = [comparison.outcome for comparison in comparisons.values()]
+    yield "\n".join(f"- {text}" for text in calibration_lines(found, num_sweeps=len(sweeps)))
+    sides = [side_of(records) for records in sweeps]
+    singles = [compare(*pair) for pair in itertools.permutations(sides, 2)]
+    halves = list(itertools.combinations(sweeps, len(sweeps) // 2))
+    several = [
+        compare(side_of(*half), side_of(*(one for one in sweeps if all(one is not other for other in half))))
+        for half in halves
+    ]
     yield (
-        f"With --sweep-spread as told, of the {len(outcomes)} ordered pairs of these sweeps "
-        + ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes)))
-        + ". Rows of the first pair:"
+        f"Without a flag: of the {len(singles)} ordered pairs of these sweeps {_counted(singles)}; of the "
+        f"{len(several)} ways to make two sides of {len(sweeps) // 2} sweeps {_counted(several)}. Rows of the first "
+        "pair:"
     )
-    first = comparisons[0, 1]
+    first = singles[0]
     names = names_of(first.rows)
     lines = ["| configuration | metric | change | interval | detects | verdict |", "|---|---|---:|---:|---:|---|"]
     for row in first.rows:
@@ -197,6 +242,11 @@ def machine_section(sides: Sequence[Side], found: Calibration, *, line: str, is_
         )
         lines.append(f"| {' | '.join(cells)} |")
     yield "\n".join(lines)
+
+
+def _counted(comparisons: Sequence[Comparison]) -> str:
+    outcomes = [comparison.outcome for comparison in comparisons]
+    return ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes)))
 
 
 def injected_section(injected: Mapping[str, Any]) -> Iterator[str]:
