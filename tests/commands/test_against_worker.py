@@ -12,7 +12,7 @@ import record_factory as factory
 
 from vnbench.commands.gate.against.environments import homes_of
 from vnbench.commands.gate.against.revisions import Tree
-from vnbench.commands.gate.against.worker import Home, Worker
+from vnbench.commands.gate.worker import Home, Worker
 from vnbench.errors import ChildError, InputError
 from vnbench.records.task import TrialTask
 
@@ -94,6 +94,8 @@ def test_a_revision_that_cannot_be_installed_is_named(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     trees = source_tree(tmp_path / "baseline", requires="there-is-no-such-package"), source_tree(tmp_path / "candidate")
     said: list[str] = []
-    with pytest.raises(InputError, match=r"--against baseline: it cannot be installed \(.+\); install it into .venv"):
+    with pytest.raises(
+        InputError, match=r"--against baseline: what it needs cannot be installed \(.+\); install it into .venv"
+    ):
         homes_of(*trees, tell=said.append)
     assert "needs other packages" in said[0]

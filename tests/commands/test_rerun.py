@@ -22,8 +22,9 @@ from vnbench.cli.app import run
 from vnbench.commands.gate import rerun as rerun_command
 from vnbench.commands.gate.gate import GateOptions
 from vnbench.commands.gate.rerun import RerunOptions, rerun
-from vnbench.commands.gate.trial import Checkout, find_checkout, run_ordered_trial
-from vnbench.errors import ChildError, InputError
+from vnbench.commands.gate.trial import find_checkout, run_ordered_trial
+from vnbench.commands.gate.worker import Worker
+from vnbench.errors import InputError
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import ResultsFile, load_results
@@ -71,7 +72,7 @@ def measured(
 ) -> tuple[Comparison, FakeCheckout, FakeCheckout]:
     checkouts = FakeCheckout(factors={}, seed=0, spread=spread), FakeCheckout(factors=factors, seed=1, spread=spread)
     how = RerunOptions(
-        checkouts=cast(tuple[Checkout, Checkout], checkouts),
+        workers=cast(tuple[Worker, Worker], checkouts),
         out=tmp_path,
         time_cap_s=time_cap_s,
         trial_timeout_s=600.0,
@@ -215,7 +216,10 @@ def test_each_checkout_runs_its_own_code(tmp_path: Path) -> None:
         checkout_of(tmp_path / "new", change=lambda source: source + "\n# changed\n"),
     ]
     task = TrialTask(spec=small_spec(), replicate=0, attempt=0, corpus_directory=None)
-    records = [find_checkout(folder, where="x").run(task, timeout_s=600.0) for folder in folders]
+    records = []
+    for folder in folders:
+        with Worker(find_checkout(folder, where="x")) as worker:
+            records.append(worker.run(task, timeout_s=600.0))
     assert [record.status for record in records] == ["ok", "ok"]
     assert len({record.environment["revision"] for record in records}) == 2
 
@@ -230,7 +234,7 @@ def test_the_command_measures_again_with_the_checkouts_given(
     ) -> tuple[Comparison, tuple[Side, Side]]:
         fakes = FakeCheckout(factors={}, seed=0), FakeCheckout(factors={SPECS[0]: 1.3}, seed=1)
         asked.append(how)
-        replaced = dataclasses.replace(how, checkouts=cast(tuple[Checkout, Checkout], fakes))
+        replaced = dataclasses.replace(how, workers=cast(tuple[Worker, Worker], fakes))
         return rerun(sides, options=options, how=replaced, console=console)
 
     monkeypatch.setattr(rerun_command, "rerun", measuring)
@@ -245,7 +249,7 @@ def test_the_command_measures_again_with_the_checkouts_given(
     assert SPECS[0].spec_id in worse
     assert "in turn" in captured.err
     (how,) = asked
-    assert [checkout.directory for checkout in how.checkouts] == folders
+    assert [worker.home.folder for worker in how.workers] == folders
     assert (how.time_cap_s, how.out) == (300.0, tmp_path / "new.rerun")
     assert load_results(tmp_path / "new.rerun" / "candidate.jsonl").records
 
@@ -263,9 +267,6 @@ def test_a_checkout_that_cannot_be_used_is_named(tmp_path: Path, capsys: pytest.
         (tmp_path / "vnbench" / name).touch()
     assert run([*gate, "--baseline-checkout", str(tmp_path)]) == 2
     assert "no environment of its own" in capsys.readouterr().err
-    broken = Checkout(directory=tmp_path, python=Path(sys.executable))
-    with pytest.raises(ChildError, match="what came back is no record"):
-        broken.run(TrialTask(spec=SPECS[0], replicate=0, attempt=0, corpus_directory=None), timeout_s=600.0)
 
 
 def test_a_sweep_that_met_a_slower_hour_is_measured_again_and_passes(tmp_path: Path) -> None:
@@ -276,7 +277,7 @@ def test_a_sweep_that_met_a_slower_hour_is_measured_again_and_passes(tmp_path: P
     )
     checkouts = FakeCheckout(factors={}, seed=0), FakeCheckout(factors={}, seed=1)
     how = RerunOptions(
-        checkouts=cast(tuple[Checkout, Checkout], checkouts),
+        workers=cast(tuple[Worker, Worker], checkouts),
         out=tmp_path,
         time_cap_s=3600.0,
         trial_timeout_s=600.0,

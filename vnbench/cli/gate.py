@@ -15,6 +15,10 @@ from vnbench.request.option import parsed, with_defaults
 from vnbench.request.options import AGAINST_OPTIONS, GATE_OPTIONS
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vnbench.analysis.comparison.compare import Comparison
+    from vnbench.analysis.comparison.sides import Side
     from vnbench.commands.gate.gate import Decide, GateOptions, GateReport
 
 TRIAL_TIMEOUT_S = 600.0
@@ -199,6 +203,7 @@ def _rerunning(
 ) -> Decide:
     from vnbench.commands.gate.rerun import RerunOptions, rerun
     from vnbench.commands.gate.trial import find_checkout
+    from vnbench.commands.gate.worker import Worker
 
     baseline, candidate = checkouts
     if baseline is None:
@@ -207,14 +212,20 @@ def _rerunning(
             allowed="the source that the baseline was measured with is needed",
             remedy="make one with git worktree add ../baseline REVISION, and write --baseline-checkout ../baseline",
         )
-    how = RerunOptions(
-        checkouts=(
-            find_checkout(baseline, where="--baseline-checkout"),
-            find_checkout(candidate, where="--candidate-checkout"),
-        ),
-        out=out,
-        time_cap_s=time_cap_s,
-        trial_timeout_s=TRIAL_TIMEOUT_S,
-        corpus=corpus,
+    homes = (
+        find_checkout(baseline, where="--baseline-checkout"),
+        find_checkout(candidate, where="--candidate-checkout"),
     )
-    return lambda sides, console: rerun(sides, options=options, how=how, console=console)
+
+    def decide(sides: tuple[Side, Side], console: Console) -> tuple[Comparison, tuple[Side, Side]]:
+        with Worker(homes[0]) as of_baseline, Worker(homes[1]) as of_candidate:
+            how = RerunOptions(
+                workers=(of_baseline, of_candidate),
+                out=out,
+                time_cap_s=time_cap_s,
+                trial_timeout_s=TRIAL_TIMEOUT_S,
+                corpus=corpus,
+            )
+            return rerun(sides, options=options, how=how, console=console)
+
+    return decide

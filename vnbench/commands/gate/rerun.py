@@ -26,7 +26,7 @@ from vnbench.analysis.comparison.rows import ALL_ROWS, Verdict
 from vnbench.analysis.comparison.sides import Side, side_of
 from vnbench.batching.sizes import SizeArray
 from vnbench.commands.gate.gate import GateOptions, compare_with
-from vnbench.commands.gate.trial import Checkout
+from vnbench.commands.gate.worker import Worker
 from vnbench.errors import InputError, VnbenchError
 from vnbench.images.cache_root import cache_roots
 from vnbench.images.corpus import load_corpus
@@ -56,8 +56,8 @@ IN_DOUBT: tuple[Verdict, ...] = ("ambiguous", "worse")
 class RerunOptions:
     """How to measure again."""
 
-    checkouts: tuple[Checkout, Checkout]
-    """Of the baseline and of the candidate."""
+    workers: tuple[Worker, Worker]
+    """Processes of the baseline's checkout and of the candidate's."""
     out: Path
     """Folder for the new records, one results file a side."""
     time_cap_s: float
@@ -124,7 +124,7 @@ def _measure(
 
     def run(side: int, task: TrialTask) -> TrialRecord:
         progress.started(task.spec, 1)
-        return how.checkouts[side].run(task, timeout_s=how.trial_timeout_s)
+        return how.workers[side].run(task, timeout_s=how.trial_timeout_s)
 
     times = TrialTimes(workload=_workload(specs, corpus_directory), pace=Pace.rough(specs[0]))
     with SweepProgress(specs, times=times, console=console, is_ranked=False) as progress:
@@ -208,8 +208,8 @@ def _merged(before: Comparison, again: Comparison, *, measured: set[str]) -> Com
 def _open_files(how: RerunOptions, *, device: str, console: Console) -> tuple[ResultsFile, ResultsFile]:
     files: list[ResultsFile] = []
     try:
-        for name, checkout in zip(SIDES, how.checkouts, strict=True):
-            environment = checkout.environment(device)
+        for name, worker in zip(SIDES, how.workers, strict=True):
+            environment = worker.environment(device)
             place = place_results(how.out / f"{name}.jsonl", environment=environment)
             for note in place.notes:
                 say(console, note)

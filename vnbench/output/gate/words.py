@@ -149,6 +149,8 @@ def advice(comparison: Comparison) -> tuple[str, ...]:
     """Return what there is to know and to do beyond the rows, line by line."""
     lines = [*comparison.notes, *comparison.remarks]
     if comparison.outcome_of_blocks is not None:
+        if not comparison.rows and not comparison.differing:
+            lines.append("the time ended before every configuration had run on both sides; the same command goes on")
         if comparison.is_blunt_only:
             lines.append("undecided: the same command goes on where it stopped; --time-cap gives it more time at once")
         return tuple(lines)

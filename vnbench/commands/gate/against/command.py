@@ -16,8 +16,8 @@ from vnbench.commands.corpus import CorpusPlan, plan_corpus, prepare_corpus
 from vnbench.commands.gate.against.environments import homes_of
 from vnbench.commands.gate.against.measure import BlockPlan, measure_blocks
 from vnbench.commands.gate.against.revisions import WHERE, Tree, baseline_tree, candidate_tree
-from vnbench.commands.gate.against.worker import Worker
 from vnbench.commands.gate.gate import GateOptions, GateReport, tell
+from vnbench.commands.gate.worker import Worker
 from vnbench.commands.sweep.sweep import designer
 from vnbench.errors import InputError
 from vnbench.output.block_progress import SIDES, BlockProgress
@@ -93,7 +93,13 @@ def run_against_command(asked: AgainstOptions, *, options: GateOptions) -> GateR
         for note in corpus.notes:
             say(console, note)
         specs = _paired_specs(config, corpus, environments[1], trees=trees)
-        prepare_corpus(corpus, corpus.measured_examples(one.candidate for one in specs), console=console)
+        # Earlier revisions of vnbench read no corpus whose other images are not written yet.
+        examples = (
+            range(corpus.num_examples)
+            if candidate.is_vnbench
+            else corpus.measured_examples(one.candidate for one in specs)
+        )
+        prepare_corpus(corpus, examples, console=console)
         out = config.out or Path("results") / "gate" / f"{baseline.name}..{candidate.name}"
         files = _open_files(stack, out, environments, corpus_id=corpus.corpus_id, console=console)
         plan = BlockPlan(

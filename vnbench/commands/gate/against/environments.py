@@ -6,11 +6,11 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vnbench.commands.gate.against.revisions import WHERE, Tree
-from vnbench.commands.gate.against.worker import Home
+from vnbench.commands.gate.worker import Home
 from vnbench.errors import InputError
 from vnbench.processes.user_cache import user_cache
 
@@ -43,7 +43,7 @@ def homes_of(baseline: Tree, candidate: Tree, *, tell: Callable[[str], None]) ->
     theirs = _own(baseline)
     if theirs is None:
         is_alike = baseline.requirements == candidate.requirements
-        theirs = python if is_alike else _installed(baseline, tell=tell)
+        theirs = python if is_alike else _installed(baseline, python, tell=tell)
     return (
         Home(python=theirs, source=baseline.root, folder=baseline.folder),
         Home(python=python, source=candidate.root, folder=candidate.folder),
@@ -56,37 +56,45 @@ def _own(tree: Tree) -> Path | None:
     return python if python.exists() else None
 
 
-def _installed(tree: Tree, *, tell: Callable[[str], None]) -> Path:
+def _installed(tree: Tree, python: Path, *, tell: Callable[[str], None]) -> Path:
     """Return the interpreter of an environment with what a tree needs, in the user's cache; made where it is not there.
+
+    It shares the packages of ``python``, and has of its own only what they lack: both sides have the same torch where
+    both may.
 
     Raises:
         InputError: it cannot be made.
     """
-    key = hashlib.sha256("\n".join([sys.version, *tree.requirements]).encode()).hexdigest()[:12]
+    key = hashlib.sha256("\n".join([str(python), *tree.requirements]).encode()).hexdigest()[:12]
     place = user_cache() / "environments" / key
-    python = place / "bin" / "python"
+    own = place / "bin" / "python"
     is_whole = place / "whole"
     if is_whole.exists():
-        return python
-    tell(f"the baseline needs other packages than the working folder: installing them into {place}")
-    shutil.rmtree(place, ignore_errors=True)
-    for command in (
-        [sys.executable, "-m", "venv", str(place)],
-        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(tree.root)],
-    ):
-        try:
-            done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
-        except OSError as error:
-            last, code = error.strerror or "not found", 1
-        else:
-            code = done.returncode
-            last = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["no message"])[-1]
-        if code:
-            raise InputError(
-                WHERE,
-                tree.told,
-                allowed=f"it cannot be installed ({last})",
-                remedy="install it into .venv of a checkout of it, and name that folder",
-            )
-    is_whole.touch()
-    return python
+        return own
+    tell(f"the baseline needs other packages than the working folder: installing what is missing into {place}")
+    try:
+        shutil.rmtree(place, ignore_errors=True)
+        _run([python, "-m", "venv", place])
+        shared = [Path(line) for line in _run([python, "-c", PACKAGES]).splitlines()]
+        (mine,) = (Path(line) for line in _run([own, "-c", PACKAGES]).splitlines())
+        (mine / "shared.pth").write_text("".join(f"{one}\n" for one in shared), encoding="utf-8")
+        _run([own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *tree.requirements])
+        is_whole.touch()
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = str(error) if isinstance(error, OSError) else (error.stderr or error.stdout or "no message")
+        raise InputError(
+            WHERE,
+            tree.told,
+            allowed=f"what it needs cannot be installed ({said.strip().splitlines()[-1]})",
+            remedy="install it into .venv of a checkout of it, and name that folder",
+        ) from error
+    return own
+
+
+PACKAGES = "import sys; print(*(one for one in sys.path if one.endswith('-packages')), sep='\\n')"
+"""Prints the folders that an interpreter imports packages from."""
+
+
+def _run(command: Sequence[str | Path]) -> str:
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=True)
+    return done.stdout

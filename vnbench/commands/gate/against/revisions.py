@@ -41,9 +41,8 @@ class Tree:
 
     @property
     def requirements(self) -> tuple[str, ...]:
-        """What its pyproject.toml says that it needs, sorted."""
-        project = _project(self.root)
-        return tuple(sorted([*project.get("dependencies", ()), f"python{project.get('requires-python', '')}"]))
+        """Packages that its pyproject.toml says that it needs, sorted."""
+        return tuple(sorted(_project(self.root).get("dependencies", ())))
 
 
 def candidate_tree(folder: Path) -> Tree:

@@ -27,7 +27,13 @@ START_UP_S = 300.0
 
 DRIVER = """\
 import contextlib, io, json, os, queue, sys, threading
-from vnbench.cli.app import run
+
+try:
+    from vnbench.cli.app import run
+except ModuleNotFoundError as error:
+    if error.name != "vnbench.cli.app":
+        raise
+    from vnbench.cli import run  # as it was before the command line was a package
 
 orders, out = queue.SimpleQueue(), os.fdopen(os.dup(1), "w", encoding="utf-8")
 os.dup2(2, 1)
@@ -64,7 +70,8 @@ class Worker:
     """A side's process, started with the first command."""
 
     def __init__(self, home: Home) -> None:
-        self._home = home
+        self.home = home
+        """Where its commands run."""
         self._process: subprocess.Popen[bytes] | None = None
         self._open = ExitStack()
 
@@ -97,7 +104,7 @@ class Worker:
         if code == InputError.exit_code:
             raise InputError("--device", device, allowed=_last(err), remedy="name a device that both sides have")
         if code != 0:
-            raise ChildError(f"{self._home.folder}: vnbench env ended with {code}: {_last(err)}")
+            raise ChildError(f"{self.home.folder}: vnbench env ended with {code}: {_last(err)}")
         return cast(Environment, json.loads(out))
 
     def run(self, task: TrialTask[Any], *, timeout_s: float) -> TrialRecord:
@@ -109,13 +116,13 @@ class Worker:
         order = json.dumps({"task": json.loads(task.to_json()), "timeout_s": timeout_s})
         code, out, err = self._ask(["trial"], stdin=order, timeout_s=timeout_s)
         if code != 0:
-            raise ChildError(f"{self._home.folder}: vnbench trial ended with {code}: {_last(err)}")
+            raise ChildError(f"{self.home.folder}: vnbench trial ended with {code}: {_last(err)}")
         try:
             record = TrialRecord.from_json(out)
         except ValueError as error:
-            raise ChildError(f"{self._home.folder}: what came back is no record ({error})") from error
+            raise ChildError(f"{self.home.folder}: what came back is no record ({error})") from error
         if (record.spec, record.replicate, record.attempt) != (task.spec, task.replicate, task.attempt):
-            raise ChildError(f"{self._home.folder}: the record that came back is of another trial")
+            raise ChildError(f"{self.home.folder}: the record that came back is of another trial")
         return record
 
     def _ask(self, arguments: list[str], *, stdin: str, timeout_s: float) -> tuple[int, str, str]:
@@ -137,14 +144,14 @@ class Worker:
             self._said.seek(0)
             said = self._said.read()
             raise ChildError(
-                f"{self._home.folder}: vnbench {arguments[0]} ended without an answer: "
+                f"{self.home.folder}: vnbench {arguments[0]} ended without an answer: "
                 f"{_last(said.decode(errors='replace')) or trouble}"
             )
         answer = json.loads(line)
         return int(answer["code"]), str(answer["out"]), str(answer["err"])
 
     def _start(self) -> subprocess.Popen[bytes]:
-        home = self._home
+        home = self.home
         named = [str(home.source)] if home.source is not None else []
         pythonpath = os.pathsep.join([*named, *filter(None, [os.environ.get("PYTHONPATH")])])
         try:
