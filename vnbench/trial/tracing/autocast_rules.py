@@ -1,8 +1,8 @@
 """The rules of CUDA's autocast, which replace the CPU's within a context.
 
 The installed torch says which operators have a rule, because its CPU build also holds CUDA's table. The effect of each
-rule is listed here, from ATen/autocast_mode.h, whose lists agree in torch 2.11 to 2.13 for the operators named here. An
-operator that has a rule in torch but is not listed here is refused when it is called.
+rule is listed here, from ATen/autocast_mode.h, whose lists agree in torch 2.11 to 2.13 for the operators named here;
+rms_norm has a rule from 2.12 on. An operator with a rule in torch that is not listed here is refused when it is called.
 """
 
 from __future__ import annotations
