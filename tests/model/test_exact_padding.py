@@ -81,6 +81,17 @@ def test_outputs_and_gradients_do_not_depend_on_the_canvas(extra: int, options: 
     assert (gradient(padded) - gradient(alone)).norm() < 1e-10 * gradient(alone).norm()
 
 
+@pytest.mark.parametrize("extra", [32, 320])
+def test_in_fp32_outputs_agree_to_a_millionth_and_gradients_to_a_thousandth(extra: int) -> None:
+    """What rounding leaves; 1e-10 holds in float64 only."""
+    alone, padded = network().float(), network().float()
+    for image, target in examples():
+        (expected,) = trained(alone, [(image.float(), target)], extra=0)
+        (found,) = trained(padded, [(image.float(), target)], extra=extra)
+        assert 1e-10 < (found - expected).norm() / expected.norm() < 2e-6
+    assert 1e-10 < (gradient(padded) - gradient(alone)).norm() / gradient(alone).norm() < 1e-3
+
+
 def test_a_batch_of_ragged_images_equals_its_images_one_by_one_in_any_grouping() -> None:
     batch = examples()
     whole = network()
