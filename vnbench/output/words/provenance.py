@@ -108,7 +108,7 @@ def note_on_peaks(records: Sequence[TrialRecord]) -> tuple[str, ...]:
         return ()
     revisions = sorted({str(record.environment.get("revision") or "unknown") for record in held})
     return (
-        f"Peaks of tensors are those of revision {' and '.join(revisions)}, whose count also held the gradients of the "
+        f"Peaks of tensors are those of revision {', '.join(revisions)}, whose count also held the gradients of the "
         "step before: they are too high by four bytes per parameter (1.46 MiB for veernet-tiny, 8.66 MiB for veernet), "
         "and so is the fixed part of a memory law.",
     )
