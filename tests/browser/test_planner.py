@@ -128,7 +128,7 @@ def test_the_page_opens_with_the_answer_of_the_sweep_and_that_of_the_planner_is_
 ) -> None:
     page.goto(shipped)
     answered = page.locator(".answer p").first
-    assert answered.text_content() == answer_sentence(found.records)
+    assert answered.text_content() == answer_sentence(found)
     planned = page.locator("#planner-answer p").first
     for one in (answered, planned):
         box = one.bounding_box()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import record_factory as factory
 
+from vnbench.analysis.findings import Findings
 from vnbench.output.answer import answer_lines
 from vnbench.records.store import load_results
 
@@ -12,7 +13,7 @@ README_RUN = Path(__file__).parents[2] / "results" / "cpu-amd-epyc" / "readme.js
 
 
 def test_the_answer_of_a_sweep_is_sentences_of_its_fastest_its_rivals_and_its_levers() -> None:
-    lines = answer_lines(load_results(README_RUN).records)
+    lines = answer_lines(Findings(load_results(README_RUN).records))
     assert lines[0].startswith("Fastest: batch 1, bf16, norm in input precision,")
     assert re.search(r"[\d.]+ times the centre \([\d.]+ to [\d.]+\)\.$", lines[0])
     assert lines[1] == "Perhaps as fast: norm in fp32, 2 workers. With 95 % certainty the fastest is one of these."
@@ -32,22 +33,22 @@ def test_the_answer_of_a_sweep_is_sentences_of_its_fastest_its_rivals_and_its_le
 
 
 def test_a_winner_that_stands_alone_is_called_so() -> None:
-    assert answer_lines(factory.cuda_sweep())[1] == "It is the fastest of all 14 with 95 % certainty."
+    assert answer_lines(Findings(factory.cuda_sweep()))[1] == "It is the fastest of all 14 with 95 % certainty."
 
 
 def test_passes_of_another_size_than_the_step_are_named() -> None:
-    assert any(line.startswith("  batch 16 in passes of 4: ") for line in answer_lines(factory.cuda_sweep()))
+    assert any(line.startswith("  batch 16 in passes of 4: ") for line in answer_lines(Findings(factory.cuda_sweep())))
 
 
 def test_a_sweep_without_repetition_says_what_its_certainty_lacks() -> None:
-    lines = answer_lines(factory.cpu_sweep())
+    lines = answer_lines(Findings(factory.cpu_sweep()))
     assert lines[1].endswith("with 95 % certainty, as far as single processes tell.")
     assert lines[-1].startswith("No configuration was repeated: these intervals leave out")
 
 
 def test_one_configuration_alone_has_no_answer() -> None:
-    assert answer_lines([factory.measured_training_record(factory.training_spec())]) == ()
-    assert answer_lines([]) == ()
+    assert answer_lines(Findings([factory.measured_training_record(factory.training_spec())])) == ()
+    assert answer_lines(Findings([])) == ()
 
 
 def test_an_interval_that_says_nothing_has_no_number() -> None:
@@ -60,4 +61,6 @@ def test_an_interval_that_says_nothing_has_no_number() -> None:
             for steps in [factory.steps_of([seconds, 2 * seconds])]
         ),
     ]
-    assert any(line == "  checkpointing stages: too few repeats to tell its time" for line in answer_lines(records))
+    assert any(
+        line == "  checkpointing stages: too few repeats to tell its time" for line in answer_lines(Findings(records))
+    )

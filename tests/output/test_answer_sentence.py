@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vnbench.analysis.comparison.sweep_answer import LeverEffect
+from vnbench.analysis.findings import Findings
 from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.ratio import Ratio
 from vnbench.output.answer import answer_lines
@@ -96,15 +97,15 @@ def test_single_processes_are_told_as_such() -> None:
 
 def test_where_nothing_was_varied_there_is_no_sentence() -> None:
     assert sentence() == ""
-    assert answer_sentence([factory.measured_training_record(factory.training_spec())]) == ""
+    assert answer_sentence(Findings([factory.measured_training_record(factory.training_spec())])) == ""
 
 
 def test_the_readme_shows_what_its_run_prints() -> None:
     records = load_results(SHIPPED).records
     console = Console(width=120, file=io.StringIO())
-    console.print(Text(f"{answer_sentence(records)}\n"))
+    console.print(Text(f"{answer_sentence(Findings(records))}\n"))
     console.print(summary_table(records))
-    for line in answer_lines(records):
+    for line in answer_lines(Findings(records)):
         console.print(Text(line))
     printed = "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -113,7 +114,7 @@ def test_the_readme_shows_what_its_run_prints() -> None:
 
 def test_what_is_undecided_can_be_asked_for() -> None:
     changes = ["fp32", "checkpointing stages", "batch 2", "the random sampler"]
-    assert undecided(load_results(SHIPPED).records) == changes
+    assert undecided(Findings(load_results(SHIPPED).records)) == changes
 
 
 @pytest.mark.parametrize(("num_disturbed", "is_told"), [(0, False), (3, False), (4, True), (6, True)])
@@ -122,7 +123,7 @@ def test_an_answer_from_trials_that_were_mostly_disturbed_says_so(num_disturbed:
     records = [factory.measured_training_record(spec, replicate=number) for spec in specs for number in range(3)]
     warning = TrialWarning(code="busy-cores", message="other programs used 1 core")
     disturbed = [dataclasses.replace(record, warnings=(warning,)) for record in records[:num_disturbed]]
-    told = answer_sentence([*disturbed, *records[num_disturbed:]])
+    told = answer_sentence(Findings([*disturbed, *records[num_disturbed:]]))
     caveat = f"But {num_disturbed} of 6 training trials were disturbed by other programs: measure again"
     assert told.startswith("Answer: ")
     assert (caveat in told) == is_told

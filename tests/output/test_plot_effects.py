@@ -3,7 +3,6 @@ from __future__ import annotations
 import record_factory as factory
 from matplotlib.figure import Figure
 
-from vnbench.analysis.comparison.sweep_answer import answer_of
 from vnbench.analysis.findings import Findings
 from vnbench.output.answer import is_too_wide
 from vnbench.output.plots.effects import effects_figure
@@ -16,7 +15,8 @@ def drawn(found: Findings) -> Figure | None:
     with styled():
         return effects_figure(
             found.training,
-            sides=found.sides,
+            answer=found.answer,
+            centre=found.sides.centre,
             computing=found.computing_effects,
             num_compute_trials=sum(row.num_processes for row in found.compute),
             origin=provenance(found.records),
@@ -46,7 +46,7 @@ def test_without_a_change_there_is_no_figure() -> None:
 
 def test_bars_end_where_the_intervals_of_the_answer_do() -> None:
     found = Findings(factory.cuda_sweep())
-    figure, answer = drawn(found), answer_of(found.training, found.sides)
+    figure, answer = drawn(found), found.answer
     assert figure is not None
     assert answer is not None
     told = {one.time.interval for one in answer.effects if one.time.interval and not is_too_wide(one.time)}

@@ -7,21 +7,26 @@ from functools import cached_property
 
 from vnbench.analysis.comparison.computing_effects import computing_effects
 from vnbench.analysis.comparison.side_by_side import SideBySide, side_by_side
-from vnbench.analysis.comparison.sweep_answer import LeverEffect
+from vnbench.analysis.comparison.sweep_answer import LeverEffect, SweepAnswer, answer_of
 from vnbench.analysis.models.fit import FamilyFit, fit_families, forecast_families
 from vnbench.analysis.trials.compute import ComputeSummary, summarize_compute
 from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
 from vnbench.analysis.trials.noise import Noise, measure_noise
 from vnbench.analysis.trials.summary import MemorySummary, TrialSummary, latest_attempts, summarize, summarize_memory
 from vnbench.records.record import TrialRecord
+from vnbench.records.spec.trial_spec import TrialSpec
 
 
 class Findings:
     """The summaries and fits of the records."""
 
-    def __init__(self, records: Sequence[TrialRecord]) -> None:
-        """Take the records; a repeated attempt replaces the earlier one."""
+    def __init__(self, records: Sequence[TrialRecord], *, centre: TrialSpec | None = None) -> None:
+        """Take the records; a repeated attempt replaces the earlier one.
+
+        ``centre`` is the training spec that the sweep was varied from; without it the records tell it.
+        """
         self.records = tuple(records)
+        self._centre = centre
 
     @cached_property
     def latest(self) -> tuple[TrialRecord, ...]:
@@ -41,7 +46,12 @@ class Findings:
     @cached_property
     def sides(self) -> SideBySide:
         """The training specs compared with the centre."""
-        return side_by_side(self.latest, noise=self.noise)
+        return side_by_side(self.latest, noise=self.noise, centre=self._centre)
+
+    @cached_property
+    def answer(self) -> SweepAnswer | None:
+        """The answer of the training trials; None if fewer than two can be compared."""
+        return answer_of(self.training, self.sides)
 
     @cached_property
     def memory(self) -> tuple[MemorySummary, ...]:

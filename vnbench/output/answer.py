@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vnbench.analysis.comparison.lever_differences import differing_levers
-from vnbench.analysis.comparison.side_by_side import SideBySide, side_by_side
-from vnbench.analysis.comparison.sweep_answer import LeverEffect, SweepAnswer, answer_of
+from vnbench.analysis.comparison.sweep_answer import LeverEffect, SweepAnswer
+from vnbench.analysis.findings import Findings
 from vnbench.analysis.statistics.ratio import Ratio
-from vnbench.analysis.trials.noise import measure_noise
-from vnbench.analysis.trials.summary import TrialSummary, latest_attempts, summarize
+from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.output.words.levers import levers_of, phrases
 from vnbench.output.words.noise import REPEAT_COMMAND
 from vnbench.output.words.numbers import scaled, told
 from vnbench.output.words.row_notes import subject
-from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import LEVERS, TrialSpec
 from vnbench.units import count, mpx
 
@@ -33,29 +31,15 @@ LABELS = {"precision": "precision {}", "shapes": "at most {}"}
 """Levers whose phrase does not stand on its own in a list."""
 
 
-def found_answer(
-    records: Sequence[TrialRecord], *, centre: TrialSpec | None = None
-) -> tuple[SweepAnswer | None, Sequence[TrialSummary], SideBySide]:
-    """Return the answer of some records of one device, with what it rests on; None where too few can be compared.
-
-    ``centre`` is the configuration that the sweep was varied from; without it the records tell it.
-    """
-    latest = latest_attempts(records)
-    noise = measure_noise(latest)
-    sides = side_by_side(latest, noise=noise, centre=centre)
-    rows = summarize(latest, noise=noise)
-    return answer_of(rows, sides), rows, sides
-
-
-def answer_lines(records: Sequence[TrialRecord], *, centre: TrialSpec | None = None) -> tuple[str, ...]:
-    """Return the answer with all its figures as lines; none where fewer than two trials can be compared."""
-    answer, rows, sides = found_answer(records, centre=centre)
-    if answer is None or sides.centre is None:
+def answer_lines(found: Findings) -> tuple[str, ...]:
+    """Return the answer of records of one device with all its figures as lines; none where it has none."""
+    answer, rows, centre = found.answer, found.training, found.sides.centre
+    if answer is None or centre is None:
         return ()
     return (
         _fastest_line(answer, rows),
         _contenders_line(answer, rows),
-        *_effect_lines(answer, centre=sides.centre),
+        *_effect_lines(answer, centre=centre),
         *(() if answer.has_processes else (f"{UNREPEATED} ({REPEAT_COMMAND} measures it).",)),
     )
 

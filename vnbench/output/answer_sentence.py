@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from vnbench.analysis.comparison.sweep_answer import LeverEffect
-from vnbench.analysis.trials.summary import latest_attempts
-from vnbench.output.answer import found_answer, is_too_wide
+from vnbench.analysis.findings import Findings
+from vnbench.output.answer import is_too_wide
 from vnbench.output.words.numbers import significant, supported
 from vnbench.records.record import DISTURBANCES, TrialRecord, of_kind
 from vnbench.records.spec.trial_spec import LEVERS, TrainingSpec, TrialSpec
@@ -28,18 +28,18 @@ LEAST_HALF_WIDTH = 0.02
 Verdict = Literal["faster", "slower", "same", "undecided"]
 
 
-def answer_sentence(records: Sequence[TrialRecord], *, centre: TrialSpec | None = None) -> str:
-    """Return the answer of some records of one device, to be read first; empty where nothing was varied."""
-    answer, _, _ = found_answer(records, centre=centre)
+def answer_sentence(found: Findings) -> str:
+    """Return the answer of records of one device, to be read first; empty where nothing was varied."""
+    answer = found.answer
     if answer is None:
         return ""
     sentence = effects_sentence(answer.effects, is_of_single_processes=not answer.has_processes)
-    return sentence + _disturbed(records) if sentence else ""
+    return sentence + _disturbed(found.latest) if sentence else ""
 
 
-def _disturbed(records: Sequence[TrialRecord]) -> str:
+def _disturbed(latest: Sequence[TrialRecord]) -> str:
     """Return a caveat where more than half of the training trials were disturbed; empty otherwise."""
-    training = latest_attempts(of_kind(records, TrainingSpec))
+    training = of_kind(latest, TrainingSpec)
     disturbed = [one for one in training if any(warning.code in DISTURBANCES for warning in one.warnings)]
     if 2 * len(disturbed) <= len(training):
         return ""
@@ -49,10 +49,10 @@ def _disturbed(records: Sequence[TrialRecord]) -> str:
     )
 
 
-def undecided(records: Sequence[TrialRecord], *, centre: TrialSpec | None = None) -> list[str]:
-    """Return the changes of which some records do not tell whether they change the time."""
-    answer, _, _ = found_answer(records, centre=centre)
-    return [changed(effect) for effect in (answer.effects if answer else ()) if verdict_of(effect) == "undecided"]
+def undecided(found: Findings) -> list[str]:
+    """Return the changes of which the records do not tell whether they change the time."""
+    effects = found.answer.effects if found.answer else ()
+    return [changed(effect) for effect in effects if verdict_of(effect) == "undecided"]
 
 
 def effects_sentence(effects: Sequence[LeverEffect], *, is_of_single_processes: bool) -> str:

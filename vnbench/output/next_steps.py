@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vnbench.output.answer import found_answer
+from vnbench.analysis.findings import Findings
 from vnbench.output.answer_sentence import listed, undecided
 from vnbench.output.words.commands import Options, plan_command, same_command, search_command, sweep_command
 from vnbench.records.record import TrialRecord
@@ -49,9 +49,10 @@ def next_steps(
         )
         return
     rest = tuple(_to_finish(statuses, num_unmeasured=num_unmeasured, num_repetitions=num_repetitions, options=options))
+    found = Findings(records, centre=centre)
     steps = (
-        *(rest or _to_decide(records, centre=centre, kinds=kinds, replicates=replicates, options=options)),
-        *_to_look_closer(records, centre=centre, options=options),
+        *(rest or _to_decide(found, kinds=kinds, replicates=replicates, options=options)),
+        *_to_look_closer(found, options=options),
         *_to_use(records, out=out, run=run),
     )
     yield from steps[:MAX_STEPS]
@@ -75,30 +76,22 @@ def _to_finish(
         yield _line("try again what failed", same_command(options, {"retry": ",".join(failed)}))
 
 
-def _to_look_closer(records: Sequence[TrialRecord], *, centre: TrialSpec | None, options: Options) -> Iterator[str]:
+def _to_look_closer(found: Findings, *, options: Options) -> Iterator[str]:
     """Yield what measures that which limits the fastest configuration."""
-    answer, rows, _ = found_answer(records, centre=centre)
-    if answer is None:
+    if found.answer is None:
         return
-    fastest = answer.fastest
+    fastest = found.answer.fastest
     if (fastest.data_wait_ratio or 0.0) >= MUCH_WAITING:
         yield _line("find out how many workers feed it", sweep_command(options, {"kind": "compute,loader"}))
-    if fastest.spec.device == "cuda" and fastest.spec.batch_size == max(row.spec.batch_size for row in rows):
+    if fastest.spec.device == "cuda" and fastest.spec.batch_size == max(row.spec.batch_size for row in found.training):
         yield _line("find the largest micro-batch that fits", search_command(options))
 
 
-def _to_decide(
-    records: Sequence[TrialRecord],
-    *,
-    centre: TrialSpec | None,
-    kinds: Sequence[TrialKind],
-    replicates: int,
-    options: Options,
-) -> Iterator[str]:
+def _to_decide(found: Findings, *, kinds: Sequence[TrialKind], replicates: int, options: Options) -> Iterator[str]:
     """Yield what narrows the intervals."""
     if all(kind == "memory" for kind in kinds):
         return
-    open_changes = undecided(records, centre=centre)[:MAX_UNDECIDED]
+    open_changes = undecided(found)[:MAX_UNDECIDED]
     reason = f"decide the effect of {listed(open_changes)} on the time" if open_changes else "narrow the intervals"
     yield _line(reason, same_command(options, {"replicates": str(3 if replicates < 3 else 2 * replicates)}))
 

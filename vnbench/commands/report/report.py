@@ -113,7 +113,7 @@ def _model(
     return {
         "title": f"What training costs on {origin.device_name or 'an unknown device'}",
         "origin": origin.line(count(len(found.records), "trial")),
-        "answer": [*filter(None, [answer_sentence(found.records)]), *([] if plan else [f"No plan: {subject.plan}"])]
+        "answer": [*filter(None, [answer_sentence(found)]), *([] if plan else [f"No plan: {subject.plan}"])]
         or lines[:1],
         "plan": lines,
         "paste": Verbatim("\n".join(lines_to_paste(plan))) if plan else "",

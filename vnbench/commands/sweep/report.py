@@ -10,10 +10,8 @@ from typing import Any
 
 from rich.text import Text
 
-from vnbench.analysis.comparison.side_by_side import side_by_side
+from vnbench.analysis.findings import Findings
 from vnbench.analysis.models.certification import Certificate
-from vnbench.analysis.trials.noise import measure_noise
-from vnbench.analysis.trials.summary import latest_attempts, summarize
 from vnbench.batching.epoch import plan_epoch
 from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeArray
@@ -128,7 +126,8 @@ def print_tables(
     """
     stdout = stdout_console()
     appetite = config.appetite_examples_per_s
-    if sentence := answer_sentence(records, centre=centre) or loader_answer(records, appetite=appetite):
+    found = Findings(records, centre=centre)
+    if sentence := answer_sentence(found) or loader_answer(records, appetite=appetite):
         stdout.print(Text(f"{sentence}\n"))
     if of_kind(records, TrainingSpec) or not records:
         stdout.print(summary_table(records, price_per_hour=config.price_per_hour, centre=centre))
@@ -146,7 +145,7 @@ def print_tables(
         stdout.print(of_stages)
     if config.design == "factored":
         stdout.print(factored_table(forecasts, confirmations(records)))
-    for line in answer_lines(records, centre=centre):
+    for line in answer_lines(found):
         stdout.print(Text(line))
 
 
@@ -156,10 +155,8 @@ def training_rows(records: Sequence[TrialRecord], *, centre: TrialSpec | None = 
     ``ratio`` is its valid pixels per second over the centre's, ``interval`` the ends of its 95 % interval; the centre
     has neither, and what was not measured is null.
     """
-    latest = latest_attempts(records)
-    noise = measure_noise(latest)
-    sides = side_by_side(latest, noise=noise, centre=centre)
-    summaries = summarize(latest, noise=noise)
+    found = Findings(records, centre=centre)
+    sides, summaries = found.sides, found.training
     shared = shared_codes(summaries)
     rows = []
     for row in summaries:

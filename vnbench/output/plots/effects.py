@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from vnbench.analysis.comparison.lever_differences import differing_levers
-from vnbench.analysis.comparison.side_by_side import SideBySide
-from vnbench.analysis.comparison.sweep_answer import LeverEffect, answer_of
+from vnbench.analysis.comparison.sweep_answer import LeverEffect, SweepAnswer
 from vnbench.analysis.trials.summary import TrialSummary
 from vnbench.output.answer import effect_label, is_too_wide
 from vnbench.output.plots.looks import BLUE, ORANGE
@@ -41,7 +40,8 @@ TRAINED, COMPUTED = "o", "s"
 def effects_figure(
     rows: Sequence[TrialSummary],
     *,
-    sides: SideBySide,
+    answer: SweepAnswer | None,
+    centre: TrialSpec | None,
     computing: Sequence[LeverEffect] = (),
     num_compute_trials: int = 0,
     origin: Provenance,
@@ -50,13 +50,12 @@ def effects_figure(
 
     What training trials do not tell of a change, compute trials may: ``computing`` holds what so many of them say.
     """
-    answer = answer_of(rows, sides)
     trained = answer.effects if answer else ()
     told = {_change(one) for one in trained}
     effects = [*trained, *(one for one in computing if _change(one) not in told)]
     if not effects:
         return None
-    centre = sides.centre or effects[-1].base
+    centre = centre or effects[-1].base
     effects.sort(key=lambda one: -abs(one.time.log.value))
     effects = sorted(effects[:MAX_ROWS], key=lambda one: one.time.value)
     has_computed = any(one.spec.kind == "compute" for one in effects)

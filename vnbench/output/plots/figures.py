@@ -113,7 +113,8 @@ PLOTS = (
         of=records_of,
         draw=lambda found, origin: effects_figure(
             found.training,
-            sides=found.sides,
+            answer=found.answer,
+            centre=found.sides.centre,
             computing=found.computing_effects,
             num_compute_trials=sum(row.num_processes for row in found.compute),
             origin=origin,
