@@ -243,6 +243,7 @@ def save(figure: Figure, directory: Path, *, name: str) -> tuple[Path, ...]:
         except OSError:
             path.unlink(missing_ok=True)
             raise
-        # The layout that the first format got holds for the others.
-        figure.set_layout_engine("none")
+        # The layout that the first format got holds for the others. With an engine, even one that does nothing,
+        # matplotlib would draw the figure once more beforehand.
+        figure.set_layout_engine(None)
     return paths
