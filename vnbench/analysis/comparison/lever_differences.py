@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from vnbench.records.spec.axes import COMPUTING_LEVERS, LOADER_FIELDS
 from vnbench.records.spec.precisions import REDUCED_PRECISIONS
@@ -25,6 +26,8 @@ LEVER_FIELDS = (
 )
 """Fields that say what is measured; other fields say how, or follow from these."""
 
+_VALUES = attrgetter(*LEVER_FIELDS)
+
 
 def differing_levers(one: TrialSpec, other: TrialSpec) -> tuple[str, ...]:
     """Return the levers in which two specs differ, in the order of LEVER_FIELDS.
@@ -32,7 +35,8 @@ def differing_levers(one: TrialSpec, other: TrialSpec) -> tuple[str, ...]:
     Two differences do not count. A micro-batch that equals the batch on both sides follows the batch. A norm precision
     follows the precision unless both precisions are reduced: otherwise both settings of the norm compute in fp32.
     """
-    names = [name for name in LEVER_FIELDS if getattr(one, name) != getattr(other, name)]
+    pairs = zip(LEVER_FIELDS, _VALUES(one), _VALUES(other), strict=True)
+    names = [name for name, here, there in pairs if here != there]
     if "micro_batch_size" in names and one.accumulation_steps == other.accumulation_steps == 1:
         names.remove("micro_batch_size")
     is_reduced = all(spec.precision in REDUCED_PRECISIONS for spec in (one, other))
