@@ -138,3 +138,12 @@ def test_a_configuration_of_which_nothing_is_known_may_be_the_fastest() -> None:
     assert not may_be_fastest(ratio(0.5, 0.0), num_others=1)
     assert may_be_fastest(ratio(1.0, 0.0), num_others=1)
     assert may_be_fastest(ratio(0.98, 0.01), num_others=3)
+
+
+@pytest.mark.parametrize("freedom", [2.0, 5.5, 30.0, math.inf])
+@pytest.mark.parametrize("num_others", [1, 2, 5, 180])
+def test_what_may_be_fastest_is_told_by_the_chance_of_all_comparisons(num_others: int, freedom: float) -> None:
+    for distance in (0.0, 0.5, 1.5, 1.8, 2.2, 2.6, 3.0, 3.5, 5.0, 12.0, 40.0):
+        ratio = Ratio(log=Estimate(value=-0.01 * distance, se=0.01, dof=freedom))
+        chance = confidence(distance, num_others=num_others, degrees_of_freedom=freedom)
+        assert may_be_fastest(ratio, num_others=num_others) == (chance <= 0.95)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import chdtri, ndtr
+from scipy.special import chdtri, ndtr, stdtr
 
 from vnbench.analysis.statistics.estimate import CONFIDENCE
 from vnbench.analysis.statistics.ratio import Ratio
@@ -39,7 +39,11 @@ def may_be_fastest(ratio: Ratio, *, num_others: int) -> bool:
     log = ratio.log
     if log.se is None or log.value >= 0:
         return True
+    if log.se == 0:
+        return False
+    distance, freedom = -log.value / log.se, log.dof
+    # The chances of all single comparisons together bound it (Bonferroni), and decide most cases.
+    if num_others * stdtr(freedom, -distance) < 1 - CONFIDENCE:
+        return False
     # The limit itself would take a root for each number of degrees of freedom.
-    return (
-        log.se > 0 and confidence(-log.value / log.se, num_others=num_others, degrees_of_freedom=log.dof) <= CONFIDENCE
-    )
+    return confidence(distance, num_others=num_others, degrees_of_freedom=freedom) <= CONFIDENCE
