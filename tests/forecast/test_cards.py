@@ -77,6 +77,7 @@ def test_a_size_is_a_card_of_which_the_context_is_taken_away() -> None:
         ("24576MiB", "24GiB"),
         ("23.70GiB", "23.7GiB"),
         ("1.5TiB", "1.5TiB"),
+        ("1700MiB", "1700MiB"),
         ("1073741825B", "1073741825B"),
     ],
 )

@@ -33,7 +33,7 @@ About 300 to 400 MB are told of torch with lazy loading (pytorch/pytorch#107667 
 """
 
 MAX_PLACES = 7
-"""Most decimal places of the size that stands for a card's name; another size is written in bytes."""
+"""Decimal places below which the size is that stands for a card's name."""
 
 CONTEXT_SOURCE = "https://github.com/pytorch/pytorch/issues/107667, https://github.com/pytorch/pytorch/issues/109888"
 
@@ -356,11 +356,14 @@ def _check_context(card: Card, where: str) -> Card:
 
 
 def _size_written(num_bytes: int) -> str:
-    """Return a size as ``parse_bytes`` reads it, the same for all ways to write it: ``24GiB`` for ``24576 MiB``."""
-    unit, factor = max((one for one in BYTES_PER_UNIT.items() if one[1] <= num_bytes), key=lambda one: one[1])
-    texts = (f"{num_bytes / factor:.{places}f}" for places in range(MAX_PLACES))
-    exact = next((text for text in texts if round(float(text) * factor) == num_bytes), None)
-    return f"{num_bytes}B" if exact is None else f"{exact}{unit}"
+    """Return the shortest text that ``parse_bytes`` reads as a size: ``24GiB`` for ``24576 MiB``."""
+    exact = [
+        f"{text}{unit}"
+        for unit, factor in BYTES_PER_UNIT.items()
+        for text in (f"{num_bytes / factor:.{places}f}" for places in range(MAX_PLACES))
+        if factor <= num_bytes and round(float(text) * factor) == num_bytes
+    ]
+    return min(exact, key=len)
 
 
 def _words(name: str) -> tuple[str, ...]:
