@@ -173,6 +173,10 @@ def test_a_plan_for_a_card_needs_no_records(capsys: pytest.CaptureFixture[str]) 
         (["--widths", "3200:12800"], "--card: it is needed with --widths; write --card h200, or --card 24GiB"),
         (["--card", "h200"], "--widths: the sizes of the images are needed, or the recording of a run"),
         (["--widths", "3200:12800", "--card", "h2000"], "--card h2000: known cards are"),
+        (
+            ["--widths", "3200:12800", "--card", "h200", "--allocator", "max_split_size:128"],
+            "--allocator max_split_size:128: there is no setting 'max_split_size'",
+        ),
         (["--widths", "12800:3200", "--card", "h200"], "--widths 12800:3200: start is greater than stop"),
         (["--widths", "3200:12800", "--card", "h200", "--device-index", "0"], "--device-index: it is of a --snapshot"),
         (
@@ -218,3 +222,35 @@ def test_a_card_that_is_named_twice_is_forecast_once(tmp_path: Path, capsys: pyt
     assert run(["forecast", *asked, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert [(one["card"], one["spec"]["card"]) for one in answer["cards"]] == [("24.0GiB", "24GiB"), ("h200", "H200")]
+
+
+@pytest.mark.processes
+def test_settings_of_the_allocator_are_compared_under_their_names_or_texts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "forecast.jsonl"
+    texts = ["native,expandable-segments", "max_split_size_mb:128, roundup_power2_divisions:[1:2,>:4]"]
+    same = ["expandable_segments:True", "backend:native"]
+    asked = [*SMALL[:-1], "1", "--card", "h200", "--out", str(out)]
+    command = ["forecast", *asked, *(part for text in (*texts, *same) for part in ("--allocator", text))]
+    assert run([*command, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    settings = ["native", "expandable-segments", "max_split_size_mb:128,roundup_power2_divisions:[1:2,>:4]"]
+    assert [one["spec"].get("allocator", "native") for one in answer["cards"]] == settings
+    # Four steps from one power of two to the next take more than exact sizes do.
+    allocated = [one["allocated_bytes"]["high"] for one in answer["cards"]]
+    assert allocated[0] == allocated[1] < allocated[2]
+    assert run([*command, "--allocator", "garbage_collection_threshold:0.8"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "max_split_size_mb:128" in told
+    assert "garbage_collection_threshold:0.8: torch collects garbage only below a limit" in told
+
+    # The records say so too, and a plan tells the configurations apart.
+    run_asked = ["--examples", "50", "--epochs", "2", "--batch-size", "1", "--json"]
+    assert run(["plan", str(out), *run_asked]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    planned = {one["spec"]["allocator"] for one in plan["configurations"]}
+    assert planned == {*settings, "garbage_collection_threshold:0.8"}
+    held = f"batch-size=1,allocator={settings[-1]},precision=bf16"
+    assert run(["plan", str(out), *run_asked, "--hold", held]) == 0
+    assert json.loads(capsys.readouterr().out)["recommended"]["spec"]["allocator"] == settings[-1]

@@ -8,7 +8,7 @@ import pytest
 from traces_by_hand import convolution, operator, trace
 
 from vnbench.forecast.cards import Card
-from vnbench.forecast.settings import NAMED
+from vnbench.forecast.settings import NAMED, AllocatorSettings
 from vnbench.forecast.step import TracedCanvas, forecast_on_card, operators_of_step, replayed
 from vnbench.forecast.workspaces import OLDER_CUBLAS_BYTES
 from vnbench.records.readings import ByteRange, CardForecast
@@ -63,6 +63,15 @@ def test_memory_lies_between_no_workspaces_and_the_largest_ones() -> None:
 def test_a_step_fits_by_its_upper_end_and_does_not_fit_by_its_lower_one(size_mib: int, verdict: str) -> None:
     """Of 1,000 MiB the context takes 100 to 200, and 200 are left for what no rule tells; up to 950 MiB fit."""
     assert forecast(step_of(size_mib)).verdict == verdict
+
+
+@pytest.mark.parametrize(("fraction", "verdict"), [(1.0, "fits"), (0.6, "tight"), (0.3, "does not fit")])
+def test_a_step_fits_only_within_what_the_process_may_take(fraction: float, verdict: str) -> None:
+    """The step takes 410 MiB, at most 610 with what no rule tells; of 1,000 MiB it may have 600 or 300."""
+    settings = AllocatorSettings(per_process_memory_fraction=fraction)
+    canvases = [TracedCanvas(height=64, width=128, trace=step_of(410))]
+    found = forecast_on_card(canvases, CARD, precision="bf16", settings=settings, accumulation_steps=1)
+    assert found.verdict == verdict
 
 
 def test_a_cache_that_is_given_back_in_time_lets_a_step_fit_tightly() -> None:

@@ -10,7 +10,7 @@ from record_factory import memory_spec, training_spec
 
 from vnbench.processes.parent import run_child
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.spec.words import Allocator, Precision
+from vnbench.records.spec.words import Precision
 from vnbench.trial.step.optimizer_step import build_step
 from vnbench.trial.step.switches import set_switches
 
@@ -139,7 +139,7 @@ def test_a_process_in_which_cuda_cannot_be_used_is_told_before_a_limit_asks_cuda
 
 
 @pytest.mark.parametrize("allocator", ["native", "expandable-segments"])
-def test_another_backend_of_the_allocator_is_refused(monkeypatch: pytest.MonkeyPatch, allocator: Allocator) -> None:
+def test_another_backend_of_the_allocator_is_refused(monkeypatch: pytest.MonkeyPatch, allocator: str) -> None:
     monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "cudaMallocAsync")
     with pytest.raises(RuntimeError, match=f"backend:cudaMallocAsync, which conflicts with --allocator {allocator}"):
         set_switches(training_spec(device="cuda", allocator=allocator))

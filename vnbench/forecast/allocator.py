@@ -42,8 +42,7 @@ class CachingAllocator:
         self.settings = settings
         self.capacity = capacity
         self.total = capacity if total is None else total
-        fraction = settings.per_process_memory_fraction
-        self.limit = None if fraction >= 1 else int(fraction * self.total)
+        self.limit = settings.limit_bytes(self.total)
         self.allocated_bytes = self.peak_allocated_bytes = 0
         self.reserved_bytes = self.peak_reserved_bytes = 0
         self.num_segments = self.num_retries = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +42,15 @@ class AllocatorSettings:
     """Share of the limit above which old cached segments are given back; 0: never. It needs a limit."""
     per_process_memory_fraction: float = 1.0
     """Share of the card's memory that the process may take; 1: no limit but the card's."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the process may take less than the card has."""
+        return self.per_process_memory_fraction < 1
+
+    def limit_bytes(self, total_bytes: int) -> int | None:
+        """Return what the process may take of a card's memory; None for all of it."""
+        return int(self.per_process_memory_fraction * total_bytes) if self.is_limited else None
 
     def rounded(self, requested: int) -> int:
         """Return the bytes of the block that a request of at least one byte takes."""
@@ -101,6 +110,35 @@ def parse_allocators(text: str, where: str) -> tuple[tuple[str, AllocatorSetting
                 _refuse(where, part, f"must be one of {', '.join(NAMED)}, or KEY:VALUE as in PYTORCH_ALLOC_CONF", name)
             chosen[name] = NAMED[name]
     return tuple(chosen.items())
+
+
+def settings_called(text: str) -> AllocatorSettings:
+    """Return the settings that a name of NAMED or a text of ``PYTORCH_ALLOC_CONF`` stands for.
+
+    Raises:
+        InputError: as ``parse_conf``.
+    """
+    return NAMED[text] if text in NAMED else parse_conf(text, "allocator")
+
+
+def different_allocators(text: str, where: str) -> tuple[str, ...]:
+    """Return what different settings in a comma list are called: by their name if they have one.
+
+    Raises:
+        InputError: as ``parse_allocators``.
+    """
+    names = {settings: name for name, settings in NAMED.items()}
+    found: dict[AllocatorSettings, str] = {}
+    for called, settings in parse_allocators(text, where):
+        found.setdefault(settings, names.get(settings, called))
+    return tuple(found.values())
+
+
+def idle_garbage_collection(called: Mapping[str, AllocatorSettings]) -> Iterator[str]:
+    """Yield a note on each setting, by what it is called, whose threshold of garbage collection does nothing."""
+    for name, settings in called.items():
+        if settings.garbage_collection_threshold and not settings.is_limited:
+            yield f"{name}: torch collects garbage only below a limit; add per_process_memory_fraction"
 
 
 def parse_conf(text: str, where: str) -> AllocatorSettings:

@@ -172,7 +172,9 @@ def _verdict(
 
     A cache that is too large is given back, and the request tried again: the replay on the card tells whether it helps.
     """
-    if device.high <= USABLE * card.total_bytes:
+    limit = settings.limit_bytes(card.total_bytes)
+    is_within = limit is None or device.high - card.context_bytes[1] <= limit
+    if is_within and device.high <= USABLE * card.total_bytes:
         return "fits", 0
     low, high = (
         replayed(trace, card, settings, is_tf32=is_tf32, is_full=is_full, is_limited=True) for is_full in (False, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -94,6 +95,16 @@ def _center(text: str, where: str) -> dict[str, Any]:
             )
         (chosen[name],) = AXES[name.replace("-", "_")].parse(value, f"{where} {name}=")
     return chosen
+
+
+def _configuration(text: str, where: str) -> dict[str, Any]:
+    """Return the levers of a configuration, as of a centre; its allocator may be a text of PYTORCH_ALLOC_CONF."""
+    parts = re.split(r",(?=\s*[a-z-]+=)", text)
+    conf = next((part for part in parts if re.match(r"\s*allocator=[^=]*:", part)), None)
+    if conf is None:
+        return _center(text, where)
+    others = ",".join(part for part in parts if part is not conf)
+    return (_center(others, where) if others else {}) | {"allocator": re.sub(r"\s", "", conf.partition("=")[2])}
 
 
 def _spread(text: str, where: str) -> float:
@@ -608,14 +619,14 @@ RUN_OPTIONS: Mapping[str, Option] = {
         OPTIONS["num-workers"].asked_as("Loader workers", unset="the best measured"),
         Option(
             name="current",
-            parse=_center,
+            parse=_configuration,
             metavar="AXIS=VALUE,...",
             help="Configuration you train with now, as batch-size=4,precision=fp32",
             panel=PLANNING,
         ),
         Option(
             name="hold",
-            parse=_center,
+            parse=_configuration,
             metavar="AXIS=VALUE,...",
             help="What every configuration must have, as batch-size=16",
             panel=PLANNING,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from record_factory import compute_spec, loader_spec, memory_spec, training_spec
+from record_factory import compute_spec, forecast_spec, loader_spec, memory_spec, training_spec
 
 from vnbench.records.spec.trial_spec import MemorySpec, TrainingSpec, TrialSpec
 
@@ -59,6 +59,17 @@ def test_how_memory_is_found_is_part_of_the_id_and_not_of_the_family() -> None:
 def test_only_memory_on_the_cpu_is_traced(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"memory_by '(trace|guess)'"):
         replace(memory_spec(training_spec()), **({"memory_by": "trace"} | change))
+
+
+def test_only_a_forecast_takes_a_text_of_pytorch_alloc_conf_for_its_allocator() -> None:
+    text = "max_split_size_mb:128,expandable_segments:True"
+    spec = forecast_spec(allocator=text)
+    assert TrialSpec.from_dict(spec.flat()) == spec
+    assert spec.family != forecast_spec().family
+    with pytest.raises(ValueError, match=r"allocator 'nativ': must be one of native, expandable-segments"):
+        forecast_spec(allocator="nativ")
+    with pytest.raises(ValueError, match=r"must be one of native, expandable-segments"):
+        training_spec(allocator=text)
 
 
 def test_specs_survive_a_round_trip() -> None:

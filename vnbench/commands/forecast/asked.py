@@ -11,7 +11,7 @@ from vnbench.commands.forecast.snapshot import SnapshotReport, forecast_snapshot
 from vnbench.errors import InputError
 from vnbench.forecast.cards import CARDS, Card, parse_card, read_cards
 from vnbench.forecast.recordings import read_recording
-from vnbench.forecast.settings import parse_allocators
+from vnbench.forecast.settings import NATIVE, different_allocators, parse_allocators
 from vnbench.output.console import say, stdout_console
 from vnbench.output.tables.replays import answer, replay_table
 from vnbench.request.option import parsed
@@ -68,7 +68,6 @@ def _of_steps(
         raise InputError("--card", allowed="it is needed with --widths", remedy="write --card h200, or --card 24GiB")
     if "device-index" in values:
         raise InputError("--device-index", allowed="it is of a --snapshot", remedy="leave it out")
-    if "allocator" in values:
-        OPTIONS["allocator"].parse(values["allocator"], "--allocator")
-    steps = {name: text for name, text in flags.items() if name in OPTIONS}
-    return run_cards_command(steps, cards, out=values.get("out"), as_json=as_json)
+    allocators = different_allocators(values.get("allocator", NATIVE), "--allocator")
+    steps = {name: text for name, text in flags.items() if name in OPTIONS and name != "allocator"}
+    return run_cards_command(steps, cards, allocators=allocators, out=values.get("out"), as_json=as_json)

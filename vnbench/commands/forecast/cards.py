@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vnbench.commands.forecast.report import ForecastReport
 from vnbench.commands.plan.asked import asked_of, plan_values
 from vnbench.forecast.cards import Card
+from vnbench.forecast.settings import idle_garbage_collection, settings_called
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.tables.forecast import RunAsked, forecast_table
 from vnbench.output.trace_progress import TraceProgress
@@ -29,11 +30,16 @@ OF_THE_RUN = ("examples", "epochs", "widths", "heights", "sizes")
 
 
 def run_cards_command(
-    flags: Mapping[str, str | None], cards: Mapping[str, Card], *, out: Path | None, as_json: bool
+    flags: Mapping[str, str | None],
+    cards: Mapping[str, Card],
+    *,
+    allocators: Sequence[str],
+    out: Path | None,
+    as_json: bool,
 ) -> ForecastReport:
     """Forecast every configuration that the options name on every card, write the records, and tell of it.
 
-    ``cards`` maps each name as it was given to its card.
+    ``cards`` maps each name as it was given to its card; ``allocators`` are settings of the caching allocator.
 
     Raises:
         InputError: an option cannot be used, or the file cannot be written.
@@ -48,7 +54,12 @@ def run_cards_command(
     with _opened(path, environment=forecast_environment(environment)) as results:
         with TraceProgress(console) as progress:
             forecasts = forecast_cards(
-                asked_for, tuple(cards.values()), environment=environment, observe=progress.observe, has_largest=True
+                asked_for,
+                tuple(cards.values()),
+                environment=environment,
+                observe=progress.observe,
+                has_largest=True,
+                allocators=allocators,
             )
         _write(forecasts, results)
     written = results.path
@@ -69,6 +80,8 @@ def _defaults(flags: Mapping[str, str | None]) -> dict[str, str | None]:
 def _notes(forecasts: Forecasts) -> Iterator[str]:
     for note in dict.fromkeys(note for record in forecasts.records if record.card for note in record.card.notes):
         yield f"{note[:1].upper()}{note[1:]}."
+    called = {record.spec.allocator: settings_called(record.spec.allocator) for record in forecasts.records}
+    yield from (f"{note}." for note in idle_garbage_collection(called))
     failed = [record.cause.message for record in forecasts.records if record.card is None and record.cause]
     for reason, number in Counter(failed).items():
         yield f"{count(number, 'configuration')} could not be forecast: {reason}."

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vnbench.forecast.allocator import CachingAllocator
 from vnbench.forecast.cards import Card
 from vnbench.forecast.replay import replay
-from vnbench.forecast.settings import AllocatorSettings
+from vnbench.forecast.settings import AllocatorSettings, idle_garbage_collection
 from vnbench.forecast.trace import AllocationTrace
 from vnbench.output.tables.replays import ReplayRow, Verdict
 from vnbench.units import count, format_bytes
@@ -99,7 +98,4 @@ def _notes(
             f"The recorded run gave its cache back {count(emptied, 'time')}, by itself or where memory ran out; the "
             "replay does so there too."
         )
-    for name, chosen in settings.items():
-        is_limited = CachingAllocator(chosen, capacity=1).limit is not None
-        if chosen.garbage_collection_threshold and not is_limited:
-            yield f"{name}: torch collects garbage only below a limit; add per_process_memory_fraction."
+    yield from (f"{note}." for note in idle_garbage_collection(settings))

@@ -9,11 +9,11 @@ from vnbench.parsers import several, whole, wholes, word_or
 from vnbench.records.spec.lever import Lever, LeverValue
 from vnbench.records.spec.precisions import swept_precisions
 from vnbench.records.spec.words import (
+    ALLOCATORS,
     DEFAULT_PREFETCH_FACTOR,
     MAX_BATCH_SIZE,
     MAX_SHAPES,
     USUAL_GROUPS,
-    Allocator,
     Cache,
     Checkpointing,
     Compile,
@@ -231,7 +231,7 @@ class Levers:
     ] = "off"
     """Whether cuDNN times its algorithms on each new shape."""
     allocator: Annotated[
-        Allocator,
+        str,
         Lever(
             header="allocator",
             phrased="{} allocator",
@@ -239,9 +239,11 @@ class Levers:
             part="computing",
             is_switch=True,
             is_cuda_only=True,
+            words=ALLOCATORS,
         ),
     ] = "native"
-    """How the caching allocator takes memory from the driver (PYTORCH_ALLOC_CONF)."""
+    """How the caching allocator takes memory from the driver: one of ALLOCATORS, or for a forecast a text of
+    PYTORCH_ALLOC_CONF."""
     optimizer: Annotated[
         OptimizerLoop,
         Lever(

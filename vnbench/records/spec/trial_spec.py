@@ -14,6 +14,7 @@ from vnbench.records.spec.axes import AXES, FLAG_FIELDS, declared_levers, words_
 from vnbench.records.spec.lever import Lever, LeverValue
 from vnbench.records.spec.levers import Levers
 from vnbench.records.spec.words import (
+    ALLOCATORS,
     MODEL_NAMES,
     NUM_CLASSES,
     USUAL_GROUPS,
@@ -61,6 +62,8 @@ class TrialSpec(Levers):
     """The kind of trial."""
     lacks: ClassVar[Mapping[str, LeverValue]] = {}
     """Levers that do not apply to this kind, and the value that they must have."""
+    takes_alloc_conf: ClassVar[bool] = False
+    """Whether its allocator may be a text of PYTORCH_ALLOC_CONF."""
 
     device: DeviceType
     """Device that it runs on."""
@@ -100,6 +103,8 @@ class TrialSpec(Levers):
                 raise ValueError(f"{name} {value!r}: must be one of {', '.join(allowed)}")
         if self.norm_groups != USUAL_GROUPS and not (self.norm_groups.isdigit() and int(self.norm_groups) > 0):
             raise ValueError(f"norm_groups {self.norm_groups!r}: must be {USUAL_GROUPS} or a positive number of groups")
+        if self.allocator not in ALLOCATORS and not (self.takes_alloc_conf and ":" in self.allocator):
+            raise ValueError(f"allocator {self.allocator!r}: must be one of {', '.join(ALLOCATORS)}")
         for name in ("prefetch_factor", "memory_limit_bytes"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} {value}: must be positive")
@@ -363,6 +368,7 @@ class ForecastSpec(TrialSpec):
 
     kind: ClassVar[TrialKind] = "forecast"
     lacks: ClassVar[Mapping[str, LeverValue]] = {**MemorySpec.lacks, "sampler": None}
+    takes_alloc_conf: ClassVar[bool] = True
 
     card: str
     """Name of the card, or how much memory it has."""

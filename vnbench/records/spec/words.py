@@ -17,7 +17,6 @@ Checkpointing = Literal["none", "stages", "selective"]
 SamplerName = Literal["random", "step-sorted", "bucketed", "pixel-budget", "sorted"]
 MemoryFormat = Literal["contiguous", "channels-last"]
 Compile = Literal["none", "default", "step"]
-Allocator = Literal["native", "expandable-segments"]
 OptimizerLoop = Literal["fused", "foreach", "for-loop"]
 Padding = Literal["plain", "exact"]
 WorkerKind = Literal["processes", "threads"]
@@ -38,6 +37,8 @@ TASKS: tuple[Task, ...] = get_args(Task)
 NORM_KERNELS: tuple[NormKernel, ...] = get_args(NormKernel)
 CHECKPOINTINGS: tuple[Checkpointing, ...] = get_args(Checkpointing)
 SAMPLER_NAMES: tuple[SamplerName, ...] = get_args(SamplerName)
+ALLOCATORS = ("native", "expandable-segments")
+"""Settings of torch's caching allocator that have a name."""
 PADDINGS: tuple[Padding, ...] = get_args(Padding)
 IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
 SOAKS: tuple[Soak, ...] = get_args(Soak)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, cast
 from vnbench.batching.canvases import Size
 from vnbench.errors import InputError
 from vnbench.forecast.cards import Card
-from vnbench.forecast.settings import NAMED
+from vnbench.forecast.settings import NATIVE, settings_called
 from vnbench.forecast.step import forecast_on_card
 from vnbench.images.folder import read_sizes
 from vnbench.records.machine_keys import Environment
@@ -72,8 +73,11 @@ def forecast_cards(
     environment: Environment,
     observe: Observe,
     has_largest: bool,
+    allocators: Sequence[str] = (NATIVE,),
 ) -> Forecasts:
     """Return the forecasts for a sweep's options; ``environment`` is that of this machine.
+
+    ``allocators`` are settings of the caching allocator, by a name or a text of PYTORCH_ALLOC_CONF.
 
     The record of a configuration whose step cannot be traced says why. Without ``has_largest`` no largest micro-batches
     are looked for, which takes fewer traces.
@@ -81,7 +85,7 @@ def forecast_cards(
     Raises:
         InputError: an option cannot be used, or no combination of the values is meaningful on a card.
     """
-    asked = _understand(flags, cards)
+    asked = _understand(flags, cards, allocators)
     by_name = {card.name: card for card in cards}
     traces = trace_all(asked.specs, by_name, has_largest=has_largest, observe=observe)
     here = forecast_environment(environment)
@@ -101,7 +105,7 @@ def forecast_environment(environment: Environment) -> Environment:
     return cast(Environment, kept | {"device_type": "cuda", "device_name": "forecast"})
 
 
-def _understand(flags: Mapping[str, str | None], cards: Sequence[Card]) -> _Asked:
+def _understand(flags: Mapping[str, str | None], cards: Sequence[Card], allocators: Sequence[str]) -> _Asked:
     request = read_request(
         {**flags, "device": "cuda", "design": "full", "kind": "memory", "sampler": "bucketed", "num-workers": "0"},
         config_path=None,
@@ -113,11 +117,13 @@ def _understand(flags: Mapping[str, str | None], cards: Sequence[Card]) -> _Aske
         config = complete(request, environment=_environment_of(card))
         for cell in dict.fromkeys(full_cells(config)):
             reason = reason_to_leave_out(cell, config, num_measured=cell.batch_size) or _not_on(card, cell.precision)
-            if reason is None:
-                spec = forecast_spec(cell, config, card=card.name, smallest=smallest, worst_case=worst_case)
-                specs[spec] = None
-            else:
+            if reason is not None:
                 left_out.append(f"{card.name}: {cell}: {reason}")
+                continue
+            for allocator in allocators:
+                one = dataclasses.replace(cell, allocator=allocator)
+                spec = forecast_spec(one, config, card=card.name, smallest=smallest, worst_case=worst_case)
+                specs[spec] = None
     if not specs:
         raise InputError(
             "the axes",
@@ -158,7 +164,7 @@ def _record(spec: ForecastSpec, traces: Traces, card: Card, *, environment: Envi
             canvases,
             card,
             precision=spec.precision,
-            settings=NAMED[spec.allocator],
+            settings=settings_called(spec.allocator),
             accumulation_steps=spec.accumulation_steps,
         )
     return TrialRecord(
@@ -182,14 +188,13 @@ def _largest(spec: ForecastSpec, traces: Traces, card: Card) -> int | None:
     first = first_traced(traces, spec, card)
     if first is None:
         return None
+    settings = settings_called(spec.allocator)
 
     def fits(size: int) -> bool:
         worst_case = traced_worst_case(traces, spec, card, micro_batch_size=size)
         if worst_case is None:
             return False
-        one = forecast_on_card(
-            [worst_case], card, precision=spec.precision, settings=NAMED[spec.allocator], accumulation_steps=1
-        )
+        one = forecast_on_card([worst_case], card, precision=spec.precision, settings=settings, accumulation_steps=1)
         return one.verdict == "fits"
 
     low, high = 0, first

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vnbench.batching.alignment import align
 from vnbench.batching.canvases import Size
 from vnbench.forecast.cards import Card
 from vnbench.forecast.scaling import UnequalTracesError, at_micro_batch
+from vnbench.forecast.settings import NATIVE
 from vnbench.forecast.step import TracedCanvas
 from vnbench.records.spec.trial_spec import ForecastSpec, MemorySpec
 from vnbench.records.step_trace import Capability, StepTrace, TraceOrder
@@ -133,6 +135,6 @@ def _resized(order: TraceOrder, micro_batch_size: int) -> TraceOrder:
 
 def _traced_spec(spec: ForecastSpec, *, height: int, width: int) -> MemorySpec:
     """Return the step of a forecast on one canvas."""
-    own = dict.fromkeys(("card", "smallest_height", "smallest_width"))
+    own: dict[str, Any] = dict.fromkeys(("card", "smallest_height", "smallest_width")) | {"allocator": NATIVE}
     size = {"worst_case_height": height, "worst_case_width": width}
     return MemorySpec.from_dict(spec.flat() | own | size | {"kind": "memory"})

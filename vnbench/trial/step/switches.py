@@ -8,7 +8,7 @@ import torch
 
 from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.trial_spec import MemorySpec, TrialSpec
-from vnbench.records.spec.words import Allocator, Precision
+from vnbench.records.spec.words import Precision
 from vnbench.trial.instruments.environment import check_fork
 from vnbench.trial.instruments.memory import limit_memory
 
@@ -76,7 +76,7 @@ def set_arithmetic(precision: Precision) -> None:
     torch.backends.cudnn.rnn.fp32_precision = fp32_precision  # type: ignore[attr-defined]
 
 
-def _set_allocator(allocator: Allocator) -> None:
+def _set_allocator(allocator: str) -> None:
     backend = torch.cuda.get_allocator_backend()
     if backend != "native":
         raise RuntimeError(
