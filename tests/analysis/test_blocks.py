@@ -168,7 +168,9 @@ def test_a_network_whose_text_changed_is_compared_with_what_it_was() -> None:
     found = blocks_of([PairedSpec(baseline=old, candidate=new)], (before, after), has_times=True)
     comparison = compare_blocks(found, tolerances=Tolerances())
     assert comparison.outcome == "regression"
-    assert {row.spec_id for row in comparison.rows} == {new.spec_id}
+    assert {row.spec_id for row in comparison.rows} == {old.spec_id}
+    assert {row.candidate_spec_id for row in comparison.rows} == {new.spec_id}
+    assert any("its text changed" in line for line in comparison.remarks)
 
 
 def test_sides_of_different_machines_are_not_compared() -> None:

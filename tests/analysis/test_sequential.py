@@ -60,6 +60,7 @@ def pairs_of(logs_NR: NDArray[np.float64]) -> list[PairedTimes]:
     return [
         PairedTimes(
             identity=f"row {row}",
+            candidate_spec_id=f"row {row}",
             spec=spec,
             baseline_s=(1.0,) * len(logs_NR),
             candidate_s=tuple(np.exp(logs_NR[:, row]).tolist()),

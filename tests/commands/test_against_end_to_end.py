@@ -129,7 +129,8 @@ def test_a_network_that_became_heavy_is_a_regression_against_the_commit_before(g
     specs = [load_results(gate.folder / "r" / f"{side}.jsonl").records[0].spec for side in ("baseline", "candidate")]
     assert specs[0].model == specs[1].model == "net.py:build"
     assert specs[0].model_id != specs[1].model_id
-    assert row["spec_id"] == specs[1].spec_id
+    assert [row["spec_id"], row["candidate_spec_id"]] == [spec.spec_id for spec in specs]
+    assert "its text changed" in report["remarks"][0]
     wait_for(lambda: not gate.processes())
 
 

@@ -144,7 +144,7 @@ def test_each_side_measures_its_own_text_of_an_edited_network(tmp_path: Path) ->
     with ResultsFile(tmp_path / "candidate.jsonl", environment=factory.CPU_ENVIRONMENT) as results:
         results.append(timed(factory.compute_spec(model="nets/mine.py:build", model_id="c" * 12), 1.0))
     how = RerunOptions(
-        checkouts=cast(tuple[Checkout, Checkout], checkouts),
+        workers=cast(tuple[Worker, Worker], checkouts),
         out=tmp_path,
         time_cap_s=3600.0,
         trial_timeout_s=600.0,

@@ -56,7 +56,7 @@ class BlockProgress:
 
     def block_started(self, blocks: Blocks, block: int) -> None:
         """Take note that a block starts."""
-        due = [one for one in blocks.due(block) if (one.candidate.spec_id, block) not in blocks.pairs]
+        due = [one for one in blocks.due(block) if (one.identity, block) not in blocks.pairs]
         self._started_s = self._clock()
         self._progress.reset(self._bar, total=2 * len(due), description=f"block {block + 1}")
         if block == 0:

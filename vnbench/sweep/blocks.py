@@ -29,7 +29,7 @@ def run_block(
     due = blocks.due(block)
     for one in drawn.sample(due, len(due)):
         order = drawn.sample(range(NUM_SIDES), NUM_SIDES)
-        key = (one.candidate.spec_id, block)
+        key = (one.identity, block)
         if key in blocks.pairs:
             continue
         if not is_time_left():

@@ -11,10 +11,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vnbench.analysis.comparison.compare import Comparison, Outcome, compare, differing_keys
-from vnbench.analysis.comparison.identity import told_change
 from vnbench.analysis.comparison.rows import OUT_OF_ROOM, Row, Tolerances
 from vnbench.analysis.comparison.sequential import MIN_BLOCKS, PairedTimes, looks_slower, time_rows
-from vnbench.analysis.comparison.sides import Side, figures_of, side_of
+from vnbench.analysis.comparison.sides import figures_of, side_of
 from vnbench.records.readings import METRICS, Metric
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
@@ -31,7 +30,12 @@ class PairedSpec:
     baseline: TrialSpec
     """The spec of the baseline."""
     candidate: TrialSpec
-    """The spec of the candidate, by which its rows are called."""
+    """The spec of the candidate."""
+
+    @property
+    def identity(self) -> str:
+        """Identity of its rows, as in any comparison: the spec_id of the baseline."""
+        return self.baseline.spec_id
 
     @property
     def sides(self) -> tuple[TrialSpec, TrialSpec]:
@@ -50,7 +54,7 @@ class Blocks:
     specs: tuple[PairedSpec, ...]
     """The configurations."""
     pairs: Mapping[tuple[str, int], Pair]
-    """Pairs by the candidate's spec_id and the number of the block, from 0."""
+    """Pairs by identity and number of the block, from 0."""
     times: Mapping[tuple[str, int], tuple[float, float]]
     """Times of those pairs that have one on both sides."""
     attempts: Mapping[tuple[str, int], int]
@@ -70,14 +74,14 @@ class Blocks:
             for one in self.specs
             if self.has_times
             and one.candidate.kind not in UNTIMED_KINDS
-            and all((one.candidate.spec_id, earlier) in self.times for earlier in range(block))
+            and all((one.identity, earlier) in self.times for earlier in range(block))
         )
 
     @property
     def num_complete(self) -> int:
         """The number of blocks, from the first, that hold all that was due in them."""
         block = 0
-        while (due := self.due(block)) and all((one.candidate.spec_id, block) in self.pairs for one in due):
+        while (due := self.due(block)) and all((one.identity, block) in self.pairs for one in due):
             block += 1
         return block
 
@@ -89,14 +93,12 @@ def blocks_of(
 
     The records of a pair have the same attempt: half a pair that an interruption left waits for no later half.
     """
-    names = ({one.baseline.spec_id: one.candidate.spec_id for one in specs}, {one.candidate.spec_id for one in specs})
     found: tuple[dict[tuple[str, int], dict[int, TrialRecord]], ...] = ({}, {})
-    for record in records[0]:
-        if (name := names[0].get(record.spec_id)) is not None:
-            found[0].setdefault((name, record.replicate), {})[record.attempt] = record
-    for record in records[1]:
-        if record.spec_id in names[1]:
-            found[1].setdefault((record.spec_id, record.replicate), {})[record.attempt] = record
+    for side, of_side in enumerate(records):
+        identities = {one.sides[side].spec_id: one.identity for one in specs}
+        for record in of_side:
+            if (identity := identities.get(record.spec_id)) is not None:
+                found[side].setdefault((identity, record.replicate), {})[record.attempt] = record
     pairs: dict[tuple[str, int], Pair] = {}
     attempts: dict[tuple[str, int], int] = {}
     for key in found[0].keys() | found[1].keys():
@@ -114,7 +116,6 @@ def compare_blocks(blocks: Blocks, *, tolerances: Tolerances, metrics: Collectio
     pairs = {key: pair for key, pair in blocks.pairs.items() if key[1] < num_blocks}
     baseline = side_of([pair[0] for pair in pairs.values()])
     candidate = side_of([pair[1] for pair in pairs.values()])
-    baseline = _called_as_candidate(baseline, blocks.specs)
     if differing := differing_keys(baseline, candidate, has_times=blocks.has_times):
         return Comparison(rows=(), differing=differing, outcome_of_blocks="undecided", is_in_turn=True)
     exact = compare(
@@ -125,12 +126,7 @@ def compare_blocks(blocks: Blocks, *, tolerances: Tolerances, metrics: Collectio
     others = (*exact.rows, *(_lost_rows(blocks, num_blocks) if blocks.has_times else ()))
     rows = tuple(_in_order([*times, *others], blocks.specs))
     notes = (*exact.notes, *_failed_alike(pairs))
-    edited = {
-        told_change(one.baseline, one.candidate): None
-        for one in blocks.specs
-        if one.baseline.model_id != one.candidate.model_id
-    }
-    comparison = Comparison(rows=rows, notes=notes, remarks=tuple(edited), is_in_turn=True)
+    comparison = Comparison(rows=rows, notes=notes, remarks=exact.remarks, is_in_turn=True)
     is_slow = bool(looks_slower(timed, tolerance=tolerances.time))
     is_due = blocks.has_times and any(one.candidate.kind not in UNTIMED_KINDS for one in blocks.specs)
     is_decided = not is_due or (num_blocks >= MIN_BLOCKS and bool(times) and times[0].verdict in ("same", "better"))
@@ -150,12 +146,13 @@ def _outcome(comparison: Comparison, others: Sequence[Row], *, is_decided: bool)
 def _paired_times(blocks: Blocks, num_blocks: int) -> Iterator[PairedTimes]:
     """Yield the times of each configuration that has one on both sides in every block."""
     for one in blocks.specs:
-        times = [blocks.times.get((one.candidate.spec_id, block)) for block in range(num_blocks)]
+        times = [blocks.times.get((one.identity, block)) for block in range(num_blocks)]
         known = [pair for pair in times if pair is not None]
         if known and len(known) == num_blocks:
             yield PairedTimes(
-                identity=one.candidate.spec_id,
-                spec=one.candidate,
+                identity=one.identity,
+                candidate_spec_id=one.candidate.spec_id,
+                spec=one.baseline,
                 baseline_s=tuple(pair[0] for pair in known),
                 candidate_s=tuple(pair[1] for pair in known),
             )
@@ -164,11 +161,11 @@ def _paired_times(blocks: Blocks, num_blocks: int) -> Iterator[PairedTimes]:
 def _lost_rows(blocks: Blocks, num_blocks: int) -> Iterator[Row]:
     """Yield a row for each configuration that was timed in some blocks and not in all."""
     for one in blocks.specs:
-        num_timed = sum((one.candidate.spec_id, block) in blocks.times for block in range(num_blocks))
+        num_timed = sum((one.identity, block) in blocks.times for block in range(num_blocks))
         if 0 < num_timed < num_blocks:
             yield Row(
-                spec_id=one.candidate.spec_id,
-                spec=one.candidate,
+                spec_id=one.identity,
+                spec=one.baseline,
                 metric="time",
                 baseline=None,
                 candidate=None,
@@ -178,6 +175,7 @@ def _lost_rows(blocks: Blocks, num_blocks: int) -> Iterator[Row]:
                 verdict="missing",
                 reason=f"a side had no time after {count(num_timed, 'block')}, and it was not measured again",
                 num_processes=(num_timed, num_timed),
+                candidate_spec_id=one.candidate.spec_id,
             )
 
 
@@ -187,17 +185,6 @@ def _times(pair: Pair) -> tuple[float, float] | None:
         return None
     before, after = (figures_of(record, notes=[]).get("time") for record in pair)
     return None if before is None or after is None else (before, after)
-
-
-def _called_as_candidate(baseline: Side, specs: Sequence[PairedSpec]) -> Side:
-    """Return the baseline with its configurations called as the candidate's, by which rows are matched."""
-    names = {one.baseline.spec_id: one.candidate.spec_id for one in specs}
-    return replace(
-        baseline,
-        configurations={
-            names[spec_id]: replace(one, name=names[spec_id]) for spec_id, one in baseline.configurations.items()
-        },
-    )
 
 
 def _failed_alike(pairs: Mapping[tuple[str, int], Pair]) -> Iterator[str]:
@@ -210,7 +197,7 @@ def _failed_alike(pairs: Mapping[tuple[str, int], Pair]) -> Iterator[str]:
 
 def _in_order(rows: Sequence[Row], specs: Sequence[PairedSpec]) -> Iterator[Row]:
     """Yield the mean, and then the rows of each configuration in the order of the metrics."""
-    names = [one.candidate.spec_id for one in specs]
+    names = [one.identity for one in specs]
     yield from (row for row in rows if row.spec_id not in names)
     for name in names:
         yield from sorted((row for row in rows if row.spec_id == name), key=lambda row: METRICS.index(row.metric))

@@ -36,18 +36,13 @@ def aligned(baseline: Side, candidate: Side) -> tuple[Side, tuple[str, ...]]:
         before = earlier.get(lasting_id(spec))
         if before is not None:
             new_ids[spec.spec_id] = before.spec_id
-            remarks.add(told_change(before, spec))
+            ids = f"{before.model_id} before, {spec.model_id} after"
+            remarks.add(f"{spec.model}: its text changed ({ids}); it is compared by its name")
     notes = (
         f"{name}: one side has several texts of it; give the records of one text as baseline, and of one as candidate"
         for name in sorted(unclear)
     )
     return replace(renamed(candidate, new_ids), notes=(*candidate.notes, *notes)), tuple(sorted(remarks))
-
-
-def told_change(before: TrialSpec, after: TrialSpec) -> str:
-    """Return in one line that the text of a user's own network changed."""
-    ids = f"{before.model_id} before, {after.model_id} after"
-    return f"{after.model}: its text changed ({ids}); it is compared by its name"
 
 
 def _edited(side: Side, *, other: Side) -> list[TrialSpec]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vnbench.analysis.comparison.rows import ALL_ROWS, Row, Verdict
 from vnbench.analysis.statistics.estimate import student_t
@@ -48,9 +48,11 @@ class PairedTimes:
     """The times of one configuration on both sides, by block."""
 
     identity: str
-    """What its rows are called: the spec_id of the candidate."""
+    """Identity of its row: the spec_id of the baseline."""
+    candidate_spec_id: str
+    """The spec_id of the candidate."""
     spec: TrialSpec
-    """The spec of the candidate."""
+    """The spec of the baseline."""
     baseline_s: tuple[float, ...]
     """Its time on the baseline in each block."""
     candidate_s: tuple[float, ...]
@@ -90,13 +92,16 @@ def time_rows(pairs: Sequence[PairedTimes], *, tolerance: float) -> tuple[Row, .
     if not pairs:
         return ()
     rows = [
-        _row(
-            pair.identity,
-            pair.spec,
-            (pair.baseline_s, pair.candidate_s),
-            pair.logs,
-            error=(ROWS_ERROR if len(pairs) > 1 else MEAN_ERROR + ROWS_ERROR) / len(pairs),
-            tolerance=tolerance,
+        replace(
+            _row(
+                pair.identity,
+                (pair.baseline_s, pair.candidate_s),
+                pair.logs,
+                error=(ROWS_ERROR if len(pairs) > 1 else MEAN_ERROR + ROWS_ERROR) / len(pairs),
+                tolerance=tolerance,
+            ),
+            spec=pair.spec,
+            candidate_spec_id=pair.candidate_spec_id,
         )
         for pair in pairs
     ]
@@ -107,7 +112,7 @@ def time_rows(pairs: Sequence[PairedTimes], *, tolerance: float) -> tuple[Row, .
         tuple(second for pair in pairs for second in pair.baseline_s),
         tuple(second for pair in pairs for second in pair.candidate_s),
     )
-    return (_row(ALL_ROWS, None, sides, blocks, error=MEAN_ERROR, tolerance=tolerance), *rows)
+    return (_row(ALL_ROWS, sides, blocks, error=MEAN_ERROR, tolerance=tolerance), *rows)
 
 
 def blocks_to_see(row: Row, *, num_rows: int, tolerance: float) -> int | None:
@@ -138,7 +143,6 @@ def looks_slower(pairs: Sequence[PairedTimes], *, tolerance: float) -> tuple[str
 
 def _row(
     identity: str,
-    spec: TrialSpec | None,
     sides: tuple[Sequence[float], Sequence[float]],
     logs: Sequence[float],
     *,
@@ -167,7 +171,7 @@ def _row(
         reason = f"{count(len(logs), 'block')} are too few to tell" if len(logs) > 1 else "one block is too few to tell"
     return Row(
         spec_id=identity,
-        spec=spec,
+        spec=None,
         metric="time",
         baseline=_geometric_mean(sides[0]),
         candidate=_geometric_mean(sides[1]),
