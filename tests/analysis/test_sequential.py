@@ -8,6 +8,7 @@ import pytest
 import record_factory as factory
 from numpy.typing import NDArray
 
+from vnbench.analysis.comparison.compare import Comparison
 from vnbench.analysis.comparison.rows import ALL_ROWS
 from vnbench.analysis.comparison.sequential import (
     MEAN_ERROR,
@@ -15,7 +16,6 @@ from vnbench.analysis.comparison.sequential import (
     PASS_ERROR,
     ROWS_ERROR,
     PairedTimes,
-    looks_slower,
     margin,
     time_rows,
 )
@@ -110,8 +110,7 @@ def test_a_verdict_needs_blocks_and_an_effect(changes: Sequence[float], verdict:
 def test_a_row_that_looks_slower_than_chance_explains_is_named_before_it_is_worse() -> None:
     # In six blocks the margin of a row of two is infinite at the error rate of alarms, and not at that of a pass.
     logs_NR = np.array([[0.0, 0.08 + 0.02 * (-1) ** block] for block in range(6)])
-    assert looks_slower(pairs_of(logs_NR), tolerance=TOLERANCE) == ("row 1",)
-    assert looks_slower(pairs_of(logs_NR * 0), tolerance=TOLERANCE) == ()
+    assert [row.doubt for row in time_rows(pairs_of(logs_NR), tolerance=TOLERANCE)][1:] == [None, "slower"]
 
 
 def outcomes(
@@ -129,12 +128,11 @@ def outcomes(
     for logs_BR in logs_NBR:
         ended = ("undecided", blocks)
         for number in range(MIN_BLOCKS, blocks + 1):
-            pairs = pairs_of(logs_BR[:number])
-            rows_now = time_rows(pairs, tolerance=TOLERANCE)
+            rows_now = time_rows(pairs_of(logs_BR[:number]), tolerance=TOLERANCE)
             if any(row.verdict == "worse" for row in rows_now):
                 ended = ("regression", number)
                 break
-            if rows_now[0].verdict in ("same", "better") and not looks_slower(pairs, tolerance=TOLERANCE):
+            if Comparison(rows=rows_now).outcome == "pass":
                 ended = ("pass", number)
                 break
         found.append(ended)

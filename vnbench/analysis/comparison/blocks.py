@@ -1,26 +1,23 @@
 """Compare two sides that were measured in turn, block by block: from their records to rows and an outcome.
 
-The outcome is ``regression`` as soon as a row is worse. It is ``pass`` when the mean of all configurations was decided
-(sequential.time_rows), no single row looks slower, and everything that no clock decides could be compared. Otherwise it
-is ``undecided``, and another block may tell.
+As in any comparison, the outcome is ``regression`` as soon as a row is worse, and ``pass`` when the mean of all
+configurations was decided (sequential.time_rows), no single row is slower than chance explains, and everything that no
+clock decides could be compared. Otherwise it is ``undecided``, and another block may tell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from vnbench.analysis.comparison.compare import Comparison, Outcome, compare, differing_keys
+from vnbench.analysis.comparison.compare import Comparison, compare, differing_keys
 from vnbench.analysis.comparison.rows import OUT_OF_ROOM, Row, Tolerances
-from vnbench.analysis.comparison.sequential import MIN_BLOCKS, PairedTimes, looks_slower, time_rows
+from vnbench.analysis.comparison.sequential import PairedTimes, time_rows
 from vnbench.analysis.comparison.sides import figures_of, side_of
 from vnbench.records.readings import METRICS, Metric
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import count
-
-UNTIMED_KINDS = frozenset({"memory", "forecast"})
-"""Kinds of trial that one pair of processes is enough for: no clock decides what they tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +33,11 @@ class PairedSpec:
     def identity(self) -> str:
         """Identity of its rows, as in any comparison: the spec_id of the baseline."""
         return self.baseline.spec_id
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether a clock decides anything about it: otherwise one pair of processes is enough."""
+        return self.candidate.kind not in ("memory", "forecast")
 
     @property
     def sides(self) -> tuple[TrialSpec, TrialSpec]:
@@ -73,7 +75,7 @@ class Blocks:
             one
             for one in self.specs
             if self.has_times
-            and one.candidate.kind not in UNTIMED_KINDS
+            and one.is_timed
             and all((one.identity, earlier) in self.times for earlier in range(block))
         )
 
@@ -117,30 +119,23 @@ def compare_blocks(blocks: Blocks, *, tolerances: Tolerances, metrics: Collectio
     baseline = side_of([pair[0] for pair in pairs.values()])
     candidate = side_of([pair[1] for pair in pairs.values()])
     if differing := differing_keys(baseline, candidate, has_times=blocks.has_times):
-        return Comparison(rows=(), differing=differing, outcome_of_blocks="undecided", is_in_turn=True)
+        return Comparison(rows=(), differing=differing, is_in_turn=True, is_in_blocks=True)
     exact = compare(
         baseline, candidate, tolerances=tolerances, metrics=[metric for metric in metrics if metric != "time"]
     )
     timed = list(_paired_times(blocks, num_blocks)) if blocks.has_times else []
-    times = time_rows(timed, tolerance=tolerances.time)
-    others = (*exact.rows, *(_lost_rows(blocks, num_blocks) if blocks.has_times else ()))
-    rows = tuple(_in_order([*times, *others], blocks.specs))
-    notes = (*exact.notes, *_failed_alike(pairs))
-    comparison = Comparison(rows=rows, notes=notes, remarks=exact.remarks, is_in_turn=True)
-    is_slow = bool(looks_slower(timed, tolerance=tolerances.time))
-    is_due = blocks.has_times and any(one.candidate.kind not in UNTIMED_KINDS for one in blocks.specs)
-    is_decided = not is_due or (num_blocks >= MIN_BLOCKS and bool(times) and times[0].verdict in ("same", "better"))
-    return replace(
-        comparison,
-        outcome_of_blocks=_outcome(comparison, others, is_decided=is_decided and not is_slow),
+    lost = _lost_rows(blocks, num_blocks) if blocks.has_times else ()
+    rows = [*time_rows(timed, tolerance=tolerances.time), *lost, *exact.rows]
+    notes = [*exact.notes, *_failed_alike(pairs)]
+    if num_blocks and not timed and any(one.is_timed for one in blocks.specs if blocks.has_times):
+        notes.append("no configuration was timed on both sides")
+    return Comparison(
+        rows=tuple(_in_order(rows, blocks.specs)),
+        notes=tuple(notes),
+        remarks=exact.remarks,
+        is_in_turn=True,
+        is_in_blocks=True,
     )
-
-
-def _outcome(comparison: Comparison, others: Sequence[Row], *, is_decided: bool) -> Outcome:
-    if any(row.verdict == "worse" for row in comparison.rows):
-        return "regression"
-    is_open = not comparison.rows or comparison.notes or any(row.verdict in ("ambiguous", "missing") for row in others)
-    return "pass" if is_decided and not is_open else "undecided"
 
 
 def _paired_times(blocks: Blocks, num_blocks: int) -> Iterator[PairedTimes]:

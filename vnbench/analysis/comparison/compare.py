@@ -48,14 +48,12 @@ class Comparison:
     """Configurations that only the candidate has, which were not compared."""
     remarks: tuple[str, ...] = ()
     """What there is to know that hinders no pass: a user's own network has another text."""
-    outcome_of_blocks: Outcome | None = None
-    """Outcome of a comparison block by block, which has a rule of its own (comparison.blocks); None for any other."""
+    is_in_blocks: bool = False
+    """Whether times were compared block by block (comparison.blocks), which has error rates of its own."""
 
     @property
     def outcome(self) -> Outcome:
         """``regression`` if a row is worse, ``pass`` if no row hinders that, otherwise ``undecided``."""
-        if self.outcome_of_blocks is not None:
-            return self.outcome_of_blocks
         if any(row.verdict == "worse" for row in self.rows):
             return "regression"
         return "pass" if self.rows and not self.notes and not any(map(self.is_hindrance, self.rows)) else "undecided"
@@ -69,7 +67,7 @@ class Comparison:
         if row.verdict != "ambiguous":
             return row.verdict in ("worse", "missing")
         is_single_time = row.metric == "time" and row.spec_id != ALL_ROWS
-        return not is_single_time or row.doubt == "sweeps" or not self._has_mean
+        return not is_single_time or row.doubt in ("sweeps", "slower") or not self._has_mean
 
     @property
     def _has_mean(self) -> bool:

@@ -20,9 +20,10 @@ from vnbench.records.spec.trial_spec import TrialSpec
 Verdict = Literal["better", "worse", "same", "ambiguous", "missing"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
-Doubt = Literal["noise", "looks slower", "sweeps"]
+Doubt = Literal["noise", "looks slower", "sweeps", "slower"]
 """Why a row is ambiguous. noise: it exceeds the tolerance. looks slower: the same, and the estimate is beyond the
-tolerance. sweeps: it is slower than its processes explain, but perhaps not than whole sweeps differ."""
+tolerance. sweeps: it is slower than its processes explain, but perhaps not than whole sweeps differ. slower: in blocks,
+it is slower than chance explains, but not yet at the error rate of an alarm."""
 
 ALL_ROWS = "all"
 """Identity of the row for all configurations together: the geometric mean of their time ratios."""

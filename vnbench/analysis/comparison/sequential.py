@@ -18,7 +18,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vnbench.analysis.comparison.rows import ALL_ROWS, Row, Verdict
+from vnbench.analysis.comparison.rows import ALL_ROWS, Doubt, Row, Verdict
 from vnbench.analysis.statistics.estimate import student_t
 from vnbench.analysis.statistics.ratio import POWER
 from vnbench.records.spec.trial_spec import TrialSpec
@@ -87,7 +87,8 @@ def time_rows(pairs: Sequence[PairedTimes], *, tolerance: float) -> tuple[Row, .
     Worse: the interval lies above 1 and the estimate reaches the tolerance; better: the same on the other side. Same:
     a bound with PASS_ERROR lies below the tolerance, or the interval is so narrow that it would have shown a slowdown
     of the tolerance and the estimate is below it; so a slowdown of between one and two tolerances is seen or passes,
-    and one of twice the tolerance is seen. Ambiguous: all other cases.
+    and one of twice the tolerance is seen. Ambiguous: all other cases; that it is slower than chance explains with
+    PASS_ERROR, shared by the rows, is said as a doubt of its own.
     """
     if not pairs:
         return ()
@@ -98,6 +99,7 @@ def time_rows(pairs: Sequence[PairedTimes], *, tolerance: float) -> tuple[Row, .
                 (pair.baseline_s, pair.candidate_s),
                 pair.logs,
                 error=(ROWS_ERROR if len(pairs) > 1 else MEAN_ERROR + ROWS_ERROR) / len(pairs),
+                hold_error=PASS_ERROR / len(pairs),
                 tolerance=tolerance,
             ),
             spec=pair.spec,
@@ -112,7 +114,7 @@ def time_rows(pairs: Sequence[PairedTimes], *, tolerance: float) -> tuple[Row, .
         tuple(second for pair in pairs for second in pair.baseline_s),
         tuple(second for pair in pairs for second in pair.candidate_s),
     )
-    return (_row(ALL_ROWS, sides, blocks, error=MEAN_ERROR, tolerance=tolerance), *rows)
+    return (_row(ALL_ROWS, sides, blocks, error=MEAN_ERROR, hold_error=PASS_ERROR, tolerance=tolerance), *rows)
 
 
 def blocks_to_see(row: Row, *, num_rows: int, tolerance: float) -> int | None:
@@ -130,26 +132,16 @@ def blocks_to_see(row: Row, *, num_rows: int, tolerance: float) -> int | None:
     return num_blocks
 
 
-def looks_slower(pairs: Sequence[PairedTimes], *, tolerance: float) -> tuple[str, ...]:
-    """Return the identities of rows that are slower than chance explains with PASS_ERROR, shared by the rows."""
-    found = []
-    for pair in pairs:
-        mean, deviation = _mean_and_deviation(pair.logs)
-        half_width = margin(len(pair.logs), deviation, error=2 * PASS_ERROR / len(pairs))
-        if mean >= math.log1p(tolerance) and mean > half_width:
-            found.append(pair.identity)
-    return tuple(found)
-
-
 def _row(
     identity: str,
     sides: tuple[Sequence[float], Sequence[float]],
     logs: Sequence[float],
     *,
     error: float,
+    hold_error: float,
     tolerance: float,
 ) -> Row:
-    """Return the row of some paired logarithms; ``error`` is one-sided."""
+    """Return the row of some paired logarithms; errors are one-sided, ``hold_error`` that of looking slower."""
     mean, deviation = _mean_and_deviation(logs)
     half_width = margin(len(logs), deviation, error=2 * error)
     highest = mean + margin(len(logs), deviation, error=2 * PASS_ERROR)
@@ -157,6 +149,7 @@ def _row(
     is_known = len(logs) >= MIN_BLOCKS and math.isfinite(half_width)
     told = f"{_percent(mean)} in {count(len(logs), 'block')}"
     verdict: Verdict = "ambiguous"
+    doubt: Doubt | None = None
     if is_known and mean >= limit and mean > half_width:
         verdict, reason = "worse", f"slower: {told} ({_percent(mean - half_width)} to {_percent(mean + half_width)})"
     elif is_known and mean <= -limit and mean < -half_width:
@@ -165,9 +158,13 @@ def _row(
         verdict, reason = "same", f"no slowdown of {_share(tolerance)}: {told}, at most {_percent(highest)}"
     elif is_known and half_width <= limit and mean < limit:
         verdict, reason = "same", f"no slowdown of {_share(tolerance)}: {told}, and less would have been seen"
+    elif mean >= limit and mean > margin(len(logs), deviation, error=2 * hold_error):
+        doubt, reason = "slower", f"slower than chance explains: {told}; more blocks will tell"
     elif is_known:
+        doubt = "looks slower" if mean >= limit else "noise"
         reason = f"noise hides a slowdown of {_share(tolerance)}: {told}, at most {_percent(highest)}"
     else:
+        doubt = "noise"
         reason = f"{count(len(logs), 'block')} are too few to tell" if len(logs) > 1 else "one block is too few to tell"
     return Row(
         spec_id=identity,
@@ -181,6 +178,7 @@ def _row(
         verdict=verdict,
         reason=reason,
         num_processes=(len(logs), len(logs)),
+        doubt=doubt,
     )
 
 
@@ -194,7 +192,11 @@ def _detectable(num_pairs: int, deviation: float, half_width: float, limit: floa
 
 
 def _mean_and_deviation(logs: Sequence[float]) -> tuple[float, float]:
-    return statistics.fmean(logs), statistics.stdev(logs) if len(logs) > 1 else 0.0
+    mean = statistics.fmean(logs)
+    if len(logs) < 2:
+        return mean, 0.0
+    # statistics.stdev computes with fractions, which takes a hundred times as long.
+    return mean, math.sqrt(math.fsum((log - mean) ** 2 for log in logs) / (len(logs) - 1))
 
 
 def _geometric_mean(seconds: Sequence[float]) -> float:

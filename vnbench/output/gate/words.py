@@ -75,8 +75,8 @@ def blunt_lines(rows: Sequence[Row], names: Mapping[str, str]) -> tuple[str, ...
     lines += [
         f"{names[row.spec_id]}, {row.metric}, looks slower by {change(row.ratio)}"
         + (", within its noise" if row.doubt == "looks slower" else ", beyond the noise of its processes")
-        for row in blunt
-        if row.doubt in ("looks slower", "sweeps")
+        for row in ambiguous
+        if row.doubt in ("looks slower", "sweeps", "slower")
     ]
     return tuple(lines)
 
@@ -142,13 +142,13 @@ def headline(comparison: Comparison) -> str:
 
 def how_it_decides(comparison: Comparison) -> str:
     """Return by which rules a comparison was decided."""
-    return HOW_IT_DECIDES if comparison.outcome_of_blocks is None else HOW_BLOCKS_DECIDE
+    return HOW_BLOCKS_DECIDE if comparison.is_in_blocks else HOW_IT_DECIDES
 
 
 def advice(comparison: Comparison) -> tuple[str, ...]:
     """Return what there is to know and to do beyond the rows, line by line."""
     lines = [*comparison.notes, *comparison.remarks]
-    if comparison.outcome_of_blocks is not None:
+    if comparison.is_in_blocks:
         if not comparison.rows and not comparison.differing:
             lines.append("the time ended before every configuration had run on both sides; the same command goes on")
         if comparison.is_blunt_only:
