@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from network_repository import NETWORK, git, make_repository
 
 from vnbench.cli.app import run
 from vnbench.commands.gate.against.environments import homes_of
@@ -19,36 +19,12 @@ SIDES = ("baseline", "candidate")
 # ---- What is compared
 
 
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=someone", "-c", "user.email=someone@example.org", "-c", "commit.gpgsign=false"]
-    done = subprocess.run(["git", *identity, "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-NETWORK = """\
-from torch import nn
-
-
-def build(*, num_classes):
-    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, num_classes, 1))
-"""
-
-
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a repository of two commits with a network in a folder, its cache elsewhere."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         monkeypatch.delenv(name, raising=False)
-    folder = tmp_path / "repository"
-    (folder / "nets").mkdir(parents=True)
-    git(tmp_path, "init", "-q", "-b", "main", str(folder))
-    (folder / "nets" / "net.py").write_text(NETWORK)
-    git(folder, "add", ".")
-    git(folder, "commit", "-q", "-m", "one")
-    git(folder, "tag", "first")
-    (folder / "nets" / "net.py").write_text(NETWORK.replace("4", "5"))
-    git(folder, "commit", "-q", "-a", "-m", "two")
+    folder = make_repository(tmp_path / "repository")
     monkeypatch.chdir(folder)
     return folder
 
@@ -159,7 +135,11 @@ def test_a_folder_without_vnbench_is_no_baseline_of_it(tmp_path: Path) -> None:
         (("--against", "first", "--update"), "so --update has no place"),
         (("a", "b", "--kind", "memory"), "--kind: files were measured already, and only --against measures"),
         (("a", "b", "--config", "x.toml"), "--config: files were measured already"),
-        (("--against", "first"), "--against first: the working folder is not vnbench itself"),
+        (
+            ("--against", "first"),
+            "so --against compares a network of your own; write --model FILE.py",
+        ),
+        (("--against", "first", "--model", "veernet"), "--model veernet: "),
         (("--against", "first", "--model", "nets/net.py:build", "--replicates", "2"), "leave --replicates out"),
         (("--against", "no", "--model", "nets/net.py:build"), "--against no: there is no such folder"),
     ],

@@ -180,7 +180,13 @@ def _measured_against(
 
     # A gate that is told to end (a scheduler's SIGTERM) ends as it does on Ctrl-C: its finished trials are kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    asked = AgainstOptions(against=against, flags=flags, config=config, time_cap_s=time_cap_s)
+    asked = AgainstOptions(
+        against=against,
+        flags=flags,
+        config=config,
+        out=parsed(AGAINST_OPTIONS, {"out": flags["out"]}).get("out"),
+        time_cap_s=time_cap_s,
+    )
     return run_against_command(asked, options=options)
 
 

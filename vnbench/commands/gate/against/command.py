@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vnbench.analysis.comparison.blocks import PairedSpec
+from vnbench.analysis.comparison.compare import Comparison
 from vnbench.analysis.comparison.sides import Side, side_of
 from vnbench.commands.corpus import CorpusPlan, plan_corpus, prepare_corpus
 from vnbench.commands.gate.against.environments import homes_of
@@ -22,14 +23,14 @@ from vnbench.commands.sweep.sweep import designer
 from vnbench.errors import InputError
 from vnbench.output.block_progress import SIDES, BlockProgress
 from vnbench.output.console import say, stderr_console
-from vnbench.records.machine_keys import Environment
+from vnbench.records.machine_keys import SPEED_KEYS, Environment, fact_text
 from vnbench.records.placement import place_results
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import ResultsFile
 from vnbench.records.task import TrialTask
 from vnbench.request.config import SweepConfig, complete
-from vnbench.request.own_model import is_own_model, read_own_model
+from vnbench.request.own_model import NEUTRAL, OwnModel, is_own_model, read_own_model
 from vnbench.request.reading import read_request
 
 DEFINITIONS = Path(__file__).parent / "definitions"
@@ -52,6 +53,8 @@ class AgainstOptions:
     """Options of a sweep by name; None for those that were not given."""
     config: Path | None
     """File of such options."""
+    out: Path | None
+    """Folder of the records; None for one that is named after both sides."""
     time_cap_s: float
     """No pair of trials begins after so many seconds."""
 
@@ -73,60 +76,71 @@ def run_against_command(asked: AgainstOptions, *, options: GateOptions) -> GateR
         )
     candidate = candidate_tree(Path.cwd())
     baseline = baseline_tree(asked.against, candidate=candidate)
-    if not candidate.is_vnbench and asked.config is None and asked.flags.get("model") is None:
-        raise InputError(
-            WHERE,
-            asked.against,
-            allowed="the working folder is not vnbench itself, so the network that changed is needed",
-            remedy="write --model FILE.py:FUNCTION",
-        )
+    if asked.config is None:
+        _check_model(asked.flags.get("model") or "", candidate)
     trees = (baseline, candidate)
     homes = homes_of(baseline, candidate, tell=lambda line: say(console, line))
     for name, tree in zip(SIDES, trees, strict=True):
         say(console, f"{name}: {tree.told}")
-    with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(home)) for home in homes]
-        device = asked.flags.get("device") or "auto"
-        environments = [worker.environment(device) for worker in workers]
-        config = _config(asked, environments[1], candidate=candidate)
-        corpus = plan_corpus(config)
-        for note in corpus.notes:
-            say(console, note)
-        specs = _paired_specs(config, corpus, environments[1], trees=trees)
-        # Earlier revisions of vnbench read no corpus whose other images are not written yet.
-        examples = (
-            range(corpus.num_examples)
-            if candidate.is_vnbench
-            else corpus.measured_examples(one.candidate for one in specs)
-        )
-        prepare_corpus(corpus, examples, console=console)
-        out = config.out or Path("results") / "gate" / f"{baseline.name}..{candidate.name}"
-        files = _open_files(stack, out, environments, corpus_id=corpus.corpus_id, console=console)
-        plan = BlockPlan(
-            specs=specs,
-            corpus_directory=corpus.directory.resolve(),
-            tolerances=options.tolerances,
-            metrics=options.metrics,
-            time_cap_s=asked.time_cap_s,
-            seed=config.seed,
-        )
-        progress = stack.enter_context(BlockProgress(tolerance=options.tolerances.time, console=console))
-
-        def run(side: int, task: TrialTask) -> TrialRecord:
-            progress.trial_started(task.spec, side)
-            return workers[side].run(
-                replace(task, worker_timeout_s=config.worker_timeout_s), timeout_s=config.trial_timeout_s
-            )
-
-        try:
-            comparison = measure_blocks(plan, files=files, run=run, progress=progress)
-        except KeyboardInterrupt:
-            say(console, f"interrupted; the same command goes on with what is in {out}")
-            raise
-        sides = [_side(file, tree) for file, tree in zip(files, trees, strict=True)]
+    if baseline.root == candidate.root or baseline.name == candidate.name:
+        say(console, "warning: both sides are the same: only noise can tell them apart")
+    with Worker(homes[0]) as of_baseline, Worker(homes[1]) as of_candidate:
+        comparison, files = _measured(asked, options, trees=trees, workers=(of_baseline, of_candidate), console=console)
+    sides = [_side(file, tree) for file, tree in zip(files, trees, strict=True)]
     report = GateReport(comparison=comparison, on_undecided=options.on_undecided)
     tell(report, options=options, console=console, sides=(sides[0], sides[1]), paths=(files[0].path, files[1].path))
     return report
+
+
+def _measured(
+    asked: AgainstOptions,
+    options: GateOptions,
+    *,
+    trees: tuple[Tree, Tree],
+    workers: tuple[Worker, Worker],
+    console: Console,
+) -> tuple[Comparison, tuple[ResultsFile, ResultsFile]]:
+    """Return what measuring came to, and the files of the records, closed."""
+    environments = [worker.environment(asked.flags.get("device") or "auto") for worker in workers]
+    config = _config(asked, environments[1], candidate=trees[1])
+    corpus = plan_corpus(config)
+    for note in corpus.notes:
+        say(console, note)
+    specs = _paired_specs(config, corpus, environments[1], trees=trees)
+    # Earlier revisions of vnbench read no corpus whose other images are not written yet.
+    measured = corpus.measured_examples(one.candidate for one in specs)
+    prepare_corpus(corpus, range(corpus.num_examples) if trees[1].is_vnbench else measured, console=console)
+    plan = BlockPlan(
+        specs=specs,
+        corpus_directory=corpus.directory.resolve(),
+        tolerances=options.tolerances,
+        metrics=options.metrics,
+        time_cap_s=asked.time_cap_s,
+        seed=config.seed,
+    )
+    out = asked.out or Path("results") / "gate" / f"{trees[0].name}..{trees[1].name}"
+    with (
+        BlockProgress(tolerance=options.tolerances.time, console=console) as progress,
+        ExitStack() as stack,
+    ):
+        files = _open_files(stack, out, environments, corpus_id=corpus.corpus_id, console=console)
+        if differing := _differing(environments, has_times=plan.has_times):
+            return Comparison(rows=(), differing=differing, is_in_turn=True, is_in_blocks=True), files
+
+        def run(side: int, task: TrialTask) -> TrialRecord:
+            progress.trial_started(task.spec, side)
+            record = workers[side].run(
+                replace(task, worker_timeout_s=config.worker_timeout_s), timeout_s=config.trial_timeout_s
+            )
+            if record.status != "ok":
+                _check_text(task.spec, trees[side])
+            return record
+
+        try:
+            return measure_blocks(plan, files=files, run=run, progress=progress), files
+        except KeyboardInterrupt:
+            say(console, f"interrupted; the same command goes on with what is in {out}")
+            raise
 
 
 def _config(asked: AgainstOptions, environment: Environment, *, candidate: Tree) -> SweepConfig:
@@ -139,6 +153,7 @@ def _config(asked: AgainstOptions, environment: Environment, *, candidate: Tree)
     if config.chooses_precision and config.device == "cpu":
         # No probe tells whether this processor is slow in others.
         config = replace(config, axes={**config.axes, "precision": ("fp32",)})
+    _check_model(config.model, candidate)
     if not is_own_model(config.model):
         return config
     file, _, function = config.model.rpartition(":") if ":" in config.model else (config.model, "", "")
@@ -154,6 +169,21 @@ def _config(asked: AgainstOptions, environment: Environment, *, candidate: Tree)
     return replace(config, model=f"{name}:{function}" if function else name)
 
 
+def _check_model(name: str, candidate: Tree) -> None:
+    """Refuse a network that is the same on both sides, which outside of vnbench any but one of the user's own is.
+
+    Raises:
+        InputError: it is.
+    """
+    if not candidate.is_vnbench and not is_own_model(name):
+        raise InputError(
+            "--model",
+            name,
+            allowed=f"{candidate.root} is not vnbench itself, so {WHERE} compares a network of your own",
+            remedy="write --model FILE.py:FUNCTION",
+        )
+
+
 def _paired_specs(
     config: SweepConfig, corpus: CorpusPlan, environment: Environment, *, trees: tuple[Tree, Tree]
 ) -> tuple[PairedSpec, ...]:
@@ -164,10 +194,15 @@ def _paired_specs(
 
 
 def _on_baseline(spec: TrialSpec, baseline: Tree) -> TrialSpec:
+    """Return a spec with the text of the network that the baseline has.
+
+    Raises:
+        InputError: it has none, or one that does not take a lever that is varied.
+    """
     if spec.model_id is None:
         return spec
     try:
-        own = read_own_model(str(baseline.folder / spec.model), where="--model")
+        own = _own_model(spec, baseline)
     except InputError as error:
         raise InputError(
             WHERE,
@@ -175,7 +210,46 @@ def _on_baseline(spec: TrialSpec, baseline: Tree) -> TrialSpec:
             allowed=f"its network cannot be read ({error})",
             remedy="name a revision that has it, with the same file and function",
         ) from error
+    for lever, neutral in NEUTRAL.items():
+        if getattr(spec, lever) != neutral and lever not in own.levers:
+            option = lever.replace("_", "-")
+            raise InputError(
+                WHERE,
+                baseline.told,
+                allowed=f"its {own.function} takes no {lever}, and --{option} {getattr(spec, lever)} is to be measured",
+                remedy=f"write --{option} {neutral}",
+            )
     return replace(spec, model_id=own.model_id)
+
+
+def _own_model(spec: TrialSpec, tree: Tree) -> OwnModel:
+    return read_own_model(str(tree.folder / spec.model), where="--model")
+
+
+def _check_text(spec: TrialSpec, tree: Tree) -> None:
+    """Refuse to count a failure whose cause is that the network was edited meanwhile.
+
+    Raises:
+        InputError: its text is another one now.
+    """
+    if spec.model_id is not None and _own_model(spec, tree).model_id != spec.model_id:
+        raise InputError(
+            "--model",
+            spec.model,
+            allowed="the file changed while it was measured",
+            remedy="run the same command again, and edit a copy meanwhile",
+        )
+
+
+def _differing(environments: Sequence[Environment], *, has_times: bool) -> tuple[str, ...]:
+    """Return what keeps two sides from being compared: nothing needs to be measured to see it."""
+    keys = ("device_type", "torch_version", *(("device_name", *SPEED_KEYS) if has_times else ()))
+    there, here = ({key: one.get(key) for key in keys} for one in environments)
+    return tuple(
+        f"{key}: baseline {fact_text(there[key])}, candidate {fact_text(here[key])}"
+        for key in keys
+        if there[key] is not None and here[key] is not None and there[key] != here[key]
+    )
 
 
 def _open_files(
