@@ -288,6 +288,13 @@ def format_bytes(num_bytes: float) -> str:
     return f"{value:.0f} B" if unit == "B" else f"{_three_digits(value)} {unit}"
 
 
+def format_byte_range(low: float, high: float) -> str:
+    """Return a range of sizes for people, in the unit of its upper end: ``0.500 to 1.25 GiB``."""
+    number, _, unit = format_bytes(high).partition(" ")
+    factor = BYTES_PER_UNIT[unit]
+    return f"{_three_digits(low / factor) if factor > 1 else f'{low:.0f}'} to {number} {unit}"
+
+
 def gib(num_bytes: float) -> float:
     """Return bytes as GiB."""
     return num_bytes / BYTES_PER_UNIT["GiB"]

@@ -58,6 +58,21 @@ def test_memory_by_two_sizes_is_said_to_be_a_line_without_an_error_of_its_own(
         assert (said in " ".join(capsys.readouterr().out.split())) is is_said
 
 
+def test_forecasts_are_left_out_of_a_fit_whatever_their_cards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forecasts = [factory.forecast_record(factory.forecast_spec(card=card)) for card in ("H200", "L4")]
+    measured = factory.compute_sweep(replicates=1)
+    assert run(["fit", write(tmp_path / "m.jsonl", *measured), "--json"]) == 0
+    alone = capsys.readouterr()
+    assert run(["fit", write(tmp_path / "r.jsonl", *forecasts, *measured), "--json"]) == 0
+    both = capsys.readouterr()
+    assert both.out == alone.out
+    assert "2 forecasts left out: a fit is to steps that were measured" in both.err
+    told = refusal(["fit", write(tmp_path / "f.jsonl", *forecasts)], capsys)
+    assert "these are forecasts, and a fit is to steps that were measured" in told
+
+
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert run(arguments) == 2
     captured = capsys.readouterr()

@@ -254,3 +254,41 @@ def test_settings_of_the_allocator_are_compared_under_their_names_or_texts(
     held = f"batch-size=1,allocator={settings[-1]},precision=bf16"
     assert run(["plan", str(out), *run_asked, "--hold", held]) == 0
     assert json.loads(capsys.readouterr().out)["recommended"]["spec"]["allocator"] == settings[-1]
+
+
+@pytest.mark.processes
+def test_what_was_measured_of_a_forecast_configuration_is_shown_beside_it_with_its_residual(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The records of the card are made here: nothing was measured."""
+    monkeypatch.chdir(tmp_path)
+    training = factory.training_spec(
+        device="cuda", model="veernet-tiny", precision="bf16", norm_precision="input", batch_size=2
+    )
+    spec = factory.memory_spec(training, height=64, width=128)
+    reading = factory.reading_of(spec, peak_bytes=64 * factory.GIB, outside_allocator_bytes=0)
+    device = {"device_name": "NVIDIA H200", "torch_version": "2.13.0+cu130"}
+    measured = factory.record_of(spec, memory=reading, environment=device)
+    foreign = factory.record_of(spec, memory=reading, environment=device | {"device_name": "NVIDIA L4"})
+    lines = {tmp_path / "given.jsonl": measured, tmp_path / "results/nvidia-h200/sweep.jsonl": measured}
+    lines[tmp_path / "results/nvidia-l4/sweep.jsonl"] = foreign
+    for path, record in lines.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(record.to_json() + "\n", encoding="utf-8")
+    command = ["forecast", *SMALL, "--card", "h200", "--out", "results/forecasts/h200.jsonl"]
+    assert run([*command, "--json"]) == 0
+    (one, two) = json.loads(capsys.readouterr().out)["cards"]
+    assert one["measured"] == []
+    residuals = {told["quantity"]: told for told in two["measured"]}
+    assert residuals.keys() == {"allocated_bytes", "reserved_bytes", "device_bytes"}
+    assert residuals["reserved_bytes"]["measured"] == 64 * factory.GIB
+    assert not residuals["reserved_bytes"]["is_inside"]
+    assert residuals["reserved_bytes"]["num_trials"] == 1
+
+    assert run([*command, "given.jsonl"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Measured too, on the card itself:" in told
+    assert "64.0 GiB" in told
+    assert "0 of 3 measured figures inside the bracket" in told
+    assert run(["forecast", "--snapshot", "run.pickle", "given.jsonl"]) == 2
+    assert "measured trials are compared with --widths alone" in capsys.readouterr().err

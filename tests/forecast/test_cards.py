@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vnbench.errors import InputError
-from vnbench.forecast.cards import CARDS, CONTEXT_BYTES, Card, parse_card, read_cards
+from vnbench.forecast.cards import CARDS, CONTEXT_BYTES, Card, is_called, parse_card, read_cards
 
 MIB, GIB = 2**20, 2**30
 
@@ -192,3 +192,21 @@ def test_a_file_of_cards_is_refused_with_the_field(tmp_path: Path, text: str, to
 def test_a_file_of_cards_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_cards(tmp_path / "none.toml", "--cards")
+
+
+@pytest.mark.parametrize(
+    ("device", "card", "told"),
+    [
+        ("NVIDIA H200", "H200", True),
+        ("NVIDIA A100-SXM4-80GB", "A100 80GB", True),
+        ("NVIDIA A100-SXM4-80GB", "A100 40GB", False),
+        ("NVIDIA L4", "L40S", False),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada Generation", True),
+        ("NVIDIA L4", "24GiB", False),
+        ("AMD EPYC", "H200", False),
+        ("", "H200", False),
+        ("", "", False),
+    ],
+)
+def test_a_device_is_of_a_card_by_what_its_driver_calls_it(device: str, card: str, told: bool) -> None:
+    assert is_called(device, card) is told

@@ -7,7 +7,7 @@ import pytest
 import record_factory as factory
 
 from vnbench.errors import InputError
-from vnbench.output.words.provenance import note_on_peaks, provenance
+from vnbench.output.words.provenance import note_on_peaks, origin_of, provenance
 from vnbench.records.record import TrialRecord
 
 
@@ -45,3 +45,21 @@ def test_peaks_that_older_revisions_counted_too_high_are_named_with_their_revisi
     old = on(replace(record, memory=replace(record.memory, instrument="traced")), revision="99fdd02f61bf")
     (note,) = note_on_peaks([record, old])
     assert "of revision 99fdd02f61bf, whose count also held the gradients of the step before" in note
+
+
+def test_a_forecast_for_the_measured_card_stands_beside_its_trials_and_one_for_another_does_not() -> None:
+    measured = factory.measured_training_record(factory.training_spec(device="cuda", model="veernet"))
+    forecast = replace(factory.forecast_record(), started_at="2026-02-01T10:00:00+00:00")
+    both = provenance([forecast, measured])
+    alone = provenance([measured])
+    assert both == replace(alone, has_forecasts=True)
+    assert both.planned_from == "planned from measured trials and forecasts"
+    with pytest.raises(InputError, match="one device"):
+        provenance([measured, factory.forecast_record(factory.forecast_spec(card="L4"))])
+
+
+def test_forecasts_alone_may_be_for_several_cards() -> None:
+    cards = [factory.forecast_record(factory.forecast_spec(card=card)) for card in ("H200", "L4", "24GiB")]
+    assert origin_of(cards).device_name == "H200, L4 and 24GiB (forecast)"
+    assert origin_of(cards[:2]).device_name == "H200 and L4 (forecast)"
+    assert origin_of(cards[:1]) == provenance(cards[:1])

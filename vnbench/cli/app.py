@@ -175,12 +175,16 @@ def batching(*, as_json: bool, **given: Any) -> int:
         "vnbench forecast --snapshot snapshot.pickle --card 24GiB --allocator native,expandable-segments",
     ),
 )
+@click.argument("results", metavar="[RESULTS...]", nargs=-1, type=FILE)
 @as_json
-def forecast(*, as_json: bool, **given: Any) -> int:
-    """Forecast memory and time on a GPU that is not at hand, from a traced step or a recording of allocations."""
+def forecast(*, results: tuple[Path, ...], as_json: bool, **given: Any) -> int:
+    """Forecast memory and time on a GPU that is not at hand, from a traced step or a recording of allocations.
+
+    RESULTS are measured trials of the same cards, if there are any, to show beside the forecasts.
+    """
     from vnbench.commands.forecast.asked import run_forecast_command
 
-    report = run_forecast_command(texts_of(FORECAST_OPTIONS, given), as_json=as_json)
+    report = run_forecast_command(texts_of(FORECAST_OPTIONS, given), results=results, as_json=as_json)
     if as_json:
         print_json(report.to_json())
     return report.exit_code

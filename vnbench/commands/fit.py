@@ -19,7 +19,9 @@ from vnbench.output.tables.fit import fit_table
 from vnbench.output.words.commands import options_of_records, sweep_command
 from vnbench.output.words.provenance import Provenance, note_on_peaks, provenance
 from vnbench.records.one_corpus import load_one_corpus
-from vnbench.records.record import TrialRecord
+from vnbench.records.record import TrialRecord, is_of_kind
+from vnbench.records.spec.trial_spec import ForecastSpec
+from vnbench.units import count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +80,17 @@ def run_fit_command(results: Sequence[Path], *, corpus_id: str | None = None, as
     console = stderr_console()
     for note in (*loaded.notes, *note_on_peaks(loaded.records)):
         say(console, note)
-    report = fit_records(loaded.records, where=", ".join(map(str, results)))
+    measured = [record for record in loaded.records if not is_of_kind(record, ForecastSpec)]
+    where = ", ".join(map(str, results))
+    if not measured:
+        raise InputError(
+            where,
+            allowed="these are forecasts, and a fit is to steps that were measured",
+            remedy="name a file with compute or training trials; vnbench plan and report take forecasts",
+        )
+    if num_forecasts := len(loaded.records) - len(measured):
+        say(console, f"{count(num_forecasts, 'forecast')} left out: a fit is to steps that were measured")
+    report = fit_records(measured, where=where)
     if not as_json:
         stdout_console().print(
             fit_table(report.families, left_out=report.left_out, compositions=report.compositions, origin=report.origin)

@@ -256,6 +256,14 @@ def parse_card(text: str, where: str, *, cards: Sequence[Card] = CARDS) -> Card:
     return found[0]
 
 
+def is_called(device_name: str, card: str) -> bool:
+    """Return whether a device that a driver calls so is of the card of this name; a size alone is no device's name."""
+    try:
+        return parse_card(device_name, "").name == card
+    except InputError:
+        return bool(_words(card)) and _words(device_name) == _words(card)
+
+
 def read_cards(path: Path, where: str) -> tuple[Card, ...]:
     """Return the cards that a user describes in a TOML file, before those that are known.
 

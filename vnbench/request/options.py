@@ -711,6 +711,11 @@ DRAWN_RUN_OPTIONS: Mapping[str, Option] = {
         RUN_OPTIONS["epochs"].asked_as("Epochs of the planned run", default="50"),
         RUN_OPTIONS["window"].asked_as("Time that you have for it, as 12h", default="12h"),
     ),
+    **by_name(
+        RUN_OPTIONS["card"].asked_as(
+            "Card, or several, if RESULTS hold forecasts for more", metavar="NAME,...", unset="all"
+        ),
+    ),
     **pick(RUN_OPTIONS, ("validation", "model", "interruptions", "memory", "widths", "heights", "sizes")),
 }
 """Options of the run whose plan is drawn beside records; the published multiclass run, and a night, by default."""

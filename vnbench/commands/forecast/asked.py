@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from vnbench.commands.forecast.cards import run_cards_command
@@ -21,8 +22,12 @@ OF_A_SNAPSHOT = {"snapshot", "device-index", "card", "cards", "allocator"}
 """Options that go with a recording."""
 
 
-def run_forecast_command(flags: Mapping[str, str | None], *, as_json: bool) -> SnapshotReport | ForecastReport:
+def run_forecast_command(
+    flags: Mapping[str, str | None], *, results: Sequence[Path] = (), as_json: bool
+) -> SnapshotReport | ForecastReport:
     """Forecast, and tell of it on stdout unless that is kept for JSON.
+
+    ``results`` are files of measured trials to compare with.
 
     Raises:
         InputError: an option that is missing or not understood, or a file that is no recording.
@@ -32,7 +37,14 @@ def run_forecast_command(flags: Mapping[str, str | None], *, as_json: bool) -> S
     named = {text: parse_card(text, "--card", cards=known) for text in values.get("card", ())}
     cards = {card.name: (text, card) for text, card in reversed(named.items())}
     if "snapshot" not in values:
-        return _of_steps(flags, values, dict(reversed(cards.values())), as_json=as_json)
+        return _of_steps(flags, values, dict(reversed(cards.values())), results=results, as_json=as_json)
+    if results:
+        raise InputError(
+            "RESULTS",
+            results[0],
+            allowed="measured trials are compared with --widths alone",
+            remedy="leave RESULTS or --snapshot out",
+        )
     if stray := sorted(values.keys() - OF_A_SNAPSHOT):
         raise InputError(
             "--snapshot",
@@ -56,7 +68,12 @@ def run_forecast_command(flags: Mapping[str, str | None], *, as_json: bool) -> S
 
 
 def _of_steps(
-    flags: Mapping[str, str | None], values: Mapping[str, Any], cards: Mapping[str, Card], *, as_json: bool
+    flags: Mapping[str, str | None],
+    values: Mapping[str, Any],
+    cards: Mapping[str, Card],
+    *,
+    results: Sequence[Path],
+    as_json: bool,
 ) -> ForecastReport:
     if not values.keys() & {"widths", "sizes"}:
         raise InputError(
@@ -70,4 +87,6 @@ def _of_steps(
         raise InputError("--device-index", allowed="it is of a --snapshot", remedy="leave it out")
     allocators = different_allocators(values.get("allocator", NATIVE), "--allocator")
     steps = {name: text for name, text in flags.items() if name in OPTIONS and name != "allocator"}
-    return run_cards_command(steps, cards, allocators=allocators, out=values.get("out"), as_json=as_json)
+    return run_cards_command(
+        steps, cards, allocators=allocators, results=results, out=values.get("out"), as_json=as_json
+    )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from vnbench.commands.forecast.measured import measured_beside
 from vnbench.commands.forecast.report import ForecastReport
 from vnbench.commands.plan.asked import asked_of, plan_values
 from vnbench.forecast.cards import Card
@@ -34,15 +35,17 @@ def run_cards_command(
     cards: Mapping[str, Card],
     *,
     allocators: Sequence[str],
+    results: Sequence[Path],
     out: Path | None,
     as_json: bool,
 ) -> ForecastReport:
     """Forecast every configuration that the options name on every card, write the records, and tell of it.
 
-    ``cards`` maps each name as it was given to its card; ``allocators`` are settings of the caching allocator.
+    ``cards`` maps each name as it was given to its card; ``allocators`` are settings of the caching allocator;
+    ``results`` are files of measured trials to compare with, beside those that lie near.
 
     Raises:
-        InputError: an option cannot be used, or the file cannot be written.
+        InputError: an option cannot be used, a file of ``results`` cannot be read, or the records cannot be written.
     """
     console = stderr_console()
     asked_as = {card.name: text for text, card in cards.items()}
@@ -50,8 +53,9 @@ def run_cards_command(
     run = plan_values({name: flags.get(name) for name in OF_THE_RUN} | _defaults(flags))
     asked_for = {name: text for name, text in flags.items() if name not in ("examples", "epochs")}
     path = out or Path("results") / "forecasts" / f"{'+'.join(map(slug, asked_as))}.jsonl"
+    measured = measured_beside(path, cards=asked_as, given=results)
     # Refuse a file that cannot be written before minutes of tracing.
-    with _opened(path, environment=forecast_environment(environment)) as results:
+    with _opened(path, environment=forecast_environment(environment)) as file:
         with TraceProgress(console) as progress:
             forecasts = forecast_cards(
                 asked_for,
@@ -61,14 +65,19 @@ def run_cards_command(
                 has_largest=True,
                 allocators=allocators,
             )
-        _write(forecasts, results)
-    written = results.path
+        _write(forecasts, file)
+    written = file.path
     report = ForecastReport.of(
-        forecasts, asked=asked_of(run, forecasts.records, device="cuda"), out=written, asked_as=asked_as
+        forecasts,
+        asked=asked_of(run, forecasts.records, device="cuda"),
+        out=written,
+        asked_as=asked_as,
+        measured=measured,
     )
     if not as_json:
         asked = RunAsked(num_examples=run["examples"], num_epochs=run["epochs"])
-        stdout_console().print(forecast_table(report.rows(), asked=asked, notes=list(_notes(forecasts))))
+        table = forecast_table(report.rows(), asked=asked, measured=report.measured, notes=list(_notes(forecasts)))
+        stdout_console().print(table)
     say(console, f"records: {written}")
     return report
 

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vnbench.analysis.comparison.residuals import Residual, residuals
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.planning.capacity import Asked, PlannedRun
 from vnbench.analysis.planning.configurations import Measured
 from vnbench.analysis.planning.run_planning import plan_runs
+from vnbench.commands.plan.on_card import on_the_card
 from vnbench.output.tables.forecast import Row
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import ForecastSpec
@@ -32,12 +34,29 @@ class ForecastReport:
     """File of the records; None where none was written."""
     asked_as: Mapping[str, str]
     """How each card was asked for, by its name."""
+    measured: tuple[Residual, ...]
+    """What was measured of the same configurations on the cards themselves."""
 
     @classmethod
-    def of(cls, forecasts: Forecasts, *, asked: Asked, out: Path | None, asked_as: Mapping[str, str]) -> ForecastReport:
-        """Return the report with a run planned from the forecasts of each card."""
-        runs = {card: _runs(forecasts.on(card), asked=asked) for card in asked_as}
-        return cls(forecasts=forecasts, runs=runs, out=out, asked_as=asked_as)
+    def of(
+        cls,
+        forecasts: Forecasts,
+        *,
+        asked: Asked,
+        out: Path | None,
+        asked_as: Mapping[str, str],
+        measured: Sequence[TrialRecord],
+    ) -> ForecastReport:
+        """Return the report with a run planned from the forecasts of each card; ``measured`` are of any device."""
+        return cls(
+            forecasts=forecasts,
+            runs={card: _runs(forecasts.on(card), asked=asked) for card in asked_as},
+            out=out,
+            asked_as=asked_as,
+            measured=tuple(
+                one for card in asked_as for one in residuals(forecasts.on(card), on_the_card(measured, card))
+            ),
+        )
 
     @property
     def exit_code(self) -> int:
@@ -74,7 +93,7 @@ class ForecastReport:
             return not does_fit, run.finish.p50 if does_fit and run is not None else record.spec.micro_batch_size
 
         best = min(members, key=rank)
-        return Row(record=best, largest=self.forecasts.largest[key], run=self.run_of(best))
+        return Row(record=best, largest=self.forecasts.largest.get(key), run=self.run_of(best))
 
     def _as_json(self, record: TrialRecord[ForecastSpec]) -> dict[str, Any]:
         card, run = record.card, self.run_of(record)
@@ -100,6 +119,7 @@ class ForecastReport:
             if run is None
             else {"p10": run.finish.p10, "p50": run.finish.p50, "p90": run.finish.p90},
             "notes": list(card.notes),
+            "measured": [one.to_json() for one in self.measured if one.spec == record.spec],
         }
 
 

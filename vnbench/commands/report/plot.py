@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from vnbench.analysis.findings import Findings
+from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.commands.plan.answer import PlanReport
 from vnbench.commands.plan.asked import run_values
+from vnbench.commands.plan.on_card import forecast_cards_of, of_cards, of_the_measured
 from vnbench.commands.plan.plan import plan_records
 from vnbench.errors import InputError, PlanError
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plots.figures import Subject, draw_figures
 from vnbench.output.words.commands import OWN_IMAGES
 from vnbench.output.words.profiles import Profile
-from vnbench.output.words.provenance import Provenance, provenance
+from vnbench.output.words.provenance import Provenance, origin_of
 from vnbench.records.one_corpus import load_one_corpus
+from vnbench.records.record import TrialRecord, of_kind
+from vnbench.records.spec.trial_spec import ForecastSpec
 
 UNFINISHED = ".vnbench-"
 """How folders begin whose files are not all written yet."""
@@ -48,8 +52,9 @@ def run_plot_command(
     console = stderr_console()
     for note in loaded.notes:
         say(console, note)
+    records = of_cards(loaded.records, values.pop("card", None), where=", ".join(map(str, results)))
     with new_files(out) as folder:
-        subject = subject_of(Findings(loaded.records), values, sources=results, profiles=profiles)
+        subject = subject_of(records, values, sources=results, profiles=profiles)
         drawn = draw_figures(subject, folder)
     files = [str(out / path.name) for path in drawn.files]
     if not as_json:
@@ -63,16 +68,21 @@ def run_plot_command(
 
 
 def subject_of(
-    found: Findings, values: Mapping[str, Any], *, sources: Sequence[Path], profiles: Sequence[Path]
+    records: Sequence[TrialRecord], values: Mapping[str, Any], *, sources: Sequence[Path], profiles: Sequence[Path]
 ) -> Subject:
     """Return what figures are drawn of: what records say, a plan of them, and profiles.
 
+    Forecasts for other cards than the one that was measured stand beside the rest, and not in it.
+
     Raises:
-        InputError: the records come from several devices, or a profile is none, or from another device.
+        InputError: trials of several devices were measured, or a profile is none, or from another device.
     """
-    origin = provenance(found.records)
+    forecasts = of_kind(latest_attempts(records), ForecastSpec)
+    found = Findings(of_the_measured(records))
+    origin = origin_of(found.records)
     return Subject(
         found=found,
+        forecasts=forecasts,
         profiles=tuple(_profile(path, origin) for given in profiles for path in _files_of(given)),
         plan=_plan(found, values, sources=tuple(sources)),
     )
@@ -115,6 +125,8 @@ def _remove_stale(out: Path) -> None:
 
 def _plan(found: Findings, values: Mapping[str, Any], *, sources: tuple[Path, ...]) -> PlanReport | str:
     """Return the plan of the run, or why there is none."""
+    if len(cards := forecast_cards_of(found.records)) > 1:
+        return f"a plan is for one card, and these are forecasts for {', '.join(cards)}; write --card {cards[0]}"
     try:
         return plan_records(found, values, sources=sources)
     except PlanError as error:

@@ -9,33 +9,36 @@ from typing import Any
 
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.trials.time_breakdown import Concern, time_breakdown
+from vnbench.commands.forecast.report import ForecastReport
 from vnbench.commands.plan.answer import PlanReport
-from vnbench.commands.plan.asked import run_values
+from vnbench.commands.plan.asked import asked_of, run_values
+from vnbench.commands.plan.on_card import forecast_cards_of, of_cards
 from vnbench.commands.report.planner_tables import planner_view
 from vnbench.commands.report.plot import new_files, subject_of
 from vnbench.output.answer_sentence import answer_sentence
 from vnbench.output.console import say, stderr_console
 from vnbench.output.page.model import (
     COLUMNS,
-    COMPARED,
-    HOW,
-    LIMITS,
-    NOT_COMPARED,
     are_compared,
     breakdown_view,
     doubts,
     environment_rows,
     figure_rows,
     fits_view,
+    how_and_limits,
     rough_line,
     trial_rows,
 )
 from vnbench.output.page.pages import Verbatim, html_page, markdown_page
 from vnbench.output.plots.figures import Drawn, Subject, draw_figures
+from vnbench.output.tables.forecast import RunAsked, forecast_view, residual_line, residual_view
+from vnbench.output.tables.forecast import answer_lines as answer_lines_of_cards
 from vnbench.output.words.capacity_plan import answer_lines, lines_to_paste
-from vnbench.output.words.provenance import note_on_peaks, provenance
+from vnbench.output.words.provenance import note_on_peaks, origin_of
 from vnbench.records.one_corpus import load_one_corpus
+from vnbench.records.record import TrialRecord
 from vnbench.records.store import uncollected
+from vnbench.sweep.forecasts.on_cards import Forecasts
 from vnbench.units import count
 
 LEVERS_FIGURE = "effects"
@@ -63,11 +66,23 @@ def run_report_command(
     console = stderr_console()
     for note in loaded.notes:
         say(console, note)
-    found = Findings(loaded.records)
+    records = of_cards(loaded.records, values.pop("card", None), where=", ".join(map(str, results)))
     with new_files(out) as folder:
-        subject = subject_of(found, values, sources=results, profiles=profiles)
+        subject = subject_of(records, values, sources=results, profiles=profiles)
         drawn = draw_figures(subject, folder)
-        model = _model(subject, drawn, results=results, flags=flags, profiles=profiles, out=out, corpus_id=corpus_id)
+        told = _forecast(subject, values)
+        forecast = None if told is None else _forecast_parts(told, values)
+        model = _model(
+            subject,
+            drawn,
+            forecast,
+            records=records,
+            results=results,
+            flags=flags,
+            profiles=profiles,
+            out=out,
+            corpus_id=corpus_id,
+        )
         (folder / "report.md").write_text(markdown_page(model), encoding="utf-8", errors="backslashreplace")
         (folder / "report.html").write_text(html_page(model), encoding="utf-8", errors="backslashreplace")
     if isinstance(subject.plan, str):
@@ -82,15 +97,52 @@ def run_report_command(
     }
 
 
+def _forecast(subject: Subject, values: Mapping[str, Any]) -> ForecastReport | None:
+    """Return what was forecast, with a run for each configuration; None without forecasts."""
+    if not subject.forecasts:
+        return None
+    cards = forecast_cards_of(subject.forecasts)
+    largest: dict[tuple[str, str], int | None] = {}
+    for record in subject.forecasts:
+        key = (record.spec.card, record.spec.lever_key)
+        does_fit = record.card is not None and record.card.verdict == "fits"
+        largest[key] = max(largest.get(key) or 0, record.spec.micro_batch_size if does_fit else 0)
+    return ForecastReport.of(
+        Forecasts(records=tuple(subject.forecasts), largest=largest, left_out=()),
+        asked=asked_of(values, subject.forecasts, device="cuda"),
+        out=None,
+        asked_as={card: card for card in cards},
+        measured=subject.found.records,
+    )
+
+
+def _forecast_parts(forecast: ForecastReport, values: Mapping[str, Any]) -> dict[str, Any]:
+    measured = forecast.measured
+    return {
+        "told": list(
+            answer_lines_of_cards(
+                forecast.rows(), asked=RunAsked(num_examples=values["examples"], num_epochs=values["epochs"])
+            )
+        ),
+        "view": forecast_view(forecast.rows()),
+        "measured": residual_view(measured) if measured else None,
+        "residuals": residual_line(measured) if measured else "",
+    }
+
+
 def _breakdown(found: Findings, planned: PlanReport) -> tuple[Concern, ...]:
     best = planned.recommended
+    if best.evidence == "forecast":
+        return ()
     return time_breakdown(found.loading, found.compute, family=best.family.family, sampler=best.levers["sampler"])
 
 
 def _model(
     subject: Subject,
     drawn: Drawn,
+    forecast: dict[str, Any] | None,
     *,
+    records: Sequence[TrialRecord],
     results: Sequence[Path],
     flags: Mapping[str, str | None],
     profiles: Sequence[Path],
@@ -99,21 +151,27 @@ def _model(
 ) -> dict[str, Any]:
     found = subject.found
     plan = subject.plan if isinstance(subject.plan, PlanReport) else None
-    origin = provenance(found.records)
+    origin = origin_of(found.records)
     options = [part for name, text in flags.items() if text is not None for part in (f"--{name}", text)]
     options += [part for path in profiles for part in ("--profile", str(path))]
     chosen = [] if corpus_id is None else ["--corpus-id", corpus_id]
     command = shlex.join(["vnbench", "report", *map(str, results), "--out", str(out), *options, *chosen])
     is_compared = are_compared(found.latest)
     lines = list(answer_lines(plan)) if plan else []
+    timed = [family for family in found.families if family.forecast is None]
     figures = figure_rows(drawn)
-    asked_for = ("validation", "model", "memory", "widths", "heights", "sizes")
+    asked_for = ("validation", "model", "memory", "widths", "heights", "sizes", "card")
     plan_options = [part for name in asked_for if flags.get(name) for part in (f"--{name}", flags[name] or "")]
     plan_command = shlex.join(["vnbench", "plan", *map(str, results), *plan_options, *chosen])
     return {
-        "title": f"What training costs on {origin.device_name or 'an unknown device'}",
-        "origin": origin.line(count(len(found.records), "trial")),
-        "answer": [*filter(None, [answer_sentence(found)]), *([] if plan else [f"No plan: {subject.plan}"])]
+        "title": f"What training {'would take' if origin.is_forecast else 'costs'} on "
+        f"{origin.device_name or 'an unknown device'}",
+        "origin": origin.line(count(len(found.records), "forecast" if origin.is_forecast else "trial")),
+        "answer": [
+            *filter(None, [answer_sentence(found)]),
+            *(forecast["told"] if forecast and not plan else ()),
+            *(() if plan else (f"No plan: {subject.plan}",)),
+        ]
         or lines[:1],
         "plan": lines,
         "paste": Verbatim("\n".join(lines_to_paste(plan))) if plan else "",
@@ -126,12 +184,12 @@ def _model(
         "figures": [figure for figure in figures if figure["name"] != LEVERS_FIGURE],
         "left_out": list(drawn.left_out),
         "breakdown": breakdown_view(_breakdown(found, plan)) if plan else None,
-        "fits": fits_view(found.families),
-        "rough": rough_line(found.families),
+        "forecast": forecast,
+        "fits": fits_view(timed),
+        "rough": rough_line(timed),
         "columns": COLUMNS,
-        "rows": trial_rows(found.records),
+        "rows": trial_rows(records),
         "environment": environment_rows(found.records),
-        "how": [*(HOW if plan else HOW[:-1]), *([COMPARED] if is_compared else [])],
-        "limits": [*LIMITS, *([] if is_compared else [NOT_COMPARED])],
+        **how_and_limits(origin, has_plan=plan is not None, is_compared=is_compared, has_forecasts=bool(forecast)),
         "command": Verbatim(command),
     }

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vnbench.analysis.comparison.sides import figures_of
 from vnbench.analysis.findings import Findings
@@ -20,11 +21,12 @@ from vnbench.output.plots.style import NO_BREAK_SPACE
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, kind_told, varying, worth_naming
 from vnbench.output.words.numbers import format_estimate, significant
+from vnbench.output.words.provenance import Provenance
 from vnbench.output.words.row_notes import Row, row_notes
-from vnbench.records.record import TrialRecord
+from vnbench.records.record import TrialRecord, is_of_kind
 from vnbench.records.spec.axes import COMPUTING_LEVERS
-from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.units import count, format_bytes
+from vnbench.records.spec.trial_spec import ForecastSpec, TrialSpec
+from vnbench.units import count, format_byte_range, format_bytes
 
 COLUMNS = (
     "kind",
@@ -67,16 +69,37 @@ COMPARED = (
 
 NOT_COMPARED = "Whether each configuration computes what plain fp32 does: these trials were not compared with it."
 
+HOW_FORECAST = (
+    "Each forecast traces a training step on tensors without numbers, under CUDA's rules, and follows PyTorch's "
+    "caching allocator request by request. Nothing of it ran on the card.",
+    "A forecast is a bracket from its lower to its upper end; vnbench guide no-gpu names what each end rests on. The "
+    "wall clock of a run takes the bracket of time as a 90 % interval.",
+)
+"""Of forecasts."""
+
 LIMITS = (
     "How good the trained network is, or how many epochs it needs: all configurations are compared at equal epochs.",
     "What another machine does: the figures hold for the device, driver and versions named here.",
     "How your images decode, where they are not like those measured.",
 )
 
+FORECAST_LIMIT = "What the card takes in truth: once it is at hand, vnbench sweep measures that."
+
 MAX_DOUBTS = 4
 """Lines of notes on one kind of trial; the table of trials has the others."""
 
 MAX_CAUSE_CHARACTERS = 160
+
+
+def how_and_limits(origin: Provenance, *, has_plan: bool, is_compared: bool, has_forecasts: bool) -> dict[str, Any]:
+    """Return how the figures came about, under its heading, and what they do not tell."""
+    forecast = HOW_FORECAST if has_forecasts else ()
+    if origin.is_forecast:
+        how = [*forecast, *(HOW[-1:] if has_plan else ())]
+        return {"how_title": "How it was forecast", "how": how, "limits": [LIMITS[0], FORECAST_LIMIT, LIMITS[-1]]}
+    measured = (*(HOW if has_plan else HOW[:-1]), *((COMPARED,) if is_compared else ()))
+    limits = [*LIMITS, *(() if is_compared else (NOT_COMPARED,))]
+    return {"how_title": "How it was measured", "how": [*measured, *forecast], "limits": limits}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,7 +228,12 @@ def _milliseconds(seconds: float, half_width_s: float | None = None) -> str:
 def trial_rows(records: Sequence[TrialRecord]) -> tuple[TrialRow, ...]:
     """Return a row per record, in their order."""
     names = _names(records)
-    return tuple(_row(record, name=names[record.spec_id]) for record in records)
+    return tuple(
+        _forecast_row(record, name=names[record.spec_id])
+        if is_of_kind(record, ForecastSpec)
+        else _row(record, name=names[record.spec_id])
+        for record in records
+    )
 
 
 def are_compared(records: Iterable[TrialRecord]) -> bool:
@@ -257,15 +285,43 @@ def _names(records: Sequence[TrialRecord]) -> Mapping[str, str]:
     return found
 
 
+def _forecast_row(record: TrialRecord[ForecastSpec], *, name: str) -> TrialRow:
+    """Return a row of what a step of the worst case is forecast to take: brackets."""
+    card = record.card
+    step = card and card.worst_case.step_time_s
+    cells = (
+        record.kind,
+        f"{record.spec.card}: {name}",
+        str(record.replicate + 1),
+        str(record.attempt + 1),
+        record.status,
+        "",
+        f"{significant(step.low)} to {significant(step.high)}" if step else "",
+        format_byte_range(card.device_bytes.low, card.device_bytes.high) if card else "",
+        significant(record.elapsed_s),
+        record.started_at.replace("T", " ")[:19],
+        "",
+        (f"on the card: {card.verdict}" if card else _cause(record)),
+    )
+    keys: dict[int, float] = {} if card is None else {COLUMNS.index("peak memory"): card.device_bytes.high}
+    if step:
+        keys[COLUMNS.index("s per step")] = step.central
+    return TrialRow(cells=cells, keys=keys, is_bad=record.status != "ok")
+
+
+def _cause(record: TrialRecord) -> str:
+    """Return why a trial did not end ``ok``; empty if it did."""
+    cause = "" if record.cause is None else f"{record.cause.kind}: {record.cause.message}"
+    return cause if len(cause) <= MAX_CAUSE_CHARACTERS else cause[: MAX_CAUSE_CHARACTERS - 3] + "..."
+
+
 def _row(record: TrialRecord, *, name: str) -> TrialRow:
     figures = figures_of(record, notes=[]) if record.status == "ok" else {}
     time_s, is_compute = figures.get("time"), record.kind == "compute"
     peak = figures.get("reserved") or figures.get("memory")
-    cause = "" if record.cause is None else f"{record.cause.kind}: {record.cause.message}"
+    cause = _cause(record)
     if record.status == "ok" and record.kind != "memory":
         cause = why_not_timed(record) or ""
-    if len(cause) > MAX_CAUSE_CHARACTERS:
-        cause = cause[: MAX_CAUSE_CHARACTERS - 3] + "..."
     cells = (
         kind_told(record.spec),
         name,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from vnbench.analysis.planning.spread import Finish, Interruptions, finish_of
 from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB
 from vnbench.output.plots.looks import BLUE, VERMILLION, looks_of
 from vnbench.output.plots.series import POINT_GAP, draw_bands, moved
-from vnbench.output.plots.style import legend_below, new_figure, number_axis
+from vnbench.output.plots.style import HATCH, hatched, legend_below, new_figure, number_axis
 from vnbench.output.words.numbers import time_unit
 from vnbench.output.words.provenance import Provenance
 from vnbench.records.spec.words import Precision
@@ -24,6 +25,11 @@ MAX_INTERRUPTIONS = 6
 
 MAX_WINDOW = 1.5
 """A window of more than so many times the longest run is not drawn: it would press the curves to the ground."""
+
+HATCHED = "Hatched: forecast, not measured"
+
+BOX_WIDTH = 0.09
+"""Width of a hatched box over a batch size, as a share of it: narrower than the gap to the next point."""
 
 WITH, WITHOUT = BLUE, VERMILLION
 """Marker and line tell them apart as well."""
@@ -45,11 +51,14 @@ def finish_bars(finishes: Sequence[Finish], *, unit_s: float) -> list[list[float
     return [[(one.p50 - one.p10) / unit_s for one in finishes], [(one.p90 - one.p50) / unit_s for one in finishes]]
 
 
-def _draw_band(
-    axes: Axes, places: Sequence[float], finishes: Sequence[Finish], *, unit_s: float, colour: str, alpha: float
-) -> None:
+def caption_of(runs: Iterable[PlannedRun]) -> str:
+    """Return what a caption adds where some runs were forecast."""
+    return f" {HATCHED}." if any(one.evidence == "forecast" for one in runs) else ""
+
+
+def _draw_band(axes: Axes, places: Sequence[float], finishes: Sequence[Finish], *, unit_s: float, **drawn: Any) -> None:
     lows, highs = [one.p10 / unit_s for one in finishes], [one.p90 / unit_s for one in finishes]
-    axes.fill_between(places, lows, highs, color=colour, alpha=alpha, linewidth=0)
+    axes.fill_between(places, lows, highs, **drawn)
 
 
 def _draw_window(axes: Axes, asked: Asked, *, longest_s: float, unit_s: float) -> None:
@@ -83,8 +92,9 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
     unit, unit_s = time_unit(longest_s)
     figure, axes = new_figure(
         title="Wall clock against batch size",
-        caption="The fastest configuration that fits, of each batch size and precision. Bars: p10 to p90; hollow: "
-        f"{'forecast' if origin.is_forecast else 'not trained, but composed of timed parts'}.",
+        caption="The fastest configuration that fits, of each batch size and precision. Bars: p10 to p90"
+        f"{'' if origin.is_forecast else '; hollow: not trained, but composed of timed parts'}."
+        f"{caption_of(one for row in best.values() for one in row.values())}",
         remarks=[run_line(asked), "At equal epochs: a larger batch may need more of them."],
         origin=origin,
         trials=origin.planned_from,
@@ -106,6 +116,14 @@ def wall_clock_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Prove
             elinewidth=1.1,
             capsize=3,
             label=precision,
+        )
+        forecast = [size for size in places if row[size].evidence == "forecast"]
+        axes.bar(
+            [places[size] for size in forecast],
+            [(row[size].finish.p90 - row[size].finish.p10) / unit_s for size in forecast],
+            bottom=[row[size].finish.p10 / unit_s for size in forecast],
+            width=[BOX_WIDTH * places[size] for size in forecast],
+            **hatched(look.colour),
         )
         composed = [size for size in places if row[size].evidence != "measured"]
         axes.plot(
@@ -149,7 +167,7 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
     figure, axes = new_figure(
         title="Time against memory",
         caption="Along the line nothing else is both faster and smaller. Bars: p10 to p90; hollow: too large for the "
-        "card, or unknown.",
+        f"card, or unknown.{caption_of(known)}",
         remarks=[run_line(asked)],
         origin=origin,
         trials=origin.planned_from,
@@ -179,6 +197,15 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
             label=None if precision in seen else precision,
         )
         seen.add(precision)
+        if (least := one.worst_case.least_bytes) is not None and one.need_bytes is not None:
+            axes.bar(
+                gib(least),
+                (one.finish.p90 - one.finish.p10) / unit_s,
+                bottom=one.finish.p10 / unit_s,
+                width=gib(one.need_bytes - least),
+                align="edge",
+                **hatched(looks[precision].colour),
+            )
     largest = max(gib(one.need_bytes or 0.0) for one in known)
     if not origin.is_cpu:
         for size in [size for size in CARD_SIZES_GIB if size <= 1.1 * largest]:
@@ -218,7 +245,7 @@ def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, 
     figure, axes = new_figure(
         title="Finish against interruptions",
         caption="Interruptions come at random moments, snapshots at the interval that is best for their number. "
-        "Bands: p10 to p90.",
+        f"Bands: p10 to p90.{caption_of([best])}",
         remarks=[
             f"Run: {_work(asked)} with {name}.",
             f"A restart takes {format_duration(asked.interruptions.restart_s)}, a snapshot "
@@ -227,8 +254,8 @@ def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, 
         origin=origin,
         trials=origin.planned_from,
     )
-    for (label, finishes), colour, marker, line in zip(
-        curves.items(), (WITH, WITHOUT), ("o", "s"), ("-", "--"), strict=True
+    for (label, finishes), colour, marker, line, hatch in zip(
+        curves.items(), (WITH, WITHOUT), ("o", "s"), ("-", "--"), (HATCH, "\\\\\\\\"), strict=True
     ):
         axes.plot(
             list(counts),
@@ -238,7 +265,9 @@ def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, 
             linestyle=line,
             label=label,
         )
-        _draw_band(axes, list(counts), finishes, unit_s=unit_s, colour=colour, alpha=0.18)
+        plain: dict[str, Any] = {"color": colour, "alpha": 0.18, "linewidth": 0}
+        drawn = hatched(colour, hatch=hatch) if best.evidence == "forecast" else plain
+        _draw_band(axes, list(counts), finishes, unit_s=unit_s, **drawn)
     _draw_window(axes, asked, longest_s=longest_s, unit_s=unit_s)
     axes.set_xticks(list(counts))
     axes.set_ylim(bottom=0)

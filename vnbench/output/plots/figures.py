@@ -30,8 +30,8 @@ from vnbench.output.plots.training import epoch_time_figure, step_time_figure, w
 from vnbench.output.words.capacity_plan import Report, named
 from vnbench.output.words.commands import Options, options_of_records, profile_command, sweep_command
 from vnbench.output.words.profiles import Profile
-from vnbench.output.words.provenance import Provenance, provenance
-from vnbench.records.record import TrialRecord, of_kind
+from vnbench.output.words.provenance import Provenance, origin_of, provenance_of_cards
+from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import ForecastSpec
 
 Of = TypeVar("Of")
@@ -42,7 +42,9 @@ class Subject:
     """What figures are drawn of. A part that nobody asked for is None, and its figures are not missed."""
 
     found: Findings
-    """What the records say."""
+    """What the records of one device say, or forecasts alone."""
+    forecasts: Sequence[TrialRecord[ForecastSpec]] = ()
+    """Forecasts, of any card."""
     plan: Report | str | None = None
     """The plan of a run, or why there is none."""
     profiles: Sequence[Profile] | None = None
@@ -81,14 +83,14 @@ class Drawn:
         return tuple(chain.from_iterable(self.pictures.values()))
 
 
-def records_of(subject: Subject) -> Findings:
-    """Return what figures of records are drawn of."""
-    return subject.found
+def records_of(subject: Subject) -> Findings | None:
+    """Return what figures of measured trials are drawn of; None where all is forecast."""
+    return None if origin_of(subject.found.latest).is_forecast else subject.found
 
 
-def forecasts_of(subject: Subject) -> Sequence[TrialRecord] | None:
-    """Return the forecasts among the records; None where there are none."""
-    return of_kind(subject.found.latest, ForecastSpec) or None
+def forecasts_of(subject: Subject) -> Sequence[TrialRecord[ForecastSpec]] | None:
+    """Return the forecasts; None where there are none."""
+    return subject.forecasts or None
 
 
 def plan_of(subject: Subject) -> Report | str | None:
@@ -97,8 +99,8 @@ def plan_of(subject: Subject) -> Report | str | None:
 
 
 def profiles_of(subject: Subject) -> Sequence[Profile] | None:
-    """Return what figures of profiles are drawn of, which may be none."""
-    return subject.profiles
+    """Return what figures of profiles are drawn of, which may be none; nobody asks for them of forecasts."""
+    return (subject.profiles or None) if origin_of(subject.found.latest).is_forecast else subject.profiles
 
 
 def _sweep(**asked: str) -> Callable[[Options], str]:
@@ -124,9 +126,9 @@ PLOTS = (
     ),
     Plot(
         name="forecast",
-        alt="Forecast memory and step time on a card, a bracket for each setting of the levers",
+        alt="Forecast memory and step time on cards, a bracket for each setting of the levers",
         of=forecasts_of,
-        draw=lambda records, origin: forecast_figure(records, origin=origin),
+        draw=lambda records, _: forecast_figure(records, origin=provenance_of_cards(records)),
         lack="no step could be forecast",
         command=None,
     ),
@@ -270,7 +272,7 @@ def draw_figures(subject: Subject, directory: Path, *, options: Options | None =
         InputError: the records come from more than one device.
         OSError: the directory cannot be written to.
     """
-    origin = provenance(subject.found.latest)
+    origin = origin_of(subject.found.latest)
     known = options_of_records(subject.found.latest) if options is None else options
     pictures: dict[Plot[Any], tuple[Path, ...]] = {}
     left_out: list[str] = []

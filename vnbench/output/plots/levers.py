@@ -10,14 +10,17 @@ from matplotlib.figure import Figure
 
 from vnbench.analysis.planning.capacity import Asked
 from vnbench.analysis.planning.lever_path import LeverStep
-from vnbench.output.plots.capacity_plan import finish_bars, run_line
+from vnbench.output.plots.capacity_plan import caption_of, finish_bars, run_line
 from vnbench.output.plots.looks import GREEN, SKY, VERMILLION
-from vnbench.output.plots.style import new_columns
-from vnbench.output.words.capacity_plan import named
+from vnbench.output.plots.style import hatched, new_columns
+from vnbench.output.words.capacity_plan import memory_told, named
 from vnbench.output.words.numbers import time_unit
 from vnbench.output.words.provenance import Provenance
 from vnbench.records.spec.trial_spec import LEVERS
-from vnbench.units import format_bytes, format_duration
+from vnbench.units import format_duration
+
+WITH_TWO_ENDS = 2.9
+"""End of the axis over the longest time, where two ends of memory stand beside it."""
 
 SAVED, LOST, TOTAL = GREEN, VERMILLION, SKY
 """Hatches tell them apart as well."""
@@ -33,7 +36,7 @@ def waterfall_figure(path: Sequence[LeverStep], *, asked: Asked, origin: Provena
     figure, (axes,) = new_columns(
         title="From the plainest to the recommended",
         caption="Each row makes the change that then saves most. Whiskers: p10 to p90 of the whole time; beside: "
-        "worst-case memory.",
+        f"worst-case memory.{caption_of(step.run for step in path)}",
         origin=origin,
         trials=origin.planned_from,
         remarks=[
@@ -68,6 +71,15 @@ def waterfall_figure(path: Sequence[LeverStep], *, asked: Asked, origin: Provena
             capsize=3,
             elinewidth=0.9,
         )
+        if path[min(place, len(path) - 1)].run.evidence == "forecast":
+            axes.barh(
+                place,
+                (finish.p90 - finish.p10) / unit_s,
+                left=finish.p10 / unit_s,
+                height=0.34,
+                zorder=2,
+                **hatched("#333333"),
+            )
         axes.annotate(
             _told(path, place),
             (max(start + width, finish.p90 / unit_s), place),
@@ -79,7 +91,9 @@ def waterfall_figure(path: Sequence[LeverStep], *, asked: Asked, origin: Provena
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
-    axes.set_xlim(0, 1.85 * longest_s / unit_s)  # with room for what stands beside the longest
+    # With room for what stands beside the longest: more for the two ends of a forecast's memory.
+    is_forecast = any(step.run.evidence == "forecast" for step in path)
+    axes.set_xlim(0, (WITH_TWO_ENDS if is_forecast else 1.85) * longest_s / unit_s)
     axes.set_xlabel(f"wall clock ({unit})")
     return figure
 
@@ -94,7 +108,8 @@ def _label(step: LeverStep) -> str:
 def _told(path: Sequence[LeverStep], place: int) -> str:
     """Return what stands beside a bar: the time of a total, the share that a change saves; and the memory then."""
     run = path[min(place, len(path) - 1)].run
-    memory = "" if run.need_bytes is None else f", {format_bytes(run.need_bytes)}"
+    told = memory_told(run)
+    memory = "" if told is None else f", {told}"
     if place in (0, len(path)):
         return format_duration(run.finish.p50) + memory
     before = path[place - 1].run.finish.p50

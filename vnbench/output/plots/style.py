@@ -36,6 +36,9 @@ MAX_LEGEND_ROWS = 8
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 FORMATS = ("png", "svg")
 
+HATCH = "////"
+"""Marks what was forecast and not measured, wherever it is drawn and no other hatch tells cards apart."""
+
 Scale = Literal["log2", "linear"]
 """Spacing of an x axis."""
 
@@ -149,6 +152,11 @@ def _grow(figure: Figure, inches: float) -> None:
     _engine(figure).set(rect=(0.0, bottom * height / taller, 1.0, (plot * height + inches) / taller))
 
 
+def hatched(colour: str, *, hatch: str = HATCH) -> dict[str, Any]:
+    """Return how a bar or band is drawn of what was forecast and not measured."""
+    return {"facecolor": "none", "edgecolor": colour, "hatch": hatch, "linewidth": 0.9}
+
+
 def number_axis(axes: Axes, values: Sequence[float], *, scale: Scale) -> None:
     """Put x ticks at ``values`` only, written as the numbers they are, with half a step of room at either end."""
     ticks = sorted(set(values))
@@ -187,9 +195,9 @@ def value_axis(axes: Axes, lows: Sequence[float], highs: Sequence[float]) -> Non
         axes.set_ylim(0, 1.12 * high if high > 0 else 1)
 
 
-def decades(axis: Axis) -> None:
-    """Put the ticks of a logarithmic axis at 1, 2 and 5 times the powers of ten, written as the numbers they are."""
-    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+def decades(axis: Axis, *, times: Sequence[float] = (1, 2, 5)) -> None:
+    """Put the ticks of a logarithmic axis at so many times the powers of ten, written as the numbers they are."""
+    axis.set_major_locator(LogLocator(base=10, subs=times))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
     axis.set_minor_locator(NullLocator())

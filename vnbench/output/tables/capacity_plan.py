@@ -11,7 +11,15 @@ from vnbench.analysis.planning.capacity import PlannedRun, pareto_front
 from vnbench.analysis.planning.spread import NUM_DRAWS, Finish
 from vnbench.output.fitted_table import FittedTable, paragraphs
 from vnbench.output.view import Column, View
-from vnbench.output.words.capacity_plan import Report, answer_lines, change_of, lines_to_paste, named, probability
+from vnbench.output.words.capacity_plan import (
+    Report,
+    answer_lines,
+    change_of,
+    lines_to_paste,
+    memory_told,
+    named,
+    probability,
+)
 from vnbench.units import format_bytes, format_duration, gib
 
 MAX_ROWS = 12
@@ -95,7 +103,7 @@ def _runs_view(report: Report) -> View[PlannedRun]:
         Column("p50", lambda one: one.finish.p50, text=_time),
         Column("p90", lambda one: one.finish.p90, text=_time, gives_way=2),
         Column("in time", lambda one: probability(one.finish), gives_way=1),
-        Column("memory", lambda one: one.need_bytes, text=format_bytes),
+        Column("memory", memory_told),
         Column("fits", lambda one: one.verdict),
         Column("evidence", lambda one: one.evidence, gives_way=4),
     ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from vnbench.analysis.comparison.residuals import Quantity, Residual
 from vnbench.analysis.planning.capacity import PlannedRun, fastest
 from vnbench.output.fitted_table import FittedTable, paragraphs
 from vnbench.output.tables.lever_columns import lever_columns, shared_levers
@@ -21,6 +22,15 @@ from vnbench.records.spec.trial_spec import ForecastSpec
 from vnbench.sweep.forecasts.on_cards import MOST_EXAMPLES
 from vnbench.units import count, format_bytes, format_duration, gib
 
+MEASURED_TOO = "Measured too, on the card itself:"
+
+FIGURES: Mapping[Quantity, str] = {
+    "allocated_bytes": "allocated",
+    "reserved_bytes": "reserved",
+    "device_bytes": "memory",
+    "step_time_s": "step",
+}
+
 OF_NO_ROW = ("batch_size", "micro_batch_size")
 """Levers that differ within a row: it tells of one batch of several."""
 
@@ -32,7 +42,7 @@ class Row:
     record: TrialRecord[ForecastSpec]
     """The forecast of that batch: of the fastest that fits, or else of the smallest."""
     largest: int | None
-    """Largest micro-batch that fits; 0 for none, None where nothing could be traced."""
+    """Largest micro-batch that fits; 0 for none, None where nothing could be traced, or was looked for."""
     run: PlannedRun | None
     """The run with it; None where it was not planned."""
 
@@ -55,22 +65,71 @@ class RunAsked:
     num_epochs: int
 
 
-def forecast_table(rows: Sequence[Row], *, asked: RunAsked, notes: Sequence[str]) -> RenderableType:
-    """Return what the rows say, those of a card together."""
+def forecast_table(
+    rows: Sequence[Row], *, asked: RunAsked, measured: Sequence[Residual], notes: Sequence[str]
+) -> RenderableType:
+    """Return what the rows say, those of a card together, and what was ``measured`` of the same configurations."""
     specs = [row.record.spec for row in rows]
-    names = [name for name in varying(specs) if name not in OF_NO_ROW]
     cards = list(dict.fromkeys(spec.card for spec in specs))
     starts = {next(at for at, spec in enumerate(specs) if spec.card == card): _title(card, rows) for card in cards}
-    table = FittedTable(
-        view=View(rows, [*lever_columns(names, lambda row: row.record.spec), *_columns()]), titles=starts
-    )
-    return Group(
+    view = View(rows, [*lever_columns(_differing(specs), lambda row: row.record.spec), *_columns()])
+    parts: list[RenderableType] = [
         paragraphs(list(answer_lines(rows, asked=asked))),
         Text(),
         Text(shared_levers(specs, trials="forecasts")),
-        table,
-        paragraphs([*_notes(rows, asked=asked), *notes]),
+        FittedTable(view=view, titles=starts),
+        paragraphs([*_notes(rows, asked=asked, is_measured=bool(measured)), *notes]),
+    ]
+    if measured:
+        parts += [Text(), Text(MEASURED_TOO), FittedTable(view=residual_view(measured)), Text(residual_line(measured))]
+    return Group(*parts)
+
+
+def forecast_view(rows: Sequence[Row]) -> View[Row]:
+    """Return the same table for a page, on which the cards stand in a column."""
+    specs = [row.record.spec for row in rows]
+    card: Column[Row] = Column("card", lambda row: row.record.spec.card, align="left", type=str)
+    return View(rows, [card, *lever_columns(_differing(specs), lambda row: row.record.spec), *_columns()]).told()
+
+
+def residual_view(measured: Sequence[Residual]) -> View[Residual]:
+    """Return a row for each measured figure beside its forecast."""
+    specs = [one.spec for one in measured]
+    columns: list[Column[Residual]] = [
+        Column("card", lambda one: one.spec.card, align="left", type=str),
+        *lever_columns([name for name in varying(specs) if name != "batch_size"], lambda one: one.spec),
+        Column("batch", lambda one: one.spec.batch_size, type=int),
+        Column("px", lambda one: f"{one.canvas[0]} x {one.canvas[1]}", key="canvas", type=str, gives_way=1),
+        Column("figure", lambda one: one.quantity, text=FIGURES.__getitem__, align="left", type=str),
+        Column("forecast", lambda one: one, text=_bracket),
+        Column("measured", lambda one: one, text=lambda one: _figure(one, one.measured)),
+        Column("over\ncentral", lambda one: one.ratio, text=lambda ratio: f"{ratio:.2f}"),
+        Column("in the\nbracket", lambda one: "inside" if one.is_inside else "outside", align="left", style=_style),
+    ]
+    return View(measured, columns)
+
+
+def residual_line(measured: Sequence[Residual]) -> str:
+    """Return how many measured figures their brackets hold."""
+    inside = sum(one.is_inside for one in measured)
+    return (
+        f"{inside} of {count(len(measured), 'measured figure')} inside the bracket. over central: measured over the "
+        "central value, of memory the middle of the bracket."
     )
+
+
+def _differing(specs: Sequence[ForecastSpec]) -> list[str]:
+    return [name for name in varying(specs) if name not in OF_NO_ROW]
+
+
+def _bracket(one: Residual) -> str:
+    return f"{_figure(one, one.low)} to {_figure(one, one.high)}"
+
+
+def _figure(one: Residual, value: float) -> str:
+    if one.quantity == "step_time_s":
+        return f"{significant(1000 * value, digits=3)} ms"
+    return f"{significant(gib(value))} GiB"
 
 
 def answer_lines(rows: Sequence[Row], *, asked: RunAsked) -> Iterator[str]:
@@ -145,11 +204,12 @@ def _run(run: PlannedRun) -> str:
 
 
 def _style(verdict: str | None) -> str:
-    return {"tight": "yellow", "does not fit": "red"}.get(verdict or "", "")
+    return {"tight": "yellow", "does not fit": "red", "outside": "red"}.get(verdict or "", "")
 
 
-def _notes(rows: Sequence[Row], *, asked: RunAsked) -> Iterator[str]:
+def _notes(rows: Sequence[Row], *, asked: RunAsked, is_measured: bool) -> Iterator[str]:
     spec = rows[0].record.spec
-    yield "Forecast, not measured: each figure is a bracket. How to read this: vnbench guide no-gpu."
+    extent = "not measured but where a second table says so" if is_measured else "not measured"
+    yield f"Forecast, {extent}: each figure is a bracket. How to read this: vnbench guide no-gpu."
     run = f"{count(asked.num_examples, 'example')}, {count(asked.num_epochs, 'epoch')}"
     yield f"Worst case: {spec.worst_case_height} x {spec.worst_case_width} px. run: {run}, the loader keeping up."

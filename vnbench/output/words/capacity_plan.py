@@ -14,7 +14,7 @@ from vnbench.output.words.commands import Options, network_of
 from vnbench.output.words.numbers import MISSING, significant
 from vnbench.output.words.provenance import Provenance
 from vnbench.records.spec.trial_spec import LEVERS
-from vnbench.units import count, format_bytes, format_duration
+from vnbench.units import count, format_byte_range, format_bytes, format_duration
 
 PART_WORDS: Mapping[Part, str] = {
     "coefficients": "the fit",
@@ -105,6 +105,14 @@ def change_of(lever: str, current: Configuration, other: Configuration) -> str:
     return f"{told}, micro-batch {size}" if lever == "batch_size" and size != other.levers["batch_size"] else told
 
 
+def memory_told(one: Configuration) -> str | None:
+    """Return the worst-case memory of a configuration, of a forecast as a bracket; None if it is not known."""
+    if one.need_bytes is None:
+        return None
+    least = one.worst_case.least_bytes
+    return format_bytes(one.need_bytes) if least is None else format_byte_range(least, one.need_bytes)
+
+
 def lines_to_paste(report: Report) -> Iterator[str]:
     """Yield the recommended settings as lines of a training script."""
     levers = report.recommended.levers
@@ -155,7 +163,7 @@ def _answer(report: Report) -> Iterator[str]:
         yield f"{run}: {time_range(best.finish, report.bracket)} with {named(best)}."
         if asked.window_s is not None:
             yield from _in_window(report)
-    memory = "unknown" if best.need_bytes is None else format_bytes(best.need_bytes)
+    memory = memory_told(best) or "unknown"
     limit = "" if asked.memory_bytes is None else f" of {format_bytes(asked.memory_bytes)}"
     yield f"Worst-case memory {memory}{limit}: {best.verdict}. Evidence: {report.tier}."
     if report.shares:

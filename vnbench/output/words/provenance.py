@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vnbench.errors import InputError
+from vnbench.forecast.cards import is_called
 from vnbench.records.machine_keys import SPEED_KEYS, Environment, fact_text
-from vnbench.records.record import TrialRecord, is_of_kind
+from vnbench.records.record import TrialRecord, is_of_kind, of_kind
 from vnbench.records.spec.trial_spec import ForecastSpec
 from vnbench.records.spec.words import DeviceType
 
@@ -29,11 +30,15 @@ class Provenance:
     """First and last date (UTC, ISO 8601) of a trial; one where they are equal."""
     is_forecast: bool = False
     """Whether nothing was measured: all records are forecasts."""
+    has_forecasts: bool = False
+    """Whether some records are forecasts."""
 
     @property
     def planned_from(self) -> str:
         """What a plan of them rests on."""
-        return "planned from forecasts: nothing was measured" if self.is_forecast else "planned from measured trials"
+        if self.is_forecast:
+            return "planned from forecasts: nothing was measured"
+        return f"planned from measured trials{' and forecasts' if self.has_forecasts else ''}"
 
     def parts(self) -> tuple[str, ...]:
         """Return the device, torch and dates as phrases; what is unknown is said to be."""
@@ -65,13 +70,21 @@ def measured_on(environment: Environment, *, date: str) -> Provenance:
 
 
 def provenance(records: Sequence[TrialRecord]) -> Provenance:
-    """Return what ``records`` share.
+    """Return what ``records`` share; forecasts for the card that was measured stand beside its trials.
 
     Raises:
         InputError: they come from more than one device, or from machines that differ in what times depend on; one table
             or figure compares trials of one machine only.
     """
-    devices = {(record.spec.device, name) for record in records if (name := _device_name(record))}
+    measured = [record for record in records if not is_of_kind(record, ForecastSpec)]
+    told = measured or records
+    devices = {(record.spec.device, name) for record in measured if (name := record.environment.get("device_name"))}
+    forecasts = of_kind(records, ForecastSpec)
+    devices |= {
+        ("cuda", forecast_of(card))
+        for card in dict.fromkeys(record.spec.card for record in forecasts)
+        if not any(is_called(name, card) for _, name in devices)
+    }
     types = {record.spec.device for record in records}
     if len(devices) > 1 or len(types) > 1:
         names = sorted(f"{name} ({kind})" for kind, name in devices) or sorted(types)
@@ -89,15 +102,13 @@ def provenance(records: Sequence[TrialRecord]) -> Provenance:
             allowed="a table or figure holds times of one machine, used in one way",
             remedy="give the files of one at a time",
         )
-    dates = sorted(record.started_at[:10] for record in records)
     return Provenance(
         device_type=next(iter(types), None),
         device_name=next((str(name) for _, name in devices), None),
-        torch_versions=tuple(
-            sorted({str(version) for record in records if (version := record.environment.get("torch_version"))})
-        ),
-        dates=tuple(dict.fromkeys((dates[0], dates[-1]))) if dates else (),
-        is_forecast=bool(records) and all(is_of_kind(record, ForecastSpec) for record in records),
+        torch_versions=_torch_versions(told),
+        dates=_dates(told),
+        is_forecast=bool(forecasts) and not measured,
+        has_forecasts=bool(forecasts),
     )
 
 
@@ -114,11 +125,42 @@ def note_on_peaks(records: Sequence[TrialRecord]) -> tuple[str, ...]:
     )
 
 
-def _device_name(record: TrialRecord) -> str | None:
-    """Return the name of a record's device; of a forecast that of its card, and that it is one."""
-    return (
-        f"{record.spec.card} (forecast)" if is_of_kind(record, ForecastSpec) else record.environment.get("device_name")
+def provenance_of_cards(forecasts: Sequence[TrialRecord[ForecastSpec]]) -> Provenance:
+    """Return what forecasts share, which may be for several cards."""
+    cards = list(dict.fromkeys(record.spec.card for record in forecasts))
+    return Provenance(
+        device_type="cuda",
+        device_name=forecast_of(" and ".join(filter(None, (", ".join(cards[:-1]), cards[-1])))),
+        torch_versions=_torch_versions(forecasts),
+        dates=_dates(forecasts),
+        is_forecast=True,
+        has_forecasts=True,
     )
+
+
+def origin_of(records: Sequence[TrialRecord]) -> Provenance:
+    """Return what records share, or what forecasts share if there is nothing else.
+
+    Raises:
+        InputError: as ``provenance``.
+    """
+    forecasts = of_kind(records, ForecastSpec)
+    return provenance_of_cards(forecasts) if forecasts and len(forecasts) == len(records) else provenance(records)
+
+
+def forecast_of(cards: str) -> str:
+    """Return what stands for the name of a device, where some cards were forecast."""
+    return f"{cards} (forecast)"
+
+
+def _torch_versions(records: Sequence[TrialRecord]) -> tuple[str, ...]:
+    return tuple(sorted({str(version) for record in records if (version := record.environment.get("torch_version"))}))
+
+
+def _dates(records: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """Return the first and the last date of some records; one where they are equal."""
+    dates = sorted(record.started_at[:10] for record in records)
+    return tuple(dict.fromkeys((dates[0], dates[-1]))) if dates else ()
 
 
 def _difference_of_speed(records: Sequence[TrialRecord]) -> str | None:
