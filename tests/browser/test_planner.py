@@ -63,6 +63,7 @@ def drawn_settings(tables: dict[str, Any], choice: random.Random) -> dict[str, s
         name: sorted({one["levers"][name] for one in tables["configurations"]}, key=str)
         for name in tables["lever_names"]
     }
+    workers = sorted({supply[0] for one in tables["configurations"] for supply in one["supplies"]})
     state = {
         "examples": str(choice.choice(EXAMPLES)),
         "epochs": str(choice.randint(1, 200)),
@@ -70,7 +71,7 @@ def drawn_settings(tables: dict[str, Any], choice: random.Random) -> dict[str, s
         "interruptions": str(choice.randint(0, MAX_INTERRUPTIONS)),
         "snapshot-interval": choice.choice(["best", "epoch", "none", "60", "900"]),
         "memory": str(choice.randrange(len(tables["memory"]))),
-        "num-workers": choice.choice(["any", "0", "1"]),
+        "num-workers": choice.choice(["any", *map(str, workers)]),
     }
     for name, values in levers.items():
         if len(values) > 1 and choice.random() < 0.25:
@@ -100,10 +101,37 @@ def planned(found: Findings, tables: dict[str, Any], state: dict[str, str]) -> P
 
 def test_the_page_agrees_with_the_command_at_random_settings(page: Page, shipped: str, found: Findings) -> None:
     page.goto(shipped)
+    agree(page, found, num_settings=NUM_SETTINGS)
+
+
+def test_the_page_agrees_with_the_command_on_forecasts_and_hatches_them(page: Page, tmp_path: Path) -> None:
+    records = [
+        factory.forecast_record(factory.forecast_spec(micro_batch_size=size, precision=precision, card=card))
+        for size in (1, 4)
+        for precision in ("fp32", "bf16")
+        for card in ("H200", "L4")
+    ]
+    page.goto(page_of(records, tmp_path, "--examples", "2000", "--epochs", "20", "--card", "h200"))
+    agree(page, Findings([record for record in records if record.spec.card == "H200"]), num_settings=NUM_SETTINGS // 2)
+    open_at(page, page.url.partition("#")[0], {"batch-size": "4", "epochs": "50"})
+    told = page.locator("#planner-answer").text_content() or ""
+    assert "Worst-case memory 5.08 GiB to 5.99 GiB: fits. Evidence: forecast." in told
+    planned = answer(page)
+    assert planned is not None
+    assert planned["p10"] < 0.95 * planned["p50"] < planned["p50"] < 0.8 * planned["p90"]
+    boxes = page.locator("#planner-batches .hatch").count()
+    assert boxes == page.locator("#planner-batches .drawing .mark").count() > 2
+    assert page.locator("#planner-interruptions .hatch").count() == 2
+    assert page.locator("#planner-bar .hatch").count() == 1
+    assert "--card h200" in (page.locator("#planner-command").text_content() or "")
+
+
+def agree(page: Page, found: Findings, *, num_settings: int) -> None:
+    """Hold an open page to what ``vnbench plan`` says of the same records, at so many random settings."""
     tables = json.loads(page.locator("#planner-tables").text_content() or "")
     choice = random.Random(7)
     answered = 0
-    while answered < NUM_SETTINGS:
+    while answered < num_settings:
         state = drawn_settings(tables, choice)
         page.evaluate("address => { history.replaceState(null, '', address); fromAddress(); }", f"#{urlencode(state)}")
         ours, expected = answer(page), planned(found, tables, state)

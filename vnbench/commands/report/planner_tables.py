@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vnbench.analysis.models.certification import Verdict
-from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, Configuration
+from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, TIE, Configuration
 from vnbench.analysis.planning.configurations import compose_configurations
 from vnbench.analysis.planning.interruptions import sum_of_uniforms
 from vnbench.analysis.planning.spread import (
+    BRACKETED,
     NUM_DRAWS,
     PERCENTILES,
     PROBABILITIES,
@@ -78,6 +79,7 @@ def planner_view(report: PlanReport, latest: Sequence[TrialRecord], *, command: 
     return {
         "tables": tables,
         "levers": levers,
+        "has_forecasts": any(one.evidence == "forecast" for one in report.runs),
         "batch_sizes": batch_sizes,
         "workers": sorted({supply[0] for one in configurations for supply in one["supplies"]}),
         "presets": [
@@ -119,6 +121,7 @@ def planner_tables(report: PlanReport, latest: Sequence[TrialRecord]) -> dict[st
         "measure_memory": sweep_command(options_of_records(latest), MEMORY),
         "percentiles": PERCENTILES,
         "smallest_factor": SMALLEST_FACTOR,
+        "bracketed": BRACKETED,
         "ranks": {part: _packed(ranks, "<u2") for part, ranks in ranks_of(asked.seed).items()},
         "quantiles": [_packed(quantiles_of(freedom)[: NUM_DRAWS // 2], "<f4") for freedom in freedoms],
         "sums": [
@@ -129,6 +132,8 @@ def planner_tables(report: PlanReport, latest: Sequence[TrialRecord]) -> dict[st
         "examples": examples,
         "memory": memory,
         "precisions": list(PRECISIONS),
+        "preferences": {name: one.preference for name, one in PRECISIONS.items()},
+        "tie": TIE,
         "lever_names": [name for name in CHEAPEST_FIRST if name != "num_workers"],
         "run": {
             "examples": own,
@@ -186,6 +191,7 @@ def _row(one: Configuration, *, num_examples: int, memory: Sequence[float | None
         one.evidence,
         one.need_bytes,
         "".join(VERDICT_LETTERS[one.worst_case.verdict(size)] for size in memory),
+        *([_short(*run.bracket), one.worst_case.least_bytes] if one.evidence == "forecast" else ()),
     ]
 
 
@@ -197,7 +203,8 @@ def _short(*values: float) -> list[float]:
 def _memory(report: PlanReport) -> list[tuple[str, float | None]]:
     """Return the memory that the page offers, with its name: that of the report, and common cards about the needs."""
     given = report.asked.memory_bytes
-    own = "as measured" if given is None else f"{gib(given):.4g} GiB"
+    as_found = "as forecast" if report.origin.is_forecast else "as measured"
+    own = as_found if given is None else f"{gib(given):.4g} GiB"
     needs = [one.need_bytes for one in report.runs if one.need_bytes is not None]
     sizes = [size * BYTES_PER_UNIT["GiB"] for size in MEMORY_GIB]
     telling = [size for size in sizes if needs and min(needs) / 2 <= size <= 4 * max(needs) and size != given]

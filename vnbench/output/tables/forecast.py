@@ -123,7 +123,7 @@ def _differing(specs: Sequence[ForecastSpec]) -> list[str]:
 
 
 def _bracket(one: Residual) -> str:
-    return f"{_figure(one, one.low)} to {_figure(one, one.high)}"
+    return f"{_figure(one, one.low).partition(' ')[0]} to {_figure(one, one.high)}"
 
 
 def _figure(one: Residual, value: float) -> str:

@@ -3,6 +3,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const MARKERS = ["circle", "square", "triangle", "diamond"];
+/** Half the width of the box that a forecast is drawn as. */
+const BOX = 4;
 const DASHES = ["", "7 4", "13 3", "9 3 2 3"];
 
 function element(name, attributes = {}, text = null) {
@@ -29,6 +31,30 @@ function marker(kind, x, y, className) {
   return shape("path", { d, class: `${className} mark` });
 }
 
+/** Strokes that mark what was forecast: lines up to the right, clipped to a box. */
+function hatchOfBox(left, right, top, bottom, gap = 5) {
+  const wide = right - left, d = [];
+  for (let y = top + gap; y < bottom + wide; y += gap) {
+    const [x0, y0] = y > bottom ? [left + (y - bottom), bottom] : [left, y];
+    const [x1, y1] = y - wide < top ? [left + (y - top), top] : [right, y - wide];
+    if (x1 > x0) d.push(`M${x0} ${y0}L${x1} ${y1}`);
+  }
+  return d.join("");
+}
+
+/** The same of a band between two lines of points: upright strokes from the one to the other. */
+function hatchOfBand(points, gap = 7) {
+  const d = [];
+  for (let i = 1; i < points.length; i++) {
+    const [one, other] = [points[i - 1], points[i]], steps = Math.max(1, Math.round((other.x - one.x) / gap));
+    for (let step = i === 1 ? 0 : 1; step <= steps; step++) {
+      const share = step / steps, along = name => one[name] + share * (other[name] - one[name]);
+      d.push(`M${along("x")} ${along("low")}V${along("high")}`);
+    }
+  }
+  return d.join("");
+}
+
 /** Round steps of an axis from 0 that need at most `most` of them. */
 function axisSteps(top, most) {
   const raw = top / most, power = 10 ** Math.floor(Math.log10(raw));
@@ -38,7 +64,7 @@ function axisSteps(top, most) {
 
 /**
  * Draw into a figure. `chart` has labels of the x axis, xTitle, unit ([name, seconds]), series ({name, className, style,
- * points: [{x, y, low, high}], isBand}), and line ({y, name}, or null); times are in seconds.
+ * points: [{x, y, low, high, isForecast}], isBand, isForecast}), and line ({y, name}, or null); times are in seconds.
  */
 function drawChart(figure, chart) {
   const holder = figure.querySelector(".drawing");
@@ -68,18 +94,26 @@ function drawChart(figure, chart) {
   if (chart.series.filter(one => !one.isPlain && !one.isBand).length > 1) svg.prepend(...chart.labels.map((_, index) =>
     shape("rect", { x: x(index - 0.42), y: top, width: x(index + 0.42) - x(index - 0.42), height: height - bottom - top, class: "tick" })));
   if (hasLine) svg.append(shape("line", { x1: left, x2: width - right, y1: y(chart.line.y), y2: y(chart.line.y), class: "window" }));
+  const apart = chart.series.some(one => one.points.some(point => point.isForecast)) ? 2 * BOX + 2 : 5;
   chart.series.forEach((one, place) => {
-    const shift = one.isBand || one.isPlain || chart.series.length === 1 ? 0 : 5 * (place - (chart.series.length - 1) / 2);
+    const shift = one.isBand || one.isPlain || chart.series.length === 1 ? 0 : apart * (place - (chart.series.length - 1) / 2);
     const at = point => x(point.x) + shift;
     if (one.isBand) {
       const upper = one.points.map(point => `${at(point)} ${y(point.high)}`);
       const lower = one.points.map(point => `${at(point)} ${y(point.low)}`).reverse();
       svg.append(shape("path", { d: `M${[...upper, ...lower].join("L")}Z`, class: `${one.className} band` }));
+      if (one.isForecast) {
+        const ends = one.points.map(point => ({ x: at(point), low: y(point.low), high: y(point.high) }));
+        svg.append(shape("path", { d: hatchOfBand(ends), class: `${one.className} hatch` }));
+      }
     }
     const path = `M${one.points.map(point => `${at(point)} ${y(point.y)}`).join("L")}`;
     svg.append(shape("path", { d: path, class: `${one.className} line`, "stroke-dasharray": DASHES[one.style % DASHES.length] }));
     for (const point of one.points) {
-      if (!one.isBand && point.high !== undefined) {
+      if (!one.isBand && point.isForecast) {
+        const [x0, x1, y0, y1] = [at(point) - BOX, at(point) + BOX, y(point.high), y(point.low)];
+        svg.append(shape("path", { d: `M${x0} ${y0}H${x1}V${y1}H${x0}Z${hatchOfBox(x0, x1, y0, y1)}`, class: `${one.className} hatch` }));
+      } else if (!one.isBand && point.high !== undefined) {
         const d = `M${at(point)} ${y(point.low)}V${y(point.high)}M${at(point) - 4} ${y(point.low)}h8M${at(point) - 4} ${y(point.high)}h8`;
         svg.append(shape("path", { d, class: `${one.className} bar` }));
       }

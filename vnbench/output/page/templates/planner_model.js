@@ -10,6 +10,9 @@ class PlannerModel {
     this.quantiles = tables.quantiles.map(text => mirrored(new Float32Array(unpacked(text)), 0));
     // Of a sum of k uniform numbers the quantiles are symmetric about k / 2.
     this.sums = tables.sums.map((text, index) => mirrored(new Float32Array(unpacked(text)), index + 1));
+    // Of a forecast the ends of the bracket, -1 and 1, are percentiles.
+    this.bracketed = Float64Array.from(
+      { length: this.numDraws }, (_, rank) => ((rank + 0.5) / this.numDraws - 0.5) / (tables.bracketed / 2));
     this.drawnByKey = new Map();
   }
 
@@ -54,7 +57,7 @@ class PlannerModel {
     const row = configuration.rows[this.tables.examples.indexOf(settings.examples)];
     if (!row) return null;
     const [numSteps, computingS, coefficients, sizes, processes, validationS, onceS, best, epochs, evidence,
-      needBytes, verdicts] = row;
+      needBytes, verdicts, bracket = null, leastBytes = null] = row;
     const place = settings.workers === null ? best
       : configuration.supplies.findIndex(([workers]) => workers === settings.workers);
     if (place === -1) return null;
@@ -63,8 +66,8 @@ class PlannerModel {
     const [loadingS, epochS] = epochs[place ?? 0];
     const hasWorkers = place !== null && workers > 0;
     return {
-      numSteps, computingS, coefficients, sizes, processes, validationS, evidence, needBytes, verdicts, workers,
-      loadingS, loadingError, hasWorkers, epochS, onceS, numEpochs: settings.epochs,
+      numSteps, computingS, coefficients, sizes, processes, validationS, evidence, needBytes, verdicts, bracket, leastBytes,
+      workers, loadingS, loadingError, hasWorkers, epochS, onceS, numEpochs: settings.epochs,
       freedoms: [...configuration.freedoms, loadingFreedom],
       stepS: (epochS - validationS) / numSteps, workS: settings.epochs * epochS,
     };
@@ -80,12 +83,14 @@ class PlannerModel {
     const loading = this.drawn("loading", this.quantiles[ofLoading], ofLoading);
     const lost = numInterruptions > 0
       ? this.drawn("interruptions", this.sums[numInterruptions - 1], numInterruptions) : null;
+    const forecast = run.bracket === null ? null : this.drawn("forecast", this.bracketed, "bracket");
     const least = this.tables.smallest_factor, windowS = settings.windowS;
     const ends = new Float64Array(this.numDraws);
     let sum = 0, inTime = 0;
     for (let i = 0; i < ends.length; i++) {
       const off = run.coefficients * coefficients[i] + run.sizes * sizes[i] + run.processes * processes[i];
-      const computingS = run.computingS * Math.max(least, 1 + off);
+      const computingS = run.computingS * Math.max(least, 1 + off)
+        * (forecast === null ? 1 : Math.max(least, inBracket(run.bracket, forecast[i])));
       const loadingS = run.loadingS * Math.max(least, 1 + run.loadingError * loading[i]);
       const workS = run.onceS + run.numEpochs * epochTime(run, computingS, loadingS);
       let endS = workS;
@@ -113,9 +118,21 @@ class PlannerModel {
     const isGiven = this.tables.memory[settings.memory][1] !== null;
     for (const verdict of isGiven ? ["fits", "tight"] : ["fits", "tight", "unknown"]) {
       const able = planned.filter(one => one.verdict === verdict);
-      if (able.length) return able.reduce((best, one) => comesBefore(one, best) ? one : best);
+      if (able.length) return this.fastest(able);
     }
     return null;
+  }
+
+  /** The fastest; of forecasts that are equally fast in other precisions and batches, that of the preferred precision. */
+  fastest(able) {
+    const best = able.reduce((one, other) => comesBefore(other, one) ? other : one);
+    if (best.run.evidence !== "forecast") return best;
+    const mayDiffer = ["precision", "batch_size", "micro_batch_size"];
+    const isAlike = one => one.run.workers === best.run.workers && this.tables.lever_names.every(
+      name => mayDiffer.includes(name) || one.configuration.levers[name] === best.configuration.levers[name]);
+    const rank = one => this.tables.preferences[one.configuration.levers.precision];
+    return able.filter(one => isAlike(one) && one.finish.p50 <= this.tables.tie * best.finish.p50)
+      .reduce((one, other) => rank(other) < rank(one) || (rank(other) === rank(one) && other.finish.p50 < one.finish.p50) ? other : one);
   }
 
   /** Finish against the number of interruptions, with the best snapshots for each and without. */
@@ -132,6 +149,11 @@ class PlannerModel {
 /** Seconds of an epoch that was drawn, as EpochTime.total_s of vnbench/analysis/models/epoch_time.py. */
 function epochTime(run, computingS, loadingS) {
   return (run.hasWorkers ? Math.max(computingS, loadingS) : computingS + loadingS) + run.validationS;
+}
+
+/** Factor on a central value: 1 in the middle, and the ends of the bracket at -1 and 1. */
+function inBracket([low, high], place) {
+  return 1 + (place < 0 ? (1 - low) * place : (high - 1) * place);
 }
 
 function comesBefore(one, other) {

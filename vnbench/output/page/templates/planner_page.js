@@ -80,7 +80,8 @@ function workersOf(best) {
 
 function answerLines(best, settings) {
   const limit = tables.memory[settings.memory], without = model.withoutSnapshots(best.run, settings, settings.interruptions);
-  const need = best.needBytes === null ? "unknown" : gibibytes(best.needBytes);
+  const need = best.needBytes === null ? "unknown"
+    : `${best.run.leastBytes === null ? "" : `${gibibytes(best.run.leastBytes)} to `}${gibibytes(best.needBytes)}`;
   const lines = [
     `${range(best.finish)} with ${best.configuration.words}${workersOf(best)}.`,
     Number.isNaN(settings.windowS) ? "Give a window in hours to see whether it finishes in time."
@@ -114,7 +115,7 @@ function partsOf(best, settings) {
   ].filter(([, seconds]) => seconds > 0);
 }
 
-function drawParts(parts, settings) {
+function drawParts(parts, settings, isForecast) {
   const totalS = parts.reduce((sum, [, seconds]) => sum + seconds, 0);
   const bar = document.getElementById("planner-bar"), legend = document.getElementById("planner-parts");
   const isInside = settings.windowS <= 1.5 * totalS, scaleS = isInside ? Math.max(totalS, settings.windowS) * 1.02 : totalS;
@@ -123,6 +124,9 @@ function drawParts(parts, settings) {
   parts.forEach(([name, seconds]) => {
     const wide = 1000 * seconds / scaleS;
     svg.append(shape("rect", { x: from, y: 4, width: wide, height: 26, class: `part ${name.split(" ")[0]}` }));
+    if (isForecast && name === "computing") {
+      svg.append(shape("path", { d: hatchOfBox(from, from + wide, 4, 30, 13), class: "hatch over" }));
+    }
     from += wide;
   });
   if (isInside) svg.append(shape("line", { x1: 1000 * settings.windowS / scaleS, x2: 1000 * settings.windowS / scaleS, y1: 0, y2: 34, class: "window" }));
@@ -130,7 +134,7 @@ function drawParts(parts, settings) {
   legend.replaceChildren(...parts.map(([name, seconds]) => {
     const entry = element("li"), swatch = shape("svg", { width: 12, height: 12, "aria-hidden": "true" });
     swatch.append(shape("rect", { width: 12, height: 12, class: `part ${name.split(" ")[0]}` }));
-    entry.append(swatch, ` ${name} ${duration(seconds)}`);
+    entry.append(swatch, ` ${name} ${duration(seconds)}${isForecast && name === "computing" ? " (hatched: forecast)" : ""}`);
     return entry;
   }), ...(isInside ? [element("li", {}, `dotted line: the window, ${duration(settings.windowS)}`)] : []));
 }
@@ -144,8 +148,8 @@ function drawBatches(planned, settings, best) {
       if (!own.length) return null;
       const fastest = own.reduce((one, other) => comesBefore(other, one) ? other : one);
       const isChosen = best !== null && fastest.configuration === best.configuration;
-      const isHollow = fastest.run.evidence !== "measured";
-      return { x, y: fastest.finish.p50, low: fastest.finish.p10, high: fastest.finish.p90, isChosen, isHollow,
+      const isHollow = fastest.run.evidence !== "measured", isForecast = fastest.run.evidence === "forecast";
+      return { x, y: fastest.finish.p50, low: fastest.finish.p10, high: fastest.finish.p90, isChosen, isHollow, isForecast,
         workS: fastest.run.workS };
     }).filter(point => point !== null),
   }));
@@ -176,7 +180,7 @@ function drawInterruptions(settings, best) {
   if (figure.hidden) return;
   const rows = model.overInterruptions(best.run, settings);
   const curve = (which, name, style) => ({
-    name, className: which, style, isBand: true,
+    name, className: which, style, isBand: true, isForecast: best.run.evidence === "forecast",
     points: rows.map((row, x) => ({ x, y: row[which].p50, low: row[which].p10, high: row[which].p90, isChosen: which === "with" && x === settings.interruptions })),
   });
   drawChart(figure, {
@@ -226,7 +230,7 @@ function update() {
     need_bytes: best.needBytes, verdict: best.verdict, evidence: best.run.evidence,
   });
   document.getElementById("planner-now").hidden = best === null;
-  if (best !== null) drawParts(partsOf(best, settings), settings);
+  if (best !== null) drawParts(partsOf(best, settings), settings, best.run.evidence === "forecast");
   drawBatches(every, settings, best);
   drawInterruptions(settings, best);
   document.getElementById("planner-command").textContent = commandOf(state, settings);
