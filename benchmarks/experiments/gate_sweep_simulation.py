@@ -20,9 +20,9 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from vnbench.analysis.comparison.compare import Outcome, compare
+from vnbench.analysis.comparison.compare import Comparison, Outcome, compare
 from vnbench.analysis.comparison.rows import Tolerances
-from vnbench.analysis.comparison.sequential import MIN_BLOCKS, PairedTimes, looks_slower, time_rows
+from vnbench.analysis.comparison.sequential import MIN_BLOCKS, PairedTimes, time_rows
 from vnbench.analysis.comparison.sides import Configuration, Side, figure_of_sweeps
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import load_all
@@ -167,17 +167,14 @@ def in_turn(noise: Noise, spec: TrialSpec, *, slowdown: float = 0.0, num_runs: i
             pairs = [
                 PairedTimes(
                     identity=str(row),
+                    candidate_spec_id=str(row),
                     spec=spec,
                     baseline_s=tuple(times_BR2[:num_blocks, row, 0].tolist()),
                     candidate_s=tuple(times_BR2[:num_blocks, row, 1].tolist()),
                 )
                 for row in range(NUM_ROWS)
             ]
-            rows = time_rows(pairs, tolerance=tolerance)
-            if any(row.verdict == "worse" for row in rows):
-                outcome = "regression"
-            elif rows[0].verdict in ("same", "better") and not looks_slower(pairs, tolerance=tolerance):
-                outcome = "pass"
+            outcome = Comparison(rows=time_rows(pairs, tolerance=tolerance), is_in_turn=True).outcome
             if outcome != "undecided":
                 break
         counts[outcome] += 1
