@@ -11,7 +11,7 @@ from vnbench.analysis.comparison.compare import Comparison, compare
 from vnbench.analysis.comparison.sides import Configuration, Side, figure_of, side_of
 from vnbench.output.gate.ci import github_annotations, gitlab_code_quality, junit_xml
 from vnbench.output.gate.markdown import gate_markdown
-from vnbench.output.gate.table import gate_table
+from vnbench.output.gate.table import MAX_SAME_ROWS, gate_table
 from vnbench.output.gate.words import names_of
 
 HOSTILE = "bench <script>alert(1)</script> | `x` [link](http://a) @all\n\x00::error::x"
@@ -63,6 +63,15 @@ def test_rows_that_are_the_same_are_left_out_of_a_long_table() -> None:
     assert "b7" in text
     assert "b8" not in text
     assert "because nothing changed: 39 rows." in text
+
+
+def test_a_long_table_in_which_nothing_changed_has_no_header_without_rows() -> None:
+    side = side_of(
+        [factory.measured_memory_record(factory.training_spec(batch_size=size)) for size in range(1, MAX_SAME_ROWS + 2)]
+    )
+    text = text_of(compare(side, side))
+    assert "because nothing changed" in text
+    assert "verdict" not in text.splitlines()[0]
 
 
 def test_configurations_are_named_by_the_levers_in_which_those_of_their_kind_differ() -> None:

@@ -46,8 +46,8 @@ def gate_table(comparison: Comparison, *, about: tuple[str, str]) -> RenderableT
     last = Text("\n".join([*advice(comparison), headline(comparison)]))
     if not comparison.rows:
         return last
-    table = FittedTable(view=gate_view(shown, names))
-    return Group(table, Text(), paragraphs([*lines, how_it_decides(comparison)]), Text(), last)
+    table: list[RenderableType] = [FittedTable(view=gate_view(shown, names)), Text()] if shown else []
+    return Group(*table, paragraphs([*lines, how_it_decides(comparison)]), Text(), last)
 
 
 def gate_view(rows: Sequence[Row], names: Mapping[str, str]) -> View[Row]:
