@@ -6,6 +6,7 @@ order and of the record.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from vnbench.commands.gate.worker import Home
 from vnbench.errors import InputError
 from vnbench.processes.locks import gpu_lock
+from vnbench.records.machine_keys import Environment
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import probe_environment, run_trial
 
@@ -29,10 +31,18 @@ def run_ordered_trial(order: str) -> str:
         if not 0 < timeout_s < math.inf:
             raise ValueError(f"timeout_s {timeout_s}")
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError("trial", allowed=f"this is no order ({error!r})", remedy="use vnbench gate --rerun") from error
-    environment = probe_environment(task.spec.device)
+        raise InputError(
+            "trial", allowed=f"this is no order ({error!r})", remedy="use vnbench gate --against"
+        ) from error
+    environment = _environment(task.spec.device)
     with gpu_lock(environment["device_uuid"]):
         return run_trial(task, environment=environment, timeout_s=timeout_s).to_json()
+
+
+@functools.cache
+def _environment(device: str) -> Environment:
+    """Return what this process runs on, which it asks once: a side runs hundreds of trials in one process."""
+    return probe_environment(device)
 
 
 def find_checkout(directory: Path, *, where: str) -> Home:
