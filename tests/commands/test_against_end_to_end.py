@@ -45,7 +45,10 @@ class Gate:
     def __init__(self, folder: Path, cache: Path) -> None:
         self.folder = folder
         self.mark = uuid.uuid4().hex
+        self.temporary = cache.parent / "t"
+        self.temporary.mkdir()
         self.environment = os.environ | {
+            "TMPDIR": str(self.temporary),
             "VNBENCH_TEST_MARK": self.mark,
             "XDG_CACHE_HOME": str(cache),
             "COLUMNS": "200",
@@ -82,6 +85,10 @@ class Gate:
             if is_ours and is_there:
                 found.append(int(entry.name))
         return found
+
+    def has_ended(self) -> bool:
+        """Return whether nothing is left of the command: no process, and no folder of a trial."""
+        return not self.processes() and not list(self.temporary.glob("vnbench-*"))
 
     def num_records(self, out: str) -> int:
         files = [self.folder / out / f"{side}.jsonl" for side in ("baseline", "candidate")]
@@ -131,7 +138,7 @@ def test_a_network_that_became_heavy_is_a_regression_against_the_commit_before(g
     assert specs[0].model_id != specs[1].model_id
     assert [row["spec_id"], row["candidate_spec_id"]] == [spec.spec_id for spec in specs]
     assert "its text changed" in report["remarks"][0]
-    wait_for(lambda: not gate.processes())
+    wait_for(gate.has_ended)
 
 
 def test_the_same_network_is_no_regression_in_what_no_clock_decides(gate: Gate) -> None:
@@ -172,7 +179,7 @@ def test_ctrl_c_ends_it_and_the_same_command_goes_on(gate: Gate) -> None:
     assert out == ""
     assert "the same command goes on" in err
     assert "Traceback" not in err
-    wait_for(lambda: not gate.processes())
+    wait_for(gate.has_ended)
     before = gate.num_records("r")
     done = gate.run(*command)
     assert done.returncode == 1, done.stderr
@@ -186,4 +193,4 @@ def test_nothing_runs_on_when_it_is_killed(gate: Gate) -> None:
     wait_for(lambda: len(gate.processes()) > 3)
     process.kill()
     process.communicate(timeout=HANG_GUARD_S)
-    wait_for(lambda: not gate.processes())
+    wait_for(gate.has_ended)

@@ -11,7 +11,7 @@ import select
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +25,11 @@ from vnbench.records.task import TrialTask
 START_UP_S = 300.0
 """Time that a side is given beyond its trial: imports from a cold disk, and looking at the machine."""
 
+ENDING_S = 15.0
+"""Time that a side is given to end its trial."""
+
 DRIVER = """\
-import contextlib, io, json, os, queue, sys, threading
+import contextlib, io, json, os, queue, signal, sys, threading, time
 
 try:
     from vnbench.cli.app import run
@@ -37,19 +40,25 @@ except ModuleNotFoundError as error:
 
 orders, out = queue.SimpleQueue(), os.fdopen(os.dup(1), "w", encoding="utf-8")
 os.dup2(2, 1)
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 def listen():
     for line in sys.__stdin__:
         orders.put(line)
+    orders.put("")
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+    time.sleep(10)
     os._exit(1)
 
 threading.Thread(target=listen, daemon=True).start()
-while True:
-    order = json.loads(orders.get())
-    sys.stdin = io.StringIO(order["stdin"])
-    with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.redirect_stderr(io.StringIO()) as said:
-        code = run(order["arguments"])
-    print(json.dumps({"code": code, "out": told.getvalue(), "err": said.getvalue()}), file=out, flush=True)
+with contextlib.suppress(KeyboardInterrupt, OSError):
+    while line := orders.get():
+        order = json.loads(line)
+        sys.stdin = io.StringIO(order["stdin"])
+        with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.redirect_stderr(io.StringIO()) as said:
+            code = run(order["arguments"])
+        print(json.dumps({"code": code, "out": told.getvalue(), "err": said.getvalue()}), file=out, flush=True)
+os._exit(0)
 """
 """Runs commands of whatever vnbench it finds: a line of JSON in, a line of JSON out."""
 
@@ -87,11 +96,20 @@ class Worker:
         self._open.close()
 
     def end(self) -> None:
-        """End the process, and with it the trial that runs."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+        """End the process, and with it the trial that runs, whose temporary files it removes."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        with suppress(OSError):
+            process.stdin.close()
+        try:
+            process.wait(timeout=ENDING_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
     def environment(self, device: str) -> Environment:
         """Return the environment that its records will have.
