@@ -10,6 +10,7 @@ import pytest
 import record_factory as factory
 from report_page import without_figures
 
+from vnbench.analysis.findings import Findings
 from vnbench.cli.app import run
 from vnbench.records.record import TrialRecord
 
@@ -114,3 +115,17 @@ def test_the_figures_of_several_cards_are_their_brackets_and_of_one_its_plan_too
     text = (tmp_path / "one" / "wall_clock.svg").read_text(encoding="utf-8")
     assert "planned from forecasts" in text
     assert "planned from measured trials" not in text
+
+
+def test_runs_of_a_team_that_were_forecast_are_hatched_and_need_no_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, out = tmp_path / "runs.toml", tmp_path / "figures"
+    runs.write_text('cards = 2\n[[run]]\nname = "one"\nexamples = 500\nepochs = 5\n', encoding="utf-8")
+    monkeypatch.setattr(
+        "vnbench.commands.plan.team.forecasts_for", lambda flags, card: Findings(forecasts(card.upper()))
+    )
+    assert run(["plan", "--card", "h200", "--runs", str(runs), "--out", str(out), "--json"]) == 0
+    (planned,) = json.loads(capsys.readouterr().out)["runs"]
+    assert planned["recommended"]["evidence"] == "forecast"
+    assert "Hatched: forecast, not measured" in " ".join((out / "schedule.svg").read_text(encoding="utf-8").split())

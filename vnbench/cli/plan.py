@@ -45,10 +45,8 @@ def plan(
     texts = texts_of(RUN_OPTIONS, given)
     if runs is not None:
         from vnbench.commands.plan.team import run_team_command
-        from vnbench.records.shipped import shipped_results
 
-        sources = list(results) or list(shipped_results())
-        team = run_team_command(sources, texts, runs=runs, out=out, corpus_id=corpus_id, as_json=as_json)
+        team = run_team_command(results, texts, runs=runs, out=out, corpus_id=corpus_id, as_json=as_json)
         if as_json:
             print_json(team)
         return 0

@@ -11,6 +11,7 @@ from vnbench.analysis.findings import Findings
 from vnbench.analysis.planning.schedule import Schedule, make_schedule
 from vnbench.commands.plan.answer import PlanReport
 from vnbench.commands.plan.asked import plan_values
+from vnbench.commands.plan.on_card import forecasts_for
 from vnbench.commands.plan.plan import plan_records
 from vnbench.errors import InputError
 from vnbench.output.console import say, stderr_console, stdout_console
@@ -19,6 +20,7 @@ from vnbench.output.plots.style import save, styled
 from vnbench.output.tables.team import team_table
 from vnbench.output.words.capacity_plan import named
 from vnbench.records.one_corpus import load_one_corpus
+from vnbench.records.shipped import shipped_results
 from vnbench.request.options import RUN_OPTIONS
 from vnbench.texts import decoded
 from vnbench.units import parse_duration, parse_int
@@ -40,6 +42,7 @@ def run_team_command(
     """Plan all runs of a file, place them on its cards, tell of it, and return it as JSON values.
 
     Each run has the options of ``vnbench plan``; those of the command line hold for all that do not say otherwise.
+    Without ``results`` they are planned from the records that ship, or from forecasts of a card.
 
     Raises:
         InputError: the file or an option cannot be used.
@@ -50,13 +53,11 @@ def run_team_command(
     if num_cards > MAX_CARDS:
         raise InputError(f"{runs}: cards", num_cards, allowed=f"at most {MAX_CARDS}", remedy="write fewer")
     window_s = None if "window" not in document else parse_duration(str(document["window"]), where=f"{runs}: window")
-    loaded = load_one_corpus(results, corpus_id=corpus_id)
-    console = stderr_console()
-    for note in loaded.notes:
-        say(console, note)
-    found = Findings(loaded.records)
+    found, sources = _found(results, flags, corpus_id=corpus_id)
+    if not sources:
+        flags = {name: text for name, text in flags.items() if name != "model"}  # it says what was forecast
     reports = {
-        name: _planned(found, flags, settings, name=name, runs=runs, sources=tuple(results))
+        name: _planned(found, flags, settings, name=name, runs=runs, sources=sources)
         for name, settings in _named_runs(document, runs).items()
     }
     schedule = make_schedule(
@@ -67,7 +68,14 @@ def run_team_command(
         out.mkdir(parents=True, exist_ok=True)
         origin = next(iter(reports.values())).origin
         with styled():
-            figure = schedule_figure(schedule, num_cards=num_cards, window_s=window_s, origin=origin, rule=RULE)
+            figure = schedule_figure(
+                schedule,
+                num_cards=num_cards,
+                window_s=window_s,
+                origin=origin,
+                rule=RULE,
+                forecast={name for name, report in reports.items() if report.recommended.evidence == "forecast"},
+            )
             plots = save(figure, out, name="schedule")
     if not as_json:
         stdout = stdout_console()
@@ -77,6 +85,20 @@ def run_team_command(
         for path in plots:
             say(stdout, str(path))
     return _as_json(schedule, reports, num_cards=num_cards, window_s=window_s, plots=plots)
+
+
+def _found(
+    results: Sequence[Path], flags: Mapping[str, str | None], *, corpus_id: str | None
+) -> tuple[Findings, tuple[Path, ...]]:
+    """Return what runs are planned from, and its files: forecasts of a card if no file is named, or records."""
+    card = flags.get("card")
+    if card is not None and not results:
+        return forecasts_for(flags, card), ()
+    sources = tuple(results) or shipped_results()
+    loaded = load_one_corpus(sources, corpus_id=corpus_id)
+    for note in loaded.notes:
+        say(stderr_console(), note)
+    return Findings(loaded.records), sources
 
 
 def _read(path: Path) -> dict[str, Any]:

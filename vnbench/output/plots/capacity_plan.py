@@ -15,7 +15,7 @@ from vnbench.analysis.planning.spread import Finish, Interruptions, finish_of
 from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB
 from vnbench.output.plots.looks import BLUE, VERMILLION, looks_of
 from vnbench.output.plots.series import POINT_GAP, draw_bands, moved
-from vnbench.output.plots.style import HATCH, hatched, legend_below, new_figure, number_axis
+from vnbench.output.plots.style import HATCH, HATCHED, hatched, legend_below, new_figure, number_axis
 from vnbench.output.words.numbers import time_unit
 from vnbench.output.words.provenance import Provenance
 from vnbench.records.spec.words import Precision
@@ -25,8 +25,6 @@ MAX_INTERRUPTIONS = 6
 
 MAX_WINDOW = 1.5
 """A window of more than so many times the longest run is not drawn: it would press the curves to the ground."""
-
-HATCHED = "Hatched: forecast, not measured"
 
 BOX_WIDTH = 0.09
 """Width of a hatched box over a batch size, as a share of it: narrower than the gap to the next point."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from matplotlib.figure import Figure
 
 from vnbench.analysis.planning.schedule import Schedule
 from vnbench.output.plots.looks import CYCLE
-from vnbench.output.plots.style import legend_below, new_columns
+from vnbench.output.plots.style import HATCH, HATCHED, legend_below, new_columns
 from vnbench.output.words.numbers import time_unit
 from vnbench.output.words.provenance import Provenance
 from vnbench.units import count, format_duration
@@ -23,9 +23,15 @@ MAX_NAME_CHARACTERS = 40
 
 
 def schedule_figure(
-    schedule: Schedule, *, num_cards: int, window_s: float | None, origin: Provenance, rule: str
+    schedule: Schedule,
+    *,
+    num_cards: int,
+    window_s: float | None,
+    origin: Provenance,
+    rule: str,
+    forecast: Collection[str] = (),
 ) -> Figure:
-    """Return the bars of a schedule; it has at least one run."""
+    """Return the bars of a schedule; it has at least one run. Those of the names in ``forecast`` are hatched."""
     ends: Sequence[float] = [one.late_end_s for one in schedule.placed] + ([window_s] if window_s else [])
     unit, unit_s = time_unit(max(ends))
     left_out = f"Left out: {plain(', '.join(schedule.left_out))}." if schedule.left_out else ""
@@ -35,7 +41,8 @@ def schedule_figure(
     shown = schedule.placed[:MAX_ROWS]
     figure, (axes,) = new_columns(
         title=f"{count(len(schedule.placed), 'run')} on {count(num_cards, 'card')}",
-        caption="Bars: likely start to likely end. Whiskers: nine runs of ten have ended by then.",
+        caption="Bars: likely start to likely end. Whiskers: nine runs of ten have ended by then."
+        f"{f' {HATCHED}.' if forecast else ''}",
         remarks=[rule, left_out],
         origin=origin,
         trials="planned, not measured",
@@ -45,7 +52,8 @@ def schedule_figure(
     for row, one in enumerate(shown):
         start, end, late = (seconds / unit_s for seconds in (one.start_s, one.end_s, one.late_end_s))
         colour = CYCLE[one.card % len(CYCLE)].colour  # the number of the card stands beside the run as well
-        axes.barh(row, end - start, left=start, height=0.6, color=colour, edgecolor="white")
+        hatch = HATCH if one.name in forecast else ""
+        axes.barh(row, end - start, left=start, height=0.6, color=colour, edgecolor="white", hatch=hatch)
         axes.plot([end, late], [row, row], color="#222222", linewidth=1.4, marker="|", markersize=9)
     rows = len(shown)
     if window_s is not None:

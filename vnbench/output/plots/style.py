@@ -39,6 +39,9 @@ FORMATS = ("png", "svg")
 HATCH = "////"
 """Marks what was forecast and not measured, wherever it is drawn and no other hatch tells cards apart."""
 
+HATCHED = "Hatched: forecast, not measured"
+"""Says so in a caption."""
+
 Scale = Literal["log2", "linear"]
 """Spacing of an x axis."""
 
