@@ -126,6 +126,21 @@ def test_the_page_agrees_with_the_command_on_forecasts_and_hatches_them(page: Pa
     assert "--card h200" in (page.locator("#planner-command").text_content() or "")
 
 
+def test_a_setting_of_the_allocator_is_held_by_the_command_shown(
+    page: Page, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "max_split_size_mb:128,roundup_power2_divisions:[1:2,>:4]"
+    records = [factory.forecast_record(factory.forecast_spec(allocator=one)) for one in ("native", text)]
+    open_at(page, page_of(records, tmp_path), {"allocator": text})
+    planned = answer(page)
+    assert planned is not None
+    assert planned["levers"]["allocator"] == text
+    command = shlex.split(page.locator("#planner-command").text_content() or "")
+    capsys.readouterr()
+    assert run([*command[1:], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recommended"]["spec"]["allocator"] == text
+
+
 def agree(page: Page, found: Findings, *, num_settings: int) -> None:
     """Hold an open page to what ``vnbench plan`` says of the same records, at so many random settings."""
     tables = json.loads(page.locator("#planner-tables").text_content() or "")

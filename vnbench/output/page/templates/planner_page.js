@@ -196,7 +196,9 @@ function commandOf(state, settings) {
   if (state["batch-size"] !== "any") option("batch-size", state["batch-size"]);
   if (state["num-workers"] !== "any") option("num-workers", state["num-workers"]);
   const held = selects.filter(select => state[select.name] !== "any").map(select => `${select.name}=${state[select.name]}`);
-  if (held.length) option("hold", held.join(","));
+  // A text of PYTORCH_ALLOC_CONF may hold what a shell reads as its own.
+  const quoted = text => /^[\w.,:=-]*$/.test(text) ? text : `'${text}'`;
+  if (held.length) option("hold", quoted(held.join(",")));
   if (settings.memory) option("memory", tables.memory[settings.memory][0].replace(" ", ""));
   if (!Number.isNaN(settings.windowS)) option("window", `${Number(settings.windowS.toPrecision(6))}s`);
   if (settings.interruptions) option("interruptions", `${settings.interruptions}`);
