@@ -295,6 +295,11 @@ def format_byte_range(low: float, high: float) -> str:
     return f"{_three_digits(low / factor) if factor > 1 else f'{low:.0f}'} to {number} {unit}"
 
 
+def memory_unit(most_bytes: float) -> str:
+    """Return the unit for sizes up to ``most_bytes``, a key of BYTES_PER_UNIT: GiB, or MiB below one."""
+    return "GiB" if most_bytes >= BYTES_PER_UNIT["GiB"] else "MiB"
+
+
 def gib(num_bytes: float) -> float:
     """Return bytes as GiB."""
     return num_bytes / BYTES_PER_UNIT["GiB"]

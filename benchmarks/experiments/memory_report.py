@@ -26,7 +26,7 @@ from vnbench.analysis.trials.compute import summarize_compute
 from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB, NEAR_LIMIT, USABLE, fit_memory_law, fits_right_ratio
 from vnbench.batching.sizes import SizeArray, SizeDistribution, draw_sizes
 from vnbench.output.plots.style import legend_below, new_figure, save, styled
-from vnbench.output.tables.certification import CERTIFICATE, explanations
+from vnbench.output.tables.certification import certificate_columns, explanations
 from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import varying
@@ -252,7 +252,7 @@ def certification(records: Sequence[TrialRecord]) -> list[str]:
         return []
     names = [name for name in varying([row.spec for row in rows]) if name not in ("batch_size", "micro_batch_size")]
     micro_batch: Column[Certificate] = Column("micro-batch", lambda row: row.spec.micro_batch_size)
-    view = View(rows, (*lever_columns(names, lambda row: row.spec), micro_batch, *CERTIFICATE))
+    view = View(rows, (*lever_columns(names, lambda row: row.spec), micro_batch, *certificate_columns(rows)))
     notes = explanations(is_cpu=rows[0].spec.device == "cpu")
     return ["## After passes of mixed widths", *notes, view.markdown()]
 

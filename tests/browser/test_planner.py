@@ -215,6 +215,7 @@ def test_the_command_shown_gives_the_answer_of_the_page(
     state = {"sampler": "random", "precision": "bf16", "interruptions": "2", "window": "1.3", "batch-size": "2"}
     open_at(page, shipped, state)
     command = shlex.split(page.locator("#planner-command").text_content() or "")
+    assert command[command.index("--window") + 1] == "78m"
     assert run([*command[1:], "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["recommended"]
     ours = answer(page)
@@ -222,6 +223,11 @@ def test_the_command_shown_gives_the_answer_of_the_page(
     assert ours["levers"] == told["spec"]
     assert ours["p50"] == pytest.approx(told["wall_clock_s"]["p50"], rel=1e-3)
     assert ours["probability"] == pytest.approx(told["probability_finish"], abs=1e-3)
+
+
+def test_a_window_of_whole_hours_is_written_in_hours(page: Page, shipped: str) -> None:
+    page.goto(shipped)
+    assert " --window 12h" in (page.locator("#planner-command").text_content() or "")
 
 
 @pytest.mark.parametrize("window", ["", "0", "-5"])

@@ -86,6 +86,7 @@ def test_bad_input_is_refused_in_one_message(tmp_path: Path, capsys: pytest.Capt
     failed = factory.record_of(factory.compute_spec(), status="oom")
     told = refusal(["fit", write(path, failed)], capsys)
     assert "there is nothing to fit" in told
+    assert "(for images of your own: --images DIR in place of --widths and --heights) with: vnbench sweep " in told
     (command,) = commands_in(told.splitlines())
     assert pasted_sweep(command).values["kind"] == ("compute",)
     assert "made to end oom" in refusal(["fit", write(path, failed)], capsys)

@@ -391,6 +391,8 @@ def test_bad_input_is_one_message(results: str, tmp_path: Path, capsys: pytest.C
 
 def test_what_cannot_be_planned_is_told(results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     failed = write(tmp_path / "f.jsonl", [factory.record_of(factory.compute_spec(), status="oom")])
+    own = "(for images of your own: --images DIR in place of --widths and --heights) with: vnbench sweep "
+    assert own in refusal([failed, *RUN], capsys, code=3)
     assert "nothing can be planned from it" in refusal([failed, *RUN], capsys, code=3)
     assert run(["plan", failed, *RUN, "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["recommended"] is None

@@ -57,6 +57,7 @@ def test_a_report_is_markdown_html_and_figures(folder: Path) -> None:
         assert "Probability" in text
         assert "NVIDIA H200" in text
         assert "How it was measured" in text
+        assert "in these commands write --images DIR in place of --widths and --heights" in text.split("Fitted")[0]
         assert "What it does not tell" in text
         assert "vnbench report" in text
     for figure in re.findall(r"!\[.*?\]\((.*?)\)", markdown):
@@ -239,6 +240,6 @@ def test_a_figure_is_added_by_a_function_and_its_entry(
     written = report([write(tmp_path / "good.jsonl", good), "--out", str(tmp_path / "good")], capsys)
     assert written["figures"] == []
     (line,) = written["left_out"]
-    assert line.startswith("how_it_ended: every trial ended well; measure with: vnbench sweep ")
+    assert line.startswith("how it ended: every trial ended well; measure with: vnbench sweep ")
     assert pasted_sweep(*commands_in([line])).values["kind"] == ("memory",)
     assert "every trial ended well" in Path(written["html"]).read_text(encoding="utf-8")

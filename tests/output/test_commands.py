@@ -69,7 +69,7 @@ def test_a_profile_takes_the_options_that_it_has() -> None:
 
 KINDS = {
     "effects": ("memory", "training"),
-    "peak_memory": ("memory",),
+    "peak memory": ("memory",),
     "compute": ("compute",),
     "fit": ("compute",),
     "supply": ("compute", "loader"),

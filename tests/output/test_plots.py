@@ -91,7 +91,7 @@ def test_a_figure_without_data_is_left_out_with_the_command_that_measures_it(tmp
     assert drawn.left_out == (
         "effects: no two trials differ in one lever alone; "
         f"measure with: {of_these} --kind memory,training --checkpointing none,stages",
-        "peak_memory: no worst-case memory trial has a peak; "
+        "peak memory: no worst-case memory trial has a peak; "
         f"measure with: {of_these} --kind memory --batch-size 1,2,4,8,16",
         "repetition: no two samplers have a plan with pairs of examples; "
         f"measure with: {of_these} --kind training --batch-size 16 --micro-batch-size 4 --sampler random,bucketed",
@@ -311,7 +311,7 @@ def test_workers_are_compared_at_equal_levers_only() -> None:
 def test_capacity_is_a_line_and_failed_families_are_crossed_out_there() -> None:
     figure = figure_of("peak_memory", factory.cuda_sweep())
     assert legend(figure)[-3:] == [
-        "capacity 139.0 GiB",
+        "capacity 139 GiB",
         "out of memory",
         "skipped: a smaller one ran out of memory",
     ]
@@ -327,6 +327,16 @@ def test_a_capacity_far_above_the_data_is_said_and_not_drawn() -> None:
     assert figure.axes[0].get_ylim()[1] < 5
     assert "Capacity: 24.0 GiB, far above." in texts(figure)
     assert legend(figure) == ["fp32"]
+
+
+@pytest.mark.parametrize(("peak_bytes", "unit"), [(300 * 2**20, "MiB"), (3 * 2**30, "GiB")])
+def test_memory_is_drawn_in_the_unit_of_its_size(peak_bytes: int, unit: str) -> None:
+    spec = factory.memory_spec(factory.training_spec())
+    record = factory.record_of(spec, memory=factory.reading_of(spec, peak_bytes=peak_bytes, capacity_bytes=2**35))
+    axes = figure_of("peak_memory", [record]).axes[0]
+    assert axes.get_ylabel() == f"peak memory ({unit})"
+    (line,) = [line for line in axes.lines if len(line.get_ydata())]
+    assert line.get_ydata()[0] == (300 if unit == "MiB" else 3)
 
 
 def test_failures_of_an_unknown_capacity_stand_above_the_data() -> None:

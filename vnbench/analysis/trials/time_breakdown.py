@@ -1,4 +1,4 @@
-"""Break the time of a training loop down by concern: whose code it is, and its seconds per example if measured.
+"""Break the time of a training loop down by concern: whose code it is, and its seconds per example.
 
 Each loader stage includes those before it, so the time of a loading concern is the difference of two stages. The phases
 of a step are measured separately.
@@ -29,29 +29,21 @@ class Concern:
     """Name of the task."""
     owner: Owner
     """Whose code it is."""
-    per_example: Estimate | None
-    """Seconds per example; None if not measured separately."""
+    per_example: Estimate
+    """Seconds per example."""
     note: str
     """A remark for people."""
-
-
-UNMEASURED: Sequence[tuple[str, Owner, str]] = (
-    ("snapshots and resuming", "framework", "planned with the cost that vnbench plan is told"),
-    ("placing the network on its device, mixed precision, checkpointing", "framework", "inside forward and backward"),
-    ("metrics, logging, stopping early", "framework", "not in a trial: it is to stay off the device's way"),
-)
-"""Concerns that no trial times separately."""
 
 
 def time_breakdown(
     loading: Sequence[LoaderSummary], computing: Sequence[ComputeSummary], *, family: str, sampler: str
 ) -> tuple[Concern, ...]:
-    """Return the concerns of a configuration: loading first, then computing, then those not measured."""
+    """Return the concerns of a configuration that were timed: loading first, then computing."""
     summary = next((one for one in computing if one.spec.family == family and one.canvases), None)
     rows = [] if summary is None else [row for row in loading if _loads(row, summary, sampler)]
     inside = next((row for row in rows if row.spec.num_workers == 0 and row.stages), None)
     beside = next((row for row in rows if row.spec.num_workers and row.stages), None)
-    return (*_loading(inside, beside), *_computing(summary), *_unmeasured())
+    return (*_loading(inside, beside), *_computing(summary))
 
 
 def _loads(row: LoaderSummary, summary: ComputeSummary, sampler: str) -> bool:
@@ -65,19 +57,19 @@ def _loading(inside: LoaderSummary | None, beside: LoaderSummary | None) -> Iter
     plan, decode, collate = (stage(inside, name) for name in ("plan", "decode", "collate"))
     account = None if inside is None else inside.batching
     padded = "" if account is None else f"; {100 * account.padding_ratio:.1f} % of what it makes is padding"
-    yield _difference("order of the examples, and their batches", "library", plan, None, "once per epoch")
-    yield _difference("reading and decoding images", "project", decode, plan, "by a library for each format")
-    yield _difference(
+    yield from _difference("order of the examples, and their batches", "library", plan, None, "once per epoch")
+    yield from _difference("reading and decoding images", "project", decode, plan, "by a library for each format")
+    yield from _difference(
         "collate: padding to the widest of a batch, and its mask", "project", collate, decode, f"kept by hand{padded}"
     )
-    yield _difference(
+    yield from _difference(
         "workers: processes beside, and handing over",
         "framework",
         stage(beside, "empty-workers"),
         None,
         "without pixels",
     )
-    yield _difference(
+    yield from _difference(
         "to the device, and into what the network takes",
         "framework",
         stage(inside, "device"),
@@ -86,11 +78,12 @@ def _loading(inside: LoaderSummary | None, beside: LoaderSummary | None) -> Iter
     )
 
 
-def _difference(name: str, owner: Owner, after: StageSummary | None, before: StageSummary | None, note: str) -> Concern:
-    if after is None:
-        return Concern(name=name, owner=owner, per_example=None, note=note)
-    taken = after.time_per_example if before is None else after.time_per_example.less(before.time_per_example)
-    return Concern(name=name, owner=owner, per_example=taken, note=note)
+def _difference(
+    name: str, owner: Owner, after: StageSummary | None, before: StageSummary | None, note: str
+) -> Iterator[Concern]:
+    if after is not None:
+        taken = after.time_per_example if before is None else after.time_per_example.less(before.time_per_example)
+        yield Concern(name=name, owner=owner, per_example=taken, note=note)
 
 
 def _computing(summary: ComputeSummary | None) -> Iterator[Concern]:
@@ -105,12 +98,9 @@ def _computing(summary: ComputeSummary | None) -> Iterator[Concern]:
             for canvas in (() if summary is None else summary.canvases)
             if phase in canvas.phases_s
         ]
-        yield Concern(
-            name=name,
-            owner="framework",
-            per_example=_mean_of_one_process(times) if times else None,
-            note=f"{note}; mean over the canvases timed",
-        )
+        if times:
+            mean = _mean_of_one_process(times)
+            yield Concern(name=name, owner="framework", per_example=mean, note=f"{note}; mean over the canvases timed")
 
 
 def _mean_of_one_process(times: Sequence[Estimate]) -> Estimate:
@@ -121,8 +111,3 @@ def _mean_of_one_process(times: Sequence[Estimate]) -> Estimate:
         se=fmean(errors) if len(errors) == len(times) else None,
         dof=min(one.dof for one in times),
     )
-
-
-def _unmeasured() -> Iterator[Concern]:
-    for name, owner, note in UNMEASURED:
-        yield Concern(name=name, owner=owner, per_example=None, note=note)

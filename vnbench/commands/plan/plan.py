@@ -28,7 +28,7 @@ from vnbench.images.folder import read_sizes_with_notes
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.tables.capacity_plan import plan_table
 from vnbench.output.words.capacity_plan import named, shipped_line
-from vnbench.output.words.commands import Options, network_of, options_of_records, sweep_command
+from vnbench.output.words.commands import OF_A_FOLDER, Options, network_of, options_of_records, sweep_command
 from vnbench.output.words.provenance import provenance
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.record import TrialRecord, of_kind
@@ -96,8 +96,8 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
     if not families:
         reasons = "; ".join(f"{family}: {reason}" for family, reason in list(left_out.items())[:2])
         raise PlanError(
-            f"{where}: nothing can be planned from it ({reasons or 'no compute or training trial'}); measure with: "
-            f"{sweep_command(options, {'kind': 'memory,compute'})}"
+            f"{where}: nothing can be planned from it ({reasons or 'no compute or training trial'}); "
+            f"measure {OF_A_FOLDER} with: {sweep_command(options, {'kind': 'memory,compute'})}"
         )
     asked = asked_of(values, found.latest, device=families[0].spec.device)
     measured = Measured.of(found.latest, families=families, loading=found.loading)
@@ -221,7 +221,8 @@ def _having(runs: Sequence[PlannedRun], wanted: Mapping[str, Any], *, option: st
 def _nothing_fits(runs: Sequence[PlannedRun], asked: Asked, *, options: Options) -> str:
     known = [one for one in runs if one.need_bytes is not None]
     if not known:
-        return f"no configuration is known to fit; measure the worst case with: {sweep_command(options, MEMORY)}"
+        command = sweep_command(options, MEMORY)
+        return f"no configuration is known to fit; measure the worst case {OF_A_FOLDER} with: {command}"
     smallest = min(known, key=lambda one: one.need_bytes or 0.0)
     given = "" if asked.memory_bytes is None else f"--memory {format_bytes(asked.memory_bytes)}: "
     return (

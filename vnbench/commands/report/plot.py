@@ -19,7 +19,7 @@ from vnbench.commands.plan.plan import plan_records
 from vnbench.errors import InputError, PlanError
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.plots.figures import Subject, draw_figures
-from vnbench.output.words.commands import OWN_IMAGES
+from vnbench.output.words.commands import with_own_images
 from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import Provenance, origin_of
 from vnbench.records.one_corpus import load_one_corpus
@@ -60,10 +60,8 @@ def run_plot_command(
     if not as_json:
         for file in files:
             say(stdout_console(), file)
-        for line in drawn.left_out:
-            say(console, f"not drawn: {line}")
-        if any("vnbench sweep" in line for line in drawn.left_out):
-            say(console, OWN_IMAGES)
+        for line in with_own_images([f"not drawn: {line}" for line in drawn.left_out]):
+            say(console, line)
     return {"plots": files, "left_out": list(drawn.left_out)}
 
 

@@ -34,6 +34,7 @@ from vnbench.output.plots.figures import Drawn, Subject, draw_figures
 from vnbench.output.tables.forecast import RunAsked, forecast_view, residual_line, residual_view
 from vnbench.output.tables.forecast import answer_lines as answer_lines_of_cards
 from vnbench.output.words.capacity_plan import answer_lines, lines_to_paste
+from vnbench.output.words.commands import with_own_images
 from vnbench.output.words.provenance import note_on_peaks, origin_of
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.record import TrialRecord
@@ -182,7 +183,7 @@ def _model(
         "planner": planner_view(plan, found.latest, command=plan_command) if plan else None,
         "levers": next((figure for figure in figures if figure["name"] == LEVERS_FIGURE), None),
         "figures": [figure for figure in figures if figure["name"] != LEVERS_FIGURE],
-        "left_out": list(drawn.left_out),
+        "left_out": with_own_images(drawn.left_out),
         "breakdown": breakdown_view(_breakdown(found, plan)) if plan else None,
         "forecast": forecast,
         "fits": fits_view(timed),

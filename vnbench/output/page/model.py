@@ -118,7 +118,7 @@ def figure_rows(drawn: Drawn) -> list[dict[str, str]]:
     """Return what a report holds of each figure; the page itself gets the smaller of its files, the SVG as a rule."""
     return [
         {
-            "name": plot.name.replace("_", " "),
+            "name": plot.words,
             "file": Verbatim(files[0].name),
             "uri": _uri(min(files, key=lambda file: file.stat().st_size)),
             "alt": plot.alt,
@@ -136,25 +136,19 @@ FAMILY_LEVERS = ("model", "task", *COMPUTING_LEVERS)
 """Levers that trials of one family share, beside the micro-batch."""
 
 
-def breakdown_view(concerns: Iterable[Concern]) -> View[Concern]:
+def breakdown_view(concerns: Sequence[Concern]) -> View[Concern]:
     """Return the concerns of the training loop; shares are of all that was timed."""
-    concerns = tuple(concerns)
-    total = sum(one.per_example.value for one in concerns if one.per_example is not None)
+    total = sum(one.per_example.value for one in concerns)
 
     def share(one: Concern) -> str | None:
-        if one.per_example is None or total <= 0:
-            return None
-        return f"{100 * one.per_example.value / total:.1f}{NO_BREAK_SPACE}%"
+        return f"{100 * one.per_example.value / total:.1f}{NO_BREAK_SPACE}%" if total > 0 else None
 
     return View(
         concerns,
         (
             Column("part of the loop", lambda one: one.name, align="left"),
             Column("provided by", lambda one: one.owner, align="left"),
-            Column(
-                "time per example",
-                lambda one: one.per_example and _milliseconds(one.per_example.value, one.per_example.half_width),
-            ),
+            Column("time per example", lambda one: _milliseconds(one.per_example.value, one.per_example.half_width)),
             Column("share", share),
             Column("notes", lambda one: one.note, align="left"),
         ),

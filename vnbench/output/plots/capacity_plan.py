@@ -19,7 +19,7 @@ from vnbench.output.plots.style import HATCH, HATCHED, hatched, legend_below, ne
 from vnbench.output.words.numbers import time_unit
 from vnbench.output.words.provenance import Provenance
 from vnbench.records.spec.words import Precision
-from vnbench.units import count, format_duration, gib
+from vnbench.units import BYTES_PER_UNIT, count, format_duration, gib, memory_unit
 
 MAX_INTERRUPTIONS = 6
 
@@ -162,6 +162,9 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
     if not known:
         return None
     unit, unit_s = time_unit(max(one.finish.p90 for one in known))
+    largest_bytes = max(one.need_bytes or 0.0 for one in known)
+    size_unit = memory_unit(largest_bytes)
+    unit_bytes = BYTES_PER_UNIT[size_unit]
     figure, axes = new_figure(
         title="Time against memory",
         caption="Along the line nothing else is both faster and smaller. Bars: p10 to p90; hollow: too large for the "
@@ -172,7 +175,7 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
     )
     front = pareto_front(known)
     axes.plot(
-        [gib(one.need_bytes or 0.0) for one in front],
+        [(one.need_bytes or 0.0) / unit_bytes for one in front],
         [one.finish.p50 / unit_s for one in front],
         color="#888888",
         linewidth=1.0,
@@ -184,7 +187,7 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
     for one in known:
         precision = one.levers["precision"]
         axes.errorbar(
-            gib(one.need_bytes or 0.0),
+            (one.need_bytes or 0.0) / unit_bytes,
             one.finish.p50 / unit_s,
             yerr=finish_bars([one.finish], unit_s=unit_s),
             color=looks[precision].colour,
@@ -197,21 +200,20 @@ def pareto_figure(runs: Sequence[PlannedRun], *, asked: Asked, origin: Provenanc
         seen.add(precision)
         if (least := one.worst_case.least_bytes) is not None and one.need_bytes is not None:
             axes.bar(
-                gib(least),
+                least / unit_bytes,
                 (one.finish.p90 - one.finish.p10) / unit_s,
                 bottom=one.finish.p10 / unit_s,
-                width=gib(one.need_bytes - least),
+                width=(one.need_bytes - least) / unit_bytes,
                 align="edge",
                 **hatched(looks[precision].colour),
             )
-    largest = max(gib(one.need_bytes or 0.0) for one in known)
     if not origin.is_cpu:
-        for size in [size for size in CARD_SIZES_GIB if size <= 1.1 * largest]:
+        for size in [size for size in CARD_SIZES_GIB if size <= 1.1 * gib(largest_bytes)]:
             axes.axvline(size, color="#BBBBBB", linestyle=":", linewidth=1.0)
             axes.text(size, axes.get_ylim()[1], f"{size}", fontsize=7.5, ha="center", va="bottom", color="#555555")
-    axes.set_xlim(0, 1.1 * largest)
+    axes.set_xlim(0, 1.1 * largest_bytes / unit_bytes)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("worst-case memory (GiB)")
+    axes.set_xlabel(f"worst-case memory ({size_unit})")
     axes.set_ylabel(f"wall clock ({unit})")
     legend_below(axes)
     return figure

@@ -67,6 +67,11 @@ class Plot(Generic[Of]):
     command: Callable[[Options], str] | None
     """Returns the command that would measure it, given the options of the sweep at hand; None where none would."""
 
+    @property
+    def words(self) -> str:
+        """Its name for people."""
+        return self.name.replace("_", " ")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drawn:
@@ -283,15 +288,15 @@ def draw_figures(subject: Subject, directory: Path, *, options: Options | None =
             if drawn_of is None:
                 continue
             if isinstance(drawn_of, str):
-                left_out.append(f"{plot.name}: {drawn_of}")
+                left_out.append(f"{plot.words}: {drawn_of}")
             elif (figure := plot.draw(drawn_of, origin)) is not None:
                 try:
                     pictures[plot] = save(figure, directory, name=plot.name)
                 except OSError as error:
                     if is_needed:
                         raise
-                    left_out.append(f"{plot.name}: {directory} cannot be written ({error.strerror})")
+                    left_out.append(f"{plot.words}: {directory} cannot be written ({error.strerror})")
             else:
                 remedy = "" if plot.command is None else f"; measure with: {plot.command(known)}"
-                left_out.append(f"{plot.name}: {plot.lack}{remedy}")
+                left_out.append(f"{plot.words}: {plot.lack}{remedy}")
     return Drawn(pictures=pictures, left_out=tuple(left_out))

@@ -15,7 +15,7 @@ from vnbench.output.plots.series import Point, Series, draw_series, series_over,
 from vnbench.output.plots.style import legend_below, new_figure, value_axis
 from vnbench.output.words.levers import centre_of
 from vnbench.output.words.provenance import Provenance
-from vnbench.units import count, gib
+from vnbench.units import BYTES_PER_UNIT, count, format_bytes, memory_unit
 
 NEAR = 3.0
 """The capacity is drawn where it is at most this many times the largest peak: further off it would flatten the data."""
@@ -37,27 +37,31 @@ _IGNORED = ("batch_size", "micro_batch_size", "sampler", "num_workers", "corpus_
 
 
 def peak_memory_figure(families: Sequence[MemorySummary], *, origin: Provenance) -> Figure | None:
-    """Return worst-case peak memory in GiB against examples per pass; None where no family has a peak."""
-    measured = [gib(family.peak_bytes) for family in families if family.peak_bytes is not None]
-    if not measured:
+    """Return worst-case peak memory against examples per pass; None where no family has a peak."""
+    peaks = [family.peak_bytes for family in families if family.peak_bytes is not None]
+    if not peaks:
         return None
+    unit = memory_unit(max(peaks))
+    unit_bytes = BYTES_PER_UNIT[unit]
+    measured = [peak / unit_bytes for peak in peaks]
     specs = [family.spec for family in families]
     centre = centre_of(specs)
     # Families without a peak are points as well, so that their marks take the colour and place of their line.
-    points = [(family.spec, _point(family)) for family in families]
+    points = [(family.spec, _point(family, unit_bytes=unit_bytes)) for family in families]
     drawn, num_left_out = series_over(points, centre=centre, ignored=_IGNORED)
     statuses = {point.status for one in drawn for point in one.points} - {"ok"}
-    capacity = max((gib(family.capacity_bytes) for family in families if family.capacity_bytes), default=None)
+    capacity_bytes = max((family.capacity_bytes for family in families if family.capacity_bytes), default=None)
     limits = [family.spec.memory_limit_bytes for family in families if family.status == "oom"]
     is_limited = bool(limits) and None not in limits
     if is_limited:
         # Those that ran out did so under a limit of their own, and not at the end of the device's memory.
-        capacity = max(gib(limit) for limit in limits if limit is not None)
+        capacity_bytes = max(limit for limit in limits if limit is not None)
+    capacity = None if capacity_bytes is None else capacity_bytes / unit_bytes
     shown_capacity = capacity if capacity is not None and (statuses or capacity <= NEAR * max(measured)) else None
     remarks = [
         unless_named(centre, ignored=_IGNORED, specs=specs),
         _what_is_counted(families, origin=origin),
-        f"Capacity: {format_gib(capacity)}, far above." if capacity and shown_capacity is None else "",
+        f"Capacity: {format_bytes(capacity_bytes)}, far above." if capacity_bytes and shown_capacity is None else "",
         "Capacity unknown: crosses stand above the largest peak." if statuses and capacity is None else "",
         f"Not drawn: {count(num_left_out, 'worst-case trial')}." if num_left_out else "",
     ]
@@ -71,7 +75,8 @@ def peak_memory_figure(families: Sequence[MemorySummary], *, origin: Provenance)
     drawn = draw_series(axes, drawn, scale="log2")
     handles = list(axes.get_legend_handles_labels()[0])
     if not origin.is_cpu:
-        _draw_cards(axes, up_to=1.1 * max([*measured, shown_capacity or 0.0]), capacity=shown_capacity)
+        up_to = 1.1 * max([*measured, shown_capacity or 0.0])
+        _draw_cards(axes, up_to=up_to, capacity=shown_capacity, per_gib=BYTES_PER_UNIT["GiB"] / unit_bytes)
     mark_height = shown_capacity or 1.15 * max(measured)
     if shown_capacity is not None:
         handles.append(
@@ -81,32 +86,37 @@ def peak_memory_figure(families: Sequence[MemorySummary], *, origin: Provenance)
                 linestyle="--",
                 linewidth=1.2,
                 zorder=1,
-                label=f"{'memory limit' if is_limited else 'capacity'} {format_gib(shown_capacity)}",
+                label=f"{'memory limit' if is_limited else 'capacity'} {format_bytes(shown_capacity * unit_bytes)}",
             )
         )
     handles += _mark_failures(axes, drawn, height=mark_height)
     # From zero: the distance to the capacity is what a reader measures.
     value_axis(axes, [0.0], [*measured, mark_height if statuses or shown_capacity else 0.0])
     axes.set_xlabel("micro-batch (largest images per pass)")
-    axes.set_ylabel("peak memory (GiB)")
+    axes.set_ylabel(f"peak memory ({unit})")
     legend_below(axes, handles=handles)
     return figure
 
 
-def _draw_cards(axes: Axes, *, up_to: float, capacity: float | None) -> None:
-    """Draw a line at the memory of each common card, but for that which is drawn as the capacity."""
+def _draw_cards(axes: Axes, *, up_to: float, capacity: float | None, per_gib: float) -> None:
+    """Draw a line at the memory of each common card, but for that which is drawn as the capacity.
+
+    ``per_gib`` is a GiB in the unit of the axis.
+    """
     sizes = [
-        size for size in CARD_SIZES_GIB if size <= up_to and (capacity is None or abs(size / capacity - 1) >= SAME_CARD)
+        size
+        for size in CARD_SIZES_GIB
+        if size * per_gib <= up_to and (capacity is None or abs(size * per_gib / capacity - 1) >= SAME_CARD)
     ]
     names: list[str] = []
     for size, larger in zip(sizes, [*sizes[1:], math.inf], strict=True):
-        axes.axhline(size, color="#999999", linestyle=":", linewidth=1.0, zorder=1)
+        axes.axhline(size * per_gib, color="#999999", linestyle=":", linewidth=1.0, zorder=1)
         names.append(f"{size}")
-        if size + LABEL_SHARE * up_to > larger:
+        if size * per_gib + LABEL_SHARE * up_to > larger * per_gib:
             continue  # Named with the next, which is too near for two lines of text.
         axes.annotate(
             f"{' and '.join(names)} GiB card{'s' if len(names) > 1 else ''}",
-            (1.0, size),
+            (1.0, size * per_gib),
             xycoords=axes.get_yaxis_transform(),
             xytext=(-2, 2),
             textcoords="offset points",
@@ -117,13 +127,8 @@ def _draw_cards(axes: Axes, *, up_to: float, capacity: float | None) -> None:
         names.clear()
 
 
-def format_gib(value: float) -> str:
-    """Return gibibytes for people."""
-    return f"{value:.1f} GiB"
-
-
-def _point(family: MemorySummary) -> Point:
-    peak = math.nan if family.peak_bytes is None else gib(family.peak_bytes)
+def _point(family: MemorySummary, *, unit_bytes: int) -> Point:
+    peak = math.nan if family.peak_bytes is None else family.peak_bytes / unit_bytes
     return Point(x=family.spec.micro_batch_size, y=peak, half_width=None, status=family.status)
 
 

@@ -18,7 +18,7 @@ from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.output.words.numbers import significant
 from vnbench.output.words.profiles import Cells, Profile
 from vnbench.output.words.provenance import Provenance
-from vnbench.units import BYTES_PER_UNIT, count, format_bytes
+from vnbench.units import BYTES_PER_UNIT, count, format_bytes, memory_unit
 
 KEPT = "kept between steps"
 """The layer of what stays from step to step."""
@@ -33,11 +33,6 @@ MIN_LABEL_SHARE = 0.075
 def stage_colours(number: int) -> list[Any]:
     """Return the colour of KEPT and those of so many stages, from the first to the last."""
     return ["#BBBBBB", *colormaps["viridis"](np.linspace(0.05, 0.95, number))]
-
-
-def unit_of(peak_bytes: int) -> str:
-    """Return the unit in which a peak is drawn."""
-    return "GiB" if peak_bytes >= BYTES_PER_UNIT["GiB"] else "MiB"
 
 
 def bytes_of(cells: Cells, stage: str) -> int:
@@ -63,7 +58,7 @@ def profile_figure(profile: Profile, *, origin: Provenance) -> Figure:
         trials="1 step, counted exactly",
     )
     made = [stage for stage in profile.stages if _layer(profile, stage).any()]
-    unit = unit_of(profile.tracked_peak_bytes)
+    unit = memory_unit(profile.tracked_peak_bytes)
     layers = [_layer(profile, stage) / BYTES_PER_UNIT[unit] for stage in (KEPT, *made)]
     peak_height = profile.tracked_peak_bytes / BYTES_PER_UNIT[unit]
     colours = stage_colours(len(made))
@@ -98,7 +93,7 @@ def stage_memory_figure(profiles: Sequence[Profile], *, origin: Provenance) -> F
     stages = [KEPT, *dict.fromkeys(stage for profile in known for stage in profile.stages)]
     colours = stage_colours(len(stages) - 1)
     longest = max(profile.tracked_peak_bytes for profile in known)
-    unit = unit_of(longest)
+    unit = memory_unit(longest)
     scale = BYTES_PER_UNIT[unit]
     for row, profile in enumerate(known):
         start = 0

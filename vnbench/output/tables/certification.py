@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -13,10 +14,10 @@ from vnbench.output.fitted_table import FittedTable, paragraphs
 from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying, worth_naming
-from vnbench.output.words.numbers import significant
+from vnbench.output.words.numbers import significant, times
 from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.records.record import TrialRecord
-from vnbench.units import count, format_bytes, format_percent, gib
+from vnbench.units import BYTES_PER_UNIT, count, format_bytes, format_percent, memory_unit
 
 SOAK_WORDS = {None: "none", "sampler-order": "in its order", "largest-first": "largest first"}
 
@@ -37,7 +38,7 @@ def certification_table(records: Sequence[TrialRecord]) -> RenderableType | None
     names = [name for name in varying(specs) if name != "batch_size"]
     names += [] if "micro_batch_size" in names or not _differ_in_batch(rows) else ["micro_batch_size"]
     # A column of which nothing is known is what this device does not tell.
-    view = View(rows, (*lever_columns(names, lambda row: row.spec), *CERTIFICATE)).told()
+    view = View(rows, (*lever_columns(names, lambda row: row.spec), *certificate_columns(rows))).told()
     traced = [TRACED] if any(spec.is_traced for spec in specs) else []
     notes = [*explanations(is_cpu=origin.is_cpu), *traced, origin.line(count(len(rows), "worst-case memory trial"))]
     return Group(Text(_heading(rows)), FittedTable(view=view, elsewhere="vnbench export"), Text(), paragraphs(notes))
@@ -103,29 +104,32 @@ def explanations(*, is_cpu: bool) -> list[str]:
     ]
 
 
-def _read(heading: str, name: str, *, gives_way: int) -> Column[Certificate]:
+def _read(heading: str, name: str, *, unit: str, gives_way: int) -> Column[Certificate]:
     def value(row: Certificate) -> float | None:
-        num_bytes = getattr(row.reading, name, None)
-        return None if num_bytes is None else gib(num_bytes)
+        return times(getattr(row.reading, name, None), 1 / BYTES_PER_UNIT[unit])
 
-    return Column(heading, value, unit="GiB", text=significant, gives_way=gives_way)
+    return Column(heading, value, unit=unit, text=significant, gives_way=gives_way)
 
 
 def _need(row: Certificate) -> float | None:
     # On the CPU it is the peak of tensors once more.
-    return None if row.need_bytes is None or row.spec.device == "cpu" else gib(row.need_bytes)
+    return None if row.spec.device == "cpu" else row.need_bytes
 
 
-CERTIFICATE: tuple[Column[Certificate], ...] = (
-    Column("passes before", lambda row: SOAK_WORDS[row.spec.soak], align="left"),
-    _read("theirs", "soak_peak_allocated_bytes", gives_way=6),
-    _read("cold", "cold_peak_allocated_bytes", gives_way=4),
-    _read("peak", "peak_allocated_bytes", gives_way=1),
-    _read("asked", "peak_requested_bytes", gives_way=5),
-    _read("reserved", "peak_reserved_bytes", gives_way=2),
-    _read("outside", "outside_allocator_bytes", gives_way=3),
-    Column("needs", _need, unit="GiB", text=significant),
-    Column("retries", lambda row: None if row.reading is None else row.reading.num_alloc_retries, gives_way=7),
-    Column("verdict", verdict, align="left", is_folded=True),
-)
-"""What is told of a certificate."""
+def certificate_columns(rows: Sequence[Certificate]) -> tuple[Column[Certificate], ...]:
+    """Return what is told of certificates, in a unit that suits the largest."""
+    peaks = [row.reading.peak_allocated_bytes or 0 for row in rows if row.reading is not None]
+    unit = memory_unit(max(peaks, default=BYTES_PER_UNIT["GiB"]))
+    read = partial(_read, unit=unit)
+    return (
+        Column("passes before", lambda row: SOAK_WORDS[row.spec.soak], align="left"),
+        read("theirs", "soak_peak_allocated_bytes", gives_way=6),
+        read("cold", "cold_peak_allocated_bytes", gives_way=4),
+        read("peak", "peak_allocated_bytes", gives_way=1),
+        read("asked", "peak_requested_bytes", gives_way=5),
+        read("reserved", "peak_reserved_bytes", gives_way=2),
+        read("outside", "outside_allocator_bytes", gives_way=3),
+        Column("needs", lambda row: times(_need(row), 1 / BYTES_PER_UNIT[unit]), unit=unit, text=significant),
+        Column("retries", lambda row: None if row.reading is None else row.reading.num_alloc_retries, gives_way=7),
+        Column("verdict", verdict, align="left", is_folded=True),
+    )

@@ -23,7 +23,7 @@ from vnbench.output.words.row_notes import row_notes, shared_codes, status_cell,
 from vnbench.records.readings import StopRule
 from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.spec.trial_spec import ComputeSpec, TrainingSpec
-from vnbench.units import BYTES_PER_UNIT, count, format_bytes, gib, mpx
+from vnbench.units import BYTES_PER_UNIT, count, format_bytes, memory_unit, mpx
 
 STOP_WORDS: Mapping[StopRule, str] = {
     "noise-target": "noise",
@@ -95,11 +95,13 @@ def _blocks(timed: Sequence[ComputeSummary], rows: Sequence[ComputeSummary]) -> 
         titles[start] = f"{subject(row, rows)}{processes}: {status_cell(row, shared=shared)}"
         start += len(row.canvases)
     # A column of which nothing is known is what this device does not tell.
-    view = View(canvases, _columns(is_in_ms=is_in_ms, is_in_tflop=fastest >= 1e12)).told()
+    unit_of_peak = memory_unit(max((_peak(canvas) or 0 for canvas in canvases), default=0))
+    columns = _columns(is_in_ms=is_in_ms, is_in_tflop=fastest >= 1e12, unit_of_peak=unit_of_peak)
+    view = View(canvases, columns).told()
     return FittedTable(view=view, titles=titles, elsewhere="vnbench export --what canvases")
 
 
-def _columns(*, is_in_ms: bool, is_in_tflop: bool) -> tuple[Column[CanvasSummary], ...]:
+def _columns(*, is_in_ms: bool, is_in_tflop: bool, unit_of_peak: str) -> tuple[Column[CanvasSummary], ...]:
     unit, per_second = ("ms", 1e3) if is_in_ms else ("s", 1.0)
     flop_unit, per_flop = ("TFLOP", 1 / 1e12) if is_in_tflop else ("GFLOP", 1 / 1e9)
 
@@ -141,7 +143,13 @@ def _columns(*, is_in_ms: bool, is_in_tflop: bool) -> tuple[Column[CanvasSummary
         Column(
             "over\nmean", lambda canvas: canvas.first_seen_ratio, text=lambda ratio: f"x {roughly(ratio)}", gives_way=9
         ),
-        Column("peak", _peak, unit="GiB", text=significant, gives_way=1),
+        Column(
+            "peak",
+            lambda canvas: times(_peak(canvas), 1 / BYTES_PER_UNIT[unit_of_peak]),
+            unit=unit_of_peak,
+            text=significant,
+            gives_way=1,
+        ),
         Column(
             "host",
             lambda canvas: times(canvas.host_growth_bytes, 1 / BYTES_PER_UNIT["MiB"]),
@@ -155,9 +163,8 @@ def _columns(*, is_in_ms: bool, is_in_tflop: bool) -> tuple[Column[CanvasSummary
     )
 
 
-def _peak(canvas: CanvasSummary) -> float | None:
-    peak = canvas.peak_allocated_bytes if canvas.peak_reserved_bytes is None else canvas.peak_reserved_bytes
-    return None if peak is None else gib(peak)
+def _peak(canvas: CanvasSummary) -> int | None:
+    return canvas.peak_allocated_bytes if canvas.peak_reserved_bytes is None else canvas.peak_reserved_bytes
 
 
 def _memory_line(row: ComputeSummary, rows: Sequence[ComputeSummary]) -> str | None:

@@ -16,7 +16,7 @@ from vnbench.output.view import Column, View
 from vnbench.output.words.levers import describe, varying, worth_naming
 from vnbench.output.words.numbers import fixed, roughly, significant, times
 from vnbench.output.words.provenance import CPU_LABEL
-from vnbench.units import BYTES_PER_UNIT, count, format_bytes, format_percent
+from vnbench.units import BYTES_PER_UNIT, count, format_bytes, format_percent, memory_unit
 
 NOT_OF_MEMORY = ("batch_size", "micro_batch_size", "sampler", "shapes", "num_workers", "corpus_id")
 """Levers that a memory trial does not have, or that the search varies."""
@@ -31,7 +31,7 @@ def max_batch_table(rows: Sequence[MaxBatchSummary]) -> RenderableType:
     is_cuda = any(spec.device == "cuda" for spec in specs)
     cards = [_on_card(size) for size in CARD_SIZES_GIB] if is_cuda else []
     peaks = [row.peak_bytes for row in rows if row.peak_bytes]
-    unit = "GiB" if not peaks or max(peaks) >= BYTES_PER_UNIT["GiB"] else "MiB"
+    unit = memory_unit(max(peaks, default=BYTES_PER_UNIT["GiB"]))
     columns = (*lever_columns(names, lambda row: row.spec), *_columns(unit), *cards, NEXT_SIZE)
     view = View(rows, columns).told()
     heading = Text(f"{_answer(rows, names)}\n\n{_heading(rows)}")

@@ -22,7 +22,7 @@ from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.output.words.row_notes import row_notes, shared_codes, short, status_cell, subject
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.units import BYTES_PER_UNIT, count, format_bytes, mpx
+from vnbench.units import BYTES_PER_UNIT, count, format_bytes, memory_unit, mpx
 
 CENTRE = "centre"
 """Stands where a row would be compared with itself."""
@@ -83,7 +83,7 @@ def _columns(rows: Sequence[TrialSummary], sides: SideBySide) -> list[Column[Tri
     # Milliseconds as long as the longest step needs no more than four digits.
     unit, per_second = ("ms", 1e3) if longest_s < 10 else ("s", 1.0)
     largest = max((row.worst_case_peak_bytes or 0 for row in rows), default=0)
-    memory_unit = "GiB" if largest >= BYTES_PER_UNIT["GiB"] else "MiB"
+    unit_of_peak = memory_unit(largest)
     shared = shared_codes(rows)
 
     def speed(row: TrialSummary) -> str:
@@ -104,7 +104,7 @@ def _columns(rows: Sequence[TrialSummary], sides: SideBySide) -> list[Column[Tri
         Column(
             "wait", lambda row: times(row.data_wait_ratio, 100), unit="%", text=partial(fixed, decimals=0), gives_way=5
         ),
-        Column("peak", lambda row: _peak(row, unit=memory_unit), unit=memory_unit, gives_way=2),
+        Column("peak", lambda row: _peak(row, unit=unit_of_peak), unit=unit_of_peak, gives_way=2),
         Column("status", lambda row: status_cell(row, shared=shared), align="left"),
     ]
     needed = {

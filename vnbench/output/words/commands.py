@@ -24,6 +24,9 @@ USUAL_WIDTHS = "3200:12800"
 OWN_IMAGES = "in these commands write --images DIR in place of --widths and --heights if your own images were measured"
 """Follows commands that were made of records: these tell the sizes of images, and not their folder."""
 
+OF_A_FOLDER = "(for images of your own: --images DIR in place of --widths and --heights)"
+"""The same before one such command."""
+
 NOT_OF_ANOTHER_SWEEP = frozenset(
     {"kind", "design", "center", "soak", "retry", "reference-runs", "find-max-batch", "no-plots"}
 )
@@ -31,6 +34,11 @@ NOT_OF_ANOTHER_SWEEP = frozenset(
 
 OF_A_PROFILE = ("widths", "heights", "task", "classes", "model", "precision", "device")
 """Options of a sweep that ``vnbench profile`` has too, under one value of a precision."""
+
+
+def with_own_images(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return lines that suggest sweeps made of records, followed by what to write for images of one's own."""
+    return (*lines, *((OWN_IMAGES,) if any("vnbench sweep" in line for line in lines) else ()))
 
 
 def options_of_records(records: Sequence[TrialRecord]) -> Options:

@@ -62,6 +62,13 @@ function duration(seconds) {
   return rest ? `${large.toLocaleString("en")} ${first} ${rest} ${second}` : `${large.toLocaleString("en")} ${first}`;
 }
 
+/** A duration as a command line takes it, in the largest unit that leaves it whole: 12h, 90m. */
+function written(seconds) {
+  const whole = Number(seconds.toPrecision(6));
+  const [unit, size] = [["h", 3600], ["m", 60]].find(([, size]) => whole % size === 0) ?? ["s", 1];
+  return `${whole / size}${unit}`;
+}
+
 function timeUnit(longestS) {
   return [["h", 3600], ["min", 60], ["s", 1]].find(([, seconds]) => longestS >= 3 * seconds) ?? ["s", 1];
 }
@@ -200,16 +207,16 @@ function commandOf(state, settings) {
   const quoted = text => /^[\w.,:=-]*$/.test(text) ? text : `'${text}'`;
   if (held.length) option("hold", quoted(held.join(",")));
   if (settings.memory) option("memory", tables.memory[settings.memory][0].replace(" ", ""));
-  if (!Number.isNaN(settings.windowS)) option("window", `${Number(settings.windowS.toPrecision(6))}s`);
+  if (!Number.isNaN(settings.windowS)) option("window", written(settings.windowS));
   if (settings.interruptions) option("interruptions", `${settings.interruptions}`);
-  if (settings.snapshots !== "best") option("snapshot-interval", typeof settings.snapshots === "number" ? `${settings.snapshots}s` : settings.snapshots);
+  if (settings.snapshots !== "best") option("snapshot-interval", typeof settings.snapshots === "number" ? written(settings.snapshots) : settings.snapshots);
   return words.join(" ");
 }
 
 function nothingFits(planned, settings) {
   const known = planned.filter(one => one.needBytes !== null);
   if (!planned.length) return "Nothing that was measured is like that: set a control back to any.";
-  if (!known.length) return `No configuration is known to fit; measure the worst case with: ${tables.measure_memory}`;
+  if (!known.length) return `No configuration is known to fit; measure the worst case (for images of your own: --images DIR in place of --widths and --heights) with: ${tables.measure_memory}`;
   const smallest = known.reduce((one, other) => other.needBytes < one.needBytes ? other : one);
   return `Nothing fits into ${tables.memory[settings.memory][0]}: the smallest needs ${gibibytes(smallest.needBytes)}, with ${smallest.configuration.words}.`;
 }
