@@ -63,6 +63,9 @@ def test_a_product_with_a_missing_part_is_missing() -> None:
     assert times(2.0, None) is None
 
 
-@pytest.mark.parametrize(("seconds", "unit"), [(0.2, "s"), (179, "s"), (181, "min"), (10_799, "min"), (10_800, "h")])
+@pytest.mark.parametrize(
+    ("seconds", "unit"),
+    [(0.2, "s"), (179, "s"), (181, "min"), (10_799, "min"), (10_800, "h"), (259_199, "h"), (259_200, "d")],
+)
 def test_the_unit_of_a_time_leaves_it_at_three_or_more(seconds, unit) -> None:
     assert time_unit(seconds)[0] == unit

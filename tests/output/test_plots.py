@@ -285,13 +285,20 @@ def test_the_processes_of_a_configuration_are_one_point() -> None:
 def test_trials_that_differ_in_their_seed_are_points_of_one_line_through_their_means() -> None:
     records = [
         factory.measured_training_record(factory.training_spec(batch_size=size, seed=seed))
-        for size in (1, 2)
+        for size in (1, 2, 4)
         for seed in (0, 1)
     ]
     axes = figure_of("step_time", records).axes[0]
-    drawn = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"]
+    drawn = [line for line in axes.lines if len(line.get_xdata()) == 3 and line.get_linestyle() == "-"]
     assert len(drawn) == 1
-    assert list(drawn[0].get_xdata()) == pytest.approx([1, 2], rel=1e-2)
+    assert list(drawn[0].get_xdata()) == pytest.approx([1, 2, 4], rel=1e-2)
+
+
+def test_two_batch_sizes_are_not_joined_by_a_line() -> None:
+    for sizes, style in (((1, 2), "None"), ((1, 2, 4), "-")):
+        records = [factory.measured_training_record(factory.training_spec(batch_size=size)) for size in sizes]
+        (container,) = figure_of("step_time", records).axes[0].containers
+        assert container.lines[0].get_linestyle() == style
 
 
 def test_a_switch_that_all_trials_have_stands_in_the_footer() -> None:

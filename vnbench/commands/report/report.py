@@ -189,6 +189,7 @@ def _model(
         "fits": fits_view(timed),
         "rough": rough_line(timed),
         "columns": COLUMNS,
+        "started": COLUMNS.index("started (UTC)"),
         "rows": trial_rows(records),
         "environment": environment_rows(found.records),
         **how_and_limits(origin, has_plan=plan is not None, is_compared=is_compared, has_forecasts=bool(forecast)),

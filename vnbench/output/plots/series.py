@@ -39,6 +39,10 @@ BAND_WIDTH, BAND_GREY = 0.84, "#F1F1F1"
 """The band of a tick, as wide a share: what stands in it belongs to the tick, wherever in it."""
 
 
+MIN_LINE_X = 3
+"""Fewest different x that a line joins: through two it always fits, and shows a trend that nothing confirms."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
     """One measured trial."""
@@ -79,7 +83,7 @@ class Series:
         return len({point.x for point in self.points})
 
     def style(self) -> dict[str, Any]:
-        """Return the keywords of its line and markers; what stands at one x alone has no line."""
+        """Return the keywords of its line and markers; without a third x there is no line (MIN_LINE_X)."""
         variant = VARIANTS[self.variant]
         is_hollow = variant.fill == "none"
         return {
@@ -89,7 +93,7 @@ class Series:
             "fillstyle": "full" if is_hollow else variant.fill,
             "markerfacecolor": "white" if is_hollow else self.look.colour,
             "markerfacecoloralt": "white",
-            "linestyle": variant.line if self.num_x > 1 else "none",
+            "linestyle": variant.line if self.num_x >= MIN_LINE_X else "none",
         }
 
 
@@ -175,7 +179,7 @@ def draw_series(axes: Axes, series: Sequence[Series], *, scale: Scale) -> tuple[
             linewidth=1.3,
             **(style | ({"linestyle": "none"} if shares_x else {})),
         )
-        if shares_x and one.num_x > 1:
+        if shares_x and one.num_x >= MIN_LINE_X:
             means = _means(one)
             axes.plot(
                 *zip(*means, strict=True), color=style["color"], linestyle=style["linestyle"], linewidth=1.3, zorder=1.5

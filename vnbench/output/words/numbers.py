@@ -78,7 +78,7 @@ def scaled(estimate: Estimate | None, factor: float) -> Estimate | None:
 
 def time_unit(longest_s: float) -> tuple[str, float]:
     """Return the unit for times up to ``longest_s``, and its seconds: the largest that leaves it at three or more."""
-    units = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
+    units = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
     return next((unit for unit in units if longest_s >= 3 * unit[1]), units[-1])
 
 

@@ -70,7 +70,7 @@ function written(seconds) {
 }
 
 function timeUnit(longestS) {
-  return [["h", 3600], ["min", 60], ["s", 1]].find(([, seconds]) => longestS >= 3 * seconds) ?? ["s", 1];
+  return [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]].find(([, seconds]) => longestS >= 3 * seconds) ?? ["s", 1];
 }
 
 function gibibytes(bytes) {
@@ -242,7 +242,8 @@ function update() {
   if (best !== null) drawParts(partsOf(best, settings), settings, best.run.evidence === "forecast");
   drawBatches(every, settings, best);
   drawInterruptions(settings, best);
-  document.getElementById("planner-command").textContent = commandOf(state, settings);
+  const words = commandOf(state, settings).split(" ").flatMap(word => [element("span", { class: "word" }, word), " "]);
+  document.getElementById("planner-command").replaceChildren(...words.slice(0, -1));
   const changed = Object.entries(state).filter(([name, value]) => value !== DEFAULTS[name]);
   const address = changed.length ? `#${new URLSearchParams(changed)}` : location.pathname + location.search;
   history.replaceState(null, "", address);
