@@ -90,6 +90,14 @@ def test_every_command_shows_two_examples_that_its_parser_takes(name: str, capsy
                     one.declared.parse(text, one.opts[0])
 
 
+def test_no_example_breaks_between_an_option_and_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, command in app.commands.items():
+        if command.hidden:
+            continue
+        lines = help_of(capsys, name, "--help").partition("\nExamples:\n")[2].splitlines()
+        assert not [line for line in lines if re.search(r" --[a-z-]+ \\$", line)], name
+
+
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [

@@ -6,6 +6,7 @@ import functools
 import importlib.metadata
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +44,9 @@ HELP_NAMES = {"help_option_names": ["--help", "-h"]}
 
 UNBROKEN = "\N{NON-BREAKING HYPHEN}"
 """Stands for a hyphen while lines are broken."""
+
+UNBROKEN_SPACE = "\N{WORD JOINER}"
+"""Stands for a space while lines are broken; wrap breaks at no other character than white space."""
 
 
 class PanelOption(click.Option):
@@ -92,7 +96,7 @@ class Formatter(click.HelpFormatter):
 
     def write(self, string: str) -> None:
         """Write into the buffer what was wrapped."""
-        super().write(string.replace(UNBROKEN, "-"))
+        super().write(string.replace(UNBROKEN, "-").replace(UNBROKEN_SPACE, " "))
 
 
 class Context(click.Context):
@@ -163,8 +167,9 @@ class Command(click.Command):
             with formatter.section("Examples"):
                 indent = " " * formatter.current_indent
                 for example in self.examples:
-                    # A line that goes on ends as a shell wants it.
-                    lines = wrap(example, formatter.width - 2 * len(indent) - len(GOES_ON), break_on_hyphens=False)
+                    # A line that goes on ends as a shell wants it, and not between an option and its value.
+                    whole = re.sub(r"(--\S+) (?!-)", rf"\1{UNBROKEN_SPACE}", example)
+                    lines = wrap(whole, formatter.width - 2 * len(indent) - len(GOES_ON), break_on_hyphens=False)
                     formatter.write(f"{indent}{f'{GOES_ON}{indent}{indent}'.join(lines)}\n")
 
 

@@ -335,7 +335,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         name="replicates",
         parse=whole(1, 1000),
         metavar="N",
-        help="Processes that time each configuration; more narrow the intervals",
+        help="Processes that time each configuration; more of them narrow the intervals",
         default="1",
         panel=MEASURING,
     ),
