@@ -59,7 +59,7 @@ class Commands(click.Group):
 
 
 FIRST_WORDS = """\
-vnbench measures what training a segmentation network on images of very different sizes costs.
+vnbench measures the cost of training a segmentation network on images of very different sizes.
 Measure:       vnbench sweep --widths 3200:12800      (--dry-run shows what and how long, --images DIR takes yours)
 Plan a run:    vnbench plan --examples 15000 --epochs 50
 This machine:  vnbench env
@@ -82,7 +82,7 @@ COMPLETION = 'Shell completion: eval "$(_VNBENCH_COMPLETE=bash_source vnbench)" 
     help="Show the version and exit.",
 )
 def app() -> None:
-    """Measure what training a segmentation network on images of very different sizes costs."""
+    """Measure the cost of training a segmentation network on images of very different sizes."""
 
 
 def run(arguments: Sequence[str]) -> int:
