@@ -197,10 +197,10 @@ def test_a_warning_that_many_rows_share_takes_one_line_with_their_number() -> No
     others = [factory.measured_training_record(factory.training_spec(batch_size=size)) for size in (8, 16, 32)]
     text = render([*records, *others])
     lines = [line for line in text.splitlines() if line.startswith("!")]
-    assert lines == ["! 3 configurations, as batch 1: only 3 steps (few-steps)"]
+    assert lines == ["! 3 configurations, for example batch 1: only 3 steps (few-steps)"]
     assert sum("ok !" in row for row in body(text)) == 3
     two = [line for line in render([*records[:2], *others]).splitlines() if line.startswith("!")]
-    assert two == ["! 2 configurations, as batch 1: only 3 steps (few-steps)"]
+    assert two == ["! 2 configurations, for example batch 1: only 3 steps (few-steps)"]
     one = [line for line in render([records[1], *others]).splitlines() if line.startswith("!")]
     assert one == ["! batch 2: only 3 steps (few-steps)"]
 
@@ -214,7 +214,7 @@ def test_a_warning_that_most_rows_share_is_said_once_and_marks_none_of_them() ->
         factory.measured_training_record(spec, warnings=some) for spec, some in zip(specs, warnings, strict=True)
     ]
     text = render(records)
-    assert "3 of 5 configurations, as batch 1: only 3 steps (few-steps)" in text.splitlines()
+    assert "3 of 5 configurations, for example batch 1: only 3 steps (few-steps)" in text.splitlines()
     assert [line for line in text.splitlines() if line.startswith("!")] == [
         "! batch 4: waited for its loader (data-wait)"
     ]

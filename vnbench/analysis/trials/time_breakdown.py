@@ -56,11 +56,15 @@ def _loading(inside: LoaderSummary | None, beside: LoaderSummary | None) -> Iter
 
     plan, decode, collate = (stage(inside, name) for name in ("plan", "decode", "collate"))
     account = None if inside is None else inside.batching
-    padded = "" if account is None else f"; {100 * account.padding_ratio:.1f} % of what it makes is padding"
+    padded = "" if account is None else f"; {100 * account.padding_ratio:.1f} % of its output is padding"
     yield from _difference("order of the examples, and their batches", "library", plan, None, "once per epoch")
-    yield from _difference("reading and decoding images", "project", decode, plan, "by a library for each format")
+    yield from _difference("reading and decoding images", "project", decode, plan, "with a library for each format")
     yield from _difference(
-        "collate: padding to the widest of a batch, and its mask", "project", collate, decode, f"kept by hand{padded}"
+        "collate: padding to the widest of a batch, and its mask",
+        "project",
+        collate,
+        decode,
+        f"code of your own{padded}",
     )
     yield from _difference(
         "workers: processes beside, and handing over",
@@ -70,7 +74,7 @@ def _loading(inside: LoaderSummary | None, beside: LoaderSummary | None) -> Iter
         "without pixels",
     )
     yield from _difference(
-        "to the device, and into what the network takes",
+        "copying to the device, and converting for the network",
         "framework",
         stage(inside, "device"),
         collate,
@@ -88,8 +92,8 @@ def _difference(
 
 def _computing(summary: ComputeSummary | None) -> Iterator[Concern]:
     phases: Sequence[tuple[str, str, str]] = (
-        ("forward", "forward pass, and the loss", "the network is the project's"),
-        ("backward", "backward pass", "with what checkpointing computes again"),
+        ("forward", "forward pass, and the loss", "the network is yours"),
+        ("backward", "backward pass", "with what checkpointing recomputes"),
         ("optimizer", "zeroing gradients, and the update", "once per optimizer step; here after every pass"),
     )
     for phase, name, note in phases:

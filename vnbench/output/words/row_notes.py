@@ -108,9 +108,9 @@ def _warnings(rows: Sequence[Row]) -> list[str]:
         row, warnings = found[0]
         line = f"{subject(row, rows)}: {_told(code, warnings)}"
         if code in shared:
-            common.append(f"{len(found)} of {count(len(rows), 'configuration')}, as {line}")
+            common.append(f"{len(found)} of {count(len(rows), 'configuration')}, for example {line}")
         else:
-            own.append(f"! {count(len(found), 'configuration')}, as {line}")
+            own.append(f"! {count(len(found), 'configuration')}, for example {line}")
     return [*own, *common]
 
 
