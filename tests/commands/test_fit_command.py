@@ -83,6 +83,9 @@ def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_bad_input_is_refused_in_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "r.jsonl"
     assert "there is no record in it" in refusal(["fit", write(path)], capsys)
+    two = [factory.compute_spec(precision=one, canvas_sizes=((640, 6400), (480, 3200))) for one in ("fp32", "bf16")]
+    told = refusal(["fit", write(path, *map(factory.measured_compute_record, two))], capsys)
+    assert "there is nothing to fit (2 configurations: 2 sizes timed, 3 are needed; " in told
     failed = factory.record_of(factory.compute_spec(), status="oom")
     told = refusal(["fit", write(path, failed)], capsys)
     assert "there is nothing to fit" in told

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vnbench.analysis.models.composition import Composition, compose_measured
-from vnbench.analysis.models.fit import FamilyFit, fit_families
+from vnbench.analysis.models.fit import FamilyFit, fit_families, why_unfitted
 from vnbench.analysis.models.linearity import count_steps, linearity_of
 from vnbench.analysis.models.step_fit import CONFIDENCE
 from vnbench.analysis.trials.loading import summarize_loading
@@ -114,7 +114,7 @@ def fit_records(records: Sequence[TrialRecord], *, where: str) -> FitReport:
         )
     families, left_out = fit_families(records)
     if not families:
-        reasons = "; ".join(f"{family}: {reason}" for family, reason in list(left_out.items())[:2])
+        reasons = "; ".join(why_unfitted(left_out))
         raise InputError(
             where,
             allowed=f"there is nothing to fit ({reasons or 'no compute or training trial'})",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -149,6 +150,13 @@ def forecast_families(records: Iterable[TrialRecord]) -> tuple[FamilyFit, ...]:
             )
         )
     return tuple(found)
+
+
+def why_unfitted(left_out: Mapping[str, str]) -> tuple[str, ...]:
+    """Return each reason why families have no fit, with how many it holds for, the most common first."""
+    return tuple(
+        f"{count(number, 'configuration')}: {reason}" for reason, number in Counter(left_out.values()).most_common()
+    )
 
 
 def _why_not(members: Sequence[TrialRecord], num_sizes: int) -> str:

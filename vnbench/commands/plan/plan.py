@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vnbench.analysis.findings import Findings
+from vnbench.analysis.models.fit import why_unfitted
 from vnbench.analysis.planning.capacity import (
     CHEAPEST_FIRST,
     Asked,
@@ -94,7 +95,7 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
     options = options_of_records(found.latest)
     families, left_out = found.families, found.unfitted
     if not families:
-        reasons = "; ".join(f"{family}: {reason}" for family, reason in list(left_out.items())[:2])
+        reasons = "; ".join(why_unfitted(left_out))
         raise PlanError(
             f"{where}: nothing can be planned from it ({reasons or 'no compute or training trial'}); "
             f"measure {OF_A_FOLDER} with: {sweep_command(options, {'kind': 'memory,compute'})}"

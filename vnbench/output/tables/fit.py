@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from vnbench.analysis.models.composition import Composition
-from vnbench.analysis.models.fit import FamilyFit
+from vnbench.analysis.models.fit import FamilyFit, why_unfitted
 from vnbench.analysis.models.linearity import Linearity, StepCounting, count_steps, linearity_of
 from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, CONFIDENCE, StepFit
 from vnbench.output.fitted_table import FittedTable
@@ -107,8 +107,8 @@ def _notes(
         yield f"if every step cost the same: {counting_line(one, families)}"
     for composition in compositions:
         yield f"composed: {composition_line(composition)}"
-    for family_name, reason in left_out.items():
-        yield f"not fitted: {family_name}: {reason}"
+    for line in why_unfitted(left_out):
+        yield f"not fitted: {line}"
 
 
 def named(family: FamilyFit, families: Sequence[FamilyFit]) -> str:
