@@ -18,7 +18,7 @@ def table() -> str:
     ]
     console = Console(width=120)
     with console.capture() as captured:
-        console.print(forecast_table(rows, asked=RunAsked(num_examples=600, num_epochs=2), notes=()))
+        console.print(forecast_table(rows, asked=RunAsked(num_examples=600, num_epochs=2), measured=(), notes=()))
     return captured.get()
 
 
