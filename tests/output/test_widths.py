@@ -244,7 +244,7 @@ def test_the_verdict_of_a_gate_is_whole_and_stands_first(
         lines = text.partition("─\n")[2].split("No room for")[0].split("\n\n")[0].splitlines()
         return [line.split()[0] for line in lines if not line.startswith(" ")]
 
-    assert verdicts(narrow) == verdicts(wide) == ["worse", *["ambiguous"] * 9]
+    assert verdicts(narrow) == verdicts(wide) == ["ambiguous"] * 10
 
 
 def test_what_a_table_leaves_out_is_said_once_with_the_width_that_shows_it(shown: Callable[..., str]) -> None:
