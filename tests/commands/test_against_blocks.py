@@ -17,6 +17,7 @@ from vnbench.analysis.comparison.compare import Comparison
 from vnbench.analysis.comparison.rows import Tolerances
 from vnbench.commands.gate.against.measure import BlockPlan, measure_blocks
 from vnbench.output.block_progress import BlockProgress
+from vnbench.output.gate.words import advice
 from vnbench.records.readings import METRICS
 from vnbench.records.record import TrialRecord
 from vnbench.records.store import ResultsFile, load_results
@@ -144,3 +145,10 @@ def test_progress_tells_what_a_block_said_and_about_how_many_more_it_takes(tmp_p
     lines = told.splitlines()
     assert any("block 2 took 4 s: all configurations" in line for line in lines)
     assert any("more block" in line and "undecided" in line for line in lines)
+
+
+def test_a_time_cap_below_one_block_says_that_nothing_was_compared_yet(tmp_path: Path) -> None:
+    comparison, _ = gated(tmp_path, Sides(), time_cap_s=1.0)
+    assert comparison.outcome == "undecided"
+    assert comparison.rows == ()
+    assert any("before every configuration had run on both sides" in line for line in advice(comparison))

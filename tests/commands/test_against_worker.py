@@ -40,6 +40,14 @@ def test_a_side_stays_and_answers_one_command_after_another(tmp_path: Path) -> N
     assert first == second != os.getpid()
 
 
+def test_a_side_of_an_earlier_revision_whose_command_line_is_one_module_answers_too(tmp_path: Path) -> None:
+    (tmp_path / "vnbench").mkdir()
+    (tmp_path / "vnbench" / "__init__.py").touch()
+    (tmp_path / "vnbench" / "cli.py").write_text("def run(arguments):\n    print('{}')\n    return 0\n")
+    with Worker(Home(python=Path(sys.executable), source=tmp_path, folder=tmp_path)) as worker:
+        assert worker.environment("cpu") == {}
+
+
 def test_what_a_side_prints_beside_its_answer_does_not_disturb_it(tmp_path: Path) -> None:
     body = "    os.write(1, b'noise\\n' * 20_000)\n    print('noise', file=sys.stderr)\n    print('{}')\n    return 0"
     with Worker(fake_home(tmp_path, body)) as worker:
