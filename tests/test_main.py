@@ -16,7 +16,7 @@ import record_factory as factory
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "cpu-amd-epyc"
 VERDICT = 1
-GATE = ("gate", str(RESULTS / "gate_1.jsonl"), str(RESULTS / "gate_2.jsonl"))
+GATE = ("gate", str(RESULTS / "gate_1.jsonl"), str(RESULTS / "gate_2.jsonl"), "--sweep-spread", "0")
 
 pytestmark = pytest.mark.processes
 
