@@ -100,6 +100,16 @@ def test_a_card_of_ones_own_is_chosen_by_its_name(tmp_path: Path, capsys: pytest
     assert "a plan is for one card" in capsys.readouterr().err
 
 
+def test_a_plan_on_one_of_several_cards_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "f.jsonl", forecasts("H200", "L4"))
+    plan = ["export", path, "--what", "plan", "--examples", "500", "--format", "json"]
+    assert run([*plan, "--card", "l4"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["evidence"] for row in rows} == {"forecast"}
+    assert run(plan) == 2
+    assert "holds forecasts for H200, L4; write --card H200" in capsys.readouterr().err
+
+
 def test_the_figures_of_several_cards_are_their_brackets_and_of_one_its_plan_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -96,10 +96,10 @@ def view_of(
     for name in asked:
         word(tuple(RUN_OPTIONS))(name, "--what plan:")
     loaded = load_one_corpus(results, corpus_id=corpus_id)
-    provenance(loaded.records)
     found = Findings(loaded.records)
     if what == "plan":
         return plan_view(plan_records(found, run_values(asked), sources=tuple(results)).to_json()), loaded.notes
+    provenance(loaded.records)
     return TABLES[what](found.latest), loaded.notes
 
 
