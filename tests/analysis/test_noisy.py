@@ -36,6 +36,12 @@ def test_a_figure_and_its_warning_tell_the_same_interval() -> None:
     assert noisy.message.startswith("1 of 3 canvases, at worst ± 7.0 % when max-steps ended measuring")
 
 
+def test_an_interval_as_wide_as_its_figure_is_said_to_reach_zero() -> None:
+    warning = noise_warning(SPEC, [figure(1.3)], part="canvas")
+    assert warning is not None
+    assert warning.message.startswith("1 of 1 canvas, at worst an interval that reaches zero when max-steps ended")
+
+
 def test_a_figure_that_other_trials_make_sure_has_no_warning_of_noise() -> None:
     assert settled_warnings(SPEC, [RECORDED, SLOW], [figure(0.04)], part="canvas") == (SLOW,)
 

@@ -50,8 +50,9 @@ def noise_warning(spec: TrialSpec, figures: Sequence[StoppedFigure], *, part: st
     worst, stop = max(noisy, key=lambda one: one[0])
     target = format_percent(stop.noise_target) if stop.noise_target is not None else "no"
     where = f"{len(noisy)} of {count(len(figures), part)}, at worst " if part else ""
+    interval = f"± {format_percent(worst)}" if worst < 1 else "an interval that reaches zero"
     message = (
-        f"{where}± {format_percent(worst)} when {stop.rule} ended measuring ({target} target): "
+        f"{where}{interval} when {stop.rule} ended measuring ({target} target): "
         f"try {_larger_cap(spec, stop.rule)}, or a quieter machine"
     )
     return TrialWarning(code="noisy", message=message, figures={"relative_half_width": worst})
