@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shlex
 
+import click
 import pytest
 
 from vnbench.cli import arguments
@@ -44,6 +45,12 @@ def test_levers_are_said_to_take_several_values_only_where_one_does(capsys: pyte
 @pytest.mark.parametrize("command", [[], ["sweep"]])
 def test_help_has_a_short_name(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert help_of(capsys, *command, "-h") == help_of(capsys, *command, "--help")
+
+
+def test_a_command_knows_its_short_help_outside_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(click.exceptions.Exit):
+        app.commands["env"].make_context("env", ["-h"])
+    assert "Usage: env" in capsys.readouterr().out
 
 
 def test_rarely_needed_options_are_counted_on_the_first_page_and_shown_by_help_all(
