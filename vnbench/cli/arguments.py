@@ -115,7 +115,7 @@ class Command(click.Command):
 
     def __init__(self, *arguments: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
         """Take commands to copy, and what click takes."""
-        super().__init__(*arguments, context_settings=HELP_NAMES, **attributes)
+        super().__init__(*arguments, **{"context_settings": HELP_NAMES, **attributes})
         self.examples = examples
         if any(_is_rare(one) for one in self.params):
             self.params.append(
