@@ -10,10 +10,11 @@ from traces_by_hand import convolution, operator
 from vnbench.forecast.cards import Card
 from vnbench.forecast.roofline import (
     CENTRAL_FACTOR,
-    CENTRAL_GROUPED,
+    DEPTHWISE,
+    EVEN_GROUPS,
     HIGHEST_FACTOR,
-    HIGHEST_GROUPED,
     LAUNCH_S,
+    OTHER_GROUPS,
     step_times,
 )
 from vnbench.records.readings import TimeRange
@@ -58,10 +59,46 @@ def test_an_operator_takes_at_least_what_its_operations_take(dtype: str, precisi
     assert moving.low == pytest.approx(seconds)
 
 
-def test_a_convolution_in_groups_lies_further_from_its_roofline() -> None:
-    one = operator(bytes_read=10**12, convolution=convolution(groups=16))
+@pytest.mark.parametrize(
+    ("groups", "in_channels", "factors"),
+    [
+        (64, 64, DEPTHWISE),
+        (32, 128, EVEN_GROUPS),
+        (64, 256, EVEN_GROUPS),
+        (18, 288, OTHER_GROUPS),
+        (2, 64, OTHER_GROUPS),
+    ],
+)
+def test_how_far_a_convolution_in_groups_lies_from_its_roofline_depends_on_their_number(
+    groups: int, in_channels: int, factors: tuple[float, float]
+) -> None:
+    one = operator(bytes_read=10**12, convolution=convolution(groups=groups, in_channels=in_channels))
     moving, _ = times_of(one)
-    assert moving == TimeRange(1.0, pytest.approx(CENTRAL_GROUPED), pytest.approx(HIGHEST_GROUPED))
+    assert moving == TimeRange(1.0, *map(pytest.approx, factors))
+
+
+@pytest.mark.parametrize(
+    ("changes", "precision", "copied_bytes"),
+    [
+        ({}, "bf16", 2 * 3000),
+        ({"gradients": ("input", "weight")}, "bf16", 2 * 2 * 3000),
+        ({"is_channels_last": True}, "bf16", 0),
+        ({"groups": 2}, "bf16", 0),
+        ({}, "tf32", 2 * 3000),
+        ({}, "fp32", 0),
+    ],
+)
+def test_maps_that_are_not_channels_last_are_copied_for_tensor_cores(
+    changes: dict[str, object], precision: Precision, copied_bytes: int
+) -> None:
+    dtype = "bfloat16" if precision == "bf16" else "float32"
+    one = operator(dtype=dtype, bytes_read=10**9, convolution=convolution(**changes))
+    moving, _ = times_of(one, count=10**6, precision=precision)
+    central, highest = OTHER_GROUPS if "groups" in changes else (CENTRAL_FACTOR, HIGHEST_FACTOR)
+    usual_s = 10**6 * (10**9 + copied_bytes) / 10**12
+    assert moving == TimeRange(
+        1000.0, pytest.approx(central * usual_s, rel=1e-9), pytest.approx(highest * usual_s, rel=1e-9)
+    )
 
 
 def test_a_small_operator_takes_its_launch_but_for_the_lower_end() -> None:

@@ -1,11 +1,16 @@
 """Seconds of a training step on a card that is not at hand: no operator is faster than what it moves and computes.
 
 An operator takes at least the larger of its bytes over the card's bandwidth and its operations over the card's rate
-(Williams and others, Roofline, CACM 2009). Four things make a step slower:
+(Williams and others, Roofline, CACM 2009). Five things make a step slower:
 
 - Kernels reach neither figure of a datasheet. Six networks of timm's table for the RTX 3090 (AMP, NHWC) took 1.17 to
   1.34 times their roofline, 1.25 in the mean.
-- Convolutions in groups lie far from it: 5 to 11 times in four networks with depthwise ones of the same table.
+- Convolutions in groups lie far from it. In the same table depthwise ones took 5 to 11 times their roofline (four
+  networks), those in 32 or 64 groups 1.6 to 3.9 times (five ResNeXts), and those in any other number of groups 12 to
+  40 times (eleven RegNets): cuDNN has fast kernels only for some.
+- Tensor cores convolve maps in NHWC. Maps in NCHW are copied, there and back (``workspaces`` has the same copies). With
+  them and the factors above, twelve networks of timm's table for AMP, NCHW come out 11 % too fast to 13 % too slow;
+  without them most are 14 to 36 % too fast.
 - A launch takes microseconds, whatever it launches.
 - A reduction with fewer blocks than the card has multiprocessors leaves the others idle. ATen's GroupNorm has one block
   for each group of each example. What one multiprocessor reads is published or derived as 10 to 100 GB/s.
@@ -21,7 +26,7 @@ from vnbench.forecast.cards import Card
 from vnbench.records.readings import TimeRange
 from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.words import Precision
-from vnbench.records.step_trace import Operator
+from vnbench.records.step_trace import Convolution, Operator
 
 CENTRAL_FACTOR = 1.25
 """Time over roofline in the middle of what was published."""
@@ -29,8 +34,12 @@ CENTRAL_FACTOR = 1.25
 HIGHEST_FACTOR = 1.6
 """Time over roofline at the upper end: twice as far from 1 as the slowest of those six networks."""
 
-CENTRAL_GROUPED, HIGHEST_GROUPED = 6.0, 12.0
-"""The same of convolutions in groups, central and at the upper end."""
+DEPTHWISE, EVEN_GROUPS, OTHER_GROUPS = (6.0, 12.0), (3.0, 6.0), (25.0, 50.0)
+"""The same of convolutions in groups, central and at the upper end: with a group for each channel, with a multiple of
+EVEN groups, and with any other number."""
+
+EVEN = 32
+"""Number of groups for whose multiples cuDNN has fast kernels, as far as those networks tell."""
 
 LAUNCH_S = 5e-6
 """Seconds between the starts of two kernels that an eager program launches, in the middle; a card that is kept busy by
@@ -54,28 +63,48 @@ def step_times(
     """
     if card.bandwidth is None or card.rates is None or card.multiprocessors is None:
         return None
-    roofline_s = grouped_s = launches_s = 0.0
-    reducing = TimeRange(0.0, 0.0, 0.0)
+    moving = reducing = TimeRange(0.0, 0.0, 0.0)
     for operator, count in counts.items():
+        arithmetic = _arithmetic(operator, precision)
         at_least_s = max(
             (operator.bytes_read + operator.bytes_written) / card.bandwidth,
-            operator.flops / _rate(card.rates, _arithmetic(operator, precision)),
+            operator.flops / _rate(card.rates, arithmetic),
         )
-        is_grouped = operator.convolution is not None and operator.convolution.groups > 1
-        roofline_s += 0.0 if is_grouped else count * at_least_s
-        grouped_s += count * at_least_s if is_grouped else 0.0
-        launches_s += count * max(0.0, LAUNCH_S - at_least_s)
+        has_tensor_cores = arithmetic != "fp32" and arithmetic in card.rates
+        usual_s = at_least_s + (_copied_bytes(operator.convolution) / card.bandwidth if has_tensor_cores else 0.0)
+        launch_s = max(0.0, LAUNCH_S - at_least_s)
+        central, highest = _factors(operator.convolution)
+        moving += TimeRange(
+            count * at_least_s,
+            count * (central * usual_s + launch_s),
+            count * (highest * usual_s + 2 * launch_s),
+        )
         if operator.num_blocks is not None:
             one = _reduction(
                 operator.bytes_read, operator.num_blocks, bandwidth=card.bandwidth, multiprocessors=card.multiprocessors
             )
             reducing += TimeRange(count * one.low, count * one.central, count * one.high)
-    moving = TimeRange(
-        roofline_s + grouped_s,
-        CENTRAL_FACTOR * roofline_s + CENTRAL_GROUPED * grouped_s + launches_s,
-        HIGHEST_FACTOR * roofline_s + HIGHEST_GROUPED * grouped_s + 2 * launches_s,
-    )
     return moving, reducing
+
+
+def _copied_bytes(convolution: Convolution | None) -> int:
+    """Return the bytes that copies of a convolution's maps to NHWC, and back, read and write in all of its kernels.
+
+    Convolutions in groups were seen to need none.
+    """
+    if convolution is None or convolution.is_channels_last or convolution.groups > 1:
+        return 0
+    num_kernels = max(1, len(convolution.gradients))
+    return num_kernels * 2 * (convolution.input_bytes + convolution.output_bytes)
+
+
+def _factors(convolution: Convolution | None) -> tuple[float, float]:
+    """Return time over roofline, central and at the upper end, of an operator with or without a convolution."""
+    if convolution is None or convolution.groups == 1:
+        return CENTRAL_FACTOR, HIGHEST_FACTOR
+    if convolution.groups == convolution.in_channels:
+        return DEPTHWISE
+    return OTHER_GROUPS if convolution.groups % EVEN else EVEN_GROUPS
 
 
 def _arithmetic(operator: Operator, precision: Precision) -> Precision:
