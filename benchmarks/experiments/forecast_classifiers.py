@@ -1,7 +1,8 @@
-"""Classifiers whose step times others have published, written anew from their papers; maps are (B, C, H, W)."""
+"""Classifiers whose memory or step times others published, written anew from their papers; maps are (B, C, H, W)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -65,11 +66,35 @@ def resnet(depth: int) -> nn.Module:
     return nn.Sequential(*blocks, _head(channels))
 
 
-def vgg11(*, has_norms: bool) -> nn.Module:
-    """Return a network of eleven layers with weights (Simonyan and Zisserman 2015)."""
+def resnext(depth: int, *, groups: int, width: int, excites: bool = False) -> nn.Module:
+    """Return a residual network whose groups have ``width`` channels in the first stage (Xie and others 2017)."""
+    blocks: list[nn.Module] = [layer(3, 64, 7, stride=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
+    channels = 64
+    act = partial(nn.ReLU, inplace=True)
+    for stage, number in enumerate({50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}[depth]):
+        wide, out = groups * width * 2**stage, 256 * 2**stage
+        for block in range(number):
+            stride = 2 if stage and not block else 1
+            parts = [layer(channels, wide, 1), act(), layer(wide, wide, 3, stride=stride, groups=groups), act()]
+            parts += [layer(wide, out, 1), *([Excite(out, out // 16, act)] if excites else [])]
+            shortcut = None if block else layer(channels, out, 1, stride=stride)
+            blocks.append(Added(nn.Sequential(*parts), shortcut, activates=True))
+            channels = out
+    return nn.Sequential(*blocks, _head(channels))
+
+
+VGG = {
+    11: (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0),
+    16: (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0),
+}
+"""Channels of convolutions by number of layers with weights; 0 halves the map."""
+
+
+def vgg(depth: int, *, has_norms: bool) -> nn.Module:
+    """Return a network of this many layers with weights (Simonyan and Zisserman 2015)."""
     blocks: list[nn.Module] = []
     channels = 3
-    for width in (64, 0, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0):
+    for width in VGG[depth]:
         if not width:
             blocks.append(nn.MaxPool2d(2, 2))
             continue
@@ -144,6 +169,7 @@ def inverted(
     last: int,
     act: Callable[[], nn.Module],
     excites: bool,
+    excites_wide: bool = False,
     norm: Norm = nn.BatchNorm2d,
 ) -> nn.Module:
     """Return a network of inverted residual blocks; ``stages`` are (expansion, channels, blocks, stride, kernel)."""
@@ -154,7 +180,7 @@ def inverted(
             wide, step = channels * expansion, 1 if block else stride
             parts = [layer(channels, wide, 1, norm=norm), act()] if expansion > 1 else []
             parts += [layer(wide, wide, kernel, stride=step, groups=wide, norm=norm), act()]
-            parts += [Excite(wide, max(1, channels // 4), act)] if excites else []
+            parts += [Excite(wide, max(1, (wide if excites_wide else channels) // 4), act)] if excites else []
             parts.append(layer(wide, out, 1, norm=norm))
             branch = nn.Sequential(*parts)
             blocks.append(Added(branch, None, activates=False) if step == 1 and channels == out else branch)
@@ -176,8 +202,24 @@ def mobilenetv2() -> nn.Module:
     return inverted(stages, stem=32, last=1280, act=partial(nn.ReLU6, inplace=True), excites=False)
 
 
-def efficientnet_b0(*, norm: Norm = nn.BatchNorm2d) -> nn.Module:
-    """Return the network of Tan and Le (2019)."""
+def mnasnet() -> nn.Module:
+    """Return the network B1 of Tan and others (2019)."""
+    stages = (
+        (1, 16, 1, 1, 3),
+        (3, 24, 3, 2, 3),
+        (3, 40, 3, 2, 5),
+        (6, 80, 3, 2, 5),
+        (6, 96, 2, 1, 3),
+        (6, 192, 4, 2, 5),
+        (6, 320, 1, 1, 3),
+    )
+    return inverted(stages, stem=32, last=1280, act=partial(nn.ReLU, inplace=True), excites=False)
+
+
+def efficientnet(
+    *, width: float = 1.0, depth: float = 1.0, excites_wide: bool = False, norm: Norm = nn.BatchNorm2d
+) -> nn.Module:
+    """Return the network of Tan and Le (2019), B0 unless it is wider or deeper."""
     stages = (
         (1, 16, 1, 1, 3),
         (6, 24, 2, 2, 3),
@@ -187,7 +229,24 @@ def efficientnet_b0(*, norm: Norm = nn.BatchNorm2d) -> nn.Module:
         (6, 192, 4, 2, 5),
         (6, 320, 1, 1, 3),
     )
-    return inverted(stages, stem=32, last=1280, act=partial(nn.SiLU, inplace=True), excites=True, norm=norm)
+    return inverted(
+        [
+            (expansion, _rounded(width * out), math.ceil(depth * number), stride, kernel)
+            for expansion, out, number, stride, kernel in stages
+        ],
+        stem=_rounded(width * 32),
+        last=_rounded(width * 1280),
+        act=partial(nn.SiLU, inplace=True),
+        excites=True,
+        excites_wide=excites_wide,
+        norm=norm,
+    )
+
+
+def _rounded(channels: float) -> int:
+    """Return a multiple of eight that is at most a tenth less."""
+    near = max(8, int(channels + 4) // 8 * 8)
+    return near + 8 if near < 0.9 * channels else near
 
 
 def groups_of_eight(channels: int) -> nn.Module:
@@ -225,31 +284,76 @@ class OnChannels(nn.Module):
         return normalized
 
 
-def convnext_tiny() -> nn.Module:
-    """Return the small network of Liu and others (2022)."""
-    widths = (96, 192, 384, 768)
-    blocks: list[nn.Module] = [nn.Conv2d(3, 96, 4, 4), OnChannels(96)]
-    for stage, (width, number) in enumerate(zip(widths, (3, 3, 9, 3), strict=True)):
-        blocks += [OnChannels(widths[stage - 1]), nn.Conv2d(widths[stage - 1], width, 2, 2)] if stage else []
-        blocks += [Next(width) for _ in range(number)]
-    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), OnChannels(768), nn.Flatten(), nn.Linear(768, CLASSES))
-    return nn.Sequential(*blocks, pooled)
+def convnext(*, width: int, numbers: Sequence[int]) -> nn.Module:
+    """Return a network of Liu and others (2022) whose first stage has ``width`` channels."""
+    widths = [width * 2**stage for stage in range(4)]
+    blocks: list[nn.Module] = [nn.Conv2d(3, width, 4, 4), OnChannels(width)]
+    for stage, (wide, number) in enumerate(zip(widths, numbers, strict=True)):
+        blocks += [OnChannels(widths[stage - 1]), nn.Conv2d(widths[stage - 1], wide, 2, 2)] if stage else []
+        blocks += [Next(wide) for _ in range(number)]
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), OnChannels(widths[-1]), nn.Flatten())
+    return nn.Sequential(*blocks, pooled, nn.Linear(widths[-1], CLASSES))
 
 
-def regnetx_008() -> nn.Module:
-    """Return the network of 800 MFLOP of Radosavovic and others (2020), its groups 16 channels wide."""
+def regnetx(widths: Sequence[int], numbers: Sequence[int], group: int) -> nn.Module:
+    """Return a network of Radosavovic and others (2020), its groups ``group`` channels wide."""
     blocks: list[nn.Module] = [layer(3, 32, 3, stride=2), nn.ReLU(inplace=True)]
     channels = 32
-    for width, number in zip((64, 128, 288, 672), (1, 3, 7, 5), strict=True):
+    for width, number in zip(widths, numbers, strict=True):
         for block in range(number):
             stride = 1 if block else 2
             parts = [layer(channels, width, 1), nn.ReLU(inplace=True)]
-            parts += [layer(width, width, 3, stride=stride, groups=width // 16), nn.ReLU(inplace=True)]
+            parts += [layer(width, width, 3, stride=stride, groups=max(1, width // group)), nn.ReLU(inplace=True)]
             parts.append(layer(width, width, 1))
             shortcut = None if block else layer(channels, width, 1, stride=stride)
             blocks.append(Added(nn.Sequential(*parts), shortcut, activates=True))
             channels = width
     return nn.Sequential(*blocks, _head(channels))
+
+
+class Encoder(nn.Module):
+    """Layers of attention over patches of 16 x 16 px (Dosovitskiy and others 2021)."""
+
+    def __init__(self, channels: int, layers: int, heads: int, patches: int) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, channels, 16, 16)
+        self.token = nn.Parameter(torch.zeros(1, 1, channels))
+        self.place = nn.Parameter(torch.zeros(1, patches + 1, channels))
+        self.layers = nn.Sequential(*(Attending(channels, heads) for _ in range(layers)))
+        self.norm = nn.LayerNorm(channels)
+        self.classify = nn.Linear(channels, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, CLASSES)."""
+        y = self.patch(x).flatten(2).transpose(1, 2)
+        y = torch.cat([self.token.expand(len(y), -1, -1), y], dim=1) + self.place
+        logits: Tensor = self.classify(self.norm(self.layers(y))[:, 0])
+        return logits
+
+
+class Attending(nn.Module):
+    """Attention and two linear layers, each beside its input."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norms = nn.ModuleList([nn.LayerNorm(channels), nn.LayerNorm(channels)])
+        self.qkv, self.joined = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
+        self.mix = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the layer's output (B, N, C)."""
+        count, number, channels = x.shape
+        qkv = self.qkv(self.norms[0](x)).reshape(count, number, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(*qkv.unbind(0))
+        x = x + self.joined(attended.transpose(1, 2).reshape(count, number, channels))
+        mixed: Tensor = x + self.mix(self.norms[1](x))
+        return mixed
+
+
+def vit_base() -> nn.Module:
+    """Return the network B/16 of Dosovitskiy and others (2021) for 224 x 224 px."""
+    return Encoder(768, 12, 12, 14 * 14)
 
 
 def classifier_loss(network: nn.Module, images_BCHW: Tensor, labels_B: Tensor) -> Tensor:
