@@ -423,6 +423,6 @@ def test_a_results_file_of_any_name_and_a_place_where_no_plots_can_be_lose_nothi
         done = vnbench.run("sweep", *DRAWN, *ONE_CELL, "--kind", "memory", "--out", out)
         assert done.returncode == 0, done.stderr
         assert "verdict" in done.stdout
-    assert "not drawn: peak_memory: r cannot be written (File exists)" in done.stderr
+    assert "not drawn: peak memory: r cannot be written (File exists)" in done.stderr
     assert len(load_results(vnbench.folder / "baseline").records) == 1
     assert (vnbench.folder / "baseline_plots" / "peak_memory.png").exists()

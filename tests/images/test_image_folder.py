@@ -214,7 +214,8 @@ def test_the_commands_take_such_a_folder(folder: Path, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out)["num_examples"] == len(SIZES)
     save(folder / "masks" / "9.png", SIZES[0], top=3)
     assert run(["sweep", "--images", str(folder), "--device", "cpu", "--dry-run"]) == 0
-    lines = capsys.readouterr().err.splitlines()
+    captured = capsys.readouterr()
+    lines = [*captured.out.splitlines(), *captured.err.splitlines()]
     assert lines.count(f"{folder}: masks without an image, not read: 1 (masks/9.png)") == 1
     (told,) = (line for line in lines if line.startswith(f"corpus: {len(SIZES)} images in {folder}, "))
     assert told.endswith(" for validation")
