@@ -113,12 +113,22 @@ def test_a_row_that_looks_slower_than_chance_explains_is_named_before_it_is_wors
     assert [row.doubt for row in time_rows(pairs_of(logs_NR), tolerance=TOLERANCE)][1:] == [None, "slower"]
 
 
+def test_a_trial_that_another_program_slowed_does_not_hide_what_the_others_show() -> None:
+    logs_NR = np.random.default_rng(1).normal(0.05, 0.01, (10, 4))
+    logs_NR[3, 2], logs_NR[6, 0] = 0.9, -0.7
+    mean, *_ = time_rows(pairs_of(logs_NR), tolerance=TOLERANCE)
+    assert mean.verdict == "worse"
+    assert mean.ratio == pytest.approx(math.exp(0.05), rel=0.01)
+
+
 def outcomes(
     rng: np.random.Generator, *, slowdown: float, noise: str, correlation: float, runs: int, blocks: int, rows: int = 9
 ) -> list[tuple[str, int]]:
     """Return what each run ends with, and after how many blocks, if one looks after every block."""
     shape = (runs, blocks, rows)
-    own_NBR = rng.standard_normal(shape) if noise == "normal" else rng.standard_t(3, shape) / math.sqrt(3)
+    own_NBR = rng.standard_t(3, shape) / math.sqrt(3) if noise == "heavy" else rng.standard_normal(shape)
+    if noise == "bursts":
+        own_NBR += 10 * rng.standard_normal(shape) * (rng.random(shape) < 0.1)
     shared_NB1 = rng.standard_normal((runs, blocks, 1))
     scale = NOISE * math.sqrt(2)
     logs_NBR = math.log1p(slowdown) + scale * (
@@ -140,7 +150,9 @@ def outcomes(
 
 
 @pytest.mark.parametrize(
-    ("noise", "correlation"), [("normal", 0.0), ("heavy", 0.0), ("normal", 0.3)], ids=["normal", "heavy", "correlated"]
+    ("noise", "correlation"),
+    [("normal", 0.0), ("heavy", 0.0), ("bursts", 0.0), ("normal", 0.3)],
+    ids=["normal", "heavy", "bursts", "correlated"],
 )
 def test_unchanged_code_raises_an_alarm_in_at_most_one_run_of_a_hundred_however_often_one_looks(
     noise: str, correlation: float
@@ -153,6 +165,11 @@ def test_unchanged_code_raises_an_alarm_in_at_most_one_run_of_a_hundred_however_
 
 def test_a_slowdown_of_three_percent_is_found_within_fifteen_blocks() -> None:
     runs = outcomes(np.random.default_rng(31), slowdown=0.03, noise="normal", correlation=0.0, runs=200, blocks=15)
+    assert sum(outcome == "regression" for outcome, _ in runs) >= 0.95 * len(runs)
+
+
+def test_bursts_that_slow_one_trial_in_ten_leave_it_found_within_thirty_blocks() -> None:
+    runs = outcomes(np.random.default_rng(34), slowdown=0.03, noise="bursts", correlation=0.0, runs=100, blocks=30)
     assert sum(outcome == "regression" for outcome, _ in runs) >= 0.95 * len(runs)
 
 
