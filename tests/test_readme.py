@@ -84,10 +84,19 @@ def reader(folder: Path) -> Path:
     for name in ("benchmarks", "results"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("sweep*", "__pycache__"))
     shutil.copy(ROOT / "benchmarks" / "own_network.py", folder / "net.py")
+    write_history(folder / "history")
     in_repository(folder, "init", "--quiet", "--initial-branch", "main")
     in_repository(folder, "add", "net.py")
     in_repository(folder, "commit", "--quiet", "--message", "a network")
     return folder
+
+
+def write_history(folder: Path) -> None:
+    """Write the shipped sweeps as if each were of a revision of its own."""
+    folder.mkdir()
+    for number in range(1, 5):
+        text = (ROOT / "results" / "cpu-amd-epyc" / f"gate_{number}.jsonl").read_text(encoding="utf-8")
+        (folder / f"{number}.jsonl").write_text(text.replace('"7f9fd868221e"', f'"{number:012x}"'), encoding="utf-8")
 
 
 def in_repository(folder: Path, *arguments: str) -> None:

@@ -40,6 +40,7 @@ TRIAL_TIMEOUT_S = 600.0
 @click.option("--config", metavar="FILE.toml", type=FILE, help="Options of a sweep to measure, for --against.")
 @click.option("--update", is_flag=True, help="Write the candidate into the baseline file.")
 @click.option("--calibrate", is_flag=True, help="Measure the noise between sweeps of one revision, and what it hides.")
+@click.option("--history", metavar="DIR", type=FILE, help="Tell what changed at which revision, from their records.")
 @click.option("--rerun", "is_rerun", is_flag=True, help="Measure again what is undecided or looks slower.")
 @click.option("--baseline-checkout", metavar="DIR", type=FILE, help="Source folder of the baseline, for --rerun.")
 @click.option("--candidate-checkout", metavar="DIR", type=FILE, help="Source folder of the candidate. [working folder]")
@@ -55,6 +56,7 @@ def gate(
     config: Path | None,
     update: bool,
     calibrate: bool,
+    history: Path | None,
     is_rerun: bool,
     baseline_checkout: Path | None,
     candidate_checkout: Path | None,
@@ -68,23 +70,44 @@ def gate(
     """Tell whether a candidate is worse than its baseline: exit code 1 if so, 3 if noise hides the answer.
 
     BASELINE and CANDIDATE are results files, a baseline file, or folders of them. With --against both sides are
-    measured now, in turn, until it is decided; it takes the options of a sweep.
+    measured now, in turn, until it is decided; it takes the options of a sweep. With --history the exit code is 0 if
+    the records were read, whatever changed, and 3 if no machine has two revisions; --out is the folder of its figures.
     """
     from vnbench.analysis.comparison.rows import Tolerances
     from vnbench.commands.gate.calibrate import run_calibrate_command
     from vnbench.commands.gate.gate import GateOptions, run_gate_command, run_update_command
+    from vnbench.records.readings import METRICS
 
     values = parsed(GATE_OPTIONS, with_defaults(GATE_OPTIONS, texts_of(GATE_OPTIONS, given)))
     tolerances = Tolerances(
         time=values["tolerance-time"], memory=values["tolerance-memory"], padding=values["tolerance-padding"]
     )
     flags = texts_of(AGAINST_OPTIONS, given)
+    others = {"--update": update, "--calibrate": calibrate, "--rerun": is_rerun}
+    if history is not None:
+        from vnbench.commands.gate.history import run_history_command
+
+        asked = {f"--{name}": text is not None for name, text in flags.items() if name != "out"}
+        files_asked = {"--junit": junit, "--markdown": markdown, "--code-quality": code_quality, "--config": config}
+        written = {name: path is not None for name, path in files_asked.items()}
+        named = {" ".join(map(str, files)): bool(files), "--against": against is not None}
+        _check_history(history, others={**named, **others, **asked, **written})
+        code, report_values = run_history_command(
+            history,
+            out=parsed(AGAINST_OPTIONS, {"out": flags["out"]}).get("out"),
+            tolerances=tolerances,
+            metrics=values.get("metrics", METRICS),
+            as_json=as_json,
+        )
+        if as_json:
+            print_json(report_values)
+        return code
     _check_sides(
         files,
         against=against,
         flags=flags,
         config=config,
-        others={"--update": update, "--calibrate": calibrate, "--rerun": is_rerun},
+        others=others,
     )
     if calibrate:
         if update:
@@ -128,6 +151,22 @@ def gate(
     if as_json:
         print_json(report.to_json())
     return report.exit_code
+
+
+def _check_history(history: Path, *, others: Mapping[str, bool]) -> None:
+    """Refuse what has no place beside ``--history``.
+
+    Raises:
+        InputError: there is some of it.
+    """
+    clash = [name for name, is_asked in others.items() if is_asked]
+    if clash:
+        raise InputError(
+            "--history",
+            history,
+            allowed=f"it reads all revisions from one folder, so {clash[0]} has no place",
+            remedy="leave one of them out",
+        )
 
 
 def _check_sides(

@@ -795,7 +795,9 @@ AGAINST_OPTIONS: Mapping[str, Option] = {
     **{name: replace(option, is_rare=name not in SHOWN_AGAINST) for name, option in OPTIONS.items()},
     **by_name(
         OPTIONS["out"].asked_as(
-            "Folder for the records of --against", unset="results/gate/BASELINE..CANDIDATE", metavar="DIR"
+            "Folder for the records of --against, or the figures of --history",
+            unset="results/gate/BASELINE..CANDIDATE",
+            metavar="DIR",
         ),
     ),
 }

@@ -42,14 +42,19 @@ HOW_BLOCKS_DECIDE = (
 
 
 def names_of(rows: Iterable[Row]) -> Mapping[str, str]:
+    """Return what the configurations of some rows are called (``named``)."""
+    return named({row.spec_id: row.spec for row in rows})
+
+
+def named(configurations: Mapping[str, TrialSpec | None]) -> Mapping[str, str]:
     """Return what each configuration is called: its kind, and the levers in which those of its kind differ."""
     found = {ALL_ROWS: "all configurations"}
     by_kind: dict[str, dict[str, TrialSpec]] = {}
-    for row in rows:
-        if row.spec is not None:
-            by_kind.setdefault(kind_told(row.spec), {})[row.spec_id] = row.spec
+    for spec_id, spec in configurations.items():
+        if spec is not None:
+            by_kind.setdefault(kind_told(spec), {})[spec_id] = spec
         else:
-            found.setdefault(row.spec_id, row.spec_id)
+            found.setdefault(spec_id, spec_id)
     for kind, specs in by_kind.items():
         names = varying(specs.values())
         shown = [name for name in worth_naming(specs.values()) if name in names]

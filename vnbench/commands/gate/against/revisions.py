@@ -47,9 +47,9 @@ class Tree:
 
 def candidate_tree(folder: Path) -> Tree:
     """Return the tree of the working folder: its whole repository where it lies in one."""
-    top = _git(folder, "rev-parse", "--show-toplevel")
+    top = git(folder, "rev-parse", "--show-toplevel")
     root = folder if top is None else Path(top)
-    commit = None if top is None else _git(folder, "rev-parse", f"--short={ID_DIGITS}", "HEAD")
+    commit = None if top is None else git(folder, "rev-parse", f"--short={ID_DIGITS}", "HEAD")
     if commit is None:
         return Tree(name=_named(folder), told=f"the working folder {folder}", root=root, folder=folder)
     changed = _changes(root)
@@ -75,16 +75,16 @@ def baseline_tree(asked: str, *, candidate: Tree) -> Tree:
     if directory.is_dir():
         root = directory.resolve()
         return Tree(name=_named(root), told=f"the folder {root}", root=root, folder=root)
-    if _git(candidate.folder, "rev-parse", "--show-toplevel") is None:
+    if git(candidate.folder, "rev-parse", "--show-toplevel") is None:
         raise InputError(
             WHERE,
             asked,
             allowed="there is no such folder, and the working folder lies in no git repository",
             remedy="name a folder, or run the command in the repository",
         )
-    commit = _git(candidate.root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{asked}^{{commit}}")
+    commit = git(candidate.root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{asked}^{{commit}}")
     if commit is None:
-        known = (_git(candidate.root, "for-each-ref", "--format=%(refname:short)") or "").split()
+        known = (git(candidate.root, "for-each-ref", "--format=%(refname:short)") or "").split()
         near = closest(asked, known)
         raise InputError(
             WHERE,
@@ -160,8 +160,8 @@ def _changes(root: Path) -> str:
 
     Other files that it does not know, such as new results, change nothing that is measured.
     """
-    content = (_git(root, "diff", "--binary", "HEAD") or "").encode(errors="surrogateescape")
-    for name in (_git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", "*.py") or "").split("\0"):
+    content = (git(root, "diff", "--binary", "HEAD") or "").encode(errors="surrogateescape")
+    for name in (git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", "*.py") or "").split("\0"):
         if (path := root / name).is_file():
             content += name.encode(errors="surrogateescape") + path.read_bytes()
     return hashlib.sha256(content).hexdigest()[:8] if content else ""
@@ -171,7 +171,7 @@ def _named(folder: Path) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in folder.name) or "folder"
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def git(folder: Path, *arguments: str) -> str | None:
     """Return what git answers; None where it has no answer."""
     try:
         done = subprocess.run(
