@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,26 @@ def test_a_copy_of_a_sweep_is_no_second_sweep(tmp_path: Path, capsys: pytest.Cap
     write(tmp_path / "h", "copy", sweep(0))
     _, report = history(tmp_path / "h", capsys)
     assert any("9 sweeps" in note for note in report["machines"][0]["notes"])
+
+
+def test_revisions_follow_each_other_as_their_commits_do_whenever_they_were_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    who = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    commits = []
+    for number in range(2):
+        subprocess.run([*who, "commit", "--quiet", "--allow-empty", "--message", str(number)], check=True)
+        commits.append(subprocess.check_output(["git", "rev-parse", "--short=12", "HEAD"], encoding="utf-8").strip())
+    for number, name in enumerate([f"{commits[1]}+0123", commits[0]]):
+        records = sweep(number)
+        write(
+            tmp_path / "h",
+            str(number),
+            [dataclasses.replace(one, environment=dict(one.environment) | {"revision": name}) for one in records],
+        )
+    assert history(tmp_path / "h", capsys)[1]["machines"][0]["revisions"] == [commits[0], f"{commits[1]}+0123"]
 
 
 @pytest.mark.parametrize("beside", [["--calibrate"], ["a.jsonl"], ["--against", "HEAD"], ["--widths", "64:128"]])

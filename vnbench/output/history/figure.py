@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from vnbench.analysis.comparison.history import History, RowHistory
 from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.output.gate.words import change, named
 from vnbench.output.history.table import summary
 from vnbench.output.plots.looks import CYCLE
-from vnbench.output.plots.style import legend_below, new_figure, new_panels
+from vnbench.output.plots.style import legend_below, new_figure, new_panels, number_axis
 from vnbench.output.words.provenance import Provenance
 from vnbench.records.readings import METRICS, Metric
 
-MAX_NAMES = 16
-"""Revisions that are named under the axis; of more, some are."""
+LOOKS = tuple({"color": look.colour, "marker": look.marker} for look in CYCLE)
+STROKES = ("-", "--", "-.")
+"""Tell lines of one look apart."""
 
 
 def history_figure(history: History, *, origin: Provenance, trials: str) -> Figure | None:
@@ -37,31 +40,34 @@ def history_figure(history: History, *, origin: Provenance, trials: str) -> Figu
     ]
     if not metrics:
         return None
-    caption = (
-        f"{summary(history)} Zero: a line's level before its first change. Dotted: a change, and its size. Bands: 95 % "
-        "interval over the processes of a revision."
-    )
+    drawn = [row for row in drawn if row.metric in metrics]
+    caption = f"{summary(history)} Zero: a line's level before its first change. Bands: 95 % interval over processes."
+    first, last = (history.revisions[place].name for place in (0, -1))
+    told: dict[str, Any] = {
+        "title": "History of revisions",
+        "caption": caption + (" Dotted: a change." if changed else ""),
+        "origin": origin,
+        "trials": trials,
+        "remarks": [f"Revision 1 is {first}, {len(history.revisions)} is {last}."],
+    }
     if len(metrics) == 1:
-        figure, one = new_figure(title="History of revisions", caption=caption, origin=origin, trials=trials)
+        figure, one = new_figure(**told)
         panels: Sequence[Axes] = [one]
     else:
-        figure, panels = new_panels(
-            title="History of revisions", caption=caption, origin=origin, trials=trials, ratios=[1.0] * len(metrics)
-        )
+        figure, panels = new_panels(**told, ratios=[1.0] * len(metrics))
     names = named({row.row: row.spec for row in drawn})
-    looks = dict(zip(dict.fromkeys(row.row for row in drawn), cycle(CYCLE), strict=False))
+    strokes = [look | {"linestyle": stroke} for stroke in STROKES for look in LOOKS]
+    looks = dict(zip(dict.fromkeys(row.row for row in drawn), cycle(strokes), strict=False))
+    handles: dict[str, Any] = {}
     for axes, metric in zip(panels, metrics, strict=True):
         for row in drawn:
             if row.metric == metric:
-                _draw(
-                    axes, row, history, label=names[row.row], colour=looks[row.row].colour, marker=looks[row.row].marker
-                )
+                handles.setdefault(row.row, _draw(axes, row, history, label=names[row.row], look=looks[row.row]))
         _mark(axes, history, metric)
         axes.set_ylabel(f"change of {metric} (%)")
-    _name_revisions(panels[-1], [revision.name for revision in history.revisions])
-    panels[-1].set_xlabel("revision")
-    legend = panels[0].get_legend_handles_labels()[0]
-    legend_below(panels[-1], handles=legend)
+        number_axis(axes, range(1, len(history.revisions) + 1), scale="linear")
+    panels[-1].set_xlabel("revision, the oldest first")
+    legend_below(panels[-1], handles=list(handles.values()))
     return figure
 
 
@@ -79,16 +85,15 @@ def _level(row: RowHistory, history: History) -> float:
     return math.exp(float(np.mean(np.log(before)))) if before and min(before) > 0 else 0.0
 
 
-def _draw(axes: Axes, row: RowHistory, history: History, *, label: str, colour: str, marker: str) -> None:
+def _draw(axes: Axes, row: RowHistory, history: History, *, label: str, look: dict[str, Any]) -> Line2D:
     level = _level(row, history)
     figures = np.array([math.nan if figure is None else figure for figure in row.figures])
-    places = np.arange(len(figures))
-    axes.plot(
-        places, 100 * (figures / level - 1), color=colour, marker=marker, markersize=3.5, linewidth=1, label=label
-    )
+    places = np.arange(1, len(figures) + 1)
+    (line,) = axes.plot(places, 100 * (figures / level - 1), markersize=3.5, linewidth=1, label=label, **look)
     widths = np.array(list(_half_widths(row, history)))
     low, high = (100 * (figures * np.exp(sign * widths) / level - 1) for sign in (-1, 1))
-    axes.fill_between(places, low, high, color=colour, alpha=0.12, linewidth=0, zorder=0)
+    axes.fill_between(places, low, high, color=look["color"], alpha=0.12, linewidth=0, zorder=0)
+    return line
 
 
 def _half_widths(row: RowHistory, history: History) -> Iterable[float]:
@@ -114,11 +119,11 @@ def _mark(axes: Axes, history: History, metric: Metric) -> None:
             sizes.setdefault(found.at, []).append(f"{change(found.ratio)} ({whose})")
     axes.margins(y=0.25)
     for at, texts in sizes.items():
-        axes.axvline(at - 0.5, color="#555555", linestyle=":", linewidth=1.2, zorder=1)
+        axes.axvline(at + 0.5, color="#555555", linestyle=":", linewidth=1.2, zorder=1)
         is_right = at > 0.6 * len(history.revisions)
         axes.annotate(
-            "\n".join([history.revisions[at].name, *texts]),
-            (at - 0.5, 1),
+            "\n".join([f"{at + 1}: {history.revisions[at].name}", *texts]),
+            (at + 0.5, 1),
             xycoords=axes.get_xaxis_transform(),
             xytext=(-3 if is_right else 3, -2),
             textcoords="offset points",
@@ -126,8 +131,3 @@ def _mark(axes: Axes, history: History, metric: Metric) -> None:
             va="top",
             fontsize=7.5,
         )
-
-
-def _name_revisions(axes: Axes, names: Sequence[str]) -> None:
-    step = -(-len(names) // MAX_NAMES)
-    axes.set_xticks(range(0, len(names), step), [name[:7] for name in names[::step]], rotation=90, fontsize=7)

@@ -78,14 +78,14 @@ def summary(history: History) -> str:
     if len(history.revisions) < 2:
         return f"{revisions}: there is nothing to compare it with."
     points = len({found.at for found in history.changes})
-    return f"Something changed at {points} of {revisions}." if points else f"Nothing changed in {revisions}."
+    found = f"Something changed at {points} of {revisions}" if points else f"Nothing changed in {revisions}"
+    return f"{found}; times were not compared." if _lacks_sweeps(history) else f"{found}."
 
 
 def notes_of(history: History) -> Sequence[str]:
     """Return what keeps a history from being told whole."""
     notes = [note for revision in history.revisions for note in revision.side.notes]
-    has_figures = any(one.metric == "time" for one in history.rows)
-    if has_figures and not history.has_times and len(history.revisions) > 1:
+    if len(history.revisions) > 1 and _lacks_sweeps(history):
         sweeps = sum(len(revision.times) for revision in history.revisions)
         notes.append(
             f"Changes of times were not looked for: {count(sweeps, 'sweep')} cannot tell them from chance, "
@@ -97,3 +97,8 @@ def notes_of(history: History) -> Sequence[str]:
             f"{count(len(gaps), 'configuration')} not timed in every revision: compared where there are times."
         )
     return list(dict.fromkeys(notes))
+
+
+def _lacks_sweeps(history: History) -> bool:
+    """Return whether there are times, but too few sweeps to tell a change of them from chance."""
+    return not history.has_times and any(one.metric == "time" for one in history.rows)
