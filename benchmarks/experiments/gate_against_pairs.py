@@ -1,6 +1,6 @@
 """Real pairs of one revision, and pairs with a planted slowdown, by ``vnbench gate --against``.
 
-    python benchmarks/experiments/gate_against_pairs.py --out results/cpu-amd-epyc/gate_against.jsonl --pairs 12
+    python benchmarks/experiments/gate_against_pairs.py --out results/cpu-amd-epyc/gate_against.ndjson --pairs 12
 
 The working folder of each run is a copy of this source tree, compared with another copy. In every second run each
 training step of the working folder waits for a share of its own duration on top. A line of JSON goes to the file when a

@@ -2,9 +2,9 @@
 
 Run with: vnbench sweep --config benchmarks/definitions/gate.toml --out results/cpu-amd-epyc/gate_1.jsonl  (and 2 to 4)
           python benchmarks/experiments/gate_injected.py --out results/cpu-amd-epyc/gate_injected.json
-          python benchmarks/experiments/gate_against_pairs.py --out results/CPU/gate_against.jsonl --pairs 12
+          python benchmarks/experiments/gate_against_pairs.py --out results/CPU/gate_against.ndjson --pairs 12
           python benchmarks/experiments/gate_report.py results/cpu-amd-epyc/gate_[1-4].jsonl \\
-              --injected results/cpu-amd-epyc/gate_injected.json --against results/CPU/gate_against.jsonl --out reports
+              --injected results/cpu-amd-epyc/gate_injected.json --against results/CPU/gate_against.ndjson --out reports
 """
 
 from __future__ import annotations
