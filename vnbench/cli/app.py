@@ -94,7 +94,7 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     interrupts = Interrupts()
     try:
-        with interrupts, app.make_context("vnbench", list(arguments)) as context:
+        with interrupts, app.make_context("vnbench", list(arguments), obj=interrupts) as context:
             result = app.invoke(context)
     except VnbenchError as error:
         print(f"vnbench: {error}", file=sys.stderr)

@@ -40,6 +40,7 @@ NEEDED_FIRST = ("widths", "images", "model", "batch-size", "precision", "time-bu
 @as_json
 def sweep(*, config: Path | None, dry_run: bool, as_json: bool, **given: Any) -> int:
     """Measure step time, worst-case memory and padding of training, for each choice of batch, precision and more."""
+    from vnbench.processes.interrupts import Interrupts
     from vnbench.processes.parent import start_server
     from vnbench.request.reading import read_request
 
@@ -51,6 +52,8 @@ def sweep(*, config: Path | None, dry_run: bool, as_json: bool, **given: Any) ->
 
     from vnbench.commands.sweep.sweep import run_sweep_command
 
+    if interrupts := click.get_current_context().find_object(Interrupts):
+        interrupts.check()
     report = run_sweep_command(request, dry_run=dry_run, as_json=as_json)
     if as_json:
         print_json(report.to_json())

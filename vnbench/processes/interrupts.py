@@ -23,6 +23,11 @@ class Interrupts:
         """Whether Ctrl-C was pressed."""
         self._is_noting = False
 
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if Ctrl-C was pressed and got lost: callbacks of the import system drop it."""
+        if self.have_come:
+            raise KeyboardInterrupt
+
     def __enter__(self) -> Interrupts:
         self._is_noting = (
             threading.current_thread() is threading.main_thread()
