@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -15,7 +14,7 @@ from vnbench.analysis.comparison.rows import ALL_ROWS, Row
 from vnbench.analysis.comparison.sequential import blocks_to_see
 from vnbench.output.console import say
 from vnbench.output.gate.words import change, interval
-from vnbench.output.progress import describe_trial
+from vnbench.output.progress import Shown, describe_trial
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import count, format_duration
@@ -23,7 +22,7 @@ from vnbench.units import count, format_duration
 SIDES = ("baseline", "candidate")
 
 
-class BlockProgress:
+class BlockProgress(Shown):
     """Tells of each block what the mean says after it, and how much time is left."""
 
     def __init__(self, *, tolerance: float, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,15 +43,6 @@ class BlockProgress:
             transient=True,
         )
         self._bar = self._progress.add_task("", total=None)
-
-    def __enter__(self) -> BlockProgress:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def block_started(self, blocks: Blocks, block: int) -> None:
         """Take note that a block starts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -36,8 +37,25 @@ class _Story(Progress):
             yield Text(f"best so far: {self.best}", no_wrap=True, overflow="ellipsis")
 
 
-class SweepProgress:
+class Shown:
+    """A context in which a progress display is shown."""
+
+    _progress: Progress
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class SweepProgress(Shown):
     """Tells of the current trial, of each as it ends, of the time that is left, and of the fastest so far."""
+
+    _progress: _Story
 
     def __init__(
         self, due: Sequence[TrialSpec], *, times: TrialTimes, console: Console, is_ranked: bool = True
@@ -62,15 +80,6 @@ class SweepProgress:
             transient=True,
         )
         self._bar = self._progress.add_task("", total=self._total, left=self._left())
-
-    def __enter__(self) -> SweepProgress:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def started(self, spec: TrialSpec, number: int) -> None:
         """Take note that a try at a trial starts, the first with ``number`` 1."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from vnbench.output.console import say
+from vnbench.output.progress import Shown
 from vnbench.units import count, format_duration
 
 NUM_LINES = 10
 """Lines at most where there is no terminal."""
 
 
-class TraceProgress:
+class TraceProgress(Shown):
     """Tells how many traces are done, with an estimate of the time that is left."""
 
     def __init__(self, console: Console) -> None:
@@ -34,15 +34,6 @@ class TraceProgress:
             transient=True,
         )
         self._bar = self._progress.add_task("traces", total=None, left="")
-
-    def __enter__(self) -> TraceProgress:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def observe(self, num_done: int, num_due: int) -> None:
         """Take note that ``num_done`` of ``num_due`` traces are done; 0 marks the start."""
