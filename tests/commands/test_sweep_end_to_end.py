@@ -317,6 +317,9 @@ def test_the_users_own_corpus_and_its_largest_image_are_measured(vnbench: Vnbenc
         "r.jsonl",
     ]
     assert vnbench.json("sweep", *options)["statuses"] == {"ok": 2}
+    assert [record.images for record in records_in(vnbench.folder / "r.jsonl")] == [{"corpus": "logs"}] * 2
+    not_drawn = vnbench.json("plot", "r.jsonl", "--out", "plots")["left_out"]
+    assert any("measure with: vnbench sweep --corpus logs " in line for line in not_drawn), not_drawn
     refused = vnbench.run("sweep", *options, "--widths", "64:80")
     assert refused.returncode == 2
     assert "--widths 64:80" in refused.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ from vnbench.output.words.commands import (
     profile_command,
     same_command,
     search_command,
+    sizes_of_records,
     sweep_command,
+    with_command,
+    with_own_images,
 )
 from vnbench.units import PixelRange
 
@@ -27,6 +31,34 @@ def test_a_command_from_records_has_their_sizes_network_device_and_precision() -
         "vnbench sweep --widths 3200:12800 --heights 480:640 --task binary --model veernet-tiny --device cpu "
         "--precision fp32 --kind compute"
     )
+
+
+@pytest.mark.parametrize(
+    "images", [{"images": "my scans"}, {"sizes": "sizes.csv"}, {"widths": "64:160", "size-law": "log-uniform"}]
+)
+def test_a_command_from_records_names_the_images_as_their_sweep_did(images: dict[str, str]) -> None:
+    steps = factory.steps_of([1.0, 2.0]) | {"canvas_height": (480, 512), "canvas_width": (3200, 9984)}
+    records = [
+        replace(factory.record_of(factory.training_spec(), steps=steps), images=images),
+        factory.measured_memory_record(factory.training_spec()),  # of an earlier version
+    ]
+    told, _, command = with_command(records, {"kind": "compute"}).rpartition(": ")
+    assert told == "with"
+    request = pasted_sweep(command)
+    assert {
+        name: request.texts[name] for name in ("widths", "heights", "sizes", "images") if name in request.texts
+    } == {name: text for name, text in images.items() if name != "size-law"}
+    assert with_own_images([command], records) == (command,)
+    profiled = pasted(profile_command(options_of_records(records), sizes_of_records(records), out="profiles"))
+    assert profiled["widths"] == "3200:12800"
+
+
+def test_where_records_do_not_name_their_images_a_command_says_how_to_name_ones_own() -> None:
+    records = [factory.measured_compute_record(factory.compute_spec())]
+    command = with_command(records, {"kind": "compute"})
+    assert command.startswith("(for images of your own: --images DIR in place of --widths and --heights) with: vnbench")
+    assert len(with_own_images([command], records)) == 2
+    assert with_own_images(["nothing to run"], records) == ("nothing to run",)
 
 
 def test_the_precision_is_that_of_most_trials_and_groups_are_named_where_they_are_not_the_usual_ones() -> None:
@@ -62,7 +94,7 @@ def test_the_same_command_changes_only_what_is_asked() -> None:
 
 def test_a_profile_takes_the_options_that_it_has() -> None:
     options = options_of_records([factory.measured_compute_record(factory.compute_spec(norm_groups="16"))])
-    values = pasted(profile_command(options, out="profiles"))
+    values = pasted(profile_command(options, {}, out="profiles"))
     assert values["widths"] == "3200:12800"
     assert values["out"] == Path("profiles")
 

@@ -16,7 +16,7 @@ from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.errors import InputError
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.tables.fit import fit_table
-from vnbench.output.words.commands import OF_A_FOLDER, options_of_records, sweep_command
+from vnbench.output.words.commands import with_command
 from vnbench.output.words.provenance import Provenance, note_on_peaks, provenance
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.record import TrialRecord, is_of_kind
@@ -118,8 +118,7 @@ def fit_records(records: Sequence[TrialRecord], *, where: str) -> FitReport:
         raise InputError(
             where,
             allowed=f"there is nothing to fit ({reasons or 'no compute or training trial'})",
-            remedy=f"measure more sizes {OF_A_FOLDER} with: "
-            f"{sweep_command(options_of_records(records), {'kind': 'compute'})}",
+            remedy=f"measure more sizes {with_command(records, {'kind': 'compute'})}",
         )
     return FitReport(
         families=families,

@@ -173,6 +173,8 @@ class TrialRecord(Generic[Spec]):
     """Readings of the machine during the measured span, taken by the parent process."""
     warnings: tuple[TrialWarning, ...] = field(default=())
     """Reasons to doubt the measurement."""
+    images: Mapping[str, str] | None = None
+    """Options that named the images of its sweep, as they were written; None where none is known."""
 
     @property
     def kind(self) -> TrialKind:

@@ -495,6 +495,9 @@ OPTIONS: Mapping[str, Option] = by_name(
 SIZES = ("widths", "heights", "size-law", "sizes")
 """Options that tell sizes alone."""
 
+OF_IMAGES = (*SIZES, "images", "corpus", "examples")
+"""Options of a sweep that tell which images it is of."""
+
 OF_MASKS = ("classes", "mask-values", "ignore-value")
 """Options that tell what the numbers in masks of one's own mean."""
 

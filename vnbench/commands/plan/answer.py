@@ -13,7 +13,7 @@ from vnbench.analysis.models.run_time import RunTime
 from vnbench.analysis.planning.capacity import Asked, PlannedRun, pareto_front
 from vnbench.analysis.planning.configurations import Measured
 from vnbench.analysis.planning.spread import Finish, Part
-from vnbench.output.words.commands import Options, sweep_command, with_own_images
+from vnbench.output.words.commands import Options, sweep_command
 from vnbench.output.words.provenance import Provenance
 from vnbench.units import count
 
@@ -256,7 +256,7 @@ def plan_warnings(
         found.append(f"whether the worst case fits was not measured; measure it with: {sweep_command(options, MEMORY)}")
     if "device-scale" in values:
         found.append("that device was not measured: the times are a range, not a forecast")
-    return with_own_images(found)
+    return tuple(found)
 
 
 def _of_evidence(

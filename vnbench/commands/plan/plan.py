@@ -29,7 +29,12 @@ from vnbench.images.folder import read_sizes_with_notes
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.tables.capacity_plan import plan_table
 from vnbench.output.words.capacity_plan import named, shipped_line
-from vnbench.output.words.commands import OF_A_FOLDER, Options, network_of, options_of_records, sweep_command
+from vnbench.output.words.commands import (
+    network_of,
+    options_of_records,
+    with_command,
+    with_own_images,
+)
 from vnbench.output.words.provenance import provenance
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.record import TrialRecord, of_kind
@@ -98,7 +103,7 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
         reasons = "; ".join(why_unfitted(left_out))
         raise PlanError(
             f"{where}: nothing can be planned from it ({reasons or 'no compute or training trial'}); "
-            f"measure {OF_A_FOLDER} with: {sweep_command(options, {'kind': 'memory,compute'})}"
+            f"measure {with_command(found.latest, {'kind': 'memory,compute'})}"
         )
     asked = asked_of(values, found.latest, device=families[0].spec.device)
     measured = Measured.of(found.latest, families=families, loading=found.loading)
@@ -118,7 +123,7 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
     runs = _having(runs, values.get("hold") or {}, option="--hold")
     recommended = recommend(runs)
     if recommended is None or (recommended.verdict == "unknown" and asked.memory_bytes is not None):
-        raise PlanError(_nothing_fits(runs, asked, options=options))
+        raise PlanError(_nothing_fits(runs, asked, command=with_command(found.latest, MEMORY)))
     _refuse_more_interruptions_than_steps(asked, recommended)
     current = _current(runs, values.get("current"), recommended)
     return PlanReport(
@@ -134,17 +139,20 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
             interval_s=recommended.interval_s,
             seed=asked.seed,
         ),
-        warnings=plan_warnings(
-            asked,
-            recommended,
-            current,
-            runs,
-            left_out,
-            num_unloaded=num_unloaded,
-            samplers_left_out=_samplers_left_out(found.latest),
-            is_cpu=origin.is_cpu,
-            values=values,
-            options=options,
+        warnings=with_own_images(
+            plan_warnings(
+                asked,
+                recommended,
+                current,
+                runs,
+                left_out,
+                num_unloaded=num_unloaded,
+                samplers_left_out=_samplers_left_out(found.latest),
+                is_cpu=origin.is_cpu,
+                values=values,
+                options=options,
+            ),
+            found.latest,
         ),
         origin=origin,
         sources=sources,
@@ -219,11 +227,10 @@ def _having(runs: Sequence[PlannedRun], wanted: Mapping[str, Any], *, option: st
     return found
 
 
-def _nothing_fits(runs: Sequence[PlannedRun], asked: Asked, *, options: Options) -> str:
+def _nothing_fits(runs: Sequence[PlannedRun], asked: Asked, *, command: str) -> str:
     known = [one for one in runs if one.need_bytes is not None]
     if not known:
-        command = sweep_command(options, MEMORY)
-        return f"no configuration is known to fit; measure the worst case {OF_A_FOLDER} with: {command}"
+        return f"no configuration is known to fit; measure the worst case {command}"
     smallest = min(known, key=lambda one: one.need_bytes or 0.0)
     given = "" if asked.memory_bytes is None else f"--memory {format_bytes(asked.memory_bytes)}: "
     return (

@@ -60,7 +60,7 @@ def run_plot_command(
     if not as_json:
         for file in files:
             say(stdout_console(), file)
-        for line in with_own_images([f"not drawn: {line}" for line in drawn.left_out]):
+        for line in with_own_images([f"not drawn: {line}" for line in drawn.left_out], records):
             say(console, line)
     return {"plots": files, "left_out": list(drawn.left_out)}
 

@@ -183,7 +183,7 @@ def _model(
         "planner": planner_view(plan, found.latest, command=plan_command) if plan else None,
         "levers": next((figure for figure in figures if figure["name"] == LEVERS_FIGURE), None),
         "figures": [figure for figure in figures if figure["name"] != LEVERS_FIGURE],
-        "left_out": with_own_images(drawn.left_out),
+        "left_out": with_own_images(drawn.left_out, records),
         "breakdown": breakdown_view(_breakdown(found, plan)) if plan else None,
         "forecast": forecast,
         "fits": fits_view(timed),

@@ -86,7 +86,7 @@ class SweepRun:
                 progress.finished(record)
 
     def _store(self, record: TrialRecord) -> None:
-        self._results.append(record)
+        self._results.append(replace(record, images=self._config.images))
         self.is_ended_by_image |= is_of_unusable_image(record)
         self._ended.add((record.spec_id, record.replicate))
 

@@ -129,7 +129,7 @@ def run_search_command(
         )
         try:
             for record in probes:
-                results.append(record)
+                results.append(replace(record, images=config.images))
                 times.learn(record)
         except BudgetSpentError:
             say(console, "the time budget ended the last probe: the next search runs it again")

@@ -28,7 +28,13 @@ from vnbench.output.plots.style import save, styled
 from vnbench.output.plots.supply import supply_figure
 from vnbench.output.plots.training import epoch_time_figure, step_time_figure, workers_figure
 from vnbench.output.words.capacity_plan import Report, named
-from vnbench.output.words.commands import Options, options_of_records, profile_command, sweep_command
+from vnbench.output.words.commands import (
+    Options,
+    options_of_records,
+    profile_command,
+    sizes_of_records,
+    sweep_command,
+)
 from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import Provenance, origin_of, provenance_of_cards
 from vnbench.records.record import TrialRecord
@@ -64,8 +70,9 @@ class Plot(Generic[Of]):
     """Returns the figure, or None where its data are absent."""
     lack: str
     """What is absent then."""
-    command: Callable[[Options], str] | None
-    """Returns the command that would measure it, given the options of the sweep at hand; None where none would."""
+    command: Callable[[Options, Options], str] | None
+    """Returns the command that would measure it, given the options of the sweep at hand and the range of sizes that was
+    measured, as options; None where none would."""
 
     @property
     def words(self) -> str:
@@ -108,9 +115,10 @@ def profiles_of(subject: Subject) -> Sequence[Profile] | None:
     return (subject.profiles or None) if origin_of(subject.found.latest).is_forecast else subject.profiles
 
 
-def _sweep(**asked: str) -> Callable[[Options], str]:
+def _sweep(**asked: str) -> Callable[[Options, Options], str]:
     """Return what writes the command of a sweep; options stand with underscores."""
-    return partial(sweep_command, asked={name.replace("_", "-"): text for name, text in asked.items()})
+    options = {name.replace("_", "-"): text for name, text in asked.items()}
+    return lambda known, _: sweep_command(known, options)
 
 
 PLOTS = (
@@ -279,6 +287,7 @@ def draw_figures(subject: Subject, directory: Path, *, options: Options | None =
     """
     origin = origin_of(subject.found.latest)
     known = options_of_records(subject.found.latest) if options is None else options
+    sizes = sizes_of_records(subject.found.latest)
     pictures: dict[Plot[Any], tuple[Path, ...]] = {}
     left_out: list[str] = []
     plots: Sequence[Plot[Any]] = PLOTS  # each is drawn of what its own ``of`` returns
@@ -297,6 +306,6 @@ def draw_figures(subject: Subject, directory: Path, *, options: Options | None =
                         raise
                     left_out.append(f"{plot.words}: {directory} cannot be written ({error.strerror})")
             else:
-                remedy = "" if plot.command is None else f"; measure with: {plot.command(known)}"
+                remedy = "" if plot.command is None else f"; measure with: {plot.command(known, sizes)}"
                 left_out.append(f"{plot.words}: {plot.lack}{remedy}")
     return Drawn(pictures=pictures, left_out=tuple(left_out))

@@ -22,7 +22,7 @@ USUAL_WIDTHS = "3200:12800"
 """What stands in a command where no record tells the sizes: the widths of the published images."""
 
 OWN_IMAGES = "in these commands write --images DIR in place of --widths and --heights if your own images were measured"
-"""Follows commands that were made of records: these tell the sizes of images, and not their folder."""
+"""Follows commands that were made of records which tell the sizes of their images, and not where these are."""
 
 OF_A_FOLDER = "(for images of your own: --images DIR in place of --widths and --heights)"
 """The same before one such command."""
@@ -36,19 +36,37 @@ OF_A_PROFILE = ("widths", "heights", "task", "classes", "model", "precision", "d
 """Options of a sweep that ``vnbench profile`` has too, under one value of a precision."""
 
 
-def with_own_images(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return lines that suggest sweeps made of records, followed by what to write for images of one's own."""
-    return (*lines, *((OWN_IMAGES,) if any("vnbench sweep" in line for line in lines) else ()))
+def with_own_images(lines: Sequence[str], records: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """Return lines that suggest sweeps made of records, followed by what to write where these name no images."""
+    is_needed = _asked_images(records) is None and any("vnbench sweep" in line for line in lines)
+    return (*lines, *((OWN_IMAGES,) if is_needed else ()))
+
+
+def with_command(records: Sequence[TrialRecord], asked: Options) -> str:
+    """Return "with:" and the command of another sweep like that of some records.
+
+    What to write for images of one's own stands before it where the records do not name theirs.
+    """
+    command = f"with: {sweep_command(options_of_records(records), asked)}"
+    return command if _asked_images(records) else f"{OF_A_FOLDER} {command}"
 
 
 def options_of_records(records: Sequence[TrialRecord]) -> Options:
-    """Return the options of a sweep like the one that left some records: their sizes, network, device and precision."""
-    return _options([record.spec for record in records], measured_ranges(records))
+    """Return the options of a sweep like the one that left some records: their images, network, device and precision.
+
+    Records that do not tell the options of their images tell the sizes.
+    """
+    return _options([record.spec for record in records], _asked_images(records) or sizes_of_records(records))
+
+
+def sizes_of_records(records: Sequence[TrialRecord]) -> Options:
+    """Return the options that tell the range of sizes that records cover; none if they are unknown."""
+    return _written_ranges(measured_ranges(records))
 
 
 def options_of_specs(specs: Sequence[TrialSpec]) -> Options:
     """Return the options of a sweep of some specifications: their sizes, network, device and precision."""
-    return _options(specs, asked_ranges(specs))
+    return _options(specs, _written_ranges(asked_ranges(specs)))
 
 
 def network_of(spec: TrialSpec) -> str:
@@ -79,14 +97,22 @@ def same_command(options: Options, asked: Options) -> str:
     return _command("sweep", {**options, **asked})
 
 
-def profile_command(options: Options, *, out: str) -> str:
-    """Return the command that tells the worst-case memory of the same network and images apart, into a folder."""
-    return _command("profile", {name: options[name] for name in OF_A_PROFILE if name in options} | {"out": out})
+def profile_command(options: Options, sizes: Options, *, out: str) -> str:
+    """Return the command that tells the worst-case memory of the same network and sizes apart, into a folder."""
+    known = {"widths": USUAL_WIDTHS, **options, **sizes}
+    return _command("profile", {name: known[name] for name in OF_A_PROFILE if name in known} | {"out": out})
 
 
-def _options(specs: Sequence[TrialSpec], ranges: Mapping[str, PixelRange]) -> Options:
-    found = {name: f"{ranges[name].start}:{ranges[name].stop}" for name in ("widths", "heights") if name in ranges}
-    found = found or {"widths": USUAL_WIDTHS}
+def _asked_images(records: Sequence[TrialRecord]) -> Options | None:
+    return next((record.images for record in reversed(records) if record.images), None)
+
+
+def _written_ranges(ranges: Mapping[str, PixelRange]) -> Options:
+    return {name: f"{ranges[name].start}:{ranges[name].stop}" for name in ("widths", "heights") if name in ranges}
+
+
+def _options(specs: Sequence[TrialSpec], images: Options) -> Options:
+    found = dict(images or {"widths": USUAL_WIDTHS})
     if not specs:
         return found
     first = specs[0]
