@@ -228,7 +228,7 @@ def test_a_figure_is_added_by_a_function_and_its_entry(
         of=figures.records_of,
         draw=lambda found, origin: ends_figure(found.records, origin=origin),
         lack="every trial ended well",
-        command=lambda options: sweep_command(options, {"kind": "memory", "batch-size": "512"}),
+        command=lambda options, _: sweep_command(options, {"kind": "memory", "batch-size": "512"}),
     )
     monkeypatch.setattr(figures, "PLOTS", (entry,))
     good = [factory.measured_training_record(factory.training_spec())]
