@@ -62,11 +62,18 @@ class EpochSampler:
     training loop must count its optimizer steps and pass the count to ``state``, because a loader prefetches.
     """
 
-    def __init__(self, sizes_N2: SizeArray, config: PlanConfig) -> None:
+    def __init__(self, sizes_N2: SizeArray, config: PlanConfig, *, has_length: bool = True) -> None:
+        """Begin at the start of epoch 0.
+
+        Without a length an epoch ends where its micro-batches do. Lightning needs that to go on within an epoch: it
+        counts the micro-batches that came before, and would end early by the length of the rest.
+        """
+        self._has_length = has_length
         self._sizes_N2 = sizes_N2
         self._config = config
         self._first_step = 0
         self._is_used = False
+        self._is_resumed = False
         self._epoch = 0
         self._plan = plan_epoch(sizes_N2, config, epoch=0)
 
@@ -80,18 +87,41 @@ class EpochSampler:
         """The optimizer steps that the next iteration yields."""
         return self._plan.steps[self._first_step :]
 
+    @property
+    def sampler(self) -> EpochSampler:
+        """Itself: Lightning tells the epoch to the ``sampler`` of a batch sampler, and to nothing else."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch.
+        """Go to the start of an epoch; where ``resume`` went into this one, its position is kept until it is iterated.
 
         Raises:
+            InputError: it lies before the epoch that was resumed, and nothing of that one was iterated.
             ValueError: the epoch is out of range.
         """
+        if epoch == self._epoch and not self._is_used:
+            return
+        if epoch < self._epoch and self._is_resumed and not self._is_used:
+            raise InputError(
+                "epoch",
+                epoch,
+                allowed=f"the sampler was resumed in epoch {self._epoch}; Fabric and Accelerate count from 0",
+                remedy=f"call loader.set_epoch({self._epoch}) first, or iterate the loader itself",
+            )
         self._plan = plan_epoch(self._sizes_N2, self._config, epoch=epoch)
         self._epoch = epoch
         self._first_step = 0
         self._is_used = False
+        self._is_resumed = False
 
     def __len__(self) -> int:
+        """Return the number of micro-batches that the next iteration yields.
+
+        Raises:
+            TypeError: it was made without a length.
+        """
+        if not self._has_length:
+            raise TypeError("this sampler was made with has_length=False")
         return sum(map(len, self.remaining_steps))
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -166,6 +196,7 @@ class EpochSampler:
         self._epoch = state.epoch
         self._first_step = state.next_step
         self._is_used = False
+        self._is_resumed = True
 
 
 def read_state(path: Path) -> PlanState:
