@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +69,14 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     return f"tier {config.getoption('tier')}: " + ", ".join(f"{counts[tier]} {tier}" for tier in TIERS)
 
 
+@pytest.hookimpl(trylast=True)  # when only those that will run are left
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     tier = config.getoption("tier")
     if tier != "all":
         others = [item for item in items if tier_of(item) != tier]
         items[:] = [item for item in items if tier_of(item) == tier]
         config.hook.pytest_deselected(items=others)
-    # Begun first, so that no core waits for them in the end.
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items[:] = _slow_ones_first(items, num_workers=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_items:
         return
@@ -86,6 +86,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in gpu_items:
         item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def _slow_ones_first(items: Sequence[pytest.Item], *, num_workers: int) -> list[pytest.Item]:
+    """Return tests in an order in which each worker begins with its share of the slow ones.
+
+    Workers that steal work are first given equal parts of the whole, one after the other. Were all slow ones in the
+    first part, its worker would run them alone, and share them with the others last: then some wait for the rest.
+    """
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    ordered: list[pytest.Item] = []
+    for worker in range(num_workers):
+        length = (len(items) - len(ordered)) // (num_workers - worker)
+        own = slow[worker::num_workers]
+        num_quick = max(0, length - len(own))
+        ordered += [*own, *quick[:num_quick]]
+        del quick[:num_quick]
+    return ordered
 
 
 @pytest.fixture(autouse=True)
