@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,26 @@ import pytest
 import record_factory as factory
 
 from vnbench.cli.app import run
+from vnbench.records.step_trace import StepTrace, TraceOrder
+from vnbench.sweep.forecasts import traces
+from vnbench.sweep.forecasts.step_traces import run_step_traces
 
 SMALL = (
     *("--widths", "64:128", "--heights", "32:64", "--model", "veernet-tiny", "--examples", "50", "--epochs", "2"),
     *("--precision", "bf16", "--norm-precision", "input", "--checkpointing", "none", "--batch-size", "1,2"),
 )
+
+KNOWN: dict[TraceOrder, StepTrace | str] = {}
+"""What was traced for earlier tests: a trace takes a second, and the tests here ask for the same again and again."""
+
+
+@pytest.fixture(autouse=True)
+def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def known_step_traces(orders: Sequence[TraceOrder]) -> Iterator[tuple[TraceOrder, StepTrace | str]]:
+        KNOWN.update(run_step_traces([order for order in orders if order not in KNOWN]))
+        yield from ((order, KNOWN[order]) for order in orders)
+
+    monkeypatch.setattr(traces, "run_step_traces", known_step_traces)
 
 
 @pytest.mark.processes
@@ -158,9 +174,10 @@ def test_what_fits_is_told_where_no_run_is_planned(tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.processes
-def test_a_plan_for_a_card_needs_no_records(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_for_a_card_needs_no_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = own("return logits", tmp_path)
     asked = ["--examples", "50", "--epochs", "2", "--widths", "64:128", "--heights", "32:64", "--batch-size", "1"]
-    assert run(["plan", "--card", "rtx-4090", "--model", "veernet-tiny", *asked]) == 0
+    assert run(["plan", "--card", "rtx-4090", "--model", model, *asked]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "Evidence: forecast." in told
     assert "forecast: nothing was measured" in told
