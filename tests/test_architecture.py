@@ -56,7 +56,8 @@ def test_a_running_sweep_is_free_of_torch(tmp_path: Path) -> None:
         "if __name__ == '__main__':\n"
         "    code = run(['sweep', '--widths', '64:96', '--heights', '32:64', '--device', 'cpu', '--examples', '5',\n"
         "        '--subset', '2', '--batch-size', '1', '--precision', 'fp32', '--checkpointing', 'none',\n"
-        "        '--num-workers', '0', '--sampler', 'random', '--out', 'r.jsonl'])\n"
+        "        '--num-workers', '0', '--sampler', 'random', '--max-attempts', '1', '--time-budget', '10h',\n"
+        "        '--out', 'r.jsonl'])\n"
         "    sys.exit(code or 'torch' in sys.modules)\n"
     )
     (tmp_path / "script.py").write_text(script)

@@ -134,7 +134,7 @@ def test_a_child_without_a_record_becomes_one(behaviour: str, status: str, cause
     assert TrialRecord.from_json(record.to_json()) == record
 
 
-def traces(behaviour: str, *, timeout_s: float = 60.0) -> tuple[TrialRecord, ...]:
+def traces(behaviour: str, *, timeout_s: float = 600.0) -> tuple[TrialRecord, ...]:
     specs = [replace(memory_spec(training_spec(batch_size=size)), memory_by="trace") for size in (1, 2)]
     tasks = [TrialTask(spec=spec, replicate=0, attempt=3, corpus_directory=None) for spec in specs]
     records = run_traces(tasks, environment=ENVIRONMENT, timeout_s=timeout_s, entry=f"scripted_child:{behaviour}")
@@ -154,7 +154,7 @@ def traces(behaviour: str, *, timeout_s: float = 60.0) -> tuple[TrialRecord, ...
     ],
 )
 def test_traces_whose_process_gives_no_records_become_some(behaviour: str, status: str, cause: str) -> None:
-    for record in traces(behaviour, timeout_s=1.0 if behaviour == "hang" else 60.0):
+    for record in traces(behaviour, timeout_s=1.0 if behaviour == "hang" else 600.0):
         assert record.cause is not None
         assert (record.status, record.cause.kind) == (status, cause)
         assert record.environment == ENVIRONMENT

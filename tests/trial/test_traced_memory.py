@@ -84,7 +84,7 @@ def measured(spec: TrialSpec) -> MemoryReading:
 
 
 def traces(*specs: TrialSpec) -> tuple[TrialRecord, ...]:
-    return run_traces([task_of(spec) for spec in specs], environment=ENVIRONMENT, timeout_s=300)
+    return run_traces([task_of(spec) for spec in specs], environment=ENVIRONMENT, timeout_s=600)
 
 
 def assert_same_peak(spec: TrialSpec) -> None:
@@ -166,7 +166,7 @@ def test_the_record_of_a_trace_is_complete() -> None:
 
 def test_one_trace_is_a_trial_like_any_other() -> None:
     spec = spec_of()
-    record = run_trial(task_of(spec), environment=ENVIRONMENT, timeout_s=120)
+    record = run_trial(task_of(spec), environment=ENVIRONMENT, timeout_s=600)
     assert record.status == "ok", record.cause
     assert record.memory == traced_memory(spec)
 
