@@ -49,6 +49,7 @@ def test_importing_the_command_line_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_running_sweep_is_free_of_torch(tmp_path: Path) -> None:
     script = (

@@ -202,6 +202,7 @@ chmod +x .venv/bin/vnbench
 """A pip that finds vnbench installed, and asks it for little."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", PIPELINES)
 def test_the_lines_of_a_pipeline_measure_and_gate(host: str, tmp_path: Path) -> None:
     origin, work, tools = tmp_path / "origin", tmp_path / "work", tmp_path / "tools"

@@ -37,6 +37,7 @@ def told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[dict
     return report, err
 
 
+@pytest.mark.slow
 def test_other_threads_have_a_file_of_their_own_which_the_same_command_goes_on_with(here: Path) -> None:
     counts = {}
     for threads in ("1", "2", "2"):
