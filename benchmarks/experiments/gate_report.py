@@ -35,7 +35,6 @@ from vnbench.output.gate.words import HOW_IT_DECIDES, names_of
 from vnbench.output.plots.style import DOTS_PER_INCH, WIDTH_INCHES, save, styled
 from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import load_all
 from vnbench.units import format_percent
 
@@ -78,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         HOW_IT_DECIDES,
         *simulation_section(),
         f"![Share of comparisons that find a slowdown, by its size]({name}.png)",
-        *sweep_section(everything[0].spec),
+        *sweep_section(),
         *against_section(options.against),
         *machine_section(loaded, calibration, line=origin.line(f"{len(everything)} trials"), is_cpu=origin.is_cpu),
         *injected_section(json.loads(options.injected.read_text(encoding="utf-8"))),
@@ -137,7 +136,7 @@ def single_row_lines() -> Iterator[str]:
     )
 
 
-def sweep_section(spec: TrialSpec) -> Iterator[str]:
+def sweep_section() -> Iterator[str]:
     """Yield the tables of simulations in which whole sweeps differ, and the machine drifts."""
     rows, processes = sweep_simulation.NUM_ROWS, sweep_simulation.NUM_PROCESSES
     runs, slow_runs = sweep_simulation.NUM_RUNS, sweep_simulation.NUM_SLOW_RUNS
@@ -157,7 +156,7 @@ def sweep_section(spec: TrialSpec) -> Iterator[str]:
         f"{sweep_simulation.MAX_BLOCKS} blocks, of which {sweep_simulation.BLOCKS_IN_THREE_SWEEPS} take as long as "
         "three sweeps. Blocks are those of the median run."
     )
-    yield "\n".join(sweep_simulation.in_turn_table(spec))
+    yield "\n".join(sweep_simulation.in_turn_table())
 
 
 def against_section(path: Path) -> Iterator[str]:

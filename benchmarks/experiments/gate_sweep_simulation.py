@@ -3,8 +3,8 @@
 Each row has noise between processes, and each sweep a shift that all its rows share; in turn, the machine drifts by as
 much within the time of a sweep. No flag tells the gate how far sweeps differ.
 
-`python benchmarks/experiments/gate_sweep_simulation.py results/cpu-amd-epyc/gate_1.jsonl` prints the tables that
-gate_report.py puts into reports/gate_*.md; rows are called as a trial of that file.
+`python benchmarks/experiments/gate_sweep_simulation.py` prints the tables that gate_report.py puts into
+reports/gate_*.md.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -24,8 +23,6 @@ from vnbench.analysis.comparison.compare import Comparison, Outcome, compare
 from vnbench.analysis.comparison.rows import Tolerances
 from vnbench.analysis.comparison.sequential import MIN_BLOCKS, PairedTimes, time_rows
 from vnbench.analysis.comparison.sides import Configuration, Side, figure_of_sweeps
-from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.store import load_all
 
 NUM_ROWS = 9
 NUM_PROCESSES = 10
@@ -148,10 +145,9 @@ class InTurn:
     """Blocks of the median run."""
 
 
-def in_turn(noise: Noise, spec: TrialSpec, *, slowdown: float = 0.0, num_runs: int = NUM_RUNS, seed: int = 0) -> InTurn:
+def in_turn(noise: Noise, *, slowdown: float = 0.0, num_runs: int = NUM_RUNS, seed: int = 0) -> InTurn:
     """Return what comes of blocks of pairs that run one after another, while the machine drifts."""
     random = np.random.default_rng(seed)
-    tolerance = Tolerances().time
     counts: Counter[Outcome] = Counter()
     lengths: list[int] = []
     for _ in range(num_runs):
@@ -162,21 +158,7 @@ def in_turn(noise: Noise, spec: TrialSpec, *, slowdown: float = 0.0, num_runs: i
         is_swapped_BR = random.random((MAX_BLOCKS, NUM_ROWS)) < 0.5
         drift = np.where(is_swapped_BR[..., np.newaxis], drift[..., ::-1], drift)
         times_BR2 = np.exp(processes_BR2 + drift + np.array([0.0, math.log1p(slowdown)]))
-        outcome: Outcome = "undecided"
-        for num_blocks in range(MIN_BLOCKS, MAX_BLOCKS + 1):
-            pairs = [
-                PairedTimes(
-                    identity=str(row),
-                    candidate_spec_id=str(row),
-                    spec=spec,
-                    baseline_s=tuple(times_BR2[:num_blocks, row, 0].tolist()),
-                    candidate_s=tuple(times_BR2[:num_blocks, row, 1].tolist()),
-                )
-                for row in range(NUM_ROWS)
-            ]
-            outcome = Comparison(rows=time_rows(pairs, tolerance=tolerance), is_in_turn=True).outcome
-            if outcome != "undecided":
-                break
+        outcome, num_blocks = decided(times_BR2)
         counts[outcome] += 1
         lengths.append(num_blocks if outcome != "undecided" else MAX_BLOCKS + 1)
     return InTurn(
@@ -184,6 +166,24 @@ def in_turn(noise: Noise, spec: TrialSpec, *, slowdown: float = 0.0, num_runs: i
         within_three_sweeps=sum(length <= BLOCKS_IN_THREE_SWEEPS for length in lengths) / num_runs,
         blocks=median(lengths),
     )
+
+
+def decided(times_BR2: NDArray[np.float64]) -> tuple[Outcome, int]:
+    """Return what a gate in turn comes to that may end after each block, and after how many blocks it ended."""
+    for num_blocks in range(MIN_BLOCKS, len(times_BR2) + 1):
+        pairs = [
+            PairedTimes(
+                identity=str(row),
+                candidate_spec_id=str(row),
+                baseline_s=tuple(times_BR2[:num_blocks, row, 0].tolist()),
+                candidate_s=tuple(times_BR2[:num_blocks, row, 1].tolist()),
+            )
+            for row in range(times_BR2.shape[1])
+        ]
+        outcome = Comparison(rows=time_rows(pairs, tolerance=Tolerances().time), is_in_turn=True).outcome
+        if outcome != "undecided":
+            return outcome, num_blocks
+    return "undecided", len(times_BR2)
 
 
 def sweep_table() -> Iterator[str]:
@@ -203,14 +203,14 @@ def sweep_table() -> Iterator[str]:
         yield _line(noise, cells)
 
 
-def in_turn_table(spec: TrialSpec) -> Iterator[str]:
-    """Yield the lines of the table of gates in turn; ``spec`` stands for every row."""
+def in_turn_table() -> Iterator[str]:
+    """Yield the lines of the table of gates in turn."""
     columns = ("alarm", "undecided", "blocks to pass", "found", "in the time of 3 sweeps", "blocks to find")
     yield f"| processes | drift | tails | {' | '.join(columns)} |"
     yield "|---:|---:|---|---:|---:|---:|---:|---:|---:|"
     for noise in noises():
-        same = in_turn(noise, spec)
-        slow = in_turn(noise, spec, slowdown=SLOWDOWN, num_runs=NUM_SLOW_RUNS, seed=1)
+        same = in_turn(noise)
+        slow = in_turn(noise, slowdown=SLOWDOWN, num_runs=NUM_SLOW_RUNS, seed=1)
         cells = [
             _percent(same.shares, "regression"),
             _percent(same.shares, "undecided"),
@@ -231,13 +231,11 @@ def _percent(shares: Mapping[Outcome, float], outcome: Outcome, *, digits: int =
     return f"{100 * shares.get(outcome, 0.0):.{digits}f} %"
 
 
-def main(arguments: Sequence[str]) -> int:
-    (path,) = arguments
-    spec = load_all([Path(path)]).records[0].spec
-    for line in (*sweep_table(), "", *in_turn_table(spec)):
+def main() -> int:
+    for line in (*sweep_table(), "", *in_turn_table()):
         print(line)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

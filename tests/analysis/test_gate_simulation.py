@@ -7,7 +7,6 @@ import math
 import gate_simulation as simulation
 import gate_sweep_simulation as sweep_simulation
 import pytest
-import record_factory as factory
 
 from vnbench.analysis.comparison.calibration import processes_needed
 
@@ -76,11 +75,10 @@ def test_unchanged_code_passes_where_sweeps_hardly_differ(layout: sweep_simulati
 
 
 def test_in_turn_a_drift_raises_no_alarm_and_hides_no_slowdown() -> None:
-    spec = factory.training_spec()
     for noise in sweep_simulation.noises():
         if noise.sweep == 0.04:
-            same = sweep_simulation.in_turn(noise, spec, num_runs=8, seed=9)
-            slow = sweep_simulation.in_turn(noise, spec, slowdown=0.03, num_runs=8, seed=10)
+            same = sweep_simulation.in_turn(noise, num_runs=8, seed=9)
+            slow = sweep_simulation.in_turn(noise, slowdown=0.03, num_runs=8, seed=10)
             assert same.shares.get("regression", 0.0) == 0.0
             assert same.shares["pass"] >= 0.8
             assert slow.shares["regression"] >= 0.8

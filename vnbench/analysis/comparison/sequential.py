@@ -63,8 +63,8 @@ class PairedTimes:
     """Identity of its row: the spec_id of the baseline."""
     candidate_spec_id: str
     """The spec_id of the candidate."""
-    spec: TrialSpec
-    """The spec of the baseline."""
+    spec: TrialSpec | None = None
+    """The spec of the baseline; None for times of anything else."""
     baseline_s: tuple[float, ...]
     """Its time on the baseline in each block."""
     candidate_s: tuple[float, ...]
