@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -23,13 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-
-STEP = "trial/step/optimizer_step.py"
-
-BEGIN = "        timer.begin_step()\n        with timer.phase"
-END = "            self._scaler.update()\n        return StepResult"
-"""Texts of the training step that the wait is planted around, each there once."""
+from planted_copies import ROOT, copied, plant
 
 KINDS = ("unchanged", "planted")
 
@@ -46,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     out = options.out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     copies = {kind: copied(work / kind) for kind in ("baseline", *KINDS)}
-    plant(copies["planted"], options.slowdown)
+    plant(copies["planted"], "step", share=options.slowdown)
     machine = json.loads(subprocess.check_output([sys.executable, "-m", "vnbench", "env", "--json"], cwd=ROOT))
     for kind, number in due(out, pairs=options.pairs):
         found = gated(copies["baseline"], copies[kind], out=work / f"{kind}-{number}", time_cap=options.time_cap)
@@ -64,29 +57,6 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{kind} {number}: {told(line)}", flush=True)
     print(*table(runs_in(out)), sep="\n")
     return 0
-
-
-def copied(folder: Path) -> Path:
-    """Return a fresh copy of the source tree in a folder."""
-    shutil.rmtree(folder, ignore_errors=True)
-    ignored = shutil.ignore_patterns("__pycache__", "shipped")
-    shutil.copytree(ROOT / "vnbench", folder / "vnbench", ignore=ignored)
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    return folder
-
-
-def plant(folder: Path, slowdown: float) -> None:
-    """Let each training step in a copy wait, busily, for a share of the time that it took."""
-    path = folder / "vnbench" / STEP
-    source = path.read_text(encoding="utf-8")
-    assert source.count(BEGIN) == source.count(END) == 1, f"{STEP} is not as this script knows it"
-    begin = BEGIN.replace(
-        "step()\n", "step()\n        clock = __import__('time').perf_counter\n        began = clock()\n"
-    )
-    wait = f"            until = (1 + {slowdown}) * clock() - {slowdown} * began\n"
-    wait += "            while clock() < until:\n                pass\n"
-    end = END.replace("        return", f"{wait}        return")
-    path.write_text(source.replace(BEGIN, begin).replace(END, end), encoding="utf-8")
 
 
 def due(out: Path, *, pairs: int) -> Iterator[tuple[str, int]]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from markdown_page import write_document
+from planted_copies import change, copied
 
 from vnbench.analysis.comparison.rows import Tolerances
 from vnbench.analysis.comparison.sides import side_of
 from vnbench.commands.gate.gate import GateOptions, compare_with
 from vnbench.records.readings import Metric
 from vnbench.records.store import load_all
-
-ROOT = Path(__file__).parents[2]
 
 SWEEP = shlex.split(
     "--widths 320:640 --heights 64:96 --device cpu --examples 40 --subset 16 --kind memory,training --batch-size 2 "
@@ -101,14 +99,12 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     found = []
     with tempfile.TemporaryDirectory(prefix="vnbench-injected-") as name:
-        folder = Path(name)
-        shutil.copytree(ROOT / "vnbench", folder / "vnbench", ignore=shutil.ignore_patterns("__pycache__"))
+        folder = copied(Path(name) / "copy")
         baseline = sweep(folder, "baseline")
         for number, injection in enumerate(INJECTIONS):
             path = folder / "vnbench" / injection.module
             source = path.read_text(encoding="utf-8")
-            assert source.count(injection.before) == 1, f"{injection.module}: {injection.before!r} is not there once"
-            path.write_text(source.replace(injection.before, injection.after), encoding="utf-8")
+            change(folder, injection.module, before=injection.before, after=injection.after)
             changed = sweep(folder, f"changed-{number}")
             path.write_text(source, encoding="utf-8")
             found.append(judged(injection, baseline, changed, sweep(folder, f"restored-{number}")))
