@@ -3,8 +3,10 @@
 Run with: vnbench sweep --config benchmarks/definitions/gate.toml --out results/cpu-amd-epyc/gate_1.jsonl  (and 2 to 4)
           python benchmarks/experiments/gate_injected.py --out results/cpu-amd-epyc/gate_injected.json
           python benchmarks/experiments/gate_against_pairs.py --out results/CPU/gate_against.ndjson --pairs 12
+          python benchmarks/experiments/gate_truths.py --out results/CPU/gate_truths.ndjson --passes 1
           python benchmarks/experiments/gate_report.py results/cpu-amd-epyc/gate_[1-4].jsonl \\
-              --injected results/cpu-amd-epyc/gate_injected.json --against results/CPU/gate_against.ndjson --out reports
+              --injected results/cpu-amd-epyc/gate_injected.json --against results/CPU/gate_against.ndjson \\
+              --truths results/CPU/gate_truths.ndjson --out reports
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 import gate_against_pairs as against
 import gate_simulation as simulation
 import gate_sweep_simulation as sweep_simulation
+import gate_truths as truths
 from markdown_page import records_page_name, write_page
 from matplotlib.figure import Figure
 
@@ -59,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("results", type=Path, nargs="+", help="sweeps of one revision")
     parser.add_argument("--injected", type=Path, required=True, help="output of gate_injected.py")
     parser.add_argument("--against", type=Path, required=True, help="output of gate_against_pairs.py")
+    parser.add_argument("--truths", type=Path, help="output of gate_truths.py")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args(arguments)
 
@@ -79,6 +83,7 @@ def main(arguments: Sequence[str]) -> int:
         f"![Share of comparisons that find a slowdown, by its size]({name}.png)",
         *sweep_section(),
         *against_section(options.against),
+        *(truths_section(options.truths) if options.truths else ()),
         *machine_section(loaded, calibration, line=origin.line(f"{len(everything)} trials"), is_cpu=origin.is_cpu),
         *injected_section(json.loads(options.injected.read_text(encoding="utf-8"))),
     ]
@@ -168,6 +173,36 @@ def against_section(path: Path) -> Iterator[str]:
         "gate_against_pairs.py); in every second run each training step of one copy waits for 3 % of its own duration."
     )
     yield "\n".join(against.table(runs))
+
+
+def truths_section(path: Path) -> Iterator[str]:
+    """Yield the tables of planted slowdowns beside a busy program, under each rule."""
+    runs = against.runs_in(path)
+    differing = list(dict.fromkeys(told for run in runs for told in run["not_same"]))
+    yield "## Planted slowdowns, beside a busy program"
+    yield (
+        f"{against.about(runs)}. Two copies of the source, measured in turn on {truths.NUM_BLOCKS} blocks of "
+        f"{len(runs[0]['rows'])} configurations (benchmarks/experiments/gate_truths.py), while another process takes a "
+        "core for 1 to 5 s after every 2 to 10 s. One copy waits in one place for a share of a time that it takes. How "
+        "much of that reaches the time of each configuration, measured with a share of "
+        f"{100 * truths.WHOLE:.0f} % and no other process, in the median of {truths.NUM_WHOLE_BLOCKS} blocks:"
+    )
+    yield "\n".join(truths.reach_table(runs))
+    yield (
+        "The order of an epoch is drawn before any of these clocks starts, so that a slower draw shows in no time: the "
+        "sampler here is what hands out the examples of each batch."
+    )
+    yield (
+        "Runs that each rule calls slower, of how many; of unchanged copies these are false alarms. A rule is asked of "
+        "each configuration, and one is enough. All rules have the same times; the gate may use fewer of them, as it "
+        f"ends when it is decided. Its tolerance is {format_percent(Tolerances().time)}: a pass is its right answer to "
+        "less, also where the mean of all configurations is slowed by less because one of them alone is. mean and min "
+        "are pytest-benchmark's --benchmark-compare-fail, median 5% is a plain threshold, the rank test is Mann and "
+        "Whitney's, one-sided at p < 0.01, and asv asks for p < 0.002, two-sided, and for 1.1 times."
+    )
+    yield "\n".join(truths.table(runs))
+    if differing:
+        yield f"Beside times, these differed: {'; '.join(differing)}."
 
 
 def power_figure() -> Figure:

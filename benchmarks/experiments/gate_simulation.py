@@ -104,12 +104,12 @@ def gate(baseline: Values, candidate: Values) -> bool:
     return is_alarm(pairs, tolerance=TOLERANCE)
 
 
-def mean_threshold(baseline: Values, candidate: Values) -> bool:
-    return bool((candidate.mean(axis=(1, 2)) > 1.05 * baseline.mean(axis=(1, 2))).any())
+def mean_threshold(baseline: Values, candidate: Values, *, threshold: float = 0.05) -> bool:
+    return bool((candidate.mean(axis=(1, 2)) > (1 + threshold) * baseline.mean(axis=(1, 2))).any())
 
 
-def min_threshold(baseline: Values, candidate: Values) -> bool:
-    return bool((candidate.min(axis=(1, 2)) > 1.05 * baseline.min(axis=(1, 2))).any())
+def min_threshold(baseline: Values, candidate: Values, *, threshold: float = 0.05) -> bool:
+    return bool((candidate.min(axis=(1, 2)) > (1 + threshold) * baseline.min(axis=(1, 2))).any())
 
 
 def rank_test(baseline: Values, candidate: Values) -> bool:
@@ -123,7 +123,9 @@ def rank_and_size(baseline: Values, candidate: Values) -> bool:
 
 def _is_higher(baseline: Values, candidate: Values) -> NDArray[np.bool_]:
     flat = [values.reshape(len(values), -1) for values in (baseline, candidate)]
-    is_higher: NDArray[np.bool_] = mannwhitneyu(flat[0], flat[1], axis=1, method="asymptotic").pvalue < 0.002
+    # As asv does: the exact distribution of few values.
+    method = "exact" if flat[0].shape[1] <= 20 else "asymptotic"
+    is_higher: NDArray[np.bool_] = mannwhitneyu(flat[0], flat[1], axis=1, method=method).pvalue < 0.002
     return is_higher & (np.median(flat[1], axis=1) > np.median(flat[0], axis=1))
 
 
