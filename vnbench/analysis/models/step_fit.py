@@ -155,9 +155,11 @@ def fit_steps(points: Sequence[StepPoint], *, spread: Spread | None, form: Form 
     """
     chosen = choose_form(points) if form is None else form
     model = fit_step_model(points, chosen)
-    sizes = sizes_of(points)
-    means = [statistics.fmean(p.step_time_s for p in points if p.padded_pixels == size) for size in sizes]
-    times_N, basis = np.array(means), model.basis(np.array(sizes))
+    by_size: dict[float, list[float]] = {size: [] for size in sizes_of(points)}
+    for point in points:
+        by_size[point.padded_pixels].append(point.step_time_s)
+    sizes, times_N = list(by_size), np.array([statistics.fmean(times) for times in by_size.values()])
+    basis = model.basis(np.array(sizes))
     active = [index for index, value in enumerate(model.coefficients) if value > 0]
     freedom = len(sizes) - len(active)
     covariance = np.zeros((len(model.coefficients),) * 2)

@@ -1,8 +1,8 @@
 """Model the seconds of a step as a function of its padded pixels, with the simplest curve that the data support.
 
 Every curve is fitted by least squares of relative residuals with non-negative terms (scipy.optimize.nnls; Ernest, NSDI
-2016, fits run times this way). Each row is divided by its time, so small canvases count as much as large ones. There is
-one row per canvas and process.
+2016, fits run times this way). Each point is divided by its time, so small canvases count as much as large ones. Points
+of one size are summed into one row, which has the same minimum: a file may hold hundreds of processes of each size.
 
 At a fixed micro-batch B, the attention term, B x tokens^2, is proportional to the square of the padded pixels, so the
 quadratic curve includes it.
@@ -14,7 +14,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +107,7 @@ def fit_step_model(points: Sequence[StepPoint], form: Form) -> StepModel:
     Raises:
         ValueError: there are fewer different sizes than MIN_SIZES of the form.
     """
-    return _fit(*_arrays(points), form)
+    return _fit(_rows(points), form)
 
 
 def straight_line(points: Sequence[StepPoint]) -> StepModel:
@@ -135,16 +135,13 @@ def leave_one_size_out(points: Sequence[StepPoint], form: Form) -> tuple[LeftOut
 
     The hinge is chosen again each time. The smallest and largest size are left out too, so their forecasts extrapolate.
     """
-    pixels_N, times_N = _arrays(points)
-    sizes = np.unique(pixels_N)
-    if len(sizes) <= MIN_SIZES[form]:
+    rows = _rows(points)
+    if len(rows.pixels_S) <= MIN_SIZES[form]:
         return ()
     errors = []
-    for size in sizes.tolist():
-        is_left_out_N = pixels_N == size
-        model = _fit(pixels_N[~is_left_out_N], times_N[~is_left_out_N], form)
-        error = model.time_s(size) / float(times_N[is_left_out_N].mean()) - 1
-        errors.append(LeftOut(padded_pixels=size, error=error))
+    for place, (size, mean_s) in enumerate(zip(rows.pixels_S.tolist(), rows.means_S.tolist(), strict=True)):
+        others = _Rows(*(np.delete(column_S, place) for column_S in rows))
+        errors.append(LeftOut(padded_pixels=size, error=_fit(others, form).time_s(size) / mean_s - 1))
     return tuple(errors)
 
 
@@ -186,18 +183,36 @@ def _basis(pixels_N: Vector, form: Form, hinge: float | None) -> Vector:
     return np.stack([ones_N, np.minimum(pixels_N, hinge), np.maximum(pixels_N - hinge, 0.0)], axis=1)
 
 
-def _arrays(points: Sequence[StepPoint]) -> tuple[Vector, Vector]:
-    """Return padded pixels and step times."""
+class _Rows(NamedTuple):
+    """All that a fit asks of points: a row for each of S sizes, whose basis is divided by ``scales_S``."""
+
+    pixels_S: Vector
+    """Different sizes, ascending."""
+    means_S: Vector
+    """Mean of the times."""
+    scales_S: Vector
+    """One over the root of the sum of 1 / time^2."""
+    targets_S: Vector
+    """What a curve should give over ``scales_S``: the sum of 1 / time, times ``scales_S``."""
+
+
+def _rows(points: Sequence[StepPoint]) -> _Rows:
     pixels_N = np.array([point.padded_pixels for point in points], dtype=np.float64)
-    return pixels_N, np.array([point.step_time_s for point in points], dtype=np.float64)
+    times_N = np.array([point.step_time_s for point in points], dtype=np.float64)
+    pixels_S, place_N, count_S = np.unique(pixels_N, return_inverse=True, return_counts=True)
+    means_S = np.bincount(place_N, times_N) / count_S
+    # Over the mean, so that a single time is its own scale, and its target 1, without rounding.
+    shares_N = means_S[place_N] / times_N
+    root_S = np.sqrt(np.bincount(place_N, shares_N**2))
+    return _Rows(pixels_S, means_S, means_S / root_S, np.bincount(place_N, shares_N) / root_S)
 
 
-def _fit(pixels_N: Vector, times_N: Vector, form: Form) -> StepModel:
-    sizes: list[float] = np.unique(pixels_N).tolist()
+def _fit(rows: _Rows, form: Form) -> StepModel:
+    sizes: list[float] = rows.pixels_S.tolist()
     if len(sizes) < MIN_SIZES[form]:
         raise ValueError(f"{len(sizes)} sizes are too few for a {form} model, which needs {MIN_SIZES[form]}")
     hinges = _hinges(sizes) if form == "hinge" else [None]
-    fits = [(_solve(pixels_N, times_N, form, hinge), hinge) for hinge in hinges]
+    fits = [(_solve(rows, form, hinge), hinge) for hinge in hinges]
     (coefficients, _), hinge = min(fits, key=lambda fit: fit[0][1])
     return StepModel(
         form=form,
@@ -215,10 +230,10 @@ def _hinges(sizes: Sequence[float]) -> Sequence[float | None]:
     return inner[step // 2 :: step]
 
 
-def _solve(pixels_N: Vector, times_N: Vector, form: Form, hinge: float | None) -> tuple[Vector, float]:
-    """Return the coefficients and the root of the sum of squared relative residuals."""
-    rows = _basis(pixels_N, form, hinge) / times_N[:, np.newaxis]
+def _solve(rows: _Rows, form: Form, hinge: float | None) -> tuple[Vector, float]:
+    """Return the coefficients, and the root of the sum of squared residuals of the rows."""
+    divided = _basis(rows.pixels_S, form, hinge) / rows.scales_S[:, np.newaxis]
     # Columns are scaled so that the solver works with numbers near one.
-    scales = np.abs(rows).max(axis=0)
-    coefficients, residual = nnls(rows / scales, np.ones_like(times_N))
+    scales = np.abs(divided).max(axis=0)
+    coefficients, residual = nnls(divided / scales, rows.targets_S)
     return coefficients / scales, float(residual)
