@@ -248,13 +248,14 @@ def save(figure: Figure, directory: Path, *, name: str) -> tuple[Path, ...]:
     """
     directory.mkdir(parents=True, exist_ok=True)
     paths = tuple(directory / f"{name}.{suffix}" for suffix in FORMATS)
+    # One layout holds for all formats. With an engine, even one that does nothing, matplotlib would draw the figure
+    # once more before each file.
+    _engine(figure).execute(figure)
+    figure.set_layout_engine(None)
     for path in paths:
         try:
             figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
         except OSError:
             path.unlink(missing_ok=True)
             raise
-        # The layout that the first format got holds for the others. With an engine, even one that does nothing,
-        # matplotlib would draw the figure once more beforehand.
-        figure.set_layout_engine(None)
     return paths
