@@ -15,19 +15,22 @@ def measured_ranges(latest: Sequence[TrialRecord]) -> dict[str, PixelRange]:
     These are the sides of the compute trials' canvases; without compute trials, the range from the smallest canvas of a
     training step to the worst case.
     """
-    specs = [record.spec for record in latest]
-    trained = {
-        size
-        for record in of_kind(latest, TrainingSpec)
-        if record.steps is not None
-        for size in zip(record.steps["canvas_height"], record.steps["canvas_width"], strict=True)
-    }
-    return _ranges(_canvas_sizes(specs) or trained | _worst_cases(specs))
+    specs = list({record.spec_id: record.spec for record in latest}.values())
+    return _ranges(_canvas_sizes(specs) or _trained_sizes(latest) | _worst_cases(specs))
 
 
 def asked_ranges(specs: Sequence[TrialSpec]) -> dict[str, PixelRange]:
     """Return the ``heights`` and ``widths`` that the specs name; empty if none does."""
     return _ranges(_canvas_sizes(specs) or _worst_cases(specs))
+
+
+def _trained_sizes(latest: Sequence[TrialRecord]) -> set[tuple[int, int]]:
+    return {
+        size
+        for record in of_kind(latest, TrainingSpec)
+        if record.steps is not None
+        for size in zip(record.steps["canvas_height"], record.steps["canvas_width"], strict=True)
+    }
 
 
 def _canvas_sizes(specs: Sequence[TrialSpec]) -> set[tuple[int, int]]:

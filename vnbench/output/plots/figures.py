@@ -36,7 +36,7 @@ from vnbench.output.words.commands import (
     sweep_command,
 )
 from vnbench.output.words.profiles import Profile
-from vnbench.output.words.provenance import Provenance, origin_of, provenance_of_cards
+from vnbench.output.words.provenance import Provenance, is_all_forecast, origin_of, provenance_of_cards
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import ForecastSpec
 
@@ -97,7 +97,7 @@ class Drawn:
 
 def records_of(subject: Subject) -> Findings | None:
     """Return what figures of measured trials are drawn of; None where all is forecast."""
-    return None if origin_of(subject.found.latest).is_forecast else subject.found
+    return None if is_all_forecast(subject.found.latest) else subject.found
 
 
 def forecasts_of(subject: Subject) -> Sequence[TrialRecord[ForecastSpec]] | None:
@@ -112,7 +112,7 @@ def plan_of(subject: Subject) -> Report | str | None:
 
 def profiles_of(subject: Subject) -> Sequence[Profile] | None:
     """Return what figures of profiles are drawn of, which may be none; nobody asks for them of forecasts."""
-    return (subject.profiles or None) if origin_of(subject.found.latest).is_forecast else subject.profiles
+    return (subject.profiles or None) if is_all_forecast(subject.found.latest) else subject.profiles
 
 
 def _sweep(**asked: str) -> Callable[[Options, Options], str]:

@@ -144,8 +144,12 @@ def origin_of(records: Sequence[TrialRecord]) -> Provenance:
     Raises:
         InputError: as ``provenance``.
     """
-    forecasts = of_kind(records, ForecastSpec)
-    return provenance_of_cards(forecasts) if forecasts and len(forecasts) == len(records) else provenance(records)
+    return provenance_of_cards(of_kind(records, ForecastSpec)) if is_all_forecast(records) else provenance(records)
+
+
+def is_all_forecast(records: Sequence[TrialRecord]) -> bool:
+    """Return whether there are records, and none was measured."""
+    return bool(records) and all(is_of_kind(record, ForecastSpec) for record in records)
 
 
 def forecast_of(cards: str) -> str:
