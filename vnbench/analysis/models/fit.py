@@ -7,7 +7,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -222,21 +222,21 @@ def _memory_laws(latest: Sequence[TrialRecord]) -> Mapping[str, MemoryLaw]:
 
 
 def _mean_phase(records: Sequence[TrialRecord], name: str) -> float | None:
-    values = [value for record in records for (value,) in _measured(record, name)]
+    (values,) = _measured(records, name)
     return statistics.fmean(values) if values else None
 
 
 def _forward_ratio(records: Sequence[TrialRecord]) -> float | None:
-    times_s = [row for record in records for row in _measured(record, "forward_s", "step_time_s")]
-    step_s = math.fsum(step for _, step in times_s)
-    return math.fsum(forward for forward, _ in times_s) / step_s if step_s > 0 else None
+    forward_s, step_s = map(math.fsum, _measured(records, "forward_s", "step_time_s"))
+    return forward_s / step_s if step_s > 0 else None
 
 
-def _measured(record: TrialRecord, *names: str) -> list[tuple[Any, ...]]:
-    """Return columns of the measured steps, one tuple per step, without steps that lack a value."""
-    steps = steps_of(record).measured
-    is_known_S = np.logical_and.reduce([~np.isnan(steps[name]) for name in names])
-    return steps.where(is_known_S).rows(*names)
+def _measured(records: Sequence[TrialRecord], *names: str) -> list[list[float]]:
+    """Return columns of the measured steps of all records, without steps that lack one of the values."""
+    measured = [steps_of(record).measured for record in records]
+    columns = np.stack([np.concatenate([steps[name] for steps in measured]) for name in names])
+    known: list[list[float]] = columns[:, ~np.isnan(columns).any(axis=0)].tolist()
+    return known
 
 
 def _flop_rates(records: Sequence[TrialRecord]) -> tuple[tuple[float, float], ...]:

@@ -53,15 +53,15 @@ def ratio_of_sums(numerators: Sequence[float], denominators: Sequence[float]) ->
     n = len(numerators)
     if n == 0 or len(denominators) != n:
         raise ValueError(f"{n} numerators and {len(denominators)} denominators: pairs are needed, at least one")
-    if not all(map(math.isfinite, (*numerators, *denominators))):
+    above, total = math.fsum(numerators), math.fsum(denominators)
+    if not (math.isfinite(above) and math.isfinite(total)):
         raise ValueError("a numerator or denominator is not finite")
-    total = math.fsum(denominators)
     if total <= 0:
         raise ValueError(f"denominators sum to {total}: a positive sum is needed")
-    ratio = math.fsum(numerators) / total
+    ratio = above / total
     if n < 2:
         return Estimate(value=ratio, dof=0)
-    residuals = math.fsum((y - ratio * x) ** 2 for y, x in zip(numerators, denominators, strict=True))
+    residuals = math.fsum([(y - ratio * x) ** 2 for y, x in zip(numerators, denominators, strict=True)])
     return Estimate(value=ratio, se=math.sqrt(residuals / (n * (n - 1))) / (total / n), dof=n - 1)
 
 

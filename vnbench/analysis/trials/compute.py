@@ -34,8 +34,8 @@ class CanvasSummary:
     """Padded pixels per step."""
     step_time: PooledFigure
     """Mean seconds per step, with its interval; throughputs have the same relative interval."""
-    phases_s: Mapping[str, float]
-    """Mean seconds per step of ``forward``, ``backward`` and ``optimizer``, as far as known."""
+    figures: tuple[StepFigures, ...]
+    """Figures of the steps of each process on this canvas."""
     num_steps: int
     """Measured steps of all processes."""
     first_seen_s: float | None
@@ -50,6 +50,12 @@ class CanvasSummary:
     """Floating-point operations of one step, without recomputation."""
     stop_rules: tuple[StopRule, ...]
     """The rules that ended measuring, without repeats."""
+
+    @property
+    def phases_s(self) -> Mapping[str, float]:
+        """Mean seconds per step of ``forward``, ``backward`` and ``optimizer``, as far as known."""
+        known = [one.phases_s for one in self.figures]
+        return {name: fmean(phases[name] for phases in known if name in phases) for name in known[0]} if known else {}
 
     @property
     def valid_px_per_s(self) -> float:
@@ -157,7 +163,6 @@ def _canvas(
     growths = [reading.host_growth_bytes for reading in readings if reading.host_growth_bytes is not None]
     reserved = [reading.peak_reserved_bytes for reading in readings if reading.peak_reserved_bytes is not None]
     allocated = [reading.peak_allocated_bytes for reading in readings if reading.peak_allocated_bytes is not None]
-    phases = {name: [one.phases_s[name] for one in figures if name in one.phases_s] for name in first.phases_s}
     height, width = canvas
     return CanvasSummary(
         height=height,
@@ -166,7 +171,7 @@ def _canvas(
         valid_pixels=first.valid_pixels,
         padded_pixels=first.padded_pixels,
         step_time=pooled(step_times, spread=spread),
-        phases_s={name: fmean(seconds) for name, seconds in phases.items()},
+        figures=tuple(figures),
         num_steps=sum(one.num_steps for one in figures),
         first_seen_s=fmean(reading.first_seen_s for reading in readings) if readings else None,
         peak_allocated_bytes=max(allocated, default=None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -37,13 +37,14 @@ class StepFigures:
 
         The canvases are fixed, so differences between them are not an uncertainty.
         """
-        mean_s = self._mean("step_time_s")
-        return _with_error_of(self._time_per("padded_pixels"), mean_s) if mean_s else None
+        times_s = self._steps.known("step_time_s")
+        mean_s = sum(times_s) / len(times_s) if times_s else 0.0
+        return _with_error_of(self._time_per("padded_pixels", times_s), mean_s) if mean_s else None
 
     @cached_property
     def valid_time(self) -> Estimate | None:
         """Seconds per valid pixel."""
-        ratio = self._time_per("valid_pixels")
+        ratio = self._time_per("valid_pixels", self._steps.known("step_time_s"))
         return (
             ratio if self._block is None else _with_error_of(ratio, self._block.wall_time_s / self._block.valid_pixels)
         )
@@ -51,7 +52,7 @@ class StepFigures:
     @cached_property
     def padded_time(self) -> Estimate | None:
         """Seconds per padded pixel."""
-        ratio = self._time_per("padded_pixels")
+        ratio = self._time_per("padded_pixels", self._steps.known("step_time_s"))
         return (
             ratio if self._block is None else _with_error_of(ratio, self._block.wall_time_s / self._block.padded_pixels)
         )
@@ -83,12 +84,12 @@ class StepFigures:
         """Mean examples per step."""
         return self._mean("num_examples")
 
-    def _time_per(self, name: str) -> Estimate | None:
+    def _time_per(self, name: str, times_s: Sequence[float]) -> Estimate | None:
         """Return the seconds per unit of a column, from the times of the steps."""
-        numerators, denominators = self._steps.known("step_time_s"), self._steps.known(name)
-        if len(numerators) != len(denominators) or not sum(denominators) > 0:
+        units = self._steps.known(name)
+        if len(times_s) != len(units) or not sum(units) > 0:
             return None
-        estimate = correlated_ratio_of_sums(numerators, denominators)
+        estimate = correlated_ratio_of_sums(times_s, units)
         return estimate if estimate.value > 0 else None
 
     def _mean(self, name: str) -> float | None:

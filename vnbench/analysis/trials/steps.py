@@ -30,9 +30,11 @@ class _Columns(dict[str, Column]):
 
     def __missing__(self, name: str) -> Column:
         values = self._raw[name] if self._raw else ()
-        num_missing = values.count(None)
+        num_missing = 0
         try:
-            values_S = np.array([math.nan if value is None else value for value in values] if num_missing else values)
+            values_S = np.array(values)
+            if values_S.dtype.kind == "O" and (num_missing := values.count(None)):
+                values_S = np.array([math.nan if value is None else value for value in values])
         except ValueError:  # a list among numbers
             values_S = np.array(None)
         if values_S.dtype.kind not in "biuf" or np.count_nonzero(np.isnan(values_S)) != num_missing:
