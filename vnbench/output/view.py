@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import html
 import json
 import re
@@ -150,6 +151,7 @@ class View(Generic[Row]):
         writer.writerows([column.value(row) for column in columns] for row in self.rows)
 
 
+@functools.lru_cache(maxsize=4096)
 def escape(text: str) -> str:
     """Return text as Markdown shows it as it is: one line, no markup, no HTML."""
     return ACTIVE.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))

@@ -12,6 +12,7 @@ from vnbench.analysis.trials.process import SUPPLYING, why_not_timed
 from vnbench.analysis.trials.steps import steps_of
 from vnbench.records.readings import Metric
 from vnbench.records.record import TrialRecord
+from vnbench.records.values.once import once_per_object
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +29,7 @@ class Compared:
     """Name of its tolerance; None for a count, which has no tolerance."""
 
 
+@once_per_object
 def _time_s(record: TrialRecord) -> float | None:
     """Return one figure for the time of a process, comparable only with the same spec; None without valid times.
 

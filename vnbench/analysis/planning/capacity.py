@@ -110,8 +110,12 @@ class Configuration:
         return replace(
             self,
             levers=dict(self.levers) | {"num_workers": supply.num_workers},
-            run=replace(self.run, loading=supply.time_per_example * num_examples, has_workers=bool(supply.num_workers)),
+            run=self.run_with(supply, num_examples=num_examples),
         )
+
+    def run_with(self, supply: Supply, *, num_examples: int) -> RunTime:
+        """Return the time of the run with another loader."""
+        return replace(self.run, loading=supply.time_per_example * num_examples, has_workers=bool(supply.num_workers))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

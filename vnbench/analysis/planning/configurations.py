@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vnbench.analysis.models.certification import Certificate, certify
@@ -24,6 +24,7 @@ from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.spec.axes import FLAG_FIELDS, LOADER_FIELDS
 from vnbench.records.spec.trial_spec import ForecastSpec, ImagesSpec, TrainingSpec
 from vnbench.records.spec.words import SamplerName
+from vnbench.records.values.once import once_per_object
 
 PLANNED_SAMPLERS: tuple[SamplerName, ...] = ("random", "step-sorted", "bucketed")
 """Samplers whose passes have the same number of examples as the trials that timed them."""
@@ -85,39 +86,32 @@ class Measured:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Plans:
-    """The passes of an epoch by sampler, batch and micro-batch; each plan is computed once."""
+@once_per_object
+def _known_passes(sizes_N2: SizeArray) -> dict[PlanConfig, EpochPasses]:
+    """Return where the passes of some examples are kept: a report plans those of its run again for its page."""
+    return {}
 
-    sizes_N2: SizeArray
-    seed: int
-    known: dict[tuple[SamplerName, int, int], EpochPasses | None] = field(default_factory=dict)
 
-    def passes(self, sampler: SamplerName, batch_size: int, micro_batch_size: int) -> EpochPasses | None:
-        """Return the passes; None if there are fewer examples than a batch."""
-        key = (sampler, batch_size, micro_batch_size)
-        if key not in self.known:
-            self.known[key] = self._planned(*key) if len(self.sizes_N2) >= batch_size else None
-        return self.known[key]
-
-    def _planned(self, sampler: SamplerName, batch_size: int, micro_batch_size: int) -> EpochPasses:
-        config = PlanConfig(sampler=sampler, batch_size=batch_size, micro_batch_size=micro_batch_size, seed=self.seed)
-        return EpochPasses.of(plan_epoch(self.sizes_N2, config, epoch=PLAN_EPOCH))
+def _passes(sizes_N2: SizeArray, config: PlanConfig) -> EpochPasses | None:
+    """Return the passes of an epoch; None if there are fewer examples than a batch."""
+    known = _known_passes(sizes_N2)
+    if config not in known and len(sizes_N2) >= config.batch_size:
+        known[config] = EpochPasses.of(plan_epoch(sizes_N2, config, epoch=PLAN_EPOCH))
+    return known.get(config)
 
 
 def compose_configurations(asked: Asked, measured: Measured) -> tuple[Configuration, ...]:
     """Return every configuration that can be composed, each with the fewest loader workers that are fastest."""
-    training = _Plans(sizes_N2=asked.train_sizes_N2, seed=asked.seed)
-    validation = (
-        None if asked.validation_sizes_N2 is None else _Plans(sizes_N2=asked.validation_sizes_N2, seed=asked.seed)
-    )
     found: list[Configuration] = []
     for family in measured.families:
         micro_batch_size = family.spec.micro_batch_size
-        checked = None if validation is None else validation.passes("sorted", micro_batch_size, micro_batch_size)
+        config = PlanConfig(
+            sampler="sorted", batch_size=micro_batch_size, micro_batch_size=micro_batch_size, seed=asked.seed
+        )
+        checked = None if asked.validation_sizes_N2 is None else _passes(asked.validation_sizes_N2, config)
         for batch_size in _batch_sizes(asked, family, measured):
             for sampler in measured.samplers if micro_batch_size > 1 else measured.samplers_of_one:
-                passes = training.passes(sampler, batch_size, micro_batch_size)
+                passes = _passes(asked.train_sizes_N2, replace(config, sampler=sampler, batch_size=batch_size))
                 one = (
                     None
                     if passes is None
@@ -172,15 +166,15 @@ def _composed(
         worst_case=worst_case_memory(family, worst_case=asked.worst_case, certificates=measured.certificates),
         power_w=measured.powers_w.get(family.family),
     )
-    supplied = [
-        plain.supplied_by(one, num_examples=passes.num_examples)
-        for one in supplies
-        if asked.num_workers is None or one.num_workers in asked.num_workers
-    ]
-    if asked.num_workers is not None and not supplied:
-        return None
+    allowed = [one for one in supplies if asked.num_workers is None or one.num_workers in asked.num_workers]
+    if not allowed:
+        return plain if asked.num_workers is None else None
+
+    def epoch_s(supply: Supply) -> float:
+        return plain.run_with(supply, num_examples=passes.num_examples).epoch.total_s
+
     # All numbers of workers that keep up give the same time; min returns the first, which has the fewest.
-    return min(supplied, key=lambda one: one.run.epoch.total_s, default=plain)
+    return plain.supplied_by(min(allowed, key=epoch_s), num_examples=passes.num_examples)
 
 
 def _evidence(family: FamilyFit, extrapolated_ratio: float, *, is_trained: bool) -> Evidence:

@@ -136,8 +136,8 @@ def find_outliers(values: Sequence[float]) -> tuple[bool, ...]:
 
 def _lag_1_correlation(y: Sequence[float], x: Sequence[float], ratio: float) -> float:
     residuals = [b - ratio * a for a, b in zip(x, y, strict=True)]
-    square = math.fsum(value * value for value in residuals)
-    return math.fsum(a * b for a, b in itertools.pairwise(residuals)) / square if square > 0 else 0.0
+    square = math.fsum([value * value for value in residuals])
+    return math.fsum([a * b for a, b in itertools.pairwise(residuals)]) / square if square > 0 else 0.0
 
 
 def _pair_sums(values: Sequence[float]) -> list[float]:

@@ -13,7 +13,7 @@ from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, settled_wa
 from vnbench.analysis.trials.process import StepFigures, compute_figures, weighted_power_w, why_not_timed
 from vnbench.analysis.trials.steps import Canvas
 from vnbench.analysis.trials.summary import by_spec, distinct_warnings, latest_attempts
-from vnbench.records.readings import CanvasReading, Stop, StopRule
+from vnbench.records.readings import CanvasReading, StopRule
 from vnbench.records.record import Status, TrialRecord, TrialWarning
 from vnbench.records.spec.trial_spec import ComputeSpec
 
@@ -130,11 +130,13 @@ def _summarize(processes: Sequence[TrialRecord[ComputeSpec]], spread: Spread | N
     reasons = [(record.status, reason) for record in processes if (reason := why_not_timed(record)) is not None]
     timed = [(record, figures) for record in processes if (figures := compute_figures(record))]
     seen = dict.fromkeys(canvas for _, figures in timed for canvas in figures)
-    canvases = [one for canvas in seen if (one := _canvas(canvas, timed, spread)) is not None]
+    readings, of_timed = _readings(processes), _readings(record for record, _ in timed)
+    canvases = [one for canvas in seen if (one := _canvas(canvas, timed, of_timed.get(canvas, ()), spread)) is not None]
     stopped = [
         StoppedFigure(stop=stop, relative_half_width=one.step_time.relative_half_width)
         for one in canvases
-        if (stop := _stop(processes, (one.height, one.width))) is not None
+        # A limit, if any process reached one.
+        if (stop := capped_stop([reading.stop for reading in readings.get((one.height, one.width), ())])) is not None
     ]
     status: Status = "ok" if any(record.status == "ok" for record in processes) else processes[0].status
     return ComputeSummary(
@@ -151,7 +153,10 @@ def _summarize(processes: Sequence[TrialRecord[ComputeSpec]], spread: Spread | N
 
 
 def _canvas(
-    canvas: Canvas, timed: Sequence[tuple[TrialRecord, Mapping[Canvas, StepFigures]]], spread: Spread | None
+    canvas: Canvas,
+    timed: Sequence[tuple[TrialRecord, Mapping[Canvas, StepFigures]]],
+    readings: Sequence[CanvasReading],
+    spread: Spread | None,
 ) -> CanvasSummary | None:
     """Return the summary of one canvas; None if its pixels or times are unknown."""
     figures = [by_canvas[canvas] for _, by_canvas in timed if canvas in by_canvas]
@@ -159,7 +164,6 @@ def _canvas(
     first = figures[0]
     if first.padded_pixels is None or first.valid_pixels is None or first.num_examples is None or not step_times:
         return None
-    readings = [reading for record, _ in timed if (reading := _reading(record, canvas)) is not None]
     growths = [reading.host_growth_bytes for reading in readings if reading.host_growth_bytes is not None]
     reserved = [reading.peak_reserved_bytes for reading in readings if reading.peak_reserved_bytes is not None]
     allocated = [reading.peak_allocated_bytes for reading in readings if reading.peak_allocated_bytes is not None]
@@ -182,12 +186,11 @@ def _canvas(
     )
 
 
-def _stop(processes: Sequence[TrialRecord], canvas: Canvas) -> Stop | None:
-    """Return why measuring a canvas ended: a limit if any process reached one; None if unknown."""
-    stops = [reading.stop for record in processes if (reading := _reading(record, canvas)) is not None]
-    return capped_stop(stops)
-
-
-def _reading(record: TrialRecord, canvas: Canvas) -> CanvasReading | None:
-    """Return the first reading of a canvas in a record, which holds its first step; None without one."""
-    return next((reading for reading in record.canvases if (reading.height, reading.width) == canvas), None)
+def _readings(records: Iterable[TrialRecord]) -> Mapping[Canvas, Sequence[CanvasReading]]:
+    """Return the first reading of each canvas in each record, which holds its first step, by canvas."""
+    found: dict[Canvas, list[CanvasReading]] = {}
+    for record in records:
+        first = {(reading.height, reading.width): reading for reading in reversed(record.canvases)}
+        for canvas, reading in first.items():
+            found.setdefault(canvas, []).append(reading)
+    return found

@@ -169,9 +169,9 @@ def _loading(one: Configuration, freedoms: Sequence[float]) -> list[Any]:
     return [one.levers["num_workers"], loading.relative_error or 0.0, freedoms.index(loading.dof)]
 
 
-def _supplied(one: Configuration, *, num_examples: int = 1) -> list[Configuration]:
-    """Return a configuration with each number of workers that was measured."""
-    return [one.supplied_by(supply, num_examples=num_examples) for supply in one.supplies]
+def _supplied(one: Configuration) -> list[Configuration]:
+    """Return a configuration with each number of workers that was measured, for one example."""
+    return [one.supplied_by(supply, num_examples=1) for supply in one.supplies]
 
 
 def _freedoms(one: Configuration) -> set[float]:
@@ -182,7 +182,7 @@ def _freedoms(one: Configuration) -> set[float]:
 def _row(one: Configuration, *, num_examples: int, memory: Sequence[float | None]) -> list[Any]:
     run, parts = one.run, one.run.computing
     workers = [supply.num_workers for supply in one.supplies]
-    epochs = [other.run.epoch for other in _supplied(one, num_examples=num_examples) or [one]]
+    epochs = [one.run_with(supply, num_examples=num_examples).epoch for supply in one.supplies] or [run.epoch]
     return [
         run.num_steps,
         *_short(run.epoch.computing_s, parts.coefficients, parts.sizes, parts.processes, run.validation_s, run.once_s),
