@@ -22,7 +22,7 @@ from vnbench.output.tables.fit import counting_line, linearity_line, named
 from vnbench.output.tables.loader import saturations
 from vnbench.output.words.numbers import MISSING, significant, told
 from vnbench.output.words.saturation import saturation_line
-from vnbench.sweep.factored import confirmations
+from vnbench.sweep.confirming import confirmations
 from vnbench.units import count, format_percent, mpx
 
 

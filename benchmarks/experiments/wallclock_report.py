@@ -28,7 +28,7 @@ from vnbench.output.words.numbers import format_estimate, roughly, significant
 from vnbench.output.words.provenance import CPU_LABEL
 from vnbench.records.placement import placed
 from vnbench.records.store import load_all
-from vnbench.sweep.factored import Confirmation, confirmations
+from vnbench.sweep.confirming import Confirmation, confirmations
 from vnbench.units import PIXELS_PER_MPX, format_percent, mpx
 
 TARGETS = {"median": 0.014, "worst": 0.05, "composed": 0.03}

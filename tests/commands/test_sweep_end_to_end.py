@@ -368,10 +368,12 @@ def test_a_factored_sweep_confirms_a_few_of_the_cells_that_it_forecasts(vnbench:
     report = vnbench.json(*command)
     records = load_results(vnbench.folder / "r.jsonl").records
     kinds = [record.kind for record in records]
-    assert kinds.count("compute") == 3
+    assert kinds.count("compute") == 4, "the centre, another batch, and checkpointing at both"
     assert kinds.count("loader") == 3
-    assert kinds.count("training") == 5
-    assert all((record.forecast is not None) == (record.kind == "training") for record in records)
+    trained = [record for record in records if record.kind == "training"]
+    assert len(trained) == 10
+    assert len({record.spec_id for record in trained[::2]}) == 1, "the centre before each configuration"
+    assert [record.forecast is not None for record in trained] == [False, True] * 5
     assert len(report["confirmations"]) == 5
     assert report["statuses"] == {"ok": len(records)}
     again = vnbench.run(*command)
@@ -387,7 +389,11 @@ def test_a_factored_sweep_confirms_a_few_of_the_cells_that_it_forecasts(vnbench:
     path.write_text("".join(f"{record.to_json()}\n" for record in (*records[:-1], confirming)))
     vnbench.json(*command, "--retry", "crashed")
     retried = load_results(path).records[len(records) :]
-    assert [(record.spec_id, record.attempt) for record in retried] == [(confirming.spec_id, 1)]
+    assert [(record.spec_id, record.replicate, record.attempt) for record in retried] == [
+        (trained[0].spec_id, 5, 0),
+        (confirming.spec_id, 0, 1),
+    ]
+    assert retried[-1].forecast is not None
 
 
 def test_the_factored_design_settles_its_own_kinds(vnbench: Vnbench) -> None:

@@ -38,7 +38,7 @@ from vnbench.records.store import load_results
 from vnbench.request.config import complete
 from vnbench.request.reading import read_request
 from vnbench.sweep.design import make_design
-from vnbench.sweep.factored import forecast_cells
+from vnbench.sweep.factored import Parts
 from vnbench.units import PixelRange
 
 SHIPPED = Path(__file__).parents[2] / "results" / "cpu-amd-epyc"
@@ -134,7 +134,7 @@ def forecasts() -> RenderableType:
         for trial in design.trials
         if trial.spec.kind in measured
     ]
-    return factored_table(forecast_cells(config, records, **known, sizes_N2=sizes_N2), [])
+    return factored_table(Parts(config, records, **known, sizes_N2=sizes_N2).forecast_all(), [])
 
 
 def profile() -> RenderableType:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from vnbench.records.spec.axes import AXES, FLAG_FIELDS, LOADER_FIELDS
+from vnbench.records.spec.axes import AXES, COMPUTING_LEVERS, FLAG_FIELDS, LOADER_FIELDS
 from vnbench.records.spec.levers import Levers
 from vnbench.records.spec.precisions import PRECISIONS, REDUCED_PRECISIONS
 from vnbench.request.config import SweepConfig
@@ -98,6 +98,33 @@ def axis_base(name: str, center: Cell, config: SweepConfig) -> Cell:
         some = [number for number in config.axes["num_workers"] if number > 0]
         return dataclasses.replace(center, num_workers=min(some)) if some else center
     return center
+
+
+def varied_batches(config: SweepConfig) -> tuple[int, ...]:
+    """Return the examples per pass at which a factored design varies the levers of computing.
+
+    These are the centre's, and the fewest and the most on the axes: a GPU that a small pass does not fill gains less
+    from a faster precision than one that a large pass does.
+    """
+    center = center_of(config).examples_per_pass
+    passes = [
+        batch_size if micro_batch_size is None else min(micro_batch_size, batch_size)
+        for batch_size in config.axes["batch_size"]
+        for micro_batch_size in config.axes["micro_batch_size"]
+    ]
+    return tuple(dict.fromkeys((center, min(passes), max(passes))))
+
+
+def interaction_cells(config: SweepConfig) -> tuple[Cell, ...]:
+    """Return the cells that show what levers of computing do at the ``varied_batches`` other than the centre's."""
+    center = center_of(config)
+    cells = [
+        _with_a_norm(dataclasses.replace(center, batch_size=size, micro_batch_size=None, **{name: value}), config)
+        for size in varied_batches(config)[1:]
+        for name in COMPUTING_LEVERS
+        for value in config.axes[name]
+    ]
+    return tuple(dict.fromkeys(cells))
 
 
 def _with_several_examples(center: Cell, config: SweepConfig) -> Cell:

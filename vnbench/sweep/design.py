@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.batching.alignment import align
 from vnbench.batching.canvases import Size
 from vnbench.batching.plan import BUDGETED_SAMPLER, PlanConfig
@@ -15,6 +16,7 @@ from vnbench.batching.soak import soak_passes
 from vnbench.batching.transport import bytes_in_flight
 from vnbench.batching.trial_epoch import plan_measured
 from vnbench.errors import InputError
+from vnbench.records.record import TrialRecord
 from vnbench.records.spec.axes import AXES, COMPUTING_LEVERS, LOADER_FIELDS
 from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.spec.trial_spec import (
@@ -28,7 +30,7 @@ from vnbench.records.spec.trial_spec import (
     TrialSpec,
 )
 from vnbench.request.config import SweepConfig
-from vnbench.sweep.cells import Cell, candidate_cells, reason_to_leave_out
+from vnbench.sweep.cells import Cell, candidate_cells, interaction_cells, reason_to_leave_out
 from vnbench.sweep.order import PlannedTrial, ordered_memory, ordered_timed
 from vnbench.units import count, format_bytes
 
@@ -43,6 +45,11 @@ class Design:
     """Combinations that are meaningless or equivalent to another, each with its reason."""
     trials: tuple[PlannedTrial, ...]
     """All trials in the order of execution."""
+
+    def own(self, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+        """Return the last attempt of each of its trials that has a record."""
+        wanted = {(trial.spec.spec_id, trial.replicate) for trial in self.trials}
+        return tuple(record for record in latest_attempts(records) if (record.spec_id, record.replicate) in wanted)
 
 
 def make_design(
@@ -97,6 +104,12 @@ def make_design(
             timed.append(compute_spec(cell, config, canvas_sizes))
         if "loader" in config.kinds:
             timed.append(loader_spec(cell, config, corpus_id, worst_case))
+    if config.design == "factored":
+        timed += [
+            compute_spec(cell, config, canvas_sizes)
+            for cell in interaction_cells(config)
+            if reason_to_leave_out(cell, config, num_measured=num_measured) is None
+        ]
     needs = {spec: _shared_memory_need(spec, train_sizes_N2) for spec in dict.fromkeys(timed)}
     if shared_memory_bytes is not None:
         too_large = {spec: need for spec, need in needs.items() if need > shared_memory_bytes}

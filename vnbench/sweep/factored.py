@@ -2,22 +2,34 @@
 
 The forecast for a cell is the centre's time multiplied by one ratio for each lever in which the cell differs. Each
 ratio is measured with the other levers at the centre, so the number of trials grows with the sum of the axes, not with
-their product. If the effects of levers do not multiply, the forecast errs, and the confirmations show by how much.
+their product. A lever may matter more in large passes than in small ones, so levers of computing are also measured at
+the smallest and the largest batch (cells.varied_batches), and their ratios interpolated between. If the effects of
+levers do not multiply otherwise, the forecast errs, and the confirmations show by how much.
+
+Once the centre has been trained, its measured epoch takes the place of the one composed from its parts. What training
+takes beyond its parts, and what the machine's speed has drifted by since they were timed, then cancels.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
+import numpy as np
+
+from vnbench.analysis.comparison.sweep_spread import ASSUMED_SPREAD
 from vnbench.analysis.models.epoch_time import EpochTime
 from vnbench.analysis.models.fit import FamilyFit, fit_families
-from vnbench.analysis.models.step_fit import CONFIDENCE
-from vnbench.analysis.statistics.estimate import Estimate
+from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, CONFIDENCE
+from vnbench.analysis.statistics.estimate import student_t, sum_of_variances
 from vnbench.analysis.trials.loading import LoaderSummary, summarize_loading
+from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.process import why_not_timed
 from vnbench.batching.canvases import Size
+from vnbench.batching.plan import BatchPlan
 from vnbench.batching.sizes import SizeArray
 from vnbench.batching.subset import choose_subset
 from vnbench.batching.trial_epoch import plan_measured
@@ -25,17 +37,17 @@ from vnbench.records.readings import ForecastReading
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.axes import COMPUTING_LEVERS, LOADER_FIELDS, LOADING_LEVERS
 from vnbench.records.spec.precisions import REDUCED_PRECISIONS
-from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
+from vnbench.records.spec.trial_spec import TrainingSpec
+from vnbench.records.spec.words import TrialKind
 from vnbench.request.config import SweepConfig
-from vnbench.sweep.cells import Cell, axis_base, center_of, full_cells, reason_to_leave_out
-from vnbench.sweep.design import loader_spec, memory_spec, training_spec
-from vnbench.sweep.order import PlannedTrial
+from vnbench.sweep.cells import Cell, axis_base, center_of, full_cells, reason_to_leave_out, varied_batches
+from vnbench.sweep.design import loader_spec, training_spec
 
-NUM_BEST = 3
-"""Number of cells to confirm because they are forecast to be the fastest."""
+Part = FamilyFit | LoaderSummary
+"""A measured part: the computing of a family, or a loader."""
 
-NUM_RANDOM = 2
-"""Number of cells to confirm at random: the forecasts of the fastest cells tend to be too fast."""
+Powers = Mapping[int, float]
+"""The power with which each part enters a product, by the part's id."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,9 +63,20 @@ class CellForecast:
     valid_px_per_s: float
     """Valid pixels per second in that epoch."""
     time: EpochTime[float]
-    """The epoch's time split into computing and loading."""
+    """The epoch composed of its parts: computing and loading."""
     is_extrapolated: bool
     """Whether some of its passes are smaller or larger than all timed passes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Composed:
+    """An epoch as its parts tell it."""
+
+    time: EpochTime[float]
+    powers: dict[int, float]
+    """How many percent the epoch changes with one percent of each part, by the part's id."""
+    plan: BatchPlan
+    is_extrapolated: bool
 
 
 class Parts:
@@ -75,164 +98,196 @@ class Parts:
         self._sizes_N2 = sizes_N2
         self._subset_N2 = sizes_N2[choose_subset(sizes_N2, subset_size=config.subset_size)]
         self._center = center_of(config)
-        families, _ = fit_families(record for record in records if record.kind != "training")
+        self._noise = measure_noise(records)
+        families, _ = fit_families([record for record in records if record.kind != "training"], noise=self._noise)
         self._families = {family.family: family for family in families}
         rows = [row for row in summarize_loading(records) if row.supply is not None]
         self._loaders = {row.spec: row for row in rows}
         self._loaders_by_micro_batch = {row.spec.micro_batch_size: row for row in reversed(rows)}
+        self._parts: dict[int, Part] = {id(family): family for family in families}
+        self._parts.update((id(row), row) for row in rows)
+        self._of_center = self._compose(self._center)
 
-    def forecast(self, cell: Cell) -> CellForecast | None:
-        """Return the forecast for a cell; None if a part of it was not measured or failed."""
-        base = self._family(replace(self._center, batch_size=cell.examples_per_pass, micro_batch_size=None))
-        example_s = self._loading_s_per_example(cell)
-        if base is None or example_s is None:
+    @property
+    def center(self) -> TrainingSpec:
+        """The training trial of the centre."""
+        return self._training(self._center)
+
+    def forecast(self, cell: Cell, *, anchors: Sequence[TrialRecord] = ()) -> CellForecast | None:
+        """Return the forecast for a cell; None if a part of it was not measured or failed.
+
+        ``anchors`` are timed training trials of the centre. Without any, the forecast is composed of the parts alone.
+        """
+        composed = self._compose(cell)
+        if composed is None:
             return None
-        spec = training_spec(cell, self._config, self._corpus_id, self._worst_case)
-        plan = plan_measured(spec, self._sizes_N2)
-        passes: list[float] = plan.padded_pixels_M.tolist()
-        ratio = self._computing_ratio(cell, pixels_per_example=sum(passes) / len(plan.order_N))
-        if ratio is None:
-            return None
-        saved_s = base.saved_s(num_passes=len(passes), num_steps=len(plan.passes_S))
-        computing = base.fit.forecast(passes, less_s=saved_s)
-        shapes = set(zip(plan.lengths_M.tolist(), map(tuple, plan.canvases_M2.tolist()), strict=True))
-        new_shapes_s = len(shapes) * base.s_per_new_shape
-        computing_s = ratio * (sum(map(base.fit.model.time_s, passes)) + new_shapes_s - saved_s)
-        time = EpochTime(
-            computing_s=computing_s, loading_s=len(plan.order_N) * example_s, has_workers=bool(cell.num_workers)
-        )
+        value_s, powers, num_trained = composed.time.total_s, composed.powers, 0
+        if anchors and (of_center := self._of_center) is not None:
+            num_trained = len(anchors)
+            epochs_s = [epoch_s(record, num_examples=len(of_center.plan.order_N)) for record in anchors]
+            value_s *= math.exp(fmean(map(math.log, epochs_s))) / of_center.time.total_s
+            powers = _sum((powers, 1.0), (of_center.powers, -1.0))
+        margin = self._margin(powers, composed.plan, num_trained=num_trained)
         return CellForecast(
             cell=cell,
-            spec=spec,
-            epoch=_reading(time, computing, num_examples=len(plan.order_N)),
+            spec=self._training(cell),
+            epoch=ForecastReading(
+                value_s=value_s,
+                low_s=value_s * math.exp(-margin),
+                high_s=value_s * math.exp(margin),
+                num_examples=len(composed.plan.order_N),
+            ),
+            time=composed.time,
+            valid_px_per_s=int(self._subset_N2.prod(axis=1).sum()) / value_s,
+            is_extrapolated=composed.is_extrapolated,
+        )
+
+    def forecast_all(self, records: Iterable[TrialRecord] = ()) -> tuple[CellForecast, ...]:
+        """Return the forecasts of all meaningful cells in the product of the axes, the fastest first.
+
+        The centre's trainings among ``records`` are their anchors.
+        """
+        anchors = timed_trainings(records, self.center)
+        num_measured = min(self._config.subset_size, len(self._sizes_N2))
+        wanted = replace(self._config, kinds=("training",))
+        cells = [
+            cell
+            for cell in full_cells(self._config)
+            if reason_to_leave_out(cell, wanted, num_measured=num_measured) is None
+        ]
+        forecasts = (self.forecast(cell, anchors=anchors) for cell in cells)
+        found = {forecast.spec: forecast for forecast in forecasts if forecast is not None}
+        return tuple(sorted(found.values(), key=lambda one: one.valid_px_per_s, reverse=True))
+
+    def _training(self, cell: Cell) -> TrainingSpec:
+        return training_spec(cell, self._config, self._corpus_id, self._worst_case)
+
+    def _compose(self, cell: Cell) -> _Composed | None:
+        base = self._family(self._same_pass(cell))
+        plan = plan_measured(self._training(cell), self._sizes_N2)
+        passes: list[float] = plan.padded_pixels_M.tolist()
+        computing = self._computing_ratio(cell, pixels_per_example=sum(passes) / len(plan.order_N))
+        loading = self._loading_per_example(cell)
+        if base is None or computing is None or loading is None:
+            return None
+        saved_s = base.saved_s(num_passes=len(passes), num_steps=len(plan.passes_S))
+        shapes = set(zip(plan.lengths_M.tolist(), map(tuple, plan.canvases_M2.tolist()), strict=True))
+        new_shapes_s = len(shapes) * base.s_per_new_shape
+        ratio, computing_powers = computing
+        example_s, loading_powers = loading
+        time = EpochTime(
+            computing_s=ratio * (sum(map(base.fit.model.time_s, passes)) + new_shapes_s - saved_s),
+            loading_s=len(plan.order_N) * example_s,
+            has_workers=bool(cell.num_workers),
+        )
+        # With workers the total is the longer of the two.
+        is_bound = time.has_workers and time.loading_s > time.computing_s
+        share = (not is_bound) if time.has_workers else time.computing_s / time.total_s
+        return _Composed(
             time=time,
-            valid_px_per_s=int(self._subset_N2.prod(axis=1).sum()) / time.total_s,
+            powers=_sum(({id(base): 1.0}, share), (computing_powers, share), (loading_powers, 1 - share)),
+            plan=plan,
             is_extrapolated=any(map(base.fit.model.is_extrapolated, passes)),
         )
 
+    def _same_pass(self, cell: Cell) -> Cell:
+        """Return the centre with the passes of a cell."""
+        return replace(self._center, batch_size=cell.examples_per_pass, micro_batch_size=None)
+
     def _family(self, cell: Cell) -> FamilyFit | None:
-        spec = training_spec(cell, self._config, self._corpus_id, self._worst_case)
-        return self._families.get(spec.family)
+        return self._families.get(self._training(cell).family)
 
-    def _computing_ratio(self, cell: Cell, *, pixels_per_example: float) -> float | None:
+    def _computing_ratio(self, cell: Cell, *, pixels_per_example: float) -> tuple[float, Powers] | None:
         """Return the factor of a cell's levers on computing time, one lever at a time, at the plan's mean size."""
-
-        def time_s(other: Cell) -> float | None:
-            family = self._family(other)
-            return None if family is None else family.fit.model.time_s(other.examples_per_pass * pixels_per_example)
-
         if cell.precision not in REDUCED_PRECISIONS:
             # Without a reduced precision, norm_precision has no effect.
             cell = replace(cell, norm_precision=self._center.norm_precision)
-        return self._ratio(cell, COMPUTING_LEVERS, time_s)
-
-    def _loading_s_per_example(self, cell: Cell) -> float | None:
-        def time_s(other: Cell) -> float | None:
-            row = self._loaders.get(loader_spec(other, self._config, self._corpus_id, self._worst_case))
-            return None if row is None else _supply_s(row)
-
-        same_batch = replace(self._center, batch_size=cell.batch_size, micro_batch_size=cell.micro_batch_size)
-        base_s = time_s(same_batch)
-        if base_s is None:
-            # The number of examples per pass matters to a loader; their grouping into steps hardly does.
-            row = self._loaders_by_micro_batch.get(cell.examples_per_pass)
-            base_s = None if row is None else _supply_s(row)
-        if cell.num_workers == 0:
-            cell = replace(cell, **{name: getattr(self._center, name) for name in LOADER_FIELDS if name != "cache"})
-        ratio = self._ratio(cell, LOADING_LEVERS, time_s)
-        return None if base_s is None or ratio is None else base_s * ratio
-
-    def _ratio(self, cell: Cell, names: Iterable[str], time_s: Callable[[Cell], float | None]) -> float | None:
-        product = 1.0
-        for name in names:
+        ratio, powers = 1.0, dict[int, float]()
+        for name in COMPUTING_LEVERS:
             value = getattr(cell, name)
             if value == getattr(self._center, name):
                 continue
-            base = axis_base(name, self._center, self._config)
-            changed_s, base_s = time_s(replace(base, **{name: value})), time_s(base)
-            if changed_s is None or base_s is None:
+            known = {}
+            for batch_size in varied_batches(self._config):
+                base = replace(self._center, batch_size=batch_size, micro_batch_size=None)
+                pair = self._family(replace(base, **{name: value})), self._family(base)
+                if pair[0] is not None and pair[1] is not None:
+                    pixels = batch_size * pixels_per_example
+                    changed_s, base_s = (one.fit.model.time_s(pixels) for one in pair if one is not None)
+                    known[batch_size] = changed_s / base_s, {id(pair[0]): 1.0, id(pair[1]): -1.0}
+            if not known:
                 return None
-            product *= changed_s / base_s
-        return product
+            for batch_size, weight in _weights(cell.examples_per_pass, sorted(known)):
+                ratio *= known[batch_size][0] ** weight
+                powers = _sum((powers, 1.0), (known[batch_size][1], weight))
+        return ratio, powers
+
+    def _loading_per_example(self, cell: Cell) -> tuple[float, Powers] | None:
+        """Return the seconds of loading an example: those of the centre's loader times a ratio per lever."""
+        same_batch = replace(self._center, batch_size=cell.batch_size, micro_batch_size=cell.micro_batch_size)
+        # The number of examples per pass matters to a loader; their grouping into steps hardly does.
+        base = self._loader(same_batch) or self._loaders_by_micro_batch.get(cell.examples_per_pass)
+        if base is None:
+            return None
+        if cell.num_workers == 0:
+            cell = replace(cell, **{name: getattr(self._center, name) for name in LOADER_FIELDS if name != "cache"})
+        example_s, powers = _supply_s(base), {id(base): 1.0}
+        for name in LOADING_LEVERS:
+            value = getattr(cell, name)
+            if value == getattr(self._center, name):
+                continue
+            at = axis_base(name, self._center, self._config)
+            changed, unchanged = self._loader(replace(at, **{name: value})), self._loader(at)
+            if changed is None or unchanged is None:
+                return None
+            example_s *= _supply_s(changed) / _supply_s(unchanged)
+            powers = _sum((powers, 1.0), ({id(changed): 1.0}, 1.0), ({id(unchanged): 1.0}, -1.0))
+        return example_s, powers
+
+    def _loader(self, cell: Cell) -> LoaderSummary | None:
+        return self._loaders.get(loader_spec(cell, self._config, self._corpus_id, self._worst_case))
+
+    def _margin(self, powers: Powers, plan: BatchPlan, *, num_trained: int) -> float:
+        """Return half the width of the interval of a forecast's logarithm for one new process.
+
+        Its variances: of the fits, of the processes behind each part, of the process to come and those of the centre
+        beside it, and of what a single configuration differs by from one sweep to another.
+        """
+        variances = [
+            (ASSUMED_SPREAD**2, math.inf),
+            self._of_processes("training", 1 + (1 / num_trained if num_trained else 0)),
+        ]
+        pixels_C, counts_C = np.unique(plan.padded_pixels_M / plan.lengths_M, return_counts=True)
+        num_processes: dict[TrialKind, float] = {"compute": 0.0, "loader": 0.0}
+        for key, power in powers.items():
+            part = self._parts[key]
+            if isinstance(part, FamilyFit):
+                errors = part.fit.forecast_parts(pixels_C * part.spec.micro_batch_size, counts_C)
+                variances.append((power**2 * (errors.coefficients**2 + errors.sizes**2), errors.dof))
+                num_processes["compute"] += power**2 / part.fit.num_processes
+            else:
+                num_processes["loader"] += power**2 / part.num_processes
+        variances += [self._of_processes(kind, number) for kind, number in num_processes.items()]
+        variance, dof = sum_of_variances(variances)
+        return student_t(dof, CONFIDENCE) * math.sqrt(variance)
+
+    def _of_processes(self, kind: TrialKind, number: float) -> tuple[float, float]:
+        """Return ``number`` times the variance between processes of a kind, and its degrees of freedom."""
+        spread = self._noise.spread_for(kind)
+        if spread is None:
+            return number * ASSUMED_BETWEEN**2, math.inf
+        return number * spread.relative**2, spread.degrees_of_freedom
 
 
-def forecast_cells(
-    config: SweepConfig, records: Sequence[TrialRecord], *, corpus_id: str, worst_case: Size, sizes_N2: SizeArray
-) -> tuple[CellForecast, ...]:
-    """Return the forecasts of all meaningful cells in the product of the axes, the fastest first."""
-    parts = Parts(config, records, corpus_id=corpus_id, worst_case=worst_case, sizes_N2=sizes_N2)
-    num_measured = min(config.subset_size, len(sizes_N2))
-    wanted = replace(config, kinds=("training",))
-    cells = [
-        cell for cell in full_cells(config) if reason_to_leave_out(cell, wanted, num_measured=num_measured) is None
-    ]
-    found = {forecast.spec: forecast for cell in cells if (forecast := parts.forecast(cell)) is not None}
-    return tuple(sorted(found.values(), key=lambda one: one.valid_px_per_s, reverse=True))
+def timed_trainings(records: Iterable[TrialRecord], spec: TrainingSpec) -> tuple[TrialRecord, ...]:
+    """Return the training trials of a spec with a valid timing."""
+    return tuple(record for record in records if record.spec == spec and record.block and why_not_timed(record) is None)
 
 
-def choose_confirmations(
-    forecasts: Sequence[CellForecast], records: Sequence[TrialRecord], *, seed: int
-) -> tuple[CellForecast, ...]:
-    """Return the cells to confirm: the fastest that did not run out of memory, and some at random."""
-    too_large = {(record.spec.lever_key, record.spec.micro_batch_size) for record in records if record.status == "oom"}
-
-    def fits(one: CellForecast) -> bool:
-        return not any(one.spec.lever_key == key and one.spec.micro_batch_size >= size for key, size in too_large)
-
-    able = [one for one in forecasts if fits(one)]
-    best, rest = able[:NUM_BEST], able[NUM_BEST:]
-    drawn = random.Random(seed).sample(rest, min(NUM_RANDOM, len(rest)))
-    return (*best, *drawn)
-
-
-def confirming_trials(
-    chosen: Iterable[CellForecast], config: SweepConfig, *, worst_case: Size
-) -> tuple[PlannedTrial, ...]:
-    """Return the trials that confirm cells: first the worst case of each family, then training."""
-    chosen = tuple(chosen)
-    memory = dict.fromkeys(memory_spec(one.cell, config, worst_case) for one in chosen)
-    return tuple(
-        PlannedTrial(spec=spec, replicate=0) for spec in (*sorted(memory, key=_by_size), *(one.spec for one in chosen))
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Confirmation:
-    """A forecast and the later measurement."""
-
-    record: TrialRecord
-    """The training trial, with its forecast."""
-    measured_s: float
-    """Measured seconds per epoch of its subset."""
-
-    @property
-    def error(self) -> float:
-        """Relative error: forecast / measured - 1."""
-        assert self.record.forecast is not None
-        return self.record.forecast.value_s / self.measured_s - 1
-
-
-def confirmations(records: Iterable[TrialRecord]) -> tuple[Confirmation, ...]:
-    """Return the training trials with a forecast and a valid timing."""
-    found = []
-    for record in records:
-        if record.forecast is None or record.block is None or why_not_timed(record) is not None:
-            continue
-        num_epochs = record.block.num_examples / record.forecast.num_examples
-        found.append(Confirmation(record=record, measured_s=record.block.wall_time_s / num_epochs))
-    return tuple(found)
-
-
-def _reading(time: EpochTime[float], computing: Estimate, *, num_examples: int) -> ForecastReading:
-    """Return the time with an interval that has the relative width of the computing estimate's interval."""
-    margin_s = computing.margin(CONFIDENCE)
-    share = None if margin_s is None else margin_s / computing.value
-    return ForecastReading(
-        value_s=time.total_s,
-        low_s=None if share is None else time.total_s - share * time.computing_s,
-        high_s=None if share is None else time.total_s + share * time.computing_s,
-        num_examples=num_examples,
-    )
+def epoch_s(record: TrialRecord, *, num_examples: int) -> float:
+    """Return the measured seconds of an epoch of so many examples in a timed training trial."""
+    assert record.block is not None
+    return record.block.wall_time_s * num_examples / record.block.num_examples
 
 
 def _supply_s(row: LoaderSummary) -> float:
@@ -240,5 +295,19 @@ def _supply_s(row: LoaderSummary) -> float:
     return row.supply.time_per_example.value
 
 
-def _by_size(spec: TrialSpec) -> tuple[str, int]:
-    return spec.lever_key, spec.micro_batch_size
+def _sum(*terms: tuple[Powers, float]) -> dict[int, float]:
+    """Return the sum of powers, each times a factor."""
+    total: dict[int, float] = {}
+    for powers, factor in terms:
+        for key, power in powers.items():
+            total[key] = total.get(key, 0.0) + factor * power
+    return total
+
+
+def _weights(size: int, known: Sequence[int]) -> tuple[tuple[int, float], ...]:
+    """Return the weights of the known sizes, ascending, for a linear interpolation in the logarithm; ends are kept."""
+    for low, high in itertools.pairwise(known):
+        if low < size < high:
+            share = math.log(size / low) / math.log(high / low)
+            return (low, 1 - share), (high, share)
+    return ((min(known, key=lambda one: abs(one - size)), 1.0),)

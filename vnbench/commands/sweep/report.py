@@ -28,7 +28,8 @@ from vnbench.records.record import STATUSES, TrialRecord, of_kind
 from vnbench.records.spec.trial_spec import ComputeSpec, MemorySpec, TrainingSpec, TrialSpec
 from vnbench.records.spec.words import TrialKind
 from vnbench.request.config import SweepConfig
-from vnbench.sweep.factored import CellForecast, Confirmation, confirmations
+from vnbench.sweep.confirming import Confirmation, confirmations
+from vnbench.sweep.factored import CellForecast
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from rich.console import Console
@@ -21,6 +21,9 @@ from vnbench.sweep.device_loss import is_device_there
 from vnbench.sweep.estimate import TrialTimes
 from vnbench.sweep.loop import BudgetSpentError, DueTrial, is_of_unusable_image, run_sweep
 from vnbench.sweep.runner import run_traces, run_trial
+
+Forecaster = Callable[[TrialSpec, Sequence[TrialRecord]], ForecastReading | None]
+"""Returns the forecast of a trial from the records before it; None if it has none."""
 
 
 class SweepRun:
@@ -53,7 +56,7 @@ class SweepRun:
         examples = self._corpus.measured_examples(trial.planned.spec for trial in due)
         prepare_corpus(self._corpus, examples, console=self._console)
 
-    def run(self, due: Sequence[DueTrial], *, forecasts: Mapping[TrialSpec, ForecastReading] | None = None) -> None:
+    def run(self, due: Sequence[DueTrial], *, forecast: Forecaster = lambda spec, records: None) -> None:
         """Run the trials that are due, storing each as it ends with its forecast; those first that are only traced."""
         with SweepProgress([trial.planned.spec for trial in due], times=self._times, console=self._console) as progress:
             self._trace([trial for trial in due if trial.planned.spec.is_traced], progress)
@@ -69,7 +72,7 @@ class SweepRun:
                 takes_s=self._times.of,
                 deadline=self._budget.deadline,
             ):
-                self._store(replace(record, forecast=(forecasts or {}).get(record.spec)))
+                self._store(replace(record, forecast=forecast(record.spec, self._results.records)))
 
     def _trace(self, due: Sequence[DueTrial], progress: SweepProgress) -> None:
         """Trace the steps that are not to be run, all in one process."""

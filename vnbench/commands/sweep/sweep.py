@@ -6,16 +6,15 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.models.certification import certify
-from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.batching.canvases import canvas_grid
 from vnbench.commands.corpus import CorpusPlan, plan_corpus
+from vnbench.commands.sweep.confirm import confirm, parts_of
 from vnbench.commands.sweep.probe import Settled, estimate_sweep, settle, workload_of
 from vnbench.commands.sweep.report import SweepReport, find_missing_kinds, print_tables, training_rows
 from vnbench.commands.sweep.run import SweepRun
@@ -36,18 +35,11 @@ from vnbench.request.options import DRAWN_RUN_OPTIONS
 from vnbench.request.reading import Request
 from vnbench.request.results_folder import default_out
 from vnbench.sweep.budget import Budget
+from vnbench.sweep.confirming import confirmations
 from vnbench.sweep.design import Design, make_design, training_spec
 from vnbench.sweep.estimate import TrialTimes
-from vnbench.sweep.factored import (
-    CellForecast,
-    choose_confirmations,
-    confirmations,
-    confirming_trials,
-    forecast_cells,
-)
 from vnbench.sweep.loop import due_trials
 from vnbench.sweep.runner import check_own_models, probe_environment, run_trial
-from vnbench.units import count
 
 
 def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> SweepReport | SearchReport:
@@ -98,20 +90,15 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
             sweep.prepare(due)
             sweep.run(due)
             if config.design == "factored" and not sweep.not_started(due) and not sweep.is_ended_by_image:
-                parts = frozenset(design.trials)
-                chosen, design = _with_confirmations(design, config, corpus, results.records)
-                confirming = [trial for trial in design.trials if trial not in parts]
-                rest = due_trials(confirming, records=results.records, retry=config.retry)
-                say(console, f"{count(len(chosen), 'forecast')} to confirm, {count(len(rest), 'trial')}")
-                due = (*due, *rest)
-                sweep.run(rest, forecasts={one.spec: one.epoch for one in chosen})
+                design, confirming = confirm(design, config, corpus, results=results, sweep=sweep, console=console)
+                due = (*due, *confirming)
         except KeyboardInterrupt:
-            say(console, interrupted_line(len(_of_design(design, results.records)), out=out))
+            say(console, interrupted_line(len(design.own(results.records)), out=out))
             raise
-        records = _of_design(design, results.records)
+        records = design.own(results.records)
 
     centre = training_spec(design.cells[0], config, corpus.corpus_id, corpus.worst_case)
-    forecasts = _forecasts(config, corpus, records) if config.design == "factored" else ()
+    forecasts = parts_of(config, corpus, records).forecast_all(records) if config.design == "factored" else ()
     if not as_json:
         print_tables(records, config, corpus.train_sizes_N2, forecasts, centre=centre)
     draws = not request.values.get("no-plots") and any(record.status == "ok" for record in records)
@@ -221,26 +208,6 @@ def _run_to_plan(corpus: CorpusPlan, records: Sequence[TrialRecord], *, centre: 
     return run if len(networks) <= 1 else {**run, "model": network_of(centre)}
 
 
-def _forecasts(config: SweepConfig, corpus: CorpusPlan, records: Sequence[TrialRecord]) -> tuple[CellForecast, ...]:
-    return forecast_cells(
-        config,
-        latest_attempts(records),
-        corpus_id=corpus.corpus_id,
-        worst_case=corpus.worst_case,
-        sizes_N2=corpus.train_sizes_N2,
-    )
-
-
-def _with_confirmations(
-    design: Design, config: SweepConfig, corpus: CorpusPlan, records: Sequence[TrialRecord]
-) -> tuple[tuple[CellForecast, ...], Design]:
-    """Return the forecasts to confirm, and the design with the trials that do so."""
-    chosen = choose_confirmations(_forecasts(config, corpus, _of_design(design, records)), records, seed=config.seed)
-    known = set(design.trials)
-    trials = confirming_trials(chosen, config, worst_case=corpus.worst_case)
-    return chosen, replace(design, trials=(*design.trials, *(trial for trial in trials if trial not in known)))
-
-
 def _show_plan(
     config: SweepConfig,
     corpus: CorpusPlan,
@@ -268,7 +235,7 @@ def _show_plan(
     say(console, f"corpus: {corpus.describe(corpus.measured_examples(specs))}")
     return SweepReport(
         out=out,
-        statuses=_statuses(_of_design(design, records)),
+        statuses=_statuses(design.own(records)),
         num_not_started=len(due),
         left_out=design.left_out,
         plots=(),
@@ -293,11 +260,6 @@ def _without_figures(specs: Sequence[TrialSpec], records: Sequence[TrialRecord])
     """Return the specs of which no process has a record, each once."""
     known = {record.spec_id for record in records}
     return [spec for spec in dict.fromkeys(specs) if spec.spec_id not in known]
-
-
-def _of_design(design: Design, records: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
-    wanted = {(trial.spec.spec_id, trial.replicate) for trial in design.trials}
-    return tuple(record for record in latest_attempts(records) if (record.spec_id, record.replicate) in wanted)
 
 
 def _statuses(records: Sequence[TrialRecord]) -> dict[str, int]:

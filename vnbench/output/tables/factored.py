@@ -13,7 +13,9 @@ from vnbench.output.tables.lever_columns import lever_columns
 from vnbench.output.view import Column, View
 from vnbench.output.words.levers import varying
 from vnbench.output.words.numbers import format_estimate, significant, times
-from vnbench.sweep.factored import NUM_BEST, NUM_RANDOM, CellForecast, Confirmation
+from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.sweep.confirming import NUM_BEST, NUM_RANDOM, Confirmation
+from vnbench.sweep.factored import CellForecast
 from vnbench.units import count, format_percent, mpx
 
 MOST_ROWS = 12
@@ -24,10 +26,14 @@ def factored_table(forecasts: Sequence[CellForecast], confirmed: Sequence[Confir
     """Return the table; ``confirmed`` are the training trials that had a forecast."""
     if not forecasts:
         return Text("Nothing could be forecast: of each configuration some part is missing or failed.")
-    measured = {one.record.spec: one for one in confirmed}
+    measured: dict[TrialSpec, list[Confirmation]] = {}
+    for confirmation in confirmed:
+        measured.setdefault(confirmation.record.spec, []).append(confirmation)
 
     def found(one: CellForecast, name: str) -> float | None:
-        return getattr(measured.get(one.spec), name, None)
+        """Return the mean of a figure over the processes that confirm a forecast."""
+        figures = [getattr(confirmation, name) for confirmation in measured.get(one.spec, ())]
+        return statistics.fmean(figures) if figures else None
 
     rows = [one for number, one in enumerate(forecasts) if number < MOST_ROWS or one.spec in measured]
     names = varying(one.spec for one in forecasts)
@@ -54,13 +60,12 @@ def error_line(confirmed: Sequence[Confirmation]) -> str | None:
     if not confirmed:
         return None
     errors = [abs(one.error) for one in confirmed]
-    inside = [
-        one.record.forecast.low_s <= one.measured_s <= one.record.forecast.high_s
-        for one in confirmed
-        if one.record.forecast and one.record.forecast.low_s is not None and one.record.forecast.high_s is not None
-    ]
+    inside = [is_inside for one in confirmed if (is_inside := one.is_inside) is not None]
     held = f"; {sum(inside)} of {len(inside)} inside their 90 % intervals" if inside else ""
-    what = count(len(confirmed), "confirmed configuration")
+    num_specs = len({one.record.spec_id for one in confirmed})
+    what = count(num_specs, "confirmed configuration")
+    if len(confirmed) > num_specs:
+        what = f"{what} in {count(len(confirmed), 'process')}"
     return (
         f"forecasts of {what} off by {format_percent(statistics.median(errors))} "
         f"(median), at most {format_percent(max(errors))}{held}"
@@ -78,8 +83,8 @@ def _epoch(one: CellForecast) -> str:
 
 def _notes(confirmed: Sequence[Confirmation]) -> Iterator[str]:
     yield (
-        "A forecast multiplies the centre's figure by one ratio per lever, each measured with the others at the "
-        "centre. Without workers computing and loading add up; with workers the longer one counts. Intervals: 90 %. "
+        "A forecast multiplies the centre's epoch by one ratio per lever, each measured with the others at the centre. "
+        "Without workers computing and loading add up; with workers the longer one counts. Intervals: 90 %. "
         "!: extrapolated, as some pass is smaller or larger than all that were timed."
     )
     line = error_line(confirmed)
