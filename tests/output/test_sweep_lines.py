@@ -100,6 +100,15 @@ def test_a_full_design_is_told_by_its_axes() -> None:
     assert told.startswith("measuring: veernet-tiny, every combination of batch-size 1, 2; checkpointing none, stages;")
 
 
+def test_a_factored_design_says_that_confirmations_follow() -> None:
+    told = planned("design", "factored", "replicates", "2")
+    assert told[0].startswith("measuring: veernet-tiny, computing and loading apart, to forecast of batch-size 1, 2;")
+    assert told[2].startswith(
+        "then, not in this time: the 3 fastest combinations and 2 random ones are trained, each 2 x"
+    )
+    assert not any(line.startswith("then") for line in planned())
+
+
 def test_what_a_cpu_sweep_chose_by_itself_is_told_with_the_options_that_choose_otherwise() -> None:
     (why,) = (line for line in planned() if line.startswith("chosen "))
     assert why.startswith("chosen for this machine and --time-budget 4 min 30 s: ")

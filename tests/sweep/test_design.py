@@ -25,7 +25,8 @@ SEVEN = {"batch_size": "1,2", "precision": "bf16,fp32", "num_workers": "0,2", "c
 
 def design(environment: dict[str, Any] = CPU, num_train: int = 48, **flags: str) -> Design:
     names = {name.replace("_", "-"): text for name, text in flags.items()}
-    config = complete(read_request({"widths": "3200:12800"} | names, config_path=None), environment=environment)
+    asked = {"widths": "3200:12800", "design": "one-at-a-time"} | names
+    config = complete(read_request(asked, config_path=None), environment=environment)
     return make_design(
         config,
         corpus_id="0" * 12,

@@ -90,6 +90,16 @@ def test_trials_grow_with_the_sum_of_the_axes_and_forecasts_with_their_product()
     assert [one.valid_px_per_s for one in forecasts] == sorted((one.valid_px_per_s for one in forecasts), reverse=True)
 
 
+def test_a_further_value_on_an_axis_adds_the_same_trials_whatever_the_other_axes_hold() -> None:
+    def num_trials(**flags: str) -> int:
+        return len(design(factored(norm_precision="fp32", sampler="bucketed", reference_runs="1", **flags)).trials)
+
+    few = {"batch_size": "1,2", "checkpointing": "none,stages", "num_workers": "0,2"}
+    many = {"batch_size": "1,2", "checkpointing": "none,stages,selective", "num_workers": "0,2,4,8"}
+    added = [num_trials(precision="bf16,fp32", **axes) - num_trials(precision="bf16", **axes) for axes in (few, many)]
+    assert added[0] == added[1] > 0
+
+
 def test_a_forecast_is_the_centre_times_a_ratio_per_lever() -> None:
     config = factored(**AXES, norm_precision="fp32", sampler="bucketed")
     found = {

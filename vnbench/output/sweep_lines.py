@@ -16,6 +16,7 @@ from vnbench.records.spec.words import TrialKind
 from vnbench.request.config import SweepConfig
 from vnbench.sweep.budget import SweepEstimate
 from vnbench.sweep.cells import ORDER_OF_WORTH, Cell
+from vnbench.sweep.confirming import NUM_BEST, NUM_RANDOM
 from vnbench.sweep.design import Design
 from vnbench.sweep.estimate import TrialTimes
 from vnbench.units import count, format_bytes, format_duration
@@ -50,6 +51,11 @@ def plan_lines(
         yield f"estimated time: {_estimated(estimate, budget_s, trials)}"
     else:
         yield f"nothing is left to measure: {trials}"
+    if config.design == "factored":
+        yield (
+            f"then, not in this time: the {NUM_BEST} fastest combinations and {NUM_RANDOM} random ones are trained, "
+            f"each {config.replicates} x beside the centre, to confirm the forecasts"
+        )
     yield from _why_lines(config)
     for line in design.left_out:
         yield f"left out: {line}"
