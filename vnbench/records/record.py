@@ -17,6 +17,7 @@ from typing import Any, Generic, Literal, TypeGuard, TypeVar, get_args, get_type
 
 import msgspec
 
+from vnbench.records.audit_reading import AuditReading
 from vnbench.records.machine_keys import Environment, Telemetry
 from vnbench.records.probe_reading import ProbeReading, SweepChoices
 from vnbench.records.readings import (
@@ -64,6 +65,7 @@ CauseKind = Literal[
     "non-finite-loss",  # the loss was NaN or infinite
     "unequal-step",  # loss or gradient of a step differ from those of the plain configuration
     "large-tensor",  # a pass with more than 2^31 elements differs from the same examples in smaller passes
+    "broken-loop",  # an audited training loop breaks its contract
     "traced-peak",  # the tensors of a traced step need more than the available memory
 ]
 
@@ -165,6 +167,8 @@ class TrialRecord(Generic[Spec]):
     """Forecast made before the trial ran; None without one."""
     card: CardForecast | None = None
     """Forecast for a card that is not at hand (``forecast``)."""
+    audit: AuditReading | None = None
+    """What was found in a training loop (``audit``)."""
     probe: ProbeReading | None = None
     """Speed of the machine (``probe``)."""
     choices: SweepChoices | None = None

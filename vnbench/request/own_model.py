@@ -1,8 +1,9 @@
-"""A user's own network as it is named on the command line: ``FILE.py:FUNCTION``, read without running it.
+"""A user's own network or loop as it is named on the command line: ``FILE.py:FUNCTION``, read without running it.
 
-The function takes ``num_classes`` and returns a torch module that maps images, (B, 1, H, W), to logits, (B, K, H, W),
-for sides that are multiples of 32. Where it takes further parameters by the names of NEUTRAL, these levers can be
-varied; with ``padding`` the module gets the mask of valid pixels, (B, H, W), as a second input when it is ``exact``.
+The function of a network takes ``num_classes`` and returns a torch module that maps images, (B, 1, H, W), to logits,
+(B, K, H, W), for sides that are multiples of 32. Where it takes further parameters by the names of NEUTRAL, these
+levers can be varied; with ``padding`` the module gets the mask of valid pixels, (B, H, W), as a second input when it is
+``exact``. The function of a loop takes a network, an optimizer and batches, and trains.
 """
 
 from __future__ import annotations
@@ -43,6 +44,20 @@ class OwnModel:
     What it imports by a computed name, or from packages that are installed, is not in it."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OwnLoop:
+    """A function that runs a training loop, found in a file."""
+
+    name: str
+    """``FILE.py:FUNCTION``, as it was given."""
+    path: Path
+    """The file."""
+    function: str
+    """Name of the function."""
+    loop_id: str
+    """Digest of the file and of what it imports from files beside it."""
+
+
 def is_own_model(name: str) -> bool:
     """Return whether a name is that of a function in a file, or of a file alone, and not of a preset."""
     return ":" in name or name.endswith(".py")
@@ -54,22 +69,8 @@ def read_own_model(name: str, *, where: str) -> OwnModel:
     Raises:
         InputError: no such file or function in it, no Python, or a function that takes no ``num_classes``.
     """
-    file, function = (name, "") if name.endswith(".py") else name.rsplit(":", 1)
-    path = Path(file)
-    if not _is_text(name):
-        # It is part of what a record says was measured.
-        raise InputError(where, name, allowed="the name is not UTF-8", remedy="rename the file, or name a link to it")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            where, name, allowed=f"{path} cannot be read ({error.strerror})", remedy="write FILE.py:FUNCTION"
-        ) from error
-    try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError) as error:
-        raise InputError(where, name, allowed=f"{path} is not Python: {error}", remedy="correct the file") from error
-    parameters = _parameters(tree, function, file=file, name=name, where=where)
+    path, function, content, tree = _read(name, where=where)
+    parameters = _parameters(tree, function, name=name, where=where, wanted=REQUIRED, job="makes the network")
     if REQUIRED not in parameters:
         raise InputError(
             where,
@@ -84,6 +85,39 @@ def read_own_model(name: str, *, where: str) -> OwnModel:
         levers=tuple(lever for lever in NEUTRAL if lever in parameters),
         model_id=_digest_of(path, content, tree),
     )
+
+
+def read_own_loop(name: str, *, where: str) -> OwnLoop:
+    """Return the training loop that ``FILE.py:FUNCTION`` names. The file is parsed, not run.
+
+    Raises:
+        InputError: no such file or function in it, or no Python.
+    """
+    if not is_own_model(name):
+        raise InputError(where, name, allowed="this names no function in a file", remedy="write FILE.py:FUNCTION")
+    path, function, content, tree = _read(name, where=where)
+    _parameters(tree, function, name=name, where=where, wanted="batches", job="trains")
+    return OwnLoop(name=name, path=path, function=function, loop_id=_digest_of(path, content, tree))
+
+
+def _read(name: str, *, where: str) -> tuple[Path, str, bytes, ast.Module]:
+    """Return the file of ``FILE.py:FUNCTION``, the function's name, the file's content, and its tree."""
+    file, _, function = (name, "", "") if name.endswith(".py") else name.rpartition(":")
+    path = Path(file)
+    if not _is_text(name):
+        # It is part of what a record says was measured.
+        raise InputError(where, name, allowed="the name is not UTF-8", remedy="rename the file, or name a link to it")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            where, name, allowed=f"{path} cannot be read ({error.strerror})", remedy="write FILE.py:FUNCTION"
+        ) from error
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError) as error:
+        raise InputError(where, name, allowed=f"{path} is not Python: {error}", remedy="correct the file") from error
+    return path, function, content, tree
 
 
 def _is_text(name: str) -> bool:
@@ -136,20 +170,24 @@ def _files_of(start: Path, parts: Sequence[str]) -> Iterator[Path]:
         yield from (file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file())
 
 
-def _parameters(tree: ast.Module, function: str, *, file: str, name: str, where: str) -> list[str]:
-    """Return the names of the parameters of a function or class at the top of a module."""
+def _parameters(tree: ast.Module, function: str, *, name: str, where: str, wanted: str, job: str) -> list[str]:
+    """Return the names of the parameters of a function or class at the top of a module.
+
+    ``wanted`` is the parameter by which the right one among several is known, and ``job`` what it does.
+    """
     found = {
         node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     }
     if function not in found:
+        file = name if name.endswith(".py") else name.rpartition(":")[0]
         # What takes no classes is a part of a network, or something else.
-        makers = [maker for maker, node in found.items() if REQUIRED in _arguments(node)] or list(found)
+        makers = [maker for maker, node in found.items() if wanted in _arguments(node)] or list(found)
         meant = closest(function, makers) or next(iter(makers), None)
         raise InputError(
             where,
             name,
             allowed=f"it defines {', '.join(found) or 'nothing'}"
-            + (f", and no {function}" if function else ", and does not say which of them makes the network"),
+            + (f", and no {function}" if function else f", and does not say which of them {job}"),
             remedy=f"write {file}:{meant}" if meant else "define a function at the top of the file",
         )
     return _arguments(found[function])

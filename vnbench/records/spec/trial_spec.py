@@ -391,11 +391,22 @@ class ForecastSpec(TrialSpec):
             raise ValueError(f"device {self.device!r}: cards are forecast, and they are CUDA's")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditSpec(TrialSpec):
+    """The audit of a training loop: what flows into its steps, not what they cost."""
+
+    kind: ClassVar[TrialKind] = "audit"
+    lacks: ClassVar[Mapping[str, LeverValue]] = {**MemorySpec.lacks, "sampler": None}
+
+    audited_loop: str
+    """FILE.py:FUNCTION of the loop. Its text is not part of the spec: revisions of a loop are compared by its name."""
+
+
 Spec = TypeVar("Spec", bound=TrialSpec, default=TrialSpec, covariant=True)
 """Class of the spec in a task or record; any class by default."""
 
 KINDS: Mapping[str, type[TrialSpec]] = {
-    cls.kind: cls for cls in (MemorySpec, ComputeSpec, LoaderSpec, TrainingSpec, ProbeSpec, ForecastSpec)
+    cls.kind: cls for cls in (MemorySpec, ComputeSpec, LoaderSpec, TrainingSpec, ProbeSpec, ForecastSpec, AuditSpec)
 }
 """The class of each kind's specs."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 DeviceType = Literal["cuda", "cpu"]
-TrialKind = Literal["memory", "compute", "loader", "training", "probe", "forecast"]
+TrialKind = Literal["memory", "compute", "loader", "training", "probe", "forecast", "audit"]
 ModelName = Literal["veernet", "veernet-tiny"]
 Task = Literal["multiclass", "binary"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -30,8 +30,9 @@ SizeLaw = Literal["uniform", "log-uniform"]
 
 DEVICE_TYPES: tuple[DeviceType, ...] = get_args(DeviceType)
 TRIAL_KINDS: tuple[TrialKind, ...] = get_args(TrialKind)
-SWEPT_KINDS: tuple[TrialKind, ...] = tuple(kind for kind in TRIAL_KINDS if kind not in ("probe", "forecast"))
-"""Kinds that a sweep measures; a probe runs before them to estimate their time, and a forecast runs nothing."""
+SWEPT_KINDS: tuple[TrialKind, ...] = tuple(kind for kind in TRIAL_KINDS if kind not in ("probe", "forecast", "audit"))
+"""Kinds that a sweep measures; a probe runs before them to estimate their time, a forecast runs nothing, and an audit
+measures no cost."""
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 TASKS: tuple[Task, ...] = get_args(Task)
 NORM_KERNELS: tuple[NormKernel, ...] = get_args(NormKernel)

@@ -45,7 +45,7 @@ def run(payload: str) -> str:
     except VnbenchError as error:
         problem = str(error)
     except Exception as error:  # the user's errors become a message, not a traceback
-        place = place_in(error, spec)
+        place = place_in(error, spec.model)
         problem = f"{place}: {summary_line(error)}" if place else summary_line(error)
     return json.dumps({"problem": problem, "remedy": remedy})
 

@@ -45,7 +45,7 @@ def _own_network(spec: TrialSpec) -> nn.Module:
     own = read_own_model(spec.model, where="--model")
     if own.model_id != spec.model_id:
         raise ModelError(f"{own.path} changed since the trial was planned; start the sweep again")
-    factory = getattr(_module(own.path.resolve()), own.function)
+    factory = getattr(module_in(own.path.resolve()), own.function)
     network = factory(num_classes=spec.num_classes, **{lever: getattr(spec, lever) for lever in own.levers})
     if not isinstance(network, nn.Module):
         raise ModelError(f"{own.name} returned {type(network).__name__}, not a torch.nn.Module")
@@ -60,7 +60,7 @@ def takes_mask(spec: TrialSpec) -> bool:
 
 
 @cache
-def _module(path: Path) -> ModuleType:
+def module_in(path: Path) -> ModuleType:
     """Return the module in a file. It runs once per process and can import its neighbours, as a script can."""
     sys.path.insert(0, str(path.parent))
     found = importlib.util.spec_from_file_location(path.stem, path)

@@ -60,9 +60,9 @@ def told_of_network(spec: TrialSpec, *, remedy: str) -> Iterator[None]:
         raise ModelError(f"--model {spec.model}: {_told(error, spec, remedy=remedy)}") from error
 
 
-def place_in(error: BaseException, spec: TrialSpec) -> str | None:
-    """Return the last line of the user's code in an error's traceback as ``FILE:LINE, in FUNCTION``."""
-    folder = Path(spec.model.rpartition(":")[0]).resolve().parent
+def place_in(error: BaseException, name: str) -> str | None:
+    """Return the last line of the code of ``FILE.py:FUNCTION`` in a traceback as ``FILE:LINE, in FUNCTION``."""
+    folder = Path(name.rpartition(":")[0]).resolve().parent
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         if path.is_relative_to(folder) and not INSTALLED & set(path.parts):
@@ -72,7 +72,7 @@ def place_in(error: BaseException, spec: TrialSpec) -> str | None:
 
 def _told(error: BaseException, spec: TrialSpec, *, remedy: str) -> str:
     """Return what is wrong and what to do."""
-    place = place_in(error, spec)
+    place = place_in(error, spec.model)
     where = f"{place}: " if place else ""
     if isinstance(error, HostTensorError):
         return f"{where}{error}; make it with device=images.device, or register it as a buffer"
