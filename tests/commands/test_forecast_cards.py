@@ -12,7 +12,7 @@ import record_factory as factory
 
 from vnbench.cli.app import run
 from vnbench.records.step_trace import StepTrace, TraceOrder
-from vnbench.sweep.forecasts import traces
+from vnbench.sweep.forecasts import step_traces, traces
 from vnbench.sweep.forecasts.step_traces import run_step_traces
 
 SMALL = (
@@ -136,6 +136,28 @@ def test_a_network_that_ends_its_process_is_a_configuration_that_fails(
     answer = json.loads(capsys.readouterr().out)
     assert [one["verdict"] for one in answer["cards"]] == ["fits", None]
     assert "while it was traced, the process ended with exit code 5" in answer["cards"][1]["reason"]
+
+
+@pytest.mark.processes
+def test_a_preset_whose_process_is_killed_is_a_configuration_that_fails_until_it_is_forecast_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "forecast.jsonl"
+    command = ["forecast", *SMALL, "--card", "h200", "--out", str(out), "--json"]
+    with monkeypatch.context() as patched:
+        patched.setattr(traces, "run_step_traces", run_step_traces)
+        patched.setattr(step_traces, "TRACING_ENTRY", "scripted_child:trace_but_two_examples")
+        assert run(command) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [one["verdict"] for one in answer["cards"]] == ["fits", None]
+    assert "while it was traced, the process was ended by SIGKILL" in answer["cards"][1]["reason"]
+    assert answer["largest_micro_batches"][0]["micro_batch_size"] == 1
+
+    assert run(command) == 0
+    assert [one["verdict"] for one in json.loads(capsys.readouterr().out)["cards"]] == ["fits", "fits"]
+    records = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    written = [(one["spec"]["batch_size"], one["attempt"], one["status"]) for one in records]
+    assert written == [(1, 0, "ok"), (2, 0, "crashed"), (2, 1, "ok")]
 
 
 @pytest.mark.processes

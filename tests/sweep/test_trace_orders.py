@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from typing import Any
 
 import pytest
 from traces_by_hand import trace
@@ -34,13 +35,15 @@ def order(**changes: object) -> TraceOrder:
     return TraceOrder(spec=MemorySpec.from_dict(values | changes), capability=(9, 0))
 
 
-def outcome(answer: bytes | None) -> ChildOutcome:
+def outcome(
+    answer: bytes | None, *, exit_code: int | None = 1, is_timeout: bool = False, is_oom_killed: bool = False
+) -> ChildOutcome:
     return ChildOutcome(
         answer=answer,
         num_answer_bytes=0,
-        exit_code=1,
-        is_timeout=False,
-        is_oom_killed=False,
+        exit_code=exit_code,
+        is_timeout=is_timeout,
+        is_oom_killed=is_oom_killed,
         log_tail="no torch",
         elapsed_s=0.0,
     )
@@ -101,6 +104,37 @@ def test_a_network_that_ends_its_process_fails_alone() -> None:
         str(found[size]).startswith(died) and str(found[size]).endswith("; repair the network") for size in (2, 3)
     )
     assert sorted(sizes) == [[1], [2], [3]]
+
+
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        (
+            {"exit_code": -9, "is_oom_killed": True},
+            "the operating system killed the process because memory ran out; free memory on this machine",
+        ),
+        ({"exit_code": -9}, "the process was ended by SIGKILL; forecast it again"),
+        ({"exit_code": None, "is_timeout": True}, "still running after 2 min; ended by its time limit; forecast it"),
+    ],
+)
+@pytest.mark.parametrize("own", [{}, {"model": "net.py:build", "model_id": "0123456789ab"}])
+def test_a_step_whose_process_is_killed_fails_alone(ending: dict[str, Any], told: str, own: dict[str, str]) -> None:
+    shares: list[int] = []
+
+    def killed(entry: str, payload: str, *, timeout_s: float, stop: Connection) -> ChildOutcome:
+        specs = [TraceOrder.from_json(text).spec for text in json.loads(payload)]
+        shares.append(len(specs))
+        if any(spec.micro_batch_size == 2 for spec in specs):
+            return outcome(None, **ending)
+        return answering(entry, payload, timeout_s=timeout_s, stop=stop)
+
+    orders = [order(micro_batch_size=size, **own) for size in (1, 2, 4)]
+    found = {one.spec.micro_batch_size: trace for one, trace in run_step_traces(orders, run=killed)}
+    assert found[1] == found[4] == TRACE
+    if own and not ending.get("is_oom_killed"):
+        told = told.partition("; forecast it")[0] + "; repair the network"
+    assert f"--model {own.get('model', 'veernet')}: while it was traced, {told}" in str(found[2])
+    assert sorted(shares) == ([1, 1, 1] if own else [1, 1, 1, 3]), "each in a process of its own"
 
 
 def test_processes_are_ended_where_nobody_asks_for_more() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.commands.forecast.measured import measured_beside
 from vnbench.commands.forecast.report import ForecastReport
 from vnbench.commands.plan.asked import asked_of, plan_values
@@ -106,8 +108,11 @@ def _opened(path: Path, *, environment: Environment) -> ResultsFile:
 
 
 def _write(forecasts: Forecasts, results: ResultsFile) -> None:
-    """Write the forecasts that a file does not hold yet."""
-    known = {record.trial_id for record in of_kind(results.records, ForecastSpec)}
+    """Write the forecasts that a file does not hold yet; one that failed before is written again once it succeeds."""
+    known = {record.spec_id: record for record in of_kind(latest_attempts(results.records), ForecastSpec)}
     for record in forecasts.records:
-        if record.trial_id not in known:
+        before = known.get(record.spec_id)
+        if before is None:
             results.append(record)
+        elif before.card is None and record.card is not None:
+            results.append(replace(record, attempt=before.attempt + 1))

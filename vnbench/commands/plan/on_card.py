@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from vnbench.analysis.findings import Findings
-from vnbench.errors import InputError, ModelError
+from vnbench.errors import ChildError, InputError, ModelError
 from vnbench.forecast.cards import is_called, parse_card
 from vnbench.output.console import stderr_console
 from vnbench.output.trace_progress import TraceProgress
@@ -27,6 +27,7 @@ def forecasts_for(flags: Mapping[str, str | None], name: str) -> Findings:
     Raises:
         InputError: there is no such card, its times cannot be told, or another option cannot be used.
         ModelError: a user's own network could not be traced in any configuration.
+        ChildError: a preset could not, because its process was killed each time.
     """
     _check_one(name)
     card = parse_card(name, "--card")
@@ -52,9 +53,10 @@ def forecasts_for(flags: Mapping[str, str | None], name: str) -> Findings:
             has_largest=False,
         )
     records = forecasts.records
-    own = [one.cause.message for one in records if one.card is None and one.cause and one.spec.model_id is not None]
-    if own and len(own) == len(records):
-        raise ModelError(own[0])
+    failed = [one for one in records if one.card is None]
+    if failed and len(failed) == len(records):
+        error = ChildError if failed[0].spec.model_id is None else ModelError
+        raise error(failed[0].cause.message if failed[0].cause else "")
     return Findings(records)
 
 

@@ -41,10 +41,11 @@ def run_step_traces(
     """Yield the canonical order of all orders with the same steps, with its trace, as they are done.
 
     A text instead of a trace says why there is none. A step of a user's own network has a process to itself, for the
-    network may end it. Where the caller stops asking, the processes are ended.
+    network may end it; steps of presets get one each if a process that they share is killed. Where the caller stops
+    asking, the processes are ended.
 
     Raises:
-        ChildError: a process with steps of presets did not answer, for example because torch cannot be imported.
+        ChildError: a process with steps of presets ended by itself, for example because torch cannot be imported.
     """
     different = list(dict.fromkeys(map(canonical, orders)))
     waiting: queue.SimpleQueue[list[TraceOrder]] = queue.SimpleQueue()
@@ -110,12 +111,29 @@ def _traced(orders: Sequence[TraceOrder], *, run: Run, stop: Connection) -> list
     payload = json.dumps([order.to_json() for order in orders])
     timeout_s = TIMEOUT_S * len(orders)
     outcome = run(TRACING_ENTRY, payload, timeout_s=timeout_s, stop=stop)
-    if outcome.answer is None and orders[0].spec.model_id is not None:
-        _, cause = failure_of(outcome, timeout_s=timeout_s, has_memory_limit=False)
-        return [f"--model {orders[0].spec.model}: while it was traced, {cause.message}; repair the network"]
     if outcome.answer is None:
-        raise ChildError(f"the step could not be traced: {outcome.log_tail or f'exit code {outcome.exit_code}'}")
+        return _unanswered(orders, outcome, timeout_s=timeout_s, run=run, stop=stop)
     return [
         answer["problem"] if answer["trace"] is None else StepTrace.from_json(answer["trace"])
         for answer in json.loads(outcome.answer)
     ]
+
+
+def _unanswered(
+    orders: Sequence[TraceOrder], outcome: ChildOutcome, *, timeout_s: float, run: Run, stop: Connection
+) -> list[StepTrace | str]:
+    """Return why there are no traces; if several steps shared a process that was killed, trace each by itself."""
+    status, cause = failure_of(outcome, timeout_s=timeout_s, has_memory_limit=False)
+    model = orders[0].spec.model
+    told = f"--model {model}: while it was traced, {cause.message}"
+    if status == "oom":
+        remedy = "free memory on this machine, and forecast it again"
+    elif orders[0].spec.model_id is not None:
+        remedy = "repair the network"
+    elif stop.poll() or (status != "timeout" and cause.kind != "signal"):
+        raise ChildError(f"the step could not be traced: {outcome.log_tail or f'exit code {outcome.exit_code}'}")
+    else:
+        remedy = "forecast it again"
+    if len(orders) > 1:
+        return [trace for order in orders for trace in _traced([order], run=run, stop=stop)]
+    return [f"{told}; {remedy}"]
