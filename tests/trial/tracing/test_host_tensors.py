@@ -23,6 +23,12 @@ class Net(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(1, num_classes, 3, padding=1)
         self.table = torch.ones(num_classes, 1, 1)
+        self.tables = [torch.ones(num_classes, 1, 1)]
+        self.by_name = {"table": torch.ones(num_classes, 1, 1)}
+        self.loose = [nn.Parameter(torch.ones(num_classes, 1, 1))]
+        self.rows = type("Rows", (), {})()
+        self.rows.table = torch.ones(num_classes, 1, 1)
+        self.place = torch.device("cpu")
         self.register_buffer("held", torch.ones(num_classes, 1, 1))
         self.embedding = nn.Embedding(4, 1)
 
@@ -51,9 +57,19 @@ def traced(line: str, folder: Path) -> StepTrace:
         ("return y.add_(torch.zeros(y.shape[-1]))", "aten.add_.Tensor"),
         ("return y + self.embedding(torch.arange(4)).sum()", "aten.embedding.default"),
         ("return y * self.table", "aten.mul.Tensor"),
+        ("return y * self.tables[0]", "aten.mul.Tensor"),
+        ('return y * self.by_name["table"]', "aten.mul.Tensor"),
+        ("return y * self.loose[0]", "aten.mul.Tensor"),
+        ("return y * self.rows.table", "aten.mul.Tensor"),
+        ("return y * (self.tables[0] + self.table)", "aten.mul.Tensor"),
         ("return y * OUTSIDE[0:1]", "aten.mul.Tensor"),
         ("return y + y.cpu()", "aten.add.Tensor"),
         ('return y + torch.zeros(y.shape[-1], device="cpu")', "aten.add.Tensor"),
+        ('return y + torch.zeros(y.shape[-1], device=torch.device("cpu"))', "aten.add.Tensor"),
+        ("return y + torch.zeros(y.shape[-1], device=self.place)", "aten.add.Tensor"),
+        ("return y + y.to(self.place)", "aten.add.Tensor"),
+        ("return y + y.to(device=self.place)", "aten.add.Tensor"),
+        ("with self.place: y = y + torch.zeros(y.shape[-1])\n        return y", "aten.add.Tensor"),
         ("return torch.cat([y, torch.zeros(y.shape)])", "aten.cat.default"),
         ("return torch.where(y > 0, y, torch.zeros(y.shape))", "aten.where.self"),
     ],
@@ -61,7 +77,7 @@ def traced(line: str, folder: Path) -> StepTrace:
 def test_a_tensor_of_the_host_is_refused_beside_those_of_the_card(line: str, operator: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         traced(line, tmp_path)
-    told = f"network.py:17, in forward: {operator} takes a tensor of the host (the CPU) beside those of the card"
+    told = f"network.py:23, in forward: {operator} takes a tensor of the host (the CPU) beside those of the card"
     assert told in str(caught.value)
     assert str(caught.value).endswith("; make it with device=images.device, or register it as a buffer")
 
@@ -75,6 +91,13 @@ def test_a_tensor_of_the_host_is_refused_beside_those_of_the_card(line: str, ope
         "return y * self.held",
         "return y + self.table.to(y.device)",
         "return y + OUTSIDE.to(y.device)[0]",
+        "return y * self.tables[0].to(y.device)",
+        "return y * self.loose[0].to(y)",
+        "return y * y.mean().to(self.place)",
+        'return y * torch.tensor(2.0, device="cpu")',
+        "return y * (y.mean() + y.mean().cpu())",
+        "with y.device: offsets = torch.zeros(y.shape[-1])\n        return y + offsets",
+        "return y + y.new_zeros(y.shape[-1])",
         "return y[:, torch.arange(y.shape[1])]",
         "y = y.clone(); y[:, :, :2] = torch.zeros(y.shape[-1]); return y",
         "return y + y.cpu().cuda()",

@@ -26,16 +26,18 @@ UNTOLD = {torch.ops.aten.mkldnn_rnn_layer.default}
 
 
 @contextmanager
-def fake_step(spec: TrialSpec, *, network: nn.Module | None = None) -> Iterator[OptimizerStep]:
+def fake_step(
+    spec: TrialSpec, *, network: nn.Module | None = None, device: torch.device = CPU
+) -> Iterator[OptimizerStep]:
     """Return a context with the step of a spec, in which every new tensor is fake; batches must be made in it, too.
 
-    The device of the spec is ignored. The gradient scaler (fp16) sees every gradient as finite. ``network`` is that of
-    the spec, on the CPU; without one it is drawn. A user's own network may need values, or operators that have missing
-    or wrong shape rules in torch: ``told_of_network`` tells of it.
+    The step runs on ``device``, a CPU, and not on that of the spec. The gradient scaler (fp16) sees every gradient as
+    finite. ``network`` is that of the spec, on the CPU; without one it is drawn. A user's own network may need values,
+    or operators that have missing or wrong shape rules in torch: ``told_of_network`` tells of it.
     """
     reads = _Reads()
-    with faked(network or drawn_network(spec, device=CPU)) as fake, reads:
-        step = step_of(spec, fake, device=CPU, make_scaler=partial(_FiniteScaler, reads))
+    with faked(network or drawn_network(spec, device=CPU), device=device) as fake, reads:
+        step = step_of(spec, fake, device=device, make_scaler=partial(_FiniteScaler, reads))
         step.optimizer.register_step_pre_hook(lambda *_: reads.answer_with(1.0))
         step.optimizer.register_step_post_hook(lambda *_: reads.answer_with(None))
         yield step

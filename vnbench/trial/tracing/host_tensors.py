@@ -1,7 +1,9 @@
 """Tensors that a network makes or keeps on the host, in a trace where the meta device is the host and the CPU the card.
 
-On a card an operator refuses a tensor on the host beside others, unless it has no dimensions. In a trace every device
-that is not written down would be the same CPU, so the host's tensors are moved to the meta device.
+On a card an operator refuses a tensor on the host beside others, unless it has no dimensions. In a trace both would be
+the same CPU. So the card is the CPU with an index, which only tensors on it have: a CPU without one was written down
+by the network, or is where a tensor was left that is neither a parameter nor a buffer. Such tensors are moved to the
+meta device.
 """
 
 from __future__ import annotations
@@ -11,18 +13,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from vnbench.trial.step.fake_step import CPU
 from vnbench.trial.step.network_errors import HostTensorError
 
 aten = torch.ops.aten
 
-HOST, CARD = "meta", "cpu"
+HOST, CARD = torch.device("meta"), torch.device("cpu", 0)
 """Devices that represent the host and the card."""
 
 COPIES = {aten._to_copy, aten.copy_, aten._foreach_copy_}
@@ -30,14 +33,6 @@ COPIES = {aten._to_copy, aten.copy_, aten._foreach_copy_}
 
 INDICES_ANYWHERE = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
 """Operators whose indices may be on the host (aten/src/ATen/native/TensorAdvancedIndexing.cpp)."""
-
-
-def place_on_host(network: nn.Module) -> None:
-    """Move to the host what a network's modules keep as plain attributes: ``Module.to`` leaves such tensors there."""
-    for module in network.modules():
-        kept = {name: value for name, value in vars(module).items() if isinstance(value, Tensor) and value.dim()}
-        for name, value in kept.items():
-            module.__dict__[name] = value.detach().to(HOST)
 
 
 @contextmanager
@@ -51,16 +46,17 @@ def tensors_on_host() -> Iterator[None]:
 
 
 class _Places(TorchFunctionMode):
-    """Reads the devices of calls as a machine with a card would: no device and "cpu" are the host, "cuda" the card.
+    """Reads the devices of calls as a machine with a card would: no device and the CPU are the host, "cuda" the card.
 
-    A device that is taken from a tensor is that of the tensor.
+    A device that is taken from a tensor is that of the tensor. One with an index that is written down cannot be told
+    from it: ``torch.device("cpu", 0)`` is taken for the card.
     """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = dict(kwargs or {})
-        args, given = tree_map_only(Tensor, _faked, (tuple(args), given))
+        args, given = tree_map_only(Tensor, _placed, (tuple(args), given))
         if func in _device_constructors() and given.get("device") is None:
             made = func(*args, **(given | {"device": HOST}))
             return made if made.dim() else func(*args, **given)
@@ -75,18 +71,18 @@ class _Places(TorchFunctionMode):
 
 def _device(given: Any) -> Any:
     """Return the device in a trace that an argument means; an argument that is no device is returned as it is."""
-    if not isinstance(given, str | torch.device):
+    if not isinstance(given, str | torch.device) or given == CARD:
         return given
-    if given == "cpu":
-        return HOST
-    return CARD if torch.device(given).type == "cuda" else given
+    kind = torch.device(given).type
+    return {"cpu": HOST, "cuda": CARD}.get(kind, given)
 
 
-def _faked(tensor: Tensor) -> Tensor:
-    """Return a tensor as a fake one; a real one was made outside of the network, on the host."""
-    if isinstance(tensor, FakeTensor):
+def _placed(tensor: Tensor) -> Tensor:
+    """Return a tensor as a fake one; one that is not on the card lies on the host, where a number stays the CPU's."""
+    is_placed = tensor.device in (HOST, CARD) or not tensor.dim()
+    if is_placed and isinstance(tensor, FakeTensor):
         return tensor
-    place = HOST if tensor.dim() else CARD
+    place = HOST if tensor.dim() else CPU
     return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=place)
 
 
@@ -99,16 +95,16 @@ class _Refusals(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 2.
         given = dict(kwargs or {})
         packet = getattr(func, "overloadpacket", None)
         seen = (*args[:1], *args[2:]) if packet in INDICES_ANYWHERE else args
-        places = {one.device.type for one in tree_leaves((seen, given)) if isinstance(one, Tensor) and one.dim()}
-        if {HOST, CARD} <= places and packet not in COPIES:
+        tensors = [one for one in tree_leaves((seen, given)) if isinstance(one, Tensor)]
+        if len({one.device == CARD for one in tensors if one.dim()}) > 1 and packet not in COPIES:
             raise HostTensorError(
                 f"{func} takes a tensor of the host (the CPU) beside those of the card, which CUDA refuses"
             )
-        if CARD in places:
+        if any(one.device == CARD for one in tensors):
             args, given = tree_map_only(Tensor, _scalar_on_card, (tuple(args), given))
         return func(*args, **given)
 
 
 def _scalar_on_card(tensor: Tensor) -> Tensor:
     """Return a number of the host as one of the card."""
-    return tensor if tensor.dim() or tensor.device.type == CARD else torch.empty_like(tensor, device=CARD)
+    return tensor if tensor.dim() or tensor.device == CARD else torch.empty_like(tensor, device=CARD)

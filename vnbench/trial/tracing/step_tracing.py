@@ -14,13 +14,13 @@ from vnbench.batching.alignment import align
 from vnbench.loading.collate import Batch
 from vnbench.records.spec.trial_spec import MemorySpec
 from vnbench.records.step_trace import MAX_PASSES, Capability, StepTrace, TraceOrder
-from vnbench.trial.step.fake_step import fake_step
+from vnbench.trial.step.fake_step import CPU, fake_step
 from vnbench.trial.step.layout import to_channels_last
 from vnbench.trial.step.network import build_network
 from vnbench.trial.step.network_errors import told_of_network
 from vnbench.trial.step.switches import set_arithmetic
 from vnbench.trial.tracing.cuda_rules import CudaResults, cuda_rules
-from vnbench.trial.tracing.host_tensors import place_on_host, tensors_on_host
+from vnbench.trial.tracing.host_tensors import CARD, tensors_on_host
 from vnbench.trial.tracing.recorder import Recorder
 
 NUM_STEPS = 2
@@ -50,10 +50,8 @@ def traced_steps(spec: MemorySpec, *, capability: Capability | None) -> StepTrac
     rules = nullcontext() if capability is None else cuda_rules(capability)
     is_checked = capability is not None and spec.model_id is not None
     recorder = Recorder(is_on_card=_is_on_card, has_host_numbers=spec.optimizer != "fused")
-    network = _network(spec)
-    if is_checked:
-        place_on_host(network)
-    with _no_garbage(), rules, fake_step(spec, network=network) as step:
+    device = CARD if is_checked else CPU
+    with _no_garbage(), rules, fake_step(spec, network=_network(spec), device=device) as step:
         step.optimizer.register_step_pre_hook(lambda *_: recorder.is_updating(True))
         step.optimizer.register_step_post_hook(lambda *_: recorder.is_updating(False))
         recorder.track(moved(step.model))
