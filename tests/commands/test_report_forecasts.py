@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,11 @@ def test_a_report_shows_several_cards_side_by_side_and_plans_on_the_one_that_is_
     assert "No plan: a plan is for one card, and these are forecasts for H200, L4; write --card H200" in told
     assert "## How it was forecast" in told
     assert "Each trial ran alone" not in told
-    assert 'id="planner-tables"' not in page
+    # The page has the planner of one card, and tells of the other.
+    assert page.count('id="planner-tables"') == 1
+    assert "It plans for <strong>H200</strong>" in page
+    assert "another card of this page: L4." in page
+    assert 'f.jsonl --card H200"' in page
     table = told.split("## Forecasts")[1].split("## All trials")[0]
     assert table.count("| H200 |") == table.count("| L4 |") == 1
     assert "| forecast | L4: batch 4 | 1 | 1 | ok | | 0.131 to 0.492 | 18.8 to 22.5 GiB |" in told
@@ -62,9 +67,24 @@ def test_a_report_shows_several_cards_side_by_side_and_plans_on_the_one_that_is_
     assert "H200" not in told
     assert 'id="planner-tables"' in page
     assert "vnbench plan" in page
+    assert "It plans for" not in page
     assert "--card l4" in page
-    told, _ = report(path, tmp_path / "two", "--card", "l4,h200")
+    told, page = report(path, tmp_path / "two", "--card", "l4,h200")
     assert told.startswith("# What training would take on H200 and L4 (forecast)")
+    assert 'f.jsonl --card H200"' in page
+
+
+@pytest.mark.usefixtures("_no_figures")
+def test_the_planner_of_several_cards_is_that_of_the_first_with_which_a_run_can_be_planned(tmp_path: Path) -> None:
+    broken = replace(factory.forecast_record(factory.forecast_spec(card="H200")), card=None, status="crashed")
+    _, page = report(write(tmp_path / "f.jsonl", [broken, *forecasts("L4", "A10")]), tmp_path / "report")
+    assert "It plans for <strong>L4</strong>" in page
+    assert "another card of this page: H200, A10." in page
+    assert 'f.jsonl --card L4"' in page
+    _, page = report(
+        write(tmp_path / "n.jsonl", [broken, replace(broken, spec=replace(broken.spec, card="L4"))]), tmp_path / "none"
+    )
+    assert 'id="planner-tables"' not in page
 
 
 @pytest.mark.usefixtures("_no_figures")

@@ -62,10 +62,17 @@ PUBLISHED = (("Binary", 2_000, 50, 1), ("Multiclass", 15_000, 50, 16))
 LEVER_LABELS = {"micro_batch_size": "Micro-batch", "norm_precision": "Precision of the norm"}
 
 
-def planner_view(report: PlanReport, latest: Sequence[TrialRecord], *, command: str) -> dict[str, Any]:
+def planner_view(
+    report: PlanReport,
+    latest: Sequence[TrialRecord],
+    *,
+    command: str,
+    cards: tuple[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
     """Return what the page shows of the planner: its tables, and what its controls offer.
 
-    ``command`` is the one that plans from the same records, without what the controls say.
+    ``command`` is the one that plans from the same records, without what the controls say; ``cards`` are the card of
+    the planner and the others on the page, if there are others.
     """
     tables = planner_tables(report, latest)
     configurations = tables["configurations"]
@@ -95,6 +102,7 @@ def planner_view(report: PlanReport, latest: Sequence[TrialRecord], *, command: 
         "restart": format_duration(tables["run"]["restart_s"]),
         "snapshot": format_duration(tables["run"]["snapshot_s"]),
         "command": command,
+        "cards": cards,
     }
 
 

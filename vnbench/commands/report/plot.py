@@ -82,7 +82,7 @@ def subject_of(
         found=found,
         forecasts=forecasts,
         profiles=tuple(_profile(path, origin) for given in profiles for path in _files_of(given)),
-        plan=_plan(found, values, sources=tuple(sources)),
+        plan=plan_or_reason(found, values, sources=tuple(sources)),
     )
 
 
@@ -121,7 +121,7 @@ def _remove_stale(out: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _plan(found: Findings, values: Mapping[str, Any], *, sources: tuple[Path, ...]) -> PlanReport | str:
+def plan_or_reason(found: Findings, values: Mapping[str, Any], *, sources: tuple[Path, ...]) -> PlanReport | str:
     """Return the plan of the run, or why there is none."""
     if len(cards := forecast_cards_of(found.records)) > 1:
         return f"a plan is for one card, and these are forecasts for {', '.join(cards)}; write --card {cards[0]}"

@@ -12,9 +12,9 @@ from vnbench.analysis.trials.time_breakdown import Concern, time_breakdown
 from vnbench.commands.forecast.report import ForecastReport
 from vnbench.commands.plan.answer import PlanReport
 from vnbench.commands.plan.asked import asked_of, run_values
-from vnbench.commands.plan.on_card import forecast_cards_of, of_cards
+from vnbench.commands.plan.on_card import forecast_cards_of, of_cards, on_one_card
 from vnbench.commands.report.planner_tables import planner_view
-from vnbench.commands.report.plot import new_files, subject_of
+from vnbench.commands.report.plot import new_files, plan_or_reason, subject_of
 from vnbench.output.answer_sentence import answer_sentence
 from vnbench.output.console import say, stderr_console
 from vnbench.output.page.model import (
@@ -80,6 +80,7 @@ def run_report_command(
             records=records,
             results=results,
             flags=flags,
+            values=values,
             profiles=profiles,
             out=out,
             corpus_id=corpus_id,
@@ -138,6 +139,37 @@ def _breakdown(found: Findings, planned: PlanReport) -> tuple[Concern, ...]:
     return time_breakdown(found.loading, found.compute, family=best.family.family, sampler=best.levers["sampler"])
 
 
+def _planner(
+    subject: Subject,
+    values: Mapping[str, Any],
+    *,
+    results: Sequence[Path],
+    flags: Mapping[str, str | None],
+    chosen: Sequence[str],
+) -> dict[str, Any] | None:
+    """Return what the page shows of the planner: of several cards, that of the first with which a run can be planned.
+
+    None where no run can be planned.
+    """
+    found, plan, card = subject.found, subject.plan, flags.get("card")
+    cards = forecast_cards_of(found.records)
+    for one in cards if len(cards) > 1 else ():
+        found, card = on_one_card(subject.found, one, where="the report"), one
+        plan = plan_or_reason(found, values, sources=tuple(results))
+        if isinstance(plan, PlanReport):
+            break
+    if not isinstance(plan, PlanReport):
+        return None
+    asked = {name: flags.get(name) for name in ("validation", "model", "memory", "widths", "heights", "sizes")}
+    options = [part for name, text in (*asked.items(), ("card", card)) if text for part in (f"--{name}", text)]
+    return planner_view(
+        plan,
+        found.latest,
+        command=shlex.join(["vnbench", "plan", *map(str, results), *options, *chosen]),
+        cards=(card, [one for one in cards if one != card]) if card and len(cards) > 1 else None,
+    )
+
+
 def _model(
     subject: Subject,
     drawn: Drawn,
@@ -146,6 +178,7 @@ def _model(
     records: Sequence[TrialRecord],
     results: Sequence[Path],
     flags: Mapping[str, str | None],
+    values: Mapping[str, Any],
     profiles: Sequence[Path],
     out: Path,
     corpus_id: str | None,
@@ -161,9 +194,6 @@ def _model(
     lines = list(answer_lines(plan)) if plan else []
     timed = [family for family in found.families if family.forecast is None]
     figures = figure_rows(drawn)
-    asked_for = ("validation", "model", "memory", "widths", "heights", "sizes", "card")
-    plan_options = [part for name in asked_for if flags.get(name) for part in (f"--{name}", flags[name] or "")]
-    plan_command = shlex.join(["vnbench", "plan", *map(str, results), *plan_options, *chosen])
     return {
         "title": f"What training {'would take' if origin.is_forecast else 'costs'} on "
         f"{origin.device_name or 'an unknown device'}",
@@ -180,7 +210,7 @@ def _model(
             line[0].upper() + line[1:]
             for line in (*(plan.warnings if plan else ()), *doubts(found), *note_on_peaks(found.records))
         ],
-        "planner": planner_view(plan, found.latest, command=plan_command) if plan else None,
+        "planner": _planner(subject, values, results=results, flags=flags, chosen=chosen),
         "levers": next((figure for figure in figures if figure["name"] == LEVERS_FIGURE), None),
         "figures": [figure for figure in figures if figure["name"] != LEVERS_FIGURE],
         "left_out": with_own_images(drawn.left_out, records),
