@@ -41,11 +41,13 @@ def build(*, num_classes):
 """
 
 
-def traced(line: str, folder: Path) -> StepTrace:
+def traced(line: str, folder: Path, *, optimizer: str = "fused") -> StepTrace:
     path = folder / "network.py"
     path.write_text(NETWORK.replace("{line}", line))
     model = read_own_model(f"{path}:build", where="--model")
-    training = factory.training_spec(device="cuda", precision="bf16", model=model.name, model_id=model.model_id)
+    training = factory.training_spec(
+        device="cuda", precision="bf16", optimizer=optimizer, model=model.name, model_id=model.model_id
+    )
     return trace_step(TraceOrder(spec=factory.memory_spec(training, height=64, width=96), capability=(9, 0)))
 
 
@@ -114,3 +116,8 @@ def test_what_cuda_takes_is_traced(line: str, tmp_path: Path) -> None:
 def test_what_is_made_on_the_host_takes_no_memory_of_the_card(device: str, is_there: bool, tmp_path: Path) -> None:
     trace = traced(f"made = torch.zeros(1000, 1000{device}); return y", tmp_path)
     assert (4_000_000 in trace.events.block_bytes) == is_there
+
+
+@pytest.mark.parametrize("optimizer", ["foreach", "for-loop"])
+def test_an_optimizer_keeps_its_number_of_steps_on_the_host(optimizer: str, tmp_path: Path) -> None:
+    assert traced("return y * self.held", tmp_path, optimizer=optimizer).sequence

@@ -57,15 +57,15 @@ class _Places(TorchFunctionMode):
     ) -> Any:
         given = dict(kwargs or {})
         args, given = tree_map_only(Tensor, _placed, (tuple(args), given))
-        if func in _device_constructors() and given.get("device") is None:
+        if "device" in given:
+            given["device"] = _device(given["device"])
+        if func in _device_constructors() and given.get("device") in (None, HOST):
             made = func(*args, **(given | {"device": HOST}))
-            return made if made.dim() else func(*args, **given)
+            return made if made.dim() else func(*args, **(given | {"device": CPU}))
         if func in (Tensor.cpu, Tensor.cuda):
             return args[0].to(HOST if func is Tensor.cpu else CARD)
         if func is Tensor.to:
             args = (args[0], *map(_device, args[1:]))
-        if "device" in given:
-            given["device"] = _device(given["device"])
         return func(*args, **given)
 
 
