@@ -175,6 +175,7 @@ CARD = '[[card]]\nname = "x1"\nmemory = "24GiB"\n'
         (CARD + 'bandwidth = "3"', "x1: bandwidth: must be a number above 0"),
         (CARD + "bandwidth = inf", "x1: bandwidth: must be a number above 0"),
         (CARD + "rates = {fp8 = 3}", "x1: rates: is a table by fp32"),
+        (CARD + "rates = {bf16 = 3}", "x1: rates: needs fp32"),
         (CARD + "rates = {fp32 = -3}", "x1: rates.fp32: must be a number above 0"),
         (CARD + "multiprocessors = true", "x1: multiprocessors: must be a number above 0"),
         (CARD + "compute_capability = 890", "x1: compute_capability: must be a number such as 8.9"),

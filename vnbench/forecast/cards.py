@@ -327,6 +327,8 @@ def _own_card(table: Any, place: str, path: Path, where: str) -> Card:
     rates = table.get("rates", {})
     if not isinstance(rates, dict) or set(rates) - set(PRECISIONS):
         _refuse(where, path, f"{name}: rates", f"is a table by {', '.join(PRECISIONS)}", "write rates.bf16 = 100")
+    if rates and "fp32" not in rates:
+        _refuse(where, path, f"{name}: rates", "needs fp32, in which parts of every step run", "write rates.fp32 = 50")
     capability = table.get("compute_capability")
     if capability is not None and not re.fullmatch(r"\d{1,2}\.\d", str(capability)):
         _refuse(where, path, f"{name}: compute_capability", "must be a number such as 8.9", "write 8.9")
