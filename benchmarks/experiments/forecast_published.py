@@ -44,6 +44,8 @@ class Step:
     published_ms: float
     is_fitted: bool
     """Whether a factor of the model was read off it."""
+    per_worker: float | None = None
+    """Images per second and loader worker, where the images were loaded."""
 
 
 def _peak(
@@ -217,6 +219,9 @@ OF_NVIDIA: Sequence[tuple[str, Build, int, Speeds, Speeds]] = (
 )
 """Network, side of images in pixels, and speeds on an A100 80GB and a V100 16GB."""
 
+WORKERS: Mapping[str, int] = {"A100 80GB": 16, "V100 16GB": 8}
+"""Workers of PyTorch's loader behind these tables (configs.yml of the release of the EfficientNets, 2bdf2775)."""
+
 
 def steps_held_out() -> Iterator[tuple[str, Step]]:
     """Yield NVIDIA's times of steps, each with the name of its card; to neither card anything was fitted."""
@@ -226,14 +231,21 @@ def steps_held_out() -> Iterator[tuple[str, Step]]:
             ("V100 16GB", on_v100),
         ):
             plain: Precision = "tf32" if card == "A100 80GB" else "fp32"
-            yield card, _speed(name, build, side, "fp16", batch=batch, per_second=per_second)
-            yield card, _speed(name, build, side, plain, batch=plain_batch, per_second=plain_per_second)
-
-
-def _speed(name: str, build: Build, side: int, precision: Precision, *, batch: int, per_second: int) -> Step:
-    training = _classification(build, images=(batch, side, side), precision=precision)
-    told = f"{name}, {precision}, batch {batch}"
-    return Step(name=told, training=training, published_ms=1000 * batch / per_second, is_fitted=False)
+            rows: tuple[tuple[Precision, int, int], ...] = (
+                ("fp16", batch, per_second),
+                (plain, plain_batch, plain_per_second),
+            )
+            for precision, size, speed in rows:
+                yield (
+                    card,
+                    Step(
+                        name=f"{name}, {precision}, batch {size}",
+                        training=_classification(build, images=(size, side, side), precision=precision),
+                        published_ms=1000 * size / speed,
+                        is_fitted=False,
+                        per_worker=speed / WORKERS[card],
+                    ),
+                )
 
 
 def _classification(

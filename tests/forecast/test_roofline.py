@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from traces_by_hand import convolution, operator
 
-from vnbench.forecast.cards import Card
+from vnbench.forecast.cards import Card, parse_card
 from vnbench.forecast.roofline import (
     CENTRAL_FACTOR,
     DEPTHWISE,
@@ -32,8 +32,10 @@ CARD = Card(
 )
 
 
-def times_of(one: Operator, *, count: int = 1, precision: Precision = "fp32") -> tuple[TimeRange, TimeRange]:
-    found = step_times({one: count}, CARD, precision=precision)
+def times_of(
+    one: Operator, *, count: int = 1, precision: Precision = "fp32", card: Card = CARD
+) -> tuple[TimeRange, TimeRange]:
+    found = step_times({one: count}, card, precision=precision)
     assert found is not None
     return found
 
@@ -72,9 +74,34 @@ def test_an_operator_takes_at_least_what_its_operations_take(dtype: str, precisi
 def test_how_far_a_convolution_in_groups_lies_from_its_roofline_depends_on_their_number(
     groups: int, in_channels: int, factors: tuple[float, float]
 ) -> None:
-    one = operator(bytes_read=10**12, convolution=convolution(groups=groups, in_channels=in_channels))
-    moving, _ = times_of(one)
+    one = operator(bytes_read=936 * 10**9, convolution=convolution(groups=groups, in_channels=in_channels))
+    moving, _ = times_of(one, card=parse_card("RTX 3090", "--card"))
     assert moving == TimeRange(1.0, *map(pytest.approx, factors))
+
+
+@pytest.mark.parametrize(
+    ("name", "cycles"),
+    [("A100 80GB", 1.095), ("V100 16GB", 0.882), ("T4", 0.455), ("H200", 1.882), ("RTX 4090", 2.320)],
+)
+def test_a_convolution_in_groups_is_as_much_faster_on_a_card_as_that_has_more_cycles(name: str, cycles: float) -> None:
+    """Cycles of all multiprocessors in a second, over those of the RTX 3090: 82 at 1.695 GHz."""
+    one = operator(bytes_read=10**12, convolution=convolution(groups=64, in_channels=64))
+    here, there = parse_card("RTX 3090", "--card"), parse_card(name, "--card")
+    assert there.bandwidth is not None
+    assert times_of(one, card=here)[0].central / times_of(one, card=there)[0].central == pytest.approx(cycles, rel=1e-3)
+    # The roofline itself is that of the bandwidth, and neither other end lies below what it leaves.
+    moving, _ = times_of(one, card=there)
+    assert moving.low == pytest.approx(1e12 / there.bandwidth)
+    assert moving.high == pytest.approx(DEPTHWISE[1] * max(moving.low, 1e12 / 936e9 / cycles), rel=1e-3)
+    # Nothing else depends on cycles.
+    usual, _ = times_of(operator(bytes_read=10**12, convolution=convolution(groups=1)), card=there)
+    assert usual.central == pytest.approx(CENTRAL_FACTOR * 1e12 / there.bandwidth)
+
+
+def test_a_card_of_unknown_cycles_is_faster_at_groups_as_its_roofline_is() -> None:
+    one = operator(bytes_read=10**12, convolution=convolution(groups=64, in_channels=64))
+    moving, _ = times_of(one, card=replace(CARD, compute_capability=None))
+    assert moving == TimeRange(1.0, *map(pytest.approx, DEPTHWISE))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +120,7 @@ def test_maps_that_are_not_channels_last_are_copied_for_tensor_cores(
 ) -> None:
     dtype = "bfloat16" if precision == "bf16" else "float32"
     one = operator(dtype=dtype, bytes_read=10**9, convolution=convolution(**changes))
-    moving, _ = times_of(one, count=10**6, precision=precision)
+    moving, _ = times_of(one, count=10**6, precision=precision, card=replace(CARD, compute_capability=None))
     central, highest = OTHER_GROUPS if "groups" in changes else (CENTRAL_FACTOR, HIGHEST_FACTOR)
     usual_s = 10**6 * (10**9 + copied_bytes) / 10**12
     assert moving == TimeRange(

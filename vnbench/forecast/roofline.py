@@ -7,7 +7,10 @@ An operator takes at least the larger of its bytes over the card's bandwidth and
   1.34 times their roofline, 1.25 in the mean.
 - Convolutions in groups lie far from it. In the same table depthwise ones took 5 to 11 times their roofline (four
   networks), those in 32 or 64 groups 1.6 to 3.9 times (five ResNeXts), and those in any other number of groups 12 to
-  40 times (eleven RegNets): cuDNN has fast kernels only for some.
+  40 times (eleven RegNets): cuDNN has fast kernels only for some. What uses so little of the bandwidth does not wait
+  for it, but for the multiprocessors: profiles of depthwise kernels show stalls on instructions
+  (pytorch/pytorch#18631). So another card is as much faster at these as it has more cycles (multiprocessors times
+  clock).
 - Tensor cores convolve maps in NHWC. Maps in NCHW are copied, there and back (``workspaces`` has the same copies). With
   them and the factors above, twelve networks of timm's table for AMP, NCHW come out 11 % too fast to 13 % too slow;
   without them most are 14 to 36 % too fast.
@@ -22,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vnbench.forecast.cards import Card
+from vnbench.forecast.cards import Card, parse_card
 from vnbench.records.readings import TimeRange
 from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.words import Precision
@@ -40,6 +43,13 @@ EVEN groups, and with any other number."""
 
 EVEN = 32
 """Number of groups for whose multiples cuDNN has fast kernels, as far as those networks tell."""
+
+OF_THE_FACTORS = parse_card("RTX 3090", "the card of the factors")
+"""The card off which those factors were read."""
+
+FEWER_LANES, LANES = {(7, 0): 64, (7, 2): 64, (7, 5): 64, (8, 0): 64}, 128
+"""Multiply-adds in fp32 per cycle of a multiprocessor, by compute capability (CUDA C++ Programming Guide, throughput of
+native arithmetic instructions); the number of instructions that it can start is the same for all of these."""
 
 LAUNCH_S = 5e-6
 """Seconds between the starts of two kernels that an eager program launches, in the middle; a card that is kept busy by
@@ -65,19 +75,20 @@ def step_times(
         return None
     moving = reducing = TimeRange(0.0, 0.0, 0.0)
     for operator, count in counts.items():
+        at_least_s = _at_least_s(operator, card, precision)
         arithmetic = _arithmetic(operator, precision)
-        at_least_s = max(
-            (operator.bytes_read + operator.bytes_written) / card.bandwidth,
-            operator.flops / _rate(card.rates, arithmetic),
-        )
         has_tensor_cores = arithmetic != "fp32" and arithmetic in card.rates
         usual_s = at_least_s + (_copied_bytes(operator.convolution) / card.bandwidth if has_tensor_cores else 0.0)
         launch_s = max(0.0, LAUNCH_S - at_least_s)
-        central, highest = _factors(operator.convolution)
+        central_s, highest_s = CENTRAL_FACTOR * usual_s, HIGHEST_FACTOR * usual_s
+        if operator.convolution is not None and operator.convolution.groups > 1:
+            central, highest = _factors_of_groups(operator.convolution)
+            paced_s = _paced_s(operator, card, precision)
+            central_s, highest_s = max(central_s, central * paced_s), highest * max(at_least_s, paced_s)
         moving += TimeRange(
             count * at_least_s,
-            count * (central * usual_s + launch_s),
-            count * (highest * usual_s + 2 * launch_s),
+            count * (central_s + launch_s),
+            count * (highest_s + 2 * launch_s),
         )
         if operator.num_blocks is not None:
             one = _reduction(
@@ -98,13 +109,40 @@ def _copied_bytes(convolution: Convolution | None) -> int:
     return num_kernels * 2 * (convolution.input_bytes + convolution.output_bytes)
 
 
-def _factors(convolution: Convolution | None) -> tuple[float, float]:
-    """Return time over roofline, central and at the upper end, of an operator with or without a convolution."""
-    if convolution is None or convolution.groups == 1:
-        return CENTRAL_FACTOR, HIGHEST_FACTOR
+def _factors_of_groups(convolution: Convolution) -> tuple[float, float]:
+    """Return time over roofline, central and at the upper end, of a convolution in groups on the RTX 3090."""
     if convolution.groups == convolution.in_channels:
         return DEPTHWISE
     return OTHER_GROUPS if convolution.groups % EVEN else EVEN_GROUPS
+
+
+def _at_least_s(operator: Operator, card: Card, precision: Precision) -> float:
+    """Return the seconds in which a card whose speed is known moves and computes what an operator does."""
+    assert card.bandwidth is not None
+    assert card.rates is not None
+    return max(
+        (operator.bytes_read + operator.bytes_written) / card.bandwidth,
+        operator.flops / _rate(card.rates, _arithmetic(operator, precision)),
+    )
+
+
+def _paced_s(operator: Operator, card: Card, precision: Precision) -> float:
+    """Return the seconds in which the card of the factors would do an operator's work if it had a card's cycles.
+
+    Of a card whose cycles are unknown, those in which it does the work itself.
+    """
+    cycles, own = _cycles(OF_THE_FACTORS), _cycles(card)
+    if cycles is None or own is None:
+        return _at_least_s(operator, card, precision)
+    return _at_least_s(operator, OF_THE_FACTORS, precision) * cycles / own
+
+
+def _cycles(card: Card) -> float | None:
+    """Return the cycles per second of all multiprocessors; None where they are unknown."""
+    rate = None if card.rates is None else card.rates.get("fp32")
+    if rate is None or card.compute_capability is None:
+        return None
+    return rate / (2 * FEWER_LANES.get(card.compute_capability, LANES))
 
 
 def _arithmetic(operator: Operator, precision: Precision) -> Precision:
