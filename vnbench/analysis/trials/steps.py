@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -106,9 +107,9 @@ class Steps:
             return (self,)
 
     def _groups(self, *names: str) -> Iterator[tuple[Any, Steps]]:
-        places_of: dict[tuple[Any, ...], list[int]] = {}
+        places_of: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         for place, key in enumerate(self.rows(*names)):
-            places_of.setdefault(key, []).append(place)
+            places_of[key].append(place)
         rows_S = np.arange(len(self)) if self._rows_S is None else self._rows_S
         return ((key, Steps(self._columns, rows_S[places])) for key, places in places_of.items())
 
