@@ -1,10 +1,11 @@
-"""Time of reading and reporting in this source tree and in another one, as ratios from one run.
+"""Time of reading, fitting and reporting in this source tree and in another one, as ratios from one run.
 
-Run with: python benchmarks/suites/bench_trees.py OTHER [--rounds N]
+Run with: python benchmarks/suites/bench_trees.py OTHER [--only shipped,many,sizes,report] [--rounds N]
 
 OTHER is the folder of another checkout of vnbench, for example from ``git worktree add /tmp/old REVISION``. Both read
-the shipped records, and read and report the same file of many records. Each measurement is a fresh process; the trees
-take turns, so that a machine that slows down slows both. The least CPU time of the rounds counts.
+the shipped records, read and report the same file of many records, and fit trials of many sizes. Each measurement is a
+fresh process; the trees take turns, so that a machine that slows down slows both. The least CPU time of the rounds
+counts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench_report import records_of_a_gpu
+from bench_report import NUM_RECORDS, records_of_a_gpu, records_of_many_sizes
 
 from vnbench.records.record import TrialRecord
 
@@ -33,6 +34,16 @@ start = time.process_time()
 load_all(paths)
 print(time.process_time() - start)
 """
+FIT = """
+import sys, time
+from pathlib import Path
+from vnbench.analysis.models.fit import fit_families
+from vnbench.records.store import load_all
+records = load_all([Path(name) for name in sys.argv[2:]]).records
+start = time.process_time()
+assert fit_families(records)[0]
+print(time.process_time() - start)
+"""
 REPORT = """
 import sys, time
 from vnbench.cli.app import run
@@ -45,6 +56,7 @@ print(time.process_time() - start)
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, metavar="OTHER")
+    parser.add_argument("--only", default="shipped,many,sizes,report", help="what is measured, separated by commas")
     parser.add_argument("--rounds", type=int, default=5, help="processes per measurement and tree")
     options = parser.parse_args(arguments)
     if not (options.other / "vnbench").is_dir():
@@ -52,14 +64,18 @@ def main(arguments: Sequence[str]) -> int:
 
     shipped = sorted((TREE / "results").glob("*/*.jsonl"))
     with tempfile.TemporaryDirectory(prefix="vnbench-bench-") as folder:
-        many = Path(folder) / "records.jsonl"
-        records = records_of_a_gpu()
-        many.write_text("".join(f"{without_absent_fields(record)}\n" for record in records), encoding="utf-8")
-        for what, code, paths in (
-            (f"reading the {len(shipped)} files that ship", READ, shipped),
-            (f"reading {len(records):,} records", READ, [many]),
-            (f"a report of {len(records):,} records", REPORT, [many]),
-        ):
+        many, sizes = Path(folder) / "records.jsonl", Path(folder) / "sizes.jsonl"
+        for path, records in ((many, records_of_a_gpu()), (sizes, records_of_many_sizes())):
+            path.write_text("".join(f"{without_absent_fields(record)}\n" for record in records), encoding="utf-8")
+        measurements = {
+            "shipped": (f"reading the {len(shipped)} files that ship", READ, shipped),
+            "many": (f"reading {NUM_RECORDS:,} records", READ, [many]),
+            "sizes": ("fitting trials of 297 sizes", FIT, [sizes]),
+            "report": (f"a report of {NUM_RECORDS:,} records", REPORT, [many]),
+        }
+        if unknown := set(options.only.split(",")) - measurements.keys():
+            parser.error(f"--only {options.only}: {', '.join(sorted(unknown))} is none of {', '.join(measurements)}")
+        for what, code, paths in (measurements[name] for name in options.only.split(",")):
             rounds = [
                 [seconds_in(tree, code, paths, out=Path(folder) / "report") for tree in (options.other, TREE)]
                 for _ in range(options.rounds)
