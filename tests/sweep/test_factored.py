@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+import random
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,9 +20,10 @@ from vnbench.batching.sizes import SizeDistribution, draw_sizes
 from vnbench.output.tables.factored import error_line
 from vnbench.records.readings import Block, ForecastReading
 from vnbench.records.record import TrialRecord
+from vnbench.records.spec.trial_spec import TrainingSpec
 from vnbench.request.config import SweepConfig, complete
 from vnbench.request.reading import read_request
-from vnbench.sweep.cells import full_cells
+from vnbench.sweep.cells import center_of, full_cells
 from vnbench.sweep.confirming import (
     NUM_BEST,
     NUM_RANDOM,
@@ -28,7 +32,7 @@ from vnbench.sweep.confirming import (
     confirming_trials,
     with_centers,
 )
-from vnbench.sweep.design import Design, make_design
+from vnbench.sweep.design import Design, compute_spec, make_design
 from vnbench.sweep.factored import CellForecast, Parts
 from vnbench.sweep.loop import due_trials
 from vnbench.units import PixelRange
@@ -209,7 +213,8 @@ def slowed(record: TrialRecord, factor: float) -> TrialRecord:
         for name, column in record.steps.items()
     }
     block = replace(record.block, wall_time_s=factor * record.block.wall_time_s)
-    return replace(record, steps=steps, block=block)
+    canvases = tuple(replace(one, first_seen_s=factor * one.first_seen_s) for one in record.canvases)
+    return replace(record, steps=steps, block=block, canvases=canvases)
 
 
 def test_drift_between_parts_and_confirmations_cancels() -> None:
@@ -230,6 +235,93 @@ def test_drift_between_parts_and_confirmations_cancels() -> None:
         assert before is not None
         assert after is not None
         assert after.epoch.value_s == pytest.approx(1.3 * before.epoch.value_s)
+
+
+def noisy_forecasts(seed: int, *, process: float, drift: float, single: float) -> list[tuple[float, bool, float]]:
+    """Return for each confirmation of a made-up sweep its error, whether it lies inside, and the parts' own error.
+
+    Processes differ by ``process``, the machine's speed walks by ``drift`` from one trial to the next, and a
+    configuration differs from the product of its levers by ``single``, as relative standard deviations.
+    """
+    draw = random.Random(seed)
+    config = factored(**AXES, norm_precision="fp32", sampler="bucketed", replicates="2")
+    exact = parts(config, measure(config))
+    epochs_s = {one.spec: one.epoch.value_s for one in exact.forecast_all()}
+    for spec in epochs_s.keys() - {exact.center}:
+        epochs_s[spec] *= math.exp(draw.gauss(0, single))
+    level, records = 0.0, []
+    for record in timed(measure(config)):
+        level += draw.gauss(0, drift)
+        is_computing = record.kind == "compute"
+        records.append(slowed(record, math.exp(level + draw.gauss(0, process))) if is_computing else record)
+    noisy = parts(config, records)
+    chosen = choose_confirmations(noisy.forecast_all(), [], center=noisy.center, seed=seed)
+    cells = {one.spec: one for one in chosen}
+    planned = confirming_trials(chosen, config, worst_case=WORST_CASE)
+    found, anchors = [], []
+    for trial in with_centers(due_trials(planned, records=[], retry=()), center=noisy.center, records=[]):
+        spec = trial.planned.spec
+        if not isinstance(spec, TrainingSpec):
+            continue
+        level += draw.gauss(0, drift)
+        measured_s = epochs_s[spec] * math.exp(level + draw.gauss(0, process))
+        if spec == noisy.center:
+            anchors = [trained(spec, measured_s)]
+            continue
+        beside = noisy.forecast(cells[spec].cell, anchors=anchors)
+        assert beside is not None
+        (one,) = confirmations([replace(trained(spec, measured_s), forecast=beside.epoch)])
+        assert one.is_inside is not None
+        found.append((one.error, one.is_inside, cells[spec].epoch.value_s / measured_s - 1))
+    return found
+
+
+def trained(spec: TrainingSpec, epoch_s: float) -> TrialRecord:
+    block = Block(wall_time_s=epoch_s, num_steps=16, num_examples=16, valid_pixels=1000, padded_pixels=1000)
+    return replace(measured_training_record(spec), block=block)
+
+
+def test_on_a_drifting_machine_forecasts_beside_the_centre_are_within_five_percent_and_their_brackets_hold() -> None:
+    found = [one for seed in range(6) for one in noisy_forecasts(seed, process=0.02, drift=0.02, single=0.03)]
+    assert len(found) == 60
+    errors, inside, alone = zip(*found, strict=True)
+    assert statistics.median(map(abs, errors)) <= 0.05
+    assert statistics.fmean(inside) >= 0.85
+    assert statistics.median(map(abs, errors)) < 0.7 * statistics.median(map(abs, alone))
+
+
+def test_what_changes_while_a_sweep_is_interrupted_cancels() -> None:
+    config = factored(**AXES, norm_precision="fp32", sampler="bucketed", replicates="3")
+    records = measure(config)
+    whole = {one.spec: one.time.computing_s for one in forecast(config, timed(records))}
+    # From the middle on, everything takes half as long again, a day later.
+    half = len(records) // 2
+    later = [slowed(one, 1.5) if one.kind == "compute" else one for one in records[half:]]
+    resumed = [*timed(records[:half]), *timed(later, day=2)]
+    ratios = [one.time.computing_s / whole[one.spec] for one in forecast(config, resumed)]
+    assert min(ratios) > 1
+    assert max(ratios) / min(ratios) < 1.02
+
+
+def timed(records: Sequence[TrialRecord], *, day: int = 1) -> list[TrialRecord]:
+    """Return the records of trials that started one minute after the other."""
+    return [
+        replace(record, started_at=f"2026-01-{day:02d}T{minute // 60:02d}:{minute % 60:02d}:00+00:00")
+        for minute, record in enumerate(records)
+    ]
+
+
+def test_the_centre_stands_beside_every_compute_trial_of_each_round() -> None:
+    for flags in ({}, {"time_budget": "1h"}):
+        config = factored(**AXES, norm_precision="fp32", sampler="bucketed", replicates="2", **flags)
+        planned = [trial for trial in design(config).trials if trial.spec.kind == "compute"]
+        center = compute_spec(center_of(config), config, CANVASES)
+        is_center = [trial.spec == center for trial in planned]
+        assert all(any(is_center[max(0, place - 1) : place + 2]) for place in range(len(planned)))
+        runs = [trial.replicate for trial in planned if trial.spec == center]
+        assert runs == list(range(len(runs)))
+        others = [(trial.spec, trial.replicate) for trial in planned if trial.spec != center]
+        assert len(set(others)) == len(others) == 2 * len({spec for spec, _ in others})
 
 
 def test_a_lever_that_gains_more_in_large_passes_is_forecast_between_the_batches() -> None:

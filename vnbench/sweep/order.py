@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec, TrialSpec
 from vnbench.request.config import SweepConfig
 
 REFERENCE_RUNS = 3
@@ -39,9 +40,13 @@ def ordered_timed(specs: Sequence[TrialSpec], config: SweepConfig, generator: ra
     """Yield all specs once, then all again, so that drift of the machine affects all alike.
 
     The first spec is the reference: its runs are evenly spaced, from the first trial to the last. Under a time budget
-    each spec runs once, in the given order, before anything is repeated.
+    each spec runs once, in the given order, before anything is repeated. In a factored design the reference stands
+    beside every compute trial, unless its number of runs is asked for.
     """
     if not specs:
+        return
+    if config.design == "factored" and config.reference_runs is None:
+        yield from _paired(specs, config, generator)
         return
     num_reference_runs = _num_reference_runs(len(specs), config)
     if config.time_budget_s is not None:
@@ -61,6 +66,26 @@ def ordered_timed(specs: Sequence[TrialSpec], config: SweepConfig, generator: ra
     for run in range(num_reference_runs):
         yield PlannedTrial(spec=specs[0], replicate=run)
         yield from others[run * len(others) // gaps : (run + 1) * len(others) // gaps] if run < gaps else ()
+
+
+def _paired(specs: Sequence[TrialSpec], config: SweepConfig, generator: random.Random) -> Iterator[PlannedTrial]:
+    """Yield all specs in rounds, with a process of the first, the reference, beside every compute trial.
+
+    One stands between two of them. Under a time budget the first round is in the given order.
+    """
+    reference, *others = specs
+    num_runs = itertools.count()
+    for replicate in range(config.replicates):
+        if replicate or config.time_budget_s is None:
+            generator.shuffle(others)
+        num_computing = 0
+        for spec in others:
+            yield PlannedTrial(spec=spec, replicate=replicate)
+            num_computing += isinstance(spec, ComputeSpec)
+            if isinstance(spec, ComputeSpec) and num_computing % 2:
+                yield PlannedTrial(spec=reference, replicate=next(num_runs))
+        if not num_computing:
+            yield PlannedTrial(spec=reference, replicate=next(num_runs))
 
 
 def _num_reference_runs(num_specs: int, config: SweepConfig) -> int:
