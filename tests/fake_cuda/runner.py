@@ -14,7 +14,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
-TIMEOUT_S = 600
+TIMEOUT_S = 1_800
+"""What ends a process that hangs; however slow a machine is, what does end takes less."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
