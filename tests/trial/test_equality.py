@@ -123,6 +123,8 @@ def test_a_gradient_that_is_no_number_is_not_equal(monkeypatch: pytest.MonkeyPat
         return loss * float("nan") if logits_BKHW.dtype == torch.float16 else loss
 
     monkeypatch.setattr(step_module, "tversky_loss_sum", wrong)
+    # Fewer of the slow passes in fp16 until no smaller scale of the loss is left to be tried.
+    monkeypatch.setattr(step_module, "OVERFLOW_STRIDE", 2.0**16)
     reading = check_equality(spec_of(precision="fp16"))
     assert reading.gradient_error is None
     assert not reading.is_equal
