@@ -39,7 +39,7 @@ TIERS = ("plain", "torch", "processes")
 
 NEEDS_PROCESSES = "it starts a process: mark it pytest.mark.processes"
 
-TORCH_ROOMS = frozenset({"trial", "loading", "model"})
+TORCH_ROOMS = frozenset({"trial", "loading", "model", "loops"})
 """Folders of tests that need torch, whatever their markers say."""
 
 PROCESS_ROOMS = frozenset({"processes", "fake_cuda", "browser", "gpu"})

@@ -1,8 +1,8 @@
 """The command line: options in, one stage's call each, exit code out.
 
-Exit codes: 0 done, 1 regression found (gate), 2 bad usage or bad input, 3 nothing measured or undecided, 130
-interrupted; ``__main__`` makes 70 of an error that nobody foresaw. Modules that import numpy, pandas or matplotlib are
-imported by the command that needs them, so that ``vnbench --help`` answers at once.
+Exit codes: 0 done, 1 regression found (gate) or loop broken (audit), 2 bad usage or bad input, 3 nothing measured or
+undecided, 130 interrupted; ``__main__`` makes 70 of an error that nobody foresaw. Modules that import numpy, pandas or
+matplotlib are imported by the command that needs them, so that ``vnbench --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from vnbench.meant import closest
 from vnbench.processes.interrupts import INTERRUPTED, Interrupts
 from vnbench.request.option import parsed
 from vnbench.request.options import (
+    AUDIT_OPTIONS,
     BATCHING_OPTIONS,
     CORPUS_OPTIONS,
     FORECAST_OPTIONS,
@@ -274,6 +275,29 @@ def env(*, device: str | None, as_json: bool) -> int:
         return 0
     tell(environment_lines(environment, activity=activity, disturbances=disturbances))
     return 0
+
+
+@app.command(
+    "audit",
+    cls=Command,
+    short_help="Audit a training loop: does it do what it says?",
+    params=taken(AUDIT_OPTIONS),
+    examples=("vnbench audit train.py:train", "vnbench audit train.py:train --model net.py:build --json"),
+)
+@click.argument("loop", metavar="FILE.py:FUNCTION")
+@click.option("--out", metavar="FILE.jsonl", type=FILE, help="Results file that gets the record.")
+@as_json
+def audit(*, loop: str, out: Path | None, as_json: bool, **given: Any) -> int:
+    """Tell which backward passes flow into which optimizer step of a training loop, and what is wrong with it.
+
+    FUNCTION(model, optimizer, batches) trains on a list of at least 8 batches (images, targets, valid), as it likes.
+    """
+    from vnbench.commands.audit import run_audit_command
+
+    report = run_audit_command(os.path.expanduser(loop), texts_of(AUDIT_OPTIONS, given), out=out, as_json=as_json)
+    if as_json:
+        print_json(report.to_json())
+    return report.exit_code
 
 
 @app.command(

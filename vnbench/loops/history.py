@@ -261,6 +261,6 @@ def _unheld(history: History) -> Iterator[Finding]:
         code="unheld-parameters",
         step=step,
         passes=passes,
-        message=f"no optimizer holds {told}, though gradients reach them; make the optimizer after the last change of "
-        "the network, or freeze them with requires_grad_(False)",
+        message=f"no optimizer steps on {told}, though gradients reach them; make the optimizer after the last change "
+        "of the network, or freeze them with requires_grad_(False)",
     )

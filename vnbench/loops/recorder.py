@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -95,8 +95,9 @@ class Recorder:
         self._is_on = False
         self._is_cut_off = is_cut_off
         self._look(self._gradients.values(), END)
-        if self._unheld_ids():
-            self._search()
+        if is_cut_off and self._unheld_ids():
+            for one in _alive(Optimizer):  # which might have stepped later
+                self._held.update(map(id, parameters_of(one)))
 
     def history(self) -> History:
         """Return what was seen so far."""
@@ -107,7 +108,9 @@ class Recorder:
             calls = self._calls_of.get(seen.number, set())
             seen.is_exchanging = any(wraps and not is_silent for _, wraps, is_silent in calls)
             seen.skips_exchange = any(is_silent or key in self._wrapped for key, _, is_silent in calls)
-        unheld = {self._gradients[key].name: tuple(self._reached[key]) for key in self._unheld_ids()}
+        unheld = {
+            self._names.get(key, self._gradients[key].name): tuple(self._reached[key]) for key in self._unheld_ids()
+        }
         for number in self._scaling.clipped_before_unscaling():
             step = next((step for step in self.steps if number in step.weights), None)
             if step is not None:
@@ -123,14 +126,13 @@ class Recorder:
             number = len(self._optimizers)
             self._optimizers.append(optimizer)
         for parameter in parameters_of(optimizer):
-            self._held.add(id(parameter))
             self._follow(parameter, f"parameter {tuple(parameter.shape)}")
         return number
 
     def _follow(self, parameter: nn.Parameter, name: str) -> None:
         if id(parameter) in self._gradients or not parameter.requires_grad or not parameter.is_leaf:
             return
-        gradient = Gradient(parameter, self._names.get(id(parameter), name))
+        gradient = Gradient(parameter, name)
         self._gradients[id(parameter)] = gradient
         before: Any = parameter.register_hook  # torch 2.13 leaves both untyped
         after: Any = parameter.register_post_accumulate_grad_hook
@@ -139,15 +141,6 @@ class Recorder:
 
     def _unheld_ids(self) -> list[int]:
         return [key for key in self._gradients if key not in self._held and self._reached.get(key)]
-
-    def _search(self) -> None:
-        """Look for optimizers that have not stepped yet, and for wrappers that exchange gradients."""
-        for one in gc.get_objects():
-            kind = type(one)
-            if issubclass(kind, Optimizer) and hasattr(one, "param_groups"):
-                self._held.update(id(parameter) for parameter in parameters_of(one))
-            elif issubclass(kind, DistributedDataParallel):
-                self._wrapped.add(id(one.module))
 
     def _of(self, optimizer: Optimizer) -> list[Gradient]:
         return self._followed(parameters_of(optimizer))
@@ -242,6 +235,7 @@ class Recorder:
         if not self._is_on:
             return
         step = StepSeen(number=len(self.steps) + 1, optimizer=self._know(optimizer), last_pass=len(self.passes))
+        self._held.update(map(id, parameters_of(optimizer)))
         self._look(self._of(optimizer), Moment("step", step.number))
         self._fill(step, optimizer)
         self.steps.append(step)
@@ -261,8 +255,8 @@ class Recorder:
         if self.on_step is not None:
             entries = [one.known for one in self._of(optimizer) if one.known is not None]
             self.on_step(step.number, torch.cat(entries) if entries else torch.zeros(0))
-        if step.number == 1 and (torch.distributed.is_initialized() or self._unheld_ids()):
-            self._search()  # while what the loop made is alive
+        if step.number == 1 and torch.distributed.is_available() and torch.distributed.is_initialized():
+            self._wrapped.update(id(one.module) for one in _alive(DistributedDataParallel))
         self._num_named += any(optimizer is one for one in self._named)
         if self._num_named == self._max_steps:
             self._finish(is_cut_off=True)
@@ -280,6 +274,14 @@ def parameters_of(optimizer: Optimizer) -> Iterator[nn.Parameter]:
     """Yield the parameters that an optimizer holds."""
     for group in optimizer.param_groups:
         yield from group["params"]
+
+
+Kind = TypeVar("Kind")
+
+
+def _alive(kind: type[Kind]) -> list[Kind]:
+    """Return the objects of a class that there are in this process."""
+    return [one for one in gc.get_objects() if issubclass(type(one), kind)]
 
 
 def _is_backward() -> bool:

@@ -100,7 +100,7 @@ def _judged(runs: Sequence[Run]) -> Regrouping:
     if not norm > 0 or any(window.entries.shape != reference.entries.shape for window in windows):
         return Regrouping(notes=("the scale was not judged: a window has no gradient, or one of other parameters",))
     tolerance = AUTOCAST_TOLERANCE if any(run.is_autocast for run in runs) else TOLERANCE
-    readings = []
+    readings: list[RegroupedWindow] = []
     findings: dict[bool, Finding] = {}
     for window in windows[1:]:
         reading = RegroupedWindow(
@@ -109,7 +109,8 @@ def _judged(runs: Sequence[Run]) -> Regrouping:
             error=float((window.entries - reference.entries).norm()) / norm,
             ratio=float(window.entries @ reference.entries) / norm**2,
         )
-        readings.append(reading)
+        if all(reading.num_examples != one.num_examples for one in readings):
+            readings.append(reading)
         if reading.error <= tolerance:
             continue
         if window.sizes == reference.sizes:
@@ -155,7 +156,9 @@ def _finding(reading: RegroupedWindow, window: _Window, reference: _Window) -> F
             f"batches of {reference.sizes[0]}: a mean over each pass counts every pass alike; sum the loss of a pass, "
             "and divide it by the valid pixels or the examples of the whole window"
         )
-    return Finding(code="wrong-scale", step=window.step, passes=window.passes, message=f"regrouped, {cause}")
+    return Finding(
+        code="wrong-scale", step=window.step, passes=window.passes, message=f"in a run with other batches, {cause}"
+    )
 
 
 def _sizes(sizes: Sequence[int]) -> str:

@@ -14,12 +14,12 @@ from vnbench.records.store import LoadedResults, load_each, together
 from vnbench.units import count
 
 
-def load_one_corpus(paths: Sequence[Path], *, corpus_id: str | None = None) -> LoadedResults:
+def load_one_corpus(paths: Sequence[Path], *, corpus_id: str | None = None, has_audits: bool = False) -> LoadedResults:
     """Return the records in results files or folders of them.
 
     All must belong to one corpus, unless ``corpus_id`` chooses one. Compute and memory trials name no corpus; they
     belong to the corpus of their file. If a file holds several corpora, theirs is unknown: if one corpus is chosen,
-    these trials are left out with a note.
+    these trials are left out with a note. If ``has_audits``, audits alone will do.
 
     Raises:
         InputError: a file cannot be read, no file holds a record, the files hold several corpora and none was chosen,
@@ -27,7 +27,7 @@ def load_one_corpus(paths: Sequence[Path], *, corpus_id: str | None = None) -> L
     """
     paths = results_files(paths)
     parts = load_each(paths)
-    loaded = together(parts, paths=paths)
+    loaded = together(parts, paths=paths, has_audits=has_audits)
     found = _files_by_corpus(parts, paths)
     if corpus_id is None:
         if len(found) > 1:

@@ -17,7 +17,7 @@ from vnbench.processes.locks import NoLocksError, try_lock
 from vnbench.records.machine_keys import Environment, differences
 from vnbench.records.record import SCHEMA_VERSION, SchemaVersionError, TrialRecord, is_of_kind, of_kind
 from vnbench.records.results_files import results_files
-from vnbench.records.spec.trial_spec import ProbeSpec
+from vnbench.records.spec.trial_spec import AuditSpec, ProbeSpec
 from vnbench.texts import check_regular, form_of, lines_of
 from vnbench.units import count
 
@@ -27,9 +27,11 @@ class LoadedResults:
     """The content of one or several results files."""
 
     records: tuple[TrialRecord, ...]
-    """Records of all trials except probes, in the order of the file."""
+    """Records of all trials except probes and audits, in the order of the file."""
     probes: tuple[TrialRecord, ...]
     """Records of probes, which hold the choices of sweeps for the machine."""
+    audits: tuple[TrialRecord[AuditSpec], ...] = ()
+    """Records of audits of training loops, which measure no cost."""
     notes: tuple[str, ...]
     """One note for each line that could not be read: its number and what is wrong."""
     torn_bytes: int
@@ -69,8 +71,9 @@ def load_results(path: Path) -> LoadedResults:
         except ValueError as error:
             notes.append(f"{path}, line {number}: left out, {error}")
     return LoadedResults(
-        records=tuple(record for record in records if not is_of_kind(record, ProbeSpec)),
+        records=tuple(record for record in records if not isinstance(record.spec, ProbeSpec | AuditSpec)),
         probes=tuple(of_kind(records, ProbeSpec)),
+        audits=tuple(of_kind(records, AuditSpec)),
         notes=tuple(notes),
         torn_bytes=torn_bytes,
     )
@@ -119,26 +122,29 @@ def load_each(paths: Sequence[Path]) -> list[LoadedResults]:
         return [load_results(path) for path in paths]
 
 
-def together(parts: Sequence[LoadedResults], *, paths: Sequence[Path]) -> LoadedResults:
+def together(parts: Sequence[LoadedResults], *, paths: Sequence[Path], has_audits: bool = False) -> LoadedResults:
     """Return the joint content of several results files; ``paths`` are named in the error.
 
     Raises:
-        InputError: no file holds a record.
+        InputError: no file holds a record, or an audit where audits will do.
     """
     records = tuple(record for part in parts for record in part.records)
-    if not records:
+    audits = tuple(record for part in parts for record in part.audits)
+    if not records and not (has_audits and audits):
         # Do not suggest writing to a file that holds something else.
         notes = [note for part in parts for note in part.notes]
         is_empty = not notes
         sweep = f"run vnbench sweep --widths 3200:12800 --out {paths[0]}"
         raise InputError(
             ", ".join(str(path) for path in paths),
-            allowed="there is no record in it" + (f" ({notes[0].partition(': ')[2]})" if notes else ""),
+            allowed=("it holds audits alone" if audits else "there is no record in it")
+            + (f" ({notes[0].partition(': ')[2]})" if notes else ""),
             remedy=sweep if is_empty else "name a results file that vnbench sweep wrote",
         )
     return LoadedResults(
         records=records,
         probes=tuple(record for part in parts for record in part.probes),
+        audits=audits,
         notes=tuple(note for part in parts for note in part.notes),
         torn_bytes=sum(part.torn_bytes for part in parts),
     )
@@ -177,6 +183,7 @@ class ResultsFile:
         self.path = path
         self.records: tuple[TrialRecord, ...] = ()
         self.probes: tuple[TrialRecord, ...] = ()
+        self.audits: tuple[TrialRecord[AuditSpec], ...] = ()
         self.notes: tuple[str, ...] = ()
         self._is_new = is_new = not path.exists()
         if is_new:
@@ -214,6 +221,8 @@ class ResultsFile:
             ) from error
         if is_of_kind(record, ProbeSpec):
             self.probes += (record,)
+        elif is_of_kind(record, AuditSpec):
+            self.audits += (record,)
         else:
             self.records += (record,)
 
@@ -242,7 +251,7 @@ class ResultsFile:
                 remedy="name another file, or convert this one to UTF-8 text",
             )
         loaded = load_results(self.path)
-        for record in (*loaded.records, *loaded.probes):
+        for record in (*loaded.records, *loaded.probes, *loaded.audits):
             different = differences(record.environment, environment)
             if different:
                 raise InputError(
@@ -255,14 +264,15 @@ class ResultsFile:
         size = os.fstat(self._descriptor).st_size
         torn = os.pread(self._descriptor, min(len(START), loaded.torn_bytes), size - loaded.torn_bytes)
         is_record = bool(torn) and (START.startswith(torn) or not torn.strip(b"\0"))
-        if size and not is_record and not loaded.records and not loaded.probes:
+        if size and not is_record and not (loaded.records or loaded.probes or loaded.audits):
             raise InputError(where, self.path, allowed="holds data other than records", remedy="name another file")
         if is_record:
             os.ftruncate(self._descriptor, size - loaded.torn_bytes)
             notes[-1] += "; removed"
         elif size and os.pread(self._descriptor, 1, size - 1) != b"\n":
             os.write(self._descriptor, b"\n")
-        self.records, self.probes, self.notes = loaded.records, loaded.probes, tuple(notes)
+        self.records, self.probes, self.audits = loaded.records, loaded.probes, loaded.audits
+        self.notes = tuple(notes)
 
 
 def _lock(descriptor: int, path: Path, *, where: str) -> tuple[str, ...]:

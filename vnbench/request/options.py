@@ -865,6 +865,11 @@ FORECAST_OPTIONS: Mapping[str, Option] = {
 }
 """Options of ``vnbench forecast``."""
 
+AUDIT_OPTIONS: Mapping[str, Option] = by_name(
+    OPTIONS["model"].asked_as(OPTIONS["model"].help, default="veernet-tiny"), OPTIONS["task"], OPTIONS["seed"]
+)
+"""Options of ``vnbench audit``."""
+
 ALL_OPTIONS: Mapping[str, Option] = {
     **RUN_OPTIONS,
     **BATCHING_OPTIONS,

@@ -98,14 +98,16 @@ def status_row(identity: str, before: Configuration, after: Configuration | None
         new = failed_after - failed_before
         if failed_before & OUT_OF_ROOM:
             new -= OUT_OF_ROOM
-        if new or is_lost:
+        found, gone = (sorted({*one.findings} - {*other.findings}) for one, other in ((after, before), (before, after)))
+        if new or is_lost or found:
             verdict = "worse"
-        elif failed_before and not failed_after:
+        elif (failed_before and not failed_after) or gone:
             verdict = "better"
         else:
             verdict = "same"
         reason = f"{_statuses(before)} -> {_statuses(after)}" if verdict != "same" else _statuses(after)
         reason += f" ({after.cause})" if verdict == "worse" and after.cause else ""
+        reason += f", new: {', '.join(found)}" if found and before.findings else ""
     return Row(
         spec_id=identity,
         spec=before.spec,

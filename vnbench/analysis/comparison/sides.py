@@ -62,6 +62,8 @@ class Configuration:
     """Why a trial that ended ``ok`` has no valid time, in one line; None if it has one."""
     operators: Mapping[str, int] = field(default_factory=dict)
     """Number of runs of each operator in a forecast step; empty for measured trials."""
+    findings: tuple[str, ...] = ()
+    """Codes of what is wrong with an audited loop, sorted; empty for trials."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +100,7 @@ def side_of(*sweeps: Sequence[TrialRecord], notes: Sequence[str] = ()) -> Side:
     level: dict[str, dict[str, tuple[float, int]]] = {}
     configurations = {spec_id: _configuration(found, unread, level) for spec_id, found in by_spec.items()}
     return Side(
-        keys=_keys(records),
+        keys=_keys([record for record in records if record.audit is None] or records),
         configurations=configurations,
         notes=tuple(unread),
         about=_about(records, num_sweeps=len(sweeps)),
@@ -221,7 +223,7 @@ def _configuration(
                 continue
             for metric, value in figures_of(record, notes=notes).items():
                 own.setdefault(metric, []).append(value)
-            if record.kind not in ("memory", "forecast") and "time" not in own:
+            if record.kind not in ("memory", "forecast", "audit") and "time" not in own:
                 why_no_time = why_no_time or _why_no_time(record)
         for metric, found in own.items():
             values.setdefault(metric, []).append(found)
@@ -236,6 +238,7 @@ def _configuration(
         figures={metric: figure_of_sweeps(found, metric=metric) for metric, found in values.items()},
         why_no_time=None if "time" in values else why_no_time,
         operators=next((record.card.operators for record in records if record.card is not None), {}),
+        findings=tuple(sorted({one.code for record in records if record.audit for one in record.audit.findings})),
     )
 
 

@@ -124,6 +124,7 @@ def updated(before: Side | None, candidate: Side, comparison: Comparison) -> Sid
             figures=dict(new.figures) | kept,
             statuses=old.statuses if is_same else new.statuses,
             cause=old.cause if is_same else new.cause,
+            findings=old.findings if is_same else new.findings,
         )
     names = {identity: new.name for identity, new in matched.items()}
     return replace(
@@ -189,6 +190,7 @@ def _configuration(identity: str, values: Mapping[str, Any]) -> Configuration:
         cause=values.get("cause"),
         figures={metric: _figure(values["figures"][metric]) for metric in METRICS if metric in values["figures"]},
         operators={str(name): int(number) for name, number in values.get("operators", {}).items()},
+        findings=tuple(map(str, values.get("findings", ()))),
     )
 
 
@@ -229,6 +231,7 @@ def _side_json(side: Side) -> dict[str, Any]:
                     metric: _figure_json(figure, metric=metric) for metric, figure in configuration.figures.items()
                 },
                 **({"operators": dict(configuration.operators)} if configuration.operators else {}),
+                **({"findings": list(configuration.findings)} if configuration.findings else {}),
             }
             for identity, configuration in side.configurations.items()
         },

@@ -35,7 +35,7 @@ def load_sweeps(path: Path) -> tuple[tuple[tuple[TrialRecord, ...], ...], tuple[
     """
     loaded = load_each(results_files([path]))
     return (
-        tuple(part.records for part in loaded if part.records),
+        tuple((*part.records, *part.audits) for part in loaded if part.records or part.audits),
         tuple(note for part in loaded for note in part.notes),
     )
 

@@ -24,7 +24,7 @@ from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import Provenance, origin_of
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.record import TrialRecord, of_kind
-from vnbench.records.spec.trial_spec import ForecastSpec
+from vnbench.records.spec.trial_spec import AuditSpec, ForecastSpec
 
 UNFINISHED = ".vnbench-"
 """How folders begin whose files are not all written yet."""
@@ -48,13 +48,13 @@ def run_plot_command(
         InputError: a file or option cannot be used, or the records come from several devices or corpora.
     """
     values = run_values(flags)
-    loaded = load_one_corpus(results, corpus_id=corpus_id)
+    loaded = load_one_corpus(results, corpus_id=corpus_id, has_audits=True)
     console = stderr_console()
     for note in loaded.notes:
         say(console, note)
     records = of_cards(loaded.records, values.pop("card", None), where=", ".join(map(str, results)))
     with new_files(out) as folder:
-        subject = subject_of(records, values, sources=results, profiles=profiles)
+        subject = subject_of(records, values, sources=results, profiles=profiles, audits=loaded.audits)
         drawn = draw_figures(subject, folder)
     files = [str(out / path.name) for path in drawn.files]
     if not as_json:
@@ -66,7 +66,12 @@ def run_plot_command(
 
 
 def subject_of(
-    records: Sequence[TrialRecord], values: Mapping[str, Any], *, sources: Sequence[Path], profiles: Sequence[Path]
+    records: Sequence[TrialRecord],
+    values: Mapping[str, Any],
+    *,
+    sources: Sequence[Path],
+    profiles: Sequence[Path],
+    audits: Sequence[TrialRecord[AuditSpec]] = (),
 ) -> Subject:
     """Return what figures are drawn of: what records say, a plan of them, and profiles.
 
@@ -81,6 +86,7 @@ def subject_of(
     return Subject(
         found=found,
         forecasts=forecasts,
+        audits=tuple(of_kind(latest_attempts(audits), AuditSpec)),
         profiles=tuple(_profile(path, origin) for given in profiles for path in _files_of(given)),
         plan=plan_or_reason(found, values, sources=tuple(sources)),
     )

@@ -31,6 +31,7 @@ from vnbench.output.page.model import (
 )
 from vnbench.output.page.pages import Verbatim, html_page, markdown_page
 from vnbench.output.plots.figures import Drawn, Subject, draw_figures
+from vnbench.output.tables.audit import audit_paragraph
 from vnbench.output.tables.forecast import RunAsked, forecast_view, residual_line, residual_view
 from vnbench.output.tables.forecast import answer_lines as answer_lines_of_cards
 from vnbench.output.words.capacity_plan import answer_lines, lines_to_paste
@@ -63,13 +64,13 @@ def run_report_command(
         InputError: a file or option cannot be used, or the records come from several devices or corpora.
     """
     values = run_values(flags)
-    loaded = load_one_corpus(results, corpus_id=corpus_id)
+    loaded = load_one_corpus(results, corpus_id=corpus_id, has_audits=True)
     console = stderr_console()
     for note in loaded.notes:
         say(console, note)
     records = of_cards(loaded.records, values.pop("card", None), where=", ".join(map(str, results)))
     with new_files(out) as folder:
-        subject = subject_of(records, values, sources=results, profiles=profiles)
+        subject = subject_of(records, values, sources=results, profiles=profiles, audits=loaded.audits)
         drawn = draw_figures(subject, folder)
         told = _forecast(subject, values)
         forecast = None if told is None else _forecast_parts(told, values)
@@ -215,6 +216,7 @@ def _model(
         "figures": [figure for figure in figures if figure["name"] != LEVERS_FIGURE],
         "left_out": with_own_images(drawn.left_out, records),
         "breakdown": breakdown_view(_breakdown(found, plan)) if plan else None,
+        "audits": [audit_paragraph(record) for record in subject.audits],
         "forecast": forecast,
         "fits": fits_view(timed),
         "rough": rough_line(timed),

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.planning.lever_path import lever_path
+from vnbench.output.plots.audit import audit_figure
 from vnbench.output.plots.capacity_plan import interruptions_figure, pareto_figure, wall_clock_figure
 from vnbench.output.plots.compute import compute_figure
 from vnbench.output.plots.drift import MIN_RUNS, drift_figure
@@ -38,7 +39,7 @@ from vnbench.output.words.commands import (
 from vnbench.output.words.profiles import Profile
 from vnbench.output.words.provenance import Provenance, is_all_forecast, origin_of, provenance_of_cards
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import ForecastSpec
+from vnbench.records.spec.trial_spec import AuditSpec, ForecastSpec
 
 Of = TypeVar("Of")
 
@@ -51,6 +52,8 @@ class Subject:
     """What the records of one device say, or forecasts alone."""
     forecasts: Sequence[TrialRecord[ForecastSpec]] = ()
     """Forecasts, of any card."""
+    audits: Sequence[TrialRecord[AuditSpec]] = ()
+    """Audits of training loops, the last one of each."""
     plan: Report | str | None = None
     """The plan of a run, or why there is none."""
     profiles: Sequence[Profile] | None = None
@@ -96,8 +99,9 @@ class Drawn:
 
 
 def records_of(subject: Subject) -> Findings | None:
-    """Return what figures of measured trials are drawn of; None where all is forecast."""
-    return None if is_all_forecast(subject.found.latest) else subject.found
+    """Return what figures of measured trials are drawn of; None where all is forecast, or there are audits alone."""
+    is_measured = subject.found.latest or not subject.audits
+    return subject.found if is_measured and not is_all_forecast(subject.found.latest) else None
 
 
 def forecasts_of(subject: Subject) -> Sequence[TrialRecord[ForecastSpec]] | None:
@@ -105,8 +109,15 @@ def forecasts_of(subject: Subject) -> Sequence[TrialRecord[ForecastSpec]] | None
     return subject.forecasts or None
 
 
+def audits_of(subject: Subject) -> Sequence[TrialRecord[AuditSpec]] | None:
+    """Return the audits; None where there are none."""
+    return subject.audits or None
+
+
 def plan_of(subject: Subject) -> Report | str | None:
-    """Return what figures of a plan are drawn of, or why there is none."""
+    """Return what figures of a plan are drawn of, or why there is none; nobody asks for one of audits alone."""
+    if subject.audits and not subject.found.latest:
+        return None
     return f"no plan: {subject.plan}" if isinstance(subject.plan, str) else subject.plan
 
 
@@ -143,6 +154,14 @@ PLOTS = (
         of=forecasts_of,
         draw=lambda records, _: forecast_figure(records, origin=provenance_of_cards(records)),
         lack="no step could be forecast",
+        command=None,
+    ),
+    Plot(
+        name="audit",
+        alt="Weight of each backward pass in each optimizer step of an audited training loop",
+        of=audits_of,
+        draw=lambda audits, _: audit_figure(audits),
+        lack="no audited loop ran a step",
         command=None,
     ),
     Plot(

@@ -398,7 +398,7 @@ class AuditSpec(TrialSpec):
     kind: ClassVar[TrialKind] = "audit"
     lacks: ClassVar[Mapping[str, LeverValue]] = {**MemorySpec.lacks, "sampler": None}
 
-    audited_loop: str
+    audited_loop: Annotated[str, Lever(header="loop", phrased="loop {}")]
     """FILE.py:FUNCTION of the loop. Its text is not part of the spec: revisions of a loop are compared by its name."""
 
 

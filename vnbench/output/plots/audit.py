@@ -1,0 +1,60 @@
+"""The figure of audited training loops: which backward passes flow into which optimizer step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vnbench.output.plots.style import new_panels
+from vnbench.output.words.provenance import provenance
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec.trial_spec import AuditSpec
+from vnbench.units import count
+
+MAX_LOOPS = 4
+"""Loops that fit one figure: those with findings come first."""
+
+MAX_SIDE = 40
+"""Steps and passes of a loop that are drawn."""
+
+
+def audit_figure(audits: Sequence[TrialRecord[AuditSpec]]) -> Figure | None:
+    """Return the contribution matrix of each loop; None if none ran a step."""
+    drawn = [record for record in audits if record.audit is not None and record.audit.contributions]
+    drawn = sorted(drawn, key=lambda record: record.status == "ok")[:MAX_LOOPS]
+    if not drawn:
+        return None
+    figure, panels = new_panels(
+        title="What flows into each optimizer step",
+        caption="Dark: the backward pass is in the gradient of the step. A loop that does what it says has its passes "
+        "on a staircase, each in one step.",
+        origin=provenance(drawn),
+        trials=count(len(audits), "audit"),
+        ratios=[1.0] * len(drawn),
+        remarks=[f"{len(audits) - len(drawn)} more audits are not drawn."] if len(audits) > len(drawn) else [],
+    )
+    for axes, record in zip(panels, drawn, strict=True):
+        assert record.audit is not None
+        matrix = np.abs(np.array(record.audit.contributions)[:MAX_SIDE, :MAX_SIDE])
+        largest = matrix.max(axis=1, keepdims=True, initial=0.0)
+        shares = np.divide(matrix, largest, out=np.zeros_like(matrix), where=largest > 0)
+        num_steps, num_passes = shares.shape
+        axes.imshow(
+            shares,
+            cmap="Blues",
+            vmin=0,
+            vmax=1,
+            aspect="auto",
+            interpolation="nearest",
+            extent=(0.5, num_passes + 0.5, num_steps + 0.5, 0.5),
+        )
+        codes = list(dict.fromkeys(one.code for one in record.audit.findings))
+        axes.set_title(f"{record.spec.audited_loop}: {', '.join(codes) or 'nothing wrong was found'}", loc="left")
+        axes.set_ylabel("step")
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+    panels[-1].set_xlabel("backward pass")
+    return figure
