@@ -82,10 +82,11 @@ def test_what_a_page_refers_to_is_there(name: str) -> None:
 
 
 def reader(folder: Path) -> Path:
-    """Return a folder with what the reader of a page has: a repository with a network of one's own."""
+    """Return a folder with what the reader of a page has: a repository with a network and a loop of one's own."""
     for name in ("benchmarks", "results"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("sweep*", "__pycache__"))
     shutil.copy(ROOT / "benchmarks" / "own_network.py", folder / "net.py")
+    shutil.copy(ROOT / "benchmarks" / "own_loop.py", folder / "train.py")
     write_history(folder / "history")
     in_repository(folder, "init", "--quiet", "--initial-branch", "main")
     in_repository(folder, "add", "net.py")

@@ -9,6 +9,7 @@ from itertools import groupby
 from vnbench.parsers import word
 from vnbench.request.option import PANELS, SEVERAL, Option, panel_heading
 from vnbench.request.options import (
+    AUDIT_OPTIONS,
     BATCHING_OPTIONS,
     FORECAST_OPTIONS,
     GATE_OPTIONS,
@@ -24,6 +25,7 @@ PAGES = (
     "network",
     "batches",
     "loop",
+    "audit",
     "memory",
     "loader",
     "planning",
@@ -46,6 +48,7 @@ OPTIONS_OF: Mapping[str, Mapping[str, Option]] = {
     "profile": PROFILE_OPTIONS,
     "gate": GATE_OPTIONS,
     "forecast": FORECAST_OPTIONS,
+    "audit": AUDIT_OPTIONS,
 }
 """Options of each command that has more than a few."""
 

@@ -7,7 +7,7 @@
     assert not watched.findings
 
 No reference run is needed. torch has no hook for clipping and unscaling, so two functions of it are wrapped while the
-loop is watched. Looking at gradients takes about 0.1 ms per parameter and pass: audit a loop, do not time it.
+loop is watched. Every gradient is looked at in every pass: audit a loop, do not time it.
 """
 
 from __future__ import annotations

@@ -56,5 +56,12 @@ def audit_figure(audits: Sequence[TrialRecord[AuditSpec]]) -> Figure | None:
         axes.set_ylabel("step")
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+        axes.grid(visible=False)
+    panels[-1].set_xlim(0.5, 0.5 + min(MAX_SIDE, max(map(_num_passes, drawn))))
     panels[-1].set_xlabel("backward pass")
     return figure
+
+
+def _num_passes(record: TrialRecord[AuditSpec]) -> int:
+    assert record.audit is not None
+    return record.audit.num_passes

@@ -114,7 +114,7 @@ def new_panels(
     """
     inches = PLOT_INCHES * sum(ratios) / ratios[0]
     figure = _bare_figure(title, caption, remarks, origin=origin, trials=trials, plot_inches=inches)
-    panels = figure.subplots(len(ratios), 1, sharex=True, height_ratios=list(ratios))
+    panels = figure.subplots(len(ratios), 1, sharex=True, height_ratios=list(ratios), squeeze=False)[:, 0]
     return figure, list(panels)
 
 
