@@ -280,9 +280,9 @@ def env(*, device: str | None, as_json: bool) -> int:
 @app.command(
     "audit",
     cls=Command,
-    short_help="Audit a training loop: does it do what it says?",
+    short_help="Tell whether a training loop does what it says.",
     params=taken(AUDIT_OPTIONS),
-    examples=("vnbench audit train.py:train", "vnbench audit train.py:train --model net.py:build --json"),
+    examples=("vnbench audit train.py:train", "vnbench audit train.py:train --task binary --json"),
 )
 @click.argument("loop", metavar="FILE.py:FUNCTION")
 @click.option("--out", metavar="FILE.jsonl", type=FILE, help="Results file that gets the record.")

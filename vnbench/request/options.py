@@ -866,7 +866,9 @@ FORECAST_OPTIONS: Mapping[str, Option] = {
 """Options of ``vnbench forecast``."""
 
 AUDIT_OPTIONS: Mapping[str, Option] = by_name(
-    OPTIONS["model"].asked_as(OPTIONS["model"].help, default="veernet-tiny"), OPTIONS["task"], OPTIONS["seed"]
+    OPTIONS["model"].asked_as(OPTIONS["model"].help, default="veernet-tiny"),
+    OPTIONS["task"],
+    OPTIONS["seed"].asked_as(OPTIONS["seed"].help, default="0"),
 )
 """Options of ``vnbench audit``."""
 

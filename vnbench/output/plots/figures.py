@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.planning.lever_path import lever_path
-from vnbench.output.plots.audit import audit_figure
 from vnbench.output.plots.capacity_plan import interruptions_figure, pareto_figure, wall_clock_figure
 from vnbench.output.plots.compute import compute_figure
 from vnbench.output.plots.drift import MIN_RUNS, drift_figure
@@ -21,6 +20,7 @@ from vnbench.output.plots.effects import effects_figure
 from vnbench.output.plots.fit import fit_figure
 from vnbench.output.plots.forecast import forecast_figure
 from vnbench.output.plots.levers import waterfall_figure
+from vnbench.output.plots.loops.audit import audit_figure
 from vnbench.output.plots.memory import peak_memory_figure
 from vnbench.output.plots.padding import padding_figure
 from vnbench.output.plots.profile import stage_memory_figure

@@ -9,7 +9,7 @@ from vnbench.errors import InputError
 from vnbench.forecast.cards import is_called
 from vnbench.records.machine_keys import SPEED_KEYS, Environment, fact_text
 from vnbench.records.record import TrialRecord, is_of_kind, of_kind
-from vnbench.records.spec.trial_spec import ForecastSpec
+from vnbench.records.spec.trial_spec import AuditSpec, ForecastSpec
 from vnbench.records.spec.words import DeviceType
 
 CPU_LABEL = "CPU figures: they rank levers on this machine, not on a GPU"
@@ -135,6 +135,17 @@ def provenance_of_cards(forecasts: Sequence[TrialRecord[ForecastSpec]]) -> Prove
         dates=_dates(forecasts),
         is_forecast=True,
         has_forecasts=True,
+    )
+
+
+def provenance_of_audits(audits: Sequence[TrialRecord[AuditSpec]]) -> Provenance:
+    """Return what audits share, whose machines may differ: they measure no cost."""
+    names = {str(name) for record in audits if (name := record.environment.get("device_name"))}
+    return Provenance(
+        device_type=None,
+        device_name=" and ".join(sorted(names)) or None,
+        torch_versions=_torch_versions(audits),
+        dates=_dates(audits),
     )
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vnbench.output.plots.style import new_panels
-from vnbench.output.words.provenance import provenance
+from vnbench.output.words.provenance import provenance_of_audits
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import AuditSpec
 from vnbench.units import count
@@ -31,7 +31,7 @@ def audit_figure(audits: Sequence[TrialRecord[AuditSpec]]) -> Figure | None:
         title="What flows into each optimizer step",
         caption="Dark: the backward pass is in the gradient of the step. A loop that does what it says has its passes "
         "on a staircase, each in one step.",
-        origin=provenance(drawn),
+        origin=provenance_of_audits(drawn),
         trials=count(len(audits), "audit"),
         ratios=[1.0] * len(drawn),
         remarks=[f"{len(audits) - len(drawn)} more audits are not drawn."] if len(audits) > len(drawn) else [],
