@@ -7,6 +7,7 @@ from vnbench.loops.history import find_faults
 from vnbench.loops.regrouping import MIN_BATCHES, Regrouping, regroup
 from vnbench.loops.running import Loop, Run, run_loop
 from vnbench.records.audit_reading import AuditReading
+from vnbench.records.failures import summary_line
 from vnbench.trial.step.network import mixes_examples
 from vnbench.units import count
 
@@ -24,7 +25,7 @@ class LoopError(VnbenchError):
 
 
 def audit_loop(loop: Loop, *, loop_id: str, batch_size: int) -> AuditReading:
-    """Return what is found in a loop. Whatever the loop raises passes through.
+    """Return what is found in a loop. What the loop raises on equal batches passes through.
 
     Raises:
         LoopError: the loop never steps, or ends early.
@@ -33,7 +34,11 @@ def audit_loop(loop: Loop, *, loop_id: str, batch_size: int) -> AuditReading:
     if mixes_examples(loop.make_network()):
         regrouped = Regrouping(notes=("the scale was not judged: a norm of the network mixes the examples of a pass",))
     else:
-        regrouped = regroup(loop, first)
+        try:
+            regrouped = regroup(loop, first)
+        except Exception as error:  # it ran on equal batches: others may be none of its business
+            note = f"the scale was not judged: with batches of other sizes the loop fails ({summary_line(error)})"
+            regrouped = Regrouping(notes=(note,))
     return AuditReading(
         loop_id=loop_id,
         num_batches=len(first.grouping),

@@ -75,8 +75,10 @@ class History:
     """Whether the loop went on, or failed, after the last thing that was seen: what is pending is not lost then."""
 
     def contributions(self) -> tuple[tuple[float, ...], ...]:
-        """Return the contribution matrix, a row for each step and a column for each pass."""
-        return tuple(tuple(step.weights.get(one.number, 0.0) for one in self.passes) for step in self.steps)
+        """Return the contribution matrix, a row for each step and a column for each pass, to six digits."""
+        return tuple(
+            tuple(float(f"{step.weights.get(one.number, 0.0):.6g}") for one in self.passes) for step in self.steps
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -115,7 +116,12 @@ class Recorder:
             step = next((step for step in self.steps if number in step.weights), None)
             if step is not None:
                 step.is_scaled_after_clipping = True
-        return History(passes=tuple(self.passes), steps=tuple(self.steps), unheld=unheld, is_cut_off=self._is_cut_off)
+        return History(
+            passes=tuple(self.passes),
+            steps=tuple(self.steps),
+            unheld=unheld,
+            is_cut_off=self._is_cut_off or self._is_on,
+        )
 
     # Parameters.
 
@@ -293,7 +299,7 @@ def _weights(gradients: Sequence[Gradient]) -> dict[int, float]:
     found: dict[int, float] = {}
     for number in sorted({number for one in gradients for number in one.weights}):
         total = sum(one.energies.get(number, 0.0) for one in gradients)
-        if total > 0:
+        if 0 < total < math.inf:
             weight = sum(one.weights.get(number, 0.0) * one.energies.get(number, 0.0) for one in gradients) / total
         else:
             weights = [one.weights[number] for one in gradients if number in one.weights]

@@ -95,6 +95,8 @@ def _judged(runs: Sequence[Run]) -> Regrouping:
     windows = [window for run in runs for window in _windows(run, examples=_examples(runs[0]))]
     if len(windows) < 2:
         return Regrouping(notes=("the scale was not judged: the loop makes windows of its own of other examples",))
+    if not all(bool(window.entries.isfinite().all()) for window in windows):
+        return Regrouping(notes=("the scale was not judged: a gradient is not finite",))
     reference = windows[0]
     norm = float(reference.entries.norm())
     if not norm > 0 or any(window.entries.shape != reference.entries.shape for window in windows):
