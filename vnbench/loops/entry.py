@@ -28,13 +28,14 @@ WHERE = "FILE.py:FUNCTION"
 
 def run(payload: str) -> str:
     """Return ``{"environment", "reading"}`` or ``{"problem", "remedy"}`` (JSON) for an AuditSpec (JSON)."""
-    torch.set_num_threads(1)  # passes on small canvases wait for other threads longer than they compute
     spec = AuditSpec.from_dict(json.loads(payload))
+    environment = describe_environment(spec.device)
+    torch.set_num_threads(1)  # passes on small canvases wait for other threads longer than they compute
     try:
         reading = audit(spec)
     except LoopError as error:
         return json.dumps({"problem": str(error), "remedy": error.remedy})
-    return json.dumps({"environment": describe_environment(spec.device), "reading": asdict(reading)})
+    return json.dumps({"environment": environment, "reading": asdict(reading)})
 
 
 def audit(spec: AuditSpec) -> AuditReading:
