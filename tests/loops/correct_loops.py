@@ -468,6 +468,31 @@ def batches_in_random_order(model, optimizer, batches):
         optimizer.zero_grad()
 
 
+def batches_of_padding_alone(model, optimizer, batches):
+    for number, batch in enumerate(batches):
+        optimizer.zero_grad()
+        (pixel_loss(model(batch[0]), batch) * (number % 3 > 0)).backward()
+        optimizer.step()
+
+
+def batches_of_padding_alone_zeroed_in_place(model, optimizer, batches):
+    for window in windows(batches, 2):
+        for number, batch in enumerate(window):
+            (share(model, batch, window) * (number > 0)).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+
+
+def accumulated_with_weights_in_bf16(model, optimizer, batches):
+    model.bfloat16()
+    for window in windows(batches, 4):
+        num_pixels = sum(valid.sum() for _, _, valid in window)
+        for batch in window:
+            (pixel_loss(model(batch[0].bfloat16()), batch) / num_pixels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
 def yielding_after_each_step(model, optimizer, batches):
     for batch in batches:
         optimizer.zero_grad()

@@ -64,16 +64,19 @@ class Gradient:
             self.since_clipping *= factor
         return ()
 
-    def take(self, number: int) -> None:
-        """Count what a pass added since it was last looked at."""
+    def take(self, number: int) -> bool:
+        """Count what a pass added since it was last looked at, and return whether that is anything."""
         before, self.known = self.known, self._entries()
         self.version = self.parameter._version
         if self.known is None:
-            return  # a hook of the user's own stepped on it and cleared it
-        added = self.known if before is None else self.known - before
+            return False  # a hook of the user's own stepped on it and cleared it
+        energy = float((self.known if before is None else self.known - before).square().sum())
+        if energy == 0:
+            return False  # nobody can tell whether it is cleared
         self.weights[number] = 1.0
-        self.energies[number] = self.energies.get(number, 0.0) + float(added.square().sum())
+        self.energies[number] = self.energies.get(number, 0.0) + energy
         self.since_pass, self.since_clipping = 1.0, None
+        return True
 
     @property
     def is_nonzero(self) -> bool:

@@ -27,6 +27,8 @@ class PassSeen:
 
     number: int
     """Its number, from 1."""
+    has_gradient: bool = False
+    """Whether its gradient is anything but zero: a pass without one, as on padding alone, cannot be lost."""
     is_finite: bool = True
     """Whether its gradient is; a gradient scaler drops one that is not."""
     optimizers: set[int] = field(default_factory=set)
@@ -118,13 +120,16 @@ EXPLAINING = ("zeroed-before-step", "zeroed-each-pass", "stepped-before-backward
 
 
 def _taken(history: History) -> set[int]:
-    """Return the passes that a step takes, or need not take: a gradient scaler drops a gradient that is not finite."""
+    """Return the passes that a step takes, or need not take: a gradient scaler drops one that is not finite."""
     taken = {number for step in history.steps for number in step.weights}
     spoiled = {one.cleared for one in history.passes if not one.is_finite and one.cleared is not None}
     return taken | {
         one.number
         for one in history.passes
-        if one.inside_step is not None or one.is_used_by_hand or not one.is_finite or one.cleared in spoiled
+        if one.inside_step is not None
+        or one.is_used_by_hand
+        or not (one.has_gradient and one.is_finite)
+        or one.cleared in spoiled
     }
 
 

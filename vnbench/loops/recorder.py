@@ -192,7 +192,7 @@ class Recorder:
             self._tasks, self._calls, self._is_new = set(), set(), False
         self._tasks.add(torch._C._current_graph_task_id())
         seen = self.passes[-1]
-        gradient.take(seen.number)
+        seen.has_gradient |= gradient.take(seen.number)
         seen.is_finite = seen.is_finite and gradient.is_finite
         self._reached.setdefault(id(parameter), {})[seen.number] = None
 
@@ -299,7 +299,7 @@ def _weights(gradients: Sequence[Gradient]) -> dict[int, float]:
     found: dict[int, float] = {}
     for number in sorted({number for one in gradients for number in one.weights}):
         total = sum(one.energies.get(number, 0.0) for one in gradients)
-        if 0 < total < math.inf:
+        if math.isfinite(total):
             weight = sum(one.weights.get(number, 0.0) * one.energies.get(number, 0.0) for one in gradients) / total
         else:
             weights = [one.weights[number] for one in gradients if number in one.weights]

@@ -21,8 +21,8 @@ MIN_BATCHES = 8
 TOLERANCE = 1e-3
 """Largest relative difference of gradients that counts as rounding: in fp32 it is below 1e-5."""
 
-AUTOCAST_TOLERANCE = 3e-2
-"""The same under autocast, which rounds to 8 or 11 bits."""
+LOW_TOLERANCE = 3e-2
+"""The same in bf16 and fp16, which round to 8 and 11 bits; in bf16 2e-3 was seen under autocast."""
 
 SAME_RATIO = 0.25
 """Largest relative difference of a ratio from the one that a cause explains; means of other groups add to it."""
@@ -101,7 +101,7 @@ def _judged(runs: Sequence[Run]) -> Regrouping:
     norm = float(reference.entries.norm())
     if not norm > 0 or any(window.entries.shape != reference.entries.shape for window in windows):
         return Regrouping(notes=("the scale was not judged: a window has no gradient, or one of other parameters",))
-    tolerance = AUTOCAST_TOLERANCE if any(run.is_autocast for run in runs) else TOLERANCE
+    tolerance = LOW_TOLERANCE if any(run.is_low for run in runs) else TOLERANCE
     readings: list[RegroupedWindow] = []
     findings: dict[bool, Finding] = {}
     for window in windows[1:]:

@@ -48,8 +48,8 @@ class Run:
     """Some entries of the gradient that each step takes."""
     batches_of: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """Batches whose images each pass saw as they are, from 0."""
-    is_autocast: bool = False
-    """Whether a network ran in a lower precision than its weights."""
+    is_low: bool = False
+    """Whether a network ran in a lower precision than fp32."""
 
     def batches_in(self, step: int) -> tuple[int, ...] | None:
         """Return the batches whose passes are in a step; None if that is not known.
@@ -94,7 +94,7 @@ def run_loop(loop: Loop, grouping: Grouping, *, is_frozen: bool = False) -> Run:
         history=history,
         gradients=run.gradients,
         batches_of={seen.number: run.batches_of(seen.number) for seen in history.passes},
-        is_autocast=run.is_autocast,
+        is_low=run.is_low,
     )
 
 
@@ -106,12 +106,13 @@ class _Observed:
         self._images = [images for images, _, _ in batches]
         self._called: dict[int, dict[int, None]] = {}
         self.gradients: dict[int, Tensor] = {}
-        self.is_autocast = False
+        self.is_low = False
 
     def on_call(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
         if not torch.is_grad_enabled():
             return
-        self.is_autocast |= any(map(torch.is_autocast_enabled, ("cpu", "cuda")))
+        self.is_low |= any(map(torch.is_autocast_enabled, ("cpu", "cuda")))
+        self.is_low |= any(one.dtype.itemsize < torch.float32.itemsize for one in module.parameters())
         given = next((one for one in arguments if isinstance(one, Tensor)), None)
         if given is not None and (batch := self._batch_of(given)) is not None:
             self._called.setdefault(len(self._recorder.passes) + 1, {})[batch] = None
