@@ -19,7 +19,9 @@ from record_factory import (
 from vnbench.analysis.models.composition import compose_measured, num_new_shapes
 from vnbench.analysis.models.fit import FamilyFit, fit_families
 from vnbench.analysis.models.linearity import count_steps, linearity_of
+from vnbench.analysis.statistics.process_spread import Spread
 from vnbench.analysis.trials.loading import summarize_loading
+from vnbench.analysis.trials.noise import Noise
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 
@@ -62,6 +64,16 @@ def test_repeats_give_the_spread_between_processes() -> None:
     assert 0.01 < families[0].fit.between < 0.06
     single, _ = fit_families([measured_compute_record(compute_spec())])
     assert not single[0].fit.is_between_measured
+
+
+def test_a_spread_that_noisy_steps_could_explain_still_widens_the_forecast() -> None:
+    spread = Spread(relative=0.18, relative_within=0.2, degrees_of_freedom=5, num_specs=5, num_processes=10)
+    noise = Noise(spreads={"training": spread}, drift=None, reference=None)
+    (family,), _ = fit_families([measured_compute_record(compute_spec())], noise=noise)
+    sizes = [point.padded_pixels for point in family.points]
+    forecast = family.fit.forecast(sizes)
+    assert forecast.relative_error == pytest.approx(0.18 * 2**0.5, rel=0.01), "of the new process and of the one behind"
+    assert forecast.dof == pytest.approx(5, rel=0.1)
 
 
 def test_training_trials_serve_where_nothing_else_was_measured_without_their_waiting() -> None:

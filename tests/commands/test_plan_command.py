@@ -12,7 +12,7 @@ import record_factory as factory
 from suggestions import commands_in, pasted_sweep
 
 from vnbench.cli.app import run
-from vnbench.records.record import TrialRecord
+from vnbench.records.record import TrialRecord, TrialWarning
 from vnbench.records.spec.trial_spec import TrainingSpec
 
 RUN = ["--examples", "600", "--epochs", "10"]
@@ -54,6 +54,21 @@ def test_the_promised_keys_are_there(results: str, capsys: pytest.CaptureFixture
     assert best["wall_clock_s"]["p50"] == min(
         one["wall_clock_s"]["p50"] for one in report["configurations"] if one["fits"] == "fits"
     )
+
+
+def test_a_plan_counts_the_disturbed_trials_behind_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    warning = TrialWarning(code="busy-cores", message="other programs used 1 core")
+    records = factory.gpu_campaign()
+    calm = plan([write(tmp_path / "calm.jsonl", records), *RUN], capsys)["warnings"]
+    assert not any("disturbed" in line for line in calm)
+    busy = [
+        dataclasses.replace(one, warnings=(warning,)) if one.kind in ("compute", "memory") else one for one in records
+    ]
+    told = plan([write(tmp_path / "busy.jsonl", busy), *RUN], capsys)["warnings"]
+    num_compute = sum(one.kind == "compute" for one in records)
+    num_timed = num_compute + sum(one.kind == "loader" for one in records)
+    (line,) = (line for line in told if "disturbed" in line)
+    assert line.startswith(f"{num_compute} of {num_timed} trials behind this plan were disturbed")
 
 
 def test_the_same_seed_gives_the_same_answer(results: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,10 @@
 
 A forecast for a new size in a new process has three errors: of the coefficients, of the size (libraries choose other
 kernels for other shapes), and of the process. The first two follow from the residuals of the means at each size, with
-(sizes - coefficients) degrees of freedom. The third is the spread between processes
-(analysis.statistics.process_spread). Single steps show almost none of these errors: intervals from resampled steps hold
-the truth one time in ten.
+(sizes - coefficients) degrees of freedom. The third is the observed spread between processes
+(analysis.statistics.process_spread). What steps explain is not subtracted from it: the difference of two uncertain
+numbers is often 0, which would claim that every process takes the same time. Single steps show almost none of these
+errors: intervals from resampled steps hold the truth one time in ten.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class StepFit:
     covariance: tuple[tuple[float, ...], ...]
     """Covariance of the coefficients, from size_error; zeros without it."""
     between: float
-    """Relative standard deviation between processes."""
+    """Observed relative standard deviation between processes."""
     between_degrees_of_freedom: float | None
     """Degrees of freedom of ``between``; None if it was assumed, not measured."""
 
@@ -179,7 +180,7 @@ def fit_steps(points: Sequence[StepPoint], *, spread: Spread | None, form: Form 
         size_error=size_error,
         degrees_of_freedom=freedom,
         covariance=tuple(map(tuple, covariance.tolist())),
-        between=ASSUMED_BETWEEN if spread is None else spread.relative_between,
+        between=ASSUMED_BETWEEN if spread is None else spread.relative,
         between_degrees_of_freedom=None if spread is None else float(spread.degrees_of_freedom),
     )
 
@@ -200,6 +201,6 @@ def fit_roughly(points: Sequence[StepPoint], *, spread: Spread | None) -> StepFi
         degrees_of_freedom=ROUGH_DEGREES_OF_FREEDOM,
         # The slope, and so every time, is off by this much.
         covariance=((0.0, 0.0), (0.0, (ROUGH_SIZE_ERROR * model.coefficients[1]) ** 2)),
-        between=ASSUMED_BETWEEN if spread is None else spread.relative_between,
+        between=ASSUMED_BETWEEN if spread is None else spread.relative,
         between_degrees_of_freedom=None if spread is None else float(spread.degrees_of_freedom),
     )

@@ -15,6 +15,8 @@ from vnbench.analysis.planning.configurations import Measured
 from vnbench.analysis.planning.spread import Finish, Part
 from vnbench.output.words.commands import Options, sweep_command
 from vnbench.output.words.provenance import Provenance
+from vnbench.records.record import TrialRecord
+from vnbench.sweep.disturbances import is_disturbed
 from vnbench.units import count
 
 SAME_MODEL = 0.08
@@ -199,20 +201,27 @@ def plan_warnings(
     num_unloaded: int,
     samplers_left_out: Sequence[str],
     is_cpu: bool,
+    trials: Sequence[TrialRecord],
     values: Mapping[str, Any],
     options: Options,
 ) -> tuple[str, ...]:
     """Return what there is to know of a plan, line by line.
 
     ``left_out`` are families that could not be fitted, ``num_unloaded`` configurations without a loader that has the
-    workers asked for, ``samplers_left_out`` samplers that were measured and with which nothing is planned, ``options``
-    those of a sweep that would measure more.
+    workers asked for, ``samplers_left_out`` samplers that were measured and with which nothing is planned, ``trials``
+    those whose times the plan is made of, ``options`` those of a sweep that would measure more.
     """
     found = [*_of_evidence(recommended, values, is_cpu=is_cpu, options=options)]
     if recommended.evidence == "extrapolated" and not recommended.family.is_rough:
         found.append(
             f"extrapolated: {100 * recommended.run.extrapolated_ratio:.0f} % of the passes lie outside of the sizes "
             "that were timed; the interval is too narrow by an unknown amount"
+        )
+    if num_disturbed := sum(map(is_disturbed, trials)):
+        was = "was" if num_disturbed == 1 else "were"
+        found.append(
+            f"{num_disturbed} of {count(len(trials), 'trial')} behind this plan {was} disturbed: its times hold for a "
+            "machine as busy as that; measure again on a quiet one"
         )
     found += _of_loading(recommended.run, options)
     if not recommended.family.fit.is_between_measured:

@@ -21,6 +21,7 @@ from vnbench.analysis.planning.capacity import (
 from vnbench.analysis.planning.configurations import PLANNED_SAMPLERS, Measured, compose_configurations
 from vnbench.analysis.planning.run_planning import plan_runs, worker_changes
 from vnbench.analysis.planning.spread import shares_of
+from vnbench.analysis.trials.process import why_not_timed
 from vnbench.commands.plan.answer import MEMORY, PlanReport, plan_warnings
 from vnbench.commands.plan.asked import asked_of, plan_values
 from vnbench.commands.plan.on_card import forecasts_for, on_one_card
@@ -149,6 +150,7 @@ def plan_records(found: Findings, values: Mapping[str, Any], *, sources: tuple[P
                 num_unloaded=num_unloaded,
                 samplers_left_out=_samplers_left_out(found.latest),
                 is_cpu=origin.is_cpu,
+                trials=_timed_trials(found),
                 values=values,
                 options=options,
             ),
@@ -206,6 +208,12 @@ def _num_without_workers(asked: Asked, measured: Measured) -> int:
     """Return how many configurations cannot be planned because no loader was measured with the workers asked for."""
     every = compose_configurations(replace(asked, num_workers=None), measured)
     return len(every) - len(compose_configurations(asked, measured))
+
+
+def _timed_trials(found: Findings) -> list[TrialRecord]:
+    """Return the trials whose times a plan is made of."""
+    kinds = {"loader", *(family.source for family in found.families)}
+    return [record for record in found.latest if record.kind in kinds and why_not_timed(record) is None]
 
 
 def _samplers_left_out(records: Sequence[TrialRecord]) -> list[str]:

@@ -197,10 +197,7 @@ def _memory(one: FamilyFit) -> str | None:
 
 
 def _run_to_run(one: FamilyFit) -> str:
-    told = f"{100 * one.fit.between:.1f} %"
-    if not one.fit.is_between_measured:
-        return f"{told} (assumed)"
-    return "none beyond step noise" if told == "0.0 %" else told
+    return f"{100 * one.fit.between:.1f} %{'' if one.fit.is_between_measured else ' (assumed)'}"
 
 
 FIT: tuple[Column[FamilyFit], ...] = (
