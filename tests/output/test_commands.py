@@ -61,6 +61,15 @@ def test_where_records_do_not_name_their_images_a_command_says_how_to_name_ones_
     assert with_own_images(["nothing to run"], records) == ("nothing to run",)
 
 
+def test_a_command_from_forecasts_has_the_sizes_that_were_forecast_and_needs_no_images() -> None:
+    spec = factory.forecast_spec(smallest_height=48, smallest_width=320, worst_case_height=64, worst_case_width=1280)
+    records = [factory.forecast_record(spec)]
+    command = with_command(records, {})
+    assert command.startswith("with: vnbench sweep --widths 320:1280 --heights 48:64 ")
+    assert with_own_images([command], records) == (command,)
+    assert len(with_own_images([command], [*records, factory.measured_compute_record(factory.compute_spec())])) == 2
+
+
 def test_the_precision_is_that_of_most_trials_and_groups_are_named_where_they_are_not_the_usual_ones() -> None:
     specs = [factory.compute_spec(precision=name, norm_groups="16") for name in ("fp32", "bf16", "bf16")]
     options = options_of_specs(specs)

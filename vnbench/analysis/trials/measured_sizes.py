@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from vnbench.records.record import TrialRecord, of_kind
-from vnbench.records.spec.trial_spec import ComputeSpec, MemorySpec, TrainingSpec, TrialSpec
+from vnbench.records.spec.trial_spec import ComputeSpec, ForecastSpec, MemorySpec, TrainingSpec, TrialSpec
 from vnbench.units import PixelRange
 
 
@@ -13,10 +13,10 @@ def measured_ranges(latest: Sequence[TrialRecord]) -> dict[str, PixelRange]:
     """Return the ``heights`` and ``widths`` that the records cover; empty if unknown.
 
     These are the sides of the compute trials' canvases; without compute trials, the range from the smallest canvas of a
-    training step to the worst case.
+    training step to the worst case; where nothing was measured, the range that was forecast.
     """
     specs = list({record.spec_id: record.spec for record in latest}.values())
-    return _ranges(_canvas_sizes(specs) or _trained_sizes(latest) | _worst_cases(specs))
+    return _ranges(_canvas_sizes(specs) or _trained_sizes(latest) | _worst_cases(specs) or _forecast_sizes(specs))
 
 
 def asked_ranges(specs: Sequence[TrialSpec]) -> dict[str, PixelRange]:
@@ -39,6 +39,18 @@ def _canvas_sizes(specs: Sequence[TrialSpec]) -> set[tuple[int, int]]:
 
 def _worst_cases(specs: Sequence[TrialSpec]) -> set[tuple[int, int]]:
     return {(spec.worst_case_height, spec.worst_case_width) for spec in specs if isinstance(spec, MemorySpec)}
+
+
+def _forecast_sizes(specs: Sequence[TrialSpec]) -> set[tuple[int, int]]:
+    return {
+        size
+        for spec in specs
+        if isinstance(spec, ForecastSpec)
+        for size in (
+            (spec.smallest_height, spec.smallest_width),
+            (spec.worst_case_height, spec.worst_case_width),
+        )
+    }
 
 
 def _ranges(canvases: Collection[tuple[int, int]]) -> dict[str, PixelRange]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vnbench.analysis.trials.measured_sizes import asked_ranges, measured_ranges
-from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.record import TrialRecord, is_of_kind
+from vnbench.records.spec.trial_spec import ForecastSpec, TrialSpec
 from vnbench.records.spec.words import NUM_CLASSES, USUAL_GROUPS
 from vnbench.request.options import OPTIONS
 from vnbench.request.reading import NOT_OF_A_SEARCH
@@ -38,7 +38,7 @@ OF_A_PROFILE = ("widths", "heights", "task", "classes", "model", "precision", "d
 
 def with_own_images(lines: Sequence[str], records: Sequence[TrialRecord]) -> tuple[str, ...]:
     """Return lines that suggest sweeps made of records, followed by what to write where these name no images."""
-    is_needed = _asked_images(records) is None and any("vnbench sweep" in line for line in lines)
+    is_needed = not _names_images(records) and any("vnbench sweep" in line for line in lines)
     return (*lines, *((OWN_IMAGES,) if is_needed else ()))
 
 
@@ -48,7 +48,7 @@ def with_command(records: Sequence[TrialRecord], asked: Options) -> str:
     What to write for images of one's own stands before it where the records do not name theirs.
     """
     command = f"with: {sweep_command(options_of_records(records), asked)}"
-    return command if _asked_images(records) else f"{OF_A_FOLDER} {command}"
+    return command if _names_images(records) else f"{OF_A_FOLDER} {command}"
 
 
 def options_of_records(records: Sequence[TrialRecord]) -> Options:
@@ -101,6 +101,12 @@ def profile_command(options: Options, sizes: Options, *, out: str) -> str:
     """Return the command that tells the worst-case memory of the same network and sizes apart, into a folder."""
     known = {"widths": USUAL_WIDTHS, **options, **sizes}
     return _command("profile", {name: known[name] for name in OF_A_PROFILE if name in known} | {"out": out})
+
+
+def _names_images(records: Sequence[TrialRecord]) -> bool:
+    """Return whether a command made of records names their images: forecasts are of sizes alone."""
+    is_forecast = bool(records) and all(is_of_kind(record, ForecastSpec) for record in records)
+    return is_forecast or _asked_images(records) is not None
 
 
 def _asked_images(records: Sequence[TrialRecord]) -> Options | None:
