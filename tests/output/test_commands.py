@@ -53,6 +53,14 @@ def test_a_command_from_records_names_the_images_as_their_sweep_did(images: dict
     assert profiled["widths"] == "3200:12800"
 
 
+def test_a_command_from_records_says_what_the_numbers_in_their_masks_mean() -> None:
+    images = {"images": "my scans", "mask-values": "0,100,200,250", "ignore-value": "255"}
+    record = replace(factory.measured_compute_record(factory.compute_spec(classes=4)), images=images)
+    request = pasted_sweep(sweep_command(options_of_records([record]), {"kind": "loader"}))
+    assert {name: request.texts[name] for name in images} == images
+    assert request.values["classes"] == 4
+
+
 def test_where_records_do_not_name_their_images_a_command_says_how_to_name_ones_own() -> None:
     records = [factory.measured_compute_record(factory.compute_spec())]
     command = with_command(records, {"kind": "compute"})

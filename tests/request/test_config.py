@@ -266,6 +266,7 @@ def test_what_masks_mean_can_stand_in_a_file(tmp_path: Path) -> None:
     path.write_text('images = "logs"\nmask-values = [0, 100, 200]\nclasses = 3\nignore-value = 255\n')
     asked = complete(read_request({}, config_path=path), environment=CPU)
     assert (asked.classes, asked.mask_values, asked.ignore_value) == (None, (0, 100, 200), 255)
+    assert asked.images == {"images": "logs", "mask-values": "0,100,200", "classes": "3", "ignore-value": "255"}
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ class TrialRecord(Generic[Spec]):
     warnings: tuple[TrialWarning, ...] = field(default=())
     """Reasons to doubt the measurement."""
     images: Mapping[str, str] | None = None
-    """Options that named the images of its sweep, as they were written; None where none is known."""
+    """Options that named the images and masks of its sweep, as they were written; None where none is known."""
 
     @property
     def kind(self) -> TrialKind:

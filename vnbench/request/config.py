@@ -12,7 +12,7 @@ from vnbench.records.spec.axes import AXES
 from vnbench.records.spec.words import NUM_CLASSES, DeviceType, MemoryBy, SizeLaw, Soak, Task, TrialKind
 from vnbench.request.choosing import chooses_precision, chooses_size, default_precisions
 from vnbench.request.classes import settle_classes
-from vnbench.request.options import OF_IMAGES, OPTIONS, DesignName
+from vnbench.request.options import OF_IMAGES, OF_MASKS, OPTIONS, DesignName
 from vnbench.request.own_model import NEUTRAL, OwnModel
 from vnbench.request.reading import Request
 from vnbench.units import PixelRange
@@ -55,7 +55,7 @@ class SweepConfig:
     corpus: Path | None
     """Folder of image files; None for a synthetic corpus from the cache."""
     images: Mapping[str, str]
-    """Options that tell which images it is of, as they were written."""
+    """Options that tell which images it is of, and what the numbers in their masks mean, as they were written."""
     num_examples: int
     """Images of the synthetic corpus, 80 % of them for training."""
     subset_size: int
@@ -177,7 +177,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         "axes": axes,
         "center": _center_on_axes(values, device),
         "corpus": values.get("corpus", values.get("images")),
-        "images": {name: text for name, text in request.texts.items() if name in OF_IMAGES},
+        "images": {name: text for name, text in request.texts.items() if name in (*OF_IMAGES, *OF_MASKS)},
         # Every trial measures the same examples, so they must fill the largest batch at least once.
         "subset_size": (
             max(values["subset"], *axes["batch_size"]) if "subset" not in request.values else values["subset"]
