@@ -13,8 +13,8 @@ from vnbench.analysis.comparison.sweep_answer import LeverEffect
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.ratio import Ratio
-from vnbench.output.answer import answer_lines
-from vnbench.output.answer_sentence import answer_sentence, effects_sentence, undecided, verdict_of
+from vnbench.output.answer import answer_lines, verdict_of
+from vnbench.output.answer_sentence import answer_sentence, effects_sentence, undecided
 from vnbench.output.tables.training import summary_table
 from vnbench.records.record import TrialWarning
 from vnbench.records.store import load_results

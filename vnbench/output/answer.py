@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from vnbench.analysis.comparison.lever_differences import differing_levers
 from vnbench.analysis.comparison.sweep_answer import LeverEffect, SweepAnswer
@@ -24,11 +25,16 @@ WIDEST = 10.0
 
 UNREPEATED = "No configuration was repeated: these intervals leave out run-to-run differences"
 
+SAME_TIME = 0.05
+"""A change whose whole interval lies within this of 1, either way, makes no difference to a person."""
+
 SAME_MEMORY = 0.005
 """Difference of two peaks, relative, below which they are the same to a person."""
 
 LABELS = {"precision": "precision {}", "shapes": "at most {}"}
 """Levers whose phrase does not stand on its own in a list."""
+
+Verdict = Literal["faster", "slower", "same", "undecided"]
 
 
 def answer_lines(found: Findings) -> tuple[str, ...]:
@@ -38,7 +44,7 @@ def answer_lines(found: Findings) -> tuple[str, ...]:
         return ()
     return (
         _fastest_line(answer, rows),
-        _contenders_line(answer, rows),
+        _contenders_line(answer, rows, centre=centre),
         *_effect_lines(answer, centre=centre),
         *(() if answer.has_processes else (f"{UNREPEATED} ({REPEAT_COMMAND} measures it).",)),
     )
@@ -51,10 +57,14 @@ def _fastest_line(answer: SweepAnswer, rows: Sequence[TrialSummary]) -> str:
     return f"Fastest: {subject(fastest, rows)}: {speed} valid Mpx/s, {over}."
 
 
-def _contenders_line(answer: SweepAnswer, rows: Sequence[TrialSummary]) -> str:
+def _contenders_line(answer: SweepAnswer, rows: Sequence[TrialSummary], *, centre: TrialSpec) -> str:
     if not answer.contenders:
-        return f"It is the fastest of all {answer.num_others + 1} with 95 % certainty{_as_far_as(answer)}."
-    named = [_unlike(row, answer.fastest, rows) for row in answer.contenders[:MAX_NAMED]]
+        which = "faster of the two" if answer.num_others == 1 else f"fastest of all {answer.num_others + 1}"
+        return f"It is the {which} with 95 % certainty{_as_far_as(answer)}."
+    named = [
+        "the centre" if row.spec == centre else _unlike(row, answer.fastest, rows)
+        for row in answer.contenders[:MAX_NAMED]
+    ]
     more = len(answer.contenders) - len(named)
     rest = f"; and {count(more, 'other')}" if more else ""
     certainty = f"With 95 % certainty the fastest is one of these{_as_far_as(answer)}."
@@ -89,17 +99,35 @@ def effect_label(effect: LeverEffect, *, centre: TrialSpec) -> str:
     return f"{text} at {phrases(levers_of(effect.base), names=elsewhere)}" if elsewhere else text
 
 
-def _effect(effect: LeverEffect) -> str:
-    time = _times(effect.time, "the time")
+def verdict_of(effect: LeverEffect) -> Verdict:
+    """Return what the interval of a change says of its time."""
     interval = effect.time.interval
-    if interval is not None and not effect.time.is_told_apart:
-        seen = f"no change in time seen ({_ends(*interval)} times)"
-        time = "too few repeats to tell its time" if is_too_wide(effect.time) else seen
+    if interval is None or is_too_wide(effect.time):
+        return "undecided"
+    if interval[0] >= 1 / (1 + SAME_TIME) and interval[1] <= 1 + SAME_TIME:
+        return "same"
+    if not effect.time.is_told_apart:
+        return "undecided"
+    return "slower" if effect.time.value > 1 else "faster"
+
+
+def _effect(effect: LeverEffect) -> str:
+    time = _time(effect)
     if effect.memory is None:
         return time
     if abs(effect.memory - 1) < SAME_MEMORY:
         return f"{time}, same peak memory"
     return f"{time}, {effect.memory:.2f} times the peak memory"
+
+
+def _time(effect: LeverEffect) -> str:
+    interval = effect.time.interval
+    if interval is None or effect.time.is_told_apart:
+        return _times(effect.time, "the time")
+    if verdict_of(effect) == "same":
+        return f"no change in time seen ({_ends(*interval)} times)"
+    told = "too few repeats to tell its time" if is_too_wide(effect.time) else f"{_ends(*interval)} times the time"
+    return f"undecided ({told})"
 
 
 def _times(ratio: Ratio, base: str) -> str:
@@ -121,5 +149,5 @@ def _ends(low: float, high: float) -> str:
 
 
 def _decimals(low: float, high: float) -> int:
-    """Return how many decimals tell the ends of an interval from each other: two, or three in narrow ones."""
-    return 2 if high - low >= 0.02 else 3
+    """Return how many decimals tell the ends of an interval from each other and from 1: two, or else three."""
+    return 2 if high - low >= 0.02 and 1 not in (round(low, 2), round(high, 2)) else 3

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
 
 from vnbench.analysis.comparison.sweep_answer import LeverEffect
 from vnbench.analysis.findings import Findings
-from vnbench.output.answer import is_too_wide
+from vnbench.output.answer import verdict_of
 from vnbench.output.words.numbers import significant, supported
 from vnbench.records.record import DISTURBANCES, TrialRecord, of_kind
 from vnbench.records.spec.trial_spec import LEVERS, TrainingSpec, TrialSpec
 from vnbench.units import count
-
-SAME_TIME = 0.05
-"""A change whose whole interval lies within this of 1, either way, makes no difference to a person."""
 
 SAME_MEMORY = 0.1
 """The same of a peak, which has no interval."""
@@ -24,8 +20,6 @@ TOLD_MEMORY = 0.05
 
 LEAST_HALF_WIDTH = 0.02
 """Half-width of a ratio whose last digit is the second after the point: a sentence needs no further one."""
-
-Verdict = Literal["faster", "slower", "same", "undecided"]
 
 
 def answer_sentence(found: Findings) -> str:
@@ -80,18 +74,6 @@ def effects_sentence(effects: Sequence[LeverEffect], *, is_of_single_processes: 
         return ""
     source = ", from one process per configuration" if is_of_single_processes else ""
     return f"Answer{source}: {'; '.join(clauses)}."
-
-
-def verdict_of(effect: LeverEffect) -> Verdict:
-    """Return what the interval of a change says of its time."""
-    interval = effect.time.interval
-    if interval is None or is_too_wide(effect.time):
-        return "undecided"
-    if interval[0] >= 1 / (1 + SAME_TIME) and interval[1] <= 1 + SAME_TIME:
-        return "same"
-    if not effect.time.is_told_apart:
-        return "undecided"
-    return "slower" if effect.time.value > 1 else "faster"
 
 
 def changed(effect: LeverEffect) -> str:
