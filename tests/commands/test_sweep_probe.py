@@ -11,7 +11,7 @@ from record_factory import record_of
 from vnbench.commands.corpus import CorpusPlan, plan_corpus
 from vnbench.commands.sweep.probe import Settled, estimate_sweep, probe_of, settle, workload_of
 from vnbench.records.probe_reading import ProbeReading, ProbeStep
-from vnbench.records.record import Cause, TrialRecord
+from vnbench.records.record import Cause, TrialRecord, TrialWarning
 from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.words import Precision
 from vnbench.records.task import TrialTask
@@ -56,19 +56,26 @@ def reading(*, s_per_mpx: float = 0.5, **convolution_s: float) -> ProbeReading:
 
 
 def settled(
-    of: SweepConfig, answer: ProbeReading | Cause, *, probes: Sequence[TrialRecord] = ()
+    of: SweepConfig,
+    answer: ProbeReading | Cause,
+    *,
+    probes: Sequence[TrialRecord] = (),
+    records: Sequence[TrialRecord] = (),
+    is_busy: bool = False,
 ) -> tuple[Settled, list[TrialTask]]:
     """Settle a sweep on a machine whose probe answers so, and return the probes that were run too."""
     run: list[TrialTask] = []
 
     def probe(task: TrialTask, timeout_s: float) -> TrialRecord:
         run.append(task)
+        warnings = (TrialWarning(code="busy-cores", message="other programs used 1.50 of 2 CPU cores"),)
+        record = replace(record_of(task.spec, attempt=task.attempt), warnings=warnings if is_busy else ())
         if isinstance(answer, Cause):
-            return record_of(task.spec, status="timeout", cause=answer)
-        return replace(record_of(task.spec), probe=answer)
+            return replace(record, status="timeout", cause=answer)
+        return replace(record, probe=answer)
 
     corpus = plan_corpus(of)
-    found = settle(of, corpus, probes=probes, elapsed_s=3.0, design_of=designer(corpus), run=probe)
+    found = settle(of, corpus, probes=probes, records=records, elapsed_s=3.0, design_of=designer(corpus), run=probe)
     return found, run
 
 
@@ -100,6 +107,53 @@ def test_the_same_request_goes_on_with_what_was_chosen_whatever_the_machine_does
     assert not again.is_new
     what = {"time_budget_s": None, "asked": ()}
     assert replace(again.config, **what) == replace(first.config, **what)  # type: ignore[arg-type]
+
+
+def test_a_remembered_probe_is_said_to_be_remembered_with_its_time() -> None:
+    first, _ = settled(config(), reading(bf16=0.1, fp32=0.4))
+    assert first.lines == ("speed: about 0.50 s per megapixel of training in bf16, from a few small steps",)
+    when = replace(first.probe, started_at="2026-12-01T04:15:29+00:00")
+    again, _ = settled(config(), reading(bf16=0.1, fp32=0.4), probes=[when])
+    assert again.lines == (f"{first.lines[0]}, remembered from 2026-12-01 04:15 UTC",)
+
+
+def test_a_disturbed_probe_is_taken_again_until_a_trial_was_measured_with_its_choices() -> None:
+    of = config()
+    busy, _ = settled(of, reading(bf16=9.0, fp32=0.3), is_busy=True)
+    assert busy.config.axes["precision"] == ("fp32",)
+    assert busy.lines[-1] == (
+        "warning: the machine was disturbed at this probe (busy-cores): its speed, and what is chosen by it, may be off"
+    )
+    quiet, run = settled(of, reading(bf16=0.1, fp32=0.4), probes=[busy.probe])
+    assert [task.attempt for task in run] == [1]
+    assert quiet.is_new
+    assert quiet.config.axes["precision"] == ("bf16", "fp32")
+    assert not any("disturbed" in line for line in quiet.lines)
+
+    last, run = settled(of, reading(bf16=9.0, fp32=0.3), probes=[busy.probe, quiet.probe])
+    assert (run, last.config) == ([], quiet.config), "the last probe counts"
+
+
+def test_a_sweep_that_has_measured_goes_on_with_its_design_whatever_disturbed_its_probe() -> None:
+    of = config()
+    busy, _ = settled(of, reading(bf16=9.0, fp32=0.3), is_busy=True)
+    trial = designer(plan_corpus(of))(busy.config).trials[0]
+    again, run = settled(
+        of, reading(bf16=0.1, fp32=0.4), probes=[busy.probe], records=[record_of(trial.spec, replicate=trial.replicate)]
+    )
+    assert (run, again.is_new) == ([], False)
+    assert again.config == busy.config
+    assert again.lines[-1].endswith(
+        "; trials were measured with these choices, so they stay; --out NEW.jsonl probes again"
+    )
+
+    other = designer(plan_corpus(of))(quiet_config(of)).trials[0]
+    _, run = settled(of, reading(bf16=0.1, fp32=0.4), probes=[busy.probe], records=[record_of(other.spec)])
+    assert len(run) == 1, "a trial of another design holds none to these choices"
+
+
+def quiet_config(of: SweepConfig) -> SweepConfig:
+    return settled(of, reading(bf16=0.1, fp32=0.4))[0].config
 
 
 def test_another_request_in_the_same_file_is_chosen_for_anew() -> None:

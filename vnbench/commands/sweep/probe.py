@@ -1,7 +1,7 @@
 """Before a sweep is planned: how fast the machine is, and what the sweep chooses by it.
 
 What was chosen goes into the results file before the first trial and is taken from there afterwards, so that the same
-command goes on with the same trials.
+command goes on with the same trials. Until a trial was measured, a probe that was disturbed is taken again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from vnbench.commands.corpus import CorpusPlan
 from vnbench.output.words.numbers import significant
 from vnbench.records.probe_reading import ProbeReading, SweepChoices
-from vnbench.records.record import TrialRecord
+from vnbench.records.record import DISTURBANCES, TrialRecord
 from vnbench.records.spec.trial_spec import ProbeSpec, TrialSpec
 from vnbench.records.spec.words import Precision
 from vnbench.records.task import TrialTask
@@ -69,22 +69,33 @@ def settle(
     corpus: CorpusPlan,
     *,
     probes: Sequence[TrialRecord],
+    records: Sequence[TrialRecord],
     elapsed_s: float,
     design_of: Callable[[SweepConfig], Design],
     run: RunTrial,
 ) -> Settled:
     """Return the sweep as it will be measured on this machine.
 
-    ``probes`` are those of the results file: one that was made for the same request is taken as it is. ``elapsed_s``
-    have gone by since the sweep began. ``run`` runs the probe; one that dies or hangs leaves the rough guess.
+    ``probes`` and ``records`` are those of the results file. The last probe of the same request is remembered, but a
+    disturbed one is taken again as long as no trial was measured with its choices. ``elapsed_s`` have gone by since the
+    sweep began. ``run`` runs the probe; one that dies or hangs leaves the rough guess.
     """
     spec = probe_of(config, corpus)
-    known = next((record for record in probes if record.spec_id == spec.spec_id), None)
+    known = next((record for record in reversed(probes) if record.spec_id == spec.spec_id), None)
     if known is not None:
-        return _settled(config, known, spec, is_new=False)
-    record = run(TrialTask(spec=spec, replicate=0, attempt=0, corpus_directory=None), PROBE_TIMEOUT_S)
+        assert known.choices is not None
+        if not _disturbed_by(known) or design_of(chosen_config(config, known.choices)).own(records):
+            return _settled(config, known, spec, is_new=False, is_remembered=True)
+    attempt = 0 if known is None else known.attempt + 1
+    record = run(TrialTask(spec=spec, replicate=0, attempt=attempt, corpus_directory=None), PROBE_TIMEOUT_S)
     record = replace(record, choices=_choices(config, corpus, record, spec, elapsed_s=elapsed_s, design_of=design_of))
-    return _settled(config, record, spec, is_new=config.chooses_precision or config.chooses_size)
+    is_new = config.chooses_precision or config.chooses_size
+    return _settled(config, record, spec, is_new=is_new, is_remembered=False)
+
+
+def _disturbed_by(record: TrialRecord) -> list[str]:
+    """Return the codes of what disturbed a probe, which may have ended in time or not."""
+    return [warning.code for warning in record.warnings if warning.code in DISTURBANCES]
 
 
 def probe_of(config: SweepConfig, corpus: CorpusPlan) -> ProbeSpec:
@@ -183,7 +194,9 @@ def _pace(record: TrialRecord, spec: TrialSpec) -> Pace:
     return Pace.rough(spec) if record.probe is None else Pace.of(record.probe)
 
 
-def _settled(config: SweepConfig, record: TrialRecord, spec: TrialSpec, *, is_new: bool) -> Settled:
+def _settled(
+    config: SweepConfig, record: TrialRecord, spec: TrialSpec, *, is_new: bool, is_remembered: bool
+) -> Settled:
     assert record.choices is not None
     pace = _pace(record, spec)
     return Settled(
@@ -191,12 +204,13 @@ def _settled(config: SweepConfig, record: TrialRecord, spec: TrialSpec, *, is_ne
         pace=pace,
         probe=record,
         is_new=is_new,
-        lines=tuple(_lines(config, record, pace)),
+        lines=(*_lines(config, record, pace, is_remembered=is_remembered), *_doubts(record, is_remembered)),
     )
 
 
-def _lines(config: SweepConfig, record: TrialRecord, pace: Pace) -> Iterator[str]:
+def _lines(config: SweepConfig, record: TrialRecord, pace: Pace, *, is_remembered: bool) -> Iterator[str]:
     assert record.choices is not None
+    since = f", remembered from {record.started_at.replace('T', ' ')[:16]} UTC" if is_remembered else ""
     probe, chosen = record.probe, record.choices.precision
     if config.chooses_precision and (
         without := precisions_without_units(config.axes["precision"], device=config.device)
@@ -204,12 +218,22 @@ def _lines(config: SweepConfig, record: TrialRecord, pace: Pace) -> Iterator[str
         yield f"left out: this GPU has no units for {', '.join(without)}; --precision measures it all the same"
     if probe is None:
         reason = record.cause.message if record.cause else "no reason given"
-        yield f"warning: the probe of this machine failed ({record.status}: {reason}): time estimates are rough"
+        yield f"warning: the probe of this machine failed ({record.status}: {reason}){since}: time estimates are rough"
     else:
         center = chosen[0]
         speed = significant(pace.s_per_mpx[center], digits=2)
-        yield f"speed: about {speed} s per megapixel of training in {center}, from a few small steps"
+        yield f"speed: about {speed} s per megapixel of training in {center}, from a few small steps{since}"
         yield from _slow_precisions(probe, chosen, is_chosen=config.chooses_precision)
+
+
+def _doubts(record: TrialRecord, is_remembered: bool) -> Iterator[str]:
+    """Yield a warning if the probe was disturbed."""
+    if codes := _disturbed_by(record):
+        stay = "; trials were measured with these choices, so they stay; --out NEW.jsonl probes again"
+        yield (
+            f"warning: the machine was disturbed at this probe ({', '.join(codes)}): its speed, and what is chosen by "
+            f"it, may be off{stay if is_remembered else ''}"
+        )
 
 
 def _slow_precisions(probe: ProbeReading, chosen: Sequence[Precision], *, is_chosen: bool) -> Iterator[str]:

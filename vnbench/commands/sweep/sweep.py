@@ -29,7 +29,7 @@ from vnbench.records.machine_keys import Environment
 from vnbench.records.placement import Placement, place_results
 from vnbench.records.record import STATUSES, TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.store import ResultsFile, load_results
+from vnbench.records.store import LoadedResults, ResultsFile, load_results
 from vnbench.request.config import SweepConfig, complete
 from vnbench.request.options import DRAWN_RUN_OPTIONS
 from vnbench.request.reading import Request
@@ -73,7 +73,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     with gpu_lock(environment["device_uuid"]), ResultsFile(out, environment=environment) as results:
         _say_all(console, results.notes)
         say(console, device_line(config, environment))
-        settled = _settle(config, corpus, environment, results.probes, design_of=design_of, start=start)
+        settled = _settle(config, corpus, environment, results, design_of=design_of, start=start)
         _say_all(console, settled.lines)
         config, design = settled.config, design_of(settled.config)
         due = due_trials(design.trials, records=results.records, retry=config.retry)
@@ -184,7 +184,7 @@ def _settle(
     config: SweepConfig,
     corpus: CorpusPlan,
     environment: Environment,
-    probes: Sequence[TrialRecord],
+    results: ResultsFile | LoadedResults | None,
     *,
     design_of: Callable[[SweepConfig], Design],
     start: float,
@@ -192,7 +192,8 @@ def _settle(
     return settle(
         config,
         corpus,
-        probes=probes,
+        probes=results.probes if results else (),
+        records=results.records if results else (),
         elapsed_s=time.monotonic() - start,
         design_of=design_of,
         run=lambda task, timeout_s: run_trial(task, environment=environment, timeout_s=timeout_s),
@@ -220,9 +221,9 @@ def _show_plan(
 ) -> SweepReport:
     """Say what a sweep would do; write nothing."""
     loaded = load_results(out) if out.exists() else None
-    records, probes = (loaded.records, loaded.probes) if loaded else ((), ())
+    records = loaded.records if loaded else ()
     say(console, device_line(config, environment))
-    settled = _settle(config, corpus, environment, probes, design_of=design_of, start=start)
+    settled = _settle(config, corpus, environment, loaded, design_of=design_of, start=start)
     _say_all(console, settled.lines)
     config, design = settled.config, design_of(settled.config)
     due = due_trials(design.trials, records=records, retry=config.retry)
