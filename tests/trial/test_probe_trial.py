@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import json
 import math
 
 import pytest
@@ -50,6 +52,16 @@ def test_a_probe_times_each_precision_and_the_fastest_on_every_canvas() -> None:
     fastest = min(convolution_s, key=lambda one: convolution_s[one])
     pixels = [step.padded_pixels for step in record.probe.steps if step.precision == fastest]
     assert list(dict.fromkeys(pixels)) == [height * width for height, width in CANVASES]
+
+
+@pytest.mark.parametrize(("late", "expected_s"), [((0.1,), 0.001), ((0.1, 0.3, 0.2), 0.1)])
+def test_a_precision_is_slow_only_if_its_second_and_third_convolution_are_slow_too(
+    monkeypatch: pytest.MonkeyPatch, late: tuple[float, ...], expected_s: float
+) -> None:
+    times = {torch.float32: itertools.repeat(0.002), torch.bfloat16: itertools.chain(late, itertools.repeat(0.001))}
+    monkeypatch.setattr(probe_trial, "_timed", lambda convolution, images: next(times[images.dtype]))
+    answer = probe_trial.convolution_times(json.dumps({"device": "cpu", "precisions": ["bf16", "fp32"]}))
+    assert json.loads(answer) == {"bf16": expected_s, "fp32": 0.002}
 
 
 @pytest.mark.parametrize("bf16_s", [0.5, 2.0, math.inf])
