@@ -42,6 +42,16 @@ def test_without_a_terminal_each_trial_is_one_plain_line_with_its_warnings_by_co
     assert "\x1b" not in text.getvalue()
 
 
+@pytest.mark.parametrize(("budget_left_s", "told"), [(7.0, "(at most 7 s left)"), (1e9, "(about ")])
+def test_the_time_left_is_never_more_than_that_of_the_budget(budget_left_s: float, told: str) -> None:
+    text = io.StringIO()
+    specs, pace = [training_spec()] * 2, TrialTimes(workload=some_workload(), pace=some_pace(fp32=10.0))
+    console = Console(file=text, width=200)
+    with SweepProgress(specs, times=pace, console=console, budget_left_s=lambda: budget_left_s) as progress:
+        progress.finished(measured_training_record(specs[0]))
+    assert told in text.getvalue()
+
+
 @pytest.mark.parametrize(("s_per_mpx", "is_announced"), [(0.001, False), (10.0, True)])
 def test_only_a_long_trial_has_a_line_when_it_starts_without_a_terminal(s_per_mpx: float, is_announced: bool) -> None:
     text = io.StringIO()

@@ -62,6 +62,13 @@ def test_a_dry_run_tells_what_each_trial_takes() -> None:
     assert all(", about " in line for line in told)
 
 
+def test_a_dry_run_marks_what_finds_no_time() -> None:
+    times = TrialTimes(workload=some_workload(), pace=some_pace())
+    small, large = training_spec(), training_spec(batch_size=2)
+    told = list(dry_run_lines([small, large, small], times=times, left_s=1.5 * times.of(small)))
+    assert [line.partition("; ")[2] for line in told] == ["no time for 1 of them", "no time for this"]
+
+
 def planned(
     *options: str, num_due: int = 2, budget_s: float | None = None, once_s: float = 0.0, **parts: object
 ) -> list[str]:

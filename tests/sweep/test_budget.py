@@ -3,9 +3,10 @@ from __future__ import annotations
 import math
 
 import pytest
+from record_factory import training_spec
 
 from vnbench.errors import BudgetError
-from vnbench.sweep.budget import ENDING_S, GRACE_SHARE, Budget, SweepEstimate
+from vnbench.sweep.budget import ENDING_S, GRACE_SHARE, Budget, SweepEstimate, without_time
 
 
 def at(now: float, total_s: float | None = 100.0) -> Budget:
@@ -20,6 +21,18 @@ def test_trials_end_before_the_table_and_the_plots() -> None:
 def test_a_trial_is_ended_a_little_after_the_budget_whatever_it_is_at() -> None:
     assert at(40.0).longest_s() == pytest.approx(60.0 - ENDING_S + 100 * GRACE_SHARE)
     assert at(500.0).longest_s() > 0, "a process needs some time even then"
+
+
+def test_what_is_left_for_trials_ends_at_the_deadline() -> None:
+    assert at(40.0).left_s() == 60.0 - ENDING_S
+    assert at(99.0).left_s() == 0.0
+    assert at(5.0, None).left_s() == math.inf
+
+
+def test_a_trial_that_finds_no_time_leaves_it_to_a_shorter_one() -> None:
+    one, two, four = (training_spec(batch_size=size) for size in (1, 2, 4))
+    late = without_time([four, one, four, two, one], takes_s=lambda spec: float(spec.batch_size), left_s=7.5)
+    assert list(late) == [four, one]
 
 
 def test_without_a_budget_nothing_ends() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -58,13 +58,23 @@ class SweepProgress(Shown):
     _progress: _Story
 
     def __init__(
-        self, due: Sequence[TrialSpec], *, times: TrialTimes, console: Console, is_ranked: bool = True
+        self,
+        due: Sequence[TrialSpec],
+        *,
+        times: TrialTimes,
+        console: Console,
+        is_ranked: bool = True,
+        budget_left_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
-        """``times`` learns from each trial that ends. Of trials that are not ranked none is told to be the fastest."""
+        """``times`` learns from each trial that ends. Of trials that are not ranked none is told to be the fastest.
+
+        ``budget_left_s`` returns the seconds in which all trials must end.
+        """
         self._remaining = list(due)
         self._num_finished = 0
         self._waiting: dict[str, TrialRecord] = {}
         self._times = times
+        self._budget_left_s = budget_left_s
         self._console = console
         self._total = len(due)
         self._best = 0.0 if is_ranked else math.inf
@@ -129,7 +139,10 @@ class SweepProgress(Shown):
     def _left(self) -> str:
         if not self._remaining:
             return ""
-        return f"about {format_duration(self._times.total(self._remaining))} left"
+        total_s, most_s = self._times.total(self._remaining), self._budget_left_s()
+        return (
+            f"at most {format_duration(most_s)} left" if most_s < total_s else f"about {format_duration(total_s)} left"
+        )
 
     def _left_told(self) -> str:
         """Return the time that is left where no bar shows it."""

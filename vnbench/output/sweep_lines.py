@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.spec.words import TrialKind
 from vnbench.request.config import SweepConfig
-from vnbench.sweep.budget import SweepEstimate
+from vnbench.sweep.budget import SweepEstimate, without_time
 from vnbench.sweep.cells import ORDER_OF_WORTH, Cell
 from vnbench.sweep.confirming import NUM_BEST, NUM_RANDOM
 from vnbench.sweep.design import Design
@@ -122,11 +123,20 @@ def _why_lines(config: SweepConfig) -> Iterator[str]:
         )
 
 
-def dry_run_lines(due: Sequence[TrialSpec], *, times: TrialTimes) -> Iterator[str]:
-    """Yield each trial with the number of its processes and what one of them will take."""
+def dry_run_lines(due: Sequence[TrialSpec], *, times: TrialTimes, left_s: float = math.inf) -> Iterator[str]:
+    """Yield each trial with the number of its processes, what one of them will take, and how many find no time.
+
+    The time budget leaves ``left_s`` seconds for trials.
+    """
+    order = sorted(due, key=lambda spec: not spec.is_traced)  # traces go first
+    late = Counter(without_time(order, takes_s=times.of, left_s=left_s))
     for spec, number in Counter(due).items():
         each = " each" if number > 1 else ""
-        yield f"{number} x {describe_trial(spec)}, about {format_duration(times.of(spec))}{each}"
+        lacks = f"; no time for {late[spec]} of them" if late[spec] < number else "; no time for this"
+        yield (
+            f"{number} x {describe_trial(spec)}, about {format_duration(times.of(spec))}{each}"
+            f"{lacks if late[spec] else ''}"
+        )
 
 
 def interrupted_line(num_finished: int, *, out: Path) -> str:

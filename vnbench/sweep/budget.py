@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from vnbench.errors import BudgetError
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import format_duration
 
 ENDING_S = 8.0
@@ -29,6 +30,17 @@ class SweepEstimate:
     """Seconds until every configuration has been measured once; what comes later repeats."""
 
 
+def without_time(
+    specs: Iterable[TrialSpec], *, takes_s: Callable[[TrialSpec], float], left_s: float
+) -> Iterator[TrialSpec]:
+    """Yield the trials that find no time in ``left_s`` seconds: each starts in turn if it would end in time."""
+    for spec in specs:
+        if takes_s(spec) <= left_s:
+            left_s -= takes_s(spec)
+        else:
+            yield spec
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
     """A sweep's time budget."""
@@ -48,6 +60,10 @@ class Budget:
     def elapsed_s(self) -> float:
         """Return the seconds since the sweep began."""
         return self.clock() - self.start
+
+    def left_s(self) -> float:
+        """Return the seconds that are left for trials; 0 where none may start, infinity without a limit."""
+        return math.inf if self.deadline is None else max(0.0, self.deadline - self.clock())
 
     def longest_s(self) -> float:
         """Return the seconds after which a trial that starts now is ended, finished or not."""

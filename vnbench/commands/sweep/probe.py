@@ -136,17 +136,17 @@ def estimate_sweep(
     first_s = min(timed_s, default=0.0)
     return SweepEstimate(
         total_s=_takes_s(corpus, specs, times, elapsed_s=elapsed_s),
-        least_s=elapsed_s + _drawing_s(corpus, specs) + first_s + ENDING_S if specs else 0.0,
+        least_s=elapsed_s + drawing_s(corpus, specs) + first_s + ENDING_S if specs else 0.0,
         once_s=_takes_s(corpus, specs[:num_first], times, elapsed_s=elapsed_s),
     )
 
 
 def _takes_s(corpus: CorpusPlan, specs: Sequence[TrialSpec], times: TrialTimes, *, elapsed_s: float) -> float:
-    return elapsed_s + _drawing_s(corpus, specs) + times.total(specs) + ENDING_S
+    return elapsed_s + drawing_s(corpus, specs) + times.total(specs) + ENDING_S
 
 
-def _drawing_s(corpus: CorpusPlan, specs: Sequence[TrialSpec]) -> float:
-    """Return the seconds in which the images that some trials read are written."""
+def drawing_s(corpus: CorpusPlan, specs: Sequence[TrialSpec]) -> float:
+    """Return the seconds in which the images that some trials read are written, where they are not there yet."""
     return mpx(corpus.missing_pixels(corpus.measured_examples(specs))) * DRAWING_S_PER_MPX
 
 

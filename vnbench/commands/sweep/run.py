@@ -58,7 +58,12 @@ class SweepRun:
 
     def run(self, due: Sequence[DueTrial], *, forecast: Forecaster = lambda spec, records: None) -> None:
         """Run the trials that are due, storing each as it ends with its forecast; those first that are only traced."""
-        with SweepProgress([trial.planned.spec for trial in due], times=self._times, console=self._console) as progress:
+        with SweepProgress(
+            [trial.planned.spec for trial in due],
+            times=self._times,
+            console=self._console,
+            budget_left_s=self._budget.left_s,
+        ) as progress:
             self._trace([trial for trial in due if trial.planned.spec.is_traced], progress)
             for record in run_sweep(
                 [trial for trial in due if not trial.planned.spec.is_traced],

@@ -15,7 +15,7 @@ from vnbench.analysis.models.certification import certify
 from vnbench.batching.canvases import canvas_grid
 from vnbench.commands.corpus import CorpusPlan, plan_corpus
 from vnbench.commands.sweep.confirm import confirm, parts_of
-from vnbench.commands.sweep.probe import Settled, estimate_sweep, settle, workload_of
+from vnbench.commands.sweep.probe import Settled, drawing_s, estimate_sweep, settle, workload_of
 from vnbench.commands.sweep.report import SweepReport, find_missing_kinds, print_tables, training_rows
 from vnbench.commands.sweep.run import SweepRun
 from vnbench.commands.sweep.search import SearchReport, run_search_command
@@ -228,11 +228,12 @@ def _show_plan(
     config, design = settled.config, design_of(settled.config)
     due = due_trials(design.trials, records=records, retry=config.retry)
     times = TrialTimes(workload=workload_of(corpus), pace=settled.pace, finished=records)
-    estimate = estimate_sweep(corpus, due, times, elapsed_s=time.monotonic() - start)
-    story = plan_lines(design, config, num_due=len(due), out=out, estimate=estimate, budget_s=config.time_budget_s)
+    budget = Budget(total_s=config.time_budget_s, start=start)
+    estimate = estimate_sweep(corpus, due, times, elapsed_s=budget.elapsed_s())
+    story = plan_lines(design, config, num_due=len(due), out=out, estimate=estimate, budget_s=budget.total_s)
     _say_all(console, story)
     specs = [trial.planned.spec for trial in due]
-    _say_all(console, dry_run_lines(specs, times=times))
+    _say_all(console, dry_run_lines(specs, times=times, left_s=budget.left_s() - drawing_s(corpus, specs)))
     say(console, f"corpus: {corpus.describe(corpus.measured_examples(specs))}")
     return SweepReport(
         out=out,
