@@ -57,6 +57,14 @@ def test_what_found_no_time_comes_first() -> None:
     assert "--replicates" not in " ".join(steps(num_unmeasured=2))
 
 
+def test_a_budget_in_which_no_trial_ended_is_not_suggested_again() -> None:
+    told = steps(num_unmeasured=2, stuck_in_s=30.0)[0]
+    assert told.startswith("next: no trial ended within 30 s; give it more time: vnbench sweep ")
+    assert pasted_sweep(commands_in([told])[0]).values["time-budget"] == 90.0
+    assert "give it more time" in steps(num_repetitions=2, stuck_in_s=30.0)[0]
+    assert "more time" not in " ".join(steps(stuck_in_s=30.0))
+
+
 def test_failed_trials_are_to_be_tried_again() -> None:
     assert "--retry crashed,timeout" in steps(statuses={"ok": 1, "timeout": 1, "crashed": 2})[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +13,15 @@ from vnbench.output.words.commands import Options, plan_command, same_command, s
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.spec.words import TrialKind
-from vnbench.units import count
+from vnbench.units import count, format_duration
 
 MAX_STEPS = 3
 
 MAX_UNDECIDED = 3
 """Changes that are named as those which more processes would decide."""
+
+LONGER = 3
+"""Times the budget in which no trial ended that a further try gets."""
 
 MUCH_WAITING = 0.1
 """Share of its time that the fastest configuration waits for its loader, above which the loader is looked at next."""
@@ -36,8 +40,11 @@ def next_steps(
     kinds: Sequence[TrialKind],
     options: Options,
     run: Options,
+    stuck_in_s: float | None = None,
 ) -> Iterator[str]:
     """Yield a line per step. ``options`` are those of the sweep, as they were written; ``records`` its own.
+
+    ``stuck_in_s`` is a time budget in which not one trial ended: the same command once more would not end one, either.
 
     ``run`` are the options of the run that the records could plan.
 
@@ -48,7 +55,14 @@ def next_steps(
             "mend the images, or remove those that cannot be used, and measure again", same_command(options, {})
         )
         return
-    rest = tuple(_to_finish(statuses, num_unmeasured=num_unmeasured, num_repetitions=num_repetitions, options=options))
+    if stuck_in_s is not None and (num_unmeasured or num_repetitions):
+        longer = {"time-budget": f"{math.ceil(LONGER * stuck_in_s)}s"}
+        reason = f"no trial ended within {format_duration(stuck_in_s)}; give it more time"
+        rest: tuple[str, ...] = (_line(reason, same_command(options, longer)),)
+    else:
+        rest = tuple(
+            _to_finish(statuses, num_unmeasured=num_unmeasured, num_repetitions=num_repetitions, options=options)
+        )
     found = Findings(records, centre=centre)
     steps = (
         *(rest or _to_decide(found, kinds=kinds, replicates=replicates, options=options)),

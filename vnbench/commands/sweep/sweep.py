@@ -140,6 +140,7 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         kinds=config.kinds,
         options=request.texts,
         run=_run_to_plan(corpus, results.records, centre=centre),
+        stuck_in_s=config.time_budget_s if len(not_started) == len(due) else None,
     )
     _say_all(console, (*lines, *steps))
     return report
