@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from record_factory import record_of, training_spec
 
 from vnbench.cli.app import run
@@ -242,6 +243,19 @@ def test_a_written_plan_is_resumed_where_its_state_says(here: Path, capsys: pyte
     assert "the state is of epoch 5" in refuse([*arguments, "--epoch", "6", "--resume", "state.json"], capsys)
     assert "cannot be read" in refuse([*arguments, "--resume", "none.json"], capsys)
     assert "cannot be written" in refuse([*arguments, "--plan-out", "none/plan.jsonl"], capsys)
+
+
+def test_a_plan_of_a_folder_says_that_it_holds_every_image(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "scans").mkdir()
+    for number in range(3):
+        Image.new("L", (64, 32)).save(here / "scans" / f"{number}.png")
+    (here / "sizes.csv").write_text("width,height\n64,32\n64,32\n")
+    of = ["batching", "--batch-size", "1", "--sampler", "random", "--plan-out", "plan.jsonl", "--sizes"]
+    assert run([*of, "scans"]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "written: plan.jsonl, with all 3 images of scans, any for validation too; to plan training" in told
+    assert run([*of, "sizes.csv"]) == 0
+    assert "validation" not in capsys.readouterr().err
 
 
 def test_batching_tells_people_in_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -257,12 +257,24 @@ def _rest_of_epoch(asked: _Asked) -> dict[str, Any]:
             raise InputError(
                 "--plan-out", path, allowed=f"it cannot be written ({error.strerror})", remedy="name another file"
             ) from error
-        say(stderr_console(), f"written: {path}")
+        say(stderr_console(), f"written: {path}{_with_validation(asked)}")
     return {
         "next_step": next_step,
         "remaining_steps": len(steps),
         "remaining_examples": sum(len(micro_batch.examples) for step in steps for micro_batch in step),
     }
+
+
+def _with_validation(asked: _Asked) -> str:
+    """Return what to know of a plan of a folder's images: no split is read there, unlike in a sweep."""
+    folder: Path | None = asked.values.get("sizes")
+    if folder is None or not folder.is_dir():
+        return ""
+    number = count(len(asked.sizes_N2), "image")
+    return (
+        f", with all {number} of {folder}, any for validation too; to plan training images alone, name a folder or a "
+        "CSV file of only those"
+    )
 
 
 def _sizes(values: Mapping[str, Any], *, seed: int) -> SizeArray:
