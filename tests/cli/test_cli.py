@@ -215,7 +215,7 @@ def test_batching_accounts_for_several_samplers_side_by_side(here: Path, capsys:
     rows = [re.split("  +", line) for line in capsys.readouterr().out.splitlines()]
     assert ["sampler", "random", "bucketed"] in rows
     assert ["padding", *(f"{100 * one['padding_ratio']:.1f} %" for one in alone)] in rows
-    assert "--sampler random,bucketed: it takes one value" in refuse(
+    assert "--sampler random,bucketed: with --plan-out it takes one value" in refuse(
         [*arguments, "random,bucketed", "--plan-out", "plan.jsonl"], capsys
     )
 

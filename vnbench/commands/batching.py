@@ -143,13 +143,14 @@ def _percent_or_dash(ratio: float | None) -> str:
 def _understand(flags: Mapping[str, str | None]) -> list[_Asked]:
     """Return what is asked of each sampler."""
     values = parsed(BATCHING_OPTIONS, flags)
-    of_one = ("sampler",) if values.keys() & {"plan-out", "resume"} else ()
-    for name in ("batch-size", *of_one, "micro-batch-size", "shapes"):
+    alone = next((name for name in ("plan-out", "resume") if name in values), None)
+    of_one = {"sampler": f"with --{alone} "} if alone else {}
+    for name, where in {"batch-size": "", **of_one, "micro-batch-size": "", "shapes": ""}.items():
         if len(values.get(name, (None,))) != 1:
             raise InputError(
                 f"--{name}",
                 flags[name],
-                allowed="it takes one value",
+                allowed=f"{where}it takes one value",
                 remedy="name one, and run the command once for each",
             )
     (batch_size,) = values["batch-size"]
