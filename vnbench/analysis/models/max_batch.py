@@ -90,6 +90,15 @@ class MaxBatchSummary:
         """The padded pixels of a worst-case example."""
         return pixels_per_example(self.spec)
 
+    @property
+    def most_by_law(self) -> int | None:
+        """The largest micro-batch whose peak stays within the memory of the search, by the law; None if unknown."""
+        if self.capacity_bytes is None:
+            return None
+        # Under a limit, the context does not count (probe_law).
+        is_limited = self.spec.memory_limit_bytes is not None
+        return self.on_card(self.capacity_bytes + (self.outside_bytes if is_limited else 0), share=1.0)
+
     def on_card(self, card_bytes: float, *, share: float = USABLE) -> int | None:
         """Return the largest micro-batch that fits a share of a card's memory beside the context, by the law.
 

@@ -21,6 +21,9 @@ from vnbench.units import BYTES_PER_UNIT, count, format_bytes, format_percent, m
 NOT_OF_MEMORY = ("batch_size", "micro_batch_size", "sampler", "shapes", "num_workers", "corpus_id")
 """Levers that a memory trial does not have, or that the search varies."""
 
+MAX_NAMED = 4
+"""Most configurations that are all named in the answer; of more it names the best."""
+
 WHOLE = partial(fixed, decimals=0)
 
 
@@ -44,11 +47,22 @@ def _answer(rows: Sequence[MaxBatchSummary], names: Sequence[str]) -> str:
     if not found.found.largest:
         return "Answer: not one image of the largest size fits in any configuration that was tried."
     of = {row.spec: f" with {describe(row.spec, names=names)}" if names else "" for row in rows}
-    same = [row for row in rows if row.found.largest == found.found.largest]
-    which = "" if len(same) == len(rows) else " or".join(of[row.spec] for row in same)
+    sizes = sorted({row.found.largest for row in rows}, reverse=True)
+    told = sizes if len(rows) <= MAX_NAMED else sizes[:1]
+    which = {size: " or".join(of[row.spec] for row in rows if row.found.largest == size) for size in told}
+    others = "".join(f", {size or 'none'}{which[size]}" for size in told[1:])
     is_open = any(not row.found.is_exact or not row.found.is_confirmed for row in rows)
-    rest = "; the search is not finished" if is_open else ""
-    return f"Answer: a micro-batch of {found.found.largest} fits{which}{rest}."
+    rest = f"; the search is not finished{_further(found)}" if is_open else ""
+    return f"Answer: a micro-batch of {sizes[0]} fits{which[sizes[0]] if len(sizes) > 1 else ''}{others}{rest}."
+
+
+def _further(row: MaxBatchSummary) -> str:
+    """Return how far an unfinished search would go, by the law; the limit of a CPU counts more than tensors."""
+    blocker, most = row.found.blocker, row.most_by_law
+    if most is None or most <= row.found.largest or row.found.is_exact:
+        return ""
+    most = most if blocker is None else min(most, blocker.spec.micro_batch_size - 1)
+    return f": by the fit below, {'about' if row.spec.device == 'cuda' else 'at most'} {most} would"
 
 
 def _heading(rows: Sequence[MaxBatchSummary]) -> str:
@@ -66,7 +80,8 @@ def _next_size(row: MaxBatchSummary) -> str:
     size = blocker.spec.micro_batch_size
     kind = blocker.cause.kind if blocker.cause else "no reason given"
     need = "" if row.need_bytes is None else f"; needs about {format_bytes(row.need_bytes)}"
-    return f"{size}: {blocker.status}, {kind}{need}"
+    counted = "" if row.spec.device == "cuda" else "; the limit counts all of the process"
+    return f"{size}: {blocker.status}, {kind}{need}{counted}"
 
 
 def _on_card(size: int) -> Column[MaxBatchSummary]:
@@ -98,7 +113,7 @@ def _columns(unit: str) -> tuple[Column[MaxBatchSummary], ...]:
         Column(NEXT_NEEDS, lambda row: times(row.ran_out_ratio, 100), unit="%", text=WHOLE, gives_way=8),
         Column(BY_MEAN, lambda row: row.by_mean_size and row.by_mean_size.micro_batch_size, gives_way=4),
         Column(
-            "steps that\nthen fail",
+            "steps it\nfails in",
             lambda row: row.by_mean_size and 100 * row.by_mean_size.failing_steps_ratio,
             unit="%",
             text=WHOLE,
@@ -111,9 +126,9 @@ ONE_DECIMAL = partial(fixed, decimals=1)
 
 FIT_OFF = "fit off\nby"
 
-BY_MEAN = "by mean\nimage"
+BY_MEAN = "at mean\nsize"
 
-NEXT_NEEDS = "next\nneeds"
+NEXT_NEEDS = "next's\npeak"
 
 NEXT_SIZE: Column[MaxBatchSummary] = Column("next size", _next_size, align="left", is_folded=True)
 
@@ -132,11 +147,11 @@ def _lines(view: View[MaxBatchSummary], *, is_cuda: bool) -> list[str]:
         where = "" if num_lines == len(view.rows) else f" in {count(num_lines, 'configuration')}"
         lines.append(f"Only two sizes have a peak{where}: the line through them has no error of its own.")
     if NEXT_NEEDS in headings:
-        lines.append("next needs: what this gives for the next size, as a share of the memory.")
+        lines.append("next's peak: what this gives for the next size, as a share of the memory.")
     if BY_MEAN in headings:
         lines.append(
-            "by mean image: the micro-batch that images of mean size would allow, and the share of an epoch's steps "
-            "that would run out of memory with it."
+            "at mean size: the micro-batch that would fit if every image had the mean size; steps it fails in: the "
+            "share of an epoch's steps in which it would run out of memory."
         )
     if is_cuda:
         lines.append(
