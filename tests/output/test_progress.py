@@ -96,20 +96,20 @@ def test_a_failure_is_told_with_its_reason() -> None:
     assert describe_outcome(record) == "timeout, still running after 10 min"
 
 
-def test_a_disturbed_trial_has_a_number_only_when_it_ends_for_good() -> None:
+def test_a_disturbed_trial_counts_only_when_it_ends_for_good_and_names_what_disturbed_it() -> None:
     text = io.StringIO()
     specs = [training_spec(), training_spec(batch_size=2)]
-    warning = TrialWarning(code="throttled", message="the GPU lowered its clocks")
-    with SweepProgress(specs, times=times(), console=Console(file=text, width=60)) as progress:
+    warnings = tuple(TrialWarning(code=code, message="why") for code in ("few-steps", "throttled"))
+    with SweepProgress(specs, times=times(), console=Console(file=text, width=200)) as progress:
         progress.started(specs[0], 1)
-        progress.repeated(measured_training_record(specs[0], warnings=(warning,)))
+        progress.repeated(measured_training_record(specs[0], warnings=warnings))
         progress.started(specs[1], 1)
         progress.finished(measured_training_record(specs[1]))
         progress.started(specs[0], 2)
         progress.finished(measured_training_record(specs[0], attempt=1))
         progress.noted("all is over")
     lines = [line for line in text.getvalue().splitlines() if ": takes about " not in line]
-    assert lines[0].endswith(": disturbed, to be tried again; throttled")
+    assert lines[0] == f"[0/2] {describe_trial(specs[0])}: disturbed (throttled), to be tried again"
     assert lines[1].startswith("[1/2] training: batch 2")
     assert lines[2].startswith("[2/2] training: batch 1")
     assert lines[3] == "warning: all is over"
@@ -123,5 +123,5 @@ def test_a_try_that_was_told_is_not_told_twice() -> None:
         progress.repeated(record)
         progress.finished(record)
     assert [line for line in text.getvalue().splitlines() if "takes about" not in line] == [
-        f"{describe_trial(record.spec)}: disturbed, to be tried again"
+        f"[0/1] {describe_trial(record.spec)}: disturbed, to be tried again"
     ]

@@ -299,6 +299,16 @@ def test_no_try_starts_after_the_deadline() -> None:
     assert observer.messages[1].startswith("disturbed in every try: 4 of 4 trials")
 
 
+def test_where_repeating_was_given_up_no_time_is_said_to_lack() -> None:
+    sizes = (1, 2, 4, 8, 16, 32)
+    due = due_trials(planned(*(training_spec(batch_size=size) for size in sizes)), records=(), retry=())
+    _, observer = sweep(due, run=disturbed("throttled"), deadline=9.0)
+    assert [message.partition(":")[0] for message in observer.messages] == [
+        "3 repeats in a row were disturbed again",
+        "disturbed in every try",
+    ]
+
+
 def test_a_repeat_whose_family_ran_out_of_memory_meanwhile_keeps_what_it_has() -> None:
     due = due_trials(planned(LADDER[1], memory_spec(LADDER[0])), records=(), retry=())
 

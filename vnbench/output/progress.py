@@ -13,7 +13,7 @@ from rich.text import Text
 
 from vnbench.output.console import say
 from vnbench.output.words.levers import kind_told
-from vnbench.records.record import TrialRecord
+from vnbench.records.record import DISTURBANCES, TrialRecord
 from vnbench.records.spec.axes import LOADER_FIELDS
 from vnbench.records.spec.trial_spec import LEVERS, MemorySpec, TrialSpec
 from vnbench.sweep.estimate import TrialTimes
@@ -103,7 +103,9 @@ class SweepProgress(Shown):
     def repeated(self, record: TrialRecord) -> None:
         """Take note that a trial ended disturbed, and waits behind all others for another try."""
         self._times.learn(record)
-        self._say(f"{describe_trial(record.spec)}: disturbed, to be tried again{_codes(record)}")
+        codes = ", ".join(warning.code for warning in record.warnings if warning.code in DISTURBANCES)
+        why = f" ({codes})" if codes else ""
+        self._say(f"{self._place()} {describe_trial(record.spec)}: disturbed{why}, to be tried again")
         self._waiting[record.trial_id] = record
         self._remaining.remove(record.spec)
         self._remaining.append(record.spec)
@@ -116,7 +118,7 @@ class SweepProgress(Shown):
         if record is not self._waiting.pop(record.trial_id, None):
             self._times.learn(record)
             self._say(
-                f"[{self._num_finished}/{self._total}] {describe_trial(record.spec)}: {describe_outcome(record)}"
+                f"{self._place()} {describe_trial(record.spec)}: {describe_outcome(record)}"
                 f"{self._as_best(record)}{_codes(record)}{self._left_told()}"
             )
         self._progress.update(self._bar, advance=1, left=self._left())
@@ -124,6 +126,10 @@ class SweepProgress(Shown):
     def noted(self, message: str) -> None:
         """Take note of something about the sweep as a whole."""
         self._say(f"warning: {message}")
+
+    def _place(self) -> str:
+        """Return how many trials have ended for good, of all."""
+        return f"[{self._num_finished}/{self._total}]"
 
     def _as_best(self, record: TrialRecord) -> str:
         """Take note of a training trial; return what to say of it where it is the fastest so far."""

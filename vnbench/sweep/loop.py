@@ -149,7 +149,7 @@ def run_sweep(
     not_retried = [this.last for this in waiting if this.last is not None]
     for record in not_retried:
         end(record)
-    if not_retried and deadline is not None:
+    if not_retried and deadline is not None and not repeats.is_given_up:
         observer.noted(
             f"no time is left to try {count(len(not_retried), 'disturbed trial')} again: the time budget is used up"
         )
