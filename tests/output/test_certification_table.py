@@ -41,6 +41,12 @@ def test_a_gpu_gets_a_verdict_for_common_cards() -> None:
     assert "7.00" in after
 
 
+def test_only_columns_that_are_shown_are_explained() -> None:
+    alone, after = soaked_records("cuda")
+    assert "Theirs: most bytes of tensors in the passes" in render([alone, after])
+    assert "Theirs" not in render([alone])
+
+
 def test_a_cpu_gets_no_verdict_for_cards() -> None:
     text = render(soaked_records("cpu"))
     assert "ran in 24.0 GiB, tensors 83.3 % of it" in text

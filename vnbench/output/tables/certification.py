@@ -21,6 +21,8 @@ from vnbench.units import BYTES_PER_UNIT, count, format_bytes, format_percent, m
 
 SOAK_WORDS = {None: "none", "sampler-order": "in its order", "largest-first": "largest first"}
 
+THEIRS = "theirs"
+
 TRACED = "Traced: the step was not run, its operators were followed on tensors that hold nothing."
 
 
@@ -40,7 +42,9 @@ def certification_table(records: Sequence[TrialRecord]) -> RenderableType | None
     # A column of which nothing is known is what this device does not tell.
     view = View(rows, (*lever_columns(names, lambda row: row.spec), *certificate_columns(rows))).told()
     traced = [TRACED] if any(spec.is_traced for spec in specs) else []
-    notes = [*explanations(is_cpu=origin.is_cpu), *traced, origin.line(count(len(rows), "worst-case memory trial"))]
+    is_after_others = any(column.heading == THEIRS for column in view.columns)
+    explained = explanations(is_cpu=origin.is_cpu, is_after_others=is_after_others)
+    notes = [*explained, *traced, origin.line(count(len(rows), "worst-case memory trial"))]
     return Group(Text(_heading(rows)), FittedTable(view=view, elsewhere="vnbench export"), Text(), paragraphs(notes))
 
 
@@ -85,19 +89,21 @@ def _heading(rows: Sequence[Certificate]) -> str:
     return f"Memory of one training step at the worst case of {size}{batch}: {describe(specs[0], names=shared)}."
 
 
-def explanations(*, is_cpu: bool) -> list[str]:
-    """Return what the columns are."""
+def explanations(*, is_cpu: bool, is_after_others: bool = True) -> list[str]:
+    """Return what the columns are; that of the passes before only if a worst case came after others."""
     theirs = (
         "Theirs: most bytes of tensors in the passes of mixed widths that a sampler begins an epoch with, which went "
-        "before the worst case."
+        "before the worst case. "
+        if is_after_others
+        else ""
     )
     if is_cpu:
         return [
-            f"{theirs} Peak: bytes of live tensors in the worst-case step. What is no tensor is not counted, oneDNN's "
+            f"{theirs}Peak: bytes of live tensors in the worst-case step. What is no tensor is not counted, oneDNN's "
             f"workspace above all, so that a share of the memory is no margin. {CPU_LABEL}."
         ]
     return [
-        f"{theirs} Cold: in the first worst-case step. Peak: in a later one. Asked: before the allocator rounds up. "
+        f"{theirs}Cold: in the first worst-case step. Peak: in a later one. Asked: before the allocator rounds up. "
         "Reserved: by the allocator. Outside: the context and libraries. Needs: both. A card that it fits has "
         f"{format_percent(1 - USABLE)} to spare, one that it is tight in has less: what was measured on this card is "
         "a forecast for others. With retries, times are not valid."
@@ -123,7 +129,7 @@ def certificate_columns(rows: Sequence[Certificate]) -> tuple[Column[Certificate
     read = partial(_read, unit=unit)
     return (
         Column("passes before", lambda row: SOAK_WORDS[row.spec.soak], align="left"),
-        read("theirs", "soak_peak_allocated_bytes", gives_way=6),
+        read(THEIRS, "soak_peak_allocated_bytes", gives_way=6),
         read("cold", "cold_peak_allocated_bytes", gives_way=4),
         read("peak", "peak_allocated_bytes", gives_way=1),
         read("asked", "peak_requested_bytes", gives_way=5),
