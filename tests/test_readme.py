@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from vnbench.cli.app import run
 from vnbench.commands.guide import PAGES
@@ -153,20 +156,46 @@ def test_beside_the_lever_the_guide_says_what_channels_last_pays_on_cuda() -> No
     assert "two transposes" in " ".join(entry.split())
 
 
-def test_the_loop_of_the_guide_runs() -> None:
-    code = "\n".join(lines_of(TEXTS["loop"].partition("Lightning, Fabric")[0], "python"))
-    seen: list[int] = []
+def test_the_loop_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in COMMANDS["loop"]:
+        assert run(shlex.split(command)[1:]) == 0, command
+    loop, _, others = TEXTS["loop"].partition("Lightning, Fabric")
+    _, _, plan_file = others.partition("Or write the plan")
+    decoded: list[str] = []
+    opened = Image.open
 
-    class Dataset:
-        def __getitem__(self, index: int) -> torch.Tensor:
-            seen.append(index)
-            return torch.zeros((480, 640 + 32 * index))
+    def open_image(path: Path) -> Image.Image:
+        decoded.extend([path.name] if path.parent.name == "masks" else [])
+        return opened(path)
 
-        def __len__(self) -> int:
-            return 4
+    monkeypatch.setattr(Image, "open", open_image)
+    names = [path.name for path in Path("logs", "masks").iterdir()]
+    place: dict[str, Any] = {}
+    exec("\n".join(lines_of(loop, "python")), place)
+    assert sorted(decoded) == sorted(names * 3), "three epochs"
+    exec("\n".join(lines_of(plan_file, "python")), place)
+    assert sorted(decoded) == sorted(names * 4), "and that of the file"
+    for micro_batch in (one for step in place["steps"] for one in step["micro_batches"]):
+        images_BCHW, _ = place["collate"]([place["dataset"][index] for index in micro_batch["examples"]])
+        assert list(images_BCHW.shape[2:]) == micro_batch["canvas"], "both number the images alike"
+    assert_padding_and_passes_change_nothing(place)
 
-    exec(code, {"dataset": Dataset()})
-    assert sorted(seen) == sorted([0, 1, 2, 3] * 3)
+
+def assert_padding_and_passes_change_nothing(place: Mapping[str, Any]) -> None:
+    """Check the loop's own functions: with a convolution, whose padding is white, passes of any size are alike."""
+    examples = [place["dataset"][index] for index in range(4)]
+    assert len({image.shape for image, _ in examples}) > 1
+    gradients = []
+    for num_examples in (1, 4):
+        network = copy.deepcopy(place["network"])
+        network.zero_grad()
+        for start in range(0, 4, num_examples):
+            images_BCHW, masks_BHW = place["collate"](examples[start : start + num_examples])
+            assert (images_BCHW.shape[1], images_BCHW.shape[2:]) == (1, masks_BHW.shape[1:])
+            (place["loss_sum"](network(images_BCHW), masks_BHW) / 4).backward()
+        gradients.append(network.weight.grad)
+    torch.testing.assert_close(*gradients)
 
 
 def few_trials(arguments: Sequence[str]) -> list[str]:
