@@ -174,6 +174,37 @@ def test_without_sizes_a_definition_that_ships_is_measured(monkeypatch: pytest.M
     assert {task.spec.batch_size for task in tried} == {1, 2}
 
 
+def test_a_dry_run_tells_what_would_be_measured_on_both_sides_and_keeps_nothing(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[TrialTask] = []
+    monkeypatch.setattr(FakeWorker, "on_trial", staticmethod(lambda task: tried.append(task)))
+    before = git(repository, "status", "--porcelain")
+    assert run(["gate", "--against", "first", "--model", "nets/net.py:build", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("baseline: first, ")
+    assert "candidate: the working folder" in told
+    assert "measured on each side: the definition that ships for cpu" in told
+    assert "    memory: micro-batch 2, fp32" in told
+    assert "block 1: 14 trials, 7 configurations a side, about " in told
+    assert "each further block: 10 trials, 5 configurations a side, about " in told
+    assert "a rough guess" in told
+    assert not tried
+    assert not list((repository.parent / "cache").rglob("*.py"))
+    assert git(repository, "status", "--porcelain") == before
+
+
+def test_a_dry_run_knows_from_earlier_gates_how_long_a_block_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["gate", "--against", "first", *ASKED]) == 0
+    capsys.readouterr()
+    assert run(["gate", "--against", "first", *ASKED, "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert not told["is_guess"]
+    elapsed_s = [record.elapsed_s for path in Path("results").rglob("*.jsonl") for record in load_results(path).records]
+    assert told["further_block_s"] == pytest.approx(4 * sum(elapsed_s) / len(elapsed_s))
+    assert told["definition"] == "what the options say"
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_a_definition_ships_for_every_device_with_four_to_six_timed_rows_and_one_of_memory(device: str) -> None:
     from vnbench.commands.corpus import plan_corpus

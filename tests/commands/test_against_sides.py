@@ -109,6 +109,19 @@ def test_a_checkout_with_an_environment_of_its_own_runs_in_it(tmp_path: Path) ->
     assert [home.python for home in homes_of(trees[0], trees[1], tell=told_nothing)] == [own, Path(sys.executable)]
 
 
+def test_a_dry_run_names_the_environment_that_would_be_made_and_makes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    trees = [source_tree(tmp_path / side, requires=f"torch!={side}") for side in SIDES]
+    told: list[str] = []
+    homes = homes_of(trees[0], trees[1], tell=told.append, is_dry_run=True)
+    (line,) = told
+    assert line.endswith(f"would be installed into {homes[0].python.parents[1]}")
+    assert homes[0].python.is_relative_to(tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_outside_of_vnbench_the_installed_one_measures_both_trees(tmp_path: Path) -> None:
     trees = [source_tree(tmp_path / side, name="nets") for side in SIDES]
     homes = homes_of(trees[0], trees[1], tell=told_nothing)
@@ -134,6 +147,7 @@ def test_a_folder_without_vnbench_is_no_baseline_of_it(tmp_path: Path) -> None:
         (("--against", ""), "--against '': it is empty; name a revision or a folder"),
         (("--against", "first", "--update"), "so --update has no place"),
         (("a", "b", "--kind", "memory"), "--kind: files were measured already, and only --against measures"),
+        (("a", "b", "--dry-run"), "--dry-run: files were measured already, and only --against measures"),
         (("a", "b", "--config", "x.toml"), "--config: files were measured already"),
         (
             ("--against", "first"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from vnbench.analysis.comparison.compare import Comparison
     from vnbench.analysis.comparison.sides import Side
+    from vnbench.commands.gate.against.command import AgainstOptions
     from vnbench.commands.gate.gate import Decide, GateOptions, GateReport
 
 TRIAL_TIMEOUT_S = 600.0
@@ -38,6 +39,7 @@ TRIAL_TIMEOUT_S = 600.0
 @click.argument("files", metavar="[BASELINE CANDIDATE]", nargs=-1, type=FILE)
 @click.option("--against", metavar="REV|DIR", help="Measure the working folder and this revision or folder in turn.")
 @click.option("--config", metavar="FILE.toml", type=FILE, help="Options of a sweep to measure, for --against.")
+@click.option("--dry-run", is_flag=True, help="Show what --against would measure and how long it takes; write nothing.")
 @click.option("--update", is_flag=True, help="Write the candidate into the baseline file.")
 @click.option("--calibrate", is_flag=True, help="Measure the noise between sweeps of one revision, and what it hides.")
 @click.option("--history", metavar="DIR", type=FILE, help="Tell what changed at which revision, from their records.")
@@ -54,6 +56,7 @@ def gate(
     files: tuple[Path, ...],
     against: str | None,
     config: Path | None,
+    dry_run: bool,
     update: bool,
     calibrate: bool,
     history: Path | None,
@@ -89,7 +92,7 @@ def gate(
 
         asked = {f"--{name}": text is not None for name, text in flags.items() if name != "out"}
         files_asked = {"--junit": junit, "--markdown": markdown, "--code-quality": code_quality, "--config": config}
-        written = {name: path is not None for name, path in files_asked.items()}
+        written = {name: path is not None for name, path in files_asked.items()} | {"--dry-run": dry_run}
         named = {" ".join(map(str, files)): bool(files), "--against": against is not None}
         _check_history(history, others={**named, **others, **asked, **written})
         code, report_values = run_history_command(
@@ -107,6 +110,7 @@ def gate(
         against=against,
         flags=flags,
         config=config,
+        dry_run=dry_run,
         others=others,
     )
     if calibrate:
@@ -134,7 +138,18 @@ def gate(
         **({"metrics": values["metrics"]} if "metrics" in values else {}),
     )
     if against is not None:
-        report = _measured_against(against, flags, config=config, time_cap_s=values["time-cap"], options=options)
+        from vnbench.commands.gate.against.command import AgainstOptions
+
+        asked_against = AgainstOptions(
+            against=against,
+            flags=flags,
+            config=config,
+            out=parsed(AGAINST_OPTIONS, {"out": flags["out"]}).get("out"),
+            time_cap_s=values["time-cap"],
+        )
+        if dry_run:
+            return _told_only(asked_against, options=options)
+        report = _measured_against(asked_against, options=options)
     elif update:
         report = run_update_command(files[0], files[1], options=options)
     else:
@@ -175,6 +190,7 @@ def _check_sides(
     against: str | None,
     flags: Mapping[str, str | None],
     config: Path | None,
+    dry_run: bool,
     others: Mapping[str, bool],
 ) -> None:
     """Refuse what belongs to no gate that was asked for.
@@ -202,6 +218,8 @@ def _check_sides(
     asked = [f"--{name}" for name, text in flags.items() if text is not None and name != "corpus"]
     if config is not None:
         asked.append("--config")
+    if dry_run:
+        asked.append("--dry-run")
     if asked:
         raise InputError(
             asked[0],
@@ -210,22 +228,25 @@ def _check_sides(
         )
 
 
-def _measured_against(
-    against: str, flags: Mapping[str, str | None], *, config: Path | None, time_cap_s: float, options: GateOptions
-) -> GateReport:
+def _told_only(asked: AgainstOptions, *, options: GateOptions) -> int:
+    from vnbench.commands.gate.against.command import plan_against
+    from vnbench.output.console import tell
+
+    found = plan_against(asked, metrics=options.metrics)
+    if options.as_json:
+        print_json(found.to_json())
+    else:
+        tell(found.lines())
+    return 0
+
+
+def _measured_against(asked: AgainstOptions, *, options: GateOptions) -> GateReport:
     import signal
 
-    from vnbench.commands.gate.against.command import AgainstOptions, run_against_command
+    from vnbench.commands.gate.against.command import run_against_command
 
     # A gate that is told to end (a scheduler's SIGTERM) ends as it does on Ctrl-C: its finished trials are kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    asked = AgainstOptions(
-        against=against,
-        flags=flags,
-        config=config,
-        out=parsed(AGAINST_OPTIONS, {"out": flags["out"]}).get("out"),
-        time_cap_s=time_cap_s,
-    )
     return run_against_command(asked, options=options)
 
 

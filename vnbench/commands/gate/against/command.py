@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
@@ -19,19 +20,23 @@ from vnbench.commands.gate.against.measure import BlockPlan, measure_blocks
 from vnbench.commands.gate.against.revisions import WHERE, Tree, baseline_tree, candidate_tree
 from vnbench.commands.gate.gate import GateOptions, GateReport, tell
 from vnbench.commands.gate.worker import Worker
+from vnbench.commands.sweep.probe import workload_of
 from vnbench.commands.sweep.sweep import designer
 from vnbench.errors import InputError
+from vnbench.output.block_plan import DryRun
 from vnbench.output.block_progress import SIDES, BlockProgress
 from vnbench.output.console import say, stderr_console
 from vnbench.records.machine_keys import SPEED_KEYS, Environment, fact_text
 from vnbench.records.placement import place_results
+from vnbench.records.readings import Metric
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.store import ResultsFile
+from vnbench.records.store import ResultsFile, load_results
 from vnbench.records.task import TrialTask
 from vnbench.request.config import SweepConfig, complete
 from vnbench.request.own_model import NEUTRAL, OwnModel, is_own_model, read_own_model
 from vnbench.request.reading import read_request
+from vnbench.sweep.estimate import Pace, TrialTimes
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 """What is measured where no option says so, a file per type of device."""
@@ -58,6 +63,11 @@ class AgainstOptions:
     time_cap_s: float
     """No pair of trials begins after so many seconds."""
 
+    @property
+    def is_sized(self) -> bool:
+        """Whether the user says what is measured, rather than a definition that ships."""
+        return self.config is not None or any(self.flags.get(name) is not None for name in SIZED_BY)
+
 
 def run_against_command(asked: AgainstOptions, *, options: GateOptions) -> GateReport:
     """Measure the working folder and its baseline in turn until they are told apart or found alike; tell of it.
@@ -68,17 +78,7 @@ def run_against_command(asked: AgainstOptions, *, options: GateOptions) -> GateR
         KeyboardInterrupt: the user ended it; what had finished is in the results files.
     """
     console = stderr_console()
-    if unused := [name for name in UNUSED if asked.flags.get(name) is not None]:
-        raise InputError(
-            f"--{unused[0]}",
-            allowed=f"{WHERE} measures block by block until it is decided",
-            remedy=f"leave {', '.join(f'--{name}' for name in unused)} out; --time-cap limits its time",
-        )
-    candidate = candidate_tree(Path.cwd())
-    baseline = baseline_tree(asked.against, candidate=candidate)
-    if asked.config is None:
-        _check_model(asked.flags.get("model") or "", candidate)
-    trees = (baseline, candidate)
+    baseline, candidate = trees = _trees(asked)
     homes = homes_of(baseline, candidate, tell=lambda line: say(console, line))
     for name, tree in zip(SIDES, trees, strict=True):
         say(console, f"{name}: {tree.told}")
@@ -90,6 +90,75 @@ def run_against_command(asked: AgainstOptions, *, options: GateOptions) -> GateR
     report = GateReport(comparison=comparison, on_undecided=options.on_undecided)
     tell(report, options=options, console=console, sides=(sides[0], sides[1]), paths=(files[0].path, files[1].path))
     return report
+
+
+def plan_against(asked: AgainstOptions, *, metrics: Collection[Metric]) -> DryRun:
+    """Return what ``run_against_command`` would measure, and with what. Nothing is measured, and nothing is kept.
+
+    Raises:
+        InputError: the input cannot be used.
+        ChildError: the candidate does not run.
+    """
+    notes: list[str] = []
+    with TemporaryDirectory(prefix="vnbench-") as scratch:
+        trees = _trees(asked, into=Path(scratch))
+        homes = homes_of(*trees, tell=notes.append, is_dry_run=True)
+        with Worker(homes[1]) as worker:
+            environment = worker.environment(asked.flags.get("device") or "auto")
+        config = _config(asked, environment, candidate=trees[1])
+        corpus = plan_corpus(config)
+        specs = _paired_specs(config, corpus, environment, trees=trees)
+    out = _out(asked, trees)
+    earlier = [
+        record
+        for record in _earlier(out if asked.out else out.parent)
+        if record.corpus_id in (None, corpus.corpus_id)
+        and record.environment.get("device_name") == environment.get("device_name")
+    ]
+    shipped = "" if asked.is_sized else f"the definition that ships for {environment['device_type']}"
+    return DryRun(
+        sides=(trees[0].told, trees[1].told),
+        pythons=(homes[0].python, homes[1].python),
+        notes=(*notes, *corpus.notes),
+        definition=shipped or (f"what {asked.config} says" if asked.config else "what the options say"),
+        specs=specs,
+        has_times="time" in metrics,
+        corpus=corpus.describe(corpus.measured_examples(one.candidate for one in specs)),
+        times=TrialTimes(workload=workload_of(corpus), pace=Pace.rough(specs[0].candidate), finished=earlier),
+        is_known=bool(earlier),
+        time_cap_s=asked.time_cap_s,
+        out=out,
+    )
+
+
+def _trees(asked: AgainstOptions, *, into: Path | None = None) -> tuple[Tree, Tree]:
+    """Return the baseline and the candidate; files of a revision go to ``into``, by default the user's cache.
+
+    Raises:
+        InputError: the baseline is nothing to compare with, or an option has no use here.
+    """
+    if unused := [name for name in UNUSED if asked.flags.get(name) is not None]:
+        raise InputError(
+            f"--{unused[0]}",
+            allowed=f"{WHERE} measures block by block until it is decided",
+            remedy=f"leave {', '.join(f'--{name}' for name in unused)} out; --time-cap limits its time",
+        )
+    candidate = candidate_tree(Path.cwd())
+    baseline = baseline_tree(asked.against, candidate=candidate, into=into)
+    if asked.config is None:
+        _check_model(asked.flags.get("model") or "", candidate)
+    return baseline, candidate
+
+
+def _out(asked: AgainstOptions, trees: tuple[Tree, Tree]) -> Path:
+    return asked.out or Path("results") / "gate" / f"{trees[0].name}..{trees[1].name}"
+
+
+def _earlier(folder: Path) -> Iterator[TrialRecord]:
+    """Yield the records of earlier gates in a folder; a file that cannot be read hinders no dry run."""
+    for path in sorted(folder.rglob("*.jsonl")):
+        with suppress(InputError):
+            yield from load_results(path).records
 
 
 def _measured(
@@ -118,7 +187,7 @@ def _measured(
         time_cap_s=asked.time_cap_s,
         seed=config.seed,
     )
-    out = asked.out or Path("results") / "gate" / f"{trees[0].name}..{trees[1].name}"
+    out = _out(asked, trees)
     with (
         BlockProgress(tolerance=options.tolerances.time, console=console) as progress,
         ExitStack() as stack,
@@ -145,10 +214,8 @@ def _measured(
 
 def _config(asked: AgainstOptions, environment: Environment, *, candidate: Tree) -> SweepConfig:
     """Return what is measured, on the machine of ``environment``."""
-    given = {name for name, text in asked.flags.items() if text is not None}
     shipped = DEFINITIONS / f"{environment['device_type']}.toml"
-    is_sized = asked.config is not None or given & SIZED_BY
-    request = read_request(asked.flags, config_path=asked.config if is_sized else shipped)
+    request = read_request(asked.flags, config_path=asked.config if asked.is_sized else shipped)
     # Sides are compared row by row, and nothing is forecast.
     request = replace(request, values={"design": "one-at-a-time"} | dict(request.values))
     config = complete(request, environment=environment)

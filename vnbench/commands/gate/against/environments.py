@@ -15,8 +15,10 @@ from vnbench.errors import InputError
 from vnbench.processes.user_cache import user_cache
 
 
-def homes_of(baseline: Tree, candidate: Tree, *, tell: Callable[[str], None]) -> tuple[Home, Home]:
-    """Return where both sides' commands run.
+def homes_of(
+    baseline: Tree, candidate: Tree, *, tell: Callable[[str], None], is_dry_run: bool = False
+) -> tuple[Home, Home]:
+    """Return where both sides' commands run; in a dry run, where they would.
 
     Where the working folder is vnbench itself, each side runs its own source. Otherwise the installed vnbench runs
     both, each in its own tree, and only the user's network differs.
@@ -43,7 +45,7 @@ def homes_of(baseline: Tree, candidate: Tree, *, tell: Callable[[str], None]) ->
     theirs = _own(baseline)
     if theirs is None:
         is_alike = baseline.requirements == candidate.requirements
-        theirs = python if is_alike else _installed(baseline, python, tell=tell)
+        theirs = python if is_alike else _installed(baseline, python, tell=tell, is_dry_run=is_dry_run)
     return (
         Home(python=theirs, source=baseline.root, folder=baseline.folder),
         Home(python=python, source=candidate.root, folder=candidate.folder),
@@ -56,7 +58,7 @@ def _own(tree: Tree) -> Path | None:
     return python if python.exists() else None
 
 
-def _installed(tree: Tree, python: Path, *, tell: Callable[[str], None]) -> Path:
+def _installed(tree: Tree, python: Path, *, tell: Callable[[str], None], is_dry_run: bool) -> Path:
     """Return the interpreter of an environment with what a tree needs, in the user's cache; made where it is not there.
 
     It shares the packages of ``python``, and has of its own only what they lack: both sides have the same torch where
@@ -71,7 +73,11 @@ def _installed(tree: Tree, python: Path, *, tell: Callable[[str], None]) -> Path
     is_whole = place / "whole"
     if is_whole.exists():
         return own
-    tell(f"the baseline needs other packages than the working folder: installing what is missing into {place}")
+    needs = "the baseline needs other packages than the working folder"
+    if is_dry_run:
+        tell(f"{needs}: what is missing would be installed into {place}")
+        return own
+    tell(f"{needs}: installing what is missing into {place}")
     try:
         shutil.rmtree(place, ignore_errors=True)
         _run([python, "-m", "venv", place])

@@ -61,10 +61,11 @@ def candidate_tree(folder: Path) -> Tree:
     )
 
 
-def baseline_tree(asked: str, *, candidate: Tree) -> Tree:
+def baseline_tree(asked: str, *, candidate: Tree, into: Path | None = None) -> Tree:
     """Return the tree that ``--against`` names: a folder, or a revision of the candidate's repository.
 
-    A revision's files go to the user's cache, where they are found again; the repository is left as it is.
+    A revision's files go to the folder ``into``, by default one in the user's cache where they are found again; the
+    repository is left as it is.
 
     Raises:
         InputError: it is neither.
@@ -92,7 +93,7 @@ def baseline_tree(asked: str, *, candidate: Tree) -> Tree:
             allowed=f"there is no such folder, and no such revision in {candidate.root}",
             remedy=f"write {near}" if near else "write a commit, a branch or a tag, as git log names them",
         )
-    root = _extracted(candidate.root, commit)
+    root = _extracted(candidate.root, commit, into=into or user_cache() / "trees")
     short = commit[:ID_DIGITS]
     folder = root / candidate.folder.relative_to(candidate.root)
     if not folder.is_dir():
@@ -105,13 +106,13 @@ def baseline_tree(asked: str, *, candidate: Tree) -> Tree:
     return Tree(name=short, told=short if asked.startswith(short) else f"{asked}, {short}", root=root, folder=folder)
 
 
-def _extracted(repository: Path, commit: str) -> Path:
-    """Return the folder of a commit's files in the user's cache, extracted first where it is not there yet.
+def _extracted(repository: Path, commit: str, *, into: Path) -> Path:
+    """Return the folder of a commit's files in a folder of such, extracted first where it is not there yet.
 
     Raises:
         InputError: they cannot be extracted.
     """
-    place = user_cache() / "trees" / commit
+    place = into / commit
     if place.is_dir():
         return place
     partial: Path | None = None
