@@ -78,7 +78,8 @@ def gated(folder: Path, sides: Sides, *, time_cap_s: float = 3600.0) -> tuple[Co
 def test_unchanged_code_passes_and_a_slowdown_of_a_fifth_is_found(tmp_path: Path) -> None:
     comparison, told = gated(tmp_path / "same", Sides())
     assert comparison.outcome == "pass"
-    assert "block 1: 6 trials, 3 configurations a side" in told
+    assert "block 1: 6 trials, 3 configurations a side; the time cap counts from here, 1 h" in told
+    assert told.count("the first trial took ") == 1
     assert told.rstrip().endswith("; pass")
     assert gated(tmp_path / "slower", Sides(factor=1.2))[0].outcome == "regression"
 
@@ -108,7 +109,7 @@ def test_no_pair_begins_after_the_time_cap_and_the_same_command_goes_on(tmp_path
     comparison, told = gated(tmp_path, first, time_cap_s=9.0)
     assert comparison.outcome == "undecided"
     assert len(first.tasks) == 10
-    assert "left at most" in told
+    assert "; the time cap ends in 3 s" in told
     second = Sides(noise=0.03)
     assert gated(tmp_path, second)[0].outcome == "pass"
     whole = Sides(noise=0.03)
@@ -144,7 +145,7 @@ def test_progress_tells_what_a_block_said_and_about_how_many_more_it_takes(tmp_p
     _, told = gated(tmp_path, Sides(noise=0.03))
     lines = told.splitlines()
     assert any("block 2 took 4 s: all configurations" in line for line in lines)
-    assert any("more block" in line and "undecided" in line for line in lines)
+    assert any("; undecided; a pass would need about " in line and "more block" in line for line in lines)
 
 
 def test_a_time_cap_below_one_block_says_that_nothing_was_compared_yet(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_an_edited_network_is_compared_and_its_records_are_kept_under_both_names
     assert "pass: " in captured.out
     assert "its text changed" in captured.out
     assert captured.err.startswith("baseline: first, ")
+    assert "starting vnbench on both sides" in captured.err
     short = [git(repository, "rev-parse", "--short=12", name) for name in ("first", "HEAD")]
     folder = repository / "results" / "gate" / "..".join(short)
     specs = [load_results(folder / f"{side}.jsonl").records[0].spec for side in ("baseline", "candidate")]

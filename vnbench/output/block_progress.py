@@ -31,6 +31,7 @@ class BlockProgress(Shown):
         self._console = console
         self._clock = clock
         self._started_s = clock()
+        self._has_begun = self._has_finished = False
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -44,21 +45,26 @@ class BlockProgress(Shown):
         )
         self._bar = self._progress.add_task("", total=None)
 
-    def block_started(self, blocks: Blocks, block: int) -> None:
-        """Take note that a block starts."""
+    def block_started(self, blocks: Blocks, block: int, *, left_s: float) -> None:
+        """Take note that a block starts; the first one gets a line."""
         due = [one for one in blocks.due(block) if (one.identity, block) not in blocks.pairs]
         self._started_s = self._clock()
         self._progress.reset(self._bar, total=2 * len(due), description=f"block {block + 1}")
-        if block == 0:
-            say(self._console, f"block 1: {count(2 * len(due), 'trial')}, {count(len(due), 'configuration')} a side")
+        if not self._has_begun:
+            self._has_begun = True
+            told = f"block {block + 1}: {count(2 * len(due), 'trial')}, {count(len(due), 'configuration')} a side"
+            say(self._console, f"{told}; the time cap counts from here, {format_duration(max(1.0, left_s))}")
 
     def trial_started(self, spec: TrialSpec, side: int) -> None:
         """Take note that a trial starts."""
         self._progress.update(self._bar, description=f"{SIDES[side]}, {describe_trial(spec)}")
 
     def finished(self, record: TrialRecord) -> None:
-        """Take note that a trial ended; one that failed gets a line."""
+        """Take note that a trial ended; the first one gets a line, and one that failed."""
         self._progress.update(self._bar, advance=1)
+        if not self._has_finished:
+            self._has_finished = True
+            say(self._console, f"the first trial took {format_duration(max(1.0, record.elapsed_s))}")
         if record.status != "ok":
             cause = record.cause.message if record.cause else "no reason given"
             say(self._console, f"{describe_trial(record.spec)}: {record.status}, {cause}")
@@ -71,9 +77,8 @@ class BlockProgress(Shown):
         if comparison.outcome == "undecided" and not comparison.differing:
             needed = _blocks_needed(times, tolerance=self._tolerance)
             if needed is not None and needed > num_blocks:
-                more_s = (needed - num_blocks) * took_s
-                told += f", about {count(needed - num_blocks, 'more block')} ({format_duration(max(1.0, more_s))})"
-            told += f", {format_duration(max(1.0, left_s))} left at most"
+                told += f"; a pass would need about {count(needed - num_blocks, 'more block')}"
+            told += f"; the time cap ends in {format_duration(left_s)}" if left_s >= 1.0 else "; the time cap has ended"
         say(self._console, told)
 
 
@@ -88,5 +93,5 @@ def _told(times: Sequence[Row]) -> str:
     if not times:
         return "no times to compare"
     row = times[0]
-    what = "all configurations" if row.spec_id == ALL_ROWS else "the time"
+    what = "all configurations" if row.spec_id == ALL_ROWS else "time"
     return f"{what} {change(row.ratio)}" + ("" if row.interval is None else f" ({interval(row)})")

@@ -784,7 +784,7 @@ GATE_OPTIONS: Mapping[str, Option] = by_name(
         name="time-cap",
         parse=parse_duration,
         metavar="TIME",
-        help="Time for --against or --rerun; no trial begins after it",
+        help="Time for --against or --rerun, from the first trial on; the pair that runs at its end is finished",
         default="30m",
         panel=LIMITS,
     ),

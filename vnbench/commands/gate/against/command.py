@@ -170,6 +170,7 @@ def _measured(
     console: Console,
 ) -> tuple[Comparison, tuple[ResultsFile, ResultsFile]]:
     """Return what measuring came to, and the files of the records, closed."""
+    say(console, "starting vnbench on both sides and looking at this machine: this takes some seconds")
     environments = [worker.environment(asked.flags.get("device") or "auto") for worker in workers]
     config = _config(asked, environments[1], candidate=trees[1])
     corpus = plan_corpus(config)

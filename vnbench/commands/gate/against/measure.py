@@ -30,7 +30,7 @@ class BlockPlan:
     metrics: Collection[Metric]
     """What is compared."""
     time_cap_s: float
-    """No pair begins after so many seconds."""
+    """No pair begins later than so many seconds after the first one."""
     seed: int
     """Seed of the order."""
 
@@ -66,7 +66,7 @@ def measure_blocks(
         and left_s() > 0
     ):
         block = blocks.num_complete
-        progress.block_started(blocks, block)
+        progress.block_started(blocks, block, left_s=left_s())
         for side, record in run_block(
             blocks,
             block,
