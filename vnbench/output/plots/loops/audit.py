@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+from pathlib import PurePath
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,6 +18,9 @@ from vnbench.units import count
 
 MAX_LOOPS = 4
 """Loops that fit one figure: those with findings come first."""
+
+TITLE_COLUMNS = 60
+"""Characters of a panel's title in one line."""
 
 MAX_SIDE = 40
 """Steps and passes of a loop that are drawn."""
@@ -52,7 +57,8 @@ def audit_figure(audits: Sequence[TrialRecord[AuditSpec]]) -> Figure | None:
             extent=(0.5, num_passes + 0.5, num_steps + 0.5, 0.5),
         )
         codes = list(dict.fromkeys(one.code for one in record.audit.findings))
-        axes.set_title(f"{record.spec.audited_loop}: {', '.join(codes) or 'nothing wrong was found'}", loc="left")
+        title = f"{PurePath(record.spec.audited_loop).name}: {', '.join(codes) or 'nothing wrong was found'}"
+        axes.set_title(textwrap.fill(title, TITLE_COLUMNS, break_on_hyphens=False), loc="left")
         axes.set_ylabel("step")
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
