@@ -11,7 +11,9 @@ import pytest
 import record_factory as factory
 from suggestions import commands_in, pasted_sweep
 
+from vnbench.analysis.planning.spread import Finish
 from vnbench.cli.app import run
+from vnbench.output.words.capacity_plan import probability
 from vnbench.records.record import TrialRecord, TrialWarning
 from vnbench.records.spec.trial_spec import TrainingSpec
 
@@ -331,6 +333,22 @@ def test_the_first_lines_answer(results: str, capsys: pytest.CaptureFixture[str]
         "device hours",
     ):
         assert part in first, part
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [(0.0, "0 %"), (0.01, "under 5 %"), (0.06, "6 %"), (0.95, "95 %"), (0.97, "over 95 %"), (1.0, "100 %")],
+)
+def test_a_small_probability_is_told_as_no_more_than_small(share: float, told: str) -> None:
+    assert probability(Finish(p10=1.0, p50=2.0, p90=3.0, mean=2.0, probability=share)) == told
+
+
+def test_a_change_is_told_with_the_sign_of_what_it_adds(results: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", results, *RUN, "--current", "checkpointing=none,precision=bf16"]) == 0
+    (line,) = (
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("checkpointing none -> stages ")
+    )
+    assert re.search(r" \+\d.* -\d", line), "more time and less memory"
 
 
 def test_training_trials_alone_can_be_planned_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from vnbench.output.words.capacity_plan import (
     named,
     probability,
 )
-from vnbench.units import format_bytes, format_duration, gib
+from vnbench.units import format_bytes, format_duration
 
 MAX_ROWS = 12
 """Configurations that are listed; the others are in the JSON."""
@@ -58,29 +58,22 @@ def _changes_view(report: Report) -> View[tuple[str, PlannedRun]]:
         lever, one = change
         return change_of(lever, current, one)
 
-    def saved_s(change: tuple[str, PlannedRun]) -> float | None:
-        saved = current.finish.p50 - change[1].finish.p50
-        return saved if math.isfinite(saved) else None
+    def more_s(change: tuple[str, PlannedRun]) -> float | None:
+        more = change[1].finish.p50 - current.finish.p50
+        return more if math.isfinite(more) else None
 
-    def saved_bytes(change: tuple[str, PlannedRun]) -> float | None:
+    def more_bytes(change: tuple[str, PlannedRun]) -> float | None:
         before, after = current.need_bytes, change[1].need_bytes
-        return None if before is None or after is None else before - after
-
-    def s_per_gib(change: tuple[str, PlannedRun]) -> float | None:
-        seconds, num_bytes = saved_s(change) or 0.0, saved_bytes(change) or 0.0
-        return -seconds / gib(num_bytes) if num_bytes > 0 > seconds else None
+        return None if before is None or after is None else after - before
 
     return View(
         report.changes[:MAX_CHANGES],
         (
             Column("change", change, align="left", is_folded=True),
             Column("takes", lambda change: change[1].finish.p50, text=_time),
-            Column("in 80 % of cases", lambda change: _likely(change[1].finish), gives_way=3),
-            Column("saves", saved_s, text=lambda saved: _signed(format_duration(abs(saved)), saved)),
-            Column(
-                "memory\nsaved", saved_bytes, text=lambda saved: _signed(format_bytes(abs(saved)), saved), gives_way=1
-            ),
-            Column("costs\nper GiB", s_per_gib, text=format_duration, gives_way=2),
+            Column("in 80 % of cases", lambda change: _likely(change[1].finish), gives_way=2),
+            Column("time", more_s, text=lambda more: _signed(format_duration(abs(more)), more)),
+            Column("memory", more_bytes, text=lambda more: _signed(format_bytes(abs(more)), more), gives_way=1),
             Column("fits", lambda change: change[1].verdict),
         ),
     )
@@ -120,4 +113,4 @@ def _likely(finish: Finish) -> str | None:
 
 
 def _signed(text: str, value: float) -> str:
-    return text if value >= 0 else f"-{text}"
+    return f"{'+' if value > 0 else '-' if value < 0 else ''}{text}"

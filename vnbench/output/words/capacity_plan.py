@@ -26,6 +26,10 @@ PART_WORDS: Mapping[Part, str] = {
 }
 
 
+TAIL_PERCENT = 5
+"""Probability beyond which a tail rests on the assumed shape of the errors, and not on the few repeats behind it."""
+
+
 class Report(Protocol):
     """What a plan found, as far as its table tells."""
 
@@ -261,5 +265,10 @@ def time_range(finish: Finish, bracket: tuple[float, float] = (1.0, 1.0)) -> str
 
 
 def probability(finish: Finish) -> str:
-    """Return the probability of finishing in the window."""
-    return MISSING if finish.probability is None else f"{100 * finish.probability:.0f} %"
+    """Return the probability of finishing in the window; a small one, either way, as no more than small."""
+    if finish.probability is None:
+        return MISSING
+    percent = round(100 * finish.probability)
+    if 0 < percent < TAIL_PERCENT:
+        return f"under {TAIL_PERCENT} %"
+    return f"over {100 - TAIL_PERCENT} %" if 100 - TAIL_PERCENT < percent < 100 else f"{percent} %"

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vnbench.analysis.trials.measured_sizes import asked_ranges, measured_ranges
-from vnbench.records.record import TrialRecord, is_of_kind
-from vnbench.records.spec.trial_spec import ForecastSpec, TrialSpec
+from vnbench.output.words.provenance import is_all_forecast
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.spec.words import NUM_CLASSES, USUAL_GROUPS
 from vnbench.request.options import OPTIONS
 from vnbench.request.reading import NOT_OF_A_SEARCH
@@ -105,8 +106,7 @@ def profile_command(options: Options, sizes: Options, *, out: str) -> str:
 
 def _names_images(records: Sequence[TrialRecord]) -> bool:
     """Return whether a command made of records names their images: forecasts are of sizes alone."""
-    is_forecast = bool(records) and all(is_of_kind(record, ForecastSpec) for record in records)
-    return is_forecast or _asked_images(records) is not None
+    return is_all_forecast(records) or _asked_images(records) is not None
 
 
 def _asked_images(records: Sequence[TrialRecord]) -> Options | None:

@@ -77,7 +77,10 @@ function gibibytes(bytes) {
   return bytes >= 2 ** 30 ? `${Number((bytes / 2 ** 30).toPrecision(3))} GiB` : `${Number((bytes / 2 ** 20).toPrecision(3))} MiB`;
 }
 
-const percent = share => `${(100 * share).toFixed(0)} %`;
+function percent(share) { // as probability() in output/words/capacity_plan.py tells it
+  const told = Math.round(100 * share);
+  return told > 0 && told < 5 ? "under 5 %" : told > 95 && told < 100 ? "over 95 %" : `${told} %`;
+}
 const range = finish => `${duration(finish.p50)} (80 %: ${duration(finish.p10)} to ${duration(finish.p90)})`;
 const numbered = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
