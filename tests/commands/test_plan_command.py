@@ -398,6 +398,27 @@ def test_a_plan_from_the_records_that_ship_says_first_what_they_were_measured_on
     assert capsys.readouterr().out.startswith("600 examples of ")
 
 
+def test_records_of_ones_own_that_a_plan_does_not_use_are_named(
+    results: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["plan", *RUN]) == 0
+    assert "your own" not in capsys.readouterr().err
+    own = Path("results") / "nvidia-h200" / "sweep-8a48.jsonl"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(Path(results).read_bytes())
+    assert run(["plan", *RUN]) == 0
+    assert f"your own are not used; name them: vnbench plan {own}\n" in capsys.readouterr().err
+
+
+def test_a_file_of_sizes_tells_how_many_examples_there_are(
+    results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = tmp_path / "sizes.csv"
+    sizes.write_text("height,width\n" + "480,3200\n640,9984\n" * 20, encoding="utf-8")
+    assert plan([results, "--epochs", "2", "--sizes", str(sizes)], capsys)["num_examples"] == 40
+
+
 def test_two_changes_to_one_batch_differ_in_their_micro_batch(results: str, capsys: pytest.CaptureFixture[str]) -> None:
     whole = ["--batch-size", "1,4", "--current", "batch-size=1,micro-batch-size=1,precision=bf16,sampler=bucketed"]
     assert run(["plan", results, *RUN, *whole]) == 0
@@ -596,4 +617,6 @@ def test_two_networks_are_planned_apart_each_by_its_name(tmp_path: Path, capsys:
     assert "net.py:build 0123456789ab (" in told
     alone = write(tmp_path / "alone.jsonl", factory.gpu_campaign())
     assert plan([both, *RUN, "--model", "veernet"], capsys)["recommended"] == plan([alone, *RUN], capsys)["recommended"]
+    by_name = plan([both, *RUN, "--model", "net.py:build"], capsys)
+    assert by_name["recommended"] == plan([both, *RUN, "--model", "net.py:build 0123456789ab"], capsys)["recommended"]
     assert run(["plan", both, *RUN, "--model", "unet"]) == 2

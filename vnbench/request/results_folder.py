@@ -27,6 +27,12 @@ def results_folder(environment: Mapping[str, Any]) -> Path:
     return Path("results") / slug(name)
 
 
+def newest_results() -> Path | None:
+    """Return the results file of the working folder that a sweep wrote last; None if it has none."""
+    found = [path for path in Path("results").glob("*/sweep-*.jsonl") if path.is_file()]
+    return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
 def slug(name: str) -> str:
     """Return a name as it stands in a path: lower-case words, with hyphens between them."""
     return "-".join("".join(character if character.isalnum() else " " for character in name.lower()).split())

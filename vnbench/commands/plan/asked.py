@@ -34,6 +34,8 @@ def plan_values(flags: Mapping[str, str | None]) -> dict[str, Any]:
         InputError: one is missing, cannot be used, or is at odds with another.
     """
     values = parsed(RUN_OPTIONS, flags)
+    if "sizes" in values:
+        values.setdefault("examples", len(read_sizes(values["sizes"])))
     for name in ("examples", "epochs"):
         if name not in values:
             raise InputError(f"--{name}", allowed="it is needed", remedy="write --examples 15000 --epochs 50")

@@ -42,6 +42,7 @@ from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.shipped import shipped_results
 from vnbench.records.spec.trial_spec import TrainingSpec
 from vnbench.request.options import DRAWN_RUN_OPTIONS
+from vnbench.request.results_folder import newest_results
 from vnbench.units import count, format_bytes
 
 
@@ -70,6 +71,8 @@ def run_plan_command(
     sources = tuple(results) or shipped_results()
     if not results:
         say(console, f"no RESULTS given; planning from the records that ship: {', '.join(map(str, sources))}")
+        if own := newest_results():
+            say(console, f"your own are not used; name them: {shlex.join(['vnbench', 'plan', str(own)])}")
     loaded = load_one_corpus(sources, corpus_id=corpus_id)
     for note in (*loaded.notes, *(read_sizes_with_notes(values["sizes"])[1] if "sizes" in values else ())):
         say(console, note)
@@ -199,9 +202,14 @@ def _of_one_network(found: Findings, model: str | None, *, where: str) -> Findin
         raise PlanError(
             f"{where}: a plan is of one network, and these records hold {told}; write --model {shlex.quote(first)}"
         )
-    if model not in networks:
-        raise InputError("--model", model, allowed=f"the records are of {told}", remedy="write one of them")
-    return Findings([record for record in found.latest if network_of(record.spec) == model])
+    # The name alone is enough where it means one network.
+    meant = (
+        [model] if model in networks else [name for name in networks if name.startswith((f"{model} ", f"{model}, "))]
+    )
+    if len(meant) != 1:
+        remedy = f"write --model {shlex.quote(meant[0])}" if meant else "write one of them"
+        raise InputError("--model", model, allowed=f"the records are of {told}", remedy=remedy)
+    return Findings([record for record in found.latest if network_of(record.spec) == meant[0]])
 
 
 def _num_without_workers(asked: Asked, measured: Measured) -> int:
