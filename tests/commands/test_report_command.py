@@ -55,7 +55,9 @@ def test_a_report_is_markdown_html_and_figures(folder: Path) -> None:
     for text in (markdown, page):
         assert "15,000 examples" in text
         assert "Probability" in text
-        assert "NVIDIA H200" in text
+        assert "What training veernet costs on NVIDIA H200" in text
+        assert ", images of 640 x 12,800 px" in text
+        assert "The planned run is the published one; for yours give --examples and --epochs" in text
         assert "How it was measured" in text
         assert "in these commands write --images DIR in place of --widths and --heights" in text.split("Fitted")[0]
         assert "What it does not tell" in text
@@ -179,6 +181,7 @@ def test_a_time_stands_in_the_column_of_its_unit(tmp_path: Path, capsys: pytest.
     table = page.read_text(encoding="utf-8").split('id="trials"')[1]
     headings = re.findall(r'<button type="button">(.*?)</button>', table)
     rows = [re.findall(r"<td[^>]*>([^<]*)", row) for row in table.split("<tbody>")[1].split("<tr")[1:3]]
+    assert {row[headings.index("configuration")] for row in rows} == {"the only one"}
     per_mpx, per_step = headings.index("s per Mpx"), headings.index("s per step")
     filled = [(row[0], bool(row[per_mpx].strip()), bool(row[per_step].strip())) for row in rows]
     assert filled == [("training", True, False), ("compute", False, True)]

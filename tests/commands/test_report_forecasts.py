@@ -46,7 +46,7 @@ def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_report_shows_several_cards_side_by_side_and_plans_on_the_one_that_is_chosen(tmp_path: Path) -> None:
     path = write(tmp_path / "f.jsonl", forecasts("H200", "L4"))
     told, page = report(path, tmp_path / "both")
-    assert told.startswith("# What training would take on H200 and L4 (forecast)")
+    assert told.startswith("# What training veernet would take on H200 and L4 (forecast)")
     assert "H200: 500 examples x 50 epochs take" in told
     assert "L4: 500 examples x 50 epochs take" in told
     assert "No plan: a plan is for one card, and these are forecasts for H200, L4; write --card H200" in told
@@ -62,7 +62,7 @@ def test_a_report_shows_several_cards_side_by_side_and_plans_on_the_one_that_is_
     assert "| forecast | L4: batch 4 | 1 | 1 | ok | | 0.131 to 0.492 | 18.8 to 22.5 GiB |" in told
 
     told, page = report(path, tmp_path / "one", "--card", "l4")
-    assert told.startswith("# What training would take on L4 (forecast)")
+    assert told.startswith("# What training veernet would take on L4 (forecast)")
     assert "Evidence: forecast." in told
     assert "H200" not in told
     assert 'id="planner-tables"' in page
@@ -70,7 +70,7 @@ def test_a_report_shows_several_cards_side_by_side_and_plans_on_the_one_that_is_
     assert "It plans for" not in page
     assert "--card l4" in page
     told, page = report(path, tmp_path / "two", "--card", "l4,h200")
-    assert told.startswith("# What training would take on H200 and L4 (forecast)")
+    assert told.startswith("# What training veernet would take on H200 and L4 (forecast)")
     assert 'f.jsonl --card H200"' in page
 
 
@@ -92,7 +92,7 @@ def test_measured_trials_stand_beside_the_forecasts_of_their_card_with_residuals
     measured = factory.gpu_campaign()
     path = write(tmp_path / "r.jsonl", [*forecasts("H200", "L4"), *measured])
     told, page = report(path, tmp_path / "report")
-    assert told.startswith("# What training costs on NVIDIA H200")
+    assert told.startswith("# What training veernet costs on NVIDIA H200")
     assert "Evidence: interpolated." in told
     assert 'id="planner-tables"' in page
     table = told.split("The same configurations on the card itself:")[1].split("## All trials")[0]

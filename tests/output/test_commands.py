@@ -10,6 +10,7 @@ from suggestions import commands_in, pasted, pasted_sweep
 from vnbench.analysis.findings import Findings
 from vnbench.output.plots.figures import Subject, draw_figures
 from vnbench.output.words.commands import (
+    images_told,
     options_of_records,
     options_of_specs,
     profile_command,
@@ -84,6 +85,13 @@ def test_the_precision_is_that_of_most_trials_and_groups_are_named_where_they_ar
     assert options["precision"] == "bf16"
     assert options["norm-groups"] == "16"
     assert pasted_sweep(sweep_command(options, {})).values["widths"] == PixelRange(start=3200, stop=12_800)
+
+
+def test_images_are_told_by_their_sizes_and_by_where_they_lie_if_that_is_known() -> None:
+    record = factory.measured_compute_record(factory.compute_spec())
+    assert images_told([record]) == "images of 480 to 640 x 3,200 to 12,800 px"
+    assert images_told([replace(record, images={"images": "my scans"})]).endswith(" px from my scans")
+    assert images_told([]) == "images"
 
 
 def test_where_no_record_tells_the_sizes_the_published_ones_stand() -> None:

@@ -15,6 +15,8 @@ from vnbench.analysis.findings import Findings
 from vnbench.analysis.trials.summary import summarize
 from vnbench.errors import InputError
 from vnbench.output.plots.figures import PLOTS, Drawn, Subject, draw_figures
+from vnbench.output.plots.looks import CYCLE
+from vnbench.output.plots.series import Point, Series, draw_series
 from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.records.record import TrialRecord
 
@@ -155,6 +157,16 @@ def test_every_measured_point_carries_an_interval(name) -> None:
         assert len(segments) == len(container.lines[0].get_xdata())
         assert all(segment[1][1] > segment[0][1] for segment in segments)
     assert "Bars: 95 % interval with the run-to-run spread, 2.2 %." in texts(figure)
+
+
+def test_a_bar_wider_than_its_figure_ends_at_zero() -> None:
+    wide = Series(label="wide", look=CYCLE[0], points=(Point(x=1, y=2.0, half_width=3.0),))
+    axes = Figure().add_subplot()
+    draw_series(axes, [wide], scale="linear")
+    (container,) = axes.containers
+    assert isinstance(container, ErrorbarContainer)
+    ((low, high),) = [[end for _, end in segment] for segment in container.lines[2][0].get_segments()]
+    assert (low, high) == (0.0, 5.0)
 
 
 def test_bars_of_single_processes_are_said_to_cover_one_process_only() -> None:

@@ -35,7 +35,7 @@ from vnbench.output.tables.audit import audit_paragraph
 from vnbench.output.tables.forecast import RunAsked, forecast_view, residual_line, residual_view
 from vnbench.output.tables.forecast import answer_lines as answer_lines_of_cards
 from vnbench.output.words.capacity_plan import answer_lines, lines_to_paste
-from vnbench.output.words.commands import with_own_images
+from vnbench.output.words.commands import images_told, network_of, with_own_images
 from vnbench.output.words.provenance import note_on_peaks, origin_of
 from vnbench.records.one_corpus import load_one_corpus
 from vnbench.records.record import TrialRecord
@@ -195,10 +195,14 @@ def _model(
     lines = list(answer_lines(plan)) if plan else []
     timed = [family for family in found.families if family.forecast is None]
     figures = figure_rows(drawn)
+    networks = sorted({network_of(record.spec) for record in found.latest})
+    network = f"{networks[0]} " if len(networks) == 1 else ""
+    published = "the planned run is the published one; for yours give --examples and --epochs"
     return {
-        "title": f"What training {'would take' if origin.is_forecast else 'costs'} on "
+        "title": f"What training {network}{'would take' if origin.is_forecast else 'costs'} on "
         f"{origin.device_name or 'an unknown device'}",
-        "origin": origin.line(count(len(found.records), "forecast" if origin.is_forecast else "trial")),
+        "origin": f"{origin.line(count(len(found.records), 'forecast' if origin.is_forecast else 'trial'))}, "
+        f"{images_told(found.latest)}",
         "answer": [
             *filter(None, [answer_sentence(found)]),
             *(forecast["told"] if forecast and not plan else ()),
@@ -209,7 +213,12 @@ def _model(
         "paste": Verbatim("\n".join(lines_to_paste(plan))) if plan else "",
         "warnings": [
             line[0].upper() + line[1:]
-            for line in (*(plan.warnings if plan else ()), *doubts(found), *note_on_peaks(found.records))
+            for line in (
+                *([published] if plan and not flags.get("examples") and not flags.get("epochs") else []),
+                *(plan.warnings if plan else ()),
+                *doubts(found),
+                *note_on_peaks(found.records),
+            )
         ],
         "planner": _planner(subject, values, results=results, flags=flags, chosen=chosen),
         "levers": next((figure for figure in figures if figure["name"] == LEVERS_FIGURE), None),

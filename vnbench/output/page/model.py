@@ -272,7 +272,7 @@ def _names(records: Sequence[TrialRecord]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for specs in by_kind.values():
         chosen = [name for name in worth_naming(specs.values()) if name in varying(specs.values())]
-        found |= {spec_id: describe(spec, names=chosen) or "-" for spec_id, spec in specs.items()}
+        found |= {spec_id: describe(spec, names=chosen) or "the only one" for spec_id, spec in specs.items()}
     return found
 
 

@@ -223,11 +223,15 @@ def _means(series: Series) -> list[tuple[float, float]]:
     return [(fmean(point.drawn_x for point in points), fmean(point.y for point in points)) for points in at.values()]
 
 
-def _bars(series: Series) -> list[float] | None:
-    """Return the half-widths as matplotlib takes them, or None where nothing has one."""
+def _bars(series: Series) -> list[list[float]] | None:
+    """Return the lengths of bars below and above as matplotlib takes them, or None where nothing has one.
+
+    No bar ends below zero, as no figure lies there.
+    """
     if all(point.half_width is None for point in series.points):
         return None
-    return [math.nan if point.half_width is None else point.half_width for point in series.points]
+    lengths = [math.nan if point.half_width is None else point.half_width for point in series.points]
+    return [[min(length, point.y) for length, point in zip(lengths, series.points, strict=True)], lengths]
 
 
 def set_apart(series: Sequence[Series], *, scale: Scale) -> tuple[Series, ...]:

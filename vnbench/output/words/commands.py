@@ -65,6 +65,15 @@ def sizes_of_records(records: Sequence[TrialRecord]) -> Options:
     return _written_ranges(measured_ranges(records))
 
 
+def images_told(records: Sequence[TrialRecord]) -> str:
+    """Return of which images records are, as a phrase: their sizes, and where they lie if that is known."""
+    asked = _asked_images(records) or {}
+    ranges = sorted(measured_ranges(records).items())  # heights, then widths
+    sides = " x ".join(" to ".join(dict.fromkeys((f"{one.start:,}", f"{one.stop:,}"))) for _, one in ranges)
+    place = next((asked[name] for name in ("images", "corpus", "sizes") if name in asked), None)
+    return " ".join(["images", *([f"of {sides} px"] if sides else []), *([f"from {place}"] if place else [])])
+
+
 def options_of_specs(specs: Sequence[TrialSpec]) -> Options:
     """Return the options of a sweep of some specifications: their sizes, network, device and precision."""
     return _options(specs, _written_ranges(asked_ranges(specs)))
