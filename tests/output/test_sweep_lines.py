@@ -30,7 +30,7 @@ def lines(**changes: object) -> list[str]:
 
 def test_the_end_names_records_and_figures_and_those_that_need_other_trials() -> None:
     assert lines() == [
-        "figures: results/cpu/sweep (not measured for: workers; vnbench plot says what would)",
+        "figures: results/cpu/sweep (not drawn: workers; vnbench plot lists what to measure)",
         "records: results/cpu/sweep.jsonl",
     ]
 

@@ -169,7 +169,7 @@ def result_lines(
     for line in plots_left_out:
         if COMMAND_FOLLOWS not in line:
             yield f"not drawn: {line}"
-    lack = f" (not measured for: {', '.join(lacking)}; vnbench plot says what would)" if lacking else ""
+    lack = f" (not drawn: {', '.join(lacking)}; vnbench plot lists what to measure)" if lacking else ""
     if plots:
         yield f"figures: {plots[0].parent}{lack}"
     yield f"records: {out}"

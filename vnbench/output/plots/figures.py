@@ -205,7 +205,7 @@ PLOTS = (
         alt="Memory at the peak of a worst-case step, by the stage that made it",
         of=profiles_of,
         draw=lambda profiles, origin: stage_memory_figure(profiles, origin=origin),
-        lack="no profile was given (--profile profiles does so then)",
+        lack="no profile was given (give one with --profile DIR)",
         command=partial(profile_command, out="profiles"),
     ),
     Plot(
