@@ -92,8 +92,8 @@ def fit_section(report: FitReport) -> Iterator[str]:
         yield f"What differs between processes was not measured; {format_percent(ASSUMED_BETWEEN)} is assumed."
     else:
         yield (
-            f"Processes of one configuration differ by {format_percent(report.families[0].fit.between)} beyond what "
-            f"their steps explain; intervals of forecasts ({format_percent(CONFIDENCE)}) hold that."
+            f"Processes of one configuration differ by {format_percent(report.families[0].fit.between)}; intervals of "
+            f"forecasts ({format_percent(CONFIDENCE)}) hold that."
         )
 
 
