@@ -589,7 +589,7 @@ PROFILE_OPTIONS: Mapping[str, Option] = {
 
 RUN_OPTIONS: Mapping[str, Option] = {
     **by_name(
-        OPTIONS["examples"].asked_as("Training images of an epoch", panel=PLANNING),
+        OPTIONS["examples"].asked_as("Training images of an epoch", unset="the rows of --sizes", panel=PLANNING),
         Option(
             name="epochs",
             parse=whole(1, 1_000_000),
