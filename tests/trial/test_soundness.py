@@ -89,6 +89,7 @@ def test_a_planted_outlier_is_flagged_kept_and_warned_of(monkeypatch: pytest.Mon
     assert record.block is not None
     assert record.block.num_steps == 8
     assert record.block.wall_time_s == pytest.approx(8 * 1.01 + 8)
+    assert warning(record, "outliers").message.startswith("1 of 8 measured steps is an outlier, with ")
     assert warning(record, "outliers").figures == pytest.approx({"num_steps": 1, "share_of_time": 9.01 / 16.08})
 
 

@@ -150,9 +150,10 @@ def _outlier_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWa
         return
     times = [value or 0.0 for value in measured["step_time_s"]]
     share = sum(seconds for seconds, flag in zip(times, flags, strict=True) if flag) / (sum(times) or 1.0)
+    verb, what = ("is", "an outlier") if sum(flags) == 1 else ("are", "outliers")
     message = (
-        f"{sum(flags)} of {count(len(flags), 'measured step')} are outliers, with {format_percent(share)} of "
-        "the time, and are kept: see is_outlier in the record, and vnbench env for disturbances of this machine"
+        f"{sum(flags)} of {count(len(flags), 'measured step')} {verb} {what}, with {format_percent(share)} of "
+        f"the time, and {verb} kept: see is_outlier in the record, and vnbench env for disturbances of this machine"
     )
     yield TrialWarning(code="outliers", message=message, figures={"num_steps": sum(flags), "share_of_time": share})
 
