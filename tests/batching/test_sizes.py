@@ -179,7 +179,6 @@ class TestReadSizesCsv:
     @pytest.mark.parametrize(
         ("text", "column"),
         [
-            ("3200,480\n", "height"),
             ("height\n480\n", "width"),
             ("width|height\n3200|480\n", "height"),
             ("width_mm,height_mm\n3200,480\n", "height"),
@@ -192,6 +191,11 @@ class TestReadSizesCsv:
     ) -> None:
         with pytest.raises(InputError, match=f"line 1.*exactly one column {column}"):
             read_sizes_csv(self.write(tmp_path, text))
+
+    def test_numbers_in_the_first_line_are_no_header(self, tmp_path: Path) -> None:
+        told = r"line 1: '3200,480': the header line is missing; begin the file with a header such as width,height"
+        with pytest.raises(InputError, match=told):
+            read_sizes_csv(self.write(tmp_path, "3200,480\n6400,512\n"))
 
     def test_the_header_is_named_at_its_line(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="line 3: 'width': exactly one column height"):

@@ -77,10 +77,11 @@ class CsvTable:
             place for place, other in enumerate(self.header) if re.sub(r"[\s_-]", "", other) in SYNONYMS.get(name, ())
         ]
         if len(places) != 1:
+            is_of_numbers = all(re.fullmatch(r"[\d.]+", cell) for cell in self.header)
             raise InputError(
                 f"{self.path}, line {self.header_line}:",
                 shown(",".join(self.header)),
-                allowed=f"exactly one column {name} is needed",
+                allowed="the header line is missing" if is_of_numbers else f"exactly one column {name} is needed",
                 remedy="begin the file with a header such as width,height",
             )
         self._refuse_long_rows()
