@@ -303,3 +303,17 @@ def test_the_command_line_refuses_a_lever_that_the_network_does_not_have(
     code = cli_run(["sweep", *sizes, "--model", "benchmarks/own_network.py:build", "--dry-run", *options])
     assert code == 2
     assert told in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.processes
+def test_a_network_that_does_not_run_is_refused_without_options_that_nobody_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad_net.py").write_text(
+        "import torch\n\n\ndef build(*, num_classes):\n    return torch.nn.Conv2d(1, 7, 1)\n"
+    )
+    sizes = ["--widths", "320:1280", "--heights", "48:64"]
+    assert cli_run(["sweep", *sizes, "--model", "bad_net.py:build", "--dry-run", "--device", "cpu"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "--model bad_net.py:build: for images of shape (2, 1, 64, 96) it returned shape (2, 7, 64, 96)" in told

@@ -87,7 +87,7 @@ def check_own_models(specs: Iterable[TrialSpec]) -> None:
     """
     # A network that takes checkpointing as a parameter may support only stages.
     tried = {
-        f"--padding {spec.padding}"
+        (" --padding exact" if spec.padding == "exact" else "")
         + (" --checkpointing selective" if spec.checkpointing == "selective" else "")
         + (" --cuda-graphs on" if spec.cuda_graphs == "on" else ""): spec
         for spec in specs
@@ -101,7 +101,7 @@ def check_own_models(specs: Iterable[TrialSpec]) -> None:
         if answer["problem"] is not None:
             raise InputError(
                 "--model",
-                f"{spec.model} {options}",
+                f"{spec.model}{options}",
                 allowed=answer["problem"],
                 remedy=answer["remedy"],
             )
