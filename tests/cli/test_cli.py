@@ -84,6 +84,15 @@ def test_bad_input_gets_one_line_exit_code_2_and_writes_nothing(
     assert list(here.iterdir()) == []
 
 
+def test_a_folder_that_is_not_there_is_told_before_torch_starts(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "scans").mkdir()
+    for name, remedy in (("scan", "write scans"), ("x/scan", "name a folder of images and masks, or write one with")):
+        assert run(["sweep", "--images", name]) == 2
+        told = capsys.readouterr().err
+        assert f"--images {name}: there is no such folder; {remedy}" in told
+        assert STARTING not in told
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize(
     ("rows", "part"),

@@ -42,11 +42,12 @@ def sweep(*, config: Path | None, dry_run: bool, as_json: bool, **given: Any) ->
     """Measure step time, worst-case memory and padding of training, for each choice of batch, precision and more."""
     from vnbench.processes.interrupts import Interrupts
     from vnbench.processes.parent import start_server
-    from vnbench.request.reading import read_request
+    from vnbench.request.reading import check_folders, read_request
 
     # A sweep that is told to end (a scheduler's SIGTERM) ends as it does on Ctrl-C: its finished trials are kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     request = read_request(texts_of(OPTIONS, given), config_path=config)
+    check_folders(request)
     click.echo(STARTING, err=True)
     start_server()  # which imports torch meanwhile
 

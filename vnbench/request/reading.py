@@ -48,6 +48,27 @@ OF_DRAWN_IMAGES = {"size-law", "examples"}
 """Options that say nothing of images of one's own; widths and heights say which worst case is measured with them."""
 
 
+def check_folders(request: Request) -> None:
+    """Check that a folder of images is there, before torch is started to use it.
+
+    Raises:
+        InputError: there is no such folder; one with a name like it is named.
+    """
+    for name in ("images", "corpus"):
+        folder: Path | None = request.values.get(name)
+        if folder is not None and not folder.exists():
+            beside = [one.name for one in folder.parent.iterdir() if one.is_dir()] if folder.parent.is_dir() else []
+            meant = closest(folder.name, beside)
+            raise InputError(
+                f"--{name}",
+                folder,
+                allowed="there is no such folder",
+                remedy=f"write {folder.with_name(meant)}"
+                if meant
+                else "name a folder of images and masks, or write one with vnbench corpus",
+            )
+
+
 def _of_one_source(given: Mapping[str, tuple[str, str]], flags: Mapping[str, str | None]) -> dict[str, tuple[str, str]]:
     """Return what was given without what a file says of drawn images, where flags name images of one's own."""
     is_own = any(flags.get(name) is not None for name in ("images", "corpus"))
