@@ -15,6 +15,7 @@ from rich.constrain import Constrain
 from rich.table import Table
 from rich.text import Text
 
+from vnbench.output.console import TABLE_WIDTH
 from vnbench.output.view import Column, Row, View
 from vnbench.output.words.numbers import MISSING
 
@@ -30,8 +31,9 @@ WITHIN = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
 INDENT = "    "
 """Begins each further line of a row that is told as a sentence."""
 
-TEXT_COLUMNS = 100
-"""Width of the lines under a table: longer ones are hard to read."""
+TEXT_COLUMNS = TABLE_WIDTH
+"""Most characters of the lines under a table: as many as of a table where no width is known; longer ones are hard to
+read."""
 
 
 def paragraphs(lines: Sequence[str]) -> RenderableType:
