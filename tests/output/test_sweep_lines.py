@@ -66,7 +66,9 @@ def test_a_dry_run_marks_what_finds_no_time() -> None:
     times = TrialTimes(workload=some_workload(), pace=some_pace())
     small, large = training_spec(), training_spec(batch_size=2)
     told = list(dry_run_lines([small, large, small], times=times, left_s=1.5 * times.of(small)))
-    assert [line.partition("; ")[2] for line in told] == ["no time for 1 of them", "no time for this"]
+    assert [line.partition("; ")[2] for line in told] == ["no time for 1 of them", "no time for it"]
+    told = list(dry_run_lines([small, small], times=times, left_s=0.0))
+    assert [line.partition("; ")[2] for line in told] == ["no time for any of them"]
 
 
 def planned(

@@ -132,10 +132,10 @@ def dry_run_lines(due: Sequence[TrialSpec], *, times: TrialTimes, left_s: float 
     late = Counter(without_time(order, takes_s=times.of, left_s=left_s))
     for spec, number in Counter(due).items():
         each = " each" if number > 1 else ""
-        lacks = f"; no time for {late[spec]} of them" if late[spec] < number else "; no time for this"
+        which = f"{late[spec] if late[spec] < number else 'any'} of them" if number > 1 else "it"
         yield (
             f"{number} x {describe_trial(spec)}, about {format_duration(times.of(spec))}{each}"
-            f"{lacks if late[spec] else ''}"
+            f"{f'; no time for {which}' if late[spec] else ''}"
         )
 
 
