@@ -89,6 +89,18 @@ def test_an_edited_network_is_compared_and_its_records_are_kept_under_both_names
     assert specs[0].model_id != specs[1].model_id
 
 
+def test_a_side_tells_of_the_trials_of_its_own_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["gate", "--against", "first", *ASKED, "--metrics", "status"]
+    assert run([*asked, "--batch-size", "1,2,4"]) == 0
+    assert ", 3 trials)" in capsys.readouterr().out
+    assert run([*asked, "--batch-size", "1"]) == 0
+    told = capsys.readouterr().out
+    assert ", 1 trial)" in told
+    assert "trials)" not in told
+
+
 def test_a_slower_network_is_a_regression_told_in_every_form(
     repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

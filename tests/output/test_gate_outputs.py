@@ -12,7 +12,7 @@ from vnbench.analysis.comparison.sides import Configuration, Side, figure_of, si
 from vnbench.output.gate.ci import github_annotations, gitlab_code_quality, junit_xml
 from vnbench.output.gate.markdown import gate_markdown
 from vnbench.output.gate.table import MAX_SAME_ROWS, gate_table
-from vnbench.output.gate.words import names_of
+from vnbench.output.gate.words import figure, names_of
 
 HOSTILE = "bench <script>alert(1)</script> | `x` [link](http://a) @all\n\x00::error::x"
 
@@ -81,7 +81,11 @@ def test_configurations_are_named_by_the_levers_in_which_those_of_their_kind_dif
         factory.measured_memory_record(factory.training_spec()),
     ]
     names = names_of(compare(side_of(records), side_of(records)).rows)
-    assert set(names.values()) == {"all configurations", "training: fp32", "training: bf16", "memory"}
+    assert set(names.values()) == {"all configurations", "training: fp32", "training: bf16", "memory trial"}
+
+
+def test_padding_is_a_share_of_all_pixels_as_in_a_sweep() -> None:
+    assert figure(1.25, metric="padding") == "20.00 %"
 
 
 def test_junit_has_a_case_for_each_row_and_fails_those_that_are_worse() -> None:

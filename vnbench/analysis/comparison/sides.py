@@ -184,7 +184,7 @@ def _about(records: Sequence[TrialRecord], *, num_sweeps: int) -> str:
     dates = sorted({record.started_at[:10] for record in records})
     when = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else ""
     number = count(len(records), "trial") + (f" of {num_sweeps} sweeps" if num_sweeps > 1 else "")
-    return ", ".join(filter(None, (f"revision {', '.join(revisions)}" if revisions else "", when, number)))
+    return ", ".join(filter(None, (f"vnbench {', '.join(revisions)}" if revisions else "", when, number)))
 
 
 def _repeated(sweeps: Iterable[Sequence[TrialRecord]]) -> list[str]:

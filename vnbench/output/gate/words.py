@@ -47,7 +47,10 @@ def names_of(rows: Iterable[Row]) -> Mapping[str, str]:
 
 
 def named(configurations: Mapping[str, TrialSpec | None]) -> Mapping[str, str]:
-    """Return what each configuration is called: its kind, and the levers in which those of its kind differ."""
+    """Return what each configuration is called: its kind, and the levers in which those of its kind differ.
+
+    Without such levers it is called a trial: of its metrics one is called memory, as a kind is.
+    """
     found = {ALL_ROWS: "all configurations"}
     by_kind: dict[str, dict[str, TrialSpec]] = {}
     for spec_id, spec in configurations.items():
@@ -60,7 +63,7 @@ def named(configurations: Mapping[str, TrialSpec | None]) -> Mapping[str, str]:
         shown = [name for name in worth_naming(specs.values()) if name in names]
         for spec_id, spec in specs.items():
             levers = describe(spec, names=shown)
-            found[spec_id] = f"{kind}: {levers}" if levers else kind
+            found[spec_id] = f"{kind}: {levers}" if levers else f"{kind} trial"
     repeated = {name for name, times in Counter(found.values()).items() if times > 1}
     return {one: f"{name} ({one})" if name in repeated else name for one, name in found.items()}
 
@@ -112,7 +115,8 @@ def figure(value: float | None, *, metric: Metric) -> str:
         return format_bytes(value)
     if compared.unit == "s":
         return f"{significant(value, digits=4)} s" if value >= 0.01 else f"{significant(1000 * value, digits=4)} ms"
-    return f"{value:,.0f}" if compared.digits is None else f"{value:.4f}"
+    # Padding as everywhere else: as a share of all pixels.
+    return f"{value:,.0f}" if compared.digits is None else f"{100 * (1 - 1 / value):.2f} %"
 
 
 def change(ratio: float | None) -> str:

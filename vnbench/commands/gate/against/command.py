@@ -85,8 +85,13 @@ def run_against_command(asked: AgainstOptions, *, options: GateOptions) -> GateR
     if baseline.root == candidate.root or baseline.name == candidate.name:
         say(console, "warning: both sides are the same: only noise can tell them apart")
     with Worker(homes[0]) as of_baseline, Worker(homes[1]) as of_candidate:
-        comparison, files = _measured(asked, options, trees=trees, workers=(of_baseline, of_candidate), console=console)
-    sides = [_side(file, tree) for file, tree in zip(files, trees, strict=True)]
+        comparison, files, specs = _measured(
+            asked, options, trees=trees, workers=(of_baseline, of_candidate), console=console
+        )
+    sides = [
+        _side([record for record in file.records if record.spec_id in {one.sides[side].spec_id for one in specs}], tree)
+        for side, (file, tree) in enumerate(zip(files, trees, strict=True))
+    ]
     report = GateReport(comparison=comparison, on_undecided=options.on_undecided)
     tell(report, options=options, console=console, sides=(sides[0], sides[1]), paths=(files[0].path, files[1].path))
     return report
@@ -168,8 +173,8 @@ def _measured(
     trees: tuple[Tree, Tree],
     workers: tuple[Worker, Worker],
     console: Console,
-) -> tuple[Comparison, tuple[ResultsFile, ResultsFile]]:
-    """Return what measuring came to, and the files of the records, closed."""
+) -> tuple[Comparison, tuple[ResultsFile, ResultsFile], tuple[PairedSpec, ...]]:
+    """Return what measuring came to, the files of the records, closed, and what was measured for it."""
     say(console, "starting vnbench on both sides and looking at this machine: this takes some seconds")
     environments = [worker.environment(asked.flags.get("device") or "auto") for worker in workers]
     config = _config(asked, environments[1], candidate=trees[1])
@@ -195,7 +200,7 @@ def _measured(
     ):
         files = _open_files(stack, out, environments, corpus_id=corpus.corpus_id, console=console)
         if differing := _differing(environments, has_times=plan.has_times):
-            return Comparison(rows=(), differing=differing, is_in_turn=True, is_in_blocks=True), files
+            return Comparison(rows=(), differing=differing, is_in_turn=True, is_in_blocks=True), files, specs
 
         def run(side: int, task: TrialTask) -> TrialRecord:
             progress.trial_started(task.spec, side)
@@ -207,7 +212,7 @@ def _measured(
             return record
 
         try:
-            return measure_blocks(plan, files=files, run=run, progress=progress), files
+            return measure_blocks(plan, files=files, run=run, progress=progress), files, specs
         except KeyboardInterrupt:
             say(console, f"interrupted; the same command goes on with what is in {out}")
             raise
@@ -335,6 +340,6 @@ def _open_files(
     return files[0], files[1]
 
 
-def _side(file: ResultsFile, tree: Tree) -> Side:
-    side = side_of(file.records)
+def _side(records: Sequence[TrialRecord], tree: Tree) -> Side:
+    side = side_of(records)
     return replace(side, about=f"{tree.told}; {side.about}" if side.about else tree.told)
