@@ -74,11 +74,16 @@ def meant_whole(text: str, *, minimum: int) -> str:
 
 
 def meant_list(text: str, *, minimum: int) -> list[str]:
-    """Return the entries of a list of whole numbers such as 1 2 4 or 1;2;4; an example if unclear."""
+    """Return the entries of a list of whole numbers such as 1 2 4 or 1;2;4; an example if unclear.
+
+    Of a single number that is too small the smallest that is not: where it is written, several may be refused.
+    """
     is_list = re.fullmatch(rf"\s*{DIGITS}(?:[;/|\s,]+{DIGITS})*\s*", text) is not None
     numbers = re.findall(DIGITS, text)
     if is_list and all(int(number) >= minimum for number in numbers):
         return numbers
+    if is_list and len(numbers) == 1:
+        return [str(minimum)]
     return [str(max(minimum, number)) for number in (1, 2, 4)]
 
 

@@ -392,8 +392,15 @@ def test_a_duration_without_a_unit_is_taken_as_seconds_and_told(
 
 def test_what_a_command_needs_is_named_as_one_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
     line = refuse(["batching", "--batch-size", "4"], capsys)
-    assert line == "vnbench: --sampler NAME,...: it is needed; see vnbench batching --help"
-    assert refuse(["fit"], capsys) == "vnbench: RESULTS...: it is needed; see vnbench fit --help"
+    told = f"it is required, one or several of {', '.join(SAMPLER_NAMES)}"
+    assert line == f"vnbench: --sampler NAME,...: {told}; see vnbench batching --help"
+    assert refuse(["fit"], capsys) == "vnbench: RESULTS...: it is required; see vnbench fit --help"
+
+
+def test_values_of_a_list_that_stand_apart_are_told_to_be_joined(capsys: pytest.CaptureFixture[str]) -> None:
+    told = "vnbench: --batch-size 1 2 4: several values are one comma list; write --batch-size 1,2,4"
+    assert refuse(["sweep", "--widths", "64:96", "--batch-size", "1", "2", "4", "--precision", "fp32"], capsys) == told
+    assert "Got unexpected extra argument (x)" in refuse(["sweep", "--time-budget", "1m", "x"], capsys)
 
 
 def test_an_unknown_command_is_told_with_those_that_exist(capsys: pytest.CaptureFixture[str]) -> None:

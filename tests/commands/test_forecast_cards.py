@@ -209,7 +209,7 @@ def test_a_plan_for_a_card_needs_no_records(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--widths", "3200:12800"], "--card: it is needed with --widths; write --card h200, or --card 24GiB"),
+        (["--widths", "3200:12800"], "--card: it is required with --widths; write --card h200, or --card 24GiB"),
         (["--card", "h200"], "--widths: the sizes of the images are needed, or the recording of a run"),
         (["--widths", "3200:12800", "--card", "h2000"], "--card h2000: known cards are"),
         (

@@ -430,7 +430,7 @@ def test_two_changes_to_one_batch_differ_in_their_micro_batch(results: str, caps
 
 def test_bad_input_is_one_message(results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
-        ([results, "--examples", "600"], "--epochs: it is needed"),
+        ([results, "--examples", "600"], "--epochs: it is required"),
         ([results, "--examples", "0", "--epochs", "1"], "--examples"),
         ([results, *RUN, "--window", "0h"], "--window"),
         ([results, *RUN, "--memory", "24"], "--memory"),

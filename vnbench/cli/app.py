@@ -11,13 +11,25 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import shell_complete
 
-from vnbench.cli.arguments import FILE, HELP_NAMES, Command, as_json, corpus_id, print_json, results, taken, texts_of
+from vnbench.cli.arguments import (
+    FILE,
+    HELP_NAMES,
+    Command,
+    PanelOption,
+    as_json,
+    corpus_id,
+    print_json,
+    results,
+    taken,
+    texts_of,
+)
 from vnbench.cli.gate import gate, trial
 from vnbench.cli.plan import plan
 from vnbench.cli.report import export, plot, report
@@ -25,7 +37,7 @@ from vnbench.cli.sweep import sweep
 from vnbench.errors import VnbenchError
 from vnbench.meant import closest
 from vnbench.processes.interrupts import INTERRUPTED, Interrupts
-from vnbench.request.option import parsed
+from vnbench.request.option import SEVERAL, parsed
 from vnbench.request.options import (
     AUDIT_OPTIONS,
     BATCHING_OPTIONS,
@@ -327,7 +339,13 @@ def _usage_message(error: click.ClickException, arguments: Sequence[str]) -> str
         hint = f"write {close}" if close else f"see {help_command}"
         return f"{error.option_name}: there is no such option; {hint}"
     if isinstance(error, click.MissingParameter) and error.param is not None:
-        return f"{_written(error.param)}: it is needed; see {help_command}"
+        return f"{_written(error.param)}: it is required{_choices(error.param)}; see {help_command}"
+    if isinstance(error, click.UsageError) and "unexpected extra argument" in error.message:
+        option = next((one for one in parameters if _is_followed_by_several(one, arguments)), None)
+        if option is not None:
+            values = _values_after(option.opts[0], arguments)
+            told = f"{option.opts[0]} {' '.join(values)}: "
+            return f"{told}several values are one comma list; write {option.opts[0]} {','.join(values)}"
     if isinstance(error, click.BadOptionUsage):
         option = next((one for one in parameters if error.option_name in one.opts), None)
         if option is not None and "requires an argument" in error.message:
@@ -337,6 +355,26 @@ def _usage_message(error: click.ClickException, arguments: Sequence[str]) -> str
         hint = f"write vnbench {close}" if close else f"see {help_command}"
         return f"{arguments[0]}: there is no such command; commands are {', '.join(commands)}; {hint}"
     return f"{error.format_message().rstrip('.')}; see {help_command}"
+
+
+def _choices(parameter: click.Parameter) -> str:
+    """Return the words that a parameter takes, where they are fixed."""
+    words = parameter.declared.choices if isinstance(parameter, PanelOption) else ()
+    return f", one {'or several ' if _takes_several(parameter) else ''}of {', '.join(words)}" if words else ""
+
+
+def _takes_several(parameter: click.Parameter) -> bool:
+    return isinstance(parameter, PanelOption) and parameter.declared.metavar.endswith(SEVERAL)
+
+
+def _is_followed_by_several(parameter: click.Parameter, arguments: Sequence[str]) -> bool:
+    """Return whether a parameter that takes a comma list was given its values as words of their own."""
+    return _takes_several(parameter) and len(_values_after(parameter.opts[0], arguments)) > 1
+
+
+def _values_after(flag: str, arguments: Sequence[str]) -> list[str]:
+    after = arguments[arguments.index(flag) + 1 :] if flag in arguments else ()
+    return list(takewhile(lambda word: not word.startswith("-"), after))
 
 
 def _written(parameter: click.Parameter) -> str:

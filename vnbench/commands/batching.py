@@ -292,7 +292,9 @@ def _sizes(values: Mapping[str, Any], *, seed: int) -> SizeArray:
     for name in ("widths", "examples"):
         if name not in values:
             raise InputError(
-                f"--{name}", allowed="it is needed where no --sizes is given", remedy="write --widths A:B --examples N"
+                f"--{name}",
+                allowed="it is required where no --sizes is given",
+                remedy="write --widths A:B --examples N",
             )
     heights = values.get("heights") or parse_pixel_range(str(OPTIONS["heights"].default), "--heights")
     distribution = SizeDistribution(widths=values["widths"], heights=heights, law=values.get("size-law", "uniform"))

@@ -7,6 +7,7 @@ sparsity", and GeForce cards compute at half of their printed rate where sums ar
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -247,11 +248,15 @@ def parse_card(text: str, where: str, *, cards: Sequence[Card] = CARDS) -> Card:
     if not found or len({card.total_bytes for card in found}) > 1:
         names = [card.name for card in found or cards]
         near = found[-1].name if found else closest(text, names)
+        # Another number is another card, and no misspelt one.
+        is_meant = near is not None and (bool(found) or re.findall(r"\d+", near) == re.findall(r"\d+", text))
         raise InputError(
             where,
             text.strip() or "''",
-            allowed=f"{'several cards are called so' if found else 'known cards are'}: {', '.join(names)}",
-            remedy=f"write {near or 'one of these'}" + ("" if found or near else ", or a size such as 24GiB"),
+            allowed=f"{'several cards match' if found else 'known cards are'}: {', '.join(names)}",
+            remedy=f"write {shlex.quote(near)}"
+            if near is not None and is_meant
+            else "write one of these, a size such as 24GiB, or describe yours for vnbench forecast --cards FILE.toml",
         )
     return found[0]
 

@@ -82,7 +82,7 @@ def _of_steps(
             remedy="write --widths 3200:12800 --card h200, or --snapshot FILE --card h200",
         )
     if not cards:
-        raise InputError("--card", allowed="it is needed with --widths", remedy="write --card h200, or --card 24GiB")
+        raise InputError("--card", allowed="it is required with --widths", remedy="write --card h200, or --card 24GiB")
     if "device-index" in values:
         raise InputError("--device-index", allowed="it is of a --snapshot", remedy="leave it out")
     allocators = different_allocators(values.get("allocator", NATIVE), "--allocator")

@@ -38,7 +38,7 @@ def plan_values(flags: Mapping[str, str | None]) -> dict[str, Any]:
         values.setdefault("examples", len(read_sizes(values["sizes"])))
     for name in ("examples", "epochs"):
         if name not in values:
-            raise InputError(f"--{name}", allowed="it is needed", remedy="write --examples 15000 --epochs 50")
+            raise InputError(f"--{name}", allowed="it is required", remedy="write --examples 15000 --epochs 50")
     for name in ("examples", "validation"):
         if values.get(name, 0) > MAX_EXAMPLES:
             raise InputError(
