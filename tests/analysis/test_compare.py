@@ -236,9 +236,12 @@ def test_a_failure_that_the_baseline_did_not_have_is_worse(
     assert row.verdict == verdict
 
 
-def memory_record(peak_bytes: int, *, replicate: int = 0, num_operators: int | None = None) -> TrialRecord:
+def memory_record(
+    peak_bytes: int, *, replicate: int = 0, num_operators: int | None = None, instrument: str | None = None
+) -> TrialRecord:
     spec = factory.memory_spec(factory.training_spec())
-    reading: MemoryReading = factory.reading_of(spec, peak_bytes=peak_bytes, num_operators=num_operators)
+    counted: dict[str, Any] = {"instrument": instrument} if instrument else {}
+    reading: MemoryReading = factory.reading_of(spec, peak_bytes=peak_bytes, num_operators=num_operators, **counted)
     return factory.record_of(spec, memory=reading, replicate=replicate)
 
 
@@ -259,6 +262,19 @@ def test_peaks_are_compared_as_they_are(before: tuple[int, ...], after: tuple[in
     (row,) = (row for row in comparison.rows if row.metric == "memory")
     assert row.verdict == verdict
     assert row.ratio == pytest.approx(max(after) / max(before))
+
+
+@pytest.mark.parametrize("counted", [("live-tensor-tracker", "live-tensors"), ("traced-tensors", "traced")])
+def test_peaks_that_two_instruments_counted_differently_are_not_compared(counted: tuple[str, str]) -> None:
+    sides = [side_of([memory_record(1000, instrument=instrument)]) for instrument in counted]
+    comparison = compare(*sides)
+    (row,) = (row for row in comparison.rows if row.metric == "memory")
+    assert (row.verdict, row.ratio, row.baseline, row.candidate) == ("missing", None, 1000, 1000)
+    holder = ("baseline", "candidate")[counted[1] == "traced"]
+    assert row.reason.startswith(f"not comparable: the {holder}'s instrument also counted the gradients")
+    assert comparison.outcome == "undecided"
+    (row,) = (row for row in compare(sides[0], sides[0]).rows if row.metric == "memory")
+    assert row.verdict == "same"
 
 
 def test_one_more_operator_is_worse() -> None:

@@ -105,6 +105,15 @@ def test_memory_that_creeps_below_its_tolerance_is_found() -> None:
     assert [(one.at, one.metric) for one in history_of(revisions).changes] == [(2, "memory")]
 
 
+def test_peaks_that_are_counted_otherwise_are_no_change_and_later_ones_are_compared_with_the_first_of_them() -> None:
+    revisions = []
+    for at, (peak, is_held) in enumerate([(9, True), (8, False), (8, False), (10, False)]):
+        found = side({"a": 1.0}, number=at, memory=1e9 * peak)
+        counted = dataclasses.replace(found.configurations["a"], holds_old_gradients=is_held)
+        revisions.append(revision(at, dataclasses.replace(found, configurations={"a": counted})))
+    assert [(one.at, one.metric, one.ratio) for one in history_of(revisions).changes] == [(3, "memory", 1.25)]
+
+
 def test_a_row_that_a_revision_lacks_is_a_gap() -> None:
     revisions = [revision(at, side({"a": 1.0} | ({} if at == 1 else {"b": 2.0}), number=at)) for at in range(3)]
     history = history_of(revisions)

@@ -368,6 +368,27 @@ def test_an_update_makes_a_baseline_that_the_same_records_pass(
     assert (code, report["outcome"]) == (1, "regression")
 
 
+def test_a_baseline_file_keeps_how_its_peaks_were_counted_and_an_update_counts_them_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = {
+        instrument: factory.record_of(
+            spec := factory.memory_spec(factory.training_spec()),
+            memory=factory.reading_of(spec, peak_bytes=peak, instrument=instrument),
+        )
+        for instrument, peak in (("live-tensor-tracker", 2000), ("live-tensors", 1000))
+    }
+    old, new = (write(tmp_path / f"{name}.jsonl", [trial]) for name, trial in trials.items())
+    baseline = str(tmp_path / "baseline.json")
+    gate([baseline, old, "--update"], capsys)
+    code, report = gate([baseline, new], capsys)
+    assert (code, report["outcome"]) == (3, "undecided")
+    (row,) = (row for row in report["rows"] if row["metric"] == "memory")
+    assert row["reason"].startswith("not comparable: the baseline's instrument also counted the gradients")
+    gate([baseline, new, "--update"], capsys)
+    assert gate([baseline, new], capsys)[0] == 0
+
+
 def test_noise_makes_no_difference_in_the_file_and_a_win_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,9 +14,11 @@ from vnbench.analysis.comparison.rows import (
     Row,
     Tolerances,
     changed_operators,
+    counts_otherwise,
     near_exact_row,
     status_row,
     time_row,
+    why_counted_otherwise,
     why_missing,
 )
 from vnbench.analysis.comparison.sides import Configuration, Side, SideFigure
@@ -184,6 +186,9 @@ def _rows(
         )
         if after is None or here is None or metric == "time":
             rows.append(bare)
+            continue
+        if metric == "memory" and counts_otherwise(before, after):
+            rows.append(replace(bare, ratio=None, reason=why_counted_otherwise(before)))
             continue
         # Nothing disturbs a forecast.
         tolerance = 0.0 if before.spec is not None and before.spec.kind == "forecast" else tolerances.of(metric)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from vnbench.analysis.comparison.compare import compare, differing_keys
 from vnbench.analysis.comparison.identity import lasting_id
-from vnbench.analysis.comparison.rows import Row, Tolerances
+from vnbench.analysis.comparison.rows import Row, Tolerances, counts_otherwise
 from vnbench.analysis.comparison.sides import Side, renamed
 from vnbench.analysis.statistics.change_points import change_points
 from vnbench.analysis.statistics.estimate import Estimate
@@ -250,8 +250,13 @@ def _next_level(level: Side, side: Side, changed: Sequence[Row]) -> Side:
             figures = dict(old.figures) | {row.metric: new.figures[row.metric]}
             found[row.spec_id] = replace(old, figures=figures, operators=new.operators)
     for identity, new in side.configurations.items():
-        figures = dict(new.figures) | dict(found[identity].figures)
-        found[identity] = replace(found[identity], figures=figures)
+        old = found[identity]
+        figures = dict(new.figures) | dict(old.figures)
+        if counts_otherwise(old, new) and "memory" in new.figures:
+            # Later peaks are compared with the first that was counted as they are.
+            figures["memory"] = new.figures["memory"]
+            old = replace(old, holds_old_gradients=new.holds_old_gradients)
+        found[identity] = replace(old, figures=figures)
     return replace(level, configurations=found)
 
 

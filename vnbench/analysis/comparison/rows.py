@@ -140,6 +140,21 @@ def why_missing(after: Configuration | None) -> str:
     return f"the candidate has no figure{f': {after.why_no_time}' if after.why_no_time else ''}"
 
 
+def counts_otherwise(before: Configuration, after: Configuration) -> bool:
+    """Return whether the peaks of two sides were counted in different ways, so that no change shows in them."""
+    held = before.holds_old_gradients, after.holds_old_gradients
+    return None not in held and held[0] != held[1]
+
+
+def why_counted_otherwise(before: Configuration) -> str:
+    """Return in one line what differs between two sides whose peaks were counted in different ways."""
+    holder, other = ("baseline", "candidate") if before.holds_old_gradients else ("candidate", "baseline")
+    return (
+        f"not comparable: the {holder}'s instrument also counted the gradients of the step before, the {other}'s does "
+        "not; measure both with one version of vnbench"
+    )
+
+
 def near_exact_row(row: Row, before: SideFigure, after: SideFigure, *, tolerance: float) -> Row:
     """Return the row of a metric that hardly differs between processes: compare the largest values directly."""
     ratio = after.largest / before.largest

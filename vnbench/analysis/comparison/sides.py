@@ -64,6 +64,9 @@ class Configuration:
     """Number of runs of each operator in a forecast step; empty for measured trials."""
     findings: tuple[str, ...] = ()
     """Codes of what is wrong with an audited loop, sorted; empty for trials."""
+    holds_old_gradients: bool | None = None
+    """Whether a peak of its tensors is higher by the gradients of the step before, as older vnbench counted on the CPU;
+    None where that is not known, or cannot be."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -239,7 +242,13 @@ def _configuration(
         why_no_time=None if "time" in values else why_no_time,
         operators=next((record.card.operators for record in records if record.card is not None), {}),
         findings=tuple(sorted({one.code for record in records if record.audit for one in record.audit.findings})),
+        holds_old_gradients=_holds_old_gradients(records),
     )
+
+
+def _holds_old_gradients(records: Iterable[TrialRecord]) -> bool | None:
+    known = {record.memory.holds_old_gradients for record in records if record.memory is not None} - {None}
+    return any(known) if known else None
 
 
 def _read(

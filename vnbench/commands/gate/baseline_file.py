@@ -191,6 +191,7 @@ def _configuration(identity: str, values: Mapping[str, Any]) -> Configuration:
         figures={metric: _figure(values["figures"][metric]) for metric in METRICS if metric in values["figures"]},
         operators={str(name): int(number) for name, number in values.get("operators", {}).items()},
         findings=tuple(map(str, values.get("findings", ()))),
+        holds_old_gradients=None if (held := values.get("holds_old_gradients")) is None else bool(held),
     )
 
 
@@ -232,6 +233,7 @@ def _side_json(side: Side) -> dict[str, Any]:
                 },
                 **({"operators": dict(configuration.operators)} if configuration.operators else {}),
                 **({"findings": list(configuration.findings)} if configuration.findings else {}),
+                **({"holds_old_gradients": held} if (held := configuration.holds_old_gradients) is not None else {}),
             }
             for identity, configuration in side.configurations.items()
         },
