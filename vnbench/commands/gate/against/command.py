@@ -16,6 +16,7 @@ from vnbench.analysis.comparison.compare import Comparison
 from vnbench.analysis.comparison.sides import Side, side_of
 from vnbench.commands.corpus import CorpusPlan, plan_corpus, prepare_corpus
 from vnbench.commands.gate.against.environments import homes_of
+from vnbench.commands.gate.against.kept import kept_in_use
 from vnbench.commands.gate.against.measure import BlockPlan, measure_blocks
 from vnbench.commands.gate.against.revisions import WHERE, Tree, baseline_tree, candidate_tree
 from vnbench.commands.gate.gate import GateOptions, GateReport, tell
@@ -69,6 +70,7 @@ class AgainstOptions:
         return self.config is not None or any(self.flags.get(name) is not None for name in SIZED_BY)
 
 
+@kept_in_use()
 def run_against_command(asked: AgainstOptions, *, options: GateOptions) -> GateReport:
     """Measure the working folder and its baseline in turn until they are told apart or found alike; tell of it.
 

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from vnbench.commands.gate.against.kept import ENVIRONMENTS, mark_used, place_of
 from vnbench.commands.gate.against.revisions import WHERE, Tree
 from vnbench.commands.gate.worker import Home
 from vnbench.errors import InputError
-from vnbench.processes.user_cache import user_cache
 
 
 def homes_of(
@@ -68,10 +68,12 @@ def _installed(tree: Tree, python: Path, *, tell: Callable[[str], None], is_dry_
         InputError: it cannot be made.
     """
     key = hashlib.sha256("\n".join([str(python), *tree.requirements]).encode()).hexdigest()[:12]
-    place = user_cache() / "environments" / key
+    place = place_of(ENVIRONMENTS) / key
     own = place / "bin" / "python"
     is_whole = place / "whole"
     if is_whole.exists():
+        if not is_dry_run:
+            mark_used(place)
         return own
     needs = "the baseline needs other packages than the working folder"
     if is_dry_run:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vnbench.commands.gate.against.kept import PARTIAL, TREES, mark_used, place_of
 from vnbench.errors import InputError
 from vnbench.meant import closest
-from vnbench.processes.user_cache import user_cache
 
 WHERE = "--against"
 
@@ -93,7 +93,7 @@ def baseline_tree(asked: str, *, candidate: Tree, into: Path | None = None) -> T
             allowed=f"there is no such folder, and no such revision in {candidate.root}",
             remedy=f"write {near}" if near else "write a commit, a branch or a tag, as git log names them",
         )
-    root = _extracted(candidate.root, commit, into=into or user_cache() / "trees")
+    root = _extracted(candidate.root, commit, into=into or place_of(TREES))
     short = commit[:ID_DIGITS]
     folder = root / candidate.folder.relative_to(candidate.root)
     if not folder.is_dir():
@@ -114,11 +114,12 @@ def _extracted(repository: Path, commit: str, *, into: Path) -> Path:
     """
     place = into / commit
     if place.is_dir():
+        mark_used(place)
         return place
     partial: Path | None = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=place.parent, prefix="partial-"))
+        partial = Path(tempfile.mkdtemp(dir=place.parent, prefix=PARTIAL))
         archive = subprocess.Popen(
             ["git", "-C", str(repository), "archive", "--format=tar", commit], stdout=subprocess.PIPE
         )
@@ -135,6 +136,7 @@ def _extracted(repository: Path, commit: str, *, into: Path) -> Path:
         # Another gate may have been faster.
         if not place.is_dir():
             partial.rename(place)
+            mark_used(place)
     except OSError as error:
         raise InputError(
             WHERE,
