@@ -32,8 +32,11 @@ SIDES = ("baseline", "candidate")
 class Sides:
     """Measure in no time; each trial takes a second of a clock of their own."""
 
-    def __init__(self, *, factor: float = 1.0, noise: float = 0.002, stops_after: int | None = None) -> None:
+    def __init__(
+        self, *, factor: float = 1.0, noise: float = 0.002, stops_after: int | None = None, crashes: int = 0
+    ) -> None:
         self.factor = factor
+        self.crashes = crashes
         self.noise = noise
         self.stops_after = stops_after
         self.tasks: list[tuple[int, TrialTask]] = []
@@ -46,6 +49,9 @@ class Sides:
         self.now_s += 1.0
         if task.spec.kind == "memory":
             return dataclasses.replace(MEMORY_RECORD, replicate=task.replicate, attempt=task.attempt)
+        if side == 1 and task.replicate == 0 and task.spec == SPECS[0] and task.attempt < self.crashes:
+            crashed = factory.record_of(task.spec, status="crashed", replicate=task.replicate)
+            return dataclasses.replace(crashed, attempt=task.attempt)
         rng = np.random.default_rng([side, task.replicate, task.attempt, SPECS.index(task.spec)])
         seconds = (self.factor if side else 1.0) * float(np.exp(rng.normal(0, self.noise)))
         record = factory.record_of(task.spec, steps=factory.steps_of([seconds, seconds]), replicate=task.replicate)
@@ -139,6 +145,21 @@ def test_half_a_pair_that_an_interruption_left_is_measured_again_on_both_sides(t
     assert len(load_results(tmp_path / f"{SIDES[side]}.jsonl").records) == sum(
         where == side for where, _ in (*first.tasks, *second.tasks)
     )
+
+
+def test_a_pair_that_crashed_once_is_measured_again_on_both_sides_and_counts_as_it_ends_then(tmp_path: Path) -> None:
+    once = Sides(crashes=1)
+    comparison, told = gated(tmp_path / "once", once)
+    assert comparison.outcome == "pass"
+    assert "a crash is tried once more" in told
+    of_pair = [(side, task.attempt) for side, task in once.tasks if (task.spec, task.replicate) == (SPECS[0], 0)]
+    assert sorted(of_pair) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    always = Sides(crashes=9)
+    comparison, _ = gated(tmp_path / "always", always)
+    assert comparison.outcome == "regression"
+    assert max(task.attempt for _, task in always.tasks) == 1
+    (row,) = (row for row in comparison.rows if row.metric == "status" and row.verdict == "worse")
+    assert row.spec_id == SPECS[0].spec_id
 
 
 def test_progress_tells_what_a_block_said_and_about_how_many_more_it_takes(tmp_path: Path) -> None:

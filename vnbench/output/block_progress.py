@@ -67,7 +67,8 @@ class BlockProgress(Shown):
             say(self._console, f"the first trial took {format_duration(max(1.0, record.elapsed_s))}")
         if record.status != "ok":
             cause = record.cause.message if record.cause else "no reason given"
-            say(self._console, f"{describe_trial(record.spec)}: {record.status}, {cause}")
+            again = "; a crash is tried once more" if record.status == "crashed" and not record.attempt else ""
+            say(self._console, f"{describe_trial(record.spec)}: {record.status}, {cause}{again}")
 
     def block_ended(self, comparison: Comparison, num_blocks: int, *, left_s: float) -> None:
         """Tell what the first ``num_blocks`` blocks came to."""

@@ -23,7 +23,8 @@ def run_block(
     """Run what is still missing of a block and yield (side, record); start a pair only while time is left.
 
     Configurations run in random order, each on both sides in random order, the same again for the same seed and block.
-    Half a pair that an interruption left is measured again on both sides, or drift would not cancel.
+    Half a pair that an interruption left is measured again on both sides, or drift would not cancel; and so is, once, a
+    pair of which a side crashed, because not every crash comes again.
     """
     drawn = random.Random(f"{seed}/{block}")
     due = blocks.due(block)
@@ -32,13 +33,17 @@ def run_block(
         key = (one.identity, block)
         if key in blocks.pairs:
             continue
-        if not is_time_left():
-            return
-        for side in order:
-            task = TrialTask(
-                spec=one.sides[side],
-                replicate=block,
-                attempt=blocks.attempts.get(key, 0),
-                corpus_directory=corpus_directory,
-            )
-            yield side, run(side, task)
+        first = blocks.attempts.get(key, 0)
+        for attempt in (first, first + 1):
+            if not is_time_left():
+                return
+            has_crashed = False
+            for side in order:
+                task = TrialTask(
+                    spec=one.sides[side], replicate=block, attempt=attempt, corpus_directory=corpus_directory
+                )
+                record = run(side, task)
+                has_crashed |= record.status == "crashed"
+                yield side, record
+            if not has_crashed:
+                break
