@@ -151,7 +151,7 @@ def why_counted_otherwise(before: Configuration) -> str:
     holder, other = ("baseline", "candidate") if before.holds_old_gradients else ("candidate", "baseline")
     return (
         f"not comparable: the {holder}'s instrument also counted the gradients of the step before, the {other}'s does "
-        "not; measure both with one version of vnbench"
+        "not; measure both with one vnbench, or leave memory out of --metrics"
     )
 
 
