@@ -8,7 +8,7 @@ from vnbench.analysis.comparison.sweep_answer import LeverEffect
 from vnbench.analysis.findings import Findings
 from vnbench.output.answer import verdict_of
 from vnbench.output.words.numbers import significant, supported
-from vnbench.records.record import DISTURBANCES, TrialRecord, of_kind
+from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.spec.trial_spec import LEVERS, TrainingSpec, TrialSpec
 from vnbench.units import count
 
@@ -34,7 +34,7 @@ def answer_sentence(found: Findings) -> str:
 def _disturbed(latest: Sequence[TrialRecord]) -> str:
     """Return a caveat where more than half of the training trials were disturbed; empty otherwise."""
     training = of_kind(latest, TrainingSpec)
-    disturbed = [one for one in training if any(warning.code in DISTURBANCES for warning in one.warnings)]
+    disturbed = [one for one in training if one.disturbances]
     if 2 * len(disturbed) <= len(training):
         return ""
     return (

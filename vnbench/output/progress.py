@@ -13,7 +13,7 @@ from rich.text import Text
 
 from vnbench.output.console import say
 from vnbench.output.words.levers import kind_told
-from vnbench.records.record import DISTURBANCES, TrialRecord
+from vnbench.records.record import TrialRecord
 from vnbench.records.spec.axes import LOADER_FIELDS
 from vnbench.records.spec.trial_spec import LEVERS, MemorySpec, TrialSpec
 from vnbench.sweep.estimate import TrialTimes
@@ -103,7 +103,7 @@ class SweepProgress(Shown):
     def repeated(self, record: TrialRecord) -> None:
         """Take note that a trial ended disturbed, and waits behind all others for another try."""
         self._times.learn(record)
-        codes = ", ".join(warning.code for warning in record.warnings if warning.code in DISTURBANCES)
+        codes = ", ".join(record.disturbances)
         why = f" ({codes})" if codes else ""
         self._say(f"{self._place()} {describe_trial(record.spec)}: disturbed{why}, to be tried again")
         self._waiting[record.trial_id] = record

@@ -191,6 +191,11 @@ class TrialRecord(Generic[Spec]):
         return self.spec.corpus_id if isinstance(self.spec, ImagesSpec) else None
 
     @property
+    def disturbances(self) -> tuple[WarningCode, ...]:
+        """The codes of its warnings about causes outside the trial."""
+        return tuple(warning.code for warning in self.warnings if warning.code in DISTURBANCES)
+
+    @property
     def spec_id(self) -> str:
         """The hash of the canonical spec."""
         return self.spec.spec_id

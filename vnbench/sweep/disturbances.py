@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from vnbench.measure.host import busy_threshold
 from vnbench.measure.nvml import POWER_CAP, SLOWDOWNS
 from vnbench.records.machine_keys import DeviceTelemetry, HostTelemetry, Telemetry
-from vnbench.records.record import DISTURBANCES, TrialRecord, TrialWarning
+from vnbench.records.record import TrialRecord, TrialWarning
 from vnbench.records.spec.words import TrialKind
 from vnbench.units import count, format_percent
 
@@ -30,7 +30,7 @@ def find_disturbances(telemetry: Telemetry, *, kind: TrialKind) -> tuple[TrialWa
 
 def is_disturbed(record: TrialRecord) -> bool:
     """Return whether a finished trial was disturbed from outside, so that another try may succeed."""
-    return record.status == "ok" and any(warning.code in DISTURBANCES for warning in record.warnings)
+    return record.status == "ok" and bool(record.disturbances)
 
 
 def _shared(device: DeviceTelemetry) -> Iterator[TrialWarning]:

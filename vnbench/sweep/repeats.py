@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from vnbench.records.record import DISTURBANCES, TrialRecord
+from vnbench.records.record import TrialRecord
 from vnbench.sweep.disturbances import is_disturbed
 from vnbench.units import count
 
@@ -49,7 +49,7 @@ class Repeats:
         self._num_finished += 1
         if is_disturbed(record):
             self._num_disturbed += 1
-            self._codes.update({warning.code for warning in record.warnings} & set(DISTURBANCES))
+            self._codes.update(set(record.disturbances))
 
     def verdict(self) -> str | None:
         """Return a final message about trials that stayed disturbed; None if there were none."""

@@ -13,7 +13,7 @@ from typing import Any
 from vnbench.commands.corpus import CorpusPlan
 from vnbench.output.words.numbers import significant
 from vnbench.records.probe_reading import ProbeReading, SweepChoices
-from vnbench.records.record import DISTURBANCES, TrialRecord
+from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import ProbeSpec, TrialSpec
 from vnbench.records.spec.words import Precision
 from vnbench.records.task import TrialTask
@@ -84,18 +84,13 @@ def settle(
     known = next((record for record in reversed(probes) if record.spec_id == spec.spec_id), None)
     if known is not None:
         assert known.choices is not None
-        if not _disturbed_by(known) or design_of(chosen_config(config, known.choices)).own(records):
+        if not known.disturbances or design_of(chosen_config(config, known.choices)).own(records):
             return _settled(config, known, spec, is_new=False, is_remembered=True)
     attempt = 0 if known is None else known.attempt + 1
     record = run(TrialTask(spec=spec, replicate=0, attempt=attempt, corpus_directory=None), PROBE_TIMEOUT_S)
     record = replace(record, choices=_choices(config, corpus, record, spec, elapsed_s=elapsed_s, design_of=design_of))
     is_new = config.chooses_precision or config.chooses_size
     return _settled(config, record, spec, is_new=is_new, is_remembered=False)
-
-
-def _disturbed_by(record: TrialRecord) -> list[str]:
-    """Return the codes of what disturbed a probe, which may have ended in time or not."""
-    return [warning.code for warning in record.warnings if warning.code in DISTURBANCES]
 
 
 def probe_of(config: SweepConfig, corpus: CorpusPlan) -> ProbeSpec:
@@ -228,7 +223,7 @@ def _lines(config: SweepConfig, record: TrialRecord, pace: Pace, *, is_remembere
 
 def _doubts(record: TrialRecord, is_remembered: bool) -> Iterator[str]:
     """Yield a warning if the probe was disturbed."""
-    if codes := _disturbed_by(record):
+    if codes := record.disturbances:
         stay = "; trials were measured with these choices, so they stay; --out NEW.jsonl probes again"
         yield (
             f"warning: the machine was disturbed at this probe ({', '.join(codes)}): its speed, and what is chosen by "
