@@ -7,9 +7,11 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -180,6 +182,42 @@ def test_the_loop_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         images_BCHW, _ = place["collate"]([place["dataset"][index] for index in micro_batch["examples"]])
         assert list(images_BCHW.shape[2:]) == micro_batch["canvas"], "both number the images alike"
     assert_padding_and_passes_change_nothing(place)
+
+
+def test_the_snapshots_of_the_guide_end_as_a_run_that_was_never_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in COMMANDS["loop"]:
+        assert run(shlex.split(command)[1:]) == 0, command
+    loop = "\n".join(lines_of(TEXTS["loop"].partition("Lightning, Fabric")[0], "python"))
+    objects = loop.partition("for epoch in range(3):")[0]
+    own = "\n".join(lines_of(TEXTS["interruptions"].partition("In Lightning")[0], "python"))
+
+    def trained(folder: str, *, kill_at: int | None = None) -> list[float]:
+        """Train from the last snapshot of a folder; weights, or none where SIGTERM came in a step from 1 on."""
+        place: dict[str, Any] = {}
+        exec("import torch; torch.manual_seed(0)\n" + objects, place)
+        step = place["optimizer"].step
+
+        def counted() -> None:
+            nonlocal kill_at
+            step()
+            kill_at = kill_at and kill_at - 1
+            if kill_at == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        place["optimizer"].step = counted
+        with pytest.raises(SystemExit, match="the same command goes on") if kill_at else nullcontext():
+            exec(own.replace('"snapshots"', f'"{folder}"'), place)
+            return [float(one.detach().double().sum()) for one in place["network"].parameters()]
+        return []
+
+    whole = trained("whole")
+    assert whole
+    assert trained("parts", kill_at=2) == []
+    assert trained("parts", kill_at=4) == []
+    assert trained("parts") == whole
 
 
 def assert_padding_and_passes_change_nothing(place: Mapping[str, Any]) -> None:

@@ -88,6 +88,11 @@ class EpochSampler:
         return self._plan.steps[self._first_step :]
 
     @property
+    def first_step(self) -> int:
+        """The optimizer step of the epoch, from 0, at which the next iteration begins: where it was resumed."""
+        return self._first_step
+
+    @property
     def sampler(self) -> EpochSampler:
         """Itself: Lightning tells the epoch to the ``sampler`` of a batch sampler, and to nothing else."""
         return self

@@ -29,6 +29,7 @@ PAGES = (
     "memory",
     "loader",
     "planning",
+    "interruptions",
     "no-gpu",
     "gate",
     "records",

@@ -1,1 +1,4 @@
-"""Training loops of other people: whether they do what they say. Its modules import torch."""
+"""Training loops of other people: whether they do what they say, and how they go on after a stop.
+
+Its modules import torch.
+"""
