@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 from record_factory import (
     compute_spec,
@@ -16,12 +18,13 @@ from record_factory import (
     training_spec,
 )
 
-from vnbench.analysis.models.composition import compose_measured, num_new_shapes
-from vnbench.analysis.models.fit import FamilyFit, fit_families
+from vnbench.analysis.models.composition import compose_measured, new_shapes
+from vnbench.analysis.models.fit import NO_EXTRA, FamilyFit, fit_families
 from vnbench.analysis.models.linearity import count_steps, linearity_of
 from vnbench.analysis.statistics.process_spread import Spread
 from vnbench.analysis.trials.loading import summarize_loading
 from vnbench.analysis.trials.noise import Noise
+from vnbench.analysis.trials.process import compute_figures
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 
@@ -179,12 +182,60 @@ def test_shapes_met_for_the_first_time_cost_extra_where_they_are_not_visited_bef
     trained_on_new = on_new_shapes(records[0])
     (one,) = compose_measured([trained_on_new], families=families, loading=summarize_loading(records))
     # A first step takes 0.6 s more in these records.
-    assert num_new_shapes(trained_on_new) == 1
+    assert len(new_shapes(trained_on_new)) == 1
     assert one.new_shapes_s == pytest.approx(0.6, rel=0.15)
     assert one.new_shapes_s < one.computing.value
     on_a_gpu, _ = fit_families([measured_compute_record(compute_spec(device="cuda", model="veernet"))])
     assert on_a_gpu[0].first_seen_s is not None
-    assert on_a_gpu[0].s_per_new_shape == 0
+    assert on_a_gpu[0].new_shape_of_training == NO_EXTRA
+
+
+def with_first_steps(record: TrialRecord, extra_s: Sequence[float]) -> TrialRecord:
+    """Return a record whose first steps on its canvases take so many seconds more than those that follow."""
+    figures = compute_figures(record)
+    return dataclasses.replace(
+        record,
+        canvases=tuple(
+            dataclasses.replace(one, first_seen_s=figures[one.height, one.width].step_time.value + extra)  # type: ignore[union-attr]
+            for one, extra in zip(record.canvases, extra_s, strict=True)
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("extra_of", "constant_s", "s_per_mpx"),
+    [
+        (lambda mpx: 0.1 + 0.5 * mpx, 0.1, 0.5),
+        (lambda mpx: 0.5 * mpx, 0.0, 0.5),
+        (lambda mpx: 2.0, 2.0, 0.0),
+    ],
+)
+def test_what_a_new_shape_takes_grows_with_its_canvas(
+    extra_of: Callable[[float], float], constant_s: float, s_per_mpx: float
+) -> None:
+    record = measured_compute_record(compute_spec(device="cpu"))
+    extra_s = [extra_of(one.height * one.width / 1e6) for one in record.canvases]
+    extra_s[0] = 30.0  # the first canvas of a process also starts it
+    family = only([with_first_steps(record, extra_s)])
+    assert family.new_shape.constant_s == pytest.approx(constant_s, abs=1e-9)
+    assert family.new_shape.s_per_pixel * 1e6 == pytest.approx(s_per_mpx, abs=1e-9)
+    assert family.new_shape.total_s(np.array([1e6, 2e6])) == pytest.approx(2 * constant_s + 3 * s_per_mpx)
+    assert family.first_seen_s == pytest.approx(statistics.fmean(extra_s))
+
+
+@pytest.mark.parametrize(("slope", "constant_s", "s_per_mpx"), [(-0.1, 0.5, 0.0), (1.0, 0.0, None)])
+def test_neither_coefficient_of_a_new_shape_is_negative(
+    slope: float, constant_s: float, s_per_mpx: float | None
+) -> None:
+    record = measured_compute_record(compute_spec(device="cpu"))
+    mpx_K = np.array([one.height * one.width / 1e6 for one in record.canvases])
+    offset = 0.5 - slope * mpx_K[1:].mean() if slope < 0 else -0.5 * slope * mpx_K.min()
+    extra_K = slope * mpx_K + offset
+    assert (extra_K[1:] > 0).all()
+    family = only([with_first_steps(record, extra_K.tolist())])
+    assert family.new_shape.constant_s == pytest.approx(constant_s)
+    expected = (mpx_K[1:] @ extra_K[1:]) / (mpx_K[1:] @ mpx_K[1:]) if s_per_mpx is None else s_per_mpx
+    assert family.new_shape.s_per_pixel * 1e6 == pytest.approx(expected)
 
 
 def test_steps_on_shapes_seen_otherwise_than_usual_are_in_no_fit_and_are_expected_as_they_were_seen() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,9 @@ from record_factory import (
     training_spec,
 )
 
+from vnbench.analysis.trials.process import compute_figures
 from vnbench.batching.sizes import SizeDistribution, draw_sizes
+from vnbench.batching.trial_epoch import plan_measured
 from vnbench.output.tables.factored import error_line
 from vnbench.records.readings import Block, ForecastReading
 from vnbench.records.record import TrialRecord
@@ -104,13 +106,55 @@ def test_a_further_value_on_an_axis_adds_the_same_trials_whatever_the_other_axes
     assert added[0] == added[1] > 0
 
 
-def test_a_forecast_is_the_centre_times_a_ratio_per_lever() -> None:
-    config = factored(**AXES, norm_precision="fp32", sampler="bucketed")
-    found = {
+Extra = Callable[[TrialRecord], float]
+
+
+def with_first_steps(records: Sequence[TrialRecord], extra_s: Extra) -> list[TrialRecord]:
+    """Return records whose first step on a canvas takes so many seconds more per Mpx of it than those that follow."""
+    changed = []
+    for record in records:
+        figures = compute_figures(record)
+        canvases = tuple(
+            replace(
+                one,
+                first_seen_s=figures[one.height, one.width].step_time.value  # type: ignore[union-attr]  # it was timed
+                + extra_s(record) * one.height * one.width / 1e6,
+            )
+            for one in record.canvases
+        )
+        changed.append(replace(record, canvases=canvases))
+    return changed
+
+
+def seen(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return records whose first step on a canvas takes as long as those that follow."""
+    return with_first_steps(records, lambda record: 0.0)
+
+
+def by_levers(config: SweepConfig, records: Sequence[TrialRecord]) -> dict[tuple[int, str, str], CellForecast]:
+    return {
         (one.cell.batch_size, one.cell.precision, one.cell.checkpointing): one
-        for one in forecast(config, measure(config))
+        for one in forecast(config, records)
         if one.cell.num_workers == 0
     }
+
+
+def test_what_a_new_shape_takes_is_added_to_the_steps_and_not_scaled_with_them() -> None:
+    config = factored(**AXES, norm_precision="fp32", sampler="bucketed")
+    records = measure(config)
+    none = by_levers(config, seen(records))
+    some = by_levers(config, with_first_steps(records, lambda record: 2.0 if record.spec.precision == "bf16" else 0.5))
+    for levers, one in none.items():
+        plan = plan_measured(one.spec, SIZES_N2)
+        shapes = set(zip(plan.lengths_M.tolist(), map(tuple, plan.canvases_M2.tolist()), strict=True))
+        mpx = sum(height * width for _, (height, width) in shapes) / 1e6
+        extra_s = some[levers].time.computing_s - one.time.computing_s
+        assert extra_s == pytest.approx(mpx * (2.0 if levers[1] == "bf16" else 0.5), rel=0.01), levers
+
+
+def test_a_forecast_is_the_centre_times_a_ratio_per_lever() -> None:
+    config = factored(**AXES, norm_precision="fp32", sampler="bucketed")
+    found = by_levers(config, seen(measure(config)))
     center, other = found[1, "bf16", "none"], found[2, "fp32", "stages"]
     one_by_one = [found[2, "bf16", "none"], found[1, "fp32", "none"], found[1, "bf16", "stages"]]
     expected = center.time.computing_s
@@ -237,6 +281,25 @@ def test_drift_between_parts_and_confirmations_cancels() -> None:
         assert after.epoch.value_s == pytest.approx(1.3 * before.epoch.value_s)
 
 
+def test_how_much_trainings_differ_follows_from_those_of_the_centre() -> None:
+    config = factored(**AXES, norm_precision="fp32", sampler="bucketed")
+    measured = parts(config, measure(config))
+    cell = measured.forecast_all()[0].cell
+
+    def width(*epochs_s: float) -> float:
+        centers = [trained(measured.center, epoch_s) for epoch_s in epochs_s]
+        found = measured.forecast(cell, anchors=centers[-1:], trained=centers)
+        assert found is not None
+        assert found.epoch.low_s is not None
+        assert found.epoch.high_s is not None
+        return math.log(found.epoch.high_s / found.epoch.low_s)
+
+    unknown = width(10, 13, 10)
+    assert width(10) == unknown, "too few to tell"
+    assert width(10, 10.1, 10, 10.1, 10) < unknown < width(10, 13, 10, 13, 10)
+    assert width(10, 11, 12.1, 13.3, 14.6) < width(10, 14.6, 11, 13.3, 12.1), "a drift is none between neighbours"
+
+
 def noisy_forecasts(seed: int, *, process: float, drift: float, single: float) -> list[tuple[float, bool, float]]:
     """Return for each confirmation of a made-up sweep its error, whether it lies inside, and the parts' own error.
 
@@ -258,7 +321,7 @@ def noisy_forecasts(seed: int, *, process: float, drift: float, single: float) -
     chosen = choose_confirmations(noisy.forecast_all(), [], center=noisy.center, seed=seed)
     cells = {one.spec: one for one in chosen}
     planned = confirming_trials(chosen, config, worst_case=WORST_CASE)
-    found, anchors = [], []
+    found, centers = [], list[TrialRecord]()
     for trial in with_centers(due_trials(planned, records=[], retry=()), center=noisy.center, records=[]):
         spec = trial.planned.spec
         if not isinstance(spec, TrainingSpec):
@@ -266,9 +329,9 @@ def noisy_forecasts(seed: int, *, process: float, drift: float, single: float) -
         level += draw.gauss(0, drift)
         measured_s = epochs_s[spec] * math.exp(level + draw.gauss(0, process))
         if spec == noisy.center:
-            anchors = [trained(spec, measured_s)]
+            centers.append(trained(spec, measured_s))
             continue
-        beside = noisy.forecast(cells[spec].cell, anchors=anchors)
+        beside = noisy.forecast(cells[spec].cell, anchors=centers[-1:], trained=centers)
         assert beside is not None
         (one,) = confirmations([replace(trained(spec, measured_s), forecast=beside.epoch)])
         assert one.is_inside is not None
@@ -334,8 +397,8 @@ def test_a_lever_that_gains_more_in_large_passes_is_forecast_between_the_batches
         else record
         for record in measure(config)
     ]
-    plain = {one.cell: one for one in forecast(config, measure(config))}
-    for one in forecast(config, records):
+    plain = {one.cell: one for one in forecast(config, seen(measure(config)))}
+    for one in forecast(config, seen(records)):
         gain = gains[one.cell.batch_size] if one.cell.precision == "fp32" else 1.0
         assert one.time.computing_s == pytest.approx(gain * plain[one.cell].time.computing_s)
 

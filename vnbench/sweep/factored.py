@@ -21,9 +21,10 @@ from statistics import fmean
 
 import numpy as np
 
-from vnbench.analysis.comparison.sweep_spread import ASSUMED_SPREAD
+from vnbench.analysis.comparison.sweep_spread import ASSUMED_ROW_SPREAD
 from vnbench.analysis.models.epoch_time import EpochTime
-from vnbench.analysis.models.fit import FamilyFit, fit_families
+from vnbench.analysis.models.fit import NO_EXTRA, FamilyFit, NewShape, fit_families
+from vnbench.analysis.models.run_time import EpochPasses
 from vnbench.analysis.models.step_fit import ASSUMED_BETWEEN, CONFIDENCE
 from vnbench.analysis.statistics.estimate import Estimate, student_t, sum_of_variances
 from vnbench.analysis.statistics.process_spread import Spread, spread_of
@@ -51,6 +52,9 @@ NUM_BESIDE = 2
 """Number of the centre's processes that a compute trial is compared with, the nearest in time. In simulated sweeps
 whose processes differ by 3 %, on a machine that drifts by as much from one trial to the next, forecasts were off by
 5.5 % in the median with two of them, and by 6.5 % with one."""
+
+MIN_NEIGHBOURS = 4
+"""Fewest processes of the centre's training whose differences tell how much a training differs from the next."""
 
 Powers = Mapping[int, float]
 """The power with which each part enters a product, by the part's id."""
@@ -83,6 +87,19 @@ class _Composed:
     """How many percent the epoch changes with one percent of each part, by the part's id."""
     plan: BatchPlan
     is_extrapolated: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Computing:
+    """What the levers of a cell change of the centre's computing."""
+
+    ratio: float
+    """Factor on the time of a step."""
+    new_shape: NewShape
+    """What a step of a new shape takes longer than the centre's. It is added, not multiplied: a shape takes a CPU more
+    time to prepare in bf16 than in fp32, whose steps take longer."""
+    powers: Powers
+    """The parts behind the factor."""
 
 
 class Parts:
@@ -122,10 +139,13 @@ class Parts:
         """The training trial of the centre."""
         return self._training(self._center)
 
-    def forecast(self, cell: Cell, *, anchors: Sequence[TrialRecord] = ()) -> CellForecast | None:
+    def forecast(
+        self, cell: Cell, *, anchors: Sequence[TrialRecord] = (), trained: Sequence[TrialRecord] = ()
+    ) -> CellForecast | None:
         """Return the forecast for a cell; None if a part of it was not measured or failed.
 
         ``anchors`` are timed training trials of the centre. Without any, the forecast is composed of the parts alone.
+        ``trained`` are all of them so far, in order: how much one differs from the next tells how much trainings do.
         """
         composed = self._compose(cell)
         if composed is None:
@@ -136,7 +156,7 @@ class Parts:
             epochs_s = [epoch_s(record, num_examples=len(of_center.plan.order_N)) for record in anchors]
             value_s *= math.exp(fmean(map(math.log, epochs_s))) / of_center.time.total_s
             powers = _sum((powers, 1.0), (of_center.powers, -1.0))
-        margin = self._margin(powers, composed.plan, num_trained=num_trained)
+        margin = self._margin(powers, composed.plan, num_trained=num_trained, trained=trained)
         return CellForecast(
             cell=cell,
             spec=self._training(cell),
@@ -164,7 +184,7 @@ class Parts:
             for cell in full_cells(self._config)
             if reason_to_leave_out(cell, wanted, num_measured=num_measured) is None
         ]
-        forecasts = (self.forecast(cell, anchors=anchors) for cell in cells)
+        forecasts = (self.forecast(cell, anchors=anchors, trained=anchors) for cell in cells)
         found = {forecast.spec: forecast for forecast in forecasts if forecast is not None}
         return tuple(sorted(found.values(), key=lambda one: one.valid_px_per_s, reverse=True))
 
@@ -175,17 +195,16 @@ class Parts:
         base = self._family(self._same_pass(cell))
         plan = plan_measured(self._training(cell), self._sizes_N2)
         passes: list[float] = plan.padded_pixels_M.tolist()
-        computing = self._computing_ratio(cell, pixels_per_example=sum(passes) / len(plan.order_N))
+        computing = self._computing_levers(cell, pixels_per_example=sum(passes) / len(plan.order_N))
         loading = self._loading_per_example(cell)
         if base is None or computing is None or loading is None:
             return None
         saved_s = base.saved_s(num_passes=len(passes), num_steps=len(plan.passes_S))
-        shapes = set(zip(plan.lengths_M.tolist(), map(tuple, plan.canvases_M2.tolist()), strict=True))
-        new_shapes_s = len(shapes) * base.s_per_new_shape
-        ratio, computing_powers = computing
+        new_shape = base.new_shape_of_training.plus(computing.new_shape, weight=1.0)
+        new_shapes_s = new_shape.total_s(EpochPasses.of(plan).shape_pixels_K)
         example_s, loading_powers = loading
         time = EpochTime(
-            computing_s=ratio * (sum(map(base.fit.model.time_s, passes)) + new_shapes_s - saved_s),
+            computing_s=computing.ratio * sum(map(base.fit.model.time_s, passes)) + new_shapes_s - saved_s,
             loading_s=len(plan.order_N) * example_s,
             has_workers=bool(cell.num_workers),
         )
@@ -194,7 +213,7 @@ class Parts:
         share = (not is_bound) if time.has_workers else time.computing_s / time.total_s
         return _Composed(
             time=time,
-            powers=_sum(({id(base): 1.0}, share), (computing_powers, share), (loading_powers, 1 - share)),
+            powers=_sum(({id(base): 1.0}, share), (computing.powers, share), (loading_powers, 1 - share)),
             plan=plan,
             is_extrapolated=any(map(base.fit.model.is_extrapolated, passes)),
         )
@@ -206,30 +225,32 @@ class Parts:
     def _family(self, cell: Cell) -> FamilyFit | None:
         return self._families.get(self._training(cell).family)
 
-    def _computing_ratio(self, cell: Cell, *, pixels_per_example: float) -> tuple[float, Powers] | None:
-        """Return the factor of a cell's levers on computing time, one lever at a time, at the plan's mean size."""
+    def _computing_levers(self, cell: Cell, *, pixels_per_example: float) -> _Computing | None:
+        """Return what a cell's levers change of computing, one lever at a time, at the plan's mean size."""
         if cell.precision not in REDUCED_PRECISIONS:
             # Without a reduced precision, norm_precision has no effect.
             cell = replace(cell, norm_precision=self._center.norm_precision)
-        ratio, powers = 1.0, dict[int, float]()
+        ratio, new_shape, powers = 1.0, NO_EXTRA, dict[int, float]()
         for name in COMPUTING_LEVERS:
             value = getattr(cell, name)
             if value == getattr(self._center, name):
                 continue
-            known = {}
+            known: dict[int, tuple[FamilyFit, FamilyFit]] = {}
             for batch_size in varied_batches(self._config):
                 base = replace(self._center, batch_size=batch_size, micro_batch_size=None)
-                pair = self._family(replace(base, **{name: value})), self._family(base)
-                if pair[0] is not None and pair[1] is not None:
-                    pixels = batch_size * pixels_per_example
-                    changed_s, base_s = (one.fit.model.time_s(pixels) for one in pair if one is not None)
-                    known[batch_size] = changed_s / base_s, {id(pair[0]): 1.0, id(pair[1]): -1.0}
+                changed, unchanged = self._family(replace(base, **{name: value})), self._family(base)
+                if changed is not None and unchanged is not None:
+                    known[batch_size] = changed, unchanged
             if not known:
                 return None
             for batch_size, weight in _weights(cell.examples_per_pass, sorted(known)):
-                ratio *= known[batch_size][0] ** weight
-                powers = _sum((powers, 1.0), (known[batch_size][1], weight))
-        return ratio, powers
+                changed, unchanged = known[batch_size]
+                pixels = batch_size * pixels_per_example
+                ratio *= (changed.fit.model.time_s(pixels) / unchanged.fit.model.time_s(pixels)) ** weight
+                new_shape = new_shape.plus(changed.new_shape_of_training, weight=weight)
+                new_shape = new_shape.plus(unchanged.new_shape_of_training, weight=-weight)
+                powers = _sum((powers, 1.0), ({id(changed): 1.0, id(unchanged): -1.0}, weight))
+        return _Computing(ratio=ratio, new_shape=new_shape, powers=powers)
 
     def _loading_per_example(self, cell: Cell) -> tuple[float, Powers] | None:
         """Return the seconds of loading an example: those of the centre's loader times a ratio per lever."""
@@ -256,14 +277,17 @@ class Parts:
     def _loader(self, cell: Cell) -> LoaderSummary | None:
         return self._loaders.get(loader_spec(cell, self._config, self._corpus_id, self._worst_case))
 
-    def _margin(self, powers: Powers, plan: BatchPlan, *, num_trained: int) -> float:
+    def _margin(self, powers: Powers, plan: BatchPlan, *, num_trained: int, trained: Sequence[TrialRecord]) -> float:
         """Return half the width of the interval of a forecast's logarithm for one new process.
 
-        Its variances: of the fits, of the processes behind each part, of the process to come and those of the centre
-        beside it, and of what a single configuration differs by from one sweep to another.
+        Its variances: of the fits, of the processes behind each part, of the training to come and those of the centre
+        beside it, and of what a single configuration differs by from one sweep to another. What whole sweeps differ by
+        is not among them: all that a forecast compares belongs to one sweep.
         """
-        variances = [(ASSUMED_SPREAD**2, math.inf)]
-        num_processes = 1 + (1 / num_trained if num_trained else 0)
+        compute = self._process_variance()
+        training = _variance_of_neighbours(trained) or compute
+        variances = [(ASSUMED_ROW_SPREAD**2, math.inf), _times(training, 1 + (1 / num_trained if num_trained else 0))]
+        num_processes = 0.0
         pixels_C, counts_C = np.unique(plan.padded_pixels_M / plan.lengths_M, return_counts=True)
         loader = self._noise.spread_for("loader")
         for key, power in powers.items():
@@ -276,8 +300,7 @@ class Parts:
                     num_processes += (1 + 1 / NUM_BESIDE) * power**2 / part.fit.num_processes
             elif loader is not None:
                 variances.append((power**2 * loader.relative**2 / part.num_processes, loader.degrees_of_freedom))
-        process, dof = self._process_variance()
-        variance, dof = sum_of_variances([*variances, (num_processes * process, dof)])
+        variance, dof = sum_of_variances([*variances, _times(compute, num_processes)])
         return student_t(dof, CONFIDENCE) * math.sqrt(variance)
 
     def _process_variance(self) -> tuple[float, float]:
@@ -339,6 +362,23 @@ def epoch_s(record: TrialRecord, *, num_examples: int) -> float:
     """Return the measured seconds of an epoch of so many examples in a timed training trial."""
     assert record.block is not None
     return record.block.wall_time_s * num_examples / record.block.num_examples
+
+
+def _variance_of_neighbours(trained: Sequence[TrialRecord]) -> tuple[float, float] | None:
+    """Return the variance of a training process's time, without drift, and its degrees of freedom; None below four.
+
+    It is half the mean square of the differences between neighbours, whose drift is small (von Neumann and others, The
+    mean square successive difference, Annals of Mathematical Statistics 12 (1941)); two of three are independent.
+    """
+    logs = [math.log(record.block.wall_time_s / record.block.num_examples) for record in trained if record.block]
+    if len(logs) < MIN_NEIGHBOURS:
+        return None
+    squares = [(after - before) ** 2 for before, after in itertools.pairwise(logs)]
+    return fmean(squares) / 2, 2 / 3 * len(squares)
+
+
+def _times(variance: tuple[float, float], factor: float) -> tuple[float, float]:
+    return factor * variance[0], variance[1]
 
 
 def _supply_s(row: LoaderSummary) -> float:

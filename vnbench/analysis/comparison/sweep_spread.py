@@ -24,6 +24,10 @@ ASSUMED_SPREAD = 0.04
 that. On a shared machine sweeps differed by 2.8 %, and single rows by 1.2 to 2.4 % more
 (reports/gate_cpu-amd-epyc_202611.md)."""
 
+ASSUMED_ROW_SPREAD = 0.024
+"""Relative standard deviation of a single row from one sweep to another, beyond that of whole sweeps: the largest that
+was measured (reports/gate_cpu-amd-epyc_202611.md)."""
+
 MIN_FREEDOM = 2
 """Fewest degrees of freedom of a spread that is believed."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vnbench.analysis.models.epoch_time import EpochTime
 from vnbench.analysis.models.fit import FamilyFit
@@ -66,8 +67,7 @@ def compose_measured(
         saved_s = family.saved_s(num_passes=len(passes), num_steps=record.block.num_steps)
         loader = loaders.get(key_of(record.spec, LOADING))
         supply = loader.supply if loader else None
-        seen_s = 0.0 if record.spec.visits_shapes else family.first_seen_s or 0.0
-        new_shapes_s = seen_s * num_new_shapes(record)
+        new_shapes_s = 0.0 if record.spec.visits_shapes else family.new_shape.total_s(new_shapes(record))
         computing = family.fit.forecast(passes, less_s=saved_s)
         found.append(
             Composition(
@@ -89,8 +89,9 @@ def measured_passes(record: TrialRecord) -> list[float]:
     return np.repeat(steps["padded_pixels"] / passes_S, passes_S).tolist()
 
 
-def num_new_shapes(record: TrialRecord) -> int:
-    """Return the number of shapes that occur in measured steps but not in warm-up."""
+def new_shapes(record: TrialRecord) -> NDArray[np.float64]:
+    """Return the pixels of the canvas of each shape that occurs in measured steps but not in warm-up."""
     columns = ("canvas_height", "canvas_width", "num_examples", "num_micro_batches")
     steps = steps_of(record)
-    return len(set(steps.measured.rows(*columns)) - set(steps.warm_up.rows(*columns)))
+    new = set(steps.measured.rows(*columns)) - set(steps.warm_up.rows(*columns))
+    return np.array([height * width for height, width, *_ in new], dtype=np.float64)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vnbench.analysis.models.forecast_fit import ForecastFit, central_points, fit_forecast, forecast_records
 from vnbench.analysis.models.step_fit import StepFit, fit_roughly, fit_steps
@@ -28,6 +29,31 @@ Source = Literal["compute", "training", "forecast"]
 
 MIN_FIT_SIZES = 3
 """Fewest different sizes for a fit: a line through two points does not show its own error."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewShape:
+    """Extra seconds of a step whose shape is new to its process: on CPUs, kernels are prepared for each shape."""
+
+    constant_s: float
+    """Seconds on any canvas."""
+    s_per_pixel: float
+    """Seconds for each pixel of the canvas, whatever the number of examples."""
+
+    def total_s(self, canvas_pixels_K: NDArray[np.float64]) -> float:
+        """Return the extra seconds of new shapes with canvases of so many pixels."""
+        return float(np.maximum(0.0, self.constant_s + self.s_per_pixel * canvas_pixels_K).sum())
+
+    def plus(self, other: NewShape, *, weight: float) -> NewShape:
+        """Return the sum with another one that has a weight."""
+        return NewShape(
+            constant_s=self.constant_s + weight * other.constant_s,
+            s_per_pixel=self.s_per_pixel + weight * other.s_per_pixel,
+        )
+
+
+NO_EXTRA = NewShape(constant_s=0.0, s_per_pixel=0.0)
+"""A new shape takes no longer than one that was seen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +82,8 @@ class FamilyFit:
     """Pairs of padded pixels and floating-point operations per second; empty if unknown."""
     first_seen_s: float | None
     """Mean extra seconds of the first step on a canvas; None if unknown."""
+    new_shape: NewShape = NO_EXTRA
+    """Extra seconds of the first step on a canvas by its size."""
     forecast: ForecastFit | None = None
     """The bracket of a family that was forecast; None if it was measured."""
 
@@ -65,12 +93,12 @@ class FamilyFit:
         return self.spec.family
 
     @property
-    def s_per_new_shape(self) -> float:
+    def new_shape_of_training(self) -> NewShape:
         """Extra seconds of training when it meets a new shape.
 
-        The value is 0 on CUDA and for compiled code, where training visits its shapes before it is measured.
+        There are none on CUDA and for compiled code, where training visits its shapes before it is measured.
         """
-        return 0.0 if self.spec.visits_shapes or self.first_seen_s is None else self.first_seen_s
+        return NO_EXTRA if self.spec.visits_shapes else self.new_shape
 
     def saved_s(self, *, num_passes: int, num_steps: int) -> float:
         """Return the seconds saved by accumulation: it updates once per step, a compute trial once per pass."""
@@ -109,6 +137,7 @@ def fit_families(
             continue
         spread = noise.spread_for(source)
         spec = chosen[0].spec
+        first_seen = _first_seen(chosen)
         found.append(
             FamilyFit(
                 spec=spec,
@@ -121,7 +150,8 @@ def fit_families(
                 is_rough=is_rough,
                 forward_ratio=_forward_ratio(chosen),
                 flop_per_s=_flop_rates(chosen),
-                first_seen_s=_first_seen(chosen),
+                first_seen_s=statistics.fmean(every) if (every := [s for one in first_seen for _, s in one]) else None,
+                new_shape=_new_shape(first_seen),
             )
         )
     return tuple(found), left_out
@@ -250,12 +280,38 @@ def _flop_rates(records: Sequence[TrialRecord]) -> tuple[tuple[float, float], ..
     return tuple((pixels, statistics.fmean(values)) for pixels, values in sorted(rates.items()))
 
 
-def _first_seen(records: Sequence[TrialRecord]) -> float | None:
+def _first_seen(records: Sequence[TrialRecord]) -> list[list[tuple[int, float]]]:
+    """Return pixels and extra seconds of the canvases of each process, in the order in which it met them."""
     beyond = []
     for record in records:
         figures = compute_figures(record)
-        for canvas in record.canvases:
-            one = figures.get((canvas.height, canvas.width))
-            if one is not None and one.step_time is not None and math.isfinite(canvas.first_seen_s):
-                beyond.append(max(0.0, canvas.first_seen_s - one.step_time.value))
-    return statistics.fmean(beyond) if beyond else None
+        known = ((canvas, figures.get((canvas.height, canvas.width))) for canvas in record.canvases)
+        beyond.append(
+            [
+                (canvas.height * canvas.width, max(0.0, canvas.first_seen_s - one.step_time.value))
+                for canvas, one in known
+                if one is not None and one.step_time is not None and math.isfinite(canvas.first_seen_s)
+            ]
+        )
+    return beyond
+
+
+def _new_shape(beyond: Sequence[Sequence[tuple[int, float]]]) -> NewShape:
+    """Return the line through the extra seconds by least squares, neither of its coefficients negative.
+
+    The first canvas of a process is left out where there are others: its first step also starts the process's threads
+    and takes its memory, which training does before it is measured. Without three sizes there is no line, but a mean.
+    """
+    points = [point for canvases in beyond for point in canvases[1:] or canvases]
+    if not points:
+        return NO_EXTRA
+    pixels_K, seconds_K = np.array(points, dtype=np.float64).T
+    mean = NewShape(constant_s=float(seconds_K.mean()), s_per_pixel=0.0)
+    if len(np.unique(pixels_K)) < MIN_FIT_SIZES:
+        return mean
+    slope, constant = np.polyfit(pixels_K, seconds_K, 1)
+    if slope < 0:
+        return mean
+    if constant < 0:
+        return NewShape(constant_s=0.0, s_per_pixel=float(pixels_K @ seconds_K / (pixels_K @ pixels_K)))
+    return NewShape(constant_s=float(constant), s_per_pixel=float(slope))

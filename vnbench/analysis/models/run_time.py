@@ -32,8 +32,8 @@ class EpochPasses:
     """Distinct padded pixels of passes, ascending."""
     counts_C: NDArray[np.int64]
     """Number of passes of each size."""
-    num_shapes: int
-    """Number of distinct shapes: canvas and number of examples."""
+    shape_pixels_K: NDArray[np.float64]
+    """Pixels of the canvas of each distinct shape: canvas and number of examples."""
     num_steps: int
     """Number of optimizer steps."""
     num_examples: int
@@ -50,10 +50,11 @@ class EpochPasses:
         sizes_C, counts_C = np.unique(plan.padded_pixels_M, return_counts=True)
         # A side has fewer than 2**20 pixels, so one number identifies a shape.
         shapes_M = (plan.lengths_M << 40) + (plan.canvases_M2[:, 0] << 20) + plan.canvases_M2[:, 1]
+        _, first_K = np.unique(shapes_M, return_index=True)
         return cls(
             padded_pixels_C=sizes_C.astype(np.float64),
             counts_C=counts_C.astype(np.int64),
-            num_shapes=len(np.unique(shapes_M)),
+            shape_pixels_K=plan.canvases_M2[first_K].prod(axis=1).astype(np.float64),
             num_steps=len(plan.passes_S),
             num_examples=len(plan.order_N),
         )
@@ -149,7 +150,7 @@ def compose_run(
         loading=None if loading_per_example is None else loading_per_example * training.num_examples,
         has_workers=num_workers > 0,
         validation_s=validation_s,
-        new_shapes_s=training.num_shapes * family.s_per_new_shape,
+        new_shapes_s=family.new_shape_of_training.total_s(training.shape_pixels_K),
         start_up_s=start_up_s,
         extrapolated_ratio=float(outside) / training.num_passes,
         bracket=_bracket(family, training),

@@ -59,7 +59,8 @@ def confirm(
         """Return the forecast of a chosen cell from the parts, and from the last process of the centre before it."""
         if spec not in cells:
             return None
-        found = parts.forecast(cells[spec], anchors=timed_trainings(records, parts.center)[-1:])
+        trained = timed_trainings(records, parts.center)
+        found = parts.forecast(cells[spec], anchors=trained[-1:], trained=trained)
         return None if found is None else found.epoch
 
     say(console, f"{count(len(chosen), 'forecast')} to confirm, {count(len(due), 'trial')}")
