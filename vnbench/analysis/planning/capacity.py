@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from vnbench.analysis.models.certification import Verdict
+from vnbench.analysis.models.epoch_time import EpochTime
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.run_time import RunTime
 from vnbench.analysis.planning.spread import Finish, Interruptions
@@ -110,12 +111,16 @@ class Configuration:
         return replace(
             self,
             levers=dict(self.levers) | {"num_workers": supply.num_workers},
-            run=self.run_with(supply, num_examples=num_examples),
+            run=replace(self.run, loading=supply.time_per_example * num_examples, has_workers=bool(supply.num_workers)),
         )
 
-    def run_with(self, supply: Supply, *, num_examples: int) -> RunTime:
-        """Return the time of the run with another loader."""
-        return replace(self.run, loading=supply.time_per_example * num_examples, has_workers=bool(supply.num_workers))
+    def epoch_with(self, supply: Supply, *, num_examples: int) -> EpochTime[float]:
+        """Return the time of an epoch with another loader."""
+        return replace(
+            self.run.epoch,
+            loading_s=supply.time_per_example.value * num_examples,
+            has_workers=bool(supply.num_workers),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

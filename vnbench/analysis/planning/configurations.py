@@ -11,7 +11,7 @@ from vnbench.analysis.models.certification import Certificate, certify
 from vnbench.analysis.models.fit import FamilyFit
 from vnbench.analysis.models.run_time import EpochPasses, compose_run
 from vnbench.analysis.planning.capacity import CHEAPEST_FIRST, Asked, Configuration, Evidence, Supply
-from vnbench.analysis.planning.worst_case_memory import worst_case_memory
+from vnbench.analysis.planning.worst_case_memory import WorstCaseMemory, worst_case_memory
 from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.means import mean
 from vnbench.analysis.trials.loading import LoaderSummary
@@ -108,6 +108,7 @@ def compose_configurations(asked: Asked, measured: Measured) -> tuple[Configurat
         config = PlanConfig(
             sampler="sorted", batch_size=micro_batch_size, micro_batch_size=micro_batch_size, seed=asked.seed
         )
+        memory = worst_case_memory(family, worst_case=asked.worst_case, certificates=measured.certificates)
         checked = None if asked.validation_sizes_N2 is None else _passes(asked.validation_sizes_N2, config)
         for batch_size in _batch_sizes(asked, family, measured):
             for sampler in measured.samplers if micro_batch_size > 1 else measured.samplers_of_one:
@@ -115,7 +116,9 @@ def compose_configurations(asked: Asked, measured: Measured) -> tuple[Configurat
                 one = (
                     None
                     if passes is None
-                    else _composed(asked, measured, family, passes, checked, sampler=sampler, batch_size=batch_size)
+                    else _composed(
+                        asked, measured, family, passes, checked, memory, sampler=sampler, batch_size=batch_size
+                    )
                 )
                 if one is not None:
                     found.append(one)
@@ -128,6 +131,7 @@ def _composed(
     family: FamilyFit,
     passes: EpochPasses,
     validation: EpochPasses | None,
+    worst_case: WorstCaseMemory,
     *,
     sampler: SamplerName,
     batch_size: int,
@@ -163,7 +167,7 @@ def _composed(
         run=run,
         supplies=supplies,
         evidence=_evidence(family, run.extrapolated_ratio, is_trained=is_trained),
-        worst_case=worst_case_memory(family, worst_case=asked.worst_case, certificates=measured.certificates),
+        worst_case=worst_case,
         power_w=measured.powers_w.get(family.family),
     )
     allowed = [one for one in supplies if asked.num_workers is None or one.num_workers in asked.num_workers]
@@ -171,7 +175,7 @@ def _composed(
         return plain if asked.num_workers is None else None
 
     def epoch_s(supply: Supply) -> float:
-        return plain.run_with(supply, num_examples=passes.num_examples).epoch.total_s
+        return plain.epoch_with(supply, num_examples=passes.num_examples).total_s
 
     # All numbers of workers that keep up give the same time; min returns the first, which has the fewest.
     return plain.supplied_by(min(allowed, key=epoch_s), num_examples=passes.num_examples)

@@ -190,7 +190,7 @@ def _freedoms(one: Configuration) -> set[float]:
 def _row(one: Configuration, *, num_examples: int, memory: Sequence[float | None]) -> list[Any]:
     run, parts = one.run, one.run.computing
     workers = [supply.num_workers for supply in one.supplies]
-    epochs = [one.run_with(supply, num_examples=num_examples).epoch for supply in one.supplies] or [run.epoch]
+    epochs = [one.epoch_with(supply, num_examples=num_examples) for supply in one.supplies] or [run.epoch]
     return [
         run.num_steps,
         *_short(run.epoch.computing_s, parts.coefficients, parts.sizes, parts.processes, run.validation_s, run.once_s),
