@@ -9,6 +9,7 @@ import gate_sweep_simulation as sweep_simulation
 import pytest
 
 from vnbench.analysis.comparison.calibration import processes_needed
+from vnbench.analysis.comparison.sweep_spread import ASSUMED_SPREAD
 
 GATE = {"gate": simulation.gate}
 
@@ -65,6 +66,12 @@ def test_whole_sweeps_that_differ_raise_no_more_false_alarms(layout: sweep_simul
     runs = 12
     shares = [sweep_simulation.outcomes(noise, layout, num_runs=runs, seed=7) for noise in sweep_simulation.noises()]
     assert sum(share.get("regression", 0.0) for share in shares) * runs <= 0.01 * runs * len(shares)
+
+
+def test_sweeps_that_differ_by_more_than_is_assumed_raise_hardly_more_false_alarms() -> None:
+    noise = sweep_simulation.Noise(process=0.01, sweep=2 * ASSUMED_SPREAD, is_heavy=True)
+    shares = sweep_simulation.outcomes(noise, sweep_simulation.LAYOUTS[1], num_runs=1000, seed=11)
+    assert shares.get("regression", 0.0) <= 0.02
 
 
 @pytest.mark.parametrize("layout", sweep_simulation.LAYOUTS, ids=lambda layout: layout.name)

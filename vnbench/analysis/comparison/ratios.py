@@ -148,15 +148,18 @@ def _shared_margin(sweeps: SweepSpread, *, family_error: float, share: float) ->
     """Return the margins of the shift that all rows of a sweep share; ``share`` is 1/m + 1/n for m and n sweeps.
 
     All rows have it in common, so it needs no correction for their number. Shifts have heavy tails.
+
+    A few sweeps spread far by chance, so no more is added than heavy tails need: those of ASSUMED_SPREAD, or of the
+    measured spread where it is larger, so that an assumption never hides what was measured.
     """
     level, scale = 1 - family_error, math.sqrt(share)
-    assumed = student_t(ASSUMED_DOF, level) / math.sqrt(ASSUMED_DOF / (ASSUMED_DOF - 2)) * ASSUMED_SPREAD * scale
+    tail = student_t(ASSUMED_DOF, level) / math.sqrt(ASSUMED_DOF / (ASSUMED_DOF - 2)) * scale
     if not sweeps.is_known:
-        return _SharedMargin(known=0.0, allowance=assumed)
+        return _SharedMargin(known=0.0, allowance=tail * ASSUMED_SPREAD)
     if sweeps.dof == math.inf:
         return _SharedMargin(known=student_t(math.inf, level) * sweeps.mean * scale, allowance=0.0)
     known = student_t(min(sweeps.dof, MAX_SWEEP_DOF), level) * sweeps.mean * scale
-    return _SharedMargin(known=min(known, assumed), allowance=0.0)
+    return _SharedMargin(known=min(known, tail * max(ASSUMED_SPREAD, sweeps.mean)), allowance=0.0)
 
 
 def _mean_ratio(
