@@ -42,6 +42,7 @@ from vnbench.request.options import (
     AUDIT_OPTIONS,
     BATCHING_OPTIONS,
     CORPUS_OPTIONS,
+    DRILL_OPTIONS,
     FORECAST_OPTIONS,
     OF_MASKS,
     OPTIONS,
@@ -307,6 +308,27 @@ def audit(*, loop: str, out: Path | None, as_json: bool, **given: Any) -> int:
     from vnbench.commands.audit import run_audit_command
 
     report = run_audit_command(os.path.expanduser(loop), texts_of(AUDIT_OPTIONS, given), out=out, as_json=as_json)
+    if as_json:
+        print_json(report.to_json())
+    return report.exit_code
+
+
+@app.command(
+    "drill",
+    cls=Command,
+    short_help="Kill a training run again and again, and see what that costs.",
+    params=taken(DRILL_OPTIONS),
+    examples=("vnbench drill --kills 20", "vnbench drill --images DIR --kills 5 --snapshot-target /mnt/disk --json"),
+)
+@as_json
+def drill(*, as_json: bool, **given: Any) -> int:
+    """Train with snapshots, kill the run at random moments, go on, and compare its end with a run never killed.
+
+    The exit code is 1 where a snapshot was lost, or the run did not end equal to the bit.
+    """
+    from vnbench.commands.drill import run_drill_command
+
+    report = run_drill_command(texts_of(DRILL_OPTIONS, given), as_json=as_json)
     if as_json:
         print_json(report.to_json())
     return report.exit_code

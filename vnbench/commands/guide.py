@@ -11,6 +11,7 @@ from vnbench.request.option import PANELS, SEVERAL, Option, panel_heading
 from vnbench.request.options import (
     AUDIT_OPTIONS,
     BATCHING_OPTIONS,
+    DRILL_OPTIONS,
     FORECAST_OPTIONS,
     GATE_OPTIONS,
     OPTIONS,
@@ -50,6 +51,7 @@ OPTIONS_OF: Mapping[str, Mapping[str, Option]] = {
     "gate": GATE_OPTIONS,
     "forecast": FORECAST_OPTIONS,
     "audit": AUDIT_OPTIONS,
+    "drill": DRILL_OPTIONS,
 }
 """Options of each command that has more than a few."""
 

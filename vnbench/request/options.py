@@ -871,6 +871,70 @@ AUDIT_OPTIONS: Mapping[str, Option] = by_name(
 )
 """Options of ``vnbench audit``."""
 
+DRILL_OPTIONS: Mapping[str, Option] = {
+    **by_name(
+        Option(
+            name="kills",
+            parse=whole(1, 10_000),
+            metavar="N",
+            help="Kills of the run",
+            default="20",
+            panel=PLANNING,
+        ),
+        RUN_OPTIONS["epochs"].asked_as(RUN_OPTIONS["epochs"].help, default="10"),
+        Option(
+            name="interval",
+            parse=whole(1, 10_000_000),
+            metavar="STEPS",
+            help="Optimizer steps between snapshots",
+            unset="the best for these kills",
+            panel=PLANNING,
+        ),
+        Option(
+            name="snapshot-mode",
+            parse=word(("sync", "async")),
+            metavar="NAME",
+            help="Whether training waits for the disk (sync), or for a copy of its state (async)",
+            default="sync",
+            panel=PLANNING,
+        ),
+        Option(
+            name="snapshot-target",
+            parse=path,
+            metavar="DIR",
+            help="Folder of the disk that snapshots go to",
+            unset="the temporary folder",
+            panel=PLANNING,
+        ),
+        Option(
+            name="harm",
+            parse=word(("none", "torn", "full-disk")),
+            metavar="NAME",
+            help="What else happens: files are torn after kills, or the disk fills up",
+            default="none",
+            panel=PLANNING,
+        ),
+        OPTIONS["widths"].asked_as(OPTIONS["widths"].help, default="320:1280"),
+        OPTIONS["heights"].asked_as(OPTIONS["heights"].help, default="48:64"),
+        OPTIONS["examples"].asked_as("Images of an epoch, a few of them for validation", default="48"),
+        *(
+            OPTIONS[name].asked_as(OPTIONS[name].help, default=default)
+            for name, default in (
+                ("model", "veernet-tiny"),
+                ("batch-size", "4"),
+                ("micro-batch-size", "2"),
+                ("precision", "fp32"),
+                ("sampler", "bucketed"),
+                ("num-workers", "1"),
+                ("checkpointing", "none"),
+                ("seed", "0"),
+            )
+        ),
+        *(OPTIONS[name] for name in ("images", "task", "classes", "mask-values", "ignore-value", "device")),
+    )
+}
+"""Options of ``vnbench drill``."""
+
 ALL_OPTIONS: Mapping[str, Option] = {
     **RUN_OPTIONS,
     **BATCHING_OPTIONS,

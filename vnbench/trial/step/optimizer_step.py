@@ -137,6 +137,11 @@ class OptimizerStep:
             self._scaler = torch.amp.GradScaler(self.device.type, init_scale=scale)
 
     @property
+    def scaler(self) -> torch.amp.GradScaler:
+        """The scaler of the loss; it does nothing in a precision that needs none."""
+        return self._scaler
+
+    @property
     def loss_scale(self) -> float:
         """Last scale of the loss; 1 if the precision needs no scaling."""
         return float(self._scaler.get_scale())

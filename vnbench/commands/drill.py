@@ -1,0 +1,284 @@
+"""``vnbench drill``: a training run is killed again and again, goes on from its snapshots, and has to end the same."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+from rich.console import Console
+
+from vnbench.analysis.planning.drills import (
+    DrillReport,
+    Hit,
+    Kill,
+    Measured,
+    best_interval,
+    draw_kills,
+    planned_s,
+)
+from vnbench.commands.corpus import plan_corpus, prepare_corpus
+from vnbench.commands.sweep.sweep import designer
+from vnbench.errors import ChildError, InputError
+from vnbench.output.console import say, stderr_console, tell
+from vnbench.output.tables.drill import drill_lines
+from vnbench.processes.locks import gpu_lock
+from vnbench.records.drill_task import DrillLine, DrillTask
+from vnbench.records.spec.trial_spec import TrainingSpec
+from vnbench.records.task import TrialTask
+from vnbench.request.config import complete
+from vnbench.request.option import parsed, with_defaults
+from vnbench.request.options import DRILL_OPTIONS
+from vnbench.request.reading import read_request
+from vnbench.sweep.drilling import Ended, follow
+from vnbench.sweep.runner import check_own_models, probe_environment
+from vnbench.units import count, format_duration
+
+OF_THE_DRILL = ("kills", "epochs", "interval", "snapshot-mode", "snapshot-target", "harm")
+"""Options that say how a run is killed; the others say what is trained."""
+
+TORN_EVERY = 3
+"""Of how many kills one is followed by a torn file."""
+
+SILENT_S = 300.0
+"""Seconds without a word after which a process counts as hung."""
+
+Harm = Literal["none", "torn", "full-disk"]
+
+
+def run_drill_command(flags: Mapping[str, str | None], *, as_json: bool) -> DrillReport:
+    """Train a run without kills, then with them, and tell what they cost.
+
+    Raises:
+        InputError: an option cannot be used, or snapshots cannot be kept where they are to be.
+        ChildError: the run fails by itself, or hangs.
+    """
+    console = stderr_console()
+    values = parsed(DRILL_OPTIONS, with_defaults(DRILL_OPTIONS, flags))
+    trained = {name: text for name, text in flags.items() if name not in OF_THE_DRILL}
+    asked = with_defaults(DRILL_OPTIONS, flags)
+    for name in trained:
+        if "," in (asked[name] or "") and name not in ("mask-values",):
+            raise InputError(
+                f"--{name}", asked[name], allowed="a drill trains one configuration", remedy="write one value"
+            )
+    request = read_request(
+        {name: asked[name] for name in trained} | {"kind": "training", "replicates": "1"}, config_path=None
+    )
+    environment = probe_environment(request.device)
+    config = complete(request, environment=environment)
+    corpus = plan_corpus(config)
+    config = replace(config, subset_size=max(config.subset_size, len(corpus.train_sizes_N2)))  # an epoch is all of them
+    spec = next(trial.spec for trial in designer(corpus, environment)(config).trials)
+    assert isinstance(spec, TrainingSpec)
+    check_own_models([spec])
+    folder = prepare_corpus(corpus, corpus.measured_examples([spec]), console=console)
+    target: Path | None = values.get("snapshot-target")
+    if target is not None and not target.is_dir():
+        raise InputError("--snapshot-target", target, allowed="there is no such folder", remedy="make it, or name one")
+    with gpu_lock(environment["device_uuid"]), tempfile.TemporaryDirectory(prefix="vnbench-drill-", dir=target) as kept:
+        task = DrillTask(
+            trial=TrialTask(spec=spec, replicate=0, attempt=0, corpus_directory=str(folder)),
+            num_epochs=values["epochs"],
+            folder=str(Path(kept, "calibration")),
+            mode=values["snapshot-mode"],
+            interval=None,
+        )
+        measured, digest = _measured(task, console=console)
+        num_kills: int = values["kills"]
+        num_steps = len(measured.step_times_s)
+        interval = values.get("interval") or best_interval(measured, num_kills=num_kills)
+        kills = draw_kills(num_kills, num_steps=num_steps, interval=interval, seed=spec.seed)
+        planned = planned_s(measured, kills, interval=interval)
+        say(
+            console,
+            f"{count(num_steps, 'step')} in {format_duration(measured.work_s)}, a snapshot every "
+            f"{count(interval, 'step')}, {count(num_kills, 'kill')}: planned to take "
+            f"{format_duration(planned['p10'])} to {format_duration(planned['p90'])}",
+        )
+        run = replace(task, folder=str(Path(kept, "run")), interval=interval)
+        drilled = _Drill(run, kills, measured=measured, harm=values["harm"], console=console)
+        ended = drilled.to_the_end()
+    report = DrillReport(
+        measured=measured,
+        hits=tuple(drilled.hits),
+        interval=interval,
+        planned_s=planned,
+        measured_s=drilled.elapsed_s,
+        is_bitwise_equal=ended == digest,
+        is_full_told=drilled.is_full_told,
+    )
+    if not as_json:
+        tell(drill_lines(report))
+    return report
+
+
+def _measured(task: DrillTask, *, console: Console) -> tuple[Measured, str]:
+    """Train the run without kills, and its second half once more from a snapshot; return what they take, and a digest.
+
+    Raises:
+        ChildError: the run fails.
+    """
+    say(console, "training without kills, to know what it takes")
+    plan = follow(replace(task, probe_at=None), when=lambda _: None, timeout_s=SILENT_S)
+    _check(plan)
+    num_steps = plan.lines[-1].step
+    half = max(1, num_steps // 2)
+    probed = follow(replace(task, probe_at=half), when=_at_word("probed"), timeout_s=SILENT_S)
+    if not any(line.word == "probed" for line in probed.lines):
+        _check(probed)
+    say(console, "going on from half of it, to know what a restart takes")
+    resumed = follow(task, when=lambda _: None, timeout_s=SILENT_S)
+    _check(resumed)
+    times_s = _step_times_s(plan.lines)
+    again_s = _step_times_s(probed.lines)[:half], _step_times_s(resumed.lines)
+    written_s, read_s, num_bytes = map(float, next(line for line in probed.lines if line.word == "probed").values)
+    if resumed.lines[-1].values != plan.lines[-1].values:
+        raise ChildError(
+            "a run that went on from a snapshot ended otherwise than one that was never stopped: this "
+            "training does not repeat to the bit"
+        )
+    return (
+        Measured(
+            start_up_s=_started_up_s(plan),
+            step_times_s=tuple(map(fmean, zip(times_s, (*again_s[0], *again_s[1]), strict=True))),
+            spread=abs(math.log(sum(times_s) / sum(map(sum, again_s)))) / math.sqrt(2),
+            snapshot_s=written_s,
+            read_s=read_s,
+            num_bytes=int(num_bytes),
+            restart_s=_started_up_s(resumed) + max(0.0, again_s[1][0] - times_s[half]),
+        ),
+        plan.lines[-1].values[0],
+    )
+
+
+class _Drill:
+    """A run that is started again after each kill, until it ends."""
+
+    def __init__(
+        self, task: DrillTask, kills: Sequence[Kill], *, measured: Measured, harm: Harm, console: Console
+    ) -> None:
+        self.hits: list[Hit] = []
+        self.elapsed_s = 0.0
+        self.is_full_told: bool | None = None
+        self._task = task
+        self._kills = kills
+        self._measured = measured
+        self._harm = harm
+        self._console = console
+
+    def to_the_end(self) -> str:
+        """Return the digest of what the run ends with.
+
+        Raises:
+            ChildError: the run ends by itself before it is killed, or says nothing any more.
+        """
+        before: tuple[Kill, Ended, bool] | None = None
+        if self._harm == "full-disk":
+            self._fill_up()
+        for kill in self._kills:
+            ended = self._run(kill)
+            self._note(before, ended)
+            if ended.exit_code >= 0:
+                _check(ended)
+            is_torn = self._harm == "torn" and len(self.hits) % TORN_EVERY == 0 and self._tear()
+            before = kill, ended, is_torn
+            say(self._console, f"[{len(self.hits) + 1}/{len(self._kills)}] killed after step {_done(ended.lines)}")
+        ended = self._run(None)
+        self._note(before, ended)
+        _check(ended)
+        return ended.lines[-1].values[0]
+
+    def _run(self, kill: Kill | None) -> Ended:
+        when = (lambda _: None) if kill is None else _killing(kill, self._measured)
+        ended = follow(self._task, when=when, timeout_s=SILENT_S)
+        self.elapsed_s += ended.ended_s - ended.started_s
+        return ended
+
+    def _note(self, before: tuple[Kill, Ended, bool] | None, after: Ended) -> None:
+        """Note what the last kill cost, which its successor tells by the step from which it goes on."""
+        if before is None:
+            return
+        kill, killed, is_torn = before
+        begun = next((line.step for line in after.lines if line.word == "begin"), 0)
+        saved = max((line.step for line in killed.lines if line.word in ("saved", "begin")), default=0)
+        done = _done(killed.lines)
+        self.hits.append(
+            Hit(
+                kill=kill,
+                last_word=killed.lines[-1].word if killed.lines else "start",
+                done=done,
+                redone=max(0, done - begun),
+                is_lost=begun < saved and not is_torn,
+                was_torn=is_torn,
+            )
+        )
+
+    def _tear(self) -> bool:
+        """Cut the last file in half, if there is one before it; return whether there is."""
+        files = sorted(Path(self._task.folder).glob("snapshot-*"))
+        if len(files) < 2:
+            return False
+        content = files[-1].read_bytes()
+        files[-1].write_bytes(content[: len(content) // 2])
+        return True
+
+    def _fill_up(self) -> None:
+        """Run into a disk that fills up in the first snapshot after one that is whole."""
+        first = follow(self._task, when=_at_word("saved"), timeout_s=SILENT_S)
+        full = replace(self._task, most_bytes=self._measured.num_bytes // 2)
+        ended = follow(full, when=lambda _: None, timeout_s=SILENT_S)
+        has_told = ended.exit_code == 2 and "cannot be written" in ended.error
+        again = follow(self._task, when=_at_word("begin"), timeout_s=SILENT_S)
+        begun = next((line.step for line in again.lines if line.word == "begin"), 0)
+        self.is_full_told = has_told and begun >= max(line.step for line in first.lines if line.word == "saved")
+
+
+def _killing(kill: Kill, measured: Measured) -> Any:
+    """Return what tells from a line in how many seconds to kill, or None."""
+
+    def when(line: DrillLine) -> float | None:
+        if kill.place == "write":
+            is_there = line.word == "writing" and line.step >= kill.step
+            return kill.share * measured.snapshot_s if is_there else None
+        if line.word != "loading" or line.step < kill.step:
+            return None
+        return 0.0 if kill.place == "loader" else kill.share * measured.step_times_s[line.step]
+
+    return when
+
+
+def _at_word(word: str) -> Any:
+    return lambda line: 0.0 if line.word == word else None
+
+
+def _started_up_s(ended: Ended) -> float:
+    """Return the seconds until a process waited for its first batch."""
+    return next(line.at_s for line in ended.lines if line.word == "loading") - ended.started_s
+
+
+def _done(lines: Sequence[DrillLine]) -> int:
+    return max((line.step for line in lines), default=0)
+
+
+def _step_times_s(lines: Sequence[DrillLine]) -> tuple[float, ...]:
+    return tuple(_durations(line for line in lines if line.word in ("loading", "step")))
+
+
+def _durations(lines: Iterator[DrillLine]) -> Iterator[float]:
+    for before, after in itertools.pairwise(lines):
+        if after.word == "step":
+            yield after.at_s - before.at_s
+
+
+def _check(ended: Ended) -> None:
+    """Raise an error if a process did not end by itself, with all of its work done."""
+    if ended.exit_code == 2:
+        raise InputError("drill", allowed=ended.error or "the run ended by itself", remedy="mend what it says")
+    if ended.exit_code or not ended.lines or ended.lines[-1].word != "end":
+        raise ChildError(f"the run ended by itself: {ended.error or f'exit code {ended.exit_code}'}")

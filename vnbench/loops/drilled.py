@@ -1,0 +1,141 @@
+"""The process that a drill kills: it trains, keeps snapshots, goes on from the last one, and says where it is."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vnbench.batching.plan import MicroBatch
+from vnbench.batching.resume import EpochSampler
+from vnbench.batching.trial_epoch import plan_config
+from vnbench.errors import VnbenchError
+from vnbench.loops.snapshot import Position, Run, Snapshots, read
+from vnbench.records.drill_task import DrillLine, DrillTask, Word
+from vnbench.records.failures import summary_line
+from vnbench.trial.instruments.timing import make_timer
+from vnbench.trial.measuring.corpus_steps import PlannedStep, choose_examples, load_the_corpus
+from vnbench.trial.measuring.loaders import Loading
+from vnbench.trial.step.optimizer_step import build_step
+from vnbench.trial.step.switches import set_switches
+
+NUM_PROBES = 5
+"""Snapshots that are written and read to measure one."""
+
+
+def main() -> int:
+    """Train as the DrillTask in the first argument says; return the exit code."""
+    task = DrillTask.from_json(sys.argv[1])
+    try:
+        train(task)
+    except VnbenchError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except BrokenPipeError:  # whoever drills is gone
+        return 1
+    except Exception as error:  # the outermost frame of the process
+        sys.stderr.write(f"{summary_line(error)}\n")
+        return 1
+    return 0
+
+
+def train(task: DrillTask) -> None:
+    """Train to the end of the last epoch, from the last snapshot."""
+    spec = task.trial.spec
+    set_switches(spec)
+    device = torch.device(spec.device)
+    corpus = load_the_corpus(task.trial)
+    chosen = choose_examples(spec, corpus)
+    step = build_step(spec, device=device)
+    sampler = EpochSampler(corpus.sizes_N2[chosen], plan_config(spec))
+    loading = Loading(task.trial, corpus, chosen)
+    run = Run(
+        model=step.model,
+        optimizer=step.optimizer,
+        sampler=sampler,
+        scaler=step.scaler,
+        settings={"precision": spec.precision, "model": spec.model},
+    )
+    timer = make_timer(device)
+    if task.most_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (task.most_bytes, task.most_bytes))
+    with Snapshots(task.folder, mode=task.mode) as snapshots:
+        position = snapshots.restore(run)
+        done = int(position.counters.get("steps") or 0)
+        _say("begin", done)
+        for epoch in range(position.epoch, task.num_epochs):
+            sampler.set_epoch(epoch)
+            steps = _steps(sampler, chosen)
+            batches = iter(loading.loader([one for passes in steps for one in passes], pin_memory=spec.device != "cpu"))
+            for number, passes in enumerate(steps, start=sampler.first_step + 1):
+                _say("loading", done)
+                num_examples = sum(len(one.examples) for one in passes)
+                result = step.run(batches, num_examples=num_examples, timer=timer)
+                float(result.loss)  # waits for the device
+                done += 1
+                _say("step", done)
+                here = Position(epoch=epoch, next_step=number, counters={"steps": done})
+                if task.interval is not None and done % task.interval == 0:
+                    _save(snapshots, run, here, done=done, is_async=task.mode == "async", interval=task.interval)
+                if done == task.probe_at:
+                    _probe(snapshots, run, here, folder=Path(task.folder), done=done)
+    _say("end", done, _digest(run))
+
+
+def _save(snapshots: Snapshots, run: Run, here: Position, *, done: int, is_async: bool, interval: int) -> None:
+    """Keep a snapshot; of one that is written meanwhile only the one before is known to be on the disk."""
+    _say("writing", done)
+    snapshots.save(run, here)
+    _say("saved", done - interval if is_async else done)
+
+
+def _probe(snapshots: Snapshots, run: Run, here: Position, *, folder: Path, done: int) -> None:
+    """Write and read snapshots as the run does, and say what it took: seconds of each, in the median, and bytes."""
+    written_s, read_s = [], []
+    for _ in range(NUM_PROBES):
+        start = time.monotonic()
+        snapshots.save(run, here)
+        written_s.append(time.monotonic() - start)
+        snapshots.wait()
+        last = max(folder.glob("snapshot-*"))
+        start = time.monotonic()
+        read(last)
+        read_s.append(time.monotonic() - start)
+    values = (statistics.median(written_s), statistics.median(read_s), last.stat().st_size)
+    _say("probed", done, *map(str, values))
+
+
+def _steps(sampler: EpochSampler, chosen: NDArray[np.int64]) -> Sequence[PlannedStep]:
+    """Return the remaining steps of an epoch, with examples as indices into the corpus."""
+    return [
+        tuple(MicroBatch(examples=tuple(chosen[list(one.examples)].tolist()), canvas=one.canvas) for one in passes)
+        for passes in sampler.remaining_steps
+    ]
+
+
+def _digest(run: Run) -> str:
+    """Return a digest of the network and of the optimizer's state, to the bit."""
+    found = hashlib.blake2b(digest_size=16)
+    states = [value for state in run.optimizer.state.values() for value in state.values()]
+    for value in (*run.model.state_dict().values(), *states):
+        if isinstance(value, Tensor):
+            found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _say(word: Word, done: int, *values: str) -> None:
+    sys.stdout.write(DrillLine(word=word, step=done, at_s=time.monotonic(), values=values).to_text() + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
