@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True, help="folder of the records, a file for each sweep")
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
-    parser.add_argument("--sweeps", type=int, default=4)
+    parser.add_argument("--sweeps", type=int, default=6)
     parser.add_argument("--definition", type=Path, default=DEFINITION)
     parser.add_argument(REPORT_ONLY, action="store_true", dest="is_report_only")
     options = parser.parse_args(arguments)
