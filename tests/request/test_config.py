@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from vnbench.errors import InputError
-from vnbench.request.config import SweepConfig, complete
+from vnbench.request.config import FACTORED_KINDS, SweepConfig, complete
 from vnbench.request.options import OPTIONS
 from vnbench.request.reading import read_request
 from vnbench.request.results_folder import default_out
@@ -32,6 +32,16 @@ def test_cuda_takes_the_full_network_and_the_published_batches() -> None:
     assert (asked.model, asked.axes["batch_size"]) == ("veernet", (1, 2, 4, 8, 16))
     assert asked.time_budget_s is None
     assert asked.center == {"batch_size": 4, "num_workers": 4}
+
+
+def test_a_gpu_takes_the_factored_design_unless_it_has_no_use_for_what_is_asked() -> None:
+    asked = config(CUDA)
+    assert (asked.design, asked.kinds) == ("factored", FACTORED_KINDS)
+    assert config(CUDA, design="one-at-a-time").kinds == ("memory", "training")
+    for flags in ({"kind": "memory,training"}, {"shape_visits": "warm,cold"}):
+        assert config(CUDA, **flags).design == "one-at-a-time"
+        assert config(CUDA, **flags, design="full").design == "full"
+    assert config().design == "one-at-a-time"
 
 
 def test_a_centre_default_that_is_not_on_its_axis_is_left_out() -> None:

@@ -122,6 +122,9 @@ class SweepConfig:
 FACTORED_KINDS: tuple[TrialKind, ...] = ("memory", "compute", "loader")
 """Kinds of trial from which the factored design forecasts; training trials confirm it afterwards."""
 
+NOT_FACTORED = {"kind", "shape-visits", "find-max-batch"}
+"""Options that the factored design has no use for: where one of them is given, it is not the default."""
+
 
 def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig:
     """Return the sweep that a request means on the machine that ``environment`` describes.
@@ -156,6 +159,8 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
             allowed="a trace counts memory as a CPU takes it, and this sweep is of a GPU",
             remedy="write --memory-by step, or --device cpu",
         )
+    if "design" not in request.values and request.values.keys() & NOT_FACTORED:
+        values["design"] = "one-at-a-time"
     if values["design"] == "factored":
         values["kind"] = FACTORED_KINDS
     values |= settle_classes(values, asked=request.values)

@@ -253,7 +253,7 @@ OPTIONS: Mapping[str, Option] = by_name(
         parse=word(DESIGN_NAMES),
         metavar="NAME",
         help="Which combinations: one-at-a-time, full, or factored (measure parts, forecast the rest)",
-        default="one-at-a-time",
+        default={"cuda": "factored", "cpu": "one-at-a-time"},
         panel=MEASURING,
     ),
     Option(
@@ -797,6 +797,7 @@ SHOWN_AGAINST = ("model", "widths", "images", "out")
 AGAINST_OPTIONS: Mapping[str, Option] = {
     **{name: replace(option, is_rare=name not in SHOWN_AGAINST) for name, option in OPTIONS.items()},
     **by_name(
+        replace(OPTIONS["design"], default="one-at-a-time", is_rare=True),
         OPTIONS["out"].asked_as(
             "Folder for the records of --against, or the figures of --history",
             unset="results/gate/BASELINE..CANDIDATE",

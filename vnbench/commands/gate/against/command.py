@@ -224,6 +224,8 @@ def _config(asked: AgainstOptions, environment: Environment, *, candidate: Tree)
     """Return what is measured, on the machine of ``environment``."""
     shipped = DEFINITIONS / f"{environment['device_type']}.toml"
     request = read_request(asked.flags, config_path=asked.config if asked.is_sized else shipped)
+    # Sides are compared row by row, and nothing is forecast.
+    request = replace(request, values={"design": "one-at-a-time"} | dict(request.values))
     config = complete(request, environment=environment)
     if config.chooses_precision and config.device == "cpu":
         # No probe tells whether this processor is slow in others.
