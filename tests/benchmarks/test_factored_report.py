@@ -27,7 +27,9 @@ def trained(measured_s: float, *, forecast_s: float | None = None, replicate: in
 
 def rows(errors: list[float]) -> list[report.Row]:
     records = [trained(10, forecast_s=10 * (1 + error), seed=seed) for seed, error in enumerate(errors)]
-    return [report.Row(sweep="sweep_0", confirmation=one, parts_error=0.2) for one in confirmations(records)]
+    return [
+        report.Row(sweep="sweep_0", confirmation=one, parts_error=0.2, error_then=0.5) for one in confirmations(records)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -45,13 +47,16 @@ def test_it_says_whether_median_and_coverage_are_reached(errors: list[float], is
     told = [line.rsplit("|", 2)[1].strip() for line in table]
     assert [word for word in told if word in ("yes", "no")] == is_reached
     assert any("20.0 %" in line for line in table if "from the parts alone" in line)
+    assert any("50.0 %" in line for line in table if "as told when they ran" in line)
 
 
 def test_what_cancels_between_neighbours_is_told_apart_from_what_does_not() -> None:
     # The centre drifts by a tenth from each of its processes to the next, and its pairs are forecast exactly.
     centers = [trained(10 * 1.1**place, replicate=place) for place in range(6)]
     pairs = [trained(20, forecast_s=20, replicate=place, seed=1) for place in range(2)]
-    found = [report.Row(sweep="sweep_0", confirmation=one, parts_error=None) for one in confirmations(pairs)]
+    found = [
+        report.Row(sweep="sweep_0", confirmation=one, parts_error=0.0, error_then=0.0) for one in confirmations(pairs)
+    ]
     table = list(report.sources(found, [[*centers, *pairs]]))[1].splitlines()
     figures = {cells[1].strip(): float(cells[2]) for line in table[2:] if len(cells := line.split("|")) > 2}
     # log(1.1) over sqrt(2), and log(1.1) times the standard deviation of 0 to 5.
