@@ -42,3 +42,7 @@ def drill_lines(report: DrillReport) -> Iterator[str]:
         f"{format_duration(measured.snapshot_s)} and is read in {format_duration(measured.read_s)}; going on takes "
         f"{format_duration(measured.restart_s)}, a start {format_duration(measured.start_up_s)}."
     )
+    yield (
+        f"For a plan of such a run: vnbench plan --snapshot-cost {measured.snapshot_s:.6f}s "
+        f"--restart-cost {measured.restart_s:.3f}s"
+    )
