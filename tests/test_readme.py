@@ -160,6 +160,39 @@ def test_beside_the_lever_the_guide_says_what_channels_last_pays_on_cuda() -> No
     assert "two transposes" in " ".join(entry.split())
 
 
+JOBS = {
+    "SLURM": ("\n".join(lines_of(TEXTS["machines"], "sh")), "SLURM_ARRAY_TASK_ID", 1),
+    "Kubernetes": (
+        "\n".join(re.findall(r"^ {14}(\S.*)$", "\n".join(lines_of(TEXTS["machines"], "yaml")), flags=re.M)),
+        "JOB_COMPLETION_INDEX",
+        0,
+    ),
+}
+"""Shell lines of each job file, the variable that tells a task its number, and the first number."""
+
+
+@pytest.mark.parametrize("scheduler", JOBS)
+def test_the_lines_of_a_job_ask_for_every_share(scheduler: str, tmp_path: Path) -> None:
+    lines, variable, first = JOBS[scheduler]
+    command = tmp_path / "vnbench"
+    command.write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    asked = [
+        subprocess.run(
+            ["sh", "-c", lines],
+            env=environment | {variable: str(first + number)},
+            text=True,
+            capture_output=True,
+            check=True,
+        ).stdout.split()
+        for number in range(2)
+    ]
+    assert [one[one.index("--shard") + 1] for one in asked] == ["1/2", "2/2"]
+    assert [Path(one[one.index("--out") + 1]).name for one in asked] == ["shard-1.jsonl", "shard-2.jsonl"]
+    assert [one[:3] for one in asked] == [["sweep", "--widths", "3200:12800"]] * 2
+
+
 def test_the_loop_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for command in COMMANDS["loop"]:
@@ -244,6 +277,8 @@ def few_trials(arguments: Sequence[str]) -> list[str]:
     if "--find-max-batch" in arguments:
         return ["--memory-limit", "160MiB", "--time-budget", "10h", *chain.from_iterable(list(one_cell.items())[1:])]
     one_cell |= {"--sampler": "bucketed", "--num-workers": "0"}
+    if "--shard" in arguments:
+        one_cell["--checkpointing"] = "none,stages"  # a group for each of two shares
     few = ["--time-budget", "10h"]  # no clock decides what is measured
     few += ["--subset", "2", "--max-epochs", "1", "--replicates", "1", "--reference-runs", "1", "--max-attempts", "1"]
     few += ["--compute-sizes", "2", "--min-steps", "2", "--max-steps", "2", "--warm-up-steps", "1"]

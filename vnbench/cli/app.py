@@ -314,6 +314,28 @@ def audit(*, loop: str, out: Path | None, as_json: bool, **given: Any) -> int:
 
 
 @app.command(
+    "merge",
+    cls=Command,
+    short_help="Join the files of a sweep that several machines shared.",
+    examples=("vnbench merge shard-*.jsonl --out sweep.jsonl",),
+)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
+@click.option("--out", metavar="FILE.jsonl", type=FILE, required=True, help="New results file.")
+@as_json
+def merge(*, files: tuple[Path, ...], out: Path, as_json: bool) -> int:
+    """Join what vnbench sweep --shard I/N measured on several machines, and name what is missing.
+
+    The exit code is 3 where something is.
+    """
+    from vnbench.commands.merge import run_merge_command
+
+    report = run_merge_command(files, out=out, as_json=as_json)
+    if as_json:
+        print_json(report.to_json())
+    return report.exit_code
+
+
+@app.command(
     "drill",
     cls=Command,
     short_help="Kill a training run again and again, and see what that costs.",

@@ -32,6 +32,7 @@ PAGES = (
     "planning",
     "interruptions",
     "no-gpu",
+    "machines",
     "gate",
     "records",
     "method",

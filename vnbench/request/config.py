@@ -15,6 +15,7 @@ from vnbench.request.classes import settle_classes
 from vnbench.request.options import OF_IMAGES, OF_MASKS, OPTIONS, DesignName
 from vnbench.request.own_model import NEUTRAL, OwnModel
 from vnbench.request.reading import Request
+from vnbench.request.shard import Shard
 from vnbench.units import PixelRange
 
 
@@ -98,6 +99,8 @@ class SweepConfig:
     """Memory that each trial may take; None for all that is there."""
     find_max_batch: bool
     """Whether to search for the largest micro-batch of each configuration instead of measuring a design."""
+    shard: Shard | None
+    """The share of the sweep that is measured here; None for all of it."""
     cache_limit_bytes: int
     """Bytes of decoded images and masks that a cache keeps, at most."""
     appetite_examples_per_s: float | None
@@ -122,7 +125,7 @@ class SweepConfig:
 FACTORED_KINDS: tuple[TrialKind, ...] = ("memory", "compute", "loader")
 """Kinds of trial from which the factored design forecasts; training trials confirm it afterwards."""
 
-NOT_FACTORED = {"kind", "shape-visits", "find-max-batch"}
+NOT_FACTORED = {"kind", "shape-visits", "find-max-batch", "shard"}
 """Options that the factored design has no use for: where one of them is given, it is not the default."""
 
 
@@ -161,6 +164,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         )
     if "design" not in request.values and request.values.keys() & NOT_FACTORED:
         values["design"] = "one-at-a-time"
+    _check_shard(values)
     if values["design"] == "factored":
         values["kind"] = FACTORED_KINDS
     values |= settle_classes(values, asked=request.values)
@@ -185,10 +189,29 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
         "retry": values.get("retry", ()),
         "find_max_batch": values.get("find-max-batch", False),
         "asked": tuple(name.replace("-", "_") for name in request.values),
-        "chooses_precision": chooses_precision(request, values),
-        "chooses_size": chooses_size(request, values, device=device),
+        # Shares are measured on several machines, and have to be of one sweep.
+        "chooses_precision": values.get("shard") is None and chooses_precision(request, values),
+        "chooses_size": values.get("shard") is None and chooses_size(request, values, device=device),
     }
     return SweepConfig(**{name: value for name, value in filled.items() if name in own_fields} | settled)
+
+
+def _check_shard(values: Mapping[str, Any]) -> None:
+    """Raise an InputError where a sweep that cannot be cut is."""
+    if values.get("shard") is None:
+        return
+    reasons = {
+        "--design factored": values["design"] == "factored",
+        "--find-max-batch": values.get("find-max-batch", False),
+    }
+    for option, is_given in reasons.items():
+        if is_given:
+            raise InputError(
+                "--shard",
+                values["shard"],
+                allowed=f"{option} decides by all of its trials, and a share has some of them",
+                remedy=f"leave out --shard, or {option}",
+            )
 
 
 def _levers_not_taken(own: OwnModel, request: Request) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from vnbench.request.option import (
     yes,
 )
 from vnbench.request.own_model import OwnModel, is_own_model, read_own_model
+from vnbench.request.shard import parse_shard
 from vnbench.units import (
     parse_amount,
     parse_bytes,
@@ -379,6 +380,15 @@ OPTIONS: Mapping[str, Option] = by_name(
         metavar="N",
         help="Seed of all random choices",
         default="0",
+        panel=MEASURING,
+        is_rare=True,
+    ),
+    Option(
+        name="shard",
+        parse=parse_shard,
+        metavar="I/N",
+        help="Measure one of N shares of the sweep, such as 3/16; vnbench merge joins their files",
+        unset="all of it",
         panel=MEASURING,
         is_rare=True,
     ),

@@ -6,13 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vnbench.request.shard import Shard
 
-def default_out(environment: Mapping[str, Any], *, corpus_id: str, own_model: str | None = None) -> Path:
+
+def default_out(
+    environment: Mapping[str, Any], *, corpus_id: str, own_model: str | None = None, shard: Shard | None = None
+) -> Path:
     """Return the results file of a corpus on the device that ``environment`` describes.
 
-    The presets share one file; a network of a user's own, FILE.py:FUNCTION, has a file of its own.
+    The presets share one file; a network of a user's own, FILE.py:FUNCTION, has a file of its own, and so has a share.
     """
     name = corpus_id if own_model is None else f"{_network(own_model)}-{corpus_id}"
+    if shard is not None:
+        name = f"{name}-shard-{shard.number}-of-{shard.count}"
     return results_folder(environment) / f"sweep-{name}.jsonl"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,7 @@ from vnbench.records.spec.trial_spec import (
     TrialSpec,
 )
 from vnbench.request.config import SweepConfig
+from vnbench.request.shard import Shard
 from vnbench.sweep.cells import Cell, candidate_cells, interaction_cells, reason_to_leave_out
 from vnbench.sweep.order import PlannedTrial, ordered_memory, ordered_timed
 from vnbench.units import count, format_bytes
@@ -117,18 +119,64 @@ def make_design(
         timed = [spec for spec in timed if spec not in too_large]
     if not timed and not memory:
         raise InputError("the axes", allowed="no trial is left to measure", remedy="; ".join(left_out[:3]))
+    memory, timed = list(dict.fromkeys(memory)), list(dict.fromkeys(timed))
+    trials = _ordered(memory, timed, config, centre=memory_spec(cells[0], config, worst_case))
+    return Design(cells=cells, left_out=left_out, trials=trials)
+
+
+def _ordered(
+    memory: Sequence[MemorySpec], timed: Sequence[TrialSpec], config: SweepConfig, *, centre: MemorySpec
+) -> tuple[PlannedTrial, ...]:
+    """Return the trials of a sweep, or those of a share of it, in their order; ``centre`` is the centre's memory trial.
+
+    The reference trial is in every share. A share counts its processes on from those of the shares before it, so that
+    none is another's double.
+    """
+    num_specs, shard = len(timed), config.shard
+    if shard is not None:
+        own = _families_of(shard, memory, timed)
+        memory = [spec for spec in memory if spec.lever_key in own]
+        timed = [spec for spec in timed if spec is timed[0] or _group_of(spec) in own]
     generator = random.Random(config.seed)
     confirming = []
-    if "memory_by" not in config.asked and any(spec.is_traced for spec in memory):
-        confirming = [
-            PlannedTrial(spec=replace(memory_spec(cells[0], config, worst_case), memory_by="step"), replicate=0)
+    if "memory_by" not in config.asked and any(spec.is_traced for spec in memory) and centre in memory:
+        confirming = [PlannedTrial(spec=replace(centre, memory_by="step"), replicate=0)]
+    traced_or_run = tuple(ordered_memory(memory, generator))
+    measured = list(ordered_timed(timed, config, generator, num_specs=num_specs))
+    if shard is not None and timed:
+        num_runs = sum(trial.spec == timed[0] for trial in measured)
+        measured = [
+            replace(trial, replicate=trial.replicate + (shard.number - 1) * num_runs)
+            if trial.spec == timed[0]
+            else trial
+            for trial in measured
         ]
-    traced_or_run = tuple(ordered_memory(list(dict.fromkeys(memory)), generator))
-    timed = list(dict.fromkeys(timed))
-    measured = list(ordered_timed(timed, config, generator))
     # After the first process of each configuration.
     measured[len(timed) : len(timed)] = confirming
-    return Design(cells=cells, left_out=left_out, trials=(*traced_or_run, *measured))
+    return (*traced_or_run, *measured)
+
+
+def _families_of(shard: Shard, memory: Sequence[MemorySpec], timed: Sequence[TrialSpec]) -> frozenset[str]:
+    """Return the groups of trials that belong to a share; those of one group depend on each other's memory.
+
+    Raises:
+        InputError: there are fewer groups than shares.
+    """
+    weights = Counter(spec.lever_key for spec in memory)
+    weights.update(_group_of(spec) for spec in timed[1:])
+    if shard.count > max(1, len(weights)):
+        raise InputError(
+            "--shard",
+            shard,
+            allowed=f"the sweep has {count(len(weights), 'group')} of trials that belong together",
+            remedy=f"write at most {shard.number}/{max(1, len(weights))}",
+        )
+    return shard.own(weights)
+
+
+def _group_of(spec: TrialSpec) -> str:
+    """Return the group of a timed trial: whose memory it needs; a loader trial needs that of no network."""
+    return spec.family if spec.kind == "loader" else spec.lever_key
 
 
 def training_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> TrainingSpec:

@@ -36,8 +36,12 @@ def ordered_memory(specs: Sequence[TrialSpec], generator: random.Random) -> Iter
         yield PlannedTrial(spec=spec, replicate=0)
 
 
-def ordered_timed(specs: Sequence[TrialSpec], config: SweepConfig, generator: random.Random) -> Iterator[PlannedTrial]:
+def ordered_timed(
+    specs: Sequence[TrialSpec], config: SweepConfig, generator: random.Random, *, num_specs: int | None = None
+) -> Iterator[PlannedTrial]:
     """Yield all specs once, then all again, so that drift of the machine affects all alike.
+
+    ``num_specs`` is the number of those of the whole sweep, where these are a share of them.
 
     The first spec is the reference: its runs are evenly spaced, from the first trial to the last. Under a time budget
     each spec runs once, in the given order, before anything is repeated. In a factored design the reference stands
@@ -48,7 +52,7 @@ def ordered_timed(specs: Sequence[TrialSpec], config: SweepConfig, generator: ra
     if config.design == "factored" and config.reference_runs is None:
         yield from _paired(specs, config, generator)
         return
-    num_reference_runs = _num_reference_runs(len(specs), config)
+    num_reference_runs = _num_reference_runs(num_specs or len(specs), config)
     if config.time_budget_s is not None:
         yield from (PlannedTrial(spec=spec, replicate=0) for spec in specs)
         yield from _repetitions(specs, config, generator, num_reference_runs=num_reference_runs)

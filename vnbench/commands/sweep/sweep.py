@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -22,18 +23,22 @@ from vnbench.commands.sweep.search import SearchReport, run_search_command
 from vnbench.output.console import say, stderr_console, stdout_console
 from vnbench.output.next_steps import next_steps
 from vnbench.output.plots.figures import Drawn, Subject, draw_figures
+from vnbench.output.progress import describe_trial
 from vnbench.output.sweep_lines import device_line, dry_run_lines, interrupted_line, plan_lines, result_lines
 from vnbench.output.words.commands import Options, network_of
 from vnbench.processes.locks import gpu_lock
 from vnbench.records.machine_keys import Environment
 from vnbench.records.placement import Placement, place_results
 from vnbench.records.record import STATUSES, TrialRecord
+from vnbench.records.shard_file import ShardFile, trial_key
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.store import LoadedResults, ResultsFile, load_results
+from vnbench.records.values.identity import digest
 from vnbench.request.config import SweepConfig, complete
 from vnbench.request.options import DRAWN_RUN_OPTIONS
 from vnbench.request.reading import Request
 from vnbench.request.results_folder import default_out
+from vnbench.request.shard import Shard
 from vnbench.sweep.budget import Budget
 from vnbench.sweep.confirming import confirmations
 from vnbench.sweep.design import Design, make_design, training_spec
@@ -83,6 +88,8 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
         story = plan_lines(design, config, num_due=len(due), out=out, estimate=estimate, budget_s=budget.total_s)
         _say_all(console, story)
         budget.check(estimate)
+        if config.shard is not None:
+            _share(config.shard, design, design_of(replace(config, shard=None))).write(out)
         if settled.is_new:
             results.append(settled.probe)
         sweep = SweepRun(config, corpus, environment, results, console=console, budget=budget, times=times)
@@ -146,20 +153,32 @@ def run_sweep_command(request: Request, *, dry_run: bool, as_json: bool) -> Swee
     return report
 
 
+def _share(shard: Shard, design: Design, whole: Design) -> ShardFile:
+    """Return what a share of a sweep is to measure."""
+    return ShardFile(
+        number=shard.number,
+        count=shard.count,
+        design=digest([trial_key(trial.spec.spec_id, trial.replicate) for trial in whole.trials]),
+        trials={trial_key(trial.spec.spec_id, trial.replicate): describe_trial(trial.spec) for trial in design.trials},
+    )
+
+
 def _place(config: SweepConfig, environment: Environment, *, corpus_id: str) -> Placement:
     """Return where the records go.
 
     A network of a user's own has a file of its own, unless an earlier sweep put its records into the presets' file.
     """
     place = place_results(
-        config.out or default_out(environment, corpus_id=corpus_id), environment=environment, corpus_id=corpus_id
+        config.out or default_out(environment, corpus_id=corpus_id, shard=config.shard),
+        environment=environment,
+        corpus_id=corpus_id,
     )
     if config.out is not None or config.model_id is None:
         return place
     known = load_results(place.path).records if place.path.is_file() else ()
     if any(record.spec.model_id == config.model_id for record in known):
         return place
-    own = default_out(environment, corpus_id=corpus_id, own_model=config.model)
+    own = default_out(environment, corpus_id=corpus_id, own_model=config.model, shard=config.shard)
     return place_results(own, environment=environment, corpus_id=corpus_id)
 
 
