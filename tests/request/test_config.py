@@ -78,6 +78,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "norm-groups": "16",
         "device": "cpu",
         "design": "full",
+        "shard": "1/2",
         "center": "batch-size=2",
         "examples": "10",
         "subset": "4",

@@ -317,7 +317,10 @@ def audit(*, loop: str, out: Path | None, as_json: bool, **given: Any) -> int:
     "merge",
     cls=Command,
     short_help="Join the files of a sweep that several machines shared.",
-    examples=("vnbench merge shard-*.jsonl --out sweep.jsonl",),
+    examples=(
+        "vnbench merge shard-1.jsonl shard-2.jsonl --out sweep.jsonl",
+        "vnbench merge shards/shard-3.jsonl --out part.jsonl --json",
+    ),
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE)
 @click.option("--out", metavar="FILE.jsonl", type=FILE, required=True, help="New results file.")
