@@ -20,7 +20,7 @@ MEASURING = ("groupnorm_report", "padding_leak", "corpus_report")
 OF_THEIR_OWN = ("floors_report", "findings_report")
 """Scripts that tests of their own draw again."""
 
-REDRAWN = ("accumulation_report", "factored_report", "main_job_report")
+REDRAWN = ("accumulation_report", "drill_report", "factored_report", "main_job_report")
 """Scripts that measure, and draw again what they measured before when they are told to."""
 
 ELSEWHERE = ("sampler_peers", "gate_report", "forecast_report")

@@ -73,5 +73,5 @@ def test_tasks_and_lines_come_back_as_they_were() -> None:
     assert DrillTask.from_json(TASK.to_json()) == TASK
     line = DrillLine(word="probed", step=12, at_s=1.5, values=("0.1", "0.2", "300"))
     assert DrillLine.from_text(line.to_text()) == line
-    with pytest.raises(ValueError, match=r"values to unpack|convert"):
+    with pytest.raises(ValueError, match="invalid literal"):
         DrillLine.from_text("of a network")

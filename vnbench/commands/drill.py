@@ -151,7 +151,7 @@ def _measured(task: DrillTask, *, console: Console) -> tuple[Measured, str]:
             snapshot_s=written_s,
             read_s=read_s,
             num_bytes=int(num_bytes),
-            restart_s=_started_up_s(resumed) + max(0.0, again_s[1][0] - times_s[half]),
+            restart_s=_started_up_s(resumed) + _lost_at_first_s(again_s[1], times_s[half:], num_epochs=task.num_epochs),
         ),
         plan.lines[-1].values[0],
     )
@@ -255,6 +255,15 @@ def _killing(kill: Kill, measured: Measured) -> Any:
 
 def _at_word(word: str) -> Any:
     return lambda line: 0.0 if line.word == word else None
+
+
+def _lost_at_first_s(times_s: Sequence[float], seen_s: Sequence[float], *, num_epochs: int) -> float:
+    """Return the seconds that a process takes longer for its first steps than one that had met their shapes.
+
+    An epoch of steps is long enough to meet most of them.
+    """
+    num_steps = max(1, (len(times_s) + len(seen_s)) // num_epochs)
+    return max(0.0, sum(times_s[:num_steps]) - sum(seen_s[:num_steps]))
 
 
 def _started_up_s(ended: Ended) -> float:

@@ -56,7 +56,7 @@ class Measured:
     """Size of a snapshot."""
     restart_s: float
     """Seconds that going on from a snapshot takes beyond the steps: interpreter, imports, network, reading, and what
-    the first step of a process takes more."""
+    the first steps of a process take more."""
 
     @property
     def work_s(self) -> float:
