@@ -159,7 +159,8 @@ def sweep_section() -> Iterator[str]:
     yield (
         "The same with gate --against: the drift is how far the machine wanders within the time of a sweep. At most "
         f"{sweep_simulation.MAX_BLOCKS} blocks, of which {sweep_simulation.BLOCKS_IN_THREE_SWEEPS} take as long as "
-        "three sweeps. Blocks are those of the median run."
+        f"three sweeps. Blocks are those of the median run. Alarm, undecided: of {sweep_simulation.NUM_TURN_RUNS} "
+        "comparisons of equals."
     )
     yield "\n".join(sweep_simulation.in_turn_table())
 
