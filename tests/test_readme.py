@@ -143,8 +143,9 @@ def tried(command: str) -> list[str]:
     if arguments[0] in ("sweep", "profile") and "--widths" in arguments:
         # The main job alone is tried at its true sizes, by `.ci/run`: small images go the same way.
         arguments += ["--widths", "96:320", "--heights", "32:64"]
-    if arguments[0] == "drill":
-        arguments += ["--kills", "1", "--epochs", "1", "--examples", "10", "--widths", "96:320", "--heights", "32:64"]
+    if arguments[0] in ("drill", "repeat"):
+        arguments += ["--kills", "1", "--epochs", "1"] if arguments[0] == "drill" else ["--steps", "2"]
+        arguments += ["--examples", "10", "--widths", "96:320", "--heights", "32:64"]
     if "--against" in arguments:
         arguments += AT_ONCE
     if "--card" in arguments and "--snapshot" not in arguments:

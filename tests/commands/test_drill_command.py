@@ -62,7 +62,7 @@ def test_it_ends_with_the_options_of_a_plan(capsys: pytest.CaptureFixture[str]) 
     ("options", "said"),
     [
         ("--kills 0", "--kills"),
-        ("--batch-size 1,2", "a drill trains one configuration"),
+        ("--batch-size 1,2", "one configuration is trained"),
         ("--snapshot-target nowhere", "there is no such folder"),
         ("--harm flood", "--harm"),
         ("--snapshot-mode later", "--snapshot-mode"),

@@ -47,6 +47,7 @@ from vnbench.request.options import (
     OF_MASKS,
     OPTIONS,
     PROFILE_OPTIONS,
+    REPEAT_OPTIONS,
 )
 from vnbench.units import count
 
@@ -308,6 +309,27 @@ def audit(*, loop: str, out: Path | None, as_json: bool, **given: Any) -> int:
     from vnbench.commands.audit import run_audit_command
 
     report = run_audit_command(os.path.expanduser(loop), texts_of(AUDIT_OPTIONS, given), out=out, as_json=as_json)
+    if as_json:
+        print_json(report.to_json())
+    return report.exit_code
+
+
+@app.command(
+    "repeat",
+    cls=Command,
+    short_help="Train the same twice, and tell whether it is equal to the bit.",
+    params=taken(REPEAT_OPTIONS),
+    examples=("vnbench repeat --steps 50", "vnbench repeat --images DIR --precision bf16 --runs 3 --json"),
+)
+@as_json
+def repeat(*, as_json: bool, **given: Any) -> int:
+    """Train the same steps in fresh processes, and name the first step, module and parameter that differ.
+
+    The exit code is 1 where something does.
+    """
+    from vnbench.commands.repeat import run_repeat_command
+
+    report = run_repeat_command(texts_of(REPEAT_OPTIONS, given), as_json=as_json)
     if as_json:
         print_json(report.to_json())
     return report.exit_code

@@ -22,21 +22,15 @@ from vnbench.analysis.planning.drills import (
     draw_kills,
     planned_s,
 )
-from vnbench.commands.corpus import plan_corpus, prepare_corpus
-from vnbench.commands.sweep.sweep import designer
+from vnbench.commands.one_run import prepare_run
 from vnbench.errors import ChildError, InputError
 from vnbench.output.console import say, stderr_console, tell
 from vnbench.output.tables.drill import drill_lines
 from vnbench.processes.locks import gpu_lock
 from vnbench.records.drill_task import DrillLine, DrillTask
-from vnbench.records.spec.trial_spec import TrainingSpec
-from vnbench.records.task import TrialTask
-from vnbench.request.config import complete
 from vnbench.request.option import parsed, with_defaults
 from vnbench.request.options import DRILL_OPTIONS
-from vnbench.request.reading import read_request
 from vnbench.sweep.drilling import Ended, follow
-from vnbench.sweep.runner import check_own_models, probe_environment
 from vnbench.units import count, format_duration
 
 OF_THE_DRILL = ("kills", "epochs", "interval", "snapshot-mode", "snapshot-target", "harm")
@@ -60,30 +54,16 @@ def run_drill_command(flags: Mapping[str, str | None], *, as_json: bool) -> Dril
     """
     console = stderr_console()
     values = parsed(DRILL_OPTIONS, with_defaults(DRILL_OPTIONS, flags))
-    trained = {name: text for name, text in flags.items() if name not in OF_THE_DRILL}
-    asked = with_defaults(DRILL_OPTIONS, flags)
-    for name in trained:
-        if "," in (asked[name] or "") and name not in ("mask-values",):
-            raise InputError(
-                f"--{name}", asked[name], allowed="a drill trains one configuration", remedy="write one value"
-            )
-    request = read_request(
-        {name: asked[name] for name in trained} | {"kind": "training", "replicates": "1"}, config_path=None
-    )
-    environment = probe_environment(request.device)
-    config = complete(request, environment=environment)
-    corpus = plan_corpus(config)
-    config = replace(config, subset_size=max(config.subset_size, len(corpus.train_sizes_N2)))  # an epoch is all of them
-    spec = next(trial.spec for trial in designer(corpus, environment)(config).trials)
-    assert isinstance(spec, TrainingSpec)
-    check_own_models([spec])
-    folder = prepare_corpus(corpus, corpus.measured_examples([spec]), console=console)
     target: Path | None = values.get("snapshot-target")
     if target is not None and not target.is_dir():
         raise InputError("--snapshot-target", target, allowed="there is no such folder", remedy="make it, or name one")
-    with gpu_lock(environment["device_uuid"]), tempfile.TemporaryDirectory(prefix="vnbench-drill-", dir=target) as kept:
+    run = prepare_run(DRILL_OPTIONS, flags, beside=OF_THE_DRILL, console=console)
+    with (
+        gpu_lock(run.environment["device_uuid"]),
+        tempfile.TemporaryDirectory(prefix="vnbench-drill-", dir=target) as kept,
+    ):
         task = DrillTask(
-            trial=TrialTask(spec=spec, replicate=0, attempt=0, corpus_directory=str(folder)),
+            trial=run.task,
             num_epochs=values["epochs"],
             folder=str(Path(kept, "calibration")),
             mode=values["snapshot-mode"],
@@ -93,7 +73,7 @@ def run_drill_command(flags: Mapping[str, str | None], *, as_json: bool) -> Dril
         num_kills: int = values["kills"]
         num_steps = len(measured.step_times_s)
         interval = values.get("interval") or best_interval(measured, num_kills=num_kills)
-        kills = draw_kills(num_kills, num_steps=num_steps, interval=interval, seed=spec.seed)
+        kills = draw_kills(num_kills, num_steps=num_steps, interval=interval, seed=run.task.spec.seed)
         planned = planned_s(measured, kills, interval=interval)
         say(
             console,
@@ -101,8 +81,8 @@ def run_drill_command(flags: Mapping[str, str | None], *, as_json: bool) -> Dril
             f"{count(interval, 'step')}, {count(num_kills, 'kill')}: planned to take "
             f"{format_duration(planned['p10'])} to {format_duration(planned['p90'])}",
         )
-        run = replace(task, folder=str(Path(kept, "run")), interval=interval)
-        drilled = _Drill(run, kills, measured=measured, harm=values["harm"], console=console)
+        killed = replace(task, folder=str(Path(kept, "run")), interval=interval)
+        drilled = _Drill(killed, kills, measured=measured, harm=values["harm"], console=console)
         ended = drilled.to_the_end()
     report = DrillReport(
         measured=measured,

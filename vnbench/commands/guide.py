@@ -16,6 +16,7 @@ from vnbench.request.options import (
     GATE_OPTIONS,
     OPTIONS,
     PROFILE_OPTIONS,
+    REPEAT_OPTIONS,
     RUN_OPTIONS,
 )
 
@@ -53,6 +54,7 @@ OPTIONS_OF: Mapping[str, Mapping[str, Option]] = {
     "forecast": FORECAST_OPTIONS,
     "audit": AUDIT_OPTIONS,
     "drill": DRILL_OPTIONS,
+    "repeat": REPEAT_OPTIONS,
 }
 """Options of each command that has more than a few."""
 

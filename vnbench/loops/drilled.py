@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from vnbench.batching.plan import MicroBatch
 from vnbench.batching.resume import EpochSampler
 from vnbench.batching.trial_epoch import plan_config
 from vnbench.errors import VnbenchError
+from vnbench.loops.repeated import digest_of
 from vnbench.loops.snapshot import Position, Run, Snapshots, read
 from vnbench.records.drill_task import DrillLine, DrillTask, Word
 from vnbench.records.failures import summary_line
 from vnbench.trial.instruments.timing import make_timer
-from vnbench.trial.measuring.corpus_steps import PlannedStep, choose_examples, load_the_corpus
+from vnbench.trial.measuring.corpus_steps import choose_examples, load_the_corpus, on_corpus
 from vnbench.trial.measuring.loaders import Loading
 from vnbench.trial.step.optimizer_step import build_step
 from vnbench.trial.step.switches import set_switches
@@ -74,7 +70,7 @@ def train(task: DrillTask) -> None:
         _say("begin", done)
         for epoch in range(position.epoch, task.num_epochs):
             sampler.set_epoch(epoch)
-            steps = _steps(sampler, chosen)
+            steps = on_corpus(sampler.remaining_steps, chosen)
             batches = iter(loading.loader([one for passes in steps for one in passes], pin_memory=spec.device != "cpu"))
             for number, passes in enumerate(steps, start=sampler.first_step + 1):
                 _say("loading", done)
@@ -114,22 +110,11 @@ def _probe(snapshots: Snapshots, run: Run, here: Position, *, folder: Path, done
     _say("probed", done, *map(str, values))
 
 
-def _steps(sampler: EpochSampler, chosen: NDArray[np.int64]) -> Sequence[PlannedStep]:
-    """Return the remaining steps of an epoch, with examples as indices into the corpus."""
-    return [
-        tuple(MicroBatch(examples=tuple(chosen[list(one.examples)].tolist()), canvas=one.canvas) for one in passes)
-        for passes in sampler.remaining_steps
-    ]
-
-
 def _digest(run: Run) -> str:
     """Return a digest of the network and of the optimizer's state, to the bit."""
-    found = hashlib.blake2b(digest_size=16)
     states = [value for state in run.optimizer.state.values() for value in state.values()]
-    for value in (*run.model.state_dict().values(), *states):
-        if isinstance(value, Tensor):
-            found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+    values = [*run.model.state_dict().values(), *states]
+    return digest_of(value for value in values if isinstance(value, Tensor))
 
 
 def _say(word: Word, done: int, *values: str) -> None:

@@ -882,6 +882,27 @@ AUDIT_OPTIONS: Mapping[str, Option] = by_name(
 )
 """Options of ``vnbench audit``."""
 
+ONE_RUN: tuple[Option, ...] = (
+    OPTIONS["widths"].asked_as(OPTIONS["widths"].help, default="320:1280"),
+    OPTIONS["heights"].asked_as(OPTIONS["heights"].help, default="48:64"),
+    OPTIONS["examples"].asked_as("Images of an epoch, a few of them for validation", default="48"),
+    *(
+        OPTIONS[name].asked_as(OPTIONS[name].help, default=default)
+        for name, default in (
+            ("model", "veernet-tiny"),
+            ("batch-size", "4"),
+            ("micro-batch-size", "2"),
+            ("precision", "fp32"),
+            ("sampler", "bucketed"),
+            ("num-workers", "1"),
+            ("checkpointing", "none"),
+            ("seed", "0"),
+        )
+    ),
+    *(OPTIONS[name] for name in ("images", "task", "classes", "mask-values", "ignore-value", "device")),
+)
+"""Options of commands that start one training run again and again, which is short unless it is told otherwise."""
+
 DRILL_OPTIONS: Mapping[str, Option] = {
     **by_name(
         Option(
@@ -925,26 +946,31 @@ DRILL_OPTIONS: Mapping[str, Option] = {
             default="none",
             panel=PLANNING,
         ),
-        OPTIONS["widths"].asked_as(OPTIONS["widths"].help, default="320:1280"),
-        OPTIONS["heights"].asked_as(OPTIONS["heights"].help, default="48:64"),
-        OPTIONS["examples"].asked_as("Images of an epoch, a few of them for validation", default="48"),
-        *(
-            OPTIONS[name].asked_as(OPTIONS[name].help, default=default)
-            for name, default in (
-                ("model", "veernet-tiny"),
-                ("batch-size", "4"),
-                ("micro-batch-size", "2"),
-                ("precision", "fp32"),
-                ("sampler", "bucketed"),
-                ("num-workers", "1"),
-                ("checkpointing", "none"),
-                ("seed", "0"),
-            )
-        ),
-        *(OPTIONS[name] for name in ("images", "task", "classes", "mask-values", "ignore-value", "device")),
+        *ONE_RUN,
     )
 }
 """Options of ``vnbench drill``."""
+
+REPEAT_OPTIONS: Mapping[str, Option] = by_name(
+    Option(
+        name="steps",
+        parse=whole(1, 100_000),
+        metavar="N",
+        help="Optimizer steps of each run",
+        default="50",
+        panel=MEASURING,
+    ),
+    Option(
+        name="runs",
+        parse=whole(2, 100),
+        metavar="N",
+        help="Runs, each in a process of its own",
+        default="2",
+        panel=MEASURING,
+    ),
+    *ONE_RUN,
+)
+"""Options of ``vnbench repeat``."""
 
 ALL_OPTIONS: Mapping[str, Option] = {
     **RUN_OPTIONS,

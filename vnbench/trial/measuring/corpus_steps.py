@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -50,3 +51,11 @@ def choose_examples(spec: ImagesSpec, corpus: Corpus) -> NDArray[np.int64]:
     """Return the training examples that a trial measures, as indices into the corpus."""
     train_sizes = corpus.sizes_N2[corpus.train_indices]
     return corpus.train_indices[choose_subset(train_sizes, subset_size=spec.subset_size)]
+
+
+def on_corpus(steps: Iterable[PlannedStep], chosen: NDArray[np.int64]) -> tuple[PlannedStep, ...]:
+    """Return steps of the chosen examples, as indices into the corpus."""
+    return tuple(
+        tuple(MicroBatch(examples=tuple(chosen[list(one.examples)].tolist()), canvas=one.canvas) for one in passes)
+        for passes in steps
+    )

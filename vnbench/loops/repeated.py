@@ -1,0 +1,105 @@
+"""The process of a repeat: it trains some steps, and tells digests of all that each of them computed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from vnbench.batching.resume import EpochSampler
+from vnbench.batching.trial_epoch import plan_config
+from vnbench.errors import VnbenchError
+from vnbench.records.failures import summary_line
+from vnbench.records.spec.trial_spec import TrainingSpec
+from vnbench.records.task import TrialTask
+from vnbench.trial.instruments.timing import make_timer
+from vnbench.trial.measuring.corpus_steps import choose_examples, load_the_corpus, on_corpus
+from vnbench.trial.measuring.loaders import Loading
+from vnbench.trial.step.optimizer_step import build_step
+from vnbench.trial.step.switches import set_switches
+
+
+def run(payload: str) -> str:
+    """Return ``{"steps": [...]}`` or ``{"problem"}`` (JSON) for ``{"task", "num_steps"}`` (JSON)."""
+    asked = json.loads(payload)
+    try:
+        return json.dumps({"steps": list(trained(asked["task"], num_steps=asked["num_steps"]))})
+    except VnbenchError as error:
+        return json.dumps({"problem": str(error)})
+    except Exception as error:  # the outermost frame of the process
+        return json.dumps({"problem": summary_line(error)})
+
+
+def trained(text: str, *, num_steps: int) -> Iterator[dict[str, Any]]:
+    """Yield of each optimizer step its loss, and digests of module outputs, gradients and weights in their order."""
+    task = cast(TrialTask[TrainingSpec], TrialTask.from_json(text))
+    spec = task.spec
+    set_switches(spec)
+    device = torch.device(spec.device)
+    corpus = load_the_corpus(task)
+    chosen = choose_examples(spec, corpus)
+    step = build_step(spec, device=device)
+    sampler = EpochSampler(corpus.sizes_N2[chosen], plan_config(spec))
+    loading = Loading(task, corpus, chosen)
+    timer = make_timer(device)
+    done = 0
+    while True:
+        sampler.set_epoch(done // len(sampler.plan.steps))
+        steps = on_corpus(sampler.plan.steps, chosen)
+        batches = iter(loading.loader([one for passes in steps for one in passes], pin_memory=spec.device != "cpu"))
+        for passes in steps:
+            outputs: list[tuple[str, str]] = []
+            with _told_outputs(step.model, outputs):
+                result = step.run(batches, num_examples=sum(len(one.examples) for one in passes), timer=timer)
+            named = list(step.model.named_parameters())
+            yield {
+                "loss": float(result.loss),
+                "outputs": outputs,
+                "gradients": [(name, digest_of([value.grad])) for name, value in named if value.grad is not None],
+                "weights": [(name, digest_of([value])) for name, value in named],
+            }
+            done += 1
+            if done == num_steps:
+                return
+
+
+@contextmanager
+def _told_outputs(model: nn.Module, outputs: list[tuple[str, str]]) -> Iterator[None]:
+    """Note a digest of what each module without parts returns, in the order in which they return."""
+    hooks = []
+    for name, module in model.named_modules():
+        if not any(module.children()):
+
+            def note(one: nn.Module, _: Any, output: Any, *, name: str = name) -> None:
+                outputs.append((f"{name} ({type(one).__name__})", digest_of(_tensors(output))))
+
+            hooks.append(module.register_forward_hook(note))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _tensors(one)
+
+
+def digest_of(tensors: Iterable[Tensor]) -> str:
+    """Return a digest of some tensors, to the bit."""
+    found = hashlib.blake2b(digest_size=8)
+    for tensor in tensors:
+        value = tensor.detach().cpu().contiguous()
+        found.update(struct.pack(f"{value.dim()}q", *value.shape))
+        found.update(value.view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
