@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,9 @@ sys.path.insert(0, sys.argv[1])
 from small_run import small_run, state_digest, train
 from vnbench.loops import snapshot_files
 
+import torch
+torch.set_num_threads(1)
+
 def killed_at(owner, name, number):
     real, left = getattr(owner, name), [int(number)]
     def instead(*arguments):
@@ -267,7 +271,17 @@ print(state_digest(run))
 """
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, as the processes do beside: another number adds up in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.processes
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("mode", "kills"),
     [("sync", [("write", 1), ("write", 200), ("name", 3), ("sync", 2)]), ("async", [("write", 100), ("sync", 3)])],
