@@ -101,9 +101,12 @@ def test_what_is_no_share_is_told(text: str) -> None:
         parse_shard(text, "--shard")
 
 
-def test_more_shares_than_groups_are_refused() -> None:
-    with pytest.raises(InputError, match="trials that belong together; write at most"):
-        design(shard="1/500")
+def test_of_more_shares_than_groups_the_last_have_the_reference_alone() -> None:
+    shares = [design(shard=f"{number}/40") for number in (1, 40)]
+    assert len({trial.spec for trial in shares[0].trials}) > 1
+    assert {trial.spec for trial in shares[1].trials} == {reference()}
+    assert any("no group of trials is left for it" in line for line in shares[1].left_out)
+    assert not any("no group of trials is left for it" in line for line in shares[0].left_out)
 
 
 def test_sweeps_that_decide_by_all_of_their_trials_are_not_cut() -> None:

@@ -121,6 +121,8 @@ def make_design(
         raise InputError("the axes", allowed="no trial is left to measure", remedy="; ".join(left_out[:3]))
     memory, timed = list(dict.fromkeys(memory)), list(dict.fromkeys(timed))
     trials = _ordered(memory, timed, config, centre=memory_spec(cells[0], config, worst_case))
+    if config.shard is not None and not _families_of(config.shard, memory, timed):
+        left_out += (f"share {config.shard}: no group of trials is left for it, only the reference trial",)
     return Design(cells=cells, left_out=left_out, trials=trials)
 
 
@@ -157,20 +159,9 @@ def _ordered(
 
 
 def _families_of(shard: Shard, memory: Sequence[MemorySpec], timed: Sequence[TrialSpec]) -> frozenset[str]:
-    """Return the groups of trials that belong to a share; those of one group depend on each other's memory.
-
-    Raises:
-        InputError: there are fewer groups than shares.
-    """
+    """Return the groups of trials that belong to a share; those of one group depend on each other's memory."""
     weights = Counter(spec.lever_key for spec in memory)
     weights.update(_group_of(spec) for spec in timed[1:])
-    if shard.count > max(1, len(weights)):
-        raise InputError(
-            "--shard",
-            shard,
-            allowed=f"the sweep has {count(len(weights), 'group')} of trials that belong together",
-            remedy=f"write at most {shard.number}/{max(1, len(weights))}",
-        )
     return shard.own(weights)
 
 
