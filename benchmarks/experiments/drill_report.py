@@ -120,7 +120,7 @@ def page(drills: Sequence[Drill], *, name: str) -> Iterator[str]:
     lost = sum(drill["lost_snapshots"] for drill in drills)
     same = sum(drill["is_bitwise_equal"] for drill in drills)
     over = sum(drill["redone_steps_max"] > reach(drill) for drill in drills)
-    # What a restart takes is measured otherwise in other revisions; what a kill costs of the run is not.
+    # What a restart takes may be measured otherwise in other revisions; what a kill costs of the run is not.
     latest = [drill for drill in drills if drill["revision"] == drills[-1]["revision"]]
     right = sum(map(is_right, latest))
     errors = [abs(error(drill)) for drill in latest]
@@ -161,12 +161,17 @@ def page(drills: Sequence[Drill], *, name: str) -> Iterator[str]:
         "write of a snapshot). A snapshot that is written beside training may be killed with its process, which costs "
         "an interval more."
     )
-    if len(latest) < len(drills):
-        before = statistics.median(abs(error(one)) for one in drills if one not in latest)
-        yield (
-            f"The finish is that of the last {len(latest)}: before them a plan took the first step of a process alone "
-            f"for what it takes longer than one that goes on, and was off by {format_percent(before)} in the median."
-        )
+    by_mode = {mode: [error(drill) for drill in latest if drill["mode"] == mode] for mode in MODES}
+    told_modes = ", ".join(
+        f"{100 * statistics.median(found):+.1f} % {'where training waits for' if mode == 'sync' else 'beside'} writing"
+        for mode, found in by_mode.items()
+        if found
+    )
+    others = f", of the last revision that drilled ({len(latest)} of them)" if len(latest) < len(drills) else ""
+    yield (
+        f"The planned finish{others} is off by, in the median: {told_modes}. A plan counts what a snapshot holds "
+        "training up for, and not what writing takes of the cores that train."
+    )
     yield f"![Measured finish of each drill beside what was planned]({name}.png)"
     yield "## What a snapshot holds training up for"
     yield stalls(drills)
