@@ -11,7 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from vnbench.batching import EpochSampler, PlanConfig
-from vnbench.loops.snapshot import Mode, Position, Run, Snapshots
+from vnbench.loops.snapshot import Position, Run, Snapshots
+from vnbench.records.spec.words import SnapshotMode
 
 SIZES_N2 = np.random.default_rng(0).integers([32, 64], [65, 321], size=(13, 2))
 NUM_EPOCHS = 3
@@ -48,7 +49,9 @@ def small_run(*, width: int = 4, sampler: str = "bucketed", micro_batch_size: in
     )
 
 
-def train(run: Run, folder: Path, *, mode: Mode = "sync", stop_after: int | None = None, num_workers: int = 0) -> int:
+def train(
+    run: Run, folder: Path, *, mode: SnapshotMode = "sync", stop_after: int | None = None, num_workers: int = 0
+) -> int:
     """Train from the last snapshot, with a snapshot after each step; return the number of steps that ran."""
     num_steps = 0
     sampler = run.sampler

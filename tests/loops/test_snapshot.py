@@ -19,7 +19,8 @@ from small_run import small_run, state_digest, train
 
 from vnbench.errors import InputError
 from vnbench.loops import snapshot_files
-from vnbench.loops.snapshot import MODES, Mode, Position, Snapshots, on_sigterm, read, restore, state_of
+from vnbench.loops.snapshot import Position, Snapshots, on_sigterm, read, restore, state_of
+from vnbench.records.spec.words import SNAPSHOT_MODES, SnapshotMode
 
 # torch says so of any run that goes on at the end of an epoch, where the schedule is all that is left.
 pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")
@@ -31,10 +32,10 @@ def whole_run(tmp_path: Path) -> tuple[list[float], int]:
     return state_digest(run), num_steps
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SNAPSHOT_MODES)
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
 def test_a_run_that_stops_after_any_step_ends_as_one_that_never_stopped(
-    tmp_path: Path, mode: Mode, num_workers: int
+    tmp_path: Path, mode: SnapshotMode, num_workers: int
 ) -> None:
     expected, num_steps = whole_run(tmp_path)
     done = 0
@@ -181,10 +182,10 @@ def test_what_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SNAPSHOT_MODES)
 @pytest.mark.parametrize("place", ["write", "sync"])
 def test_a_disk_that_fills_up_leaves_the_snapshots_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode, place: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: SnapshotMode, place: str
 ) -> None:
     train(small_run(), tmp_path, stop_after=3)
     before = sorted(tmp_path.iterdir())
@@ -287,7 +288,7 @@ def one_thread() -> Iterator[None]:
     [("sync", [("write", 1), ("write", 200), ("name", 3), ("sync", 2)]), ("async", [("write", 100), ("sync", 3)])],
 )
 def test_a_run_that_is_killed_within_a_snapshot_ends_as_one_that_never_was(
-    tmp_path: Path, mode: Mode, kills: list[tuple[str, int]]
+    tmp_path: Path, mode: SnapshotMode, kills: list[tuple[str, int]]
 ) -> None:
     expected, _ = whole_run(tmp_path)
     arguments = [sys.executable, "-c", TRAIN, str(Path(__file__).parent), str(tmp_path / "killed"), mode]

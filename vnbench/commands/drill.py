@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
 
 from rich.console import Console
 
@@ -27,22 +26,18 @@ from vnbench.errors import ChildError, InputError
 from vnbench.output.console import say, stderr_console, tell
 from vnbench.output.tables.drill import drill_lines
 from vnbench.processes.locks import gpu_lock
-from vnbench.records.drill_task import DrillLine, DrillTask
+from vnbench.records.drill_task import DrillLine, DrillTask, Word
+from vnbench.records.spec.words import Harm
 from vnbench.request.option import parsed, with_defaults
 from vnbench.request.options import DRILL_OPTIONS
-from vnbench.sweep.drilling import Ended, follow
+from vnbench.sweep.drilling import Ended, When, follow
 from vnbench.units import count, format_duration
-
-OF_THE_DRILL = ("kills", "epochs", "interval", "snapshot-mode", "snapshot-target", "harm")
-"""Options that say how a run is killed; the others say what is trained."""
 
 TORN_EVERY = 3
 """Of how many kills one is followed by a torn file."""
 
 SILENT_S = 300.0
 """Seconds without a word after which a process counts as hung."""
-
-Harm = Literal["none", "torn", "full-disk"]
 
 
 def run_drill_command(flags: Mapping[str, str | None], *, as_json: bool) -> DrillReport:
@@ -57,7 +52,7 @@ def run_drill_command(flags: Mapping[str, str | None], *, as_json: bool) -> Dril
     target: Path | None = values.get("snapshot-target")
     if target is not None and not target.is_dir():
         raise InputError("--snapshot-target", target, allowed="there is no such folder", remedy="make it, or name one")
-    run = prepare_run(DRILL_OPTIONS, flags, beside=OF_THE_DRILL, console=console)
+    run = prepare_run(flags, console=console)
     with (
         gpu_lock(run.environment["device_uuid"]),
         tempfile.TemporaryDirectory(prefix="vnbench-drill-", dir=target) as kept,
@@ -105,7 +100,7 @@ def _measured(task: DrillTask, *, console: Console) -> tuple[Measured, str]:
         ChildError: the run fails.
     """
     say(console, "training without kills, to know what it takes")
-    plan = follow(replace(task, probe_at=None), when=lambda _: None, timeout_s=SILENT_S)
+    plan = follow(task, when=_never, timeout_s=SILENT_S)
     _check(plan)
     num_steps = plan.lines[-1].step
     half = max(1, num_steps // 2)
@@ -113,7 +108,7 @@ def _measured(task: DrillTask, *, console: Console) -> tuple[Measured, str]:
     if not any(line.word == "probed" for line in probed.lines):
         _check(probed)
     say(console, "going on from half of it, to know what a restart takes")
-    resumed = follow(task, when=lambda _: None, timeout_s=SILENT_S)
+    resumed = follow(task, when=_never, timeout_s=SILENT_S)
     _check(resumed)
     times_s = _step_times_s(plan.lines)
     again_s = _step_times_s(probed.lines)[:half], _step_times_s(resumed.lines)
@@ -175,7 +170,7 @@ class _Drill:
         return ended.lines[-1].values[0]
 
     def _run(self, kill: Kill | None) -> Ended:
-        when = (lambda _: None) if kill is None else _killing(kill, self._measured)
+        when = _never if kill is None else _killing(kill, self._measured)
         ended = follow(self._task, when=when, timeout_s=SILENT_S)
         self.elapsed_s += ended.ended_s - ended.started_s
         return ended
@@ -212,14 +207,18 @@ class _Drill:
         """Run into a disk that fills up in the first snapshot after one that is whole."""
         first = follow(self._task, when=_at_word("saved"), timeout_s=SILENT_S)
         full = replace(self._task, most_bytes=self._measured.num_bytes // 2)
-        ended = follow(full, when=lambda _: None, timeout_s=SILENT_S)
+        ended = follow(full, when=_never, timeout_s=SILENT_S)
         has_told = ended.exit_code == 2 and "cannot be written" in ended.error
         again = follow(self._task, when=_at_word("begin"), timeout_s=SILENT_S)
         begun = next((line.step for line in again.lines if line.word == "begin"), 0)
         self.is_full_told = has_told and begun >= max(line.step for line in first.lines if line.word == "saved")
 
 
-def _killing(kill: Kill, measured: Measured) -> Any:
+def _never(_: DrillLine) -> None:
+    """Tell that a process is to run to its end."""
+
+
+def _killing(kill: Kill, measured: Measured) -> When:
     """Return what tells from a line in how many seconds to kill, or None."""
 
     def when(line: DrillLine) -> float | None:
@@ -233,7 +232,7 @@ def _killing(kill: Kill, measured: Measured) -> Any:
     return when
 
 
-def _at_word(word: str) -> Any:
+def _at_word(word: Word) -> When:
     return lambda line: 0.0 if line.word == word else None
 
 
@@ -268,6 +267,6 @@ def _durations(lines: Iterator[DrillLine]) -> Iterator[float]:
 def _check(ended: Ended) -> None:
     """Raise an error if a process did not end by itself, with all of its work done."""
     if ended.exit_code == 2:
-        raise InputError("drill", allowed=ended.error or "the run ended by itself", remedy="mend what it says")
+        raise InputError("the run", allowed=ended.error or "it ended by itself", remedy="correct this, and drill again")
     if ended.exit_code or not ended.lines or ended.lines[-1].word != "end":
         raise ChildError(f"the run ended by itself: {ended.error or f'exit code {ended.exit_code}'}")

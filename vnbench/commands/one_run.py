@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from rich.console import Console
@@ -14,7 +14,8 @@ from vnbench.records.machine_keys import Environment
 from vnbench.records.spec.trial_spec import TrainingSpec
 from vnbench.records.task import TrialTask
 from vnbench.request.config import complete
-from vnbench.request.option import Option, with_defaults
+from vnbench.request.option import with_defaults
+from vnbench.request.options import ONE_RUN_OPTIONS
 from vnbench.request.reading import read_request
 from vnbench.sweep.runner import check_own_models, probe_environment
 
@@ -32,15 +33,13 @@ class OneRun:
     """The machine."""
 
 
-def prepare_run(
-    options: Mapping[str, Option], flags: Mapping[str, str | None], *, beside: Collection[str], console: Console
-) -> OneRun:
-    """Return the run that options ask for, with its images written; ``beside`` are options that say something else.
+def prepare_run(flags: Mapping[str, str | None], *, console: Console) -> OneRun:
+    """Return the run that the ONE_RUN_OPTIONS among the flags ask for, with its images written.
 
     Raises:
         InputError: an option cannot be used, or asks for several configurations.
     """
-    asked = {name: text for name, text in with_defaults(options, flags).items() if name not in beside}
+    asked = with_defaults(ONE_RUN_OPTIONS, flags)
     for name, text in asked.items():
         if "," in (text or "") and name not in SEVERAL:
             raise InputError(f"--{name}", text, allowed="one configuration is trained", remedy="write one value")

@@ -19,9 +19,6 @@ from vnbench.sweep.runner import failure_of
 
 REPEAT_ENTRY = "vnbench.loops.repeated:run"
 
-OF_THE_REPEAT = ("steps", "runs")
-"""Options that say how often what is trained; the others say what."""
-
 TIMEOUT_S = 3600.0
 
 
@@ -34,7 +31,7 @@ def run_repeat_command(flags: Mapping[str, str | None], *, as_json: bool) -> Rep
     """
     console = stderr_console()
     values = parsed(REPEAT_OPTIONS, with_defaults(REPEAT_OPTIONS, flags))
-    one = prepare_run(REPEAT_OPTIONS, flags, beside=OF_THE_REPEAT, console=console)
+    one = prepare_run(flags, console=console)
     payload = json.dumps({"task": one.task.to_json(), "num_steps": values["steps"]})
     runs = []
     with gpu_lock(one.environment["device_uuid"]):

@@ -8,21 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from vnbench.batching.resume import EpochSampler
-from vnbench.batching.trial_epoch import plan_config
 from vnbench.errors import VnbenchError
+from vnbench.loops.planned_run import PlannedRun
 from vnbench.loops.repeated import digest_of
 from vnbench.loops.snapshot import Position, Run, Snapshots, read
 from vnbench.records.drill_task import DrillLine, DrillTask, Word
 from vnbench.records.failures import summary_line
-from vnbench.trial.instruments.timing import make_timer
-from vnbench.trial.measuring.corpus_steps import choose_examples, load_the_corpus, on_corpus
-from vnbench.trial.measuring.loaders import Loading
-from vnbench.trial.step.optimizer_step import build_step
-from vnbench.trial.step.switches import set_switches
 
 NUM_PROBES = 5
 """Snapshots that are written and read to measure one."""
@@ -46,14 +39,8 @@ def main() -> int:
 
 def train(task: DrillTask) -> None:
     """Train to the end of the last epoch, from the last snapshot."""
-    spec = task.trial.spec
-    set_switches(spec)
-    device = torch.device(spec.device)
-    corpus = load_the_corpus(task.trial)
-    chosen = choose_examples(spec, corpus)
-    step = build_step(spec, device=device)
-    sampler = EpochSampler(corpus.sizes_N2[chosen], plan_config(spec))
-    loading = Loading(task.trial, corpus, chosen)
+    spec, planned_run = task.trial.spec, PlannedRun(task.trial)
+    step, sampler = planned_run.step, planned_run.sampler
     run = Run(
         model=step.model,
         optimizer=step.optimizer,
@@ -61,7 +48,6 @@ def train(task: DrillTask) -> None:
         scaler=step.scaler,
         settings={"precision": spec.precision, "model": spec.model},
     )
-    timer = make_timer(device)
     if task.most_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (task.most_bytes, task.most_bytes))
     with Snapshots(task.folder, mode=task.mode) as snapshots:
@@ -70,13 +56,10 @@ def train(task: DrillTask) -> None:
         _say("begin", done)
         for epoch in range(position.epoch, task.num_epochs):
             sampler.set_epoch(epoch)
-            steps = on_corpus(sampler.remaining_steps, chosen)
-            batches = iter(loading.loader([one for passes in steps for one in passes], pin_memory=spec.device != "cpu"))
-            for number, passes in enumerate(steps, start=sampler.first_step + 1):
+            steps, batches = planned_run.remaining()
+            for number, planned in enumerate(steps, start=sampler.first_step + 1):
                 _say("loading", done)
-                num_examples = sum(len(one.examples) for one in passes)
-                result = step.run(batches, num_examples=num_examples, timer=timer)
-                float(result.loss)  # waits for the device
+                planned_run.train(planned, batches)
                 done += 1
                 _say("step", done)
                 here = Position(epoch=epoch, next_step=number, counters={"steps": done})

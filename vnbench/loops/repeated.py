@@ -12,17 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from vnbench.batching.resume import EpochSampler
-from vnbench.batching.trial_epoch import plan_config
 from vnbench.errors import VnbenchError
+from vnbench.loops.planned_run import PlannedRun
 from vnbench.records.failures import summary_line
 from vnbench.records.spec.trial_spec import TrainingSpec
 from vnbench.records.task import TrialTask
-from vnbench.trial.instruments.timing import make_timer
-from vnbench.trial.measuring.corpus_steps import choose_examples, load_the_corpus, on_corpus
-from vnbench.trial.measuring.loaders import Loading
-from vnbench.trial.step.optimizer_step import build_step
-from vnbench.trial.step.switches import set_switches
 
 
 def run(payload: str) -> str:
@@ -38,28 +32,18 @@ def run(payload: str) -> str:
 
 def trained(text: str, *, num_steps: int) -> Iterator[dict[str, Any]]:
     """Yield of each optimizer step its loss, and digests of module outputs, gradients and weights in their order."""
-    task = cast(TrialTask[TrainingSpec], TrialTask.from_json(text))
-    spec = task.spec
-    set_switches(spec)
-    device = torch.device(spec.device)
-    corpus = load_the_corpus(task)
-    chosen = choose_examples(spec, corpus)
-    step = build_step(spec, device=device)
-    sampler = EpochSampler(corpus.sizes_N2[chosen], plan_config(spec))
-    loading = Loading(task, corpus, chosen)
-    timer = make_timer(device)
-    done = 0
+    run = PlannedRun(cast(TrialTask[TrainingSpec], TrialTask.from_json(text)))
+    model, done = run.step.model, 0
     while True:
-        sampler.set_epoch(done // len(sampler.plan.steps))
-        steps = on_corpus(sampler.plan.steps, chosen)
-        batches = iter(loading.loader([one for passes in steps for one in passes], pin_memory=spec.device != "cpu"))
-        for passes in steps:
+        run.sampler.set_epoch(done // len(run.sampler.plan.steps))
+        steps, batches = run.remaining()
+        for planned in steps:
             outputs: list[tuple[str, str]] = []
-            with _told_outputs(step.model, outputs):
-                result = step.run(batches, num_examples=sum(len(one.examples) for one in passes), timer=timer)
-            named = list(step.model.named_parameters())
+            with _told_outputs(model, outputs):
+                loss = run.train(planned, batches)
+            named = list(model.named_parameters())
             yield {
-                "loss": float(result.loss),
+                "loss": loss,
                 "outputs": outputs,
                 "gradients": [(name, digest_of([value.grad])) for name, value in named if value.grad is not None],
                 "weights": [(name, digest_of([value])) for name, value in named],

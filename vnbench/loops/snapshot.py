@@ -27,7 +27,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from vnbench.errors import InputError
 from vnbench.loops.run_state import (
@@ -40,6 +40,7 @@ from vnbench.loops.run_state import (
     state_of,
 )
 from vnbench.loops.snapshot_files import Folder, read
+from vnbench.records.spec.words import SNAPSHOT_MODES, SnapshotMode
 
 __all__ = [
     "Position",
@@ -53,16 +54,11 @@ __all__ = [
     "state_of",
 ]
 
-Mode = Literal["sync", "async"]
-"""Whether training waits for the disk, or only for a copy of the state."""
-
-MODES: tuple[Mode, ...] = ("sync", "async")
-
 
 class Snapshots:
     """The snapshots of one run in a folder, the last ones kept."""
 
-    def __init__(self, folder: str | Path, *, keep: int = 2, mode: Mode = "sync") -> None:
+    def __init__(self, folder: str | Path, *, keep: int = 2, mode: SnapshotMode = "sync") -> None:
         """Take the folder for this run alone; it is created if it is not there.
 
         Raises:
@@ -70,7 +66,7 @@ class Snapshots:
         """
         if keep < 1:
             raise InputError("keep", keep, allowed="at least the last snapshot is kept", remedy="write keep=2")
-        if mode not in MODES:
+        if mode not in SNAPSHOT_MODES:
             raise InputError("mode", mode, allowed="there are 'sync' and 'async'", remedy='write mode="sync"')
         self._keep = keep
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="snapshot") if mode == "async" else None

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from vnbench.records.spec.trial_spec import TrainingSpec
+from vnbench.records.spec.words import SnapshotMode
 from vnbench.records.task import TrialTask
 
 Word = Literal["begin", "loading", "step", "writing", "saved", "probed", "end"]
@@ -24,7 +25,7 @@ class DrillTask:
     """Epochs of the run."""
     folder: str
     """Folder of the snapshots."""
-    mode: Literal["sync", "async"]
+    mode: SnapshotMode
     """How they are written."""
     interval: int | None
     """Optimizer steps between snapshots; None for a run without."""

@@ -17,11 +17,13 @@ from vnbench.records.spec.axes import AXES, COMPUTING_LEVERS
 from vnbench.records.spec.lever import Lever
 from vnbench.records.spec.words import (
     DEVICE_TYPES,
+    HARMS,
     MAX_CLASSES,
     MAX_EPOCH,
     MEMORY_BYS,
     MODEL_NAMES,
     SIZE_LAWS,
+    SNAPSHOT_MODES,
     SOAKS,
     SWEPT_KINDS,
     TASKS,
@@ -882,7 +884,7 @@ AUDIT_OPTIONS: Mapping[str, Option] = by_name(
 )
 """Options of ``vnbench audit``."""
 
-ONE_RUN: tuple[Option, ...] = (
+ONE_RUN_OPTIONS: Mapping[str, Option] = by_name(
     OPTIONS["widths"].asked_as(OPTIONS["widths"].help, default="320:1280"),
     OPTIONS["heights"].asked_as(OPTIONS["heights"].help, default="48:64"),
     OPTIONS["examples"].asked_as("Images of an epoch, a few of them for validation", default="48"),
@@ -924,7 +926,7 @@ DRILL_OPTIONS: Mapping[str, Option] = {
         ),
         Option(
             name="snapshot-mode",
-            parse=word(("sync", "async")),
+            parse=word(SNAPSHOT_MODES),
             metavar="NAME",
             help="Whether training waits for the disk (sync), or for a copy of its state (async)",
             default="sync",
@@ -940,36 +942,38 @@ DRILL_OPTIONS: Mapping[str, Option] = {
         ),
         Option(
             name="harm",
-            parse=word(("none", "torn", "full-disk")),
+            parse=word(HARMS),
             metavar="NAME",
             help="What else happens: files are torn after kills, or the disk fills up",
             default="none",
             panel=PLANNING,
         ),
-        *ONE_RUN,
-    )
+    ),
+    **ONE_RUN_OPTIONS,
 }
 """Options of ``vnbench drill``."""
 
-REPEAT_OPTIONS: Mapping[str, Option] = by_name(
-    Option(
-        name="steps",
-        parse=whole(1, 100_000),
-        metavar="N",
-        help="Optimizer steps of each run",
-        default="50",
-        panel=MEASURING,
+REPEAT_OPTIONS: Mapping[str, Option] = {
+    **by_name(
+        Option(
+            name="steps",
+            parse=whole(1, 100_000),
+            metavar="N",
+            help="Optimizer steps of each run",
+            default="50",
+            panel=MEASURING,
+        ),
+        Option(
+            name="runs",
+            parse=whole(2, 100),
+            metavar="N",
+            help="Runs, each in a process of its own",
+            default="2",
+            panel=MEASURING,
+        ),
     ),
-    Option(
-        name="runs",
-        parse=whole(2, 100),
-        metavar="N",
-        help="Runs, each in a process of its own",
-        default="2",
-        panel=MEASURING,
-    ),
-    *ONE_RUN,
-)
+    **ONE_RUN_OPTIONS,
+}
 """Options of ``vnbench repeat``."""
 
 ALL_OPTIONS: Mapping[str, Option] = {

@@ -141,7 +141,8 @@ def _ordered(
         timed = [spec for spec in timed if spec is timed[0] or _group_of(spec) in own]
     generator = random.Random(config.seed)
     confirming = []
-    if "memory_by" not in config.asked and any(spec.is_traced for spec in memory) and centre in memory:
+    is_traced = any(spec.is_traced for spec in memory) and (shard is None or centre in memory)
+    if "memory_by" not in config.asked and is_traced:
         confirming = [PlannedTrial(spec=replace(centre, memory_by="step"), replicate=0)]
     traced_or_run = tuple(ordered_memory(memory, generator))
     measured = list(ordered_timed(timed, config, generator, num_specs=num_specs))

@@ -23,6 +23,9 @@ MODULE = "vnbench.loops.drilled"
 
 CHUNK_BYTES = 65_536
 
+When = Callable[[DrillLine], float | None]
+"""Returns the seconds after a line at which to kill the process that said it, or None."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
@@ -40,11 +43,10 @@ class Ended:
     """The end of what it wrote to stderr."""
 
 
-def follow(task: DrillTask, *, when: Callable[[DrillLine], float | None], timeout_s: float) -> Ended:
+def follow(task: DrillTask, *, when: When, timeout_s: float) -> Ended:
     """Run a process to its end, or until it is killed, and return what it said.
 
-    ``when`` gets each line and returns the seconds after it at which to kill, or None. Loader workers belong to its
-    process group and end with it, however this function ends.
+    ``when`` gets each line. Loader workers belong to the process's group and end with it, however this function ends.
 
     Raises:
         ChildError: it says nothing for ``timeout_s`` seconds.
@@ -83,7 +85,7 @@ def _lines_until_killed(
     stdout: IO[bytes],
     process: subprocess.Popen[bytes],
     *,
-    when: Callable[[DrillLine], float | None],
+    when: When,
     timeout_s: float,
 ) -> tuple[DrillLine, ...]:
     lines: list[DrillLine] = []

@@ -15,9 +15,9 @@ PLACE_OF = {"begin": "before a step", "loading": "in a step", "step": "after a s
 def drill_lines(report: DrillReport) -> Iterator[str]:
     """Yield the answer, what the kills hit and cost, and what was measured of the parts."""
     measured, planned = report.measured, report.planned_s
-    equal = "as one that was never killed, to the bit" if report.is_bitwise_equal else "OTHERWISE than one never killed"
+    ended = "ended as one" if report.is_bitwise_equal else "did NOT end as one"
     yield (
-        f"After {count(len(report.hits), 'kill')} the run ended {equal}; "
+        f"After {count(len(report.hits), 'kill')} the run {ended} that was never killed, to the bit; "
         f"{count(report.lost_snapshots, 'snapshot')} lost, at most {count(report.redone_steps_max, 'step')} done again."
     )
     yield (

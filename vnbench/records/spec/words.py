@@ -27,6 +27,8 @@ Soak = Literal["none", "sampler-order", "largest-first"]
 MemoryBy = Literal["step", "trace"]
 ShapeVisits = Literal["auto", "warm", "cold"]
 SizeLaw = Literal["uniform", "log-uniform"]
+SnapshotMode = Literal["sync", "async"]
+Harm = Literal["none", "torn", "full-disk"]
 
 DEVICE_TYPES: tuple[DeviceType, ...] = get_args(DeviceType)
 TRIAL_KINDS: tuple[TrialKind, ...] = get_args(TrialKind)
@@ -42,6 +44,8 @@ ALLOCATORS = ("native", "expandable-segments")
 """Settings of torch's caching allocator that have a name."""
 PADDINGS: tuple[Padding, ...] = get_args(Padding)
 IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
+SNAPSHOT_MODES: tuple[SnapshotMode, ...] = get_args(SnapshotMode)
+HARMS: tuple[Harm, ...] = get_args(Harm)
 SOAKS: tuple[Soak, ...] = get_args(Soak)
 MEMORY_BYS: tuple[MemoryBy, ...] = get_args(MemoryBy)
 SIZE_LAWS: tuple[SizeLaw, ...] = get_args(SizeLaw)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vnbench.batching.plan import MicroBatch
+from vnbench.batching.plan import BatchPlan, MicroBatch
 from vnbench.batching.subset import choose_subset
 from vnbench.batching.trial_epoch import plan_measured
 from vnbench.errors import CorpusError, InputError
@@ -44,7 +43,7 @@ def steps_of_epoch(
 ) -> tuple[PlannedStep, ...]:
     """Return the steps of one epoch of the chosen examples, as indices into the corpus."""
     plan = plan_measured(spec, corpus.sizes_N2[corpus.train_indices], epoch=epoch)
-    return replace(plan, order_N=chosen[plan.order_N]).steps
+    return on_corpus(plan, chosen)
 
 
 def choose_examples(spec: ImagesSpec, corpus: Corpus) -> NDArray[np.int64]:
@@ -53,9 +52,6 @@ def choose_examples(spec: ImagesSpec, corpus: Corpus) -> NDArray[np.int64]:
     return corpus.train_indices[choose_subset(train_sizes, subset_size=spec.subset_size)]
 
 
-def on_corpus(steps: Iterable[PlannedStep], chosen: NDArray[np.int64]) -> tuple[PlannedStep, ...]:
-    """Return steps of the chosen examples, as indices into the corpus."""
-    return tuple(
-        tuple(MicroBatch(examples=tuple(chosen[list(one.examples)].tolist()), canvas=one.canvas) for one in passes)
-        for passes in steps
-    )
+def on_corpus(plan: BatchPlan, chosen: NDArray[np.int64]) -> tuple[PlannedStep, ...]:
+    """Return the steps of a plan of the chosen examples, as indices into the corpus."""
+    return replace(plan, order_N=chosen[plan.order_N]).steps
