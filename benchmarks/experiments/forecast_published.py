@@ -20,6 +20,7 @@ MMSEG = "mmsegmentation's model pages, V100, training under DistributedDataParal
 XMEM = "xMem's runs, RTX 3060, torch 2.6"
 GPUMEMNET = "GPUMemNet's fake_tensor.xlsx"
 TIMM = "timm's benchmark-train-amp-{}-pt112-cu113-rtx3090.csv"
+LAMBDA = "Lambda's pytorch-train-throughput-fp16.csv and -fp32.csv (github.com/lambdal/deeplearning-benchmark)"
 NVIDIA = "NVIDIA's DeepLearningExamples, PyTorch/Classification/ConvNets, tables of one GPU, container 21.03"
 
 
@@ -246,6 +247,39 @@ def steps_held_out() -> Iterator[tuple[str, Step]]:
                         per_worker=speed / WORKERS[card],
                     ),
                 )
+
+
+OF_LAMBDA: Mapping[str, Speeds] = {
+    "A10": (448, 638, 224, 349),
+    "A100 40GB": (720, 1396, 360, 882),
+    "A100 80GB": (1280, 1582, 640, 1066),
+    "H100 SXM": (1280, 2782, 640, 1893),
+    "RTX 3090": (448, 905, 224, 513),
+    "RTX 4090": (448, 1301, 224, 721),
+    "V100 16GB": (256, 833, 128, 369),
+}
+"""Speeds of ResNet-50 on synthetic images of 224 x 224 px by card; of the H100, the median of four hosts."""
+
+
+def steps_on_many_cards() -> Iterator[tuple[str, Step]]:
+    """Yield Lambda's times of ResNet-50 on contiguous maps, each with the name of its card."""
+    for card, (batch, per_second, plain_batch, plain_per_second) in OF_LAMBDA.items():
+        plain: Precision = "fp32" if card == "V100 16GB" else "tf32"
+        rows: tuple[tuple[Precision, int, int], ...] = (
+            ("fp16", batch, per_second),
+            (plain, plain_batch, plain_per_second),
+        )
+        for precision, size, speed in rows:
+            training = _classification(partial(classifiers.resnet, 50), images=(size, 224, 224), precision=precision)
+            yield (
+                card,
+                Step(
+                    name=f"{card}, {precision}, batch {size}",
+                    training=replace(training, is_channels_last=False),
+                    published_ms=1000 * size / speed,
+                    is_fitted=False,
+                ),
+            )
 
 
 def _classification(
