@@ -100,6 +100,8 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "optimizer": "foreach",
         "padding": "exact",
         "norm-kernel": "split",
+        "loop": "own",
+        "loop-features": "barebones",
         "cuda-graphs": "off",
         "worker-kind": "threads",
         "prefetch-factor": "4",

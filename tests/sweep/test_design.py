@@ -12,7 +12,7 @@ from vnbench.records.spec.trial_spec import MemorySpec, TrialSpec
 from vnbench.request.config import complete
 from vnbench.request.reading import read_request
 from vnbench.sweep.cells import Cell
-from vnbench.sweep.design import Design, make_design
+from vnbench.sweep.design import Design, make_design, probe_spec
 from vnbench.units import PixelRange
 
 CPU: dict[str, Any] = {"device_type": "cpu", "num_cpus": 2}
@@ -435,3 +435,48 @@ def test_samplers_are_not_compared_at_a_batch_of_one_image() -> None:
     assert {cell.sampler for cell in made.cells} == {"bucketed"}
     assert any("all samplers make the same passes of one image" in line for line in made.left_out)
     assert {cell.sampler for cell in design(batch_size="1", sampler="random").cells} == {"random"}
+
+
+@pytest.fixture
+def lightning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vnbench.request.frameworks.version", lambda name: "2.6.6")
+
+
+@pytest.mark.usefixtures("lightning")
+def test_loops_are_an_axis_and_features_are_varied_where_a_trainer_has_them() -> None:
+    made = design(CUDA, kind="compute", loop="own,lightning,fabric", loop_features="barebones,log")
+    assert cells_that_differ(made, "loop") == {"lightning", "fabric"}
+    assert {(cell.loop, cell.loop_features) for cell in made.cells} == {
+        ("own", "barebones"),
+        ("lightning", "barebones"),
+        ("fabric", "barebones"),
+        ("lightning", "log"),
+    }
+    assert not any({"loop", "loop_features"} & set(trial.spec.canonical()) for trial in design(CUDA).trials)
+
+
+@pytest.mark.usefixtures("lightning")
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"loop": "fabric", "loop_features": "log"}, "loop-features are those of Lightning's Trainer"),
+        ({"loop": "lightning", "compile": "step"}, "a framework calls the network itself"),
+        ({"loop": "fabric", "cuda_graphs": "on"}, "a framework calls the network itself"),
+        ({"loop": "lightning-automatic", "sampler": "pixel-budget"}, "updates after so many passes"),
+    ],
+)
+def test_what_a_framework_cannot_run_is_left_out_by_name(options: dict[str, str], reason: str) -> None:
+    with pytest.raises(InputError, match=f"no combination(.|\n)*{reason}"):
+        design(CUDA, kind="compute", batch_size="4", **options)
+
+
+@pytest.mark.usefixtures("lightning")
+def test_loaders_and_probes_have_no_loop() -> None:
+    made = design(CUDA, kind="memory,loader,training", loop="lightning")
+    assert {(trial.spec.kind, trial.spec.loop) for trial in made.trials} == {
+        ("memory", "lightning"),
+        ("loader", "own"),
+        ("training", "lightning"),
+    }
+    config = complete(read_request({"widths": "64:128", "loop": "lightning"}, config_path=None), environment=CUDA)
+    assert probe_spec(made.cells[0], config, CANVASES, max_measuring_s=1.0, precisions=("fp32",)).loop == "own"

@@ -12,7 +12,7 @@ from vnbench.records.readings import MemoryReading, Stop
 from vnbench.records.record import WARNING_CODES, TrialRecord, TrialWarning
 from vnbench.trial.checks.soundness import memory_warnings
 from vnbench.trial.instruments.memory import process_memory
-from vnbench.trial.instruments.timing import StepTimer, WallTimer
+from vnbench.trial.instruments.timing import PhaseTimes, StepTimer, WallTimer
 from vnbench.trial.measuring.blocks import BlockLog, StepShape
 from vnbench.trial.step.optimizer_step import StepResult
 
@@ -34,6 +34,13 @@ class ScriptedStep:
 
     def clock(self) -> float:
         return self.now
+
+    def run_block(
+        self, batches: Iterator[Any], *, num_examples: Sequence[int], timer: StepTimer
+    ) -> tuple[list[StepResult], PhaseTimes, float]:
+        timer.begin_block()
+        results = [self.run(batches, num_examples=number, timer=timer) for number in num_examples]
+        return results, *timer.end_block()
 
     def run(self, batches: Iterator[Any], *, num_examples: int, timer: StepTimer) -> StepResult:
         wait_s, compute_s = next(self._script)

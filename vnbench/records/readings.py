@@ -125,6 +125,30 @@ class EqualityReading:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ParityReading:
+    """Whether steps through a framework leave the same bits in every parameter as those of the own loop.
+
+    Both start from equal weights and take the same passes.
+    """
+
+    differs_in: str | None
+    """Name of the first parameter that is not equal to the bit; None if all are."""
+    is_reproducible: bool
+    """Whether the own loop gives the same bits twice; where it does not, a difference says nothing."""
+    num_steps: Count
+    """Optimizer steps that were compared."""
+    num_passes: Count
+    """Passes of all of them; the last step has fewer than the others."""
+    elapsed_s: SignedSeconds
+    """Seconds that the comparison took, before anything was timed."""
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether nothing speaks against equality."""
+        return self.differs_in is None or not self.is_reproducible
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LargeTensorReading:
     """The error of a pass with a tensor of more than 2^31 elements against the same examples in smaller passes.
 
@@ -284,6 +308,8 @@ class CanvasReading:
     counts as two; recomputation by checkpointing does not count."""
     stop: Stop
     """Why measuring this canvas ended."""
+    loop_pairs_s: tuple[tuple[Seconds, Seconds], ...] = ()
+    """Seconds of a step by the own loop and by the framework's, in turn; empty for the own loop."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from vnbench.records.readings import (
     LargeTensorReading,
     LoaderStage,
     MemoryReading,
+    ParityReading,
     Stop,
 )
 from vnbench.records.spec.trial_spec import ImagesSpec, Spec, TrialSpec
@@ -64,6 +65,7 @@ CauseKind = Literal[
     "larger-than-out-of-memory",  # a smaller member of the family ran out of memory
     "non-finite-loss",  # the loss was NaN or infinite
     "unequal-step",  # loss or gradient of a step differ from those of the plain configuration
+    "unequal-loop",  # a framework's loop trains otherwise than the own one
     "large-tensor",  # a pass with more than 2^31 elements differs from the same examples in smaller passes
     "broken-loop",  # an audited training loop breaks its contract
     "traced-peak",  # the tensors of a traced step need more than the available memory
@@ -159,6 +161,8 @@ class TrialRecord(Generic[Spec]):
     """Padding account of the plan of all training examples, of which the trial measured a subset."""
     memory: MemoryReading | None = None
     """Peak memory."""
+    parity: ParityReading | None = None
+    """Comparison of a framework's loop with the own one; None for the own one, or if it was not reached."""
     equality: EqualityReading | None = None
     """Error of one step against the plain configuration (``compute``, ``training``)."""
     large_tensors: LargeTensorReading | None = None

@@ -12,6 +12,7 @@ from vnbench.records.spec.axes import AXES
 from vnbench.records.spec.words import NUM_CLASSES, DeviceType, MemoryBy, SizeLaw, Soak, Task, TrialKind
 from vnbench.request.choosing import chooses_precision, chooses_size, default_precisions
 from vnbench.request.classes import settle_classes
+from vnbench.request.frameworks import check_loops
 from vnbench.request.options import OF_IMAGES, OF_MASKS, OPTIONS, DesignName
 from vnbench.request.own_model import NEUTRAL, OwnModel
 from vnbench.request.reading import Request
@@ -125,7 +126,7 @@ class SweepConfig:
 FACTORED_KINDS: tuple[TrialKind, ...] = ("memory", "compute", "loader")
 """Kinds of trial from which the factored design forecasts; training trials confirm it afterwards."""
 
-NOT_FACTORED = {"kind", "shape-visits", "find-max-batch", "shard"}
+NOT_FACTORED = {"kind", "shape-visits", "find-max-batch", "shard", "loop", "loop-features"}
 """Options that the factored design has no use for: where one of them is given, it is not the default."""
 
 
@@ -172,6 +173,7 @@ def complete(request: Request, *, environment: Mapping[str, Any]) -> SweepConfig
     if own:
         values |= _levers_not_taken(own, request)
     axes = {name: values[lever.option] for name, lever in AXES.items()}
+    check_loops(axes["loop"])
     filled: dict[str, Any] = {option.field or option.parameter: values.get(name) for name, option in OPTIONS.items()}
     own_fields = {field.name for field in fields(SweepConfig)}
     settled: dict[str, Any] = {

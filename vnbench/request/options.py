@@ -13,7 +13,7 @@ from vnbench.meant import closest
 from vnbench.parsers import whole, wholes, word, words
 from vnbench.records.readings import METRICS
 from vnbench.records.record import STATUSES
-from vnbench.records.spec.axes import AXES, COMPUTING_LEVERS
+from vnbench.records.spec.axes import AXES, COMPUTING_LEVERS, LOOPING_LEVERS
 from vnbench.records.spec.lever import Lever
 from vnbench.records.spec.words import (
     DEVICE_TYPES,
@@ -819,7 +819,14 @@ AGAINST_OPTIONS: Mapping[str, Option] = {
 }
 """Options of a sweep as ``vnbench gate --against`` takes them."""
 
-FORECAST_LEVERS = ("batch_size", "micro_batch_size", *(name for name in COMPUTING_LEVERS if name != "allocator"))
+NOT_FORECAST = ("allocator", *LOOPING_LEVERS)
+"""Levers of computing that a forecast does not vary: it has allocators of its own, and runs no loop."""
+
+FORECAST_LEVERS = (
+    "batch_size",
+    "micro_batch_size",
+    *(name for name in COMPUTING_LEVERS if name not in NOT_FORECAST),
+)
 """Levers that a forecast compares; the allocator has an option of its own."""
 
 FORECAST_OPTIONS: Mapping[str, Option] = {

@@ -7,9 +7,11 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from vnbench.batching.plan import BUDGETED_SAMPLER
 from vnbench.records.spec.axes import AXES, COMPUTING_LEVERS, FLAG_FIELDS, LOADER_FIELDS
 from vnbench.records.spec.levers import Levers
 from vnbench.records.spec.precisions import PRECISIONS, REDUCED_PRECISIONS
+from vnbench.records.spec.words import TRAINER_LOOPS
 from vnbench.request.config import SweepConfig
 from vnbench.units import count
 
@@ -97,6 +99,9 @@ def axis_base(name: str, center: Cell, config: SweepConfig) -> Cell:
     if AXES[name].needs == "workers" and center.num_workers == 0:
         some = [number for number in config.axes["num_workers"] if number > 0]
         return dataclasses.replace(center, num_workers=min(some)) if some else center
+    if AXES[name].needs == "Trainer" and center.loop not in TRAINER_LOOPS:
+        trained = [loop for loop in config.axes["loop"] if loop in TRAINER_LOOPS]
+        return dataclasses.replace(center, loop=trained[0]) if trained else center
     return center
 
 
@@ -146,8 +151,8 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
         return f"a micro-batch of {cell.examples_per_pass} does not divide a batch of {cell.batch_size}"
     if cell.micro_batch_size == cell.batch_size and None in config.axes["micro_batch_size"]:
         return "the micro-batch is the batch, as with micro-batch same"
-    if (same := _sampled_as_another(cell, config)) is not None:
-        return same
+    if (why := _sampled_as_another(cell, config) or _not_of_a_framework(cell)) is not None:
+        return why
     if config.device == "cpu" and PRECISIONS[cell.precision].is_cuda_only:
         return f"only NVIDIA GPUs have {cell.precision.upper()}"
     if config.device == "cpu" and (cuda_only := [lever for lever in changed if lever.is_cuda_only]):
@@ -168,6 +173,19 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
         return "only copies to a GPU go through pinned memory"
     if cell.norm_precision == "input" and cell.precision not in REDUCED_PRECISIONS and _has_fp32_norm(config):
         return f"in {cell.precision} the norm's input is already fp32"
+    return None
+
+
+def _not_of_a_framework(cell: Cell) -> str | None:
+    """Return why a framework cannot run a cell's steps, or runs them as another; None if neither holds."""
+    if cell.loop not in TRAINER_LOOPS and cell.loop_features != AXES["loop_features"].default:
+        return "loop-features are those of Lightning's Trainer: add --loop lightning"
+    if cell.loop == "own":
+        return None
+    if cell.compile == "step" or cell.cuda_graphs == "on":
+        return "a framework calls the network itself: only the own loop compiles or captures passes with their loss"
+    if cell.loop == "lightning-automatic" and cell.sampler == BUDGETED_SAMPLER:
+        return f"Lightning's automatic optimization updates after so many passes, and {cell.sampler} varies them"
     return None
 
 

@@ -244,7 +244,13 @@ def compute_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...]
 
 def probe_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...], **asked: Any) -> ProbeSpec:
     """Return the probe of a cell's network in fp32 without a memory limit; ``asked`` holds the probe's own fields."""
-    shared = _shared_fields(cell, config) | {"precision": "fp32", "norm_precision": "fp32", "memory_limit_bytes": None}
+    shared = _shared_fields(cell, config) | {
+        "precision": "fp32",
+        "norm_precision": "fp32",
+        "memory_limit_bytes": None,
+        "loop": "own",
+        "loop_features": "barebones",
+    }
     return ProbeSpec(batch_size=cell.examples_per_pass, canvas_sizes=canvas_sizes, **shared, **asked)
 
 

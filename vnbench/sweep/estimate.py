@@ -204,7 +204,11 @@ def _memory_s(spec: MemorySpec, workload: Workload, pace: Pace) -> float:
 def _compute_s(spec: ComputeSpec, pace: Pace) -> float:
     area = spec.batch_size * sum(align(height) * align(width) for height, width in spec.canvas_sizes)
     once_s = pace.training_s(spec, area, num_passes=len(spec.canvas_sizes))
-    return pace.check_s + (FIRST_STEP_FACTOR * spec.num_warm_up_steps + spec.min_steps) * once_s
+    num_steps = spec.min_steps
+    if spec.loop != "own":
+        # Each pair of the own loop and the framework's takes two steps, and there are as many as time allows.
+        num_steps += 2 * min(spec.max_steps, int(len(spec.canvas_sizes) * spec.max_measuring_s / once_s) + 1)
+    return pace.check_s + (FIRST_STEP_FACTOR * spec.num_warm_up_steps + num_steps) * once_s
 
 
 def _loader_s(spec: LoaderSpec, workload: Workload) -> float:

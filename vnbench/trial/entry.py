@@ -15,6 +15,7 @@ from vnbench.records.spec.trial_spec import ComputeSpec, LoaderSpec, MemorySpec,
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.equality import checked_equality
 from vnbench.trial.checks.large_tensors import checked_large_tensors
+from vnbench.trial.checks.parity import checked_parity
 from vnbench.trial.instruments.environment import describe_environment
 from vnbench.trial.instruments.memory import is_cuda_full, num_cuda_ooms
 from vnbench.trial.kinds.compute import measure_compute
@@ -70,7 +71,7 @@ def _run(task: TrialTask) -> TrialRecord:
         record = replace(record, environment=describe_environment(task.spec.device))
         for grown in _measure_of(task.spec)(task, record):
             record = grown
-        record = checked_large_tensors(checked_equality(record))
+        record = checked_large_tensors(checked_parity(checked_equality(record)))
     except Exception as error:  # the outermost frame of the child: every failure becomes a record
         status, cause = classify(
             error,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from vnbench.analysis.statistics.process_spread import PooledFigure, Spread, pooled
+from vnbench.analysis.trials.loop_costs import LoopCost, loop_cost
 from vnbench.analysis.trials.memory_law import PeakPoint
 from vnbench.analysis.trials.noise import Noise, measure_noise, process_figure
 from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, settled_warnings
@@ -50,6 +51,8 @@ class CanvasSummary:
     """Floating-point operations of one step, without recomputation."""
     stop_rules: tuple[StopRule, ...]
     """The rules that ended measuring, without repeats."""
+    over_own_loop: LoopCost | None = None
+    """What a framework's loop adds; None for the own loop."""
 
     @property
     def phases_s(self) -> Mapping[str, float]:
@@ -105,6 +108,11 @@ class ComputeSummary:
     """Run-to-run spread in the intervals; None if no spec ran in two processes."""
     power_w: float | None
     """Mean power of the device during measuring, over all canvases, in watts."""
+
+    @property
+    def loop_costs(self) -> tuple[LoopCost, ...]:
+        """What a framework's loop adds, by canvas; empty for the own loop."""
+        return tuple(canvas.over_own_loop for canvas in self.canvases if canvas.over_own_loop is not None)
 
     @property
     def peaks(self) -> tuple[PeakPoint, ...]:
@@ -183,6 +191,9 @@ def _canvas(
         host_growth_bytes=max(growths, default=None),
         flop_per_step=next((reading.flop_per_step for reading in readings), None),
         stop_rules=tuple(dict.fromkeys(reading.stop.rule for reading in readings)),
+        over_own_loop=loop_cost(
+            (pair for reading in readings for pair in reading.loop_pairs_s), padded_pixels=first.padded_pixels
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from vnbench.analysis.trials.compute import CanvasSummary, ComputeSummary, summarize_compute
 from vnbench.analysis.trials.cost import cost_of_epoch, split_by_range, time_of_passes
+from vnbench.analysis.trials.loop_costs import TOLERATED_SHARE, LoopCost, break_even_px, on_any_canvas
 from vnbench.analysis.trials.memory_law import fit_memory_law
 from vnbench.analysis.trials.noise import measure_noise
 from vnbench.analysis.trials.summary import latest_attempts
@@ -71,6 +73,7 @@ def compute_table(
             for row in timed
             if passes and row.spec.micro_batch_size in passes
         ]
+    notes += [line for row in timed if (line := _loop_line(row, rows)) is not None]
     if noise.drift is not None and not of_kind(latest, TrainingSpec):
         notes.append(drift_line(noise.drift))
     if origin.is_cpu:
@@ -139,6 +142,11 @@ def _columns(*, is_in_ms: bool, is_in_tflop: bool, unit_of_peak: str) -> tuple[C
         as_sure("padded", lambda canvas: mpx(canvas.padded_px_per_s), unit="Mpx/s", gives_way=4),
         as_sure("examples", lambda canvas: canvas.examples_per_s, unit="/s", gives_way=3),
         as_sure(flop_unit, lambda canvas: canvas.flop_per_s, scale=per_flop, unit="/s", gives_way=5),
+        Column(
+            "over own\nloop, ms",
+            lambda canvas: None if canvas.over_own_loop is None else _added(canvas.over_own_loop),
+            gives_way=7,
+        ),
         Column("first", first_seen, unit=unit, text=roughly, gives_way=8),
         Column(
             "over\nmean", lambda canvas: canvas.first_seen_ratio, text=lambda ratio: f"x {roughly(ratio)}", gives_way=9
@@ -178,6 +186,26 @@ def _memory_line(row: ComputeSummary, rows: Sequence[ComputeSummary]) -> str | N
         f"bytes per padded pixel; without a canvas it is off there by {100 * law.loo_error_median:.2g} % (median), at "
         f"most {100 * law.loo_error_max:.2g} %"
     )
+
+
+def _loop_line(row: ComputeSummary, rows: Sequence[ComputeSummary]) -> str | None:
+    """Return what a framework's loop adds to a pass, and on which canvases that is little; None for the own loop."""
+    whole = on_any_canvas(row.loop_costs)
+    if whole is None:
+        return None
+    border = break_even_px(row.loop_costs, whole.added_s)
+    where = f"below {significant(mpx(border))} padded Mpx per pass" if 0 < border < math.inf else "on every canvas"
+    share = f"{'more' if border else 'less'} than {100 * TOLERATED_SHARE:g} % of a step {where}"
+    return (
+        f"over the own loop: {subject(row, rows)}: {_added(whole)} ms per pass, {share} (median of "
+        f"{count(whole.num_pairs, 'pair')} of steps in turn in one process)"
+    )
+
+
+def _added(one: LoopCost) -> str:
+    """Return the milliseconds that a framework adds, with their interval."""
+    ends = "" if one.interval_s is None else " ({} to {})".format(*(roughly(1000 * end) for end in one.interval_s))
+    return f"{roughly(1000 * one.added_s)}{ends}"
 
 
 def _epoch_line(

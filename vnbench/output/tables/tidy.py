@@ -124,6 +124,12 @@ def canvases_view(latest: Sequence[TrialRecord]) -> View[CanvasOfTrial]:
     return View(rows, CANVASES)
 
 
+def _end_of(canvas: CanvasSummary, number: int) -> float | None:
+    """Return an end of the interval of what a framework adds; None where there is none."""
+    cost = canvas.over_own_loop
+    return None if cost is None or cost.interval_s is None else cost.interval_s[number]
+
+
 def plan_view(plan: Mapping[str, Any]) -> View[Mapping[str, Any]]:
     """Return the configurations of a plan, which is given as JSON tells it, a row each."""
     return View(plan["configurations"], PLAN)
@@ -220,6 +226,9 @@ CANVASES: tuple[Column[CanvasOfTrial], ...] = (
     _at("canvas.peak_allocated_bytes", int),
     _at("canvas.peak_reserved_bytes", int),
     _at("canvas.host_growth_bytes", int),
+    _at("canvas.over_own_loop.added_s", float, key="over_own_loop_s"),
+    Column("over_own_loop_low_s", lambda row: _end_of(row.canvas, 0), type=float),
+    Column("over_own_loop_high_s", lambda row: _end_of(row.canvas, 1), type=float),
     Column("stopped_by", lambda row: ",".join(row.canvas.stop_rules), type=str),
 )
 """What is told of a canvas."""

@@ -39,6 +39,9 @@ COMPUTING_LEVERS = tuple(name for name, lever in AXES.items() if lever.part == "
 LOADING_LEVERS = tuple(name for name, lever in AXES.items() if lever.part == "loading")
 """Field names of the levers that act on loading, except the batch and micro-batch."""
 
+LOOPING_LEVERS = ("loop", "loop_features")
+"""Field names of the levers that say who runs a step: they change no kernel, only what happens between."""
+
 FLAG_FIELDS = tuple(name for name in COMPUTING_LEVERS if AXES[name].is_switch)
 """Field names of the switches of torch and its libraries."""
 

@@ -48,8 +48,8 @@ class Lever:
     """Whether it is a switch of a library: at its default unless set, and named only if set."""
     is_cuda_only: bool = False
     """Whether it has no effect on a CPU."""
-    needs: Literal["workers", "several examples"] | None = None
-    """Condition without which it has no effect: loader workers, or passes of more than one example."""
+    needs: Literal["workers", "several examples", "Trainer"] | None = None
+    """Condition without which it has no effect: loader workers, passes of several examples, or Lightning's Trainer."""
     neutral: str | None = None
     """Value for a user's own network whose function has no parameter of this name; None if the lever does not belong to
     the network."""

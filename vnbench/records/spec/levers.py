@@ -18,6 +18,8 @@ from vnbench.records.spec.words import (
     Checkpointing,
     Compile,
     ImageFormat,
+    Loop,
+    LoopFeatures,
     MemoryFormat,
     NormKernel,
     NormPrecision,
@@ -291,6 +293,30 @@ class Levers:
         ),
     ] = "off"
     """Whether a pass is replayed as a graph captured on each canvas; if off, its kernels are launched one by one."""
+    loop: Annotated[
+        Loop,
+        Lever(
+            header="loop",
+            phrased="{} loop",
+            help="Who runs the step: own loop, Lightning (manual or automatic optimization), or Fabric",
+            part="computing",
+            is_switch=True,
+        ),
+    ] = "own"
+    """Who runs the passes of a step (``compute``, ``training``); memory is always that of the own loop."""
+    loop_features: Annotated[
+        LoopFeatures,
+        Lever(
+            header="loop\nfeatures",
+            phrased="{}",
+            as_phrase={"log": "with log", "defaults": "with Lightning's defaults"},
+            help="Lightning's Trainer: barebones, log (loss into a CSV file), or defaults (its own)",
+            part="computing",
+            is_switch=True,
+            needs="Trainer",
+        ),
+    ] = "barebones"
+    """What Lightning's Trainer does beside training (``compute``, ``training``)."""
     worker_kind: Annotated[
         WorkerKind,
         Lever(

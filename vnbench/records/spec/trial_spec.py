@@ -34,6 +34,9 @@ from vnbench.units import format_bytes
 OF_THE_TASK = "of the task"
 """Text for a number of classes that was not given."""
 
+OWN_LOOP: Mapping[str, LeverValue] = {"loop": "own", "loop_features": "barebones"}
+"""Levers of kinds that no framework runs, and their values."""
+
 Size = tuple[int, int]
 """Height and width in pixels."""
 
@@ -296,6 +299,7 @@ class ProbeSpec(_ResidentSpec):
     """A few small steps before a sweep is planned, from which the time of its trials is estimated."""
 
     kind: ClassVar[TrialKind] = "probe"
+    lacks: ClassVar[Mapping[str, LeverValue]] = {**_ResidentSpec.lacks, **OWN_LOOP}
 
     precisions: tuple[Precision, ...]
     """Precisions to try, the preferred one first."""
@@ -344,7 +348,7 @@ class LoaderSpec(ImagesSpec):
     """Loading without training, measured up to each stage."""
 
     kind: ClassVar[TrialKind] = "loader"
-    lacks: ClassVar[Mapping[str, LeverValue]] = {"shape_visits": "auto"}
+    lacks: ClassVar[Mapping[str, LeverValue]] = {"shape_visits": "auto", **OWN_LOOP}
 
     max_epochs: int
     """Most measured epochs of the subset."""
@@ -367,7 +371,7 @@ class ForecastSpec(TrialSpec):
     """One step on a card that is not at hand: traced on fake tensors, and never run."""
 
     kind: ClassVar[TrialKind] = "forecast"
-    lacks: ClassVar[Mapping[str, LeverValue]] = {**MemorySpec.lacks, "sampler": None}
+    lacks: ClassVar[Mapping[str, LeverValue]] = {**MemorySpec.lacks, "sampler": None, **OWN_LOOP}
     takes_alloc_conf: ClassVar[bool] = True
 
     card: str
@@ -396,7 +400,7 @@ class AuditSpec(TrialSpec):
     """The audit of a training loop: what flows into its steps, not what they cost."""
 
     kind: ClassVar[TrialKind] = "audit"
-    lacks: ClassVar[Mapping[str, LeverValue]] = {**MemorySpec.lacks, "sampler": None}
+    lacks: ClassVar[Mapping[str, LeverValue]] = {**MemorySpec.lacks, "sampler": None, **OWN_LOOP}
 
     audited_loop: Annotated[str, Lever(header="loop", phrased="loop {}")]
     """FILE.py:FUNCTION of the loop. Its text is not part of the spec: revisions of a loop are compared by its name."""

@@ -27,6 +27,8 @@ Soak = Literal["none", "sampler-order", "largest-first"]
 MemoryBy = Literal["step", "trace"]
 ShapeVisits = Literal["auto", "warm", "cold"]
 SizeLaw = Literal["uniform", "log-uniform"]
+Loop = Literal["own", "lightning", "lightning-automatic", "fabric"]
+LoopFeatures = Literal["barebones", "log", "defaults"]
 SnapshotMode = Literal["sync", "async"]
 Harm = Literal["none", "torn", "full-disk"]
 
@@ -44,6 +46,8 @@ ALLOCATORS = ("native", "expandable-segments")
 """Settings of torch's caching allocator that have a name."""
 PADDINGS: tuple[Padding, ...] = get_args(Padding)
 IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)
+TRAINER_LOOPS: tuple[Loop, ...] = ("lightning", "lightning-automatic")
+"""Loops that Lightning's Trainer drives."""
 SNAPSHOT_MODES: tuple[SnapshotMode, ...] = get_args(SnapshotMode)
 HARMS: tuple[Harm, ...] = get_args(Harm)
 SOAKS: tuple[Soak, ...] = get_args(Soak)

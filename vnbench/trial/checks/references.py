@@ -7,6 +7,7 @@ from dataclasses import replace
 from vnbench.records.record import TrialRecord
 from vnbench.trial.checks.equality import check_equality
 from vnbench.trial.checks.large_tensors import compare_with_parts, find_large_tensors
+from vnbench.trial.checks.parity import check_parity
 
 
 def expected_large_tensors(record: TrialRecord, *, num_examples: int, height: int, width: int) -> TrialRecord:
@@ -19,8 +20,9 @@ def expected_large_tensors(record: TrialRecord, *, num_examples: int, height: in
 
 
 def checked_against_references(record: TrialRecord) -> TrialRecord:
-    """Return the record with its step compared with the plain one, and a pass with large tensors with smaller ones."""
+    """Return the record with its references: the plain step, smaller passes for large tensors, the own loop."""
     equality, large = check_equality(record.spec), record.large_tensors
+    parity = check_parity(record.spec)
     if large is not None:
         large = compare_with_parts(record.spec, large, equality=equality)
-    return replace(record, equality=equality, large_tensors=large)
+    return replace(record, equality=equality, large_tensors=large, parity=parity)

@@ -16,11 +16,13 @@ from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import ComputeSpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.references import checked_against_references, expected_large_tensors
+from vnbench.trial.frameworks.looped import TimedStep, looped
 from vnbench.trial.instruments.memory import cuda_memory, process_memory, process_rss_bytes, reset_cuda_peaks
 from vnbench.trial.instruments.timing import make_timer
 from vnbench.trial.measuring.blocks import BlockLog, StepShape
 from vnbench.trial.measuring.drawn_batch import drawn_batch
 from vnbench.trial.measuring.flops import FlopModel
+from vnbench.trial.measuring.paired_loops import measure_pairs
 from vnbench.trial.measuring.stopping import Stopping
 from vnbench.trial.step.network import SMALLEST_SIDE
 from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
@@ -42,20 +44,21 @@ def measure_compute(task: TrialTask[ComputeSpec], record: TrialRecord) -> Iterat
     step = build_step(spec, device=device)
     # Pay the process's one-time costs (libraries, optimizer state) before the first canvas.
     smallest = _resident_batch(spec, (SMALLEST_SIDE, SMALLEST_SIDE), device)
-    first = step.run(iter([smallest]), num_examples=spec.batch_size, timer=make_timer(device))
-    log = BlockLog(step, num_updates=float(first.num_updates))
     canvases: list[CanvasReading] = []
     peaks: list[MemoryReading] = []
-    for size in spec.canvas_sizes:
-        canvas, memory = _measure_canvas(log, step, spec, size, flops)
-        canvases.append(canvas)
-        peaks.append(memory)
-        record = replace(record, canvases=tuple(canvases))
-        yield log.observed(record, memory=_whole(peaks), is_per_canvas=True)
+    with looped(step, spec) as timed:
+        (first,), *_ = timed.run_block(iter([smallest]), num_examples=[spec.batch_size], timer=make_timer(device))
+        log = BlockLog(timed, num_updates=float(first.num_updates))
+        for size in spec.canvas_sizes:
+            canvas, memory = _measure_canvas(log, timed, spec, size, flops, own=step)
+            canvases.append(canvas)
+            peaks.append(memory)
+            record = replace(record, canvases=tuple(canvases))
+            yield log.observed(record, memory=_whole(peaks), is_per_canvas=True)
 
 
 def _measure_canvas(
-    log: BlockLog, step: OptimizerStep, spec: ComputeSpec, size: tuple[int, int], flops: FlopModel
+    log: BlockLog, step: TimedStep, spec: ComputeSpec, size: tuple[int, int], flops: FlopModel, *, own: OptimizerStep
 ) -> tuple[CanvasReading, MemoryReading]:
     is_cuda = step.device.type == "cuda"
     rss_before = process_rss_bytes()
@@ -69,11 +72,22 @@ def _measure_canvas(
     if is_cuda and not step.is_replayed:
         num_retries_before = reset_cuda_peaks(step.device)
     stop = _measure_until_known(log, batches, shape, spec, is_cuda=is_cuda)
+    pairs: tuple[tuple[float, float], ...] = ()
+    if spec.loop != "own":
+        pairs = measure_pairs(
+            own,
+            step,
+            batches,
+            num_examples=spec.batch_size,
+            num_steps=spec.min_steps if is_cuda else CPU_BLOCK_STEPS,
+            num_pairs=spec.max_steps,
+            max_s=spec.max_measuring_s,
+        )
     rss_after = process_rss_bytes()
     if is_cuda:
         memory = cuda_memory(step.device, num_retries_before=num_retries_before)
     else:
-        memory = _cpu_memory(step, batch, spec)
+        memory = _cpu_memory(own, batch, spec)
     reading = CanvasReading(
         height=shape.canvas_height,
         width=shape.canvas_width,
@@ -83,14 +97,15 @@ def _measure_canvas(
         host_growth_bytes=None if rss_before is None or rss_after is None else rss_after - rss_before,
         flop_per_step=spec.batch_size * flops.per_example(height=shape.canvas_height, width=shape.canvas_width),
         stop=stop,
+        loop_pairs_s=pairs,
     )
     return reading, memory
 
 
 def _cpu_memory(step: OptimizerStep, batch: Batch, spec: ComputeSpec) -> MemoryReading:
     """Return the peak memory of a separate step after the timed ones, because the tracker slows the step."""
-    if spec.compile != "none":
-        # The tracker does not see allocations in compiled code.
+    if spec.compile != "none" or spec.loop != "own":
+        # The tracker sees no allocations of compiled code or of another thread.
         return process_memory()
     timer = make_timer(step.device)
     _, memory = run_tracked(step, [batch], lambda: step.run(iter([batch]), num_examples=spec.batch_size, timer=timer))

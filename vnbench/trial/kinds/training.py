@@ -18,13 +18,14 @@ from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrainingSpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.checks.references import checked_against_references, expected_large_tensors
+from vnbench.trial.frameworks.looped import TimedStep, looped
 from vnbench.trial.instruments.memory import cuda_memory, process_memory, reset_cuda_peaks
 from vnbench.trial.instruments.timing import make_timer
 from vnbench.trial.measuring.blocks import BlockLog, StepShape
 from vnbench.trial.measuring.corpus_steps import PlannedStep, choose_examples, load_the_corpus, steps_of_epoch
 from vnbench.trial.measuring.loaders import Loading
 from vnbench.trial.measuring.stopping import Stopping
-from vnbench.trial.step.optimizer_step import OptimizerStep, build_step
+from vnbench.trial.step.optimizer_step import build_step
 
 
 def measure_training(task: TrialTask[TrainingSpec], record: TrialRecord) -> Iterator[TrialRecord]:
@@ -41,16 +42,16 @@ def measure_training(task: TrialTask[TrainingSpec], record: TrialRecord) -> Iter
     record = expected_large_tensors(record, num_examples=len(largest.examples), height=height, width=width)
     yield record
     record = checked_against_references(record)
-    step = build_step(spec, device=device)
-    num_retries_before = reset_cuda_peaks(device) if device.type == "cuda" else 0
-    if spec.visits_shapes:
-        # All that is captured is captured now: threads of a loader pin memory, which ends a capture with an error.
-        _visit_shapes(step, (*warm_up, *measured) if step.is_replayed else measured)
-    max_epochs = spec.max_epochs or 1
     loading = Loading(task, corpus, chosen)
-    epochs = [[micro_batch for planned in steps for micro_batch in planned] for steps in (warm_up, measured)]
-    batches = loading.epochs(epochs[0], *[epochs[1]] * max_epochs, pin_memory=device.type == "cuda")
-    with loading.naming_examples():
+    own = build_step(spec, device=device)
+    num_retries_before = reset_cuda_peaks(device) if device.type == "cuda" else 0
+    with looped(own, spec) as step, loading.naming_examples():
+        if spec.visits_shapes:
+            # All that is captured is captured now: threads of a loader pin memory, which ends a capture with an error.
+            _visit_shapes(step, (*warm_up, *measured) if step.is_replayed else measured)
+        max_epochs = spec.max_epochs or 1
+        epochs = [[micro_batch for planned in steps for micro_batch in planned] for steps in (warm_up, measured)]
+        batches = loading.epochs(epochs[0], *[epochs[1]] * max_epochs, pin_memory=device.type == "cuda")
         log = BlockLog(step)
         log.run(batches, [_shape(planned, corpus.sizes_N2) for planned in warm_up], is_warm_up=True)
         if device.type == "cuda" and not step.is_replayed:
@@ -84,11 +85,24 @@ def _planned_steps(
     Each measured epoch has the same plan, so that its canvases are known in advance and epochs differ only by noise.
     """
     first_epoch = steps_of_epoch(spec, corpus, chosen, epoch=0)
+    measured = steps_of_epoch(spec, corpus, chosen, epoch=MEASURED_EPOCH)
+    if spec.loop == "lightning-automatic":
+        _check_windows(spec, (*first_epoch, *measured))
     warm_up = _warm_up_steps(first_epoch, count=spec.num_warm_up_steps, is_cold=spec.shape_visits == "cold")
-    return warm_up, steps_of_epoch(spec, corpus, chosen, epoch=MEASURED_EPOCH)
+    return warm_up, measured
 
 
-def _visit_shapes(step: OptimizerStep, steps: Sequence[PlannedStep]) -> None:
+def _check_windows(spec: TrainingSpec, steps: Sequence[PlannedStep]) -> None:
+    """Raise a ValueError if a step has another number of passes than the window of an automatic loop."""
+    numbers = {len(step) for step in steps} - {spec.accumulation_steps}
+    if numbers:
+        raise ValueError(
+            f"steps of {min(numbers)} passes, and Lightning's automatic optimization updates after "
+            f"{spec.accumulation_steps}: write a --subset that the batch divides, or --loop lightning"
+        )
+
+
+def _visit_shapes(step: TimedStep, steps: Sequence[PlannedStep]) -> None:
     """Run one pass over each canvas of some steps, the largest first, on blank images and without an update.
 
     On CUDA the first pass over a shape makes its plans, which takes a quarter of a second or more. The share of such

@@ -15,8 +15,8 @@ from vnbench.records.readings import Block, MemoryReading
 from vnbench.records.record import TrialRecord
 from vnbench.records.step_columns import STEP_COLUMNS
 from vnbench.trial.checks.soundness import checked_loss, warnings_of
+from vnbench.trial.frameworks.looped import TimedStep
 from vnbench.trial.instruments.timing import PHASES, make_timer
-from vnbench.trial.step.optimizer_step import OptimizerStep
 
 CANVAS = ("num_examples", "canvas_height", "canvas_width", "padded_pixels")
 """Columns that are equal for steps with the same work."""
@@ -55,7 +55,7 @@ class BlockTimes:
 class BlockLog:
     """Runs blocks of steps and collects each step's readings for the record."""
 
-    def __init__(self, step: OptimizerStep, *, num_updates: float = 0.0) -> None:
+    def __init__(self, step: TimedStep, *, num_updates: float = 0.0) -> None:
         """``num_updates`` is the optimizer's update count before the first block."""
         self._step = step
         self._columns: dict[str, list[Any]] = {name: [] for name in STEP_COLUMNS if name != "is_outlier"}
@@ -69,9 +69,9 @@ class BlockLog:
         """Run one step for each shape on the next micro-batches of an iterator, and return the block's times."""
         timer = make_timer(self._step.device)
         start = time.monotonic()
-        timer.begin_block()
-        results = [self._step.run(batches, num_examples=shape.num_examples, timer=timer) for shape in shapes]
-        times, wall_time_s = timer.end_block()
+        results, times, wall_time_s = self._step.run_block(
+            batches, num_examples=[shape.num_examples for shape in shapes], timer=timer
+        )
         end = time.monotonic()
         if not is_warm_up:
             self._span = (self._span[0] if self._span else start, end)

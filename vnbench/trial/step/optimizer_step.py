@@ -14,7 +14,7 @@ from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.trial_spec import ImagesSpec, TrialSpec
 from vnbench.records.spec.words import IGNORED_CLASS, MemoryFormat, OptimizerLoop, Padding, Precision
 from vnbench.trial.instruments.memory import keep_freed_memory
-from vnbench.trial.instruments.timing import StepTimer, make_timer
+from vnbench.trial.instruments.timing import PhaseTimes, StepTimer, make_timer
 from vnbench.trial.step.compilation import LossOfPass, compile_model, compile_pass
 from vnbench.trial.step.cuda_graphs import GraphedPasses, MakeGraphed
 from vnbench.trial.step.layout import lay_out, lay_out_images
@@ -86,6 +86,14 @@ class OptimizerStep:
         """Whether passes are replays, which allocate nothing: their memory was reserved at capture."""
         return isinstance(self._loss_of_pass, GraphedPasses)
 
+    def run_block(
+        self, micro_batches: Iterator[Batch], *, num_examples: Sequence[int], timer: StepTimer
+    ) -> tuple[list[StepResult], PhaseTimes, float]:
+        """Run a step for each number of examples, and return the results, the times and the wall-clock seconds."""
+        timer.begin_block()
+        results = [self.run(micro_batches, num_examples=number, timer=timer) for number in num_examples]
+        return results, *timer.end_block()
+
     def run(self, micro_batches: Iterator[Batch], *, num_examples: int, timer: StepTimer) -> StepResult:
         """Train on the next ``num_examples`` examples of an iterator of micro-batches, and return the result.
 
@@ -104,7 +112,11 @@ class OptimizerStep:
         with timer.phase("optimizer"):
             self._scaler.step(self.optimizer)
             self._scaler.update()
-        return StepResult(loss=loss, num_updates=self._num_updates())
+        return StepResult(loss=loss, num_updates=self.num_updates())
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run a function: this thread computes."""
+        function()
 
     def visit(self, batch: Batch, *, timer: StepTimer) -> None:
         """Run one pass over a batch and drop its gradient, to pay the one-time cost of a new shape."""
@@ -150,7 +162,7 @@ class OptimizerStep:
         # If the gradient were None, it would become the memory that a replay writes to, and be added to itself.
         self.optimizer.zero_grad(set_to_none=not self.is_replayed)
 
-    def _num_updates(self) -> Tensor:
+    def num_updates(self) -> Tensor:
         """Return a copy of the optimizer's update count, on the host unless it is fused; 0 before any update."""
         state = self.optimizer.state[self._first_parameter]
         num_updates: Tensor = state["step"] if "step" in state else torch.zeros(())
@@ -169,8 +181,16 @@ class OptimizerStep:
     def _loss_sum(self, images_BCHW: Tensor, targets_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
         """Return the sum of the examples' losses, from the network's forward pass and the loss."""
         with torch.autocast(self.device.type, dtype=self._autocast_dtype, enabled=self._autocast_dtype is not None):
-            images_BCHW = lay_out_images(images_BCHW, self._memory_format)
-            logits_BKHW = self.model(images_BCHW, valid_BHW) if self._is_exact else self.model(images_BCHW)
+            logits_BKHW = self.logits(self.model, images_BCHW, valid_BHW)
+        return self.loss_of(logits_BKHW, targets_BHW, valid_BHW)
+
+    def logits(self, network: Callable[..., Tensor], images_BCHW: Tensor, valid_BHW: Tensor) -> Tensor:
+        """Return what this network, or a framework's wrapper of it, makes of images; autocast is the caller's."""
+        images_BCHW = lay_out_images(images_BCHW, self._memory_format)
+        return network(images_BCHW, valid_BHW) if self._is_exact else network(images_BCHW)
+
+    def loss_of(self, logits_BKHW: Tensor, targets_BHW: Tensor, valid_BHW: Tensor) -> Tensor:
+        """Return the sum of the examples' losses."""
         return tversky_loss_sum(logits_BKHW, targets_BHW, valid_BHW, ignored_class=self._ignored_class)
 
 
