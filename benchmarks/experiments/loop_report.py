@@ -9,27 +9,33 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from markdown_page import records_page_name, write_page
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from vnbench.analysis.trials.compute import ComputeSummary, summarize_compute
 from vnbench.analysis.trials.loop_costs import TOLERATED_SHARE, LoopCost, break_even_px, on_any_canvas
 from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.output.plots.style import DOTS_PER_INCH, WIDTH_INCHES, save, styled
 from vnbench.output.view import Column, View
-from vnbench.output.words.levers import describe
 from vnbench.output.words.numbers import roughly, significant
 from vnbench.output.words.provenance import provenance
 from vnbench.records.record import TrialRecord
+from vnbench.records.spec.words import Loop, LoopFeatures
 from vnbench.records.store import load_all
 from vnbench.units import count, mpx
 
-NAMES = ("loop", "loop_features")
-"""Levers in which rows differ."""
+LOOPS: Mapping[Loop, str] = {
+    "lightning": "Lightning, manual",
+    "lightning-automatic": "Lightning, automatic",
+    "fabric": "Fabric",
+}
+"""Names of the loops, by who calls the optimizer."""
+
+FEATURES: Mapping[LoopFeatures, str] = {"barebones": "", "log": ", with log", "defaults": ", its defaults"}
 
 MARKERS = "osD^v"
 
@@ -68,12 +74,12 @@ def page(rows: Sequence[ComputeSummary], records: Sequence[TrialRecord], *, name
     yield View(
         [(row, whole) for row in rows if (whole := on_any_canvas(row.loop_costs)) is not None],
         [
-            Column("loop", lambda pair: describe(pair[0].spec, names=NAMES), align="left"),
+            Column("loop", lambda pair: named(pair[0]), align="left"),
             Column("ms per pass over the own loop", lambda pair: told_ms(pair[1])),
             Column("pairs", lambda pair: str(pair[1].num_pairs)),
             Column(
                 f"more than {100 * TOLERATED_SHARE:g} % of a step",
-                lambda pair: border(break_even_px(pair[0].loop_costs, pair[1].added_s)),
+                lambda pair: border(pair[0].loop_costs, pair[1]),
             ),
         ],
     ).markdown()
@@ -87,11 +93,15 @@ def page(rows: Sequence[ComputeSummary], records: Sequence[TrialRecord], *, name
             Column("canvas, px", lambda size: f"{size[0]} x {size[1]}", align="left"),
             Column("own step, ms", lambda size: own_ms([costs[size] for costs in by_row if size in costs])),
             *(
-                Column(describe(row.spec, names=NAMES), lambda size, costs=costs: told_ms(costs.get(size)))  # type: ignore[misc]
+                Column(named(row), lambda size, costs=costs: told_ms(costs.get(size)))  # type: ignore[misc]
                 for row, costs in zip(rows, by_row, strict=True)
             ),
         ],
     ).markdown()
+
+
+def named(row: ComputeSummary) -> str:
+    return LOOPS[row.spec.loop] + FEATURES[row.spec.loop_features]
 
 
 def own_ms(costs: Sequence[LoopCost]) -> str:
@@ -107,10 +117,18 @@ def told_ms(cost: LoopCost | None) -> str:
     return f"{roughly(1000 * cost.added_s)}{ends}"
 
 
-def border(pixels: float) -> str:
-    if not pixels:
-        return "on no canvas"
-    return f"below {significant(mpx(pixels))} padded Mpx" if pixels < math.inf else "on every canvas"
+def border(costs: Sequence[LoopCost], whole: LoopCost) -> str:
+    """Return below which size of a pass the framework takes a larger share, for its cost and both ends of it."""
+    middle = break_even_px(costs, whole.added_s)
+    if whole.interval_s is None:
+        return f"below {told_mpx(middle)}"
+    low, high = (told_mpx(break_even_px(costs, end)) for end in whole.interval_s)
+    return f"below {told_mpx(middle)} padded Mpx ({low} to {high})" if middle else f"on no canvas (up to {high})"
+
+
+def told_mpx(pixels: float) -> str:
+    """Return a size; beyond the canvases that were measured there is none to tell."""
+    return significant(mpx(pixels)) if 0 < pixels < math.inf else "none" if not pixels else "all"
 
 
 def figure(rows: Sequence[ComputeSummary]) -> Figure:
@@ -119,7 +137,7 @@ def figure(rows: Sequence[ComputeSummary]) -> Figure:
     above, below = drawn.subplots(2, 1, sharex=True)
     for place, (row, marker) in enumerate(zip(rows, MARKERS, strict=False)):
         shift = 1 + 0.02 * (place - (len(rows) - 1) / 2)
-        label, color = describe(row.spec, names=NAMES), f"C{place}"
+        label, color = named(row), f"C{place}"
         for cost in row.loop_costs:
             if cost.interval_s is None:
                 continue
@@ -137,6 +155,9 @@ def figure(rows: Sequence[ComputeSummary]) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
     below.axhline(100 * TOLERATED_SHARE, color="0.3", linewidth=0.8, linestyle="--")
     below.annotate(f"{100 * TOLERATED_SHARE:g} %", (1, 100 * TOLERATED_SHARE), xycoords=("axes fraction", "data"))
+    above.set_yscale("symlog", linthresh=2)
+    above.yaxis.set_major_locator(FixedLocator([-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20]))
+    above.yaxis.set_major_formatter("{x:g}")
     above.set_ylabel("added to a pass, ms")
     below.set_ylabel("of a step of the own loop, %")
     below.set_xlabel("padded pixels of the pass, Mpx")
