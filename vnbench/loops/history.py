@@ -123,10 +123,13 @@ def _taken(history: History) -> set[int]:
     """Return the passes that a step takes, or need not take: a gradient scaler drops one that is not finite."""
     taken = {number for step in history.steps for number in step.weights}
     spoiled = {one.cleared for one in history.passes if not one.is_finite and one.cleared is not None}
+    # A closure's passes belong to its step, unless that ended with no gradient; one that was cut off has not ended.
+    ended = history.steps[:-1] if history.is_cut_off else history.steps
+    empty = {step.number for step in ended if not step.weights and not step.has_other_gradient}
     return taken | {
         one.number
         for one in history.passes
-        if one.inside_step is not None
+        if (one.inside_step is not None and one.inside_step not in empty)
         or one.is_used_by_hand
         or not (one.has_gradient and one.is_finite)
         or one.cleared in spoiled
