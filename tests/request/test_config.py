@@ -100,6 +100,7 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "optimizer": "foreach",
         "padding": "exact",
         "norm-kernel": "split",
+        "deterministic": "on",
         "loop": "own",
         "loop-features": "barebones",
         "cuda-graphs": "off",

@@ -480,3 +480,10 @@ def test_loaders_and_probes_have_no_loop() -> None:
     }
     config = complete(read_request({"widths": "64:128", "loop": "lightning"}, config_path=None), environment=CUDA)
     assert probe_spec(made.cells[0], config, CANVASES, max_measuring_s=1.0, precisions=("fp32",)).loop == "own"
+
+
+def test_a_benchmark_of_algorithms_and_determinism_exclude_each_other() -> None:
+    made = design(CUDA, kind="compute", cudnn_benchmark="off,on", deterministic="off,on,on-unfilled", design="full")
+    found = {(cell.cudnn_benchmark, cell.deterministic) for cell in made.cells}
+    assert found == {("off", "off"), ("on", "off"), ("off", "on"), ("off", "on-unfilled")}
+    assert any("nothing is deterministic" in line for line in made.left_out)

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.utils.deterministic
 from record_factory import memory_spec, training_spec
 
 from vnbench.processes.parent import run_child
 from vnbench.records.spec.trial_spec import TrialSpec
-from vnbench.records.spec.words import Precision
+from vnbench.records.spec.words import Deterministic, Precision
 from vnbench.trial.step.optimizer_step import build_step
 from vnbench.trial.step.switches import set_switches
 
@@ -23,6 +24,8 @@ def same_flags_afterwards() -> Iterator[None]:
     benchmark, environment = torch.backends.cudnn.benchmark, dict(os.environ)
     yield
     torch.backends.cudnn.benchmark = benchmark
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = True
     os.environ.clear()
     os.environ.update(environment)
 
@@ -189,3 +192,24 @@ def test_cudnn_times_as_many_algorithms_as_torch_says(cudnn_benchmark: str) -> N
     set_switches(training_spec(device="cuda", cudnn_benchmark=cudnn_benchmark))
     assert torch.backends.cudnn.benchmark == (cudnn_benchmark == "on")
     assert torch.backends.cudnn.benchmark_limit == 10
+
+
+@pytest.mark.parametrize(
+    ("deterministic", "is_on", "is_filled"), [("off", False, False), ("on", True, True), ("on-unfilled", True, False)]
+)
+def test_kernels_that_repeat_themselves_are_asked_for_strictly(
+    deterministic: Deterministic, is_on: bool, is_filled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    torch.use_deterministic_algorithms(not is_on)
+    set_switches(training_spec(deterministic=deterministic))
+    assert torch.are_deterministic_algorithms_enabled() is is_on
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory is is_filled
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if is_on else None)
+
+
+def test_an_operator_that_does_not_repeat_itself_is_an_error_and_no_warning() -> None:
+    set_switches(training_spec(deterministic="on"))
+    with pytest.raises(RuntimeError, match="does not have a deterministic implementation"):
+        torch.zeros(4).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]), accumulate=False)

@@ -341,3 +341,17 @@ def _masks_of(corpus: Corpus) -> dict[str, np.ndarray]:
         name: read_mask(corpus.directory / name, expected_size=tuple(size))
         for name, size in zip(corpus.mask_files, corpus.sizes_N2.tolist(), strict=True)
     }
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_processes_that_repeat_themselves_have_the_same_weights_after_the_first_epoch(
+    corpus: Corpus, device: str
+) -> None:
+    spec = training(corpus, device=device, max_epochs=2, deterministic="on")
+    first, second, other = (run(one, corpus.directory) for one in (spec, spec, dataclasses.replace(spec, seed=1)))
+    assert first.status == "ok", first.cause
+    assert first.weights is not None
+    assert first.weights.num_updates == 2 + 8, "after warm-up and one epoch, not two"
+    assert first.weights == second.weights
+    assert other.weights is not None
+    assert other.weights.digest != first.weights.digest

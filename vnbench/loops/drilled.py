@@ -12,10 +12,10 @@ from torch import Tensor
 
 from vnbench.errors import VnbenchError
 from vnbench.loops.planned_run import PlannedRun
-from vnbench.loops.repeated import digest_of
 from vnbench.loops.snapshot import Position, Run, Snapshots, read
 from vnbench.records.drill_task import DrillLine, DrillTask, Word
 from vnbench.records.failures import summary_line
+from vnbench.trial.step.digest import digest_of
 
 NUM_PROBES = 5
 """Snapshots that are written and read to measure one."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from vnbench.errors import VnbenchError
@@ -17,6 +14,7 @@ from vnbench.loops.planned_run import PlannedRun
 from vnbench.records.failures import summary_line
 from vnbench.records.spec.trial_spec import TrainingSpec
 from vnbench.records.task import TrialTask
+from vnbench.trial.step.digest import digest_of
 
 
 def run(payload: str) -> str:
@@ -77,13 +75,3 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, list | tuple):
         for one in value:
             yield from _tensors(one)
-
-
-def digest_of(tensors: Iterable[Tensor]) -> str:
-    """Return a digest of some tensors, to the bit."""
-    found = hashlib.blake2b(digest_size=8)
-    for tensor in tensors:
-        value = tensor.detach().cpu().contiguous()
-        found.update(struct.pack(f"{value.dim()}q", *value.shape))
-        found.update(value.view(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()

@@ -149,6 +149,16 @@ class ParityReading:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WeightsReading:
+    """The network's weights at a moment that processes of one spec share."""
+
+    digest: str
+    """Digest of all parameters, to the bit."""
+    num_updates: Count
+    """Optimizer updates by then."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LargeTensorReading:
     """The error of a pass with a tensor of more than 2^31 elements against the same examples in smaller passes.
 

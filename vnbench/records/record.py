@@ -32,6 +32,7 @@ from vnbench.records.readings import (
     MemoryReading,
     ParityReading,
     Stop,
+    WeightsReading,
 )
 from vnbench.records.spec.trial_spec import ImagesSpec, Spec, TrialSpec
 from vnbench.records.spec.words import TrialKind
@@ -161,6 +162,8 @@ class TrialRecord(Generic[Spec]):
     """Padding account of the plan of all training examples, of which the trial measured a subset."""
     memory: MemoryReading | None = None
     """Peak memory."""
+    weights: WeightsReading | None = None
+    """Weights after the first measured epoch (``training``); None before."""
     parity: ParityReading | None = None
     """Comparison of a framework's loop with the own one; None for the own one, or if it was not reached."""
     equality: EqualityReading | None = None

@@ -819,8 +819,8 @@ AGAINST_OPTIONS: Mapping[str, Option] = {
 }
 """Options of a sweep as ``vnbench gate --against`` takes them."""
 
-NOT_FORECAST = ("allocator", *LOOPING_LEVERS)
-"""Levers of computing that a forecast does not vary: it has allocators of its own, and runs no loop."""
+NOT_FORECAST = ("allocator", "deterministic", *LOOPING_LEVERS)
+"""Levers of computing that a forecast does not vary: it has allocators of its own, and runs no kernels."""
 
 FORECAST_LEVERS = (
     "batch_size",

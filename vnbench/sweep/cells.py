@@ -157,12 +157,8 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
         return f"only NVIDIA GPUs have {cell.precision.upper()}"
     if config.device == "cpu" and (cuda_only := [lever for lever in changed if lever.is_cuda_only]):
         return f"{min(lever.option for lever in cuda_only)} has an effect only on CUDA"
-    if cell.cuda_graphs == "on" and cell.compile != "none":
-        return "a compiled pass is not captured as a CUDA graph"
-    if cell.cuda_graphs == "on" and cell.shapes is None and "training" in config.kinds:
-        return "a CUDA graph serves one canvas: limit the number of canvases in training with --shapes"
-    if cell.cuda_graphs == "on" and cell.shape_visits == "cold":
-        return "a CUDA graph is captured before timing, so no shape is cold"
+    if (why := _not_repeated(cell, config)) is not None:
+        return why
     if cell.shape_visits != "auto" and ("training" not in config.kinds or config.design == "factored"):
         return "only training trials visit shapes, and forecasts have none"
     if cell.num_workers == 0 and (idle := [lever for lever in changed if lever.needs == "workers"]):
@@ -173,6 +169,19 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
         return "only copies to a GPU go through pinned memory"
     if cell.norm_precision == "input" and cell.precision not in REDUCED_PRECISIONS and _has_fp32_norm(config):
         return f"in {cell.precision} the norm's input is already fp32"
+    return None
+
+
+def _not_repeated(cell: Cell, config: SweepConfig) -> str | None:
+    """Return why a cell's kernels cannot be captured and replayed, or repeat themselves; None if they can."""
+    if cell.deterministic != "off" and cell.cudnn_benchmark == "on":
+        return "cudnn-benchmark may choose another algorithm each time, so nothing is deterministic"
+    if cell.cuda_graphs == "on" and cell.compile != "none":
+        return "a compiled pass is not captured as a CUDA graph"
+    if cell.cuda_graphs == "on" and cell.shapes is None and "training" in config.kinds:
+        return "a CUDA graph serves one canvas: limit the number of canvases in training with --shapes"
+    if cell.cuda_graphs == "on" and cell.shape_visits == "cold":
+        return "a CUDA graph is captured before timing, so no shape is cold"
     return None
 
 

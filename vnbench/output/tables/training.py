@@ -19,9 +19,10 @@ from vnbench.output.words.levers import varying
 from vnbench.output.words.noise import coverage_line, drift_line
 from vnbench.output.words.numbers import MISSING, fixed, format_estimate, scaled, supported, times, told
 from vnbench.output.words.provenance import CPU_LABEL, provenance
+from vnbench.output.words.reproduced import reproduced_lines
 from vnbench.output.words.row_notes import row_notes, shared_codes, short, status_cell, subject
-from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.record import TrialRecord, of_kind
+from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
 from vnbench.units import BYTES_PER_UNIT, count, format_bytes, memory_unit, mpx
 
 CENTRE = "centre"
@@ -62,6 +63,7 @@ def summary_table(
         parts.append(Text("No training trial in these records."))
     notes = [*row_notes(rows), *_failed_families(latest, rows)]
     notes += _what_figures_are(timed, noise, sides)
+    notes += reproduced_lines(of_kind(latest, TrainingSpec))
     if any(row.worst_case_status is None for row in rows):
         notes.append(f"{MISSING} under peak: no worst-case trial covers this configuration.")
     if origin.is_cpu:

@@ -17,12 +17,16 @@ MAX_EQUAL_WARNINGS = 1
 rows the warning is one of the whole table and marks none of them."""
 
 
-class Row(Protocol):
-    """One configuration over its processes: what the rows of all tables have in common."""
+class OfSpec(Protocol):
+    """Something that is told of a configuration."""
 
     @property
     def spec(self) -> TrialSpec:
         """What was asked."""
+
+
+class Row(OfSpec, Protocol):
+    """One configuration over its processes: what the rows of all tables have in common."""
 
     @property
     def status(self) -> Status:
@@ -62,7 +66,7 @@ def is_marked(row: Row, *, shared: frozenset[WarningCode]) -> bool:
     return has_own or (row.status == "ok" and (bool(row.failures) or row.cause is not None))
 
 
-def subject(row: Row, rows: Sequence[Row]) -> str:
+def subject(row: OfSpec, rows: Sequence[OfSpec]) -> str:
     """Return what tells a row from the others."""
     names = ["batch_size", *varying(other.spec for other in rows)]
     if row.spec.accumulation_steps == 1:

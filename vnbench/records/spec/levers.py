@@ -17,6 +17,7 @@ from vnbench.records.spec.words import (
     Cache,
     Checkpointing,
     Compile,
+    Deterministic,
     ImageFormat,
     Loop,
     LoopFeatures,
@@ -293,6 +294,17 @@ class Levers:
         ),
     ] = "off"
     """Whether a pass is replayed as a graph captured on each canvas; if off, its kernels are launched one by one."""
+    deterministic: Annotated[
+        Deterministic,
+        Lever(
+            header="deter-\nministic",
+            phrased="deterministic {}",
+            help="Kernels that repeat themselves: off, on, or on-unfilled (new memory is not filled)",
+            part="computing",
+            is_switch=True,
+        ),
+    ] = "off"
+    """Whether torch takes kernels that repeat themselves to the bit, or fails; ``on`` also fills new memory."""
     loop: Annotated[
         Loop,
         Lever(

@@ -37,6 +37,9 @@ OF_THE_TASK = "of the task"
 OWN_LOOP: Mapping[str, LeverValue] = {"loop": "own", "loop_features": "barebones"}
 """Levers of kinds that no framework runs, and their values."""
 
+UNRUN: Mapping[str, LeverValue] = {**OWN_LOOP, "deterministic": "off"}
+"""Levers of kinds that run no kernels of a step, or none that are timed, and their values."""
+
 Size = tuple[int, int]
 """Height and width in pixels."""
 
@@ -348,7 +351,7 @@ class LoaderSpec(ImagesSpec):
     """Loading without training, measured up to each stage."""
 
     kind: ClassVar[TrialKind] = "loader"
-    lacks: ClassVar[Mapping[str, LeverValue]] = {"shape_visits": "auto", **OWN_LOOP}
+    lacks: ClassVar[Mapping[str, LeverValue]] = {"shape_visits": "auto", **UNRUN}
 
     max_epochs: int
     """Most measured epochs of the subset."""
@@ -371,7 +374,7 @@ class ForecastSpec(TrialSpec):
     """One step on a card that is not at hand: traced on fake tensors, and never run."""
 
     kind: ClassVar[TrialKind] = "forecast"
-    lacks: ClassVar[Mapping[str, LeverValue]] = {**MemorySpec.lacks, "sampler": None, **OWN_LOOP}
+    lacks: ClassVar[Mapping[str, LeverValue]] = {**MemorySpec.lacks, "sampler": None, **UNRUN}
     takes_alloc_conf: ClassVar[bool] = True
 
     card: str
@@ -400,7 +403,7 @@ class AuditSpec(TrialSpec):
     """The audit of a training loop: what flows into its steps, not what they cost."""
 
     kind: ClassVar[TrialKind] = "audit"
-    lacks: ClassVar[Mapping[str, LeverValue]] = {**MemorySpec.lacks, "sampler": None, **OWN_LOOP}
+    lacks: ClassVar[Mapping[str, LeverValue]] = {**MemorySpec.lacks, "sampler": None, **UNRUN}
 
     audited_loop: Annotated[str, Lever(header="loop", phrased="loop {}")]
     """FILE.py:FUNCTION of the loop. Its text is not part of the spec: revisions of a loop are compared by its name."""

@@ -22,7 +22,7 @@ from vnbench.trial.step.optimizer_step import StepResult
 ENDLESS = 10**9
 """Length that a feed tells: a framework that knows no length would fetch a batch ahead to find the last one."""
 
-BLOCK_DEADLINE_S = 60.0
+END_DEADLINE_S = 60.0
 """Seconds that a framework gets to end after its last block."""
 
 
@@ -101,7 +101,7 @@ class Feed:
         self._is_closed = True
         if self._thread.is_alive():
             self._given.release()
-            self._thread.join(BLOCK_DEADLINE_S)
+            self._thread.join(END_DEADLINE_S)
 
     def _hand(self, work: _Block | Callable[[], None]) -> None:
         self._work = work

@@ -25,6 +25,7 @@ from vnbench.trial.measuring.blocks import BlockLog, StepShape
 from vnbench.trial.measuring.corpus_steps import PlannedStep, choose_examples, load_the_corpus, steps_of_epoch
 from vnbench.trial.measuring.loaders import Loading
 from vnbench.trial.measuring.stopping import Stopping
+from vnbench.trial.step.digest import read_weights
 from vnbench.trial.step.optimizer_step import build_step
 
 
@@ -73,7 +74,8 @@ def measure_training(task: TrialTask[TrainingSpec], record: TrialRecord) -> Iter
                 if device.type == "cuda"
                 else process_memory()
             )
-            record = log.observed(replace(record, stop=stopping.decide()), memory=memory, is_per_canvas=False)
+            record = replace(record, stop=stopping.decide(), weights=record.weights or read_weights(own))
+            record = log.observed(record, memory=memory, is_per_canvas=False)
             yield record
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 import torch
+import torch.utils.deterministic
 
 from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.trial_spec import MemorySpec, TrialSpec
-from vnbench.records.spec.words import Precision
+from vnbench.records.spec.words import Deterministic, Precision
 from vnbench.trial.instruments.environment import check_fork
 from vnbench.trial.instruments.memory import limit_memory
 
@@ -24,6 +25,12 @@ PRIMITIVE_CACHE_CAPACITY = "16384"
 step on another canvas then prepares its kernels anew and takes a quarter longer (suites/bench_canvases.py). The cache
 takes memory: a soak of 38 canvases at micro-batch 4 claimed 4.5 GiB instead of 2.4 GiB (VmData). So oneDNN's default is
 kept where memory is measured or limited."""
+
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+"""cuBLAS's setting of its workspaces."""
+
+CUBLAS_WORKSPACE_CONFIG = ":4096:8"
+"""Eight workspaces of 4 MiB: one of the two settings under which cuBLAS repeats itself (its documentation, 2.1.4)."""
 
 PLAN_CACHE = "TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT"
 """torch's limit on cuDNN plans per thread, an LRU cache; read at the first convolution. 0 means no limit, a negative
@@ -48,6 +55,7 @@ def set_switches(spec: TrialSpec) -> None:
     if spec.device == "cuda":
         check_fork()
     set_arithmetic(spec.precision)
+    _set_determinism(spec.deterministic)
     # The number of algorithms to time (torch.backends.cudnn.benchmark_limit) stays at torch's default, ten.
     torch.backends.cudnn.benchmark = spec.cudnn_benchmark == "on"
     if spec.device == "cuda":
@@ -74,6 +82,19 @@ def set_arithmetic(precision: Precision) -> None:
     torch.backends.cuda.matmul.fp32_precision = fp32_precision
     torch.backends.cudnn.conv.fp32_precision = fp32_precision  # type: ignore[attr-defined]  # torch 2.13 types it not
     torch.backends.cudnn.rnn.fp32_precision = fp32_precision  # type: ignore[attr-defined]
+
+
+def _set_determinism(deterministic: Deterministic) -> None:
+    """Set whether torch takes kernels that repeat themselves, and raises an error where it has none.
+
+    It must be an error: with a warning instead, attention's backward pass does not repeat itself on CUDA
+    (pytorch#182551). Filling new memory shows reads of what nobody wrote, which no kernel of ours does.
+    """
+    if deterministic != "off":
+        # cuBLAS reads it when its first handle is made, and refuses deterministic products without it.
+        os.environ.setdefault(CUBLAS_WORKSPACE, CUBLAS_WORKSPACE_CONFIG)
+    torch.use_deterministic_algorithms(deterministic != "off")
+    torch.utils.deterministic.fill_uninitialized_memory = deterministic == "on"  # type: ignore[attr-defined]  # a property
 
 
 def _set_allocator(allocator: str) -> None:
