@@ -183,3 +183,24 @@ def test_a_sweep_without_one_good_compute_trial_tells_why() -> None:
 def test_records_of_two_devices_are_refused() -> None:
     with pytest.raises(InputError, match="one device"):
         compute_table([*factory.compute_sweep(), *factory.compute_sweep(device="cpu")])
+
+
+def test_what_a_framework_adds_stands_in_the_table_and_in_a_line_also_where_it_is_narrow() -> None:
+    (record,) = factory.compute_sweep(device="cpu")[:1]
+    spec = dataclasses.replace(record.spec, loop="fabric")
+    canvases = tuple(
+        dataclasses.replace(canvas, loop_pairs_s=((0.1, 0.1005),) * 5 + ((0.1, 0.10075), (0.1, 0.10025)))
+        for canvas in record.canvases
+    )
+    text = render([dataclasses.replace(record, spec=spec, canvases=canvases)], width=80)
+    assert all("0.50 (0.25 to 0.75)" in line for line in canvas_lines(text))
+    told = " ".join(text.split())
+    assert "over the own loop" in told
+    assert (
+        f"0.50 (0.50 to 0.50) ms per pass, less than 1 % of a step on every canvas (median of {7 * len(canvases)} pairs"
+        in told
+    )
+
+
+def test_the_own_loop_has_no_column_of_what_it_adds() -> None:
+    assert "over own" not in render(factory.compute_sweep(device="cpu"))

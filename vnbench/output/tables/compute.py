@@ -145,7 +145,7 @@ def _columns(*, is_in_ms: bool, is_in_tflop: bool, unit_of_peak: str) -> tuple[C
         Column(
             "over own\nloop, ms",
             lambda canvas: None if canvas.over_own_loop is None else _added(canvas.over_own_loop),
-            gives_way=7,
+            gives_way=1,
         ),
         Column("first", first_seen, unit=unit, text=roughly, gives_way=8),
         Column(
