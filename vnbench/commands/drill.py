@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from vnbench.errors import ChildError, InputError
 from vnbench.output.console import say, stderr_console, tell
 from vnbench.output.tables.drill import drill_lines
 from vnbench.processes.locks import gpu_lock
+from vnbench.processes.scratch import scratch_folder
 from vnbench.records.drill_task import DrillLine, DrillTask, Word
 from vnbench.records.spec.words import Harm
 from vnbench.request.option import parsed, with_defaults
@@ -55,12 +55,12 @@ def run_drill_command(flags: Mapping[str, str | None], *, as_json: bool) -> Dril
     run = prepare_run(flags, console=console)
     with (
         gpu_lock(run.environment["device_uuid"]),
-        tempfile.TemporaryDirectory(prefix="vnbench-drill-", dir=target) as kept,
+        scratch_folder("vnbench-drill-", parent=target) as kept,
     ):
         task = DrillTask(
             trial=run.task,
             num_epochs=values["epochs"],
-            folder=str(Path(kept, "calibration")),
+            folder=str(kept / "calibration"),
             mode=values["snapshot-mode"],
             interval=None,
         )
@@ -76,7 +76,7 @@ def run_drill_command(flags: Mapping[str, str | None], *, as_json: bool) -> Dril
             f"{count(interval, 'step')}, {count(num_kills, 'kill')}: planned to take "
             f"{format_duration(planned['p10'])} to {format_duration(planned['p90'])}",
         )
-        killed = replace(task, folder=str(Path(kept, "run")), interval=interval)
+        killed = replace(task, folder=str(kept / "run"), interval=interval)
         drilled = _Drill(killed, kills, measured=measured, harm=values["harm"], console=console)
         ended = drilled.to_the_end()
     report = DrillReport(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 
 from vnbench.loading.collate import Batch, DeviceTensors, device_tensors, to_device
+from vnbench.processes.scratch import scratch_folder
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.spec.words import Loop, LoopFeatures
 from vnbench.trial.frameworks.feed import Feed, HandedPass
@@ -141,8 +141,8 @@ def trained_by_lightning(
 
     The Trainer expects ``num_passes``, and so knows its last one; None for passes without end.
     """
-    with tempfile.TemporaryDirectory(prefix="vnbench-trainer-") as folder:
-        trained = TrainerStep(step, spec, folder=Path(folder), num_passes=num_passes)
+    with scratch_folder("vnbench-trainer-") as folder:
+        trained = TrainerStep(step, spec, folder=folder, num_passes=num_passes)
         try:
             yield trained
         finally:
