@@ -17,6 +17,7 @@ from torch._subclasses import fake_tensor
 
 from vnbench.trial.checks import equality
 from vnbench.trial.instruments.timing import CudaTimer
+from vnbench.trial.kinds import training
 
 
 class Allocator:
@@ -116,6 +117,7 @@ def install(monkeypatch: pytest.MonkeyPatch, device: FakeCuda) -> Allocator:
     monkeypatch.setattr(torch.utils, "swap_tensors", _take_data)
     # Numbers are made up, so that steps are unequal on every draw of examples.
     monkeypatch.setattr(equality, "NUM_DRAWS", 1)
+    monkeypatch.setattr(training, "read_weights", lambda _: None)  # fake tensors have no bits
     _mark_blocks(monkeypatch, device)
     return allocator
 

@@ -196,9 +196,9 @@ def test_a_fault_after_which_cuda_answers_nothing_leaves_what_was_observed(
 ) -> None:
     measure = compute_trial._measure_canvas
 
-    def measure_one(log: Any, step: Any, spec: TrialSpec, size: tuple[int, int], flops: Any) -> Any:
+    def measure_one(log: Any, step: Any, spec: TrialSpec, size: tuple[int, int], flops: Any, *, own: Any) -> Any:
         if size == CANVASES[0]:
-            return measure(log, step, spec, size, flops)
+            return measure(log, step, spec, size, flops, own=own)
         answer_nothing(monkeypatch)
         return fail()
 
