@@ -20,8 +20,9 @@ from vnbench.analysis.trials.compute import ComputeSummary, summarize_compute
 from vnbench.analysis.trials.loop_costs import TOLERATED_SHARE, LoopCost, break_even_px, on_any_canvas
 from vnbench.analysis.trials.summary import latest_attempts
 from vnbench.output.plots.style import DOTS_PER_INCH, WIDTH_INCHES, save, styled
+from vnbench.output.tables.compute import added_ms
 from vnbench.output.view import Column, View
-from vnbench.output.words.numbers import roughly, significant
+from vnbench.output.words.numbers import significant
 from vnbench.output.words.provenance import provenance
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.words import Loop, LoopFeatures
@@ -111,10 +112,7 @@ def own_ms(costs: Sequence[LoopCost]) -> str:
 
 def told_ms(cost: LoopCost | None) -> str:
     """Return the milliseconds of a cost, with their interval."""
-    if cost is None:
-        return ""
-    ends = "" if cost.interval_s is None else " ({} to {})".format(*(roughly(1000 * end) for end in cost.interval_s))
-    return f"{roughly(1000 * cost.added_s)}{ends}"
+    return "" if cost is None else added_ms(cost)
 
 
 def border(costs: Sequence[LoopCost], whole: LoopCost) -> str:

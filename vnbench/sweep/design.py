@@ -21,6 +21,7 @@ from vnbench.records.record import TrialRecord
 from vnbench.records.spec.axes import AXES, COMPUTING_LEVERS, LOADER_FIELDS
 from vnbench.records.spec.precisions import REDUCED_PRECISIONS
 from vnbench.records.spec.trial_spec import (
+    OWN_LOOP,
     ComputeSpec,
     ForecastSpec,
     ImagesSpec,
@@ -248,8 +249,7 @@ def probe_spec(cell: Cell, config: SweepConfig, canvas_sizes: tuple[Size, ...], 
         "precision": "fp32",
         "norm_precision": "fp32",
         "memory_limit_bytes": None,
-        "loop": "own",
-        "loop_features": "barebones",
+        **OWN_LOOP,
     }
     return ProbeSpec(batch_size=cell.examples_per_pass, canvas_sizes=canvas_sizes, **shared, **asked)
 

@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from vnbench.analysis.trials.summary import by_spec
 from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.trial_spec import TrainingSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reproduced:
     """The processes of one spec that took the same steps."""
 
-    spec: TrialSpec
+    spec: TrainingSpec
     """The spec."""
     num_processes: int
     """Processes whose weights are known after equally many updates."""
@@ -29,16 +30,12 @@ class Reproduced:
 
 def reproduced(latest: Iterable[TrialRecord]) -> tuple[Reproduced, ...]:
     """Return what the weights of each spec say that at least two processes trained, in the order of appearance."""
-    by_spec: dict[str, list[TrialRecord]] = {}
-    for record in latest:
-        if record.weights is not None:
-            by_spec.setdefault(record.spec_id, []).append(record)
     found = []
-    for records in by_spec.values():
-        steps = Counter(record.weights.num_updates for record in records if record.weights is not None)
-        usual, num_processes = steps.most_common(1)[0]
-        digests = Counter(one.weights.digest for one in records if one.weights and one.weights.num_updates == usual)
-        if num_processes > 1:
-            spec = records[0].spec
-            found.append(Reproduced(spec=spec, num_processes=num_processes, num_equal=max(digests.values())))
+    for records in by_spec(latest, TrainingSpec):
+        known = [record.weights for record in records if record.weights is not None]
+        by_updates = Counter(one.num_updates for one in known)
+        for usual, num_processes in by_updates.most_common(1):
+            if num_processes > 1:
+                num_equal = max(Counter(one.digest for one in known if one.num_updates == usual).values())
+                found.append(Reproduced(spec=records[0].spec, num_processes=num_processes, num_equal=num_equal))
     return tuple(found)

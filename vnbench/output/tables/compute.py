@@ -144,7 +144,7 @@ def _columns(*, is_in_ms: bool, is_in_tflop: bool, unit_of_peak: str) -> tuple[C
         as_sure(flop_unit, lambda canvas: canvas.flop_per_s, scale=per_flop, unit="/s", gives_way=5),
         Column(
             "over own\nloop, ms",
-            lambda canvas: None if canvas.over_own_loop is None else _added(canvas.over_own_loop),
+            lambda canvas: None if canvas.over_own_loop is None else added_ms(canvas.over_own_loop),
             gives_way=1,
         ),
         Column("first", first_seen, unit=unit, text=roughly, gives_way=8),
@@ -197,12 +197,12 @@ def _loop_line(row: ComputeSummary, rows: Sequence[ComputeSummary]) -> str | Non
     where = f"below {significant(mpx(border))} padded Mpx per pass" if 0 < border < math.inf else "on every canvas"
     share = f"{'more' if border else 'less'} than {100 * TOLERATED_SHARE:g} % of a step {where}"
     return (
-        f"over the own loop: {subject(row, rows)}: {_added(whole)} ms per pass, {share} (median of "
+        f"over the own loop: {subject(row, rows)}: {added_ms(whole)} ms per pass, {share} (median of "
         f"{count(whole.num_pairs, 'pair')} of steps in turn in one process)"
     )
 
 
-def _added(one: LoopCost) -> str:
+def added_ms(one: LoopCost) -> str:
     """Return the milliseconds that a framework adds, with their interval."""
     ends = "" if one.interval_s is None else " ({} to {})".format(*(roughly(1000 * end) for end in one.interval_s))
     return f"{roughly(1000 * one.added_s)}{ends}"

@@ -21,8 +21,8 @@ from vnbench.output.words.numbers import MISSING, fixed, format_estimate, scaled
 from vnbench.output.words.provenance import CPU_LABEL, provenance
 from vnbench.output.words.reproduced import reproduced_lines
 from vnbench.output.words.row_notes import row_notes, shared_codes, short, status_cell, subject
-from vnbench.records.record import TrialRecord, of_kind
-from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
+from vnbench.records.record import TrialRecord
+from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.units import BYTES_PER_UNIT, count, format_bytes, memory_unit, mpx
 
 CENTRE = "centre"
@@ -63,7 +63,7 @@ def summary_table(
         parts.append(Text("No training trial in these records."))
     notes = [*row_notes(rows), *_failed_families(latest, rows)]
     notes += _what_figures_are(timed, noise, sides)
-    notes += reproduced_lines(of_kind(latest, TrainingSpec))
+    notes += reproduced_lines(latest)
     if any(row.worst_case_status is None for row in rows):
         notes.append(f"{MISSING} under peak: no worst-case trial covers this configuration.")
     if origin.is_cpu:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Self
 import msgspec
 from typing_extensions import TypeVar
 
-from vnbench.records.spec.axes import AXES, FLAG_FIELDS, declared_levers, words_by_field
+from vnbench.records.spec.axes import AXES, FLAG_FIELDS, LOOPING_LEVERS, declared_levers, words_by_field
 from vnbench.records.spec.lever import Lever, LeverValue
 from vnbench.records.spec.levers import Levers
 from vnbench.records.spec.words import (
@@ -34,7 +34,7 @@ from vnbench.units import format_bytes
 OF_THE_TASK = "of the task"
 """Text for a number of classes that was not given."""
 
-OWN_LOOP: Mapping[str, LeverValue] = {"loop": "own", "loop_features": "barebones"}
+OWN_LOOP: Mapping[str, LeverValue] = {name: AXES[name].default for name in LOOPING_LEVERS}
 """Levers of kinds that no framework runs, and their values."""
 
 UNRUN: Mapping[str, LeverValue] = {**OWN_LOOP, "deterministic": "off"}
