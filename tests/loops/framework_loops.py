@@ -167,6 +167,14 @@ def lightning_zeroed_in_each_pass(model, optimizer, batches):
     fitted(Module(model, optimizer, batches), batches)
 
 
+def lightning_zeroed_before_each_backward(model, optimizer, batches):
+    class Module(Automatic):
+        def on_before_backward(self, loss):
+            self.zero_grad()
+
+    fitted(Module(model, optimizer, batches), batches, accumulate_grad_batches=2)
+
+
 def lightning_with_its_tail_dropped(model, optimizer, batches):
     class Module(Manual):
         size = 4
@@ -231,6 +239,7 @@ BROKEN_IN_FRAMEWORKS = {
     lightning_zeroed_before_step: "zeroed-before-step",
     lightning_divided_by_its_window: "wrong-scale",
     lightning_zeroed_in_each_pass: "zeroed-each-pass",
+    lightning_zeroed_before_each_backward: "zeroed-each-pass",
     lightning_with_its_tail_dropped: "dropped-passes",
     lightning_stepped_before_backward: "stepped-before-backward",
     lightning_stepped_twice: "stepped-twice",
