@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import socket
@@ -31,6 +32,12 @@ def try_lock(descriptor: int) -> bool:
             return False
         raise NoLocksError(error.errno, error.strerror) from error
     return True
+
+
+def unlock(descriptor: int) -> None:
+    """Give a lock back, also where processes that were forked meanwhile hold the same open file."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 @contextmanager

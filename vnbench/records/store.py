@@ -13,7 +13,7 @@ from types import TracebackType
 import msgspec
 
 from vnbench.errors import InputError
-from vnbench.processes.locks import NoLocksError, try_lock
+from vnbench.processes.locks import NoLocksError, try_lock, unlock
 from vnbench.records.machine_keys import Environment, differences
 from vnbench.records.record import SCHEMA_VERSION, SchemaVersionError, TrialRecord, is_of_kind, of_kind
 from vnbench.records.results_files import results_files
@@ -231,6 +231,7 @@ class ResultsFile:
         if self._descriptor >= 0:
             if self._is_new and os.fstat(self._descriptor).st_size == 0:
                 self.path.unlink(missing_ok=True)
+            unlock(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
 
