@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from vnbench.records.readings import (
     LoaderStage,
     LoaderStageName,
     MemoryReading,
+    ObservedReading,
     Stop,
     TimeRange,
 )
@@ -31,6 +32,7 @@ from vnbench.records.spec.trial_spec import (
     ForecastSpec,
     LoaderSpec,
     MemorySpec,
+    ObservedSpec,
     TrainingSpec,
     TrialSpec,
 )
@@ -281,6 +283,40 @@ def measured_training_record(spec: TrainingSpec, *, replicate: int = 0, **change
         "telemetry": telemetry_of(spec),
     }
     return record_of(spec, replicate=replicate, **(measured | changes))
+
+
+def observed_run(*, num_epochs: int = 2, replicate: int = 0, **changes: Any) -> list[TrialRecord]:
+    """Return the records of the epochs of a run that was observed; changes are those of its spec."""
+    values = {
+        "model": "train.py:Net",
+        "model_id": "0123456789ab",
+        "loop": "lightning-automatic",
+        "num_warm_up_steps": 0,
+    }
+    training = training_spec(**(values | changes))
+    spec = ObservedSpec(**{one.name: getattr(training, one.name) for one in fields(training)})
+    observed = ObservedReading(
+        epoch=0,
+        framework="lightning 2.6.6",
+        sampler="RandomSampler",
+        num_ranks=1,
+        num_passes=spec.accumulation_steps,
+        num_short_steps=0,
+        largest_canvas=(640, 12_800),
+        num_snapshots=0,
+        validation_s=None,
+        observing_s=0.01,
+    )
+    epochs = []
+    for number in range(num_epochs):
+        one = measured_training_record(training, replicate=replicate)
+        assert one.steps is not None
+        num_steps = len(one.steps["loss"])
+        marks = {"is_snapshot": (False,) * num_steps, "is_after_validation": (False,) * num_steps}
+        steps = {**one.steps, "block": (number,) * num_steps, **marks}
+        reading = replace(observed, epoch=number)
+        epochs.append(replace(one, spec=spec, attempt=number, steps=steps, observed=reading))
+    return epochs
 
 
 def measured_compute_record(spec: ComputeSpec, *, replicate: int = 0, **changes: Any) -> TrialRecord:

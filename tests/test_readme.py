@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from record_factory import observed_run
 
 from vnbench.cli.app import run
 from vnbench.commands.guide import PAGES
@@ -93,6 +94,9 @@ def reader(folder: Path) -> Path:
     shutil.copy(ROOT / "benchmarks" / "own_network.py", folder / "net.py")
     shutil.copy(ROOT / "benchmarks" / "own_loop.py", folder / "train.py")
     write_history(folder / "history")
+    for name in ("run", "last_week"):
+        lines = "".join(f"{record.to_json()}\n" for record in observed_run())
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
     in_repository(folder, "init", "--quiet", "--initial-branch", "main")
     in_repository(folder, "add", "net.py")
     in_repository(folder, "commit", "--quiet", "--message", "a network")

@@ -9,7 +9,7 @@ import pytest
 from record_factory import measured_memory_record, measured_training_record, record_of, training_spec
 
 from vnbench.records.record import SCHEMA_VERSION, Cause, TrialRecord, TrialWarning
-from vnbench.records.step_columns import STEP_COLUMNS
+from vnbench.records.step_columns import TRIAL_COLUMNS
 
 
 def test_records_survive_a_round_trip() -> None:
@@ -47,7 +47,7 @@ def test_a_line_holds_the_keys_that_others_rely_on() -> None:
 def test_step_columns_are_the_documented_ones_and_equally_long() -> None:
     steps = measured_training_record(training_spec()).steps
     assert steps is not None
-    assert set(steps) == set(STEP_COLUMNS)
+    assert set(steps) == set(TRIAL_COLUMNS)
     assert len({len(column) for column in steps.values()}) == 1
 
 

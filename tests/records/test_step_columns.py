@@ -12,7 +12,7 @@ from record_factory import measured_training_record, record_of, training_spec
 from vnbench.cli.app import run
 from vnbench.errors import InputError
 from vnbench.records.record import TrialRecord
-from vnbench.records.step_columns import STEP_COLUMNS
+from vnbench.records.step_columns import STEP_COLUMNS, TRIAL_COLUMNS
 from vnbench.records.store import load_results
 
 VALUES = st.one_of(
@@ -39,7 +39,7 @@ def test_steps_of_a_file_are_those_that_were_written(tmp_path: Path) -> None:
     assert loaded == record
     assert loaded.to_json() == record.to_json()
     assert loaded.steps is not None
-    assert tuple(loaded.steps) == STEP_COLUMNS
+    assert tuple(loaded.steps) == TRIAL_COLUMNS
     assert without.steps is None
 
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vnbench.model.veernet import build_model
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import ComputeSpec, TrialSpec
-from vnbench.records.step_columns import STEP_COLUMNS
+from vnbench.records.step_columns import TRIAL_COLUMNS
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import run_trial
 from vnbench.trial.measuring.flops import FlopModel
@@ -54,7 +54,7 @@ def test_each_canvas_is_warmed_up_and_measured_in_the_order_given(device: str) -
     record = run(compute_spec(device=device, batch_size=2))
     assert [(canvas.height, canvas.width) for canvas in record.canvases] == [(96, 256), (64, 160), (64, 128)]
     assert record.steps is not None
-    assert set(record.steps) == set(STEP_COLUMNS)
+    assert set(record.steps) == set(TRIAL_COLUMNS)
     assert record.steps["canvas_height"] == (96,) * 7 + (64,) * 14
     assert record.steps["is_warm_up"] == ((True,) * 2 + (False,) * 5) * 3
     assert record.steps["padded_pixels"][-1] == 2 * 64 * 128

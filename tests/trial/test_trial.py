@@ -21,7 +21,7 @@ from vnbench.images.synthesis import CorpusSpec, build_corpus
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.trial_spec import TrialSpec
 from vnbench.records.spec.words import SAMPLER_NAMES, ShapeVisits
-from vnbench.records.step_columns import STEP_COLUMNS
+from vnbench.records.step_columns import TRIAL_COLUMNS
 from vnbench.records.task import TrialTask
 from vnbench.sweep.runner import run_trial
 from vnbench.trial import entry as trial
@@ -62,7 +62,7 @@ def test_a_training_trial_measures_its_subset_once_after_its_warm_up(corpus: Cor
     assert record.status == "ok", record.cause
     assert record.steps is not None
     assert record.block is not None
-    assert set(record.steps) == set(STEP_COLUMNS)
+    assert set(record.steps) == set(TRIAL_COLUMNS)
     assert record.steps["is_warm_up"] == (True, True, False, False)
     assert record.steps["num_micro_batches"] == (2, 2, 2, 2)
     assert record.block.num_examples == 8

@@ -78,6 +78,16 @@ class EpochSampler:
         self._plan = plan_epoch(sizes_N2, config, epoch=0)
 
     @property
+    def config(self) -> PlanConfig:
+        """How it groups the examples."""
+        return self._config
+
+    @property
+    def sizes_N2(self) -> SizeArray:
+        """Height and width of each example in pixels."""
+        return self._sizes_N2
+
+    @property
     def plan(self) -> BatchPlan:
         """The plan of the whole epoch."""
         return self._plan

@@ -28,6 +28,7 @@ PAGES = (
     "batches",
     "loop",
     "audit",
+    "watching",
     "memory",
     "loader",
     "planning",

@@ -64,13 +64,17 @@ class Watched:
         Raises:
             InputError: no step ran, and nothing else failed.
         """
-        self._recorder.stop(has_failed=error is not None)
+        self.end(has_failed=error is not None)
         if error is None and not self.num_steps:
             raise InputError(
                 "watch",
                 allowed="no optimizer stepped while it watched",
                 remedy="put the loop inside of the with block, and give it a batch",
             )
+
+    def end(self, *, has_failed: bool = False) -> None:
+        """Stop watching; what a loop that failed left unfinished is not held against it."""
+        self._recorder.stop(has_failed=has_failed)
 
     @property
     def history(self) -> History:

@@ -159,6 +159,32 @@ class WeightsReading:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ObservedReading:
+    """What was seen of an epoch of a run that somebody else's loop trained, beside its steps."""
+
+    epoch: Count
+    """Number of the epoch, as the run counts it."""
+    framework: str | None
+    """Framework that ran the loop, with its version; None for a loop by hand."""
+    sampler: str
+    """Class of what groups the examples."""
+    num_ranks: Count
+    """Processes that trained; the record is of the first."""
+    num_passes: Count
+    """Passes of a whole optimizer step."""
+    num_short_steps: Count
+    """Optimizer steps of fewer passes."""
+    largest_canvas: tuple[Pixels, Pixels]
+    """Height and width of the pass with most pixels, among those of a whole micro-batch."""
+    num_snapshots: Count
+    """Snapshots that were saved."""
+    validation_s: Seconds | None
+    """Seconds of the validations during the epoch; None without one."""
+    observing_s: Seconds
+    """Seconds that watching took of the training process."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LargeTensorReading:
     """The error of a pass with a tensor of more than 2^31 elements against the same examples in smaller passes.
 

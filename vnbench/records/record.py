@@ -30,6 +30,7 @@ from vnbench.records.readings import (
     LargeTensorReading,
     LoaderStage,
     MemoryReading,
+    ObservedReading,
     ParityReading,
     Stop,
     WeightsReading,
@@ -98,6 +99,9 @@ WarningCode = Literal[
     "busy-cores",  # other programs used the CPU cores
     "many-workers",  # more loader workers than CPU cores
     "large-tensor-unchecked",  # a pass with more than 2^31 elements was not compared with smaller passes
+    "short-window",  # a framework divides the losses of a short window by the passes of a whole one
+    "same-epoch",  # a sampler never heard of a new epoch
+    "benchmark-canvases",  # cuDNN tries all algorithms anew on each of many canvases
 ]
 WARNING_CODES: tuple[WarningCode, ...] = get_args(WarningCode)
 
@@ -168,6 +172,8 @@ class TrialRecord(Generic[Spec]):
     """Comparison of a framework's loop with the own one; None for the own one, or if it was not reached."""
     equality: EqualityReading | None = None
     """Error of one step against the plain configuration (``compute``, ``training``)."""
+    observed: ObservedReading | None = None
+    """What was seen of an epoch beside its steps (``observed``)."""
     large_tensors: LargeTensorReading | None = None
     """Error of the largest pass; None unless one of its tensors has more than 2^31 elements."""
     forecast: ForecastReading | None = None

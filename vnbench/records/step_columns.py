@@ -55,10 +55,20 @@ class StepColumns(TypedDict, total=False):
     """Whether the gradient scaler skipped the update."""
     is_outlier: tuple[bool, ...]
     """Whether the step took far longer or shorter than the others; it still counts."""
+    is_snapshot: tuple[bool, ...]
+    """Whether a snapshot was saved within its time (``observed``); such a step does not count."""
+    is_after_validation: tuple[bool, ...]
+    """Whether a validation, whose time is left out, came before the step (``observed``)."""
 
 
 STEP_COLUMNS = tuple(StepColumns.__annotations__)
 """Names of the columns, in the order of a record."""
+
+OBSERVED_COLUMNS = ("is_snapshot", "is_after_validation")
+"""Columns of observed runs alone."""
+
+TRIAL_COLUMNS = tuple(name for name in STEP_COLUMNS if name not in OBSERVED_COLUMNS)
+"""Columns of trials."""
 
 _TYPES = get_type_hints(StepColumns, include_extras=True)
 

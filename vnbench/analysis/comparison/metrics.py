@@ -10,8 +10,9 @@ from typing import Literal
 
 from vnbench.analysis.trials.process import SUPPLYING, why_not_timed
 from vnbench.analysis.trials.steps import steps_of
-from vnbench.records.readings import Metric
-from vnbench.records.record import TrialRecord
+from vnbench.records.readings import BatchingAccount, Metric
+from vnbench.records.record import TrialRecord, is_of_kind
+from vnbench.records.spec.trial_spec import TrainingSpec
 from vnbench.records.values.once import once_per_object
 
 
@@ -44,23 +45,28 @@ def _time_s(record: TrialRecord) -> float | None:
         stage = next((warm[name] for name in SUPPLYING if name in warm), None)
         return None if stage is None else 1e6 * math.fsum(stage.waits_s) / stage.valid_pixels
     steps = steps_of(record).counted
-    if record.kind == "training":
+    if is_of_kind(record, TrainingSpec):
         return 1e6 * steps.total("step_time_s") / steps.total("valid_pixels")
     means = [found.total("step_time_s") / len(found) for found in steps.by_canvas.values()]
     return math.exp(statistics.fmean(map(math.log, means)))
 
 
 def _padding(record: TrialRecord) -> float | None:
-    """Return the padded pixels per valid pixel of a training trial's measured steps."""
+    """Return the padded pixels per valid pixel of a training trial's measured steps, which repeat one plan."""
     if record.kind != "training" or record.steps is None:
         return None
     steps = steps_of(record).counted
     return steps.total("padded_pixels") / steps.total("valid_pixels")
 
 
+def _plan(record: TrialRecord) -> BatchingAccount | None:
+    """Return the account of a plan; None of an observed run, each epoch of which is another draw."""
+    return None if record.kind == "observed" else record.batching
+
+
 def _epoch_padding(record: TrialRecord) -> float | None:
     """Return the padded pixels per valid pixel of the plan of all training examples."""
-    plan = record.batching
+    plan = _plan(record)
     return None if plan is None else plan.padded_pixels / plan.valid_pixels
 
 
@@ -94,9 +100,7 @@ COMPARED: Mapping[Metric, Compared] = {
     ),
     "padding": Compared(unit="padded px per valid px", read=_padding, digits=6, tolerance="padding"),
     "epoch_padding": Compared(unit="padded px per valid px", read=_epoch_padding, digits=6, tolerance="padding"),
-    "shapes": Compared(
-        unit="canvases", read=lambda record: record.batching.distinct_shapes if record.batching else None
-    ),
+    "shapes": Compared(unit="canvases", read=lambda record: plan.distinct_shapes if (plan := _plan(record)) else None),
     "operators": Compared(unit="operators", read=_num_operators),
     "moved": Compared(unit="bytes", read=lambda record: _of_forecast(record, "moved_bytes")),
     "flop": Compared(unit="FLOP", read=lambda record: _of_forecast(record, "flop")),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB, USABLE
 from vnbench.analysis.trials.summary import by_spec, latest_attempts, peak_bytes
 from vnbench.records.readings import MemoryReading
-from vnbench.records.record import Cause, Status, TrialRecord
-from vnbench.records.spec.trial_spec import MemorySpec
+from vnbench.records.record import Cause, Status, TrialRecord, of_kind
+from vnbench.records.spec.trial_spec import MemorySpec, ObservedSpec, TrialSpec
 from vnbench.units import BYTES_PER_UNIT
 
 Verdict = Literal["fits", "tight", "does not fit", "unknown"]
@@ -58,8 +58,36 @@ class Certificate:
 
 
 def certify(records: Iterable[TrialRecord]) -> tuple[Certificate, ...]:
-    """Return one certificate per memory spec, in the order of first appearance."""
-    return tuple(_certify(processes) for processes in by_spec(latest_attempts(records), MemorySpec))
+    """Return one certificate per memory spec, in the order of first appearance, then one per observed run on CUDA.
+
+    What a run held after the largest pass of its epochs, it holds again.
+    """
+    latest = latest_attempts(records)
+    seen = [_as_memory_trial(record) for record in of_kind(latest, ObservedSpec)]
+    return tuple(
+        _certify(processes)
+        for processes in by_spec([*latest, *(record for record in seen if record is not None)], MemorySpec)
+    )
+
+
+def _as_memory_trial(record: TrialRecord[ObservedSpec]) -> TrialRecord[MemorySpec] | None:
+    """Return an observed run as a trial of its largest pass; None if the allocator's peak is unknown."""
+    if record.observed is None or peak_bytes(record.memory) is None:
+        return None
+    shared = {one.name: getattr(record.spec, one.name) for one in fields(TrialSpec)} | dict(MemorySpec.lacks)
+    height, width = record.observed.largest_canvas
+    spec = MemorySpec(**shared, worst_case_height=height, worst_case_width=width)
+    return TrialRecord(
+        spec=spec,
+        replicate=record.replicate,
+        attempt=record.attempt,
+        status=record.status,
+        cause=record.cause,
+        environment=record.environment,
+        started_at=record.started_at,
+        elapsed_s=record.elapsed_s,
+        memory=record.memory,
+    )
 
 
 def _certify(processes: tuple[TrialRecord[MemorySpec], ...]) -> Certificate:

@@ -21,8 +21,8 @@ from vnbench.analysis.trials.process import compute_figures, why_not_timed
 from vnbench.analysis.trials.steps import steps_of
 from vnbench.analysis.trials.summary import latest_attempts, peak_bytes
 from vnbench.batching.alignment import align
-from vnbench.records.record import TrialRecord, of_kind
-from vnbench.records.spec.trial_spec import ComputeSpec, MemorySpec, TrialSpec
+from vnbench.records.record import TrialRecord, is_of_kind, of_kind
+from vnbench.records.spec.trial_spec import ComputeSpec, MemorySpec, ObservedSpec, TrainingSpec, TrialSpec
 from vnbench.units import count
 
 Source = Literal["compute", "training", "forecast"]
@@ -121,21 +121,22 @@ def fit_families(
     families: dict[str, list[TrialRecord]] = {}
     for record in latest:
         # Trials with another shape_visits than the default are a separate experiment.
-        if record.kind in ("compute", "training") and record.spec.shape_visits == "auto":
+        if isinstance(record.spec, ComputeSpec | TrainingSpec) and record.spec.shape_visits == "auto":
             families.setdefault(record.spec.family, []).append(record)
     laws = _memory_laws(latest)
     found: list[FamilyFit] = []
     left_out: dict[str, str] = {}
     for family, members in families.items():
         source: Source = "compute" if any(map(_points, of_kind(members, ComputeSpec))) else "training"
-        chosen = [record for record in members if record.kind == source]
+        kind = ComputeSpec if source == "compute" else TrainingSpec
+        chosen: list[TrialRecord] = [*of_kind(members, kind)]
         points = [point for number, record in enumerate(chosen) for point in _points(record, process=number)]
         sizes = sizes_of(points)
         is_rough = len(sizes) < MIN_FIT_SIZES
         if is_rough and not (is_rough_allowed and sizes):
             left_out[family] = _why_not(members, len(sizes))
             continue
-        spread = noise.spread_for(source)
+        spread = noise.spread_for(chosen[0].kind)
         spec = chosen[0].spec
         first_seen = _first_seen(chosen)
         found.append(
@@ -214,15 +215,24 @@ def _points(record: TrialRecord, *, process: int = 0) -> list[StepPoint]:
 
 
 def _training_times(record: TrialRecord) -> dict[float, list[float]]:
-    if record.spec.accumulation_steps > 1 or why_not_timed(record) is not None:
+    """Return the seconds of the full steps of each size, without the wait for data.
+
+    Of steps of several passes an observed run tells the mean pass, with a whole update.
+    """
+    num_passes = record.spec.accumulation_steps
+    if (num_passes > 1 and not is_of_kind(record, ObservedSpec)) or why_not_timed(record) is not None:
         return {}
     steps = steps_of(record).counted
     # The short last step of an epoch belongs to another family. A missing wait is nan, so its step is left out.
     is_full_S = steps["num_examples"] == record.spec.batch_size
     chosen = steps.where(is_full_S & (steps["step_time_s"] > steps["data_wait_s"]))
     by_size: dict[float, list[float]] = {}
-    for pixels, seconds, wait_s in chosen.rows("padded_pixels", "step_time_s", "data_wait_s"):
-        by_size.setdefault(float(pixels), []).append(seconds - wait_s)
+    for pixels, *times_s in chosen.rows("padded_pixels", "step_time_s", "data_wait_s", "optimizer_s"):
+        seconds, wait_s, update_s = times_s
+        computed_s = seconds - wait_s
+        if num_passes > 1:
+            computed_s = (computed_s - update_s) / num_passes + update_s
+        by_size.setdefault(float(pixels) / num_passes, []).append(computed_s)
     return by_size
 
 

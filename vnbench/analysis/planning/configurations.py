@@ -22,7 +22,7 @@ from vnbench.batching.plan import PlanConfig
 from vnbench.batching.sizes import SizeArray
 from vnbench.records.record import TrialRecord, of_kind
 from vnbench.records.spec.axes import FLAG_FIELDS, LOADER_FIELDS
-from vnbench.records.spec.trial_spec import ForecastSpec, ImagesSpec, TrainingSpec
+from vnbench.records.spec.trial_spec import ComputeSpec, ForecastSpec, ImagesSpec, TrainingSpec
 from vnbench.records.spec.words import SamplerName
 from vnbench.records.values.once import once_per_object
 
@@ -218,7 +218,7 @@ def _supplies(loading: Sequence[LoaderSummary], *, sampler: SamplerName, micro_b
 def _waits_s(training: Iterable[TrialRecord]) -> dict[str, Estimate]:
     found: dict[str, list[float]] = {}
     for record in training:
-        steps = steps_of(record).measured
+        steps = steps_of(record).counted
         if record.status == "ok" and (waits := steps.known("data_wait_s")):
             found.setdefault(record.spec.family, []).append(sum(waits) / steps.total("num_examples"))
     return {family: mean(values) for family, values in found.items()}
@@ -227,7 +227,7 @@ def _waits_s(training: Iterable[TrialRecord]) -> dict[str, Estimate]:
 def _powers_w(records: Iterable[TrialRecord]) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for record in records:
-        power_w = mean_power_w(record) if record.kind in ("compute", "training") else None
+        power_w = mean_power_w(record) if isinstance(record.spec, ComputeSpec | TrainingSpec) else None
         if power_w is not None:
             found.setdefault(record.spec.family, []).append(power_w)
     return {family: statistics.fmean(values) for family, values in found.items()}

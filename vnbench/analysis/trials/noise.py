@@ -17,12 +17,12 @@ from vnbench.analysis.trials.process import (
     started_s,
     training_figures,
 )
-from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.record import TrialRecord, is_of_kind
+from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
 from vnbench.records.spec.words import TrialKind
 from vnbench.records.values.once import once_per_object
 
-TIMED_KINDS: tuple[TrialKind, ...] = ("training", "compute", "loader")
+TIMED_KINDS: tuple[TrialKind, ...] = ("training", "compute", "loader", "observed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +66,7 @@ def process_figure(record: TrialRecord) -> Estimate | None:
     For a training trial this is the figure of its block. For a compute trial it is the sum of the canvases' mean step
     times over the sum of their pixels, which does not depend on the number of steps on each canvas.
     """
-    if record.kind == "training":
+    if is_of_kind(record, TrainingSpec):
         trained = training_figures(record)
         return trained.padded_time if trained else None
     canvases = [one for one in compute_figures(record).values() if one.padded_pixels]
@@ -90,7 +90,7 @@ def _figures_by_spec(latest: Iterable[TrialRecord], kind: TrialKind) -> list[lis
         if record.kind != kind:
             continue
         found = specs.setdefault(record.spec_id, {})
-        if kind == "training":
+        if is_of_kind(record, TrainingSpec):
             if (figure := process_figure(record)) is not None:
                 found.setdefault(None, []).append(figure)
             continue

@@ -11,7 +11,8 @@ from vnbench.analysis.statistics.estimate import Estimate, student_t
 from vnbench.analysis.statistics.means import correlated_ratio_of_sums
 from vnbench.analysis.trials.steps import Canvas, Steps, steps_of
 from vnbench.records.readings import Block, LoaderStage, LoaderStageName
-from vnbench.records.record import TrialRecord
+from vnbench.records.record import TrialRecord, is_of_kind
+from vnbench.records.spec.trial_spec import TrainingSpec
 from vnbench.records.values.once import once_per_object
 from vnbench.units import count
 
@@ -126,11 +127,11 @@ def training_figures(record: TrialRecord) -> StepFigures | None:
 
     If every step counts, times per pixel come from the wall clock of the block.
     """
-    if record.kind != "training" or why_not_timed(record) is not None:
+    if not is_of_kind(record, TrainingSpec) or why_not_timed(record) is not None:
         return None
     steps = steps_of(record)
     block = record.block
-    if steps.num_skipped or block is None or min(block.wall_time_s, block.valid_pixels) <= 0:
+    if len(steps.counted) < len(steps.measured) or block is None or min(block.wall_time_s, block.valid_pixels) <= 0:
         # The wall clock of the block includes steps that do not count, so use only the times of the steps.
         block = None
     return StepFigures(steps.counted, block=block)

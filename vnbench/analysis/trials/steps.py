@@ -27,6 +27,7 @@ class _Columns(dict[str, Column]):
     def __init__(self, raw: Mapping[str, tuple[Any, ...]]) -> None:
         super().__init__()
         self._raw = raw
+        self.names = raw.keys()
         self.with_holes: set[str] = set()
 
     def __missing__(self, name: str) -> Column:
@@ -64,6 +65,10 @@ class Steps:
         values_S = self._columns[name]
         return values_S if self._rows_S is None else values_S[self._rows_S]
 
+    def __contains__(self, name: object) -> bool:
+        """Return whether the record has a column."""
+        return name in self._columns.names
+
     def __len__(self) -> int:
         """Return the number of steps."""
         return len(self["is_warm_up"] if self._rows_S is None else self._rows_S)
@@ -85,13 +90,17 @@ class Steps:
 
     @functools.cached_property
     def counted(self) -> Steps:
-        """The measured steps without those that the gradient scaler skipped."""
-        return self.measured.where(self.measured["is_skipped_by_scaler"] == 0)
+        """The measured steps without those that the gradient scaler skipped or in which a snapshot was saved."""
+        measured = self.measured
+        is_left_out_S = measured["is_skipped_by_scaler"] != 0
+        if "is_snapshot" in measured:
+            is_left_out_S = is_left_out_S | (measured["is_snapshot"] != 0)
+        return measured.where(~is_left_out_S)
 
     @property
     def num_skipped(self) -> int:
         """The number of measured steps that the gradient scaler skipped."""
-        return len(self.measured) - len(self.counted)
+        return int(np.count_nonzero(self.measured["is_skipped_by_scaler"]))
 
     @functools.cached_property
     def by_canvas(self) -> Mapping[Canvas, Steps]:

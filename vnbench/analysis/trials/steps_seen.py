@@ -55,7 +55,7 @@ def seen_process(record: TrialRecord) -> SeenProcess | None:
         return None
     bare = SeenProcess(time=figures.valid_time)
     steps = steps_of(record)
-    if steps.num_skipped or not (steps.measured["step_time_s"] > 0).all():
+    if len(steps.counted) < len(steps.measured) or not (steps.measured["step_time_s"] > 0).all():
         return bare
     epochs = steps.measured.by_block
     shapes = [tuple(epoch.rows(*SHAPE)) for epoch in epochs]

@@ -9,11 +9,12 @@ from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.process_spread import PooledFigure, Spread, pooled
 from vnbench.analysis.trials.noise import Noise, measure_noise
 from vnbench.analysis.trials.noisy import StoppedFigure, capped_stop, settled_warnings
+from vnbench.analysis.trials.observed import joined_epochs
 from vnbench.analysis.trials.process import StepFigures, training_figures, weighted_power_w, why_not_timed
 from vnbench.analysis.trials.steps import steps_of
 from vnbench.records.readings import BatchingAccount, MemoryReading
-from vnbench.records.record import Kind, Status, TrialRecord, TrialWarning, of_kind
-from vnbench.records.spec.trial_spec import MemorySpec, TrainingSpec
+from vnbench.records.record import Kind, Status, TrialRecord, TrialWarning, is_of_kind, of_kind
+from vnbench.records.spec.trial_spec import MemorySpec, ObservedSpec, TrainingSpec
 
 SAYING_NOTHING: tuple[Status, ...] = ("timeout", "crashed", "skipped")
 """Statuses of attempts without figures, which never replace an earlier attempt that measured."""
@@ -118,14 +119,20 @@ def latest_attempts(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
     """Return the last attempt at every (spec_id, replicate), in the order of first appearance.
 
     A failed repeat never replaces a measurement. Of two records with the same attempt, the later one counts. A spec
-    does not name the machine, so separate the records of several machines first.
+    does not name the machine, so separate the records of several machines first. The epochs of an observed run are its
+    attempts, and all of them together are the run.
     """
     latest: dict[tuple[str, int], TrialRecord] = {}
+    epochs: dict[tuple[str, int], list[TrialRecord[ObservedSpec]]] = {}
     for record in records:
         key = (record.spec_id, record.replicate)
-        if key not in latest or _displaces(record, latest[key]):
+        if is_of_kind(record, ObservedSpec):
+            epochs.setdefault(key, []).append(record)
             latest[key] = record
-    return tuple(latest.values())
+        elif key not in latest or _displaces(record, latest[key]):
+            latest[key] = record
+    joined = {key: joined_epochs(found) for key, found in epochs.items()}
+    return tuple((latest | joined).values())
 
 
 def _displaces(record: TrialRecord, other: TrialRecord) -> bool:
@@ -155,9 +162,9 @@ def summarize(records: Iterable[TrialRecord], *, noise: Noise | None = None) -> 
     """
     latest = latest_attempts(records)
     memory = {summary.family: summary for summary in summarize_memory(latest)}
-    spread = (noise or measure_noise(latest)).spread_for("training")
+    noise = noise or measure_noise(latest)
     return tuple(
-        _summarize_training(processes, memory.get(processes[0].spec.family), spread)
+        _summarize_training(processes, memory.get(processes[0].spec.family), noise.spread_for(processes[0].kind))
         for processes in by_spec(latest, TrainingSpec)
     )
 

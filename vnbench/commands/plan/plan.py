@@ -221,6 +221,7 @@ def _num_without_workers(asked: Asked, measured: Measured) -> int:
 def _timed_trials(found: Findings) -> list[TrialRecord]:
     """Return the trials whose times a plan is made of."""
     kinds = {"loader", *(family.source for family in found.families)}
+    kinds |= {"observed"} if "training" in kinds else set()
     return [record for record in found.latest if record.kind in kinds and why_not_timed(record) is None]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from vnbench.analysis.trials.measured_sizes import asked_ranges, measured_ranges
 from vnbench.output.words.provenance import is_all_forecast
-from vnbench.records.record import TrialRecord
-from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.record import TrialRecord, is_of_kind
+from vnbench.records.spec.trial_spec import ObservedSpec, TrialSpec
 from vnbench.records.spec.words import NUM_CLASSES, USUAL_GROUPS
 from vnbench.request.options import OPTIONS
 from vnbench.request.reading import NOT_OF_A_SEARCH
@@ -24,6 +24,11 @@ USUAL_WIDTHS = "3200:12800"
 
 OWN_IMAGES = "in these commands write --images DIR in place of --widths and --heights if your own images were measured"
 """Follows commands that were made of records which tell the sizes of their images, and not where these are."""
+
+OWN_NETWORK = (
+    "FILE.py:FUNCTION stands for a function that makes the network of the observed run: see vnbench guide network"
+)
+"""Follows commands that were made of records of somebody else's training."""
 
 OF_A_FOLDER = "(for images of your own: --images DIR in place of --widths and --heights)"
 """The same before one such command."""
@@ -39,8 +44,14 @@ OF_A_PROFILE = ("widths", "heights", "task", "classes", "model", "precision", "d
 
 def with_own_images(lines: Sequence[str], records: Sequence[TrialRecord]) -> tuple[str, ...]:
     """Return lines that suggest sweeps made of records, followed by what to write where these name no images."""
-    is_needed = not _names_images(records) and any("vnbench sweep" in line for line in lines)
-    return (*lines, *((OWN_IMAGES,) if is_needed else ()))
+    if not any("vnbench sweep" in line for line in lines):
+        return tuple(lines)
+    is_observed = any(is_of_kind(record, ObservedSpec) for record in records)
+    return (
+        *lines,
+        *((OWN_IMAGES,) if not _names_images(records) else ()),
+        *((OWN_NETWORK,) if is_observed else ()),
+    )
 
 
 def with_command(records: Sequence[TrialRecord], asked: Options) -> str:
@@ -131,7 +142,9 @@ def _options(specs: Sequence[TrialSpec], images: Options) -> Options:
     if not specs:
         return found
     first = specs[0]
-    found |= {"task": first.task, "model": first.model, "device": first.device}
+    # An observed run tells what its network is called, not which function makes it.
+    model = "FILE.py:FUNCTION" if isinstance(first, ObservedSpec) else first.model
+    found |= {"task": first.task, "model": model, "device": first.device}
     found["precision"] = Counter(spec.precision for spec in specs).most_common(1)[0][0]
     if first.classes is not None:
         found["classes"] = str(first.classes)

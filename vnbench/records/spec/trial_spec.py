@@ -22,6 +22,7 @@ from vnbench.records.spec.words import (
     MemoryBy,
     Precision,
     SamplerName,
+    SeenSampler,
     Soak,
     Task,
     TrialKind,
@@ -370,6 +371,20 @@ class TrainingSpec(ImagesSpec):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ObservedSpec(TrainingSpec):
+    """Training that somebody ran with a loop, network and images of their own, each epoch an attempt of a record.
+
+    What a run does not tell stands at its default. ``model_id`` is a digest of the parameters' names, shapes and types,
+    ``corpus_id`` one of what is known of the examples, and ``seed`` is 0 where the sampler has none.
+    """
+
+    kind: ClassVar[TrialKind] = "observed"
+
+    sampler: SeenSampler  # type: ignore[assignment]  # what people use is seen, not chosen
+    """How examples are grouped into batches."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ForecastSpec(TrialSpec):
     """One step on a card that is not at hand: traced on fake tensors, and never run."""
 
@@ -413,7 +428,17 @@ Spec = TypeVar("Spec", bound=TrialSpec, default=TrialSpec, covariant=True)
 """Class of the spec in a task or record; any class by default."""
 
 KINDS: Mapping[str, type[TrialSpec]] = {
-    cls.kind: cls for cls in (MemorySpec, ComputeSpec, LoaderSpec, TrainingSpec, ProbeSpec, ForecastSpec, AuditSpec)
+    cls.kind: cls
+    for cls in (
+        MemorySpec,
+        ComputeSpec,
+        LoaderSpec,
+        TrainingSpec,
+        ProbeSpec,
+        ForecastSpec,
+        AuditSpec,
+        ObservedSpec,
+    )
 }
 """The class of each kind's specs."""
 

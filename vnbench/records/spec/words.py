@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 DeviceType = Literal["cuda", "cpu"]
-TrialKind = Literal["memory", "compute", "loader", "training", "probe", "forecast", "audit"]
+TrialKind = Literal["memory", "compute", "loader", "training", "probe", "forecast", "audit", "observed"]
 ModelName = Literal["veernet", "veernet-tiny"]
 Task = Literal["multiclass", "binary"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -15,6 +15,8 @@ NormPrecision = Literal["fp32", "input"]
 NormKernel = Literal["native", "split"]
 Checkpointing = Literal["none", "stages", "selective"]
 SamplerName = Literal["random", "step-sorted", "bucketed", "pixel-budget", "sorted"]
+SeenSampler = Literal["random", "step-sorted", "bucketed", "pixel-budget", "sorted", "other"]
+"""How a run of somebody else groups its examples; ``other`` is a sampler that is none of these."""
 MemoryFormat = Literal["contiguous", "channels-last"]
 Compile = Literal["none", "default", "step"]
 OptimizerLoop = Literal["fused", "foreach", "for-loop"]
@@ -35,9 +37,11 @@ Harm = Literal["none", "torn", "full-disk"]
 
 DEVICE_TYPES: tuple[DeviceType, ...] = get_args(DeviceType)
 TRIAL_KINDS: tuple[TrialKind, ...] = get_args(TrialKind)
-SWEPT_KINDS: tuple[TrialKind, ...] = tuple(kind for kind in TRIAL_KINDS if kind not in ("probe", "forecast", "audit"))
-"""Kinds that a sweep measures; a probe runs before them to estimate their time, a forecast runs nothing, and an audit
-measures no cost."""
+UNSWEPT_KINDS: tuple[TrialKind, ...] = ("probe", "forecast", "audit", "observed")
+"""Kinds that no sweep measures: a probe runs before it to estimate its time, a forecast runs nothing, an audit measures
+no cost, and an observed run is somebody else's."""
+SWEPT_KINDS: tuple[TrialKind, ...] = tuple(kind for kind in TRIAL_KINDS if kind not in UNSWEPT_KINDS)
+"""Kinds that a sweep measures."""
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 TASKS: tuple[Task, ...] = get_args(Task)
 NORM_KERNELS: tuple[NormKernel, ...] = get_args(NormKernel)

@@ -12,7 +12,7 @@ from vnbench.analysis.trials.noisy import StoppedFigure, noise_warning
 from vnbench.analysis.trials.process import SUPPLYING
 from vnbench.records.readings import MemoryReading
 from vnbench.records.record import Cause, TrialRecord, TrialWarning
-from vnbench.records.spec.trial_spec import TrainingSpec, TrialSpec
+from vnbench.records.spec.trial_spec import ObservedSpec, TrainingSpec, TrialSpec
 from vnbench.units import count, format_percent
 
 MIN_MEASURED_STEPS = 5
@@ -127,7 +127,8 @@ def _scaler_warnings(measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWar
 
 def _number_warnings(record: TrialRecord, measured: Mapping[str, Sequence[Any]]) -> Iterator[TrialWarning]:
     num_steps = len(measured.get("step_time_s", ()))
-    if isinstance(record.spec, TrainingSpec) and num_steps < MIN_MEASURED_STEPS:
+    is_swept = isinstance(record.spec, TrainingSpec) and not isinstance(record.spec, ObservedSpec)
+    if isinstance(record.spec, TrainingSpec) and is_swept and num_steps < MIN_MEASURED_STEPS:
         epochs = (record.spec.max_epochs or 1) * math.ceil(MIN_MEASURED_STEPS / max(1, num_steps))
         message = f"only {count(num_steps, 'step')} measured: the interval is wide; try --max-epochs {epochs}"
         yield TrialWarning(code="few-steps", message=message, figures={"num_steps": num_steps})

@@ -82,7 +82,7 @@ def check_fork() -> None:
 
 def _cuda_device() -> dict[str, Any]:
     check_fork()
-    properties = torch.cuda.get_device_properties(0)
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     uuid = f"GPU-{properties.uuid}"
     return {
         "device_name": properties.name,

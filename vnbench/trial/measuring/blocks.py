@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median_low
 from typing import Any
@@ -13,7 +13,7 @@ from vnbench.analysis.statistics.means import find_outliers
 from vnbench.loading.collate import Batch
 from vnbench.records.readings import Block, MemoryReading
 from vnbench.records.record import TrialRecord
-from vnbench.records.step_columns import STEP_COLUMNS
+from vnbench.records.step_columns import TRIAL_COLUMNS
 from vnbench.trial.checks.soundness import checked_loss, warnings_of
 from vnbench.trial.frameworks.looped import TimedStep
 from vnbench.trial.instruments.timing import PHASES, make_timer
@@ -58,7 +58,7 @@ class BlockLog:
     def __init__(self, step: TimedStep, *, num_updates: float = 0.0) -> None:
         """``num_updates`` is the optimizer's update count before the first block."""
         self._step = step
-        self._columns: dict[str, list[Any]] = {name: [] for name in STEP_COLUMNS if name != "is_outlier"}
+        self._columns: dict[str, list[Any]] = {name: [] for name in TRIAL_COLUMNS if name != "is_outlier"}
         self._losses: list[float] = []
         self._num_updates = num_updates
         self._num_blocks = 0
@@ -103,14 +103,12 @@ class BlockLog:
     def observed(self, record: TrialRecord, *, memory: MemoryReading, is_per_canvas: bool) -> TrialRecord:
         """Return the record with the steps so far, their totals and their warnings.
 
-        A step is an outlier relative to others on the same canvas. With ``is_per_canvas`` each canvas has its own
-        spread; otherwise all canvases share one spread of times relative to each canvas's typical step, and canvases
-        that were measured once are ignored.
+        Outliers are those of ``outliers_of``.
         """
         columns = self._columns | {"is_outlier": self._outliers(is_per_canvas=is_per_canvas)}
         record = replace(
             record,
-            steps={name: tuple(columns[name]) for name in STEP_COLUMNS},
+            steps={name: tuple(columns[name]) for name in TRIAL_COLUMNS},
             block=self._block(),
             memory=memory,
             measured_span_s=self._span,
@@ -120,43 +118,58 @@ class BlockLog:
 
     def _block(self) -> Block | None:
         """Return the totals of the measured steps; None if the clock is unreliable."""
-        rows = self._measured_rows()
-        if not rows or self._measured_s < 0 or any(self._columns["step_time_s"][row] is None for row in rows):
-            return None
-
-        def total(name: str) -> int:
-            return sum(self._columns[name][row] for row in rows)
-
-        return Block(
-            wall_time_s=self._measured_s,
-            num_steps=len(rows),
-            num_examples=total("num_examples"),
-            valid_pixels=total("valid_pixels"),
-            padded_pixels=total("padded_pixels"),
-        )
+        return None if self._measured_s < 0 else totals_of(self._columns, wall_time_s=self._measured_s)
 
     def _outliers(self, *, is_per_canvas: bool) -> list[bool]:
-        columns = self._columns
-        canvases: dict[Hashable, list[int]] = {}
-        for row in self._measured_rows():
-            if columns["step_time_s"][row] is not None:
-                canvases.setdefault(tuple(columns[name][row] for name in CANVAS), []).append(row)
-        flags = [False] * len(columns["is_warm_up"])
-        if is_per_canvas:
-            groups = [[(row, columns["step_time_s"][row]) for row in rows] for rows in canvases.values()]
-        else:
-            repeated = [rows for rows in canvases.values() if len(rows) > 1]
-            groups = [[pair for rows in repeated for pair in self._relative_times(rows)]]
-        for group in groups:
-            for (row, _), is_outlier in zip(group, find_outliers([cost for _, cost in group]), strict=True):
-                flags[row] = is_outlier
-        return flags
+        return outliers_of(self._columns, is_per_canvas=is_per_canvas)
 
-    def _relative_times(self, rows: Sequence[int]) -> list[tuple[int, float]]:
-        """Return (row, time / low median) for steps on one canvas."""
-        times_s = [self._columns["step_time_s"][row] for row in rows]
-        typical_s = median_low(times_s)
-        return [(row, seconds / typical_s) for row, seconds in zip(rows, times_s, strict=True)] if typical_s else []
 
-    def _measured_rows(self) -> list[int]:
-        return [row for row, is_warm_up in enumerate(self._columns["is_warm_up"]) if not is_warm_up]
+def totals_of(columns: Mapping[str, Sequence[Any]], *, wall_time_s: float) -> Block | None:
+    """Return the totals of the measured steps; None if there is none, or one without a time."""
+    rows = _measured_rows(columns)
+    if not rows or any(columns["step_time_s"][row] is None for row in rows):
+        return None
+
+    def total(name: str) -> int:
+        return sum(columns[name][row] for row in rows)
+
+    return Block(
+        wall_time_s=wall_time_s,
+        num_steps=len(rows),
+        num_examples=total("num_examples"),
+        valid_pixels=total("valid_pixels"),
+        padded_pixels=total("padded_pixels"),
+    )
+
+
+def outliers_of(columns: Mapping[str, Sequence[Any]], *, is_per_canvas: bool) -> list[bool]:
+    """Return for each step whether it took far longer or shorter than others on its canvas.
+
+    With ``is_per_canvas`` each canvas has its own spread; otherwise all canvases share one spread of times relative to
+    each canvas's typical step, and canvases that were measured once are ignored.
+    """
+    canvases: dict[Hashable, list[int]] = {}
+    for row in _measured_rows(columns):
+        if columns["step_time_s"][row] is not None:
+            canvases.setdefault(tuple(columns[name][row] for name in CANVAS), []).append(row)
+    flags = [False] * len(columns["is_warm_up"])
+    if is_per_canvas:
+        groups = [[(row, columns["step_time_s"][row]) for row in rows] for rows in canvases.values()]
+    else:
+        repeated = [rows for rows in canvases.values() if len(rows) > 1]
+        groups = [[pair for rows in repeated for pair in _relative_times(columns, rows)]]
+    for group in groups:
+        for (row, _), is_outlier in zip(group, find_outliers([cost for _, cost in group]), strict=True):
+            flags[row] = is_outlier
+    return flags
+
+
+def _relative_times(columns: Mapping[str, Sequence[Any]], rows: Sequence[int]) -> list[tuple[int, float]]:
+    """Return (row, time / low median) for steps on one canvas."""
+    times_s = [columns["step_time_s"][row] for row in rows]
+    typical_s = median_low(times_s)
+    return [(row, seconds / typical_s) for row, seconds in zip(rows, times_s, strict=True)] if typical_s else []
+
+
+def _measured_rows(columns: Mapping[str, Sequence[Any]]) -> list[int]:
+    return [row for row, is_warm_up in enumerate(columns["is_warm_up"]) if not is_warm_up]
