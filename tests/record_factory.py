@@ -299,7 +299,6 @@ def observed_run(*, num_epochs: int = 2, replicate: int = 0, **changes: Any) -> 
         epoch=0,
         framework="lightning 2.6.6",
         sampler="RandomSampler",
-        num_ranks=1,
         num_passes=spec.accumulation_steps,
         num_short_steps=0,
         largest_canvas=(640, 12_800),

@@ -95,6 +95,15 @@ def test_steps_of_several_passes_are_fitted_by_their_mean_pass() -> None:
     assert family.optimizer_s == pytest.approx(0.002)
 
 
+def test_a_run_on_several_ranks_is_shown_and_not_fitted() -> None:
+    records = [replace(one, spec=replace(one.spec, ranks=2)) for one in observed_run()]
+    assert Findings(records).training[0].num_processes == 1
+    families, left_out = fit_families(records)
+    assert not families
+    assert list(left_out.values()) == ["it trained on 2 ranks, and a fit is of one"]
+    assert records[0].spec_id != observed_run()[0].spec_id
+
+
 def test_a_run_on_cuda_certifies_what_its_largest_pass_took() -> None:
     (record,) = observed_run(num_epochs=1, device="cuda")
     memory = reading_of(record.spec, peak_bytes=30 * GIB, outside_allocator_bytes=GIB)

@@ -168,8 +168,6 @@ class ObservedReading:
     """Framework that ran the loop, with its version; None for a loop by hand."""
     sampler: str
     """Class of what groups the examples."""
-    num_ranks: Count
-    """Processes that trained; the record is of the first."""
     num_passes: Count
     """Passes of a whole optimizer step."""
     num_short_steps: Count

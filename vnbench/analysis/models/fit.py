@@ -127,6 +127,9 @@ def fit_families(
     found: list[FamilyFit] = []
     left_out: dict[str, str] = {}
     for family, members in families.items():
+        if isinstance(members[0].spec, ObservedSpec) and members[0].spec.ranks > 1:
+            left_out[family] = f"it trained on {members[0].spec.ranks} ranks, and a fit is of one"
+            continue
         source: Source = "compute" if any(map(_points, of_kind(members, ComputeSpec))) else "training"
         kind = ComputeSpec if source == "compute" else TrainingSpec
         chosen: list[TrialRecord] = [*of_kind(members, kind)]

@@ -167,6 +167,8 @@ class RunKeys:
     """What its loader tells."""
     loop: Loop
     """Who runs its steps."""
+    ranks: int
+    """Processes that train together."""
     num_warm_up_steps: int
     """Optimizer steps before the measured ones."""
 
@@ -191,5 +193,6 @@ class RunKeys:
             shapes=None if own is None else own.config.shapes,
             seed=0 if own is None else own.config.seed,
             loop=self.loop,
+            ranks=self.ranks,
             num_warm_up_steps=self.num_warm_up_steps,
         )

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.optim import Optimizer
 
-from vnbench.batching.resume import EpochSampler
 from vnbench.errors import InputError
 from vnbench.loops.audit import Watched, watch
 from vnbench.loops.observing.frameworks import imported_framework
@@ -86,7 +85,6 @@ class VnbenchCallback(Callback):
         if not trainer.is_global_zero:
             return
         loader = trainer.train_dataloader
-        _check_sampler(trainer, loader)
         device = device_of(pl_module)
         network = bare(pl_module)
         keys = RunKeys(
@@ -96,6 +94,7 @@ class VnbenchCallback(Callback):
             precision=_precision(str(trainer.precision), pl_module, device),
             loader=facts_of(loader),
             loop="lightning-automatic" if pl_module.automatic_optimization else "lightning",
+            ranks=trainer.world_size,
             num_warm_up_steps=self._warm_up_steps,
         )
         self._run = ObservedRun(
@@ -118,15 +117,15 @@ class VnbenchCallback(Callback):
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Append the epoch's record."""
         if self._run is not None:
-            self._run.end_epoch(num_ranks=trainer.world_size)
+            self._run.end_epoch()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the results file."""
-        self._close(trainer, has_failed=False)
+        self._close(has_failed=False)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Keep what was seen of a run that failed or was interrupted."""
-        self._close(trainer, has_failed=True)
+        self._close(has_failed=True)
 
     # Passes.
 
@@ -209,7 +208,7 @@ class VnbenchCallback(Callback):
             self._run.cause = Cause(kind="broken-loop", message=codes, detail=detail)
             warnings.warn(f"vnbench: this loop breaks its contract\n{detail}", stacklevel=2)
 
-    def _close(self, trainer: Any, *, has_failed: bool) -> None:
+    def _close(self, *, has_failed: bool) -> None:
         run, self._run = self._run, None
         for hook in self._hooks:
             hook.remove()
@@ -219,24 +218,7 @@ class VnbenchCallback(Callback):
         self._run = run
         self._end_audit(has_failed=has_failed)
         self._run = None
-        run.close(num_ranks=trainer.world_size)
-
-
-def _check_sampler(trainer: Any, loader: Any) -> None:
-    """Refuse a Trainer that puts a sampler of its own in the place of a plan.
-
-    Raises:
-        InputError: several devices would each get all passes of the plan in an order of Lightning's.
-    """
-    connector = getattr(trainer, "_accelerator_connector", None)
-    is_replaced = trainer.world_size > 1 and getattr(connector, "use_distributed_sampler", False)
-    if is_replaced and isinstance(getattr(loader, "batch_sampler", None), EpochSampler):
-        raise InputError(
-            "Trainer",
-            "use_distributed_sampler=True",
-            allowed="on several devices it replaces the plan by a sampler of Lightning's",
-            remedy="write Trainer(use_distributed_sampler=False), and divide the plan by rank",
-        )
+        run.close()
 
 
 def _precision(word: str, network: Any, device: torch.device) -> Precision:

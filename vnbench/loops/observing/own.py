@@ -100,7 +100,7 @@ class OwnRun:
             hook.remove()
         self._hooks.clear()
         if self._run is not None:
-            self._run.close(num_ranks=num_ranks())
+            self._run.close()
 
     def epoch(self, loader: Iterable[Batch], *, number: int | None = None) -> Iterator[Batch]:
         """Yield the batches of an epoch, each of them a pass, and append a record at its end.
@@ -126,7 +126,7 @@ class OwnRun:
                 self._end_pass()
         finally:  # the loop may end before its loader
             self._end_pass()
-            run.end_epoch(num_ranks=num_ranks())
+            run.end_epoch()
 
     def note_loss(self, loss: Tensor) -> None:
         """Keep the loss of the pass that runs, for its record."""
@@ -199,6 +199,7 @@ class OwnRun:
             precision=precision_now(self._network, device),
             loader=facts_of(loader),
             loop=loop,
+            ranks=num_ranks(),
             num_warm_up_steps=self._warm_up_steps,
         )
         return ObservedRun(self._out, keys=keys, sizes=self._sizes, framework=None)

@@ -140,7 +140,7 @@ class ObservedRun:
         self.clock.end_pass(has_stepped=has_stepped, is_skipped=is_skipped, loss=loss)
         self._take_steps(is_last=False)
 
-    def end_epoch(self, *, num_ranks: int = 1) -> None:
+    def end_epoch(self) -> None:
         """End the epoch, and append its record if an optimizer step ended in it."""
         epoch = self.clock.end_epoch()
         watch, self._watch = self._watch, None
@@ -151,15 +151,15 @@ class ObservedRun:
         try:
             self._take_steps(is_last=True, epoch=epoch)
             if self._rows:
-                self._unwritten.append(self._record(epoch, watch, num_ranks=num_ranks))
+                self._unwritten.append(self._record(epoch, watch))
         except Exception as error:  # a training goes on, whatever its observer cannot do
             warnings.warn(f"vnbench: epoch {epoch.number} leaves no record: {summary_line(error)}", stacklevel=2)
         self._rows, self._losses, self._passes, self._num_taken = [], [], [], 0
         self._write()
 
-    def close(self, *, num_ranks: int = 1) -> None:
+    def close(self) -> None:
         """End the run; of an epoch that is not over, the steps that ended are kept."""
-        self.end_epoch(num_ranks=num_ranks)
+        self.end_epoch()
         self._file.close()
 
     # Steps.
@@ -199,7 +199,7 @@ class ObservedRun:
 
     # Records.
 
-    def _record(self, epoch: Epoch, watch: MachineWatch, *, num_ranks: int) -> TrialRecord[ObservedSpec]:
+    def _record(self, epoch: Epoch, watch: MachineWatch) -> TrialRecord[ObservedSpec]:
         sizes = [one.valid_sizes_B2() for one in self._passes]
         columns = self._columns(sizes)
         spec = self._spec = self._spec or self._first_spec()
@@ -228,7 +228,6 @@ class ObservedRun:
                 epoch=epoch.number,
                 framework=self._framework,
                 sampler=self.keys.loader.sampler_class,
-                num_ranks=num_ranks,
                 num_passes=spec.accumulation_steps,
                 num_short_steps=sum(one < spec.accumulation_steps for one in columns["num_micro_batches"]),
                 largest_canvas=largest.canvas,

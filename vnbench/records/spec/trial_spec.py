@@ -169,6 +169,7 @@ class TrialSpec(Levers):
                 *(f"{name.replace('_', '-')}-{canonical[name]}" for name in FLAG_FIELDS if name in canonical),
                 *([f"classes-{self.classes}"] if self.classes is not None else []),
                 *(["limit-" + str(self.memory_limit_bytes)] if self.memory_limit_bytes is not None else []),
+                *([f"ranks-{canonical['ranks']}"] if "ranks" in canonical else []),
             )
         )
 
@@ -382,6 +383,8 @@ class ObservedSpec(TrainingSpec):
 
     sampler: SeenSampler  # type: ignore[assignment]  # what people use is seen, not chosen
     """How examples are grouped into batches."""
+    ranks: Annotated[int, Lever(header="ranks", phrased="{} ranks", quiet=1)] = 1
+    """Processes that train together; batches are those of one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
