@@ -233,6 +233,11 @@ def _model(
         "started": COLUMNS.index("started (UTC)"),
         "rows": trial_rows(records),
         "environment": environment_rows(found.records),
-        **how_and_limits(origin, has_plan=plan is not None, is_compared=is_compared, has_forecasts=bool(forecast)),
+        **how_and_limits(
+            origin,
+            has_plan=plan is not None,
+            is_compared=is_compared,
+            kinds={record.kind for record in found.records},
+        ),
         "command": Verbatim(command),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from vnbench.output.words.row_notes import Row, row_notes
 from vnbench.records.record import TrialRecord, is_of_kind
 from vnbench.records.spec.axes import COMPUTING_LEVERS
 from vnbench.records.spec.trial_spec import ForecastSpec, TrialSpec
+from vnbench.records.spec.words import TrialKind
 from vnbench.units import count, format_byte_range, format_bytes
 
 COLUMNS = (
@@ -69,6 +70,13 @@ COMPARED = (
 
 NOT_COMPARED = "Whether each configuration computes what plain fp32 does: these trials were not compared with it."
 
+HOW_OBSERVED = (
+    "Observed runs were trained by loops of their own, and watched from inside: a row is an epoch, and all epochs of a "
+    "process are one observation. Validation and steps with a snapshot do not count, nor do steps marked as warm-up.",
+    TIME_NOTE,
+)
+"""Of runs that somebody else's loop trained, where there is nothing else."""
+
 HOW_FORECAST = (
     "Each forecast traces a training step on tensors without numbers, under CUDA's rules, and follows PyTorch's "
     "caching allocator request by request. Nothing of it ran on the card.",
@@ -91,13 +99,15 @@ MAX_DOUBTS = 4
 MAX_CAUSE_CHARACTERS = 160
 
 
-def how_and_limits(origin: Provenance, *, has_plan: bool, is_compared: bool, has_forecasts: bool) -> dict[str, Any]:
-    """Return how the figures came about, under its heading, and what they do not tell."""
+def how_and_limits(origin: Provenance, *, has_plan: bool, is_compared: bool, kinds: Set[TrialKind]) -> dict[str, Any]:
+    """Return how the figures of trials of some kinds came about, under its heading, and what they do not tell."""
+    has_forecasts, is_observed = "forecast" in kinds, kinds <= {"observed", "forecast"}
     forecast = HOW_FORECAST if has_forecasts else ()
     if origin.is_forecast:
         how = [*forecast, *(HOW[-1:] if has_plan else ())]
         return {"how_title": "How it was forecast", "how": how, "limits": [LIMITS[0], FORECAST_LIMIT, LIMITS[-1]]}
-    measured = (*(HOW if has_plan else HOW[:-1]), *((COMPARED,) if is_compared else ()))
+    trials = HOW_OBSERVED if is_observed else (*(HOW_OBSERVED[:1] if "observed" in kinds else ()), *HOW[:-1])
+    measured = (*trials, *(HOW[-1:] if has_plan else ()), *((COMPARED,) if is_compared else ()))
     limits = [*LIMITS, *(() if is_compared else (NOT_COMPARED,))]
     return {"how_title": "How it was measured", "how": [*measured, *forecast], "limits": limits}
 
