@@ -40,6 +40,9 @@ class Event:
     def record(self) -> None:
         self._time_s = time.perf_counter()
 
+    def query(self) -> bool:
+        return self._time_s > 0
+
     def elapsed_time(self, end: Event) -> float:
         return 1000 * (end._time_s - self._time_s)
 
@@ -73,6 +76,7 @@ def install_instruments(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: dict[str, Any] = {
         "Event": Event,
         "synchronize": lambda device=None: None,
+        "current_device": lambda: 0,
         "is_initialized": lambda: True,
         "memory_stats": lambda device=None: dict(STATISTICS),
         "reset_peak_memory_stats": lambda device=None: None,

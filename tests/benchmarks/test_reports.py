@@ -23,8 +23,8 @@ OF_THEIR_OWN = ("floors_report", "findings_report")
 REDRAWN = ("accumulation_report", "drill_report", "factored_report", "main_job_report")
 """Scripts that measure, and draw again what they measured before when they are told to."""
 
-ELSEWHERE = ("sampler_peers", "gate_report", "forecast_report", "short_window_report")
-"""Scripts that need packages of other projects, or simulate or trace for minutes."""
+ELSEWHERE = ("sampler_peers", "gate_report", "forecast_report", "short_window_report", "watching_report")
+"""Scripts that need packages of other projects, or simulate, trace or measure for minutes."""
 
 
 def script_of(command: str) -> str:
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.torch
 def test_every_script_finds_what_it_imports(path: Path) -> None:
     if path.stem == "sampler_peers":
         pytest.importorskip("lhotse")
-    if path.stem in ("exact_windows", "short_window_report"):
+    if path.stem in ("exact_windows", "short_window_report", "watching_report"):
         pytest.importorskip("lightning")
     assert importlib.import_module(path.stem).__doc__
 

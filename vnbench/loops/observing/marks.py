@@ -44,5 +44,5 @@ def mark(device: torch.device) -> Mark:
     event = None
     if device.type == "cuda":
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch 2.13 leaves it untyped
-        event.record(torch.cuda.current_stream(device))
+        event.record()
     return Mark(time.perf_counter(), event)

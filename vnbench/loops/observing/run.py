@@ -42,6 +42,9 @@ from vnbench.units import count
 MANY_CANVASES = 20
 """Distinct canvases of an epoch from which trying all algorithms on each is told: a try takes up to seconds."""
 
+STEPS_AT_ONCE = 64
+"""Steps that are turned into rows together: one by one they cost three times as much."""
+
 Why = Literal["validation", "snapshot", "other"]
 """What a loop does between passes."""
 
@@ -167,7 +170,7 @@ class ObservedRun:
     def _take_steps(self, *, is_last: bool, epoch: Epoch | None = None) -> None:
         """Turn the steps whose end the device has reached into rows; at the end of an epoch wait for the last ones."""
         epoch = epoch or self.clock.epoch
-        if epoch is None:
+        if epoch is None or (not is_last and len(epoch.steps) - self._num_taken < STEPS_AT_ONCE):
             return
         self._waiting.extend(epoch.steps[self._num_taken :])
         self._num_taken = len(epoch.steps)
