@@ -21,6 +21,8 @@ from vnbench.records.readings import (
     LoaderStageName,
     MemoryReading,
     ObservedReading,
+    RestartReading,
+    SnapshotReading,
     Stop,
     TimeRange,
 )
@@ -33,6 +35,7 @@ from vnbench.records.spec.trial_spec import (
     LoaderSpec,
     MemorySpec,
     ObservedSpec,
+    SnapshotSpec,
     TrainingSpec,
     TrialSpec,
 )
@@ -316,6 +319,33 @@ def observed_run(*, num_epochs: int = 2, replicate: int = 0, **changes: Any) -> 
         reading = replace(observed, epoch=number)
         epochs.append(replace(one, spec=spec, attempt=number, steps=steps, observed=reading))
     return epochs
+
+
+def snapshot_spec(**changes: Any) -> SnapshotSpec:
+    """Return the snapshot trial of the centre of a CPU sweep."""
+    training = training_spec()
+    shared = {one.name: getattr(training, one.name) for one in fields(training) if one.name != "num_warm_up_steps"}
+    return SnapshotSpec(**(shared | {"max_epochs": 20, "max_measuring_s": 5.0} | changes))
+
+
+def snapshot_record(
+    *, cost_s: float = 0.05, noise_s: float = 0.0, restart_s: float = 4.0, replicate: int = 0, **changes: Any
+) -> TrialRecord:
+    """Return a snapshot record whose pairs of epochs differ by what four snapshots cost, and by noise in turn."""
+    pairs = tuple((1.0, 1.0 + 4 * (cost_s + noise_s * (-1) ** number)) for number in range(6))
+    parts = {"interpreter_s": 0.04, "set_up_s": 0.03, "load_s": 0.08, "loader_s": 0.05, "first_steps_s": 0.1}
+    reading = SnapshotReading(
+        num_bytes=4_500_000,
+        file_system="ext4",
+        num_steps=16,
+        num_saves=4,
+        held_up_s=(0.04,) * 24,
+        written_s=(0.045,) * 4,
+        read_s=(0.07,) * 4,
+        epoch_pairs_s=pairs,
+        restart=RestartReading(imports_s=restart_s - sum(parts.values()), **parts),
+    )
+    return record_of(snapshot_spec(**changes), replicate=replicate, snapshot=reading)
 
 
 def measured_compute_record(spec: ComputeSpec, *, replicate: int = 0, **changes: Any) -> TrialRecord:

@@ -115,6 +115,8 @@ def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
         "appetite": "30",
         "price-per-hour": "2.5",
         "soak": "none,largest-first",
+        "snapshot-mode": "async",
+        "snapshot-target": "/tmp",
         "memory-by": "step",
         "memory-limit": "8GiB",
         "find-max-batch": "no",

@@ -117,7 +117,7 @@ def plan_corpus(config: SweepConfig) -> CorpusPlan:
         with ReadingProgress(console=stderr_console()) as progress:
             corpus = load_corpus(config.corpus, on_progress=progress)
         _check_files(corpus, config)
-        if {"training", "loader"} & set(config.kinds) and not config.find_max_batch:
+        if {"training", "loader", "snapshot"} & set(config.kinds) and not config.find_max_batch:
             option = "--images" if "images" in config.asked else "--corpus"
             numbers = check_first_masks(corpus, masks_of(config), option=option)
             notes = tuple(_fewer_classes(numbers, config))

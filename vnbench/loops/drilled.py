@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import statistics
 import sys
@@ -23,6 +24,7 @@ NUM_PROBES = 5
 
 def main() -> int:
     """Train as the DrillTask in the first argument says; return the exit code."""
+    _say("imported", 0)
     task = DrillTask.from_json(sys.argv[1])
     try:
         train(task)
@@ -41,6 +43,7 @@ def train(task: DrillTask) -> None:
     """Train to the end of the last epoch, from the last snapshot."""
     spec, planned_run = task.trial.spec, PlannedRun(task.trial)
     step, sampler = planned_run.step, planned_run.sampler
+    _say("ready", 0)
     run = Run(
         model=step.model,
         optimizer=step.optimizer,
@@ -57,6 +60,10 @@ def train(task: DrillTask) -> None:
         for epoch in range(position.epoch, task.num_epochs):
             sampler.set_epoch(epoch)
             steps, batches = planned_run.remaining()
+            if epoch == position.epoch and steps:
+                first = next(batches)
+                _say("fetched", done)
+                batches = itertools.chain([first], batches)
             for number, planned in enumerate(steps, start=sampler.first_step + 1):
                 _say("loading", done)
                 planned_run.train(planned, batches)

@@ -9,7 +9,7 @@ import torch
 from vnbench.batching.resume import EpochSampler
 from vnbench.batching.trial_epoch import plan_config
 from vnbench.loading.collate import Batch
-from vnbench.records.spec.trial_spec import TrainingSpec
+from vnbench.records.spec.trial_spec import ImagesSpec
 from vnbench.records.task import TrialTask
 from vnbench.trial.instruments.timing import make_timer
 from vnbench.trial.measuring.corpus_steps import PlannedStep, choose_examples, load_the_corpus, on_corpus
@@ -21,7 +21,7 @@ from vnbench.trial.step.switches import set_switches
 class PlannedRun:
     """The network and the batches of a training task, at the start of its first epoch."""
 
-    def __init__(self, task: TrialTask[TrainingSpec]) -> None:
+    def __init__(self, task: TrialTask[ImagesSpec]) -> None:
         """Set the switches of this process, and draw the weights.
 
         Raises:

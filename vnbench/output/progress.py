@@ -15,7 +15,7 @@ from vnbench.output.console import say
 from vnbench.output.words.levers import kind_told
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.axes import LOADER_FIELDS
-from vnbench.records.spec.trial_spec import LEVERS, MemorySpec, TrialSpec
+from vnbench.records.spec.trial_spec import LEVERS, MemorySpec, SnapshotSpec, TrialSpec
 from vnbench.sweep.estimate import TrialTimes
 from vnbench.units import count, format_bytes, format_duration, mpx
 
@@ -182,6 +182,8 @@ def describe_trial(spec: TrialSpec) -> str:
         parts.append(f"checkpointing {spec.checkpointing}")
     if spec.kind == "training":
         parts += [f"{spec.sampler}", count(spec.num_workers or 0, "worker")]
+    if isinstance(spec, SnapshotSpec):
+        parts.append(spec.snapshot_mode)
     if isinstance(spec, MemorySpec) and spec.soak is not None:
         parts.append(f"after a soak, {spec.sampler} {spec.soak}")
     return ", ".join(parts)

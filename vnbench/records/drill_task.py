@@ -6,20 +6,21 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from vnbench.records.spec.trial_spec import TrainingSpec
+from vnbench.records.spec.trial_spec import ImagesSpec
 from vnbench.records.spec.words import SnapshotMode
 from vnbench.records.task import TrialTask
 
-Word = Literal["begin", "loading", "step", "writing", "saved", "probed", "end"]
-"""Where the process is: it goes on from a step; waits for the batch of a step; ended a step; writes a snapshot after a
-step; has one on the disk; measured writing and reading of one; ended, with a digest of all that it trained."""
+Word = Literal["imported", "ready", "begin", "fetched", "loading", "step", "writing", "saved", "probed", "end"]
+"""Where the process is: it imported its modules; has a network; goes on from a step; has its first batch; waits for
+the batch of a step; ended a step; writes a snapshot after a step; has one on the disk; measured writing and reading of
+one; ended, with a digest of all that it trained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrillTask:
     """A run that is to be killed, or to end."""
 
-    trial: TrialTask[TrainingSpec]
+    trial: TrialTask[ImagesSpec]
     """Network, images, batches and precision."""
     num_epochs: int
     """Epochs of the run."""

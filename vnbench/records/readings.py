@@ -159,6 +159,54 @@ class WeightsReading:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RestartReading:
+    """What going on from a snapshot takes, in seconds, from the start of a process to where it would have been."""
+
+    interpreter_s: Seconds
+    """Python, without a program."""
+    imports_s: Seconds
+    """Modules, torch above all."""
+    set_up_s: Seconds
+    """Device, network, and the list of the images."""
+    load_s: Seconds
+    """Reading and checking of the snapshot, and taking it back."""
+    loader_s: Seconds
+    """First batch: loader and its workers."""
+    first_steps_s: Seconds
+    """What the steps of the first epoch take beyond those of a process that met their shapes before."""
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all of it."""
+        parts_s = (self.interpreter_s, self.imports_s, self.set_up_s, self.load_s, self.loader_s, self.first_steps_s)
+        return sum(parts_s)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SnapshotReading:
+    """What snapshots cost a training, and what going on from one takes."""
+
+    num_bytes: Bytes
+    """Size of a snapshot."""
+    file_system: str | None
+    """Type of the file system that holds them; None if unknown."""
+    num_steps: Count
+    """Optimizer steps of an epoch."""
+    num_saves: Count
+    """Snapshots of an epoch that has them."""
+    held_up_s: tuple[Seconds, ...]
+    """Seconds for which each snapshot held up training."""
+    written_s: tuple[Seconds, ...]
+    """Seconds from the start of each snapshot until it was on the disk."""
+    read_s: tuple[Seconds, ...]
+    """Seconds to read and check one, each time."""
+    epoch_pairs_s: tuple[tuple[Seconds, Seconds], ...]
+    """Seconds of an epoch's steps without snapshots, and with them and what they held up, in turn."""
+    restart: RestartReading | None
+    """What going on takes; None if it was not reached."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ObservedReading:
     """What was seen of an epoch of a run that somebody else's loop trained, beside its steps."""
 

@@ -32,6 +32,7 @@ from vnbench.records.readings import (
     MemoryReading,
     ObservedReading,
     ParityReading,
+    SnapshotReading,
     Stop,
     WeightsReading,
 )
@@ -172,6 +173,8 @@ class TrialRecord(Generic[Spec]):
     """Comparison of a framework's loop with the own one; None for the own one, or if it was not reached."""
     equality: EqualityReading | None = None
     """Error of one step against the plain configuration (``compute``, ``training``)."""
+    snapshot: SnapshotReading | None = None
+    """What snapshots and going on from one cost (``snapshot``)."""
     observed: ObservedReading | None = None
     """What was seen of an epoch beside its steps (``observed``)."""
     large_tensors: LargeTensorReading | None = None

@@ -17,6 +17,8 @@ SETTLING = {
     "reference-runs",
     "kind",
     "soak",
+    "snapshot-mode",
+    "snapshot-target",
     "warm-up-steps",
     "noise-target",
     "min-steps",

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from vnbench.errors import InputError
 from vnbench.records.spec.axes import AXES
-from vnbench.records.spec.words import NUM_CLASSES, DeviceType, MemoryBy, SizeLaw, Soak, Task, TrialKind
+from vnbench.records.spec.words import NUM_CLASSES, DeviceType, MemoryBy, SizeLaw, SnapshotMode, Soak, Task, TrialKind
 from vnbench.request.choosing import chooses_precision, chooses_size, default_precisions
 from vnbench.request.classes import settle_classes
 from vnbench.request.frameworks import check_loops
@@ -94,6 +94,10 @@ class SweepConfig:
     """Statuses whose trials are tried again."""
     soak: tuple[Soak, ...]
     """Orders of the passes before the worst case of memory trials; ``none`` for the worst case alone."""
+    snapshot_modes: tuple[SnapshotMode, ...]
+    """How snapshot trials write."""
+    snapshot_target: Path | None
+    """Folder of the disk that they write to; None for the temporary folder."""
     memory_by: MemoryBy
     """Whether memory trials run their step or trace it."""
     memory_limit_bytes: int | None

@@ -18,6 +18,8 @@ NOT_OF_A_SEARCH = {
     "micro-batch-size",
     "kind",
     "soak",
+    "snapshot-mode",
+    "snapshot-target",
     "memory-by",
     "replicates",
     "reference-runs",
@@ -49,11 +51,14 @@ OF_DRAWN_IMAGES = {"size-law", "examples"}
 
 
 def check_folders(request: Request) -> None:
-    """Check that a folder of images is there, before torch is started to use it.
+    """Check that a folder of images is there, and one for snapshots, before torch is started to use them.
 
     Raises:
-        InputError: there is no such folder; one with a name like it is named.
+        InputError: there is no such folder; of images, one with a name like it is named.
     """
+    target: Path | None = request.values.get("snapshot-target")
+    if target is not None and not target.is_dir():
+        raise InputError("--snapshot-target", target, allowed="there is no such folder", remedy="make it, or name one")
     for name in ("images", "corpus"):
         folder: Path | None = request.values.get(name)
         if folder is not None and not folder.exists():

@@ -145,7 +145,7 @@ def reason_to_leave_out(cell: Cell, config: SweepConfig, *, num_measured: int) -
     ``num_measured`` is the number of training examples in a trial.
     """
     changed = [AXES[name] for name in cell.changed((*FLAG_FIELDS, *LOADER_FIELDS))]
-    if cell.batch_size > num_measured and {"training", "loader"} & set(config.kinds):
+    if cell.batch_size > num_measured and {"training", "loader", "snapshot"} & set(config.kinds):
         return f"a trial measures only {count(num_measured, 'training example')} (--subset, --examples or --corpus)"
     if cell.batch_size % cell.examples_per_pass:
         return f"a micro-batch of {cell.examples_per_pass} does not divide a batch of {cell.batch_size}"

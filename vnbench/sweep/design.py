@@ -28,6 +28,7 @@ from vnbench.records.spec.trial_spec import (
     LoaderSpec,
     MemorySpec,
     ProbeSpec,
+    SnapshotSpec,
     TrainingSpec,
     TrialSpec,
 )
@@ -107,6 +108,9 @@ def make_design(
             timed.append(compute_spec(cell, config, canvas_sizes))
         if "loader" in config.kinds:
             timed.append(loader_spec(cell, config, corpus_id, worst_case))
+        # What a snapshot costs follows from the network and its optimizer: the centre tells it, if not all are wanted.
+        if "snapshot" in config.kinds and (cell == cells[0] or config.design == "full"):
+            timed += snapshot_specs(cell, config, corpus_id, worst_case)
     if config.design == "factored":
         timed += [
             compute_spec(cell, config, canvas_sizes)
@@ -204,6 +208,13 @@ def loader_spec(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Siz
         seed=config.seed,
         **_image_fields(cell, config, corpus_id, worst_case),
     )
+
+
+def snapshot_specs(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> list[SnapshotSpec]:
+    """Return the snapshot trials of a cell, one for each way of writing."""
+    shared = _image_fields(cell, config, corpus_id, worst_case) | _shared_fields(cell, config) | dict(OWN_LOOP)
+    target = None if config.snapshot_target is None else str(config.snapshot_target.resolve())
+    return [SnapshotSpec(snapshot_mode=mode, snapshot_target=target, **shared) for mode in config.snapshot_modes]
 
 
 def _image_fields(cell: Cell, config: SweepConfig, corpus_id: str, worst_case: Size) -> dict[str, Any]:

@@ -16,7 +16,15 @@ from vnbench.batching.trial_epoch import plan_measured
 from vnbench.records.probe_reading import ProbeReading
 from vnbench.records.record import TrialRecord
 from vnbench.records.spec.precisions import REDUCED_PRECISIONS
-from vnbench.records.spec.trial_spec import ComputeSpec, ImagesSpec, LoaderSpec, MemorySpec, TrainingSpec, TrialSpec
+from vnbench.records.spec.trial_spec import (
+    ComputeSpec,
+    ImagesSpec,
+    LoaderSpec,
+    MemorySpec,
+    SnapshotSpec,
+    TrainingSpec,
+    TrialSpec,
+)
 from vnbench.records.spec.words import (
     Checkpointing,
     DeviceType,
@@ -67,6 +75,9 @@ TRACE_S = 1.5
 
 LOADING_S_PER_MPX = 0.01
 """Seconds for a core to decode and pad a megapixel of image and mask, for a first guess."""
+
+MIN_EPOCH_PAIRS, MAX_EPOCH_PAIRS = 3, 20
+"""Fewest and most pairs of epochs of a snapshot trial, with snapshots and without."""
 
 NUM_LOADER_STAGES = 3
 """Average number of stages in a loader trial that decode."""
@@ -186,6 +197,8 @@ def _measuring_s(spec: TrialSpec, workload: Workload, pace: Pace) -> float:
             return _compute_s(spec, pace)
         case LoaderSpec():
             return _loader_s(spec, workload)
+        case SnapshotSpec():
+            return _snapshot_s(spec, workload, pace)
         case TrainingSpec():
             return _training_s(spec, workload, pace)
         case _:
@@ -229,6 +242,14 @@ def _training_s(spec: TrainingSpec, workload: Workload, pace: Pace) -> float:
         num_epochs = min(num_epochs, int(spec.max_measuring_s // epoch_s) + 1)
     warm_up_s = FIRST_STEP_FACTOR * spec.num_warm_up_steps * warm_up_step_s
     return pace.check_s + warm_up_s + visits_s + num_epochs * epoch_s
+
+
+def _snapshot_s(spec: SnapshotSpec, workload: Workload, pace: Pace) -> float:
+    """Return the seconds of an epoch of new shapes, of pairs of epochs, and of an epoch in a fresh process."""
+    epoch = workload.of_epoch(spec)
+    epoch_s = pace.training_s(spec, epoch.pixels, num_passes=epoch.num_passes)
+    num_pairs = min(MAX_EPOCH_PAIRS, MIN_EPOCH_PAIRS + int((spec.max_measuring_s or 0.0) // (2 * epoch_s)))
+    return 2 * FIRST_STEP_FACTOR * epoch_s + 2 * num_pairs * epoch_s + START_UP_S[spec.device]
 
 
 class TrialTimes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import cast
@@ -17,12 +17,15 @@ from vnbench.records.machine_keys import Environment
 from vnbench.records.record import Cause, Status, TrialRecord
 from vnbench.records.spec.precisions import PRECISIONS
 from vnbench.records.spec.trial_spec import TrialSpec
+from vnbench.records.spec.words import TrialKind
 from vnbench.records.task import TrialTask
 from vnbench.sweep.disturbances import find_disturbances
 from vnbench.sweep.telemetry import MachineWatch
 from vnbench.units import count, format_duration
 
 TRIAL_ENTRY = "vnbench.trial.entry:run"
+ENTRIES: Mapping[TrialKind, str] = {"snapshot": "vnbench.loops.snapshot_trial:run"}
+"""Entries of kinds that need more than a trial does."""
 TRACES_ENTRY = "vnbench.trial.entry:run_all"
 CONVOLUTIONS_ENTRY = "vnbench.trial.kinds.probe:convolution_times"
 PROBE_ENTRY = "vnbench.trial.instruments.environment:probe"
@@ -107,16 +110,17 @@ def check_own_models(specs: Iterable[TrialSpec]) -> None:
             )
 
 
-def run_trial(task: TrialTask, *, environment: Environment, timeout_s: float, entry: str = TRIAL_ENTRY) -> TrialRecord:
+def run_trial(task: TrialTask, *, environment: Environment, timeout_s: float, entry: str | None = None) -> TrialRecord:
     """Run a trial in a fresh process and return its record, with telemetry of the machine from outside.
 
     ``environment`` is used in the record if the child died before it described its own. ``entry`` is the child's
-    function. The measured span in the child's record is in seconds of ``time.monotonic()``; in the returned record it
-    is in seconds from the start of the process.
+    function, by default that of its kind. The measured span in the child's record is in seconds of
+    ``time.monotonic()``; in the returned record it is in seconds from the start of the process.
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     start_s = time.monotonic()
     with MachineWatch(device_uuid=environment.get("device_uuid")) as watch:
+        entry = entry or ENTRIES.get(task.spec.kind, TRIAL_ENTRY)
         outcome = run_child(entry, task.to_json(), timeout_s=timeout_s)
     record = None if outcome.answer is None else _record_for(task, outcome.answer)
     if record is None:

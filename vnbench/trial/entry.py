@@ -41,7 +41,8 @@ MEASURES: Mapping[type[TrialSpec], Measure] = {
 
 def run(payload: str) -> str:
     """Run the trial of a TrialTask (JSON) and return its TrialRecord (JSON). No exception leaves this function."""
-    return _run(TrialTask.from_json(payload)).to_json()
+    task = TrialTask.from_json(payload)
+    return run_by(_measure_of(task.spec), task).to_json()
 
 
 def run_all(payload: str) -> str:
@@ -50,10 +51,12 @@ def run_all(payload: str) -> str:
     Both are JSON lists of JSON texts. Use it only for trials that leave nothing behind in their process, such as
     traces. If one fails, the others still run.
     """
-    return json.dumps([_run(TrialTask.from_json(text)).to_json() for text in json.loads(payload)])
+    tasks = [TrialTask.from_json(text) for text in json.loads(payload)]
+    return json.dumps([run_by(_measure_of(task.spec), task).to_json() for task in tasks])
 
 
-def _run(task: TrialTask) -> TrialRecord:
+def run_by(measure: Measure, task: TrialTask) -> TrialRecord:
+    """Return the record of a task that a function measures. No exception leaves this function."""
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     start = time.monotonic()
     record = TrialRecord(
@@ -69,7 +72,7 @@ def _run(task: TrialTask) -> TrialRecord:
     try:
         set_switches(task.spec)
         record = replace(record, environment=describe_environment(task.spec.device))
-        for grown in _measure_of(task.spec)(task, record):
+        for grown in measure(task, record):
             record = grown
         record = checked_large_tensors(checked_parity(checked_equality(record)))
     except Exception as error:  # the outermost frame of the child: every failure becomes a record

@@ -38,7 +38,7 @@ def _time_s(record: TrialRecord) -> float | None:
     canvases, so that costs per step show as well as costs per pixel. Loader: seconds per megapixel of valid pixels, at
     the last stage that training waits for.
     """
-    if record.kind in ("memory", "forecast", "audit") or why_not_timed(record) is not None:
+    if record.kind in ("memory", "forecast", "audit", "snapshot") or why_not_timed(record) is not None:
         return None
     if record.kind == "loader":
         warm = {stage.name: stage for stage in record.stages if not stage.is_cold}

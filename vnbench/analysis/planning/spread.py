@@ -80,6 +80,8 @@ class Interruptions:
     """Seconds from an interruption to the next step."""
     snapshot_s: float = SNAPSHOT_S
     """Seconds per snapshot."""
+    source: str | None = None
+    """Where measured costs come from, in words; None for those that were given or assumed."""
 
     @property
     def is_none(self) -> bool:

@@ -110,6 +110,8 @@ def why_not_timed(record: TrialRecord) -> str | None:
         return "a memory trial measures no times"
     if record.kind == "loader":
         return None if record.stages else "no measured stage in the record"
+    if record.kind == "snapshot":
+        return None if record.snapshot else "no snapshot in the record"
     steps = steps_of(record)
     if not len(steps.measured):
         return "no measured step in the record"

@@ -33,7 +33,8 @@ Tier = Literal[
 
 MEMORY: Options = {"kind": "memory"}
 LOADING: Options = {"kind": "loader"}
-"""Options of a sweep that measures the worst case, and of one that measures loading."""
+SNAPSHOTS: Options = {"kind": "snapshot"}
+"""Options of sweeps that measure the worst case, loading, and what snapshots and going on from one cost."""
 
 LIKELY = 0.9
 """Probability of finishing from which a run is said to finish in time."""
@@ -101,6 +102,11 @@ class PlanReport:
             "fits_in_time": None if self.fits_in_time is None else self._as_json(self.fits_in_time),
             "pareto_front": [self._as_json(run) for run in pareto_front(self.runs)],
             "configurations": [self._as_json(run) for run in self.runs],
+            "interruption_costs": {
+                "snapshot_s": self.asked.interruptions.snapshot_s,
+                "restart_s": self.asked.interruptions.restart_s,
+                "source": self.asked.interruptions.source,
+            },
             "warnings": list(self.warnings),
         }
 
@@ -263,6 +269,12 @@ def plan_warnings(
         )
     if recommended.verdict == "unknown":
         found.append(f"whether the worst case fits was not measured; measure it with: {sweep_command(options, MEMORY)}")
+    inside = asked.interruptions
+    if not inside.is_none and inside.source is None and not {"snapshot-cost", "restart-cost"} <= values.keys():
+        found.append(
+            "what snapshots and a restart cost is assumed, where it was not given; measure it with: "
+            f"{sweep_command(options, SNAPSHOTS)}"
+        )
     if "device-scale" in values:
         found.append("that device was not measured: the times are a range, not a forecast")
     return tuple(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from vnbench.analysis.models.run_time import measured_start_up_s
 from vnbench.analysis.planning.capacity import Asked
+from vnbench.analysis.planning.snapshot_costs import SnapshotCost, cheapest, snapshot_costs
 from vnbench.analysis.planning.spread import RESTART_S, SNAPSHOT_S, Interruptions
 from vnbench.analysis.trials.measured_sizes import measured_ranges
 from vnbench.batching.alignment import align
@@ -89,16 +90,45 @@ def asked_of(values: Mapping[str, Any], latest: Sequence[TrialRecord], *, device
         num_workers=values.get("num-workers"),
         memory_bytes=values.get("memory"),
         window_s=values.get("window"),
-        interruptions=Interruptions(
-            count=values.get("interruptions"),
-            mtbi_s=values.get("mtbi"),
-            restart_s=values.get("restart-cost", RESTART_S),
-            snapshot_s=values.get("snapshot-cost", SNAPSHOT_S),
-        ),
+        interruptions=_interruptions(values, latest),
         snapshots=values.get("snapshot-interval", "best"),
         start_up_s=measured_start_up_s(latest) or START_UP_S[device],
         seed=values.get("seed", 0),
     )
+
+
+def _interruptions(values: Mapping[str, Any], latest: Sequence[TrialRecord]) -> Interruptions:
+    """Return the interruptions asked for; what they cost is what was given, or was measured, or is assumed."""
+    count, mtbi_s = values.get("interruptions"), values.get("mtbi")
+    found = cheapest(snapshot_costs(latest))
+    given = {name for name in ("snapshot-cost", "restart-cost") if name in values}
+    if found is None or found.restart is None or len(given) == len(("snapshot-cost", "restart-cost")):
+        return Interruptions(
+            count=count,
+            mtbi_s=mtbi_s,
+            restart_s=values.get("restart-cost", RESTART_S),
+            snapshot_s=values.get("snapshot-cost", SNAPSHOT_S),
+        )
+    return Interruptions(
+        count=count,
+        mtbi_s=mtbi_s,
+        restart_s=values.get("restart-cost", found.restart.total_s),
+        snapshot_s=values.get("snapshot-cost", found.planned_s),
+        source=_source(found, given),
+    )
+
+
+def _source(found: SnapshotCost, given: Set[str]) -> str:
+    """Return where measured costs come from, and what they leave out."""
+    spec = found.spec
+    place = spec.snapshot_target or "the temporary folder"
+    disk = "" if found.file_system is None else f" ({found.file_system})"
+    parts = []
+    if "snapshot-cost" not in given:
+        parts.append(f"snapshots were measured: mode {spec.snapshot_mode}, in {place}{disk}")
+    if "restart-cost" not in given:
+        parts.append("so was going on, from the start of a process: add what passes before with --restart-cost")
+    return "; ".join(parts)
 
 
 def with_examples(asked: Asked, values: Mapping[str, Any], latest: Sequence[TrialRecord], *, count: int) -> Asked:

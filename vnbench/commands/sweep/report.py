@@ -20,6 +20,7 @@ from vnbench.output.answer_sentence import answer_sentence
 from vnbench.output.console import stdout_console
 from vnbench.output.tables.certification import certification_table
 from vnbench.output.tables.compute import compute_table
+from vnbench.output.tables.drill import snapshot_table
 from vnbench.output.tables.factored import factored_table
 from vnbench.output.tables.loader import loader_answer, loader_table
 from vnbench.output.tables.training import summary_table
@@ -144,6 +145,9 @@ def print_tables(
     of_stages = loader_table(records, appetite=appetite)
     if of_stages is not None:
         stdout.print(of_stages)
+    of_snapshots = snapshot_table(records)
+    if of_snapshots is not None:
+        stdout.print(of_snapshots)
     if config.design == "factored":
         stdout.print(factored_table(forecasts, confirmations(records)))
     for line in answer_lines(found):

@@ -239,6 +239,8 @@ def _snapshots(report: Report) -> Iterator[str]:
         f"With one after every epoch ({format_duration(best.run.epoch.total_s)}): {time_range(best.finish_per_epoch)}. "
         f"With none: {time_range(best.finish_without_snapshots)}."
     )
+    if inside.source is not None:
+        yield f"{inside.source[0].upper()}{inside.source[1:]}."
     if report.asked.snapshots != "best":
         return
     if inside.mtbi_s is not None:

@@ -23,6 +23,7 @@ from vnbench.records.spec.words import (
     Precision,
     SamplerName,
     SeenSampler,
+    SnapshotMode,
     Soak,
     Task,
     TrialKind,
@@ -372,6 +373,19 @@ class TrainingSpec(ImagesSpec):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SnapshotSpec(ImagesSpec):
+    """Training with snapshots and without, epoch by epoch in turn, and going on from one in a fresh process."""
+
+    kind: ClassVar[TrialKind] = "snapshot"
+    lacks: ClassVar[Mapping[str, LeverValue]] = {"shape_visits": "auto", **OWN_LOOP}
+
+    snapshot_mode: Annotated[SnapshotMode, Lever(header="snapshot\nmode", phrased="{} snapshots")] = "sync"
+    """Whether training waits for the disk, or for a copy of its state."""
+    snapshot_target: Annotated[str | None, Lever(header="snapshots\nin", phrased="snapshots in {}")] = None
+    """Folder that snapshots are written to; None for the temporary folder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ObservedSpec(TrainingSpec):
     """Training that somebody ran with a loop, network and images of their own, each epoch an attempt of a record.
 
@@ -441,6 +455,7 @@ KINDS: Mapping[str, type[TrialSpec]] = {
         ForecastSpec,
         AuditSpec,
         ObservedSpec,
+        SnapshotSpec,
     )
 }
 """The class of each kind's specs."""

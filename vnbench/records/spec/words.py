@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 DeviceType = Literal["cuda", "cpu"]
-TrialKind = Literal["memory", "compute", "loader", "training", "probe", "forecast", "audit", "observed"]
+TrialKind = Literal["memory", "compute", "loader", "training", "probe", "forecast", "audit", "observed", "snapshot"]
 ModelName = Literal["veernet", "veernet-tiny"]
 Task = Literal["multiclass", "binary"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
