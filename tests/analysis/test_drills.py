@@ -14,12 +14,14 @@ from vnbench.analysis.planning.drills import (
     best_interval,
     draw_kills,
     planned_s,
+    with_snapshots,
 )
 
 MEASURED = Measured(
     start_up_s=2.0,
     step_times_s=(0.1,) * 1000,
     spread=0.0,
+    held_up_s=0.05,
     snapshot_s=0.05,
     read_s=0.03,
     num_bytes=4_000_000,
@@ -92,3 +94,12 @@ def test_a_drill_fails_where_a_snapshot_is_lost_or_the_end_differs() -> None:
     lost = replace(good.hits[0], is_lost=True)
     for bad in (report(is_bitwise_equal=False), report(is_full_told=False), report(hits=(lost,))):
         assert bad.exit_code == 1
+
+
+def test_snapshots_cost_what_the_same_steps_take_longer_with_them() -> None:
+    found = with_snapshots(MEASURED, times_s=MEASURED.work_s + 20 * 0.08, num_saves=20)
+    assert found.snapshot_s == pytest.approx(0.08)
+    assert found.held_up_s == MEASURED.held_up_s
+    lucky = with_snapshots(MEASURED, times_s=MEASURED.work_s - 1, num_saves=20)
+    assert lucky.snapshot_s == MEASURED.held_up_s
+    assert with_snapshots(MEASURED, times_s=1.0, num_saves=0) == MEASURED

@@ -39,7 +39,14 @@ def test_it_ends_with_the_options_of_a_plan(capsys: pytest.CaptureFixture[str]) 
         kill=Kill(place="step", step=3, share=0.5), last_word="loading", done=3, redone=1, is_lost=False, was_torn=True
     )
     measured = Measured(
-        start_up_s=2, step_times_s=(0.1,) * 50, spread=0, snapshot_s=0.00004, read_s=0.03, num_bytes=4096, restart_s=2.5
+        start_up_s=2,
+        step_times_s=(0.1,) * 50,
+        spread=0,
+        held_up_s=0.00004,
+        snapshot_s=0.00004,
+        read_s=0.03,
+        num_bytes=4096,
+        restart_s=2.5,
     )
     report = DrillReport(
         measured=measured,

@@ -19,6 +19,7 @@ from vnbench.analysis.planning.drills import (
     best_interval,
     draw_kills,
     planned_s,
+    with_snapshots,
 )
 from vnbench.commands.one_run import prepare_run
 from vnbench.errors import ChildError, InputError
@@ -67,7 +68,12 @@ def run_drill_command(flags: Mapping[str, str | None], *, as_json: bool) -> Dril
         measured, digest = _measured(task, console=console)
         num_kills: int = values["kills"]
         num_steps = len(measured.step_times_s)
-        interval = values.get("interval") or best_interval(measured, num_kills=num_kills)
+        asked: int | None = values.get("interval")
+        with_them = replace(
+            task, folder=str(kept / "with"), interval=asked or best_interval(measured, num_kills=num_kills)
+        )
+        measured = _with_snapshots(with_them, measured, digest=digest, console=console)
+        interval = asked or best_interval(measured, num_kills=num_kills)
         kills = draw_kills(num_kills, num_steps=num_steps, interval=interval, seed=run.task.spec.seed)
         planned = planned_s(measured, kills, interval=interval)
         say(
@@ -123,6 +129,7 @@ def _measured(task: DrillTask, *, console: Console) -> tuple[Measured, str]:
             start_up_s=_started_up_s(plan),
             step_times_s=tuple(map(fmean, zip(times_s, (*again_s[0], *again_s[1]), strict=True))),
             spread=abs(math.log(sum(times_s) / sum(map(sum, again_s)))) / math.sqrt(2),
+            held_up_s=written_s,
             snapshot_s=written_s,
             read_s=read_s,
             num_bytes=int(num_bytes),
@@ -130,6 +137,24 @@ def _measured(task: DrillTask, *, console: Console) -> tuple[Measured, str]:
         ),
         plan.lines[-1].values[0],
     )
+
+
+def _with_snapshots(task: DrillTask, measured: Measured, *, digest: str, console: Console) -> Measured:
+    """Train the run with snapshots and without kills, and return what they cost it in all.
+
+    Raises:
+        ChildError: the run fails, or ends otherwise than without snapshots.
+    """
+    say(console, f"training with a snapshot every {count(task.interval or 1, 'step')}, to know what these take of it")
+    ended = follow(task, when=_never, timeout_s=SILENT_S)
+    _check(ended)
+    if ended.lines[-1].values[0] != digest:
+        raise ChildError(
+            "a run with snapshots ended otherwise than one without: this training does not repeat to the bit"
+        )
+    saves = [line for line in ended.lines if line.word in ("writing", "saved")]
+    held_up_s = sum(after.at_s - before.at_s for before, after in zip(saves[::2], saves[1::2], strict=True))
+    return with_snapshots(measured, times_s=sum(_step_times_s(ended.lines)) + held_up_s, num_saves=len(saves) // 2)
 
 
 class _Drill:
@@ -224,7 +249,7 @@ def _killing(kill: Kill, measured: Measured) -> When:
     def when(line: DrillLine) -> float | None:
         if kill.place == "write":
             is_there = line.word == "writing" and line.step >= kill.step
-            return kill.share * measured.snapshot_s if is_there else None
+            return kill.share * measured.held_up_s if is_there else None
         if line.word != "loading" or line.step < kill.step:
             return None
         return 0.0 if kill.place == "loader" else kill.share * measured.step_times_s[line.step]

@@ -6,7 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -48,8 +48,10 @@ class Measured:
     """Seconds of each optimizer step, its wait for data included, the mean of two runs."""
     spread: float
     """Relative standard deviation of a run's steps, from these two."""
-    snapshot_s: float
+    held_up_s: float
     """Seconds for which a snapshot holds up training."""
+    snapshot_s: float
+    """Seconds that a snapshot costs training in all: writing beside it takes of the cores, too."""
     read_s: float
     """Seconds to read a snapshot."""
     num_bytes: int
@@ -129,6 +131,7 @@ class DrillReport:
             "measured_s": self.measured_s,
             "work_s": self.measured.work_s,
             "start_up_s": self.measured.start_up_s,
+            "held_up_s": self.measured.held_up_s,
             "snapshot_s": self.measured.snapshot_s,
             "read_s": self.measured.read_s,
             "restart_s": self.measured.restart_s,
@@ -136,6 +139,16 @@ class DrillReport:
             "is_full_disk_told": self.is_full_told,
             "hit": dict(Counter(hit.last_word for hit in self.hits)),
         }
+
+
+def with_snapshots(measured: Measured, *, times_s: float, num_saves: int) -> Measured:
+    """Return what a snapshot costs in all, from the seconds of the same steps with so many of them in between.
+
+    It is not less than a snapshot holds up, since runs differ by more than that.
+    """
+    if not num_saves:
+        return measured
+    return replace(measured, snapshot_s=max(measured.held_up_s, (times_s - measured.work_s) / num_saves))
 
 
 def best_interval(measured: Measured, *, num_kills: int) -> int:

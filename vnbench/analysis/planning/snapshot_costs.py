@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 
-from vnbench.analysis.statistics.estimate import Estimate, sum_of_variances
+from vnbench.analysis.statistics.estimate import Estimate
 from vnbench.analysis.statistics.means import mean
 from vnbench.analysis.trials.summary import by_spec
 from vnbench.records.readings import RestartReading, SnapshotReading
@@ -62,17 +61,12 @@ def gain_of_async(costs: Sequence[SnapshotCost], one: SnapshotCost) -> Estimate 
     """Return the seconds that a snapshot of one configuration saves over the same in mode sync; None without that."""
     if one.spec.snapshot_mode != "async":
         return None
-    plain = one.spec.canonical() | {"snapshot_mode": "sync"}
-    other = next(
-        (it for it in costs if it.spec.canonical() | {"snapshot_mode": "sync"} == plain and it is not one), None
-    )
-    if other is None:
-        return None
-    gain = other.cost.value - one.cost.value
-    if other.cost.se is None or one.cost.se is None:
-        return Estimate(value=gain)
-    variance, dof = sum_of_variances([(other.cost.se**2, other.cost.dof), (one.cost.se**2, one.cost.dof)])
-    return Estimate(value=gain, se=math.sqrt(variance), dof=dof)
+    other = next((it for it in costs if it is not one and _in_sync(it.spec) == _in_sync(one.spec)), None)
+    return None if other is None else other.cost.less(one.cost)
+
+
+def _in_sync(spec: SnapshotSpec) -> SnapshotSpec:
+    return replace(spec, snapshot_mode="sync")
 
 
 def _cost(records: Sequence[TrialRecord[SnapshotSpec]]) -> SnapshotCost | None:

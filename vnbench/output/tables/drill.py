@@ -51,9 +51,10 @@ def drill_lines(report: DrillReport) -> Iterator[str]:
         )
     yield (
         f"Parts: {count(len(measured.step_times_s), 'step')} in {format_duration(measured.work_s)}, a snapshot every "
-        f"{count(report.interval, 'step')} ({format_bytes(measured.num_bytes)}) holds training up for "
-        f"{format_duration(measured.snapshot_s)} and is read in {format_duration(measured.read_s)}; going on takes "
-        f"{format_duration(measured.restart_s)}, a start {format_duration(measured.start_up_s)}."
+        f"{count(report.interval, 'step')} ({format_bytes(measured.num_bytes)}) costs "
+        f"{format_duration(measured.snapshot_s)}, {format_duration(measured.held_up_s)} of it in the call, "
+        f"and is read in {format_duration(measured.read_s)}; going on takes {format_duration(measured.restart_s)}, "
+        f"a start {format_duration(measured.start_up_s)}."
     )
     yield (
         f"For a plan of such a run: vnbench plan --snapshot-cost {measured.snapshot_s:.6f}s "
