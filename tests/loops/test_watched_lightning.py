@@ -218,6 +218,29 @@ def test_what_a_batch_does_not_tell_is_asked_for_before_anything_is_trained(tmp_
     assert not (tmp_path / "run.jsonl").exists()
 
 
+def test_a_batch_that_cannot_be_read_later_costs_its_epoch_and_no_training(tmp_path: Path) -> None:
+    passes: list[int] = []
+
+    def sizes(batch: dict[str, Any]) -> Any:
+        passes.append(len(passes))
+        return [(1, 2, 3)] if passes[-1] == 3 else batch["sizes"]
+
+    def no_sizes(batch: dict[str, Any]) -> Any:
+        passes.append(len(passes))
+        return batch["sizes"] if passes[-1] != 13 else batch["no such key"]
+
+    for function in (sizes, no_sizes):
+        passes.clear()
+        out = tmp_path / f"{function.__name__}.jsonl"
+        with pytest.warns(UserWarning, match="leaves no record"):
+            train(watching(out, sizes=function))
+        (record,) = records_of(out)
+        assert record.observed is not None
+        assert record.observed.epoch == (1 if function is sizes else 0)
+        assert record.steps is not None
+        assert len(record.steps["loss"]) == 10
+
+
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(InputError, match="folder"):

@@ -134,7 +134,7 @@ class VnbenchCallback(Callback):
         run = self._run
         if run is None:
             return
-        if run.clock.epoch is None:  # a run that goes on within an epoch tells of no start
+        if not run.is_in_epoch:  # a run that goes on within an epoch tells of no start
             self._begin_epoch(trainer)
         with run.own_time():
             run.fetched(batch)

@@ -82,7 +82,7 @@ class ObservedRun:
         self._rows: list[Row] = []
         self._losses: list[Any] = []
         self._passes: list[Pass] = []
-        self._num_taken = self._num_seen = 0
+        self._has_begun = self._has_given_up = False
         self._watch: MachineWatch | None = None
         self._begun_s = 0.0
         self._marks: list[tuple[Any, ...] | None] = []
@@ -110,6 +110,11 @@ class ObservedRun:
         if why == "snapshot" and self.clock.epoch is not None:
             self.clock.epoch.num_snapshots += 1
 
+    @property
+    def is_in_epoch(self) -> bool:
+        """Whether an epoch was begun and has not ended, even if it is watched no more."""
+        return self._has_given_up or self.clock.epoch is not None
+
     @contextmanager
     def own_time(self) -> Iterator[None]:
         """Return a context whose time is that of watching."""
@@ -130,13 +135,27 @@ class ObservedRun:
         """Begin a pass on a batch that the loop has now.
 
         Raises:
-            InputError: the batch does not tell what is needed.
+            InputError: the first batch of the run does not tell what is needed. If a later one does not, its epoch
+                leaves no record.
         """
-        seen = pass_of(batch, self._sizes)
-        if self._num_seen == 0:
-            seen.valid_sizes_B2()
-        self._num_seen += 1
+        try:
+            seen = pass_of(batch, self._sizes)
+            if not self._has_begun:
+                seen.valid_sizes_B2()
+        except Exception as error:
+            if not self._has_begun:
+                raise
+            self._give_up_epoch(error)
+            return
+        self._has_begun = True
         self.clock.fetched(seen)
+
+    def _give_up_epoch(self, error: Exception) -> None:
+        """Watch no more of this epoch: a training goes on, whatever its observer cannot do."""
+        epoch = self.clock.end_epoch()
+        self._has_given_up = True
+        if epoch is not None:
+            warnings.warn(f"vnbench: epoch {epoch.number} leaves no record: {summary_line(error)}", stacklevel=2)
 
     def end_pass(self, *, has_stepped: bool, is_skipped: bool = False, loss: Any = None) -> None:
         """End a pass."""
@@ -150,15 +169,22 @@ class ObservedRun:
         if watch is not None:
             watch.__exit__(None, None, None)
         if epoch is None or watch is None:
+            self._forget_epoch()
             return
         try:
             self._take_steps(is_last=True, epoch=epoch)
             if self._rows:
                 self._unwritten.append(self._record(epoch, watch))
-        except Exception as error:  # a training goes on, whatever its observer cannot do
-            warnings.warn(f"vnbench: epoch {epoch.number} leaves no record: {summary_line(error)}", stacklevel=2)
-        self._rows, self._losses, self._passes, self._num_taken = [], [], [], 0
+        except Exception as error:
+            self.clock.epoch = epoch
+            self._give_up_epoch(error)
+        self._forget_epoch()
         self._write()
+
+    def _forget_epoch(self) -> None:
+        self._has_given_up = False
+        self._rows, self._losses, self._passes = [], [], []
+        self._waiting.clear()
 
     def close(self) -> None:
         """End the run; of an epoch that is not over, the steps that ended are kept."""
@@ -170,10 +196,10 @@ class ObservedRun:
     def _take_steps(self, *, is_last: bool, epoch: Epoch | None = None) -> None:
         """Turn the steps whose end the device has reached into rows; at the end of an epoch wait for the last ones."""
         epoch = epoch or self.clock.epoch
-        if epoch is None or (not is_last and len(epoch.steps) - self._num_taken < STEPS_AT_ONCE):
+        if epoch is None or (not is_last and len(epoch.steps) < STEPS_AT_ONCE):
             return
-        self._waiting.extend(epoch.steps[self._num_taken :])
-        self._num_taken = len(epoch.steps)
+        self._waiting.extend(epoch.steps)
+        epoch.steps.clear()
         if is_last and self._waiting and self.keys.device.type == "cuda":
             torch.cuda.synchronize(self.keys.device)
         while self._waiting and _is_over(self._waiting[0]):
