@@ -17,6 +17,7 @@ from vnbench.commands.report import plot as plot_command
 from vnbench.output.plots import figures
 from vnbench.output.words.profiles import Profile
 from vnbench.records.record import TrialRecord
+from vnbench.units import format_duration
 
 
 def write(path: Path, records: Sequence[TrialRecord]) -> str:
@@ -59,11 +60,25 @@ def test_the_figures_of_a_plan_and_of_a_profile_are_drawn_too(
     drawn = json.loads(capsys.readouterr().out)
     names = {Path(path).stem for path in drawn["plots"]}
     assert {"wall_clock", "pareto", "levers", "interruptions", "stage_memory", "fit"} <= names
+    assert "snapshot_interval" not in names, "nobody asked for interruptions"
     assert {Path(path).suffix for path in drawn["plots"]} == {".png", ".svg"}
     assert all(Path(path).is_file() for path in drawn["plots"])
     svg = (tmp_path / "out" / "stage_memory.svg").read_text()
     assert "decoder 1" in svg
     assert "7.00 GiB" in svg
+
+
+def test_the_interval_between_snapshots_is_drawn_with_what_rules_say(
+    results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [results, "--examples", "600", "--epochs", "10", "--interruptions", "3", "--json"]
+    assert run(["report", "--out", str(tmp_path / "out"), *arguments]) == 0
+    capsys.readouterr()
+    assert run(["plan", *arguments]) == 0
+    interval_s = json.loads(capsys.readouterr().out)["recommended"]["snapshot_interval_s"]
+    svg = (tmp_path / "out" / "snapshot_interval.svg").read_text()
+    for rule in ("Young", "Daly", f"planned, {format_duration(interval_s)}"):
+        assert rule in svg
 
 
 def test_what_has_no_data_is_left_out_with_the_command_that_measures_it(
@@ -72,9 +87,11 @@ def test_what_has_no_data_is_left_out_with_the_command_that_measures_it(
     path = write(tmp_path / "f.jsonl", [factory.record_of(factory.training_spec(), status="oom")])
     assert run(["plot", path, "--out", str(tmp_path / "out"), "--json"]) == 0
     lines = json.loads(capsys.readouterr().out)["left_out"]
-    # A figure of forecasts is not missed where nobody forecast.
+    # A figure of forecasts is not missed where nobody forecast, nor one of interruptions where nobody expects any.
     assert [line.partition(":")[0] for line in lines] == [
-        plot.name.replace("_", " ") for plot in figures.PLOTS if plot.name not in ("forecast", "audit")
+        plot.name.replace("_", " ")
+        for plot in figures.PLOTS
+        if plot.name not in ("forecast", "audit", "snapshot_interval")
     ]
     commands = commands_in(lines)
     assert sum("no plan: " in line for line in lines) == 4

@@ -65,7 +65,7 @@ def test_a_report_is_markdown_html_and_figures(folder: Path) -> None:
     for figure in re.findall(r"!\[.*?\]\((.*?)\)", markdown):
         assert (folder / figure).is_file()
     names = {path.name for path in folder.iterdir()}
-    assert {"wall_clock.png", "pareto.png", "interruptions.png", "peak_memory.svg"} <= names
+    assert {"wall_clock.png", "pareto.png", "interruptions.png", "snapshot_interval.png", "peak_memory.svg"} <= names
     parts = ("The answer", "Planner</h2>", "<h2>Levers", "<h2>The planned run", "<h2>Figures", "<h2>All trials")
     assert sorted(parts, key=page.index) == list(parts)
     assert markdown.index("Answer: ") < markdown.index("(effects.png)") < markdown.index("## The planned run")

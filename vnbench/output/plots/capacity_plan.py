@@ -6,22 +6,33 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vnbench.analysis.planning.capacity import Asked, PlannedRun, pareto_front
-from vnbench.analysis.planning.interruptions import best_interval_of_count_s, rounded_interval_s
+from vnbench.analysis.planning.interruptions import (
+    best_interval_of_count_s,
+    daly_interval_s,
+    rounded_interval_s,
+    young_interval_s,
+)
 from vnbench.analysis.planning.spread import Finish, Interruptions, finish_of
 from vnbench.analysis.trials.memory_law import CARD_SIZES_GIB
 from vnbench.output.plots.looks import BLUE, VERMILLION, looks_of
 from vnbench.output.plots.series import POINT_GAP, draw_bands, moved
-from vnbench.output.plots.style import HATCH, HATCHED, hatched, legend_below, new_figure, number_axis
+from vnbench.output.plots.style import HATCH, HATCHED, decades, hatched, legend_below, new_figure, number_axis
 from vnbench.output.words.numbers import time_unit
 from vnbench.output.words.provenance import Provenance
 from vnbench.records.spec.words import Precision
 from vnbench.units import BYTES_PER_UNIT, count, format_duration, gib, memory_unit
 
 MAX_INTERRUPTIONS = 6
+
+NUM_INTERVALS = 25
+
+INTERVAL_SPAN = 30.0
+"""How many times as long and as short as the best intervals are drawn: beyond them curves are straight."""
 
 MAX_WINDOW = 1.5
 """A window of more than so many times the longest run is not drawn: it would press the curves to the ground."""
@@ -272,6 +283,62 @@ def interruptions_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, 
     axes.set_xticks(list(counts))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("interruptions (number)")
+    axes.set_ylabel(f"wall clock ({unit})")
+    legend_below(axes)
+    return figure
+
+
+def interval_figure(best: PlannedRun, *, asked: Asked, origin: Provenance, name: str) -> Figure | None:
+    """Return the finish against the interval between snapshots; None where the run never finishes.
+
+    Beside the planned interval stand those of Young and of Daly, for the mean time between the interruptions.
+    """
+    inside, work_s = asked.interruptions, best.run.work_s
+    mtbi_s = inside.mtbi_s or work_s / (inside.count or 1)
+    marks = {
+        "Young": young_interval_s(snapshot_s=inside.snapshot_s, mtbi_s=mtbi_s),
+        "Daly": daly_interval_s(snapshot_s=inside.snapshot_s, mtbi_s=mtbi_s),
+    }
+    if best.interval_s is not None:
+        marks["planned"] = best.interval_s
+    middle_s = min(work_s, math.sqrt(min(marks.values()) * max(marks.values())))
+    ends = max(best.run.step_s, middle_s / INTERVAL_SPAN), min(work_s, middle_s * INTERVAL_SPAN)
+    places_s = [
+        rounded_interval_s(float(one), step_s=best.run.step_s, work_s=work_s)
+        for one in np.geomspace(*ends, NUM_INTERVALS)
+    ]
+    places_s = sorted(set(places_s))
+    finishes = [
+        finish_of(best.run, inside, interval_s=one, window_s=asked.window_s, seed=asked.seed) for one in places_s
+    ]
+    longest_s = max(one.p90 for one in finishes)
+    if not math.isfinite(longest_s):
+        return None
+    unit, unit_s = time_unit(longest_s)
+    interval_unit, interval_unit_s = time_unit(max(places_s))
+    figure, axes = new_figure(
+        title="Finish against the interval between snapshots",
+        caption=f"Line: median. Band: p10 to p90.{caption_of([best])}",
+        remarks=[
+            f"{run_line(asked)} With {name}.",
+            f"A restart takes {format_duration(inside.restart_s)}, a snapshot {format_duration(inside.snapshot_s)}.",
+            f"Young and Daly: for an interruption every {format_duration(mtbi_s)} on average.",
+        ],
+        origin=origin,
+        trials=origin.planned_from,
+    )
+    shown = [one / interval_unit_s for one in places_s]
+    axes.plot(shown, [one.p50 / unit_s for one in finishes], color=WITH, label="with snapshots")
+    plain: dict[str, Any] = {"color": WITH, "alpha": 0.18, "linewidth": 0}
+    drawn = hatched(WITH, hatch=HATCH) if best.evidence == "forecast" else plain
+    _draw_band(axes, shown, finishes, unit_s=unit_s, **drawn)
+    for (label, interval_s), line in zip(marks.items(), (":", "-.", "--"), strict=False):
+        colour = VERMILLION if label == "planned" else "#555555"
+        told = f"{label}, {format_duration(interval_s)}"
+        axes.axvline(interval_s / interval_unit_s, color=colour, linestyle=line, linewidth=1.5, label=told)
+    axes.set_xscale("log")
+    decades(axes.xaxis)
+    axes.set_xlabel(f"training between snapshots ({interval_unit})")
     axes.set_ylabel(f"wall clock ({unit})")
     legend_below(axes)
     return figure

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from vnbench.analysis.findings import Findings
 from vnbench.analysis.planning.lever_path import lever_path
-from vnbench.output.plots.capacity_plan import interruptions_figure, pareto_figure, wall_clock_figure
+from vnbench.output.plots.capacity_plan import interruptions_figure, interval_figure, pareto_figure, wall_clock_figure
 from vnbench.output.plots.compute import compute_figure
 from vnbench.output.plots.drift import MIN_RUNS, drift_figure
 from vnbench.output.plots.effects import effects_figure
@@ -121,6 +121,12 @@ def plan_of(subject: Subject) -> Report | str | None:
     return f"no plan: {subject.plan}" if isinstance(subject.plan, str) else subject.plan
 
 
+def interrupted_of(subject: Subject) -> Report | None:
+    """Return what figures of a plan with interruptions are drawn of; None where nothing interrupts it."""
+    plan = plan_of(subject)
+    return None if plan is None or isinstance(plan, str) or plan.asked.interruptions.is_none else plan
+
+
 def profiles_of(subject: Subject) -> Sequence[Profile] | None:
     """Return what figures of profiles are drawn of, which may be none; nobody asks for them of forecasts."""
     return (subject.profiles or None) if is_all_forecast(subject.found.latest) else subject.profiles
@@ -195,6 +201,16 @@ PLOTS = (
         alt="Wall clock of the planned run against the number of interruptions, with snapshots and without",
         of=plan_of,
         draw=lambda plan, _: interruptions_figure(
+            plan.recommended, asked=plan.asked, origin=plan.origin, name=named(plan.recommended)
+        ),
+        lack="the run never finishes: plan a shorter one",
+        command=None,
+    ),
+    Plot(
+        name="snapshot_interval",
+        alt="Wall clock of the planned run against the training between snapshots, with the best of several rules",
+        of=interrupted_of,
+        draw=lambda plan, _: interval_figure(
             plan.recommended, asked=plan.asked, origin=plan.origin, name=named(plan.recommended)
         ),
         lack="the run never finishes: plan a shorter one",
