@@ -54,6 +54,10 @@ def _read_classes(spec: TrialSpec) -> LeverValue:
     return OF_THE_TASK if spec.classes is None else spec.classes
 
 
+def _read_ranks(spec: TrialSpec) -> LeverValue:
+    return spec.ranks if isinstance(spec, ObservedSpec) else 1
+
+
 def _read_mask_values(spec: TrialSpec) -> LeverValue:
     values = spec.mask_values if isinstance(spec, ImagesSpec) else None
     return None if values is None else ",".join(map(str, values))
@@ -397,7 +401,7 @@ class ObservedSpec(TrainingSpec):
 
     sampler: SeenSampler  # type: ignore[assignment]  # what people use is seen, not chosen
     """How examples are grouped into batches."""
-    ranks: Annotated[int, Lever(header="ranks", phrased="{} ranks", quiet=1)] = 1
+    ranks: Annotated[int, Lever(header="ranks", phrased="{} ranks", read=_read_ranks, quiet=1)] = 1
     """Processes that train together; batches are those of one."""
 
 
