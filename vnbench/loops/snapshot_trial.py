@@ -129,6 +129,7 @@ class _Training:
         due = {max(1, (2 * number + 1) * len(steps) // (2 * num_saves)) for number in range(num_saves)}
         self._num_saves = len(due)
         times_s, total_s = [], 0.0
+        batches = itertools.chain([next(batches)], batches)  # workers start before anything is timed
         for number, planned in enumerate(steps, start=1):
             start_s = time.monotonic()
             self._planned.train(planned, batches)
