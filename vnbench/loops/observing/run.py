@@ -43,7 +43,7 @@ MANY_CANVASES = 20
 """Distinct canvases of an epoch from which trying all algorithms on each is told: a try takes up to seconds."""
 
 STEPS_AT_ONCE = 64
-"""Steps that are turned into rows together: one by one they cost three times as much."""
+"""Steps that are turned into rows together: a little work now and then, instead of some after each step."""
 
 Why = Literal["validation", "snapshot", "other"]
 """What a loop does between passes."""
